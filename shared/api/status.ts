@@ -1,0 +1,101 @@
+/**
+ * What `GET /v1/status` on a daemon's control socket answers, as JSON. The screen of `kerb sim drive` and every other
+ * client read this and nothing else.
+ */
+
+/** Milliseconds over the last window; all 0 when there was nothing to measure. */
+export interface Quantiles {
+  readonly p50: number;
+  readonly p99: number;
+  readonly max: number;
+}
+
+export interface RecentError {
+  /** ISO 8601, UTC. */
+  readonly time: string;
+  /** Who met it: a workload, a bus, a camera, a broker. */
+  readonly source: string;
+  readonly code: number;
+  readonly message: string;
+}
+
+export interface WorkloadStatus {
+  readonly name: string;
+  readonly image: string;
+  readonly priority: number;
+  /** State word of DESIGN section 5: Pending, Running, Stopping, Succeeded, Failed … */
+  readonly state: string;
+  /** Sub-state in brackets: Ok, Unhealthy, NoCapacity, ExitCode …; empty when there is none. */
+  readonly detail: string;
+  /** One sentence that says why. */
+  readonly reason: string;
+  readonly restarts: number;
+  /** The last line that it printed, to look at; empty before the first. */
+  readonly lastLine: string;
+}
+
+export interface ObuStatus {
+  readonly vehicle: string;
+  readonly obu: string;
+  readonly startedAt: string;
+  readonly engine: { readonly kind: 'external' | 'private'; readonly host: string; readonly version: string };
+  readonly buses: readonly {
+    readonly name: string;
+    readonly kind: 'socketcan' | 'userspace';
+    readonly state: string;
+    readonly reason: string;
+    readonly framesPerSecond: number;
+    /** Share of the bit rate in use, 0..1, over the last second. */
+    readonly load: number;
+    readonly bitrate: number;
+    readonly frames: number;
+    readonly dropped: number;
+  }[];
+  readonly signals: { readonly paths: number; readonly withValue: number };
+  readonly cameras: readonly {
+    readonly name: string;
+    readonly source: string;
+    readonly simulated: boolean;
+    readonly state: string;
+    readonly reason: string;
+    readonly fps: number;
+    readonly consumers: number;
+  }[];
+  readonly workloads: readonly WorkloadStatus[];
+  readonly offloads: {
+    readonly ok: number;
+    readonly failed: number;
+    readonly inFlight: number;
+    /** Over the last five seconds. */
+    readonly perSecond: number;
+    readonly total: Quantiles;
+    readonly queue: Quantiles;
+    readonly run: Quantiles;
+  };
+  readonly places: readonly {
+    readonly place: string;
+    readonly url: string;
+    readonly connected: boolean;
+    readonly reason: string;
+  }[];
+  readonly errors: readonly RecentError[];
+}
+
+export interface BrokerStatus {
+  readonly broker: string;
+  readonly startedAt: string;
+  readonly url: string;
+  readonly clients: number;
+  readonly queued: number;
+  readonly offloads: { readonly ok: number; readonly refused: number; readonly failed: number; readonly perSecond: number };
+  readonly packages: readonly {
+    readonly digest: string;
+    readonly name: string;
+    readonly version: string;
+    readonly tender: string;
+    readonly isolation: string;
+    readonly calls: number;
+    readonly restarts: number;
+  }[];
+  readonly errors: readonly RecentError[];
+}
