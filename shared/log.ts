@@ -6,7 +6,10 @@ export type { Logger } from 'pino';
  * The log of one daemon: JSON lines on standard error with the keys `time` (ISO), `level`, `room`, `msg`, so that
  * standard output stays free for what a command answers. `KERB_LOG` sets the level (default `info`).
  */
-export function createLog(room: string, destination: pino.DestinationStream = pino.destination({ fd: 2, sync: true })): Logger {
+export function createLog(
+  room: string,
+  destination: pino.DestinationStream = pino.destination({ fd: 2, sync: true }),
+): Logger {
   return pino(
     {
       level: process.env.KERB_LOG ?? 'info',

@@ -87,7 +87,12 @@ export interface BrokerStatus {
   readonly url: string;
   readonly clients: number;
   readonly queued: number;
-  readonly offloads: { readonly ok: number; readonly refused: number; readonly failed: number; readonly perSecond: number };
+  readonly offloads: {
+    readonly ok: number;
+    readonly refused: number;
+    readonly failed: number;
+    readonly perSecond: number;
+  };
   readonly packages: readonly {
     readonly digest: string;
     readonly name: string;
