@@ -1,0 +1,61 @@
+#!/bin/sh
+# Brings a fresh Debian machine with Node and npm to where Kerbside runs (`setup.sh start`) or is tested
+# (`setup.sh test`, the default). It looks first and does only what is missing, so it may be run at any time; when
+# nothing is missing it prints nothing.
+set -eu
+cd "$(dirname "$0")/.."
+purpose=${1:-test}
+
+say() { echo "setup: $*"; }
+fail() { echo "setup: $*" >&2; exit 1; }
+
+# --- Debian packages -------------------------------------------------------------------------------------------------
+# gcc, musl-tools: unikernels and tender; g++, python3, make: the socketcan add-on; the rest are run as they are.
+packages="docker.io ffmpeg gcc g++ iproute2 libc6-dev make musl-dev musl-tools python3"
+[ "$purpose" = test ] && packages="$packages busybox-static can-utils user-mode-linux"
+
+missing=""
+for package in $packages; do
+  state=$(dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null || true)
+  [ "$state" = installed ] || missing="$missing $package"
+done
+if [ -n "$missing" ]; then
+  command -v apt-get >/dev/null 2>&1 || fail "these Debian packages are missing, and there is no apt-get here:$missing"
+  if [ "$(id -u)" != 0 ]; then
+    fail "Debian packages are missing; run this line and try again:  sudo apt-get install -y --no-install-recommends$missing"
+  fi
+  say "installing Debian packages:$missing"
+  log=$(mktemp)
+  # Old package lists are the commonest reason for a failure, so they are renewed first.
+  if ! { apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends $missing; } >"$log" 2>&1; then
+    tail -n 15 "$log" >&2
+    fail "apt-get could not install:$missing (its whole output is in $log)"
+  fi
+  rm -f "$log"
+fi
+
+# --- npm packages ----------------------------------------------------------------------------------------------------
+# The stamp says which lock file node_modules was made from; without it an interrupted `npm ci` would pass for done.
+stamp=node_modules/.kerbside-lock
+wanted=$(cksum <package-lock.json)
+if [ "$(cat "$stamp" 2>/dev/null || true)" != "$wanted" ]; then
+  say "installing npm packages (npm ci)"
+  # Not from our own node_modules/.bin, which npm ci is about to remove.
+  PATH=$(printf '%s' "$PATH" | tr ':' '\n' | grep -v 'node_modules/\.bin$' | paste -sd: -)
+  npm ci --no-audit --no-fund --loglevel=error || fail "npm ci failed; its message is above"
+  [ -x node_modules/.bin/node ] || fail "the npm package 'node' did not bring its binary; run 'npm ci' and look for its message"
+  echo "$wanted" >"$stamp"
+fi
+node_modules/.bin/node -e 'process.exit(process.versions.node.split(".")[0] >= 24 ? 0 : 1)' ||
+  fail "node_modules/.bin/node is not Node 24; remove node_modules and try again"
+[ -f node_modules/socketcan/build/Release/can.node ] ||
+  say "the npm package 'socketcan' has not been built: SocketCAN interfaces cannot be used, the userspace bus can" \
+    "(to mend it: 'npm rebuild socketcan' and read what it prints)"
+
+# --- our own build ---------------------------------------------------------------------------------------------------
+tools/generate-protocol.sh || fail "the protobuf code could not be generated; the message is above"
+tools/build-app-sdk.sh || fail "shared/app-sdk could not be built; the message is above"
+if ! make -C broker/unikernel -q >/dev/null 2>&1; then
+  say "building the tender, the libOS and the example tasks (make -C broker/unikernel)"
+  make -s -C broker/unikernel || fail "broker/unikernel did not build; the compiler's message is above"
+fi
