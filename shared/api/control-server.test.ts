@@ -1,0 +1,103 @@
+import { existsSync, mkdtempSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { request } from 'node:http';
+import { createServer } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterEach, beforeEach, expect, test } from 'vitest';
+import { ErrorCode, KerbError } from '../errors.ts';
+import { silentLog } from '../log.ts';
+import { type ControlServerOptions, createControlServer, jsonReply } from './control-server.ts';
+
+let dir: string;
+let socketPath: string;
+beforeEach(() => {
+  dir = mkdtempSync(join(tmpdir(), 'kerb-control-'));
+  socketPath = join(dir, 's');
+});
+afterEach(() => rmSync(dir, { recursive: true, force: true }));
+
+function get(path: string, method = 'GET'): Promise<{ status: number; type: string; body: string }> {
+  return new Promise((resolve, reject) => {
+    const call = request({ socketPath, path, method }, (response) => {
+      let body = '';
+      response.setEncoding('utf8');
+      response.on('data', (chunk) => (body += chunk));
+      response.on('end', () =>
+        resolve({ status: response.statusCode ?? 0, type: response.headers['content-type'] ?? '', body }),
+      );
+    });
+    call.on('error', reject);
+    call.end();
+  });
+}
+
+function serverWith(routes: ControlServerOptions['routes']) {
+  return createControlServer({ socketPath, routes, log: silentLog() });
+}
+
+test('answers its routes, is private, and leaves no file behind', async () => {
+  const server = serverWith({
+    'GET /v1/status': async () => jsonReply({ broker: 'rsu-1' }),
+    'GET /metrics': () => ({ type: 'text/plain', body: 'ä 1\n' }),
+  });
+  await server.start();
+  expect(statSync(socketPath).mode & 0o777).toBe(0o600);
+  expect(await get('/v1/status?x=1')).toEqual({ status: 200, type: 'application/json', body: '{"broker":"rsu-1"}' });
+  expect((await get('/metrics')).body).toBe('ä 1\n');
+  expect((await get('/v1/status', 'POST')).status).toBe(404);
+  expect((await get('/constructor')).status).toBe(404);
+  await server.stop();
+  expect(existsSync(socketPath)).toBe(false);
+  await server.stop();
+});
+
+test('a route that throws is a 500 with its sentence', async () => {
+  const server = serverWith({
+    'GET /v1/status': () => {
+      throw new KerbError(ErrorCode.BusDown, 'the bus is down');
+    },
+  });
+  await server.start();
+  const { status, body } = await get('/v1/status');
+  expect(status).toBe(500);
+  expect(JSON.parse(body)).toEqual({ message: 'the bus is down', code: ErrorCode.BusDown });
+  await server.stop();
+});
+
+test('a socket that somebody answers on is left alone', async () => {
+  const first = serverWith({ 'GET /v1/status': () => jsonReply(1) });
+  await first.start();
+  await expect(serverWith({}).start()).rejects.toMatchObject({ code: ErrorCode.ApiUnavailable });
+  expect((await get('/v1/status')).body).toBe('1');
+  await first.stop();
+});
+
+test('a stale socket is replaced', async () => {
+  // A bound socket file whose listener is gone, as after SIGKILL: hard-link it away from Node's own clean-up.
+  const { linkSync } = await import('node:fs');
+  const other = createServer();
+  await new Promise<void>((resolve) => other.listen(join(dir, 'other'), resolve));
+  linkSync(join(dir, 'other'), socketPath);
+  await new Promise((resolve) => other.close(resolve));
+  expect(existsSync(socketPath)).toBe(true);
+  const server = serverWith({ 'GET /v1/status': () => jsonReply(2) });
+  await server.start();
+  expect((await get('/v1/status')).body).toBe('2');
+  await server.stop();
+});
+
+test('a file that is no socket is never removed', async () => {
+  writeFileSync(socketPath, 'mine');
+  await expect(serverWith({}).start()).rejects.toMatchObject({ code: ErrorCode.ApiUnavailable });
+  expect(existsSync(socketPath)).toBe(true);
+});
+
+test('a path that Linux would cut is refused', async () => {
+  socketPath = join(dir, 'x'.repeat(108));
+  await expect(serverWith({}).start()).rejects.toThrow(/longer than 107 bytes/);
+});
+
+test('a directory that is not there is named', async () => {
+  socketPath = join(dir, 'no', 's');
+  await expect(serverWith({}).start()).rejects.toThrow(socketPath);
+});

@@ -1,0 +1,163 @@
+import { lstat, unlink } from 'node:fs/promises';
+import { createServer, type Server, type ServerResponse } from 'node:http';
+import { connect } from 'node:net';
+import { ErrorCode, isErrno, isKerbError, KerbError, messageOf } from '../errors.ts';
+import type { Logger } from '../log.ts';
+
+/** What one route answers. `status` is the HTTP status, 200 by default; `type` the media type of `body`. */
+export interface ControlReply {
+  readonly status?: number;
+  readonly type: string;
+  readonly body: string;
+}
+
+export interface ControlServerOptions {
+  /** At most 107 bytes, as Linux limits `sun_path`. Its directory has to exist. */
+  readonly socketPath: string;
+  /** From "METHOD /path" (no query) to its answer, e.g. "GET /v1/status". */
+  readonly routes: Readonly<Record<string, () => ControlReply | Promise<ControlReply>>>;
+  readonly log: Logger;
+}
+
+export interface ControlServer {
+  /**
+   * Listens; the socket file can be opened by its owner only (mode 0600). A socket file that a dead process left is
+   * replaced, one that somebody answers on is not.
+   * @throws KerbError ApiUnavailable
+   */
+  start(): Promise<void>;
+  /** Ends open connections and removes the socket file. */
+  stop(): Promise<void>;
+}
+
+/** An answer of JSON. */
+export function jsonReply(value: unknown, status = 200): ControlReply {
+  return { status, type: 'application/json', body: JSON.stringify(value) };
+}
+
+const MAX_SOCKET_PATH = 107;
+
+/** The control API of a daemon: a few HTTP routes without arguments, on a Unix socket. */
+export function createControlServer(options: ControlServerOptions): ControlServer {
+  return new UnixControlServer(options);
+}
+
+class UnixControlServer implements ControlServer {
+  readonly #options: ControlServerOptions;
+  #server: Server | undefined;
+
+  constructor(options: ControlServerOptions) {
+    this.#options = options;
+  }
+
+  async start(): Promise<void> {
+    const { socketPath } = this.#options;
+    if (Buffer.byteLength(socketPath) > MAX_SOCKET_PATH) {
+      throw new KerbError(
+        ErrorCode.ApiUnavailable,
+        `the path of the control socket is longer than ${MAX_SOCKET_PATH} bytes: ${socketPath}; choose a shorter one`,
+        { socketPath },
+      );
+    }
+    await removeStaleSocket(socketPath);
+    const server = createServer((request, response) => {
+      request.resume();
+      const path = (request.url ?? '/').split('?', 1)[0];
+      void this.#answer(`${request.method} ${path}`, response);
+    });
+    this.#server = server;
+    await listenPrivately(server, socketPath);
+  }
+
+  async stop(): Promise<void> {
+    const server = this.#server;
+    this.#server = undefined;
+    if (server === undefined) return;
+    // Node removes the socket file itself when it closes the handle.
+    const closed = new Promise<void>((resolve) => server.close(() => resolve()));
+    server.closeAllConnections();
+    await closed;
+  }
+
+  async #answer(route: string, response: ServerResponse): Promise<void> {
+    let reply: ControlReply;
+    try {
+      const handler = Object.hasOwn(this.#options.routes, route) ? this.#options.routes[route] : undefined;
+      reply =
+        handler === undefined
+          ? jsonReply({ message: `no such route: ${route}`, routes: Object.keys(this.#options.routes) }, 404)
+          : await handler();
+    } catch (error) {
+      this.#options.log.error({ route, err: messageOf(error) }, 'a control route failed');
+      reply = jsonReply({ message: messageOf(error), code: isKerbError(error) ? error.code : undefined }, 500);
+    }
+    response.writeHead(reply.status ?? 200, {
+      'content-type': reply.type,
+      'content-length': Buffer.byteLength(reply.body),
+      'cache-control': 'no-store',
+    });
+    response.end(reply.body);
+  }
+}
+
+async function listenPrivately(server: Server, socketPath: string): Promise<void> {
+  await new Promise<void>((resolve, reject) => {
+    server.once('error', (error) =>
+      reject(
+        new KerbError(
+          ErrorCode.ApiUnavailable,
+          `cannot listen on the control socket ${socketPath}: ${messageOf(error)}`,
+          { socketPath },
+          { cause: error },
+        ),
+      ),
+    );
+    // Node binds within listen(), so the mask covers exactly that and the file is never open to others.
+    const mask = process.umask(0o177);
+    try {
+      server.listen(socketPath, resolve);
+    } finally {
+      process.umask(mask);
+    }
+  });
+}
+
+async function removeStaleSocket(socketPath: string): Promise<void> {
+  try {
+    const found = await lstat(socketPath);
+    if (!found.isSocket()) {
+      throw new KerbError(
+        ErrorCode.ApiUnavailable,
+        `${socketPath} exists and is no socket; remove it or choose another`,
+        {
+          socketPath,
+        },
+      );
+    }
+  } catch (error) {
+    if (isErrno(error, 'ENOENT')) return;
+    throw error;
+  }
+  if (await isAnswered(socketPath)) {
+    throw new KerbError(
+      ErrorCode.ApiUnavailable,
+      `another daemon answers on the control socket ${socketPath}; stop it or choose another socket`,
+      { socketPath },
+    );
+  }
+  await unlink(socketPath).catch((error: unknown) => {
+    if (!isErrno(error, 'ENOENT')) throw error;
+  });
+}
+
+/** Anything but a refusal counts as an answer, so that no living socket is ever removed. */
+function isAnswered(socketPath: string): Promise<boolean> {
+  return new Promise((resolve) => {
+    const probe = connect(socketPath);
+    probe.once('connect', () => {
+      probe.destroy();
+      resolve(true);
+    });
+    probe.once('error', (error) => resolve(!isErrno(error, 'ECONNREFUSED') && !isErrno(error, 'ENOENT')));
+  });
+}
