@@ -4,6 +4,7 @@ import { defineConfig } from 'vitest/config';
 // User-Mode Linux, tenders, whole daemons) and so runs one file at a time on a two-core machine.
 export default defineConfig({
   test: {
+    reporters: ['default', './tools/closing-line-reporter.ts'],
     projects: [
       {
         test: {

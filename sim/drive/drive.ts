@@ -1,0 +1,351 @@
+import { closeSync, mkdirSync, openSync, readdirSync, readFileSync, rmSync, writeFileSync, writeSync } from 'node:fs';
+import { createServer } from 'node:net';
+import { tmpdir } from 'node:os';
+import { basename, join, resolve } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { stringify } from 'yaml';
+import { getStatus } from '../../shared/api/control-client.ts';
+import type { BrokerStatus, ObuStatus, RecentError } from '../../shared/api/status.ts';
+import { ErrorCode, isErrno, isKerbError, KerbError, messageOf } from '../../shared/errors.ts';
+import { ensureDevelopmentIdentities } from '../../shared/identity/development.ts';
+import { runKerb, SupervisedChild } from './child.ts';
+import type { DriveView } from './screen.ts';
+
+export interface DriveOptions {
+  /** Folder that keeps everything between runs; made when missing. */
+  readonly state: string;
+  /** The manifest to run. */
+  readonly manifest: string;
+  /** Camera source as `obu/dashcam` reads it; undefined: the simulated road. */
+  readonly camera: string | undefined;
+  /** SocketCAN interface; undefined: `vcan0` where the kernel has it, else the userspace bus. */
+  readonly can: string | undefined;
+  /** Folder of the installation: examples, sim. */
+  readonly root: string;
+}
+
+/** What one step of the start-up waits for at most. Building two images on a small board is the slowest. */
+const STEP_TIMEOUT_MS = 300_000;
+const ready = 150;
+
+/**
+ * One vehicle and one edge element on this machine: the bus, its simulator, the dashcam, the broker and the OBU, each
+ * a `kerb` process of its own. It is a client like any other: it starts commands and reads control sockets.
+ */
+export class Drive {
+  readonly #options: DriveOptions;
+  readonly #onStep: (step: string) => void;
+  readonly #abort = new AbortController();
+  /** In the order of starting; stopped backwards. */
+  readonly #children: SupervisedChild[] = [];
+  readonly #errors: RecentError[] = [];
+  readonly #run: string;
+  #lock: string | undefined;
+  #step = '';
+  #startedAt = performance.now();
+  #obu: ObuStatus | undefined;
+  #broker: BrokerStatus | undefined;
+
+  constructor(options: DriveOptions, onStep: (step: string) => void) {
+    this.#options = { ...options, state: resolve(options.state) };
+    this.#onStep = onStep;
+    this.#run = socketFolder(this.#options.state);
+  }
+
+  get #obuApi() {
+    return join(this.#run, 'obu.sock');
+  }
+  get #brokerApi() {
+    return join(this.#run, 'broker.sock');
+  }
+  get picturesFolder(): string {
+    return join(this.#options.state, 'obu', 'data', 'lane-filter');
+  }
+
+  /** Brings everything up. @throws KerbError of the part that would not start; `stop()` is needed all the same. */
+  async start(): Promise<void> {
+    const { state, root } = this.#options;
+    for (const folder of ['logs', 'packages', 'obu', 'broker']) mkdirSync(join(state, folder), { recursive: true });
+    mkdirSync(this.#run, { recursive: true, mode: 0o700 });
+    this.#takeLock();
+
+    this.#announce('identities: making or checking the development CA');
+    const identities = await ensureDevelopmentIdentities(join(state, 'identity'), {
+      vehicle: 'demo-car',
+      broker: 'rsu-1',
+      tenant: 'kerbside-demo',
+    });
+
+    const tasks: Record<string, string> = {};
+    for (const task of readdirSync(join(root, 'examples', 'tasks')).sort()) {
+      if (!['dashcam-filter', 'aggregate'].includes(task)) continue;
+      this.#announce(`tasks: packaging ${task}`);
+      tasks[task] = await this.#package(task);
+    }
+
+    const { can } = this.#options;
+    const bus = await this.#startBus(can);
+    this.#announce(`bus: ${bus.why}`);
+    this.#spawn('sim-can', ['sim', 'can', '--bus', bus.spec]);
+
+    let camera = this.#options.camera;
+    if (!camera) {
+      const socket = join(this.#run, 'dashcam.sock');
+      camera = `sim:${socket}`;
+      this.#announce('dashcam: drawing a simulated road');
+      const dbc = join(root, 'sim', 'can', 'car.dbc');
+      const dashcam = this.#spawn('sim-dashcam', [
+        'sim',
+        'dashcam',
+        '--bus',
+        bus.spec,
+        '--dbc',
+        dbc,
+        '--socket',
+        socket,
+      ]);
+      await this.#until(dashcam, () => answers(socket));
+    }
+
+    this.#announce('broker: starting');
+    const port = await freePort(7443);
+    const broker = this.#spawn('broker', [
+      ...['broker', 'serve', '--id', 'rsu-1', '--listen', `127.0.0.1:${port}`],
+      ...['--identity', identities.broker, '--packages', join(state, 'packages')],
+      ...['--state', join(state, 'broker'), '--api', this.#brokerApi],
+    ]);
+    await this.#until(broker, async () => {
+      this.#broker = await getStatus<BrokerStatus>(this.#brokerApi);
+    });
+
+    this.#announce('OBU: starting it and its Docker Engine');
+    const config = join(state, 'obu.yaml');
+    writeFileSync(
+      config,
+      `# Written by 'kerb sim drive' at every start.\n${stringify({
+        vehicle: 'demo-car',
+        obu: 'obu-1',
+        buses: { can0: bus.config },
+        signals: {
+          dbc: { can0: [join(root, 'sim', 'can', 'car.dbc')] },
+          mapping: [join(root, 'sim', 'can', 'car.vss.yaml')],
+        },
+        cameras: { front: { source: camera } },
+        brokers: [{ id: 'rsu-1', url: `https://127.0.0.1:${port}` }],
+        identity: identities.vehicle,
+        tasks,
+      })}`,
+    );
+    const obu = this.#spawn('obu', [
+      ...['obu', 'serve', '--config', config, '--manifest', this.#options.manifest],
+      ...['--state', join(state, 'obu'), '--api', this.#obuApi],
+    ]);
+    await this.#until(obu, async () => {
+      this.#obu = await getStatus<ObuStatus>(this.#obuApi);
+    });
+
+    await this.#buildImages(this.#obu!.engine.host);
+    this.#announce('workloads: waiting until they run');
+    await this.#until(obu, async () => {
+      await this.poll();
+      const waiting = this.#obu?.workloads.find((w) => w.state !== 'Running');
+      if (waiting) throw new KerbError(ErrorCode.SimulatorFailed, `workload ${waiting.name}: ${waiting.reason}`);
+    });
+    this.#step = '';
+    this.#startedAt = performance.now();
+  }
+
+  /** Reads both control sockets again. A daemon that does not answer shows as undefined, or as its last status. */
+  async poll(): Promise<void> {
+    const [obu, broker] = await Promise.allSettled([
+      getStatus<ObuStatus>(this.#obuApi),
+      getStatus<BrokerStatus>(this.#brokerApi),
+    ]);
+    if (obu.status === 'fulfilled') this.#obu = obu.value;
+    this.#broker = broker.status === 'fulfilled' ? broker.value : undefined;
+  }
+
+  view(forMs: number | undefined): DriveView {
+    const elapsedMs = performance.now() - this.#startedAt;
+    return {
+      step: this.#step,
+      elapsedMs,
+      remainingMs: forMs === undefined || this.#step ? undefined : Math.max(0, forMs - elapsedMs),
+      obu: this.#obu,
+      broker: this.#broker,
+      errors: this.#errors,
+      picturesFolder: this.picturesFolder,
+    };
+  }
+
+  /** Takes everything back, the last one started first. Safe to call in the middle of `start()`, and twice. */
+  async stop(): Promise<void> {
+    this.#abort.abort();
+    for (const child of this.#children.splice(0).reverse()) await child.stop(20_000);
+    if (this.#lock) {
+      rmSync(this.#lock, { force: true });
+      rmSync(this.#run, { recursive: true, force: true });
+      this.#lock = undefined;
+    }
+  }
+
+  #announce(step: string): void {
+    if (this.#abort.signal.aborted) throw new KerbError(ErrorCode.Cancelled, 'stopped');
+    this.#step = step;
+    this.#onStep(step);
+  }
+
+  /** Two of us on one state folder would fight over sockets and containers. */
+  #takeLock(): void {
+    const file = join(this.#options.state, 'drive.pid');
+    for (;;) {
+      try {
+        const fd = openSync(file, 'wx');
+        writeSync(fd, `${process.pid}\n`);
+        closeSync(fd);
+        this.#lock = file;
+        return;
+      } catch (error) {
+        if (!isErrno(error, 'EEXIST')) throw error;
+        const holder = Number(readFileSync(file, 'utf8'));
+        if (isDrive(holder)) {
+          throw new KerbError(
+            ErrorCode.SimulatorFailed,
+            `${this.#options.state} is in use by process ${holder}; stop that one, or give this one --state with another folder`,
+          );
+        }
+        rmSync(file, { force: true }); // left by one that was killed
+      }
+    }
+  }
+
+  async #package(task: string): Promise<string> {
+    const { root, state } = this.#options;
+    const out = await runKerb(
+      ['task', 'build', join(root, 'examples', 'tasks', task), '-o', join(state, 'packages', task)],
+      { signal: this.#abort.signal },
+    );
+    const digest = /sha256:[0-9a-f]{64}/.exec(out)?.[0];
+    if (!digest) throw new KerbError(ErrorCode.SimulatorFailed, `'kerb task build ${task}' printed no digest: ${out}`);
+    return digest;
+  }
+
+  async #startBus(can: string | undefined): Promise<{ spec: string; config: object; why: string }> {
+    const wanted = can ?? 'vcan0';
+    const inKernel = readdirSync('/sys/class/net').includes(wanted);
+    if (can && !inKernel) {
+      throw new KerbError(
+        ErrorCode.BusUnavailable,
+        `there is no network interface '${can}'; 'ip link show type can' lists what there is`,
+      );
+    }
+    if (inKernel) {
+      return { spec: wanted, config: { kind: 'socketcan', interface: wanted }, why: `SocketCAN interface ${wanted}` };
+    }
+    const socket = join(this.#run, 'can0.bus');
+    const bus = this.#spawn('can-bus', ['can', 'bus', '--socket', socket]);
+    await this.#until(bus, () => answers(socket));
+    return {
+      spec: `userspace:${socket}`,
+      config: { kind: 'userspace', socket },
+      why: 'this kernel has no interface vcan0: using the userspace bus',
+    };
+  }
+
+  async #buildImages(engine: string): Promise<void> {
+    const folder = join(this.#options.root, 'examples', 'workloads');
+    for (const workload of ['drive-log', 'lane-filter']) {
+      this.#announce(`images: building ${workload}:1 (nothing is pulled; the first time takes a while)`);
+      await runKerb(['image', 'build', join(folder, workload), '--tag', `${workload}:1`, '--engine', engine], {
+        signal: this.#abort.signal,
+        onLine: (line) => this.#onStep(`images: ${line}`),
+      });
+    }
+  }
+
+  #spawn(name: string, args: readonly string[]): SupervisedChild {
+    const logFile = join(this.#options.state, 'logs', `${name}.log`);
+    writeFileSync(logFile, '');
+    const child = new SupervisedChild({ name, args, logFile }, (message) => {
+      this.#errors.push({
+        time: new Date().toISOString(),
+        source: 'kerb sim drive',
+        code: ErrorCode.SimulatorFailed,
+        message,
+      });
+      if (this.#errors.length > 50) this.#errors.shift();
+    });
+    this.#children.push(child);
+    child.start();
+    return child;
+  }
+
+  /** Tries again until `attempt` does not throw. Gives up when the child ends again and again, or takes too long. */
+  async #until(child: SupervisedChild, attempt: () => Promise<void>): Promise<void> {
+    const deadline = performance.now() + STEP_TIMEOUT_MS;
+    for (;;) {
+      if (this.#abort.signal.aborted) throw new KerbError(ErrorCode.Cancelled, 'stopped');
+      try {
+        await attempt();
+        return;
+      } catch (error) {
+        if (child.deathsInARow >= 3) {
+          throw new KerbError(
+            ErrorCode.SimulatorFailed,
+            this.#errors.at(-1)?.message ?? `${child.spec.name} does not start`,
+          );
+        }
+        if (performance.now() > deadline) {
+          const why = isKerbError(error) ? error.message : messageOf(error);
+          throw new KerbError(
+            ErrorCode.SimulatorFailed,
+            `${child.spec.name} was not ready after ${STEP_TIMEOUT_MS / 1000} s: ${why}; its log is ${child.spec.logFile}`,
+          );
+        }
+      }
+      await sleep(ready, undefined, { signal: this.#abort.signal }).catch(() => {});
+    }
+  }
+}
+
+/** Whether this process is a `kerb` of ours: process ids are used again. */
+function isDrive(pid: number): boolean {
+  try {
+    return pid > 0 && readFileSync(`/proc/${pid}/cmdline`, 'utf8').includes('kerb.ts');
+  } catch {
+    return false;
+  }
+}
+
+/** A Unix socket's path holds 107 bytes, so a deep state folder gets its sockets elsewhere. */
+function socketFolder(state: string): string {
+  const inside = join(state, 'run');
+  if (Buffer.byteLength(inside) < 80) return inside;
+  return join(tmpdir(), `kerbside-${process.pid}-${basename(state)}`.slice(0, 60));
+}
+
+async function answers(socketPath: string): Promise<void> {
+  const { connect } = await import('node:net');
+  await new Promise<void>((resolve, reject) => {
+    const socket = connect(socketPath, () => {
+      socket.destroy();
+      resolve();
+    });
+    socket.on('error', reject);
+  });
+}
+
+/** `preferred` when nobody has it, else any free port. */
+function freePort(preferred: number): Promise<number> {
+  return new Promise((resolve, reject) => {
+    const server = createServer();
+    server.once('error', (error) => {
+      if (preferred !== 0 && isErrno(error, 'EADDRINUSE')) resolve(freePort(0));
+      else reject(error);
+    });
+    server.listen(preferred, '127.0.0.1', () => {
+      const { port } = server.address() as { port: number };
+      server.close(() => resolve(port));
+    });
+  });
+}

@@ -1,0 +1,136 @@
+import { describe, expect, it } from 'vitest';
+import type { BrokerStatus, ObuStatus } from '../../shared/api/status.ts';
+import { type DriveView, renderLine, renderScreen, renderSummary, summarise, table } from './screen.ts';
+
+const quantiles = { p50: 1.234, p99: 5.6, max: 123.4 };
+
+const obu: ObuStatus = {
+  vehicle: 'demo-car',
+  obu: 'obu-1',
+  startedAt: '2026-01-01T00:00:00.000Z',
+  engine: { kind: 'private', host: 'unix:///s', version: '20.10' },
+  buses: [
+    {
+      name: 'can0',
+      kind: 'userspace',
+      state: 'Up',
+      reason: '',
+      framesPerSecond: 1043.4,
+      load: 0.234,
+      bitrate: 500_000,
+      frames: 31_204,
+      dropped: 0,
+    },
+  ],
+  signals: { paths: 20, withValue: 19 },
+  cameras: [{ name: 'front', source: 'sim:/s', simulated: true, state: 'Running', reason: '', fps: 15, consumers: 1 }],
+  workloads: [
+    {
+      name: 'drive-log',
+      image: 'drive-log:1',
+      priority: 500,
+      state: 'Running',
+      detail: 'Ok',
+      reason: 'started',
+      restarts: 0,
+      lastLine: 'speed 43 km/h',
+    },
+  ],
+  offloads: {
+    ok: 290,
+    failed: 1,
+    inFlight: 1,
+    perSecond: 9.8,
+    total: quantiles,
+    queue: quantiles,
+    run: quantiles,
+  },
+  places: [{ place: 'broker:rsu-1', url: 'https://127.0.0.1:7443', connected: true, reason: '' }],
+  errors: [{ time: '2026-01-01T00:00:02.000Z', source: 'lane-filter', code: 6002, message: 'the broker went away' }],
+};
+
+const broker: BrokerStatus = {
+  broker: 'rsu-1',
+  startedAt: '2026-01-01T00:00:00.000Z',
+  url: 'https://127.0.0.1:7443',
+  clients: 1,
+  queued: 0,
+  offloads: { ok: 290, refused: 0, failed: 0, perSecond: 9.8 },
+  packages: [],
+  errors: [{ time: '2026-01-01T00:00:01.000Z', source: 'rsu-1', code: 8003, message: 'the tender died' }],
+};
+
+const view: DriveView = {
+  step: '',
+  elapsedMs: 75_000,
+  remainingMs: 5_000,
+  obu,
+  broker,
+  errors: [],
+  picturesFolder: '/pictures',
+};
+
+describe('the screen', () => {
+  it('shows bus load, workloads with state, offload times and the errors of every daemon in order of time', () => {
+    const text = renderScreen(view, 200).join('\n');
+    expect(text).toContain('up 1:15, 0:05 to go');
+    expect(text).toMatch(/bus can0\s+userspace\s+Up\s+1,043 frames\/s\s+load 23\.4 %/);
+    expect(text).toMatch(/drive-log\s+500\s+Running\(Ok\)\s+0\s+speed 43 km\/h/);
+    expect(text).toMatch(/total\s+1\.23\s+5\.60\s+123/);
+    expect(text.indexOf('the tender died')).toBeLessThan(text.indexOf('the broker went away'));
+  });
+
+  it('never writes past the width of the terminal', () => {
+    for (const columns of [20, 80]) {
+      for (const line of renderScreen(view, columns)) expect(line.length).toBeLessThanOrEqual(columns);
+    }
+  });
+
+  it('is there before any daemon answers', () => {
+    const empty = { ...view, step: 'broker: starting', obu: undefined, broker: undefined };
+    expect(renderScreen(empty, 80).join('\n')).toContain('broker: starting');
+    expect(renderLine(empty)).toContain('broker: starting');
+  });
+
+  it('says in a line that the broker is away', () => {
+    expect(renderLine({ ...view, broker: undefined })).toContain('broker does not answer');
+  });
+});
+
+describe('the summary', () => {
+  it('is OK when all runs and an offload succeeded', () => {
+    const summary = summarise(view, undefined);
+    expect(summary.ok).toBe(true);
+    expect(renderSummary(summary).at(-1)).toBe('  result: OK');
+  });
+
+  it.each([
+    ['no offload succeeded', { ...view, obu: { ...obu, offloads: { ...obu.offloads, ok: 0 } } }],
+    [
+      'workload drive-log is Failed(ImageMissing): there is no image',
+      {
+        ...view,
+        obu: {
+          ...obu,
+          workloads: [
+            { ...obu.workloads[0]!, state: 'Failed', detail: 'ImageMissing', reason: 'there is no image drive-log:1' },
+          ],
+        },
+      },
+    ],
+    ['the OBU never answered', { ...view, obu: undefined }],
+    ['the manifest has no workload', { ...view, obu: { ...obu, workloads: [] } }],
+  ])('fails when %s', (problem, failing) => {
+    const summary = summarise(failing, undefined);
+    expect(summary.ok).toBe(false);
+    expect(renderSummary(summary).join('\n')).toContain(`result: FAILED: ${problem}`);
+  });
+
+  it('fails with the reason why it did not start', () => {
+    expect(summarise(view, 'dockerd is missing').problems).toEqual(['dockerd is missing']);
+  });
+});
+
+it('table pads every column but the last', () => {
+  expect(table([['a', 'bb'], ['ccc', 'd']])).toEqual(['a    bb', 'ccc  d']); // biome-ignore format: a table
+});
