@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import type { BrokerStatus, ObuStatus } from '../../shared/api/status.ts';
-import { type DriveView, renderLine, renderScreen, renderSummary, summarise, table } from './screen.ts';
+import { type DriveView, renderLine, renderScreen, renderSummary, summarise } from './screen.ts';
 
 const quantiles = { p50: 1.234, p99: 5.6, max: 123.4 };
 
@@ -129,8 +129,4 @@ describe('the summary', () => {
   it('fails with the reason why it did not start', () => {
     expect(summarise(view, 'dockerd is missing').problems).toEqual(['dockerd is missing']);
   });
-});
-
-it('table pads every column but the last', () => {
-  expect(table([['a', 'bb'], ['ccc', 'd']])).toEqual(['a    bb', 'ccc  d']); // biome-ignore format: a table
 });

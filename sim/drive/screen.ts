@@ -1,5 +1,6 @@
 import type { BrokerStatus, ObuStatus, Quantiles, RecentError } from '../../shared/api/status.ts';
 import { formatClock } from '../../shared/duration.ts';
+import { table } from '../../shared/table.ts';
 
 /** Everything that a person is shown, read from the daemons' control sockets. */
 export interface DriveView {
@@ -26,17 +27,6 @@ export function recentErrors(view: DriveView, most: number): RecentError[] {
   return [...(view.obu?.errors ?? []), ...(view.broker?.errors ?? []), ...view.errors]
     .sort((a, b) => a.time.localeCompare(b.time))
     .slice(-most);
-}
-
-/** Rows of equal columns, as wide as their widest cell. */
-export function table(rows: readonly (readonly string[])[]): string[] {
-  const widths: number[] = [];
-  for (const row of rows) {
-    row.forEach((cell, i) => {
-      widths[i] = Math.max(widths[i] ?? 0, cell.length);
-    });
-  }
-  return rows.map((row) => row.map((cell, i) => (i === row.length - 1 ? cell : cell.padEnd(widths[i]!))).join('  '));
 }
 
 /** The whole screen, a string a line, cut to `columns`. Pure. */
