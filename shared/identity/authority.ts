@@ -1,0 +1,169 @@
+/**
+ * Issues certificates. Loaded only by `kerb pki` and for development identities: a running daemon reads certificates
+ * with Node's own X509Certificate and never needs this.
+ */
+import './reflect-metadata.ts';
+import { createPrivateKey, type KeyObject, randomBytes, webcrypto, X509Certificate } from 'node:crypto';
+import { isIP } from 'node:net';
+import * as x509 from '@peculiar/x509';
+import { ErrorCode, KerbError } from '../errors.ts';
+import { checkId, checkTenant, principalUrn } from './identity.ts';
+import { isIssuedBy } from './x509-identity.ts';
+
+/** A certificate and its key, PEM. */
+export interface Credentials {
+  readonly certificate: string;
+  readonly key: string;
+}
+
+/** For whom a certificate is made. `hosts` are DNS names or IP addresses, for clients that check the address as well. */
+export type Subject =
+  | { readonly kind: 'vehicle'; readonly id: string; readonly tenant: string }
+  | { readonly kind: 'broker'; readonly id: string; readonly hosts: readonly string[] };
+
+export const AUTHORITY_DAYS = 3650;
+export const CERTIFICATE_DAYS = 365;
+
+const DAY_MS = 86_400_000;
+/** Clocks of cars are late or early; a certificate is valid a little before it was made. */
+const EARLY_MS = 5 * 60_000;
+const ALGORITHM = { name: 'ECDSA', namedCurve: 'P-256', hash: 'SHA-256' } as const;
+const HOST = /^(?=.{1,253}$)[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?(\.[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?)*$/;
+
+/** A self-signed authority. With `keyPem` a new certificate for the same key, which what it has issued still chains to. */
+export async function createAuthority(
+  name: string,
+  days: number = AUTHORITY_DAYS,
+  keyPem?: string,
+): Promise<Credentials> {
+  const keys = keyPem === undefined ? await generateKeys() : await importKeys(keyPem);
+  const subject = [{ CN: [name] }];
+  const certificate = await x509.X509CertificateGenerator.create({
+    serialNumber: serialNumber(),
+    subject,
+    issuer: subject,
+    publicKey: keys.publicKey,
+    signingKey: keys.privateKey,
+    signingAlgorithm: ALGORITHM,
+    ...validity(days),
+    extensions: [
+      new x509.BasicConstraintsExtension(true, 0, true),
+      new x509.KeyUsagesExtension(x509.KeyUsageFlags.keyCertSign | x509.KeyUsageFlags.cRLSign, true),
+      await x509.SubjectKeyIdentifierExtension.create(keys.publicKey),
+    ],
+  });
+  return { certificate: pemText(certificate), key: keyPem ?? (await exportKey(keys.privateKey)) };
+}
+
+/**
+ * A certificate for a vehicle or a broker; with `keyPem` for that key, else for a new one.
+ * @throws KerbError BadIdentity: an id, tenant or host that is none, or an authority whose key is another's or that has
+ * expired. Never valid for longer than its authority.
+ */
+export async function issueCertificate(
+  authority: Credentials,
+  subject: Subject,
+  days: number = CERTIFICATE_DAYS,
+  keyPem?: string,
+): Promise<Credentials> {
+  checkId(subject.kind, subject.id);
+  if (subject.kind === 'vehicle') checkTenant(subject.tenant);
+  const hosts = subject.kind === 'broker' ? subject.hosts.map(checkHost) : [];
+  const issuer = checkAuthority(authority);
+  const signingKey = await importKeys(authority.key);
+  const keys = keyPem === undefined ? await generateKeys() : await importKeys(keyPem);
+
+  const { notBefore, notAfter } = validity(days);
+  const certificate = await x509.X509CertificateGenerator.create({
+    serialNumber: serialNumber(),
+    subject: subject.kind === 'vehicle' ? [{ O: [subject.tenant] }, { CN: [subject.id] }] : [{ CN: [subject.id] }],
+    issuer: new x509.X509Certificate(authority.certificate).subjectName,
+    publicKey: keys.publicKey,
+    signingKey: signingKey.privateKey,
+    signingAlgorithm: ALGORITHM,
+    notBefore,
+    notAfter: new Date(Math.min(notAfter.getTime(), issuer.validToDate.getTime())),
+    extensions: [
+      new x509.BasicConstraintsExtension(false, undefined, true),
+      new x509.KeyUsagesExtension(x509.KeyUsageFlags.digitalSignature, true),
+      // A vehicle only calls and a broker only listens: neither certificate serves for the other part.
+      new x509.ExtendedKeyUsageExtension([
+        subject.kind === 'vehicle' ? x509.ExtendedKeyUsage.clientAuth : x509.ExtendedKeyUsage.serverAuth,
+      ]),
+      new x509.SubjectAlternativeNameExtension([
+        { type: 'url', value: principalUrn(subject.kind, subject.id) },
+        ...hosts,
+      ]),
+      await x509.SubjectKeyIdentifierExtension.create(keys.publicKey),
+      await x509.AuthorityKeyIdentifierExtension.create(signingKey.publicKey),
+    ],
+  });
+  return { certificate: pemText(certificate), key: keyPem ?? (await exportKey(keys.privateKey)) };
+}
+
+function checkAuthority(authority: Credentials): X509Certificate {
+  const certificate = new X509Certificate(authority.certificate);
+  if (!certificate.checkPrivateKey(createPrivateKey(authority.key))) {
+    throw new KerbError(ErrorCode.BadIdentity, 'the key of the authority does not belong to its certificate');
+  }
+  if (!isIssuedBy(certificate, certificate)) {
+    throw new KerbError(
+      ErrorCode.BadIdentity,
+      'the certificate of the authority is no self-signed authority; make one with `kerb pki ca create`',
+    );
+  }
+  if (certificate.validToDate.getTime() < Date.now()) {
+    throw new KerbError(
+      ErrorCode.BadIdentity,
+      `the authority has expired at ${certificate.validToDate.toISOString()}; make a new one with \`kerb pki ca create\``,
+    );
+  }
+  return certificate;
+}
+
+function checkHost(host: string): { type: 'dns' | 'ip'; value: string } {
+  if (isIP(host) !== 0) return { type: 'ip', value: host };
+  if (HOST.test(host)) return { type: 'dns', value: host };
+  throw new KerbError(ErrorCode.BadIdentity, `${JSON.stringify(host)} is neither a host name nor an IP address`, {
+    host,
+  });
+}
+
+function validity(days: number): { notBefore: Date; notAfter: Date } {
+  if (!(days >= 1 && days <= 36_500)) {
+    throw new KerbError(ErrorCode.BadIdentity, `a certificate is valid for 1 to 36500 days, not ${days}`, { days });
+  }
+  const now = Date.now();
+  return { notBefore: new Date(now - EARLY_MS), notAfter: new Date(now + days * DAY_MS) };
+}
+
+/** Positive and 16 bytes long (RFC 5280, 4.1.2.2, allows 20). */
+function serialNumber(): string {
+  const bytes = randomBytes(16);
+  bytes[0] = (bytes[0]! & 0x7f) | 0x40;
+  return bytes.toString('hex');
+}
+
+async function generateKeys(): Promise<webcrypto.CryptoKeyPair> {
+  return await webcrypto.subtle.generateKey(ALGORITHM, true, ['sign', 'verify']);
+}
+
+async function importKeys(pem: string): Promise<webcrypto.CryptoKeyPair> {
+  const privateKey: KeyObject = createPrivateKey(pem);
+  const { kty, crv, x, y } = privateKey.export({ format: 'jwk' });
+  return {
+    privateKey: privateKey.toCryptoKey(ALGORITHM, true, ['sign']),
+    publicKey: await webcrypto.subtle.importKey('jwk', { kty, crv, x, y }, ALGORITHM, true, ['verify']),
+  };
+}
+
+async function exportKey(key: webcrypto.CryptoKey): Promise<string> {
+  const der = Buffer.from(await webcrypto.subtle.exportKey('pkcs8', key));
+  return createPrivateKey({ key: der, format: 'der', type: 'pkcs8' })
+    .export({ format: 'pem', type: 'pkcs8' })
+    .toString();
+}
+
+function pemText(certificate: x509.X509Certificate): string {
+  return `${certificate.toString('pem').trim()}\n`;
+}

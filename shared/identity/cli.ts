@@ -1,0 +1,123 @@
+import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { type Command, InvalidArgumentError } from 'commander';
+import { ErrorCode, KerbError, messageOf } from '../errors.ts';
+import type { Credentials } from './authority.ts';
+import { writeIdentity } from './files.ts';
+import { checkId, checkTenant } from './identity.ts';
+import { alternativeNames, IDENTITY_FILES, parseCertificate, principalOf } from './x509-identity.ts';
+
+interface IssueOptions {
+  readonly ca: string;
+  readonly out: string;
+  readonly days?: number;
+  readonly force?: boolean;
+}
+
+/** `kerb pki`: an authority and the certificates of vehicles and brokers. */
+export function registerPkiCommands(program: Command): void {
+  const pki = program.command('pki').description('make and look at the certificates of vehicles and brokers');
+
+  pki
+    .command('ca')
+    .description('the authority that issues them')
+    .command('create')
+    .description('make an authority; guard its key, which can make any vehicle and any broker')
+    .requiredOption('--out <dir>', 'directory for certificate.pem and key.pem')
+    .option('--name <name>', 'name of the authority', 'Kerbside CA')
+    .option('--days <days>', 'days of validity (default: 3650)', parseDays)
+    .option('--force', 'replace a key that is there')
+    .action(async (options: { out: string; name: string; days?: number; force?: boolean }) => {
+      checkTenant(options.name);
+      const { createAuthority } = await import('./authority.ts');
+      await writeIdentity(options.out, await createAuthority(options.name, options.days), undefined, options.force);
+      console.log(
+        `authority ${options.name} in ${options.out}; give its certificate.pem to everybody, its key.pem to nobody`,
+      );
+    });
+
+  issuing(pki.command('vehicle <id>').description('make the identity of a vehicle'))
+    .requiredOption('--tenant <organisation>', 'who pays for its offloads')
+    .action(async (id: string, options: IssueOptions & { tenant: string }) => {
+      checkId('vehicle', id);
+      const { issueCertificate } = await import('./authority.ts');
+      const authority = await readAuthority(options.ca);
+      const issued = await issueCertificate(authority, { kind: 'vehicle', id, tenant: options.tenant }, options.days);
+      await writeIdentity(options.out, issued, authority.certificate, options.force);
+      console.log(`identity of vehicle ${id}, tenant ${options.tenant}, in ${options.out}`);
+    });
+
+  issuing(pki.command('broker <id>').description('make the identity of a broker'))
+    .option('--host <name...>', 'host names and addresses under which it is reached', [])
+    .action(async (id: string, options: IssueOptions & { host: string[] }) => {
+      checkId('broker', id);
+      const { issueCertificate } = await import('./authority.ts');
+      const authority = await readAuthority(options.ca);
+      const issued = await issueCertificate(authority, { kind: 'broker', id, hosts: options.host }, options.days);
+      await writeIdentity(options.out, issued, authority.certificate, options.force);
+      console.log(`identity of broker ${id} in ${options.out}`);
+    });
+
+  pki
+    .command('show <certificate>')
+    .description('print whom a certificate speaks for, who issued it and until when it is valid')
+    .action(async (path: string) => {
+      const certificate = parseCertificate(await readText(path), path);
+      const lines: [string, string][] = [
+        ['subject', certificate.subject.replaceAll('\n', ', ')],
+        ['issuer', certificate.issuer.replaceAll('\n', ', ')],
+        [
+          'names',
+          alternativeNames(certificate)
+            .map(({ type, value }) => `${type}:${value}`)
+            .join(', ') || '-',
+        ],
+        ['valid from', certificate.validFromDate.toISOString()],
+        [
+          'valid to',
+          `${certificate.validToDate.toISOString()}${certificate.validToDate.getTime() < Date.now() ? ' (EXPIRED)' : ''}`,
+        ],
+        ['sha256', certificate.fingerprint256],
+      ];
+      if (certificate.ca) {
+        lines.unshift(['speaks for', 'an authority']);
+      } else {
+        const found = principalOf(certificate);
+        lines.unshift([
+          'speaks for',
+          `${found.kind} ${found.id}${found.kind === 'vehicle' ? `, tenant ${found.tenant}` : ''}`,
+        ]);
+      }
+      for (const [name, value] of lines) console.log(`${name.padEnd(10)}  ${value}`);
+    });
+}
+
+function issuing(command: Command): Command {
+  return command
+    .requiredOption('--ca <dir>', 'directory of the authority')
+    .requiredOption('--out <dir>', 'directory for certificate.pem, key.pem and ca.pem')
+    .option('--days <days>', 'days of validity (default: 365)', parseDays)
+    .option('--force', 'replace a key that is there');
+}
+
+async function readAuthority(dir: string): Promise<Credentials> {
+  return {
+    certificate: await readText(join(dir, IDENTITY_FILES.certificate)),
+    key: await readText(join(dir, IDENTITY_FILES.key)),
+  };
+}
+
+async function readText(path: string): Promise<string> {
+  try {
+    return await readFile(path, 'utf8');
+  } catch (error) {
+    throw new KerbError(ErrorCode.BadIdentity, `cannot read ${path}: ${messageOf(error)}`, { path }, { cause: error });
+  }
+}
+
+function parseDays(text: string): number {
+  const days = Number(text);
+  if (!Number.isInteger(days) || days < 1)
+    throw new InvalidArgumentError('a whole number of days, 1 or more, is needed');
+  return days;
+}

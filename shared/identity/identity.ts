@@ -1,0 +1,73 @@
+import type { ConnectionOptions, SecureContextOptions, TLSSocket, TlsOptions } from 'node:tls';
+import { ErrorCode, KerbError } from '../errors.ts';
+
+/** Whom a certificate speaks for. */
+export type Principal =
+  | {
+      readonly kind: 'vehicle';
+      readonly id: string;
+      /** Who pays for its offloads: the organisation in the certificate. */
+      readonly tenant: string;
+      /** The end of the certificate's validity, in milliseconds since 1970. */
+      readonly expiresAt: number;
+    }
+  | { readonly kind: 'broker'; readonly id: string; readonly expiresAt: number };
+
+export type VehiclePrincipal = Extract<Principal, { kind: 'vehicle' }>;
+
+/**
+ * What a daemon shows to others and how it judges what others show. X.509 today; IEEE 1609.2 certificates, which TLS 1.3
+ * can carry as well (RFC 8902), can take its place behind these four members.
+ */
+export interface Identity {
+  readonly self: Principal;
+  /** For the listening end. Asks for a certificate and refuses whoever has none of the same authority. */
+  serverOptions(): SecureContextOptions & TlsOptions;
+  /** For the calling end. The handshake fails unless the other end is the broker `brokerId`. */
+  clientOptions(brokerId: string): SecureContextOptions & ConnectionOptions;
+  /**
+   * Who is at the other end of a handshaken connection.
+   * @throws KerbError BadIdentity when its certificate names nobody of Kerbside, or has expired since.
+   */
+  peerOf(socket: TLSSocket): Principal;
+}
+
+const ID = /^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$/;
+const TENANT = /^[\p{L}\p{N}][\p{L}\p{N} ._&+-]{0,63}$/u;
+const URN = /^urn:kerbside:(vehicle|broker):(.*)$/;
+
+/** "urn:kerbside:vehicle:car-1" */
+export function principalUrn(kind: Principal['kind'], id: string): string {
+  return `urn:kerbside:${kind}:${id}`;
+}
+
+/** The reverse of principalUrn; undefined for any other text, also for an id outside the grammar. */
+export function parsePrincipalUrn(urn: string): { kind: Principal['kind']; id: string } | undefined {
+  const match = URN.exec(urn);
+  if (match === null || !ID.test(match[2]!)) return undefined;
+  return { kind: match[1] as Principal['kind'], id: match[2]! };
+}
+
+/** @throws KerbError BadIdentity unless `id` can stand in a URN, a file name and a metric label as it is. */
+export function checkId(what: string, id: string): string {
+  if (ID.test(id)) return id;
+  throw new KerbError(
+    ErrorCode.BadIdentity,
+    `${what} ${JSON.stringify(id)} is no id: 1 to 63 letters, digits, dots, dashes or underscores, the first a letter or digit`,
+    { id },
+  );
+}
+
+export function isTenant(name: string): boolean {
+  return TENANT.test(name);
+}
+
+/** @throws KerbError BadIdentity unless `name` can be the organisation of a certificate here. */
+export function checkTenant(name: string): string {
+  if (isTenant(name)) return name;
+  throw new KerbError(
+    ErrorCode.BadIdentity,
+    `tenant ${JSON.stringify(name)} is no name: 1 to 64 letters, digits, spaces or . _ & + -, the first a letter or digit`,
+    { tenant: name },
+  );
+}
