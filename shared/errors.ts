@@ -27,6 +27,8 @@ export const ErrorCode = {
   ImageMissing: 2004,
   ContainerFailed: 2005,
   UnknownWorkload: 2006,
+  ImageBuildFailed: 2007,
+  ObuAlreadyRunning: 2008,
 
   BusUnavailable: 3001,
   BusDown: 3002,
