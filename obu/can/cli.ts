@@ -1,0 +1,178 @@
+import { createReadStream } from 'node:fs';
+import { createInterface } from 'node:readline';
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { Command } from 'commander';
+import { formatCandumpLine, parseCandumpLine, parseFrameText } from '../../shared/can/candump.ts';
+import { compileFilters } from '../../shared/can/filter.ts';
+import { ErrorCode, KerbError } from '../../shared/errors.ts';
+import { createLog } from '../../shared/log.ts';
+import type { CanBus } from './bus.ts';
+import { defaultBusSocket, openBus, parseBusSpec } from './open-bus.ts';
+import { nowUs } from './userspace-protocol.ts';
+import { UserspaceBusServer } from './userspace-server.ts';
+
+const BUS_HELP = 'can0, socketcan:can0, userspace:can0 or userspace:can0@/path/to.sock';
+
+/** `kerb can bus|dump|send|replay`. */
+export function registerCanCommands(program: Command): void {
+  const can = program.command('can').description('the CAN bus: serve a userspace one, look at any, send to it');
+
+  can
+    .command('bus')
+    .description('serve a CAN bus in user space, for programs on a host without SocketCAN')
+    .option('--socket <path>', 'where programs join it')
+    .option('--name <bus>', 'its name', 'can0')
+    .action((options: { socket?: string; name: string }) => serveBus(options.socket, options.name));
+
+  can
+    .command('dump')
+    .description("print the frames on a bus as candump's log lines")
+    .argument('[filter...]', 'can-utils filters: ID:MASK, ID~MASK, #ERRORMASK; default: all frames')
+    .option('--bus <bus>', BUS_HELP, 'can0')
+    .option('-n, --count <frames>', 'stop after so many frames', parseCount)
+    .action((filters: string[], options: { bus: string; count?: number }) => dump(filters, options.bus, options.count));
+
+  can
+    .command('send')
+    .description('send frames to a bus')
+    .argument('<frame...>', 'as cansend takes them: 123#DEADBEEF, 123#R4, 123##1AABB, 18DAF110#0210')
+    .option('--bus <bus>', BUS_HELP, 'can0')
+    .action((texts: string[], options: { bus: string }) => send(texts, options.bus));
+
+  can
+    .command('replay')
+    .description('send the frames of a candump log, with its times; - reads from standard input')
+    .argument('<file>', 'the log')
+    .option('--bus <bus>', `${BUS_HELP}; every line goes there, whatever interface it names`, 'can0')
+    .option('--fast', 'do not wait between frames')
+    .action((file: string, options: { bus: string; fast?: boolean }) =>
+      replay(file, options.bus, options.fast === true),
+    );
+}
+
+function parseCount(text: string): number {
+  const count = Number(text);
+  if (!Number.isSafeInteger(count) || count < 1) {
+    throw new KerbError(ErrorCode.BadConfig, `--count ${text}: give a number of frames, 1 or more`);
+  }
+  return count;
+}
+
+/** Aborted by SIGINT and SIGTERM; `release` gives the signals back. */
+function untilStopped(): { readonly signal: AbortSignal; readonly release: () => void } {
+  const controller = new AbortController();
+  const abort = () => controller.abort();
+  process.once('SIGINT', abort);
+  process.once('SIGTERM', abort);
+  return {
+    signal: controller.signal,
+    release: () => {
+      process.off('SIGINT', abort);
+      process.off('SIGTERM', abort);
+    },
+  };
+}
+
+function aborted(signal: AbortSignal): Promise<void> {
+  if (signal.aborted) return Promise.resolve();
+  return new Promise((resolve) => signal.addEventListener('abort', () => resolve(), { once: true }));
+}
+
+async function serveBus(socket: string | undefined, name: string): Promise<void> {
+  const socketPath = socket ?? defaultBusSocket(name);
+  const server = new UserspaceBusServer({ socketPath, name, log: createLog('can-bus') });
+  const stop = untilStopped();
+  try {
+    await server.start();
+    process.stdout.write(`CAN bus ${name} is served at ${socketPath}\n`);
+    await aborted(stop.signal);
+  } finally {
+    await server.stop();
+    stop.release();
+  }
+}
+
+/** Starts the bus, does the work, stops the bus; says on standard error which bus it is. */
+async function withBus(spec: string, work: (bus: CanBus, signal: AbortSignal) => Promise<void>): Promise<void> {
+  const { bus, reason } = openBus(parseBusSpec(spec), { log: createLog('can'), client: `kerb can ${process.pid}` });
+  const stop = untilStopped();
+  try {
+    await bus.start();
+    process.stderr.write(`${reason}\n`);
+    await work(bus, stop.signal);
+  } finally {
+    await bus.stop();
+    stop.release();
+  }
+}
+
+async function dump(filters: readonly string[], spec: string, count?: number): Promise<void> {
+  const matches = compileFilters(filters.length > 0 ? filters : ['0:0']);
+  await withBus(spec, async (bus, signal) => {
+    const done = new AbortController();
+    let left = count ?? Number.POSITIVE_INFINITY;
+    bus.subscribe((frame) => {
+      if (left === 0 || !matches(frame)) return;
+      process.stdout.write(`${formatCandumpLine(bus.name, frame)}\n`);
+      if (--left === 0) done.abort();
+    });
+    // `kerb can dump | head` ends when head does.
+    process.stdout.on('error', () => done.abort());
+    await aborted(AbortSignal.any([signal, done.signal]));
+  });
+}
+
+async function send(texts: readonly string[], spec: string): Promise<void> {
+  const frames = texts.map((text) => parseFrameText(text));
+  await withBus(spec, async (bus) => {
+    for (const frame of frames) await sendPatiently(bus, { ...frame, timeUs: nowUs() });
+  });
+}
+
+/** A bus that is busy takes the frame a little later; only after two seconds is that an error. */
+async function sendPatiently(bus: CanBus, frame: Parameters<CanBus['send']>[0]): Promise<void> {
+  const giveUp = performance.now() + 2000;
+  for (;;) {
+    try {
+      bus.send(frame);
+      return;
+    } catch (error) {
+      const busy = error instanceof KerbError && error.code === ErrorCode.BusWriteFailed;
+      if (!busy || performance.now() > giveUp) throw error;
+      await sleep(5);
+    }
+  }
+}
+
+async function replay(file: string, spec: string, fast: boolean): Promise<void> {
+  const input = file === '-' ? process.stdin : createReadStream(file);
+  await withBus(spec, async (bus, signal) => {
+    const lines = createInterface({ input, signal });
+    let number = 0;
+    let sent = 0;
+    let first: number | undefined;
+    const began = performance.now();
+    for await (const line of lines) {
+      number++;
+      if (line.trim() === '') continue;
+      const { frame } = readLine(file, number, line);
+      if (frame.err) continue; // what a controller saw cannot be sent
+      first ??= frame.timeUs;
+      const wait = began + (frame.timeUs - first) / 1000 - performance.now();
+      if (!fast && wait > 1) await sleep(wait, undefined, { signal }).catch(() => undefined);
+      if (signal.aborted) break;
+      await sendPatiently(bus, frame);
+      sent++;
+    }
+    process.stderr.write(`${sent} frames sent\n`);
+  });
+}
+
+function readLine(file: string, number: number, line: string): ReturnType<typeof parseCandumpLine> {
+  try {
+    return parseCandumpLine(line);
+  } catch (error) {
+    if (!(error instanceof KerbError)) throw error;
+    throw new KerbError(error.code, `${file}:${number}: ${error.message}`, { ...error.context, file, line: number });
+  }
+}

@@ -1,0 +1,271 @@
+/**
+ * A bus over the kernel's SocketCAN, through the npm package `socketcan` (4.3).
+ *
+ * What the package does not tell, and what follows:
+ * - Whether a received frame was a CAN FD frame. More than 8 bytes can only be FD and are marked so; an FD frame of
+ *   0..8 bytes looks like a classical one. BRS and ESI are never known on receive.
+ * - ESI cannot be set when sending: it is the controller's to set, so a frame that has it is sent without.
+ * - Why the kernel did not take a frame. The error names the usual reasons.
+ * - That the kernel dropped frames; receive-losses.ts finds out in another way. The receive buffer's size cannot be set
+ *   from here; `sysctl net.core.rmem_default` makes all of them larger.
+ * - That the interface was set down, which the package survives; its flags are looked at each second.
+ *
+ * When the interface is removed, the channel ends; a new one is attached as soon as the interface is there again.
+ */
+import { readFileSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import { type CanFrame, FrameFlag, flagsOf, frameFault, uncheckedFrame } from '../../shared/can/frame.ts';
+import { ErrorCode, KerbError, messageOf } from '../../shared/errors.ts';
+import type { Logger } from '../../shared/log.ts';
+import type { BusState, BusStats, CanBus } from './bus.ts';
+import { BusCore } from './bus-core.ts';
+import { LossCounter, makeMarkerFilter, matchesOf, readReceiveList } from './receive-losses.ts';
+
+/** What the package hands to a listener. A remote frame's length is that of `data`. */
+interface RawMessage {
+  readonly id: number;
+  readonly ext?: boolean;
+  readonly rtr?: boolean;
+  readonly err?: boolean;
+  readonly data: Buffer;
+  readonly ts_sec?: number;
+  readonly ts_usec?: number;
+}
+
+interface RawChannel {
+  addListener(event: 'onMessage', callback: (message: RawMessage) => void): void;
+  addListener(event: 'onStopped', callback: () => void): void;
+  setRxFilters(filter: { id: number; mask: number; invert: boolean }): void;
+  start(): void;
+  stop(): void;
+  /** Bytes written, or -1. */
+  send(message: { id: number; ext: boolean; rtr: boolean; data: Buffer }): number;
+  sendFD(message: { id: number; ext: boolean; fd_brs: boolean; data: Buffer }): number;
+}
+
+interface SocketCanPackage {
+  createRawChannelWithOptions(name: string, options: { timestamps: boolean; non_block_send: boolean }): RawChannel;
+}
+
+const LOOK_MS = 1000;
+const RETRY_MS = 500;
+/** ARPHRD_CAN of linux/if_arp.h. */
+const CAN_DEVICE_TYPE = '280';
+const IFF_UP = 1;
+const CAN_MTU = 16;
+const CANFD_MTU = 72;
+
+/** Whether the kernel has a CAN interface of this name. */
+export function isCanInterface(name: string): boolean {
+  return readInterface(name, 'type') === CAN_DEVICE_TYPE;
+}
+
+/** A value of /sys/class/net, or undefined where there is no such interface. */
+function readInterface(name: string, key: 'type' | 'flags' | 'mtu' | 'ifindex'): string | undefined {
+  if (!/^[^/\s]{1,15}$/.test(name) || name === '.' || name === '..') return undefined;
+  try {
+    return readFileSync(`/sys/class/net/${name}/${key}`, 'latin1').trim();
+  } catch {
+    return undefined;
+  }
+}
+
+export interface SocketCanBusOptions {
+  /** The interface, `can0`. */
+  readonly name: string;
+  readonly log: Logger;
+}
+
+export class SocketCanBus implements CanBus {
+  readonly kind = 'socketcan';
+  readonly #options: SocketCanBusOptions;
+  readonly #core = new BusCore();
+  #running = false;
+  #channel: RawChannel | undefined;
+  #timer: NodeJS.Timeout | undefined;
+  /** Frames of this channel that the kernel must have counted: received (but errors) and, passing us by, sent. */
+  #accounted = 0;
+
+  constructor(options: SocketCanBusOptions) {
+    this.#options = options;
+  }
+
+  get name(): string {
+    return this.#options.name;
+  }
+
+  get state(): BusState {
+    return this.#core.state;
+  }
+
+  get stats(): BusStats {
+    return this.#core.stats;
+  }
+
+  subscribe(listener: (frame: CanFrame) => void): () => void {
+    return this.#core.subscribe(listener);
+  }
+
+  onState(listener: (state: BusState) => void): () => void {
+    return this.#core.onState(listener);
+  }
+
+  /** @throws KerbError BusUnavailable: no such interface, or the package was not built */
+  async start(): Promise<void> {
+    if (this.#running) return;
+    this.#attach();
+    this.#running = true;
+  }
+
+  async stop(): Promise<void> {
+    this.#running = false;
+    clearTimeout(this.#timer);
+    const channel = this.#channel;
+    this.#channel = undefined;
+    if (channel !== undefined) {
+      channel.stop();
+      keepUntilClosed(channel);
+    }
+    this.#core.down('stopped');
+  }
+
+  send(frame: CanFrame): void {
+    const { name } = this;
+    const fault = frame.err ? 'error frames are never sent' : frameFault(frame.id, flagsOf(frame), frame.data.length);
+    if (fault !== undefined) throw new KerbError(ErrorCode.BadCanFrame, `not sent to ${name}: ${fault}`);
+    const state = this.#core.state;
+    if (state.state === 'Down' || this.#channel === undefined) {
+      const reason = state.state === 'Down' ? state.reason : 'detached';
+      throw new KerbError(ErrorCode.BusDown, `${name} is down: ${reason}`, { bus: name });
+    }
+    const { id, ext, rtr } = frame;
+    const data = Buffer.from(frame.data.buffer, frame.data.byteOffset, frame.data.length);
+    const written = frame.fd
+      ? this.#channel.sendFD({ id, ext, fd_brs: frame.brs, data })
+      : this.#channel.send({ id, ext, rtr, data });
+    if (written !== (frame.fd ? CANFD_MTU : CAN_MTU)) throw this.#writeFailed(frame);
+    this.#accounted++;
+    this.#core.countSent(frame);
+  }
+
+  #writeFailed(frame: CanFrame): KerbError {
+    const { name } = this;
+    const why =
+      frame.fd && Number(readInterface(name, 'mtu')) < CANFD_MTU
+        ? `it takes no CAN FD frames; try: ip link set ${name} down; ip link set ${name} mtu ${CANFD_MTU}; ip link set ${name} up`
+        : 'its transmit queue is full, or it is down; send fewer frames, or look at: ip -details link show';
+    return new KerbError(ErrorCode.BusWriteFailed, `${name} did not take the frame: ${why}`, { bus: name });
+  }
+
+  #attach(): void {
+    const { name } = this;
+    if (!isCanInterface(name)) {
+      throw this.#unavailable(
+        readInterface(name, 'type') === undefined
+          ? `there is no such interface; make one with: ip link add dev ${name} type vcan; ip link set ${name} up`
+          : 'it is an interface, but not a CAN interface',
+      );
+    }
+    let channel: RawChannel;
+    try {
+      // CommonJS with a native part: loaded when it is needed, so that hosts without it can run all the rest.
+      const socketcan: SocketCanPackage = createRequire(import.meta.url)('socketcan');
+      channel = socketcan.createRawChannelWithOptions(name, { timestamps: true, non_block_send: true });
+    } catch (error) {
+      throw this.#unavailable(
+        `${messageOf(error).split('\n')[0]}; is the package socketcan built (npm rebuild)?`,
+        error,
+      );
+    }
+    const marker = makeMarkerFilter();
+    channel.setRxFilters({ ...marker, invert: true });
+    channel.addListener('onMessage', (message) => {
+      if (this.#channel !== channel) return;
+      if (message.err !== true) this.#accounted++;
+      this.#core.deliver(toFrame(message));
+    });
+    channel.addListener('onStopped', () => {
+      if (this.#channel === channel) this.#lost(channel);
+    });
+    channel.start();
+    this.#channel = channel;
+    const losses = new LossCounter();
+    this.#accounted = 0;
+    this.#look(() => {
+      const list = readReceiveList();
+      const matches = list === undefined ? undefined : matchesOf(list, name, marker);
+      if (matches === undefined) return;
+      const lost = losses.look(matches, this.#accounted);
+      if (lost === 0) return;
+      this.#core.countDropped(lost);
+      this.#options.log.warn(
+        { bus: name, lost },
+        `${name}: the kernel dropped ${lost} frames, this program was too slow`,
+      );
+    });
+  }
+
+  /** Looks now and each second at what the package does not tell. */
+  #look(countLosses: () => void): void {
+    const { name } = this;
+    if ((Number(readInterface(name, 'flags')) & IFF_UP) === 0) {
+      this.#core.down(`the interface is down; set it up with: ip link set ${name} up`);
+    } else {
+      this.#core.up();
+    }
+    countLosses();
+    this.#timer = setTimeout(() => this.#look(countLosses), LOOK_MS);
+  }
+
+  /** The interface was removed. The package has ended the channel by itself once the callback returns. */
+  #lost(channel: RawChannel): void {
+    this.#channel = undefined;
+    keepUntilClosed(channel);
+    clearTimeout(this.#timer);
+    const reason = 'the interface was removed';
+    this.#core.down(reason);
+    this.#options.log.warn({ bus: this.name }, `${this.name} is down: ${reason}; waiting for it to come back`);
+    this.#retry();
+  }
+
+  #retry(): void {
+    this.#timer = setTimeout(() => {
+      try {
+        this.#attach();
+        this.#options.log.info({ bus: this.name }, `${this.name} is attached again`);
+      } catch (error) {
+        this.#core.down(messageOf(error));
+        this.#retry();
+      }
+    }, RETRY_MS);
+  }
+
+  #unavailable(what: string, cause?: unknown): KerbError {
+    return new KerbError(
+      ErrorCode.BusUnavailable,
+      `cannot attach to CAN interface ${this.name}: ${what}`,
+      { bus: this.name },
+      { cause },
+    );
+  }
+}
+
+function toFrame(message: RawMessage): CanFrame {
+  const { data } = message;
+  const flags =
+    (message.ext ? FrameFlag.Extended : 0) |
+    (message.rtr ? FrameFlag.Remote : 0) |
+    (message.err ? FrameFlag.Error : 0) |
+    (data.length > 8 ? FrameFlag.Fd : 0);
+  const timeUs = (message.ts_sec ?? 0) * 1e6 + (message.ts_usec ?? 0);
+  // An error frame is EFF for nobody: its id is the error class.
+  return uncheckedFrame(message.id, message.err ? FrameFlag.Error : flags, data, timeUs);
+}
+
+/**
+ * The package closes the event loop's handles, which lie inside the channel, after `stop` has returned; the garbage
+ * collector must not take the channel before that.
+ */
+function keepUntilClosed(channel: RawChannel): void {
+  setTimeout(() => void channel, 100).unref();
+}
