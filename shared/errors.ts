@@ -20,6 +20,7 @@ export const ErrorCode = {
   Cancelled: 1012,
   SetupIncomplete: 1013,
   ApiUnavailable: 1014,
+  WrongArchitecture: 1015,
 
   BadManifest: 2001,
   UnsupportedManifestKey: 2002,
@@ -62,6 +63,7 @@ export const ErrorCode = {
   BudgetSpentInQueue: 7005,
   BrokerStopping: 7006,
   TooManyFromTenant: 7007,
+  TaskRefusedInput: 7008,
 
   ImageRefused: 8001,
   TenderUnavailable: 8002,
