@@ -1,0 +1,124 @@
+import { describe, expect, test } from 'vitest';
+import { ErrorCode } from '../../shared/errors.ts';
+import { Admission, type AdmissionLimits, type Waiting } from './admission.ts';
+
+interface Entry extends Waiting {
+  readonly name: string;
+}
+
+const A = 'sha256:a';
+const B = 'sha256:b';
+
+function entry(name: string, options: { at?: number; budget?: number; tenant?: string; digest?: string } = {}): Entry {
+  const { at = 0, budget = 100, tenant = 'acme', digest = A } = options;
+  return { name, packageDigest: digest, tenant, arrivedAt: at, deadline: at + budget };
+}
+
+function admission(limits: Partial<AdmissionLimits> = {}) {
+  const spent: [string, number][] = [];
+  const queue = new Admission<Entry>(
+    { maxQueuedPerPackage: 4, maxQueuedPerTenant: 100, ...limits },
+    (dropped, waited) => spent.push([dropped.name, waited]),
+  );
+  return { queue, spent };
+}
+
+describe('order', () => {
+  test('first come, first served, each package for itself', () => {
+    const { queue } = admission();
+    for (const e of [entry('1'), entry('x', { digest: B }), entry('2'), entry('3')])
+      expect(queue.admit(e, 0)).toBeUndefined();
+    expect(queue.queued).toBe(4);
+    expect([queue.take(A, 1), queue.take(A, 1), queue.take(A, 1), queue.take(A, 1)].map((e) => e?.name)).toEqual([
+      '1',
+      '2',
+      '3',
+      undefined,
+    ]);
+    expect(queue.take(B, 1)?.name).toBe('x');
+    expect(queue.take('sha256:none', 1)).toBeUndefined();
+    expect(queue.queued).toBe(0);
+  });
+
+  test('a long stream keeps its order and its count', () => {
+    const { queue } = admission({ maxQueuedPerPackage: 1000, maxQueuedPerTenant: 1000 });
+    let given = 0;
+    let taken = 0;
+    for (let round = 0; round < 500; round++) {
+      for (let i = 0; i < 3; i++) queue.admit(entry(String(given++)), 0);
+      for (let i = 0; i < 2; i++) expect(queue.take(A, 0)?.name).toBe(String(taken++));
+      expect(queue.queuedFor(A)).toBe(given - taken);
+    }
+    while (taken < given) expect(queue.take(A, 0)?.name).toBe(String(taken++));
+    expect(queue.take(A, 0)).toBeUndefined();
+  });
+});
+
+describe('budgets', () => {
+  test('what waited too long is dropped before it is run, and told how long it waited', () => {
+    const { queue, spent } = admission();
+    queue.admit(entry('short', { at: 0, budget: 10 }), 0);
+    queue.admit(entry('long', { at: 5, budget: 100 }), 5);
+    expect(queue.take(A, 10)?.name).toBe('long');
+    expect(spent).toEqual([['short', 10]]);
+  });
+
+  test('a budget that is spent on arrival is refused', () => {
+    const { queue } = admission();
+    expect(queue.admit(entry('late', { at: 0, budget: 0 }), 0)?.code).toBe(ErrorCode.BudgetSpentInQueue);
+    expect(queue.queued).toBe(0);
+  });
+
+  test('those whose time is over keep nobody out', () => {
+    const { queue, spent } = admission({ maxQueuedPerPackage: 2 });
+    queue.admit(entry('1', { budget: 10 }), 0);
+    queue.admit(entry('2', { budget: 50 }), 0);
+    expect(queue.admit(entry('3', { at: 20 }), 20)).toBeUndefined();
+    expect(spent.map(([name]) => name)).toEqual(['1']);
+    expect(queue.queuedFor(A)).toBe(2);
+  });
+
+  test('sweep drops the spent ones without taking any', () => {
+    const { queue, spent } = admission();
+    queue.admit(entry('1', { budget: 10 }), 0);
+    queue.admit(entry('2', { budget: 50 }), 0);
+    queue.sweep(A, 30);
+    expect(spent.map(([name]) => name)).toEqual(['1']);
+    expect(queue.take(A, 30)?.name).toBe('2');
+  });
+});
+
+describe('refusals', () => {
+  test('a full queue, with a hint that follows the run time', () => {
+    const { queue } = admission({ maxQueuedPerPackage: 4 });
+    for (let i = 0; i < 4; i++) queue.admit(entry(String(i)), 0);
+    const before = queue.admit(entry('5'), 0);
+    expect(before).toMatchObject({ code: ErrorCode.QueueFull, retryAfterMs: 2 });
+    expect(before?.message).toMatch(/^4 offloads wait/);
+    queue.learn(A, 30);
+    expect(queue.admit(entry('5'), 0)?.retryAfterMs).toBe(60);
+    queue.learn(A, 1e9);
+    expect(queue.admit(entry('5'), 0)?.retryAfterMs).toBe(10_000);
+    expect(queue.admit(entry('other', { digest: B }), 0)).toBeUndefined();
+  });
+
+  test('a tenant with too many waiting keeps no other tenant out', () => {
+    const { queue } = admission({ maxQueuedPerTenant: 2 });
+    queue.admit(entry('1'), 0);
+    queue.admit(entry('2', { digest: B }), 0);
+    expect(queue.admit(entry('3'), 0)).toMatchObject({ code: ErrorCode.TooManyFromTenant });
+    expect(queue.admit(entry('4', { tenant: 'other' }), 0)).toBeUndefined();
+    queue.take(B, 0);
+    expect(queue.admit(entry('5'), 0)).toBeUndefined();
+  });
+});
+
+test('drain hands back what waits', () => {
+  const { queue, spent } = admission();
+  queue.admit(entry('1', { budget: 1 }), 0);
+  queue.admit(entry('2'), 0);
+  expect(queue.drain(A).map((e) => e.name)).toEqual(['1', '2']);
+  expect(queue.queued).toBe(0);
+  expect(queue.drain('sha256:none')).toEqual([]);
+  expect(spent).toEqual([]);
+});

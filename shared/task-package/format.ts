@@ -1,0 +1,78 @@
+/**
+ * A task package is an OCI image layout (image-spec 1.1): `oci-layout`, `index.json` and `blobs/sha256/…`. The index
+ * names one manifest with `ARTIFACT_TYPE`; its config is the task's manifest, its layers are unikernel images, one per
+ * architecture. The digest of that OCI manifest names the package.
+ *
+ * Other manifests in the index are left alone: a signature is one more manifest whose `subject` is this one.
+ */
+import { createHash } from 'node:crypto';
+import { z } from 'zod';
+
+export const LAYOUT_FILE = 'oci-layout';
+export const LAYOUT_VERSION = '1.0.0';
+export const INDEX_FILE = 'index.json';
+export const INDEX_TYPE = 'application/vnd.oci.image.index.v1+json';
+export const MANIFEST_TYPE = 'application/vnd.oci.image.manifest.v1+json';
+export const ARTIFACT_TYPE = 'application/vnd.kerbside.task.v1';
+export const CONFIG_TYPE = 'application/vnd.kerbside.task.config.v1+json';
+export const IMAGE_TYPE = 'application/vnd.kerbside.unikernel.v1';
+
+export const CONFIG_SCHEMA_VERSION = 1;
+
+/** Bytes. What is larger is refused before it is read. */
+export const MAX_JSON = 1024 * 1024;
+export const MAX_IMAGE = 64 * 1024 * 1024;
+
+const DIGEST = /^sha256:[0-9a-f]{64}$/;
+const VERSION = /^[A-Za-z0-9][A-Za-z0-9._+-]{0,63}$/;
+
+export function isDigest(text: string): boolean {
+  return DIGEST.test(text);
+}
+
+export function digestOf(bytes: Uint8Array): string {
+  return `sha256:${createHash('sha256').update(bytes).digest('hex')}`;
+}
+
+const digest = z.string().regex(DIGEST, 'is no "sha256:" and 64 hexadecimal digits');
+const bytes = z.int().min(0);
+
+export const layoutSchema = z.looseObject({ imageLayoutVersion: z.string() });
+
+const descriptorSchema = z.looseObject({ mediaType: z.string(), digest, size: bytes });
+
+export const indexSchema = z.looseObject({
+  schemaVersion: z.literal(2),
+  mediaType: z.literal(INDEX_TYPE).optional(),
+  manifests: z.array(descriptorSchema.extend({ artifactType: z.string().optional() })),
+});
+
+export const manifestSchema = z.looseObject({
+  schemaVersion: z.literal(2),
+  mediaType: z.literal(MANIFEST_TYPE),
+  artifactType: z.literal(ARTIFACT_TYPE),
+  config: descriptorSchema.extend({ mediaType: z.literal(CONFIG_TYPE) }),
+  layers: z.array(descriptorSchema.extend({ mediaType: z.literal(IMAGE_TYPE) })).min(1),
+});
+
+/** What a task may demand of its tender. `any` takes whatever the broker has. */
+export const isolationSchema = z.enum(['any', 'process', 'vm']);
+export const versionSchema = z.string().regex(VERSION, 'is no version: letters, digits and . _ + -, at most 64');
+
+/** The task's manifest. All but `version`, `isolation` and `images` repeats the notes of the images, and is checked against them. */
+export const configSchema = z.strictObject({
+  schemaVersion: z.literal(CONFIG_SCHEMA_VERSION),
+  name: z.string().regex(/^[a-z0-9-]{1,63}$/),
+  version: versionSchema,
+  abiVersion: z.int().min(1),
+  memory: bytes,
+  maxInput: bytes,
+  maxOutput: bytes,
+  isolation: isolationSchema,
+  /** In the order of the layers. */
+  images: z.array(z.strictObject({ architecture: z.string().regex(/^[a-z0-9_]{1,32}$/), digest })).min(1),
+});
+
+export type TaskConfig = z.infer<typeof configSchema>;
+export type DemandedIsolation = z.infer<typeof isolationSchema>;
+export type Descriptor = z.infer<typeof descriptorSchema>;
