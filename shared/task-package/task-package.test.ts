@@ -23,6 +23,7 @@ import { buildTaskPackage } from './writer.ts';
 
 let root: string;
 let good: string;
+let digestOfGood: string;
 let next = 0;
 const fresh = () => join(root, `p${next++}`);
 const image = fakeImage();
@@ -30,7 +31,7 @@ const image = fakeImage();
 beforeAll(async () => {
   root = mkdtempSync(join(tmpdir(), 'kerb-package-'));
   good = fresh();
-  await buildTaskPackage(good, { images: [image], version: '1.2.0', isolation: 'any' });
+  digestOfGood = await buildTaskPackage(good, { images: [image], version: '1.2.0', isolation: 'any' });
 });
 afterAll(() => rmSync(root, { recursive: true, force: true }));
 
@@ -209,68 +210,54 @@ describe('reading', () => {
     await expect(readTaskPackage(dir)).rejects.toThrow(/no regular file/);
   });
 
-  test.each<
-    [string, (parts: { index: Json; manifest: Json; config: Json; image: Buffer }) => Buffer | undefined, RegExp]
-  >([
-    [
-      'a digest that leads out of the directory',
-      ({ manifest }) => void (manifest.layers[0].digest = 'sha256:../../../etc/passwd'),
-      /layers.0.digest/,
-    ],
-    ['another hash', ({ manifest }) => void (manifest.layers[0].digest = `md5:${'0'.repeat(32)}`), /layers.0.digest/],
-    ['a size below zero', ({ manifest }) => void (manifest.layers[0].size = -1), /layers.0.size/],
-    ['an image above the limit', ({ manifest }) => void (manifest.layers[0].size = 2 ** 40), /the limit is/],
-    [
-      'a layer of another media type',
-      ({ manifest }) => void (manifest.layers[0].mediaType = 'application/x-tar'),
-      /layers.0.mediaType/,
-    ],
-    ['another artifact type in the manifest', ({ manifest }) => void (manifest.artifactType = 'x/y'), /artifactType/],
-    ['no layers', ({ manifest }) => void (manifest.layers = []), /layers/],
-    [
-      'a config of another media type',
-      ({ manifest }) => void (manifest.config.mediaType = 'application/json'),
-      /config.mediaType/,
-    ],
-    ['OCI schema version 3', ({ manifest }) => void (manifest.schemaVersion = 3), /schemaVersion/],
-    [
-      'a newer schema version',
-      ({ config }) => void (config.schemaVersion = 2),
-      /schema version 2; this program reads 1/,
-    ],
-    ['an unknown key', ({ config }) => void (config.privileged = true), /privileged/],
-    ['an unknown isolation', ({ config }) => void (config.isolation = 'none'), /isolation/],
-    ['a version that is a path', ({ config }) => void (config.version = '../1'), /version/],
+  test.each<[string, 'index' | 'manifest' | 'config', string, unknown, RegExp]>([
+    ['a digest that leads out', 'manifest', 'layers.0.digest', 'sha256:../../../etc/passwd', /layers.0.digest/],
+    ['another hash', 'manifest', 'layers.0.digest', `md5:${'0'.repeat(32)}`, /layers.0.digest/],
+    ['a size below zero', 'manifest', 'layers.0.size', -1, /layers.0.size/],
+    ['an image above the limit', 'manifest', 'layers.0.size', 2 ** 40, /the limit is/],
+    ['a layer of another media type', 'manifest', 'layers.0.mediaType', 'application/x-tar', /layers.0.mediaType/],
+    ['another artifact type', 'manifest', 'artifactType', 'x/y', /artifactType/],
+    ['no layers', 'manifest', 'layers', [], /layers/],
+    ['a config of another media type', 'manifest', 'config.mediaType', 'application/json', /config.mediaType/],
+    ['OCI schema version 3', 'manifest', 'schemaVersion', 3, /schemaVersion/],
+    ['a newer schema version', 'config', 'schemaVersion', 2, /schema version 2; this program reads 1/],
+    ['an unknown key', 'config', 'privileged', true, /privileged/],
+    ['an unknown isolation', 'config', 'isolation', 'none', /isolation/],
+    ['a version that is a path', 'config', 'version', '../1', /version/],
     [
       'a name that the image does not have',
-      ({ config }) => void (config.name = 'other'),
+      'config',
+      'name',
+      'other',
       /says name other, the notes of its image say echo/,
     ],
-    ['less memory than the image asks for', ({ config }) => void (config.memory = 4096), /says memory 4096/],
-    ['a larger input than the image takes', ({ config }) => void (config.maxInput = 2 ** 30), /says maxInput/],
-    [
-      'an image under a wrong architecture',
-      ({ config }) => void (config.images[0].architecture = 'aarch64'),
-      /is for x86_64/,
-    ],
-    [
-      'an image that the manifest does not list',
-      ({ config }) => void (config.images[0].digest = digestOf(Buffer.from('x'))),
-      /different images/,
-    ],
-    ['an image that is no ELF file', () => Buffer.from('#!/bin/sh\n'), /does not start as/],
-    ['an image without notes', () => elfFile(elfNote('GNU', 1, Buffer.alloc(4))), /no Kerbside ABI note/],
-    [
-      'a second task in the index',
-      ({ index }) => void index.manifests.push({ ...index.manifests[0] }),
-      /holds 2 manifests/,
-    ],
-    ['an index without a task', ({ index }) => void (index.manifests[0].artifactType = 'x/y'), /holds 0 manifests/],
-  ])('%s', async (_, change, message) => {
-    await expect(readTaskPackage(forge(change))).rejects.toMatchObject({
+    ['less memory than the image asks for', 'config', 'memory', 4096, /says memory 4096/],
+    ['a larger input than the image takes', 'config', 'maxInput', 2 ** 30, /says maxInput/],
+    ['a wrong architecture', 'config', 'images.0.architecture', 'aarch64', /is for x86_64/],
+    ['an image that is not listed', 'config', 'images.0.digest', digestOf(Buffer.from('x')), /different images/],
+    ['an index without a task', 'index', 'manifests.0.artifactType', 'x/y', /holds 0 manifests/],
+  ])('%s', async (_, part, path, value, message) => {
+    const dir = forge((parts) => {
+      const keys = path.split('.');
+      const last = keys.pop()!;
+      keys.reduce((at: Json, key) => at[key], parts[part])[last] = value;
+      return undefined;
+    });
+    await expect(readTaskPackage(dir)).rejects.toMatchObject({
       code: ErrorCode.BadTaskPackage,
       message: expect.stringMatching(message),
     });
+  });
+
+  test('an image that is no ELF file, one without notes, and a second task in the index', async () => {
+    await expect(readTaskPackage(forge(() => Buffer.from('#!/bin/sh\n')))).rejects.toThrow(/does not start as/);
+    const bare = elfFile(elfNote('GNU', 1, Buffer.alloc(4)));
+    await expect(readTaskPackage(forge(() => bare))).rejects.toThrow(/no Kerbside ABI note/);
+    const double = forge(({ index }) => {
+      index.manifests.push({ ...index.manifests[0] });
+      return undefined;
+    });
+    await expect(readTaskPackage(double)).rejects.toThrow(/holds 2 manifests/);
   });
 
   test('an unknown layout version', async () => {
@@ -342,9 +329,4 @@ describe('image notes', () => {
     }
     expect(() => readImageNotes(whole.subarray(0, whole.length - 1), 'x')).toThrow(/leaves the file/);
   });
-});
-
-let digestOfGood: string;
-beforeAll(async () => {
-  digestOfGood = (await readTaskPackage(good)).digest;
 });
