@@ -48,6 +48,8 @@ export const ErrorCode = {
   BadGatewayRequest: 5002,
   TooManyRequests: 5003,
   UnknownBus: 5004,
+  GatewayDefect: 5005,
+  GatewayUnavailable: 5006,
 
   NoBroker: 6001,
   BrokerLost: 6002,

@@ -100,7 +100,7 @@ const priority = parsed<number>((value) => {
   return rank;
 });
 
-const vssPath = /^(?:[A-Za-z][A-Za-z0-9_]*|\*{1,2})(?:\.(?:[A-Za-z0-9_]+|\*{1,2}))*$/;
+const vssPath = /^(?:[A-Za-z][A-Za-z0-9_]*|\*)(?:\.(?:[A-Za-z0-9_]+|\*))*$/;
 
 const signalScope = parsed<string>((value) => {
   if (typeof value !== 'string') return refuse('must be a scope such as "read:Vehicle.Speed"');

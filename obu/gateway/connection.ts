@@ -1,0 +1,328 @@
+import type { Socket } from 'node:net';
+import { ErrorCode, errorName, isKerbError, KerbError, messageOf } from '../../shared/errors.ts';
+import type { Logger } from '../../shared/log.ts';
+import { DelimitedReader } from '../../shared/protocol/framing.ts';
+import { kerbside } from '../../shared/protocol/generated/gateway.js';
+import type { Workload } from '../manifest/workload.ts';
+import type { GrantGuard } from './grants.ts';
+import { MAX_OPEN, type OffloadDesk } from './offload-desk.ts';
+import { Outbox, type Sink, type Stream } from './outbox.ts';
+import { CameraStream, CanStream, SignalStream } from './streams.ts';
+import { encodeMessage, formatOf, type ServerMessageFields } from './wire.ts';
+
+type ClientMessage = kerbside.gateway.v1.ClientMessage;
+const { ClientMessage } = kerbside.gateway.v1;
+
+export const PROTOCOL_VERSION = 1;
+export const MAX_SUBSCRIPTIONS = 32;
+const MAX_PATHS = 4096;
+const MAX_FILTERS = 512;
+/** How long a connection that is being closed may take to read the reason. */
+const LINGER_MS = 1000;
+/** What the way back to the workload may cost: an answer that is late by the workload's own clock is worth nothing. */
+const RETURN_RESERVE_MS = 2;
+
+/** What the gateway counts; the metrics and the status page of the OBU read it. */
+export interface GatewayMeter {
+  canDropped(workload: string): void;
+  pictureDropped(workload: string): void;
+  /** Seconds from the frame that carried it until it was handed to the socket of the workload. */
+  signalLatency(seconds: number): void;
+  offloadStarted(): void;
+  offloadDone(receipt: { readonly totalMs: number; readonly queueMs: number; readonly runMs: number }): void;
+  offloadFailed(): void;
+  /** A refusal or failure that a person may want to see. */
+  failure(workload: string, error: KerbError): void;
+}
+
+export interface ConnectionContext {
+  readonly workload: Workload;
+  readonly vehicle: string;
+  readonly obu: string;
+  readonly guard: GrantGuard;
+  readonly desk: OffloadDesk;
+  readonly meter: GatewayMeter;
+  readonly log: Logger;
+}
+
+interface Subscription {
+  readonly stream: Stream;
+  readonly end: () => void;
+}
+
+/**
+ * One connection of a container. Nothing that it sends can do more than end this connection: what is malformed is
+ * answered and logged, what breaks the protocol ends the connection with a reason.
+ */
+export class Connection {
+  readonly #context: ConnectionContext;
+  readonly #socket: Socket;
+  readonly #outbox: Outbox;
+  readonly #reader = new DelimitedReader();
+  readonly #subscriptions = new Map<number, Subscription>();
+  readonly #offloads = new Set<number>();
+  #phase: 'greeting' | 'open' | 'closed' = 'greeting';
+
+  /** @param write Hands bytes to the socket. */
+  constructor(socket: Socket, write: (bytes: Uint8Array) => void, context: ConnectionContext) {
+    this.#socket = socket;
+    this.#context = context;
+    const sink: Sink = {
+      write,
+      get pending() {
+        return socket.writableLength;
+      },
+      cork: () => socket.cork(),
+      uncork: () => socket.uncork(),
+    };
+    this.#outbox = new Outbox(sink, (crowded) => (crowded ? socket.pause() : socket.resume()));
+    socket.on('drain', () => this.#outbox.drained());
+  }
+
+  /** Bytes from the container. Never throws. */
+  receive(chunk: Buffer): void {
+    if (this.#phase === 'closed') return;
+    try {
+      for (const bytes of this.#reader.push(chunk)) {
+        if (this.#isClosed()) return;
+        this.#handle(decode(bytes));
+      }
+    } catch (error) {
+      this.#end(0, toKerbError(error, this.#context.log));
+    }
+  }
+
+  /** The socket is gone, or the gateway stops. */
+  close(): void {
+    this.#phase = 'closed';
+    for (const { end } of this.#subscriptions.values()) end();
+    this.#subscriptions.clear();
+    this.#outbox.discard();
+  }
+
+  // A method, because the phase changes while messages of one chunk are handled and the compiler can't see that.
+  #isClosed(): boolean {
+    return this.#phase === 'closed';
+  }
+
+  #handle(message: ClientMessage): void {
+    const { request } = message;
+    if (request === 0) throw new KerbError(ErrorCode.BadGatewayRequest, 'request 0 is not a request');
+    if (this.#subscriptions.has(request) || this.#offloads.has(request)) {
+      throw new KerbError(ErrorCode.BadGatewayRequest, `request ${request} is still open; its number was used again`);
+    }
+    if (this.#phase === 'greeting') {
+      this.#greet(message);
+      return;
+    }
+    try {
+      this.#dispatch(request, message);
+    } catch (error) {
+      this.#fail(request, toKerbError(error, this.#context.log));
+    }
+  }
+
+  #greet({ request, hello }: ClientMessage): void {
+    if (!hello) throw new KerbError(ErrorCode.BadGatewayRequest, 'the first message of a connection has to be a Hello');
+    if (hello.version !== PROTOCOL_VERSION) {
+      const error = new KerbError(
+        ErrorCode.BadGatewayRequest,
+        `this OBU speaks version ${PROTOCOL_VERSION} of the gateway protocol and the workload asked for version ` +
+          `${hello.version ?? 0}; build it with the app SDK of this OBU`,
+      );
+      this.#end(request, error);
+      return;
+    }
+    const { workload, vehicle, obu, log } = this.#context;
+    const { can, cameras, offload, signals } = workload.grants;
+    this.#phase = 'open';
+    log.info({ workload: workload.name, client: String(hello.client ?? '').slice(0, 100) }, 'workload connected');
+    this.#answer({
+      request,
+      welcome: {
+        version: PROTOCOL_VERSION,
+        workload: workload.name,
+        vehicle,
+        obu,
+        grants: {
+          can: can.map(({ bus, read }) => ({ bus, read: [...read] })),
+          signals: [...signals],
+          cameras: cameras.map(({ name, maxFps }) => ({ name, maxFps })),
+          offload: offload && { tasks: [...offload.tasks], maxBudgetMs: offload.maxBudgetMs },
+        },
+      },
+    });
+  }
+
+  #dispatch(request: number, message: ClientMessage): void {
+    const { subscribeCan, subscribeSignals, subscribeCamera, unsubscribe, offload, hello } = message;
+    if (subscribeCan) this.#subscribeCan(request, subscribeCan);
+    else if (subscribeSignals) this.#subscribeSignals(request, subscribeSignals);
+    else if (subscribeCamera) this.#subscribeCamera(request, subscribeCamera);
+    else if (unsubscribe) this.#unsubscribe(request, unsubscribe.subscription ?? 0);
+    else if (offload) this.#offload(request, offload);
+    else if (hello) throw new KerbError(ErrorCode.BadGatewayRequest, 'this connection has said Hello already');
+    else throw new KerbError(ErrorCode.BadGatewayRequest, 'this OBU does not know what that message asks for');
+  }
+
+  #subscribeCan(request: number, ask: kerbside.gateway.v1.SubscribeCan.$Properties): void {
+    this.#mustHaveRoom();
+    const filters = ask.filters ?? [];
+    mustNotExceed(filters.length, MAX_FILTERS, 'filters');
+    const { workload, guard, meter } = this.#context;
+    const bus = ask.bus ?? '';
+    const { router, granted } = guard.can(bus);
+    const stream = new CanStream(request, bus, this.#wake, () => meter.canDropped(workload.name));
+    this.#open(request, stream, () => router.subscribe(filters, granted, stream.push));
+  }
+
+  #subscribeSignals(request: number, ask: kerbside.gateway.v1.SubscribeSignals.$Properties): void {
+    this.#mustHaveRoom();
+    const paths = ask.paths ?? [];
+    mustNotExceed(paths.length, MAX_PATHS, 'paths');
+    const leaves = this.#context.guard.signals(paths);
+    const stream = new SignalStream(request, ask.minIntervalMs ?? 0, this.#wake, (_count, newestUs) =>
+      this.#context.meter.signalLatency(Math.max(0, Date.now() - newestUs / 1000) / 1000),
+    );
+    this.#open(request, stream, () => {
+      const end = this.#context.guard.source.subscribe(leaves, stream.push);
+      return () => {
+        end();
+        stream.end();
+      };
+    });
+  }
+
+  #subscribeCamera(request: number, ask: kerbside.gateway.v1.SubscribeCamera.$Properties): void {
+    this.#mustHaveRoom();
+    const { workload, guard, meter } = this.#context;
+    const format = formatOf(ask.format ?? 0);
+    if (format === undefined) {
+      throw new KerbError(ErrorCode.BadCameraWish, `this OBU does not know picture format ${ask.format}`);
+    }
+    const wanted = ask.fps ?? 0;
+    if (!(wanted >= 0)) {
+      throw new KerbError(
+        ErrorCode.BadCameraWish,
+        'pictures per second are a number above 0, or 0 for as many as granted',
+      );
+    }
+    const { camera, fps } = guard.camera(ask.camera ?? '', wanted);
+    const stream = new CameraStream(request, this.#wake, () => meter.pictureDropped(workload.name));
+    const wish = { format, width: ask.width ?? 0, height: ask.height ?? 0, fps };
+    this.#open(request, stream, () => camera.subscribe(wish, stream.push));
+  }
+
+  /** Answers leave before streams, so the container hears of the subscription before its first value. */
+  #open(request: number, stream: Stream, subscribe: () => () => void): void {
+    const end = subscribe();
+    this.#subscriptions.set(request, { stream, end });
+    this.#answer({ request, accepted: {} });
+  }
+
+  #unsubscribe(request: number, subscription: number): void {
+    const open = this.#subscriptions.get(subscription);
+    if (open === undefined) {
+      throw new KerbError(ErrorCode.BadGatewayRequest, `there is no subscription ${subscription} to end`);
+    }
+    open.end();
+    this.#outbox.forget(open.stream);
+    this.#subscriptions.delete(subscription);
+    this.#answer({ request, accepted: {} });
+  }
+
+  #offload(request: number, ask: kerbside.gateway.v1.Offload.$Properties): void {
+    const { desk, meter } = this.#context;
+    if (this.#offloads.size >= MAX_OPEN) {
+      throw new KerbError(
+        ErrorCode.TooManyRequests,
+        `${MAX_OPEN} offloads are open on this connection, which is the limit`,
+      );
+    }
+    this.#offloads.add(request);
+    meter.offloadStarted();
+    const id = ask.id ?? '';
+    const input = ask.input ?? new Uint8Array();
+    desk.hand({ id, task: ask.task ?? '', input, budgetMs: withinReserve(ask.budgetMs ?? 0) }).then(
+      ({ taskDigest, result }) => {
+        meter.offloadDone(result);
+        const { output, place, isolation, queueMs, runMs, totalMs } = result;
+        this.#answer(
+          { request, offloadDone: { id, output, receipt: { place, taskDigest, isolation, queueMs, runMs, totalMs } } },
+          // The number is free again, and no more are taken in, once the result is on its way.
+          () => this.#offloads.delete(request),
+        );
+      },
+      (error: unknown) => {
+        meter.offloadFailed();
+        this.#offloads.delete(request);
+        this.#fail(request, toKerbError(error, this.#context.log));
+      },
+    );
+  }
+
+  readonly #wake = (stream: Stream): void => this.#outbox.wake(stream);
+
+  #mustHaveRoom(): void {
+    if (this.#subscriptions.size < MAX_SUBSCRIPTIONS) return;
+    throw new KerbError(
+      ErrorCode.TooManyRequests,
+      `${MAX_SUBSCRIPTIONS} subscriptions are open on this connection, which is the limit`,
+    );
+  }
+
+  #answer(message: ServerMessageFields, sent?: () => void): void {
+    if (this.#phase === 'closed') return;
+    this.#outbox.answer(encodeMessage(message), sent);
+  }
+
+  #fail(request: number, error: KerbError): void {
+    const { workload, meter, log } = this.#context;
+    meter.failure(workload.name, error);
+    log.warn({ workload: workload.name, request, code: error.code }, `${errorName(error.code)}: ${error.message}`);
+    this.#answer({ request, failure: failureOf(error) });
+  }
+
+  /** Says why and ends the connection. */
+  #end(request: number, error: KerbError): void {
+    this.#fail(request, error);
+    this.#outbox.close();
+    this.close();
+    this.#socket.end();
+    setTimeout(() => this.#socket.destroy(), LINGER_MS).unref();
+  }
+}
+
+function decode(bytes: Buffer): ClientMessage {
+  try {
+    return ClientMessage.decode(bytes);
+  } catch (error) {
+    throw new KerbError(ErrorCode.BadProtocolMessage, `a message could not be decoded: ${messageOf(error)}`);
+  }
+}
+
+function mustNotExceed(count: number, limit: number, what: string): void {
+  if (count <= limit) return;
+  throw new KerbError(ErrorCode.TooManyRequests, `${count} ${what} in one subscription; the limit is ${limit}`);
+}
+
+/** The budget without what the way back costs; a tiny one is left as it is. */
+function withinReserve(budgetMs: number): number {
+  return budgetMs > 10 * RETURN_RESERVE_MS ? budgetMs - RETURN_RESERVE_MS : budgetMs;
+}
+
+function failureOf(error: KerbError): kerbside.gateway.v1.Failure.$Properties {
+  const { retryAfterMs } = error.context;
+  return {
+    code: error.code,
+    message: error.message,
+    retryAfterMs: typeof retryAfterMs === 'number' && retryAfterMs > 0 ? Math.ceil(retryAfterMs) : 0,
+  };
+}
+
+/** Any other error is a defect of the OBU: the log gets its stack, the workload a sentence. */
+function toKerbError(error: unknown, log: Logger): KerbError {
+  if (isKerbError(error)) return error;
+  log.error({ err: error }, 'unexpected error in a gateway');
+  return new KerbError(ErrorCode.GatewayDefect, `unexpected error in the OBU: ${messageOf(error)}; its log has more`);
+}

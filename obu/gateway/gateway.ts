@@ -1,0 +1,128 @@
+import type { Server as NetServer, Socket } from 'node:net';
+import nodeIpc, { type Server } from 'node-ipc';
+import { ErrorCode, KerbError, messageOf } from '../../shared/errors.ts';
+import type { Logger } from '../../shared/log.ts';
+import type { Workload } from '../manifest/workload.ts';
+import type { Offloader } from '../offload/offloader.ts';
+import { Connection, type ConnectionContext, type GatewayMeter } from './connection.ts';
+import { GrantGuard, type Offers } from './grants.ts';
+import { OffloadDesk } from './offload-desk.ts';
+
+/** Connections that one container may have open. */
+export const MAX_CONNECTIONS = 4;
+/** Longest path of a Unix socket on Linux: `sun_path` has 108 bytes and ends with a zero. */
+export const MAX_SOCKET_PATH = 107;
+
+export interface GatewayParts {
+  readonly vehicle: string;
+  readonly obu: string;
+  readonly offers: Offers;
+  readonly offloader: Offloader;
+  readonly meter: GatewayMeter;
+  readonly log: Logger;
+}
+
+/**
+ * The gateway of one container: a socket that only this container can reach, and that serves exactly the grants of its
+ * workload. The grants are those of the moment when it was made; another container gets another gateway.
+ */
+export class Gateway {
+  readonly #workload: Workload;
+  readonly #socketPath: string;
+  readonly #parts: GatewayParts;
+  readonly #desk: OffloadDesk;
+  readonly #context: ConnectionContext;
+  readonly #connections = new Map<Socket, Connection>();
+  #server: Server | undefined;
+
+  constructor(workload: Workload, socketPath: string, parts: GatewayParts) {
+    const guard = new GrantGuard(workload, parts.offers);
+    this.#workload = workload;
+    this.#socketPath = socketPath;
+    this.#parts = parts;
+    this.#desk = new OffloadDesk({
+      scope: `${parts.vehicle}/${workload.name}`,
+      priority: workload.priority,
+      guard,
+      offloader: parts.offloader,
+    });
+    const { vehicle, obu, meter, log } = parts;
+    this.#context = { workload, vehicle, obu, guard, desk: this.#desk, meter, log };
+  }
+
+  /** Listens; a socket file that a dead process left is replaced. @throws KerbError GatewayUnavailable */
+  async start(): Promise<void> {
+    if (Buffer.byteLength(this.#socketPath) > MAX_SOCKET_PATH) {
+      throw this.#unavailable(`the path of its socket is longer than ${MAX_SOCKET_PATH} bytes`);
+    }
+    // An IPC of its own: what node-ipc calls its configuration is global to one instance.
+    const ipc = new nodeIpc.IPC();
+    Object.assign(ipc.config, {
+      id: this.#workload.name,
+      silent: true,
+      rawBuffer: true,
+      maxConnections: MAX_CONNECTIONS,
+      unlink: true,
+      // Any user of the container may connect; the folder above keeps everybody else out.
+      readableAll: true,
+      writableAll: true,
+    });
+    ipc.serve(this.#socketPath);
+    const server = ipc.server as Server;
+    this.#server = server;
+    server.on('connect', (socket) => this.#connected(server, socket));
+    server.on('data', (data, socket) => this.#connections.get(socket)?.receive(data));
+    server.on('close', (socket) => this.#disconnected(socket));
+    await new Promise<void>((resolve, reject) => {
+      server.on('start', resolve);
+      // Before the start it is the listener that failed, after it a connection: those are reset all the time.
+      server.on('error', (error) => {
+        this.#parts.log.debug({ workload: this.#workload.name, err: messageOf(error) }, 'gateway socket error');
+        reject(this.#unavailable(messageOf(error)));
+      });
+      try {
+        server.start();
+      } catch (error) {
+        reject(this.#unavailable(messageOf(error)));
+      }
+    });
+    const listener = server.server as NetServer;
+    listener.on('drop', () => {
+      const { name } = this.#workload;
+      this.#parts.log.warn({ workload: name }, `workload ${name} has ${MAX_CONNECTIONS} connections open, the limit`);
+    });
+  }
+
+  /** Ends every connection and removes the socket file. Safe to call twice and during `start()`. */
+  async stop(): Promise<void> {
+    const server = this.#server;
+    this.#server = undefined;
+    this.#desk.clear();
+    for (const connection of this.#connections.values()) connection.close();
+    this.#connections.clear();
+    if (server === undefined) return;
+    const listener = server.server;
+    const closed =
+      listener && listener.listening === true ? new Promise((resolve) => listener.once('close', resolve)) : undefined;
+    server.stop();
+    await closed;
+  }
+
+  #connected(server: Server, socket: Socket): void {
+    this.#connections.set(socket, new Connection(socket, (bytes) => server.emit(socket, bytes), this.#context));
+  }
+
+  #disconnected(socket: Socket): void {
+    this.#connections.get(socket)?.close();
+    this.#connections.delete(socket);
+  }
+
+  #unavailable(why: string): KerbError {
+    const { name } = this.#workload;
+    return new KerbError(
+      ErrorCode.GatewayUnavailable,
+      `cannot serve the gateway of workload ${name} at ${this.#socketPath}: ${why}`,
+      { workload: name, socketPath: this.#socketPath },
+    );
+  }
+}

@@ -1,0 +1,118 @@
+import { ErrorCode, KerbError } from '../../shared/errors.ts';
+import type { CanRouter } from '../can/router.ts';
+import type { Camera } from '../dashcam/camera.ts';
+import type { Workload } from '../manifest/workload.ts';
+import { pathMatcher } from '../signals/expand-paths.ts';
+import type { SignalSource } from '../signals/signal.ts';
+
+/** What the OBU has to offer, before anything is granted. */
+export interface Offers {
+  readonly routers: ReadonlyMap<string, CanRouter>;
+  readonly signals: SignalSource;
+  readonly cameras: ReadonlyMap<string, Camera>;
+  /** Digest of the task package by the name that grants use. */
+  readonly tasks: ReadonlyMap<string, string>;
+}
+
+/**
+ * The grants of one workload, held against what it asks for. Every refusal names what the manifest would have to say.
+ */
+export class GrantGuard {
+  readonly #workload: Workload;
+  readonly #offers: Offers;
+
+  constructor(workload: Workload, offers: Offers) {
+    this.#workload = workload;
+    this.#offers = offers;
+  }
+
+  /** Where the signals come from. */
+  get source(): SignalSource {
+    return this.#offers.signals;
+  }
+
+  /** @throws KerbError NotGranted | UnknownBus */
+  can(bus: string): { readonly router: CanRouter; readonly granted: readonly string[] } {
+    const grant = this.#workload.grants.can.find((one) => one.bus === bus);
+    if (grant === undefined) {
+      throw this.#notGranted(`read CAN bus "${bus}"`, `x-obu.grants.can: [{ bus: ${bus}, read: ["ID:MASK"] }]`);
+    }
+    const router = this.#offers.routers.get(bus);
+    if (router === undefined) {
+      throw new KerbError(ErrorCode.UnknownBus, `this OBU has no CAN bus "${bus}"`, { bus });
+    }
+    return { router, granted: grant.read };
+  }
+
+  /**
+   * The leaves that these paths mean and the workload may read.
+   * @throws KerbError UnknownSignal for a path that this vehicle doesn't have, NotGranted for one of which no leaf is
+   * granted
+   */
+  signals(paths: readonly string[]): Set<string> {
+    if (paths.length === 0) {
+      throw new KerbError(ErrorCode.BadGatewayRequest, 'a subscription to signals has to name at least one path');
+    }
+    const all = this.#offers.signals.paths();
+    const scopes = this.#workload.grants.signals.map((scope) => pathMatcher(scope.slice('read:'.length)));
+    const isGranted = (path: string) => scopes.some((matches) => matches(path));
+    const leaves = new Set<string>();
+    for (const path of paths) {
+      const isAsked = pathMatcher(path);
+      const mayRead = all.filter((leaf) => isAsked(leaf) && isGranted(leaf));
+      for (const leaf of mayRead) leaves.add(leaf);
+      if (mayRead.length > 0) continue;
+      // What isn't granted is refused before it is looked for: a workload learns nothing about the rest of the tree.
+      if (!isGranted(path)) throw this.#notGranted(`read signal "${path}"`, `x-obu.grants.signals: ["read:${path}"]`);
+      throw new KerbError(ErrorCode.UnknownSignal, `no signal of this vehicle is at "${path}"`, { path });
+    }
+    return leaves;
+  }
+
+  /**
+   * The camera and the rate, which is never above the granted one. @throws KerbError NotGranted | UnknownCamera
+   * @param fps 0: as granted
+   */
+  camera(name: string, fps: number): { readonly camera: Camera; readonly fps: number } {
+    const grant = this.#workload.grants.cameras.find((one) => one.name === name);
+    if (grant === undefined) {
+      throw this.#notGranted(`see camera "${name}"`, `x-obu.grants.cameras: [{ name: ${name}, maxFps: 10 }]`);
+    }
+    const camera = this.#offers.cameras.get(name);
+    if (camera === undefined) {
+      throw new KerbError(ErrorCode.UnknownCamera, `this OBU has no camera "${name}"`, { camera: name });
+    }
+    return { camera, fps: fps === 0 ? grant.maxFps : Math.min(fps, grant.maxFps) };
+  }
+
+  /** Digest of the task package. @throws KerbError NotGranted | UnknownTask */
+  task(name: string, budgetMs: number): string {
+    const grant = this.#workload.grants.offload;
+    if (grant === undefined || !grant.tasks.includes(name)) {
+      const tasks = [...(grant?.tasks ?? []), name].map((task) => `"${task}"`).join(', ');
+      const wanted = `x-obu.grants.offload: { tasks: [${tasks}], maxBudgetMs: ${grant?.maxBudgetMs ?? Math.ceil(budgetMs)} }`;
+      throw this.#notGranted(`offload task "${name}"`, wanted);
+    }
+    if (budgetMs > grant.maxBudgetMs) {
+      throw this.#notGranted(
+        `offload with a budget of ${Math.ceil(budgetMs)} ms`,
+        `x-obu.grants.offload.maxBudgetMs: ${Math.ceil(budgetMs)} (it is ${grant.maxBudgetMs})`,
+      );
+    }
+    const digest = this.#offers.tasks.get(name);
+    if (digest === undefined) {
+      throw new KerbError(ErrorCode.UnknownTask, `the configuration of this OBU gives no digest for task "${name}"`, {
+        task: name,
+      });
+    }
+    return digest;
+  }
+
+  #notGranted(what: string, wanted: string): KerbError {
+    const { name } = this.#workload;
+    return new KerbError(ErrorCode.NotGranted, `workload ${name} may not ${what}; its manifest would need ${wanted}`, {
+      workload: name,
+      wanted,
+    });
+  }
+}

@@ -1,0 +1,24 @@
+/**
+ * What a workload uses in its container on a Kerbside OBU.
+ *
+ * ```ts
+ * import { connect } from '@kerbside/app-sdk';
+ *
+ * const obu = await connect();
+ * for await (const values of obu.signals(['Vehicle.Speed'], { minIntervalMs: 1000 })) console.log(values);
+ * ```
+ */
+export type { CanFrame } from '../can/frame.ts';
+export { ErrorCode, errorName, isKerbError, KerbError } from '../errors.ts';
+export type { ItemStream } from './item-stream.ts';
+export type {
+  CanBatch,
+  Grants,
+  OffloadOutcome,
+  Picture,
+  PictureFormat,
+  Receipt,
+  SignalDatum,
+  SignalValue,
+} from './messages.ts';
+export { type ConnectOptions, connect, type Obu } from './obu.ts';

@@ -1,0 +1,162 @@
+import protobuf from 'protobufjs/minimal.js';
+import type { CanFrame } from '../can/frame.ts';
+import { type ErrorCode, KerbError } from '../errors.ts';
+import { kerbside } from '../protocol/generated/gateway.js';
+
+const wire = kerbside.gateway.v1;
+
+export type ServerMessage = kerbside.gateway.v1.ServerMessage;
+export type ClientFields = kerbside.gateway.v1.ClientMessage.$Properties;
+
+/** Frames of one bus in the order in which they were on it. */
+export interface CanBatch {
+  readonly bus: string;
+  readonly frames: readonly CanFrame[];
+}
+
+export type SignalDatum = number | boolean | string;
+
+export interface SignalValue {
+  /** VSS path of a leaf. */
+  readonly path: string;
+  readonly value: SignalDatum;
+  /** Microseconds since 1970 of the frame that carried it. */
+  readonly timeUs: number;
+  /** Where it came from: the name of the bus. */
+  readonly source: string;
+}
+
+export type PictureFormat = 'jpeg' | 'gray8' | 'rgb24';
+
+export interface Picture {
+  readonly camera: string;
+  /** Counts up by one per picture; a gap is a loss. */
+  readonly sequence: number;
+  /** Microseconds since 1970 when the OBU had the whole picture. */
+  readonly timeUs: number;
+  readonly format: PictureFormat;
+  readonly width: number;
+  readonly height: number;
+  /** A JPEG file, or pixels row by row without padding: width*height bytes (gray8) or three times that (rgb24). */
+  readonly data: Uint8Array;
+}
+
+/** What the manifest allows this workload. */
+export interface Grants {
+  readonly can: readonly { readonly bus: string; readonly read: readonly string[] }[];
+  /** Scopes, "read:Vehicle.Speed". */
+  readonly signals: readonly string[];
+  readonly cameras: readonly { readonly name: string; readonly maxFps: number }[];
+  readonly offload: { readonly tasks: readonly string[]; readonly maxBudgetMs: number } | undefined;
+}
+
+/** How an offload was run. Times in milliseconds. */
+export interface Receipt {
+  /** "broker:rsu-1" */
+  readonly place: string;
+  readonly taskDigest: string;
+  /** "process" or "vm" */
+  readonly isolation: string;
+  /** Waiting at the place, inside the unikernel, and as the OBU saw the whole. */
+  readonly queueMs: number;
+  readonly runMs: number;
+  readonly totalMs: number;
+}
+
+export interface OffloadOutcome {
+  readonly output: Uint8Array;
+  readonly receipt: Receipt;
+}
+
+export function encodeClientMessage(message: ClientFields): Uint8Array {
+  return wire.ClientMessage.encode(message, protobuf.Writer.create().fork()).ldelim().finish();
+}
+
+export function decodeServerMessage(bytes: Uint8Array): ServerMessage {
+  return wire.ServerMessage.decode(bytes);
+}
+
+/** protobufjs gives 64-bit numbers as Long where that package is there; ours fit a double. */
+function toNumber(value: unknown): number {
+  return typeof value === 'number' ? value : Number(String(value ?? 0));
+}
+
+export function toCanBatch(message: kerbside.gateway.v1.CanFrames.$Properties): CanBatch {
+  const frames = (message.frames ?? []).map((frame): CanFrame => {
+    const flags = frame.flags ?? 0;
+    return {
+      id: frame.id ?? 0,
+      ext: (flags & 1) !== 0,
+      rtr: (flags & 2) !== 0,
+      fd: (flags & 4) !== 0,
+      brs: (flags & 8) !== 0,
+      esi: (flags & 16) !== 0,
+      err: (flags & 32) !== 0,
+      data: frame.data ?? new Uint8Array(),
+      timeUs: toNumber(frame.timeUs),
+    };
+  });
+  return { bus: message.bus ?? '', frames };
+}
+
+export function toSignalValues(message: kerbside.gateway.v1.SignalValues.$Properties): SignalValue[] {
+  return (message.values ?? []).map((value) => ({
+    path: value.path ?? '',
+    value: value.number ?? value.boolean ?? value.text ?? 0,
+    timeUs: toNumber(value.timeUs),
+    source: value.source ?? '',
+  }));
+}
+
+const formats: readonly PictureFormat[] = ['jpeg', 'gray8', 'rgb24'];
+
+export function toWireFormat(format: PictureFormat): number {
+  return formats.indexOf(format);
+}
+
+export function toPicture(message: kerbside.gateway.v1.CameraFrame.$Properties): Picture {
+  return {
+    camera: message.camera ?? '',
+    sequence: toNumber(message.sequence),
+    timeUs: toNumber(message.timeUs),
+    format: formats[message.format ?? 0] ?? 'jpeg',
+    width: message.width ?? 0,
+    height: message.height ?? 0,
+    data: message.data ?? new Uint8Array(),
+  };
+}
+
+export function toOutcome(message: kerbside.gateway.v1.OffloadDone.$Properties): OffloadOutcome {
+  const receipt = message.receipt ?? {};
+  return {
+    output: message.output ?? new Uint8Array(),
+    receipt: {
+      place: receipt.place ?? '',
+      taskDigest: receipt.taskDigest ?? '',
+      isolation: receipt.isolation ?? '',
+      queueMs: receipt.queueMs ?? 0,
+      runMs: receipt.runMs ?? 0,
+      totalMs: receipt.totalMs ?? 0,
+    },
+  };
+}
+
+export function toGrants(message: kerbside.gateway.v1.Grants.$Properties | null | undefined): Grants {
+  const { offload } = message ?? {};
+  return {
+    can: (message?.can ?? []).map(({ bus, read }) => ({ bus: bus ?? '', read: read ?? [] })),
+    signals: message?.signals ?? [],
+    cameras: (message?.cameras ?? []).map(({ name, maxFps }) => ({ name: name ?? '', maxFps: maxFps ?? 0 })),
+    offload: offload ? { tasks: offload.tasks ?? [], maxBudgetMs: offload.maxBudgetMs ?? 0 } : undefined,
+  };
+}
+
+export function droppedOf(message: { dropped?: unknown }): number {
+  return toNumber(message.dropped);
+}
+
+/** The error that a Failure of the OBU means. */
+export function toError(failure: kerbside.gateway.v1.Failure.$Properties): KerbError {
+  const context = failure.retryAfterMs ? { retryAfterMs: failure.retryAfterMs } : {};
+  return new KerbError((failure.code ?? 0) as ErrorCode, failure.message || 'the OBU gave no reason', context);
+}

@@ -1,0 +1,393 @@
+import { randomUUID } from 'node:crypto';
+import { ErrorCode, KerbError } from '../errors.ts';
+import { MAX_GATEWAY_MESSAGE } from '../protocol/framing.ts';
+import { type ItemStream, QueuedStream } from './item-stream.ts';
+import { Link } from './link.ts';
+import {
+  type CanBatch,
+  type ClientFields,
+  droppedOf,
+  type Grants,
+  type OffloadOutcome,
+  type Picture,
+  type PictureFormat,
+  type ServerMessage,
+  type SignalValue,
+  toCanBatch,
+  toError,
+  toGrants,
+  toOutcome,
+  toPicture,
+  toSignalValues,
+  toWireFormat,
+} from './messages.ts';
+
+const PROTOCOL_VERSION = 1;
+const CLIENT = '@kerbside/app-sdk 0.1.0';
+/** Items that wait for a slow loop: batches of frames, lists of values, pictures. */
+const BATCHES = 64;
+const PICTURES = 1;
+
+export interface ConnectOptions {
+  /** Path of the gateway socket; by default what the OBU put into KERBSIDE_GATEWAY. */
+  readonly path?: string;
+  /** Milliseconds to wait for the OBU to answer, 10,000 by default. */
+  readonly timeoutMs?: number;
+  readonly signal?: AbortSignal;
+}
+
+/**
+ * The OBU, as this workload sees it. When the OBU restarts, everything that is open goes on by itself: subscriptions
+ * are opened again, and offloads are asked for again under their id as long as their budget lasts.
+ */
+export interface Obu {
+  readonly workload: string;
+  readonly vehicle: string;
+  readonly obu: string;
+  readonly grants: Grants;
+  /**
+   * CAN frames of a bus, in batches.
+   * @param options.filters can-utils grammar, "id:mask" and "id~mask" in hex; left out: everything granted.
+   * @throws KerbError NotGranted | UnknownBus | BadCanFilter, from the loop
+   */
+  can(options: {
+    readonly bus: string;
+    readonly filters?: readonly string[];
+    readonly signal?: AbortSignal;
+  }): ItemStream<CanBatch>;
+  /**
+   * Vehicle signals by VSS path; a branch means its subtree. What is known already comes at once.
+   * @param options.minIntervalMs At most one value per path in this time, the latest; 0 or left out: every value.
+   * @throws KerbError NotGranted | UnknownSignal, from the loop
+   */
+  signals(
+    paths: readonly string[],
+    options?: { readonly minIntervalMs?: number; readonly signal?: AbortSignal },
+  ): ItemStream<readonly SignalValue[]>;
+  /**
+   * Pictures of a camera. A slow loop always gets the newest one.
+   * @param options.format 'jpeg' by default.
+   * @param options.width Pixels; with `height`; left out: as the camera delivers.
+   * @param options.fps Pictures per second; left out: as many as granted.
+   * @throws KerbError NotGranted | UnknownCamera | BadCameraWish, from the loop
+   */
+  camera(
+    name: string,
+    options?: {
+      readonly format?: PictureFormat;
+      readonly width?: number;
+      readonly height?: number;
+      readonly fps?: number;
+      readonly signal?: AbortSignal;
+    },
+  ): ItemStream<Picture>;
+  /**
+   * Runs a task on an edge element. Settles within the budget, whatever happens to the OBU and the network.
+   * @param options.budgetMs Milliseconds from now until an answer is worth nothing.
+   * @param options.id The same id is the same offload: give one to be able to ask again without running it twice.
+   * @throws KerbError NotGranted | BudgetExhausted | ConnectionLost | InputTooLarge | Cancelled | what refused it
+   */
+  offload(
+    task: string,
+    input: Uint8Array,
+    options: { readonly budgetMs: number; readonly id?: string; readonly signal?: AbortSignal },
+  ): Promise<OffloadOutcome>;
+  /** Ends everything: loops end, open offloads fail with Cancelled. */
+  close(): void;
+}
+
+/**
+ * Reaches the OBU that started this container.
+ * @throws KerbError ConnectionLost when it does not answer in time, BadGatewayRequest when it refuses this version of
+ * the protocol, Cancelled, BadConfig when there is no path
+ */
+export async function connect(options: ConnectOptions = {}): Promise<Obu> {
+  const path = options.path ?? process.env.KERBSIDE_GATEWAY;
+  if (!path) {
+    throw new KerbError(
+      ErrorCode.BadConfig,
+      'KERBSIDE_GATEWAY is not set: this program runs in a container that a Kerbside OBU starts, or needs `path`',
+    );
+  }
+  const client = new GatewayClient(path);
+  await client.open(options.timeoutMs ?? 10_000, options.signal);
+  return client;
+}
+
+/** Something that is open, and can be asked for again on another connection. */
+interface OpenRequest {
+  /** What to send; undefined when it is not worth it any more. */
+  readonly body: () => ClientFields | undefined;
+  readonly onMessage: (message: ServerMessage) => void;
+  readonly onFailure: (error: KerbError) => void;
+  /** On a further connection, before it is sent again. */
+  readonly onReopen?: () => void;
+  /** Its number on the present connection; 0 before it was sent. */
+  request: number;
+}
+
+class GatewayClient implements Obu {
+  readonly #path: string;
+  readonly #link: Link;
+  readonly #open = new Set<OpenRequest>();
+  readonly #byRequest = new Map<number, OpenRequest>();
+  #lastRequest = 0;
+  #hello = 0;
+  #ready = false;
+  #closed = false;
+  #whyDown = 'it has not answered yet';
+  #welcome: (() => void) | undefined;
+  #refused: ((error: KerbError) => void) | undefined;
+  workload = '';
+  vehicle = '';
+  obu = '';
+  grants: Grants = toGrants(undefined);
+
+  constructor(path: string) {
+    this.#path = path;
+    this.#link = new Link(path, {
+      up: () => this.#sayHello(),
+      message: (message) => this.#receive(message),
+      down: (why) => {
+        this.#ready = false;
+        this.#byRequest.clear();
+        this.#whyDown = why;
+      },
+    });
+  }
+
+  async open(timeoutMs: number, signal: AbortSignal | undefined): Promise<void> {
+    if (signal?.aborted) throw cancelled();
+    let timer: NodeJS.Timeout | undefined;
+    let onAbort: (() => void) | undefined;
+    try {
+      await new Promise<void>((resolve, reject) => {
+        this.#welcome = resolve;
+        this.#refused = reject;
+        onAbort = () => reject(cancelled());
+        signal?.addEventListener('abort', onAbort, { once: true });
+        timer = setTimeout(() => {
+          const message = `the OBU did not answer at ${this.#path} within ${timeoutMs} ms: ${this.#whyDown}`;
+          reject(new KerbError(ErrorCode.ConnectionLost, message, { path: this.#path }));
+        }, timeoutMs);
+        this.#link.open();
+      });
+    } catch (error) {
+      this.close();
+      throw error;
+    } finally {
+      clearTimeout(timer);
+      if (onAbort) signal?.removeEventListener('abort', onAbort);
+    }
+  }
+
+  can(options: { bus: string; filters?: readonly string[]; signal?: AbortSignal }): ItemStream<CanBatch> {
+    const subscribeCan = { bus: options.bus, filters: [...(options.filters ?? [])] };
+    return this.#subscribe(
+      { subscribeCan },
+      BATCHES,
+      (batch: CanBatch) => batch.frames.length,
+      ({ canFrames }) => canFrames && { item: toCanBatch(canFrames), dropped: droppedOf(canFrames) },
+      options.signal,
+    );
+  }
+
+  signals(
+    paths: readonly string[],
+    options: { minIntervalMs?: number; signal?: AbortSignal } = {},
+  ): ItemStream<readonly SignalValue[]> {
+    const subscribeSignals = { paths: [...paths], minIntervalMs: options.minIntervalMs ?? 0 };
+    return this.#subscribe(
+      { subscribeSignals },
+      BATCHES,
+      (values: readonly SignalValue[]) => values.length,
+      ({ signalValues }) => signalValues && { item: toSignalValues(signalValues), dropped: droppedOf(signalValues) },
+      options.signal,
+    );
+  }
+
+  camera(
+    name: string,
+    options: { format?: PictureFormat; width?: number; height?: number; fps?: number; signal?: AbortSignal } = {},
+  ): ItemStream<Picture> {
+    const { format = 'jpeg', width = 0, height = 0, fps = 0, signal } = options;
+    const subscribeCamera = { camera: name, format: toWireFormat(format), width, height, fps };
+    return this.#subscribe(
+      { subscribeCamera },
+      PICTURES,
+      () => 1,
+      ({ cameraFrame }) => cameraFrame && { item: toPicture(cameraFrame), dropped: droppedOf(cameraFrame) },
+      signal,
+    );
+  }
+
+  offload(
+    task: string,
+    input: Uint8Array,
+    options: { budgetMs: number; id?: string; signal?: AbortSignal },
+  ): Promise<OffloadOutcome> {
+    const startedAt = performance.now();
+    const { budgetMs, id = randomUUID(), signal } = options;
+    return new Promise<OffloadOutcome>((resolve, reject) => {
+      if (this.#closed || signal?.aborted) throw cancelled();
+      if (!(budgetMs > 0)) throw new KerbError(ErrorCode.BudgetExhausted, 'budgetMs has to be a number above 0');
+      // The rest of the message is far below a kilobyte.
+      if (input.length > MAX_GATEWAY_MESSAGE - 1024) {
+        const message = `an input of ${input.length} bytes does not fit a message of ${MAX_GATEWAY_MESSAGE} bytes`;
+        throw new KerbError(ErrorCode.InputTooLarge, message);
+      }
+      const end = () => {
+        clearTimeout(timer);
+        signal?.removeEventListener('abort', onAbort);
+        this.#forget(open);
+      };
+      const fail = (error: KerbError) => {
+        end();
+        reject(error);
+      };
+      const open: OpenRequest = {
+        request: 0,
+        body: () => {
+          const leftMs = budgetMs - (performance.now() - startedAt);
+          return leftMs > 0 ? { offload: { id, task, input, budgetMs: leftMs } } : undefined;
+        },
+        onMessage: ({ offloadDone }) => {
+          if (!offloadDone) return;
+          end();
+          resolve(toOutcome(offloadDone));
+        },
+        onFailure: fail,
+      };
+      const onAbort = () => fail(cancelled());
+      signal?.addEventListener('abort', onAbort, { once: true });
+      const timer = setTimeout(() => fail(this.#tooLate(task, budgetMs)), Math.min(budgetMs, 2 ** 31 - 1));
+      this.#start(open);
+    });
+  }
+
+  close(): void {
+    if (this.#closed) return;
+    this.#closed = true;
+    this.#link.close();
+    const open = [...this.#open];
+    this.#open.clear();
+    this.#byRequest.clear();
+    for (const request of open) request.onFailure(cancelled());
+  }
+
+  #subscribe<T>(
+    body: ClientFields,
+    capacity: number,
+    weigh: (item: T) => number,
+    read: (message: ServerMessage) => { item: T; dropped: number } | null | undefined,
+    signal: AbortSignal | undefined,
+  ): ItemStream<T> {
+    const end = () => {
+      signal?.removeEventListener('abort', onAbort);
+      this.#forget(open);
+    };
+    const stream = new QueuedStream<T>(capacity, weigh, () => {
+      const { request } = open;
+      end();
+      if (this.#ready && request !== 0) {
+        this.#link.send({ request: this.#nextRequest(), unsubscribe: { subscription: request } });
+      }
+    });
+    const open: OpenRequest = {
+      request: 0,
+      body: () => body,
+      onMessage: (message) => {
+        const got = read(message);
+        if (got) stream.push(got.item, got.dropped);
+      },
+      onFailure: (error) => {
+        end();
+        stream.finish(error.code === ErrorCode.Cancelled ? undefined : error);
+      },
+      onReopen: () => stream.reopened(),
+    };
+    const onAbort = () => stream.close();
+    if (this.#closed || signal?.aborted) {
+      stream.finish();
+      return stream;
+    }
+    signal?.addEventListener('abort', onAbort, { once: true });
+    this.#start(open);
+    return stream;
+  }
+
+  #start(open: OpenRequest): void {
+    this.#open.add(open);
+    if (this.#ready) this.#ask(open);
+  }
+
+  #ask(open: OpenRequest): void {
+    const body = open.body();
+    if (body === undefined) return;
+    open.request = this.#nextRequest();
+    this.#byRequest.set(open.request, open);
+    this.#link.send({ request: open.request, ...body });
+  }
+
+  #forget(open: OpenRequest): void {
+    this.#open.delete(open);
+    this.#byRequest.delete(open.request);
+  }
+
+  /** 1 to 2^32-1, and around. */
+  #nextRequest(): number {
+    do this.#lastRequest = (this.#lastRequest % 0xffff_ffff) + 1;
+    while (this.#byRequest.has(this.#lastRequest));
+    return this.#lastRequest;
+  }
+
+  #sayHello(): void {
+    this.#hello = this.#nextRequest();
+    this.#link.send({ request: this.#hello, hello: { version: PROTOCOL_VERSION, client: CLIENT } });
+  }
+
+  #receive(message: ServerMessage): void {
+    const { request, welcome, failure } = message;
+    if (request === this.#hello && welcome) {
+      this.#welcomed(welcome);
+      return;
+    }
+    if (failure && (request === this.#hello || request === 0)) {
+      this.#whyDown = failure.message || this.#whyDown;
+      // Before the first welcome nobody else could be told.
+      this.#refused?.(toError(failure));
+      return;
+    }
+    const open = this.#byRequest.get(request);
+    if (open === undefined) return;
+    if (failure) open.onFailure(toError(failure));
+    else open.onMessage(message);
+  }
+
+  #welcomed(welcome: NonNullable<ServerMessage['welcome']>): void {
+    this.workload = welcome.workload ?? '';
+    this.vehicle = welcome.vehicle ?? '';
+    this.obu = welcome.obu ?? '';
+    this.grants = toGrants(welcome.grants);
+    this.#ready = true;
+    this.#refused = undefined;
+    this.#welcome?.();
+    this.#welcome = undefined;
+    for (const open of [...this.#open]) {
+      if (open.request !== 0) open.onReopen?.();
+      this.#ask(open);
+    }
+  }
+
+  #tooLate(task: string, budgetMs: number): KerbError {
+    if (this.#ready) {
+      return new KerbError(ErrorCode.BudgetExhausted, `task "${task}" gave no answer within ${budgetMs} ms`);
+    }
+    const message = `task "${task}" gave no answer within ${budgetMs} ms: there is no connection to the OBU (${this.#whyDown})`;
+    return new KerbError(ErrorCode.ConnectionLost, message);
+  }
+}
+
+function cancelled(): KerbError {
+  return new KerbError(ErrorCode.Cancelled, 'it was cancelled by this program');
+}
