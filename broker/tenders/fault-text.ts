@@ -1,0 +1,84 @@
+/** How the guest's process ended, as the tender reports it. All but `signal` 31 and 9 can be made up by the guest. */
+export interface Fault {
+  /** The signal, or 0 when the process ended by itself. */
+  readonly signal: number;
+  /** `si_code` of that signal, or 0 when the kernel ended the process outright. */
+  readonly signalCode: number;
+  /** Exit code, when `signal` is 0. */
+  readonly status: number;
+  readonly faultAddress: bigint;
+  readonly instruction: bigint;
+}
+
+// Guest layout: unikernel/include/kerbside/abi.h.
+const GUARD_START = 0x20000000n;
+const GUARD_END = 0x20001000n;
+const PAGE = 0x1000n;
+
+const SI_KERNEL = 128;
+const names = new Map([
+  [4, 'SIGILL'],
+  [5, 'SIGTRAP'],
+  [6, 'SIGABRT'],
+  [7, 'SIGBUS'],
+  [8, 'SIGFPE'],
+  [9, 'SIGKILL'],
+  [11, 'SIGSEGV'],
+  [24, 'SIGXCPU'],
+  [31, 'SIGSYS'],
+]);
+const arithmetic = new Map([
+  [1, 'integer division by zero'],
+  [2, 'integer overflow'],
+  [3, 'floating-point division by zero'],
+  [4, 'floating-point overflow'],
+  [5, 'floating-point underflow'],
+  [6, 'inexact floating-point result'],
+  [7, 'invalid floating-point operation'],
+]);
+
+const hex = (value: bigint): string => `0x${value.toString(16)}`;
+
+function memoryFault(fault: Fault): string {
+  const { faultAddress: address, signalCode } = fault;
+  if (signalCode === SI_KERNEL) {
+    return 'privileged instruction, forbidden port, time-stamp counter or non-canonical address';
+  }
+  if (signalCode === 0) return 'memory fault, and no stack left to report it on';
+  if (address >= GUARD_START && address < GUARD_END) return `stack overflow: guard page at ${hex(address)}`;
+  if (address < PAGE) return `null pointer: access to ${hex(address)}`;
+  return signalCode === 2
+    ? `access to ${hex(address)} that its page does not allow (write to read-only memory, or jump into data)`
+    : `access to unmapped address ${hex(address)}`;
+}
+
+function describe(fault: Fault): string {
+  switch (fault.signal) {
+    case 4:
+      return 'illegal instruction';
+    case 5:
+      return 'breakpoint or trap instruction';
+    case 7:
+      return `bus error at ${hex(fault.faultAddress)}`;
+    case 8:
+      return arithmetic.get(fault.signalCode) ?? 'arithmetic fault';
+    case 9:
+      return 'killed from outside, most likely because the machine ran out of memory';
+    case 11:
+      return memoryFault(fault);
+    case 24:
+      return 'used up its processor time';
+    case 31:
+      return 'forbidden system call';
+    default:
+      return 'ended by a signal';
+  }
+}
+
+/** One line that says what the guest did: signal, meaning, address where there is one, instruction. */
+export function faultText(fault: Fault): string {
+  if (fault.signal === 0) return `ended with exit code ${fault.status} without ringing a doorbell`;
+  const name = names.get(fault.signal) ?? `signal ${fault.signal}`;
+  const where = fault.signalCode === 0 ? '' : `, instruction at ${hex(fault.instruction)}`;
+  return `${name}: ${describe(fault)}${where}`;
+}

@@ -1,0 +1,384 @@
+import { type ChildProcess, spawn } from 'node:child_process';
+import { closeSync, openSync, read, readSync, write, writeSync } from 'node:fs';
+import type { Socket } from 'node:net';
+import { resolve } from 'node:path';
+import { promisify } from 'node:util';
+import { ErrorCode, KerbError, messageOf } from '../../shared/errors.ts';
+import type { Logger } from '../../shared/log.ts';
+import { faultText } from './fault-text.ts';
+import type { ImageInfo, Isolation, Tender, TenderOutcome, TenderState } from './tender.ts';
+import { tenderBinary } from './tender-binary.ts';
+import {
+  BROKER_FRAME_SIZE,
+  decodeTenderFrame,
+  INLINE_MAX,
+  OPENED_FRAME,
+  type OutcomeFrame,
+  OutcomeKind,
+  RELEASE_FRAME,
+  TenderFrameReader,
+  writeCall,
+} from './tender-frames.ts';
+
+export interface ProcessTenderOptions {
+  /** The unikernel image. It is read once, in `start()`. */
+  readonly imagePath: string;
+  readonly log: Logger;
+  /** The user that a tender started by root becomes; default 65534 (nobody). */
+  readonly user?: number;
+  /** The program to run; default `tenderBinary()`. */
+  readonly binary?: string;
+}
+
+/** A tender that does not answer this long after the budget is killed. */
+const BACKSTOP_MS = 50;
+const START_TIMEOUT_MS = 10_000;
+const STOP_TIMEOUT_MS = 1_000;
+const MAX_BUDGET_MS = 3_600_000;
+const STDERR_KEPT = 2048;
+/** Inputs up to this size are copied behind their frame and sent with one write. */
+const ONE_WRITE_MAX = 16 * 1024;
+/** Copying this much to or from a memfd takes about 0.1 ms; more than this goes to Node's thread pool. */
+const SYNC_COPY_MAX = 1024 * 1024;
+
+const readAsync = promisify(read);
+const writeAsync = promisify(write);
+
+interface Waiter<T> {
+  resolve(value: T): void;
+  reject(error: Error): void;
+}
+
+/**
+ * A tender process with isolation `process`. Hot path: one call is one write, one chunk back, and no copy of an output
+ * that arrived in one piece.
+ */
+export class ProcessTender implements Tender {
+  readonly isolation: Isolation = 'process';
+  readonly #options: ProcessTenderOptions;
+  readonly #reader = new TenderFrameReader();
+  readonly #callBuffer = Buffer.alloc(BROKER_FRAME_SIZE + ONE_WRITE_MAX);
+  readonly #onDeath: ((reason: string) => void)[] = [];
+  #state: TenderState = 'Loading';
+  #child: ChildProcess | undefined;
+  #socket: Socket | undefined;
+  #inputFd = -1;
+  #outputFd = -1;
+  #image: ImageInfo | undefined;
+  #confinement = '';
+  #stderr = '';
+  #verdict: string | undefined;
+  #starting: Waiter<void> | undefined;
+  #pending: Waiter<OutcomeFrame> | undefined;
+  #closed: Promise<void> = Promise.resolve();
+
+  constructor(options: ProcessTenderOptions) {
+    this.#options = options;
+  }
+
+  get state(): TenderState {
+    return this.#state;
+  }
+
+  get pid(): number | undefined {
+    return this.#child?.pid;
+  }
+
+  get image(): ImageInfo {
+    if (this.#image === undefined) {
+      throw new KerbError(ErrorCode.TenderUnavailable, 'The image of a tender is known only after start()');
+    }
+    return this.#image;
+  }
+
+  /** How the tender is confined, and what this kernel lacks for more: one line for the log. Known after `start()`. */
+  get confinement(): string {
+    return this.#confinement;
+  }
+
+  async start(): Promise<void> {
+    if (this.#child !== undefined || this.#state !== 'Loading') {
+      throw new KerbError(ErrorCode.TenderUnavailable, 'A tender can be started once; make another one');
+    }
+    const imagePath = resolve(this.#options.imagePath);
+    const binary = this.#options.binary ?? tenderBinary();
+    // Nothing of the broker goes along: no environment, no working directory, no descriptor but these.
+    const child = spawn(binary, [imagePath, String(this.#options.user ?? 65534)], {
+      stdio: ['ignore', 'ignore', 'pipe', 'pipe'],
+      env: {},
+      cwd: '/',
+    });
+    this.#child = child;
+    const socket = child.stdio[3] as Socket;
+    this.#socket = socket;
+    this.#closed = new Promise((done) => child.once('close', () => done()));
+    const loaded = new Promise<void>((resolve, reject) => {
+      this.#starting = { resolve, reject };
+    });
+    child.once('error', (error) => this.#fail(`cannot be run: ${error.message}`));
+    child.once('close', (code, signal) => this.#ended(code, signal));
+    child.stderr?.on('data', (chunk: Buffer) => {
+      this.#stderr = (this.#stderr + chunk.toString('utf8')).slice(-STDERR_KEPT);
+    });
+    socket.on('data', (chunk: Buffer) => this.#receive(chunk));
+    // The end of the process says more than a broken pipe does, and follows at once.
+    socket.on('error', () => {});
+    const timer = setTimeout(
+      () => this.#fail(`did not load its image within ${START_TIMEOUT_MS} ms`),
+      START_TIMEOUT_MS,
+    );
+    try {
+      await loaded;
+    } finally {
+      clearTimeout(timer);
+      this.#starting = undefined;
+    }
+  }
+
+  /**
+   * Runs the task once. `input` must not change before the promise settles.
+   * @param budgetMs at most an hour; zero or less is a deadline that has passed
+   */
+  async call(input: Uint8Array, budgetMs: number): Promise<TenderOutcome> {
+    const socket = this.#socket;
+    if (this.#state !== 'Waiting' || socket === undefined) throw this.#notWaiting();
+    if (input.length > this.image.maxInput) {
+      throw new KerbError(
+        ErrorCode.TenderInputTooLarge,
+        `Input of ${input.length} bytes for task ${this.image.name}: it takes at most ${this.image.maxInput}`,
+        { task: this.image.name, size: input.length, maxInput: this.image.maxInput },
+      );
+    }
+    if (!(budgetMs > 0)) return { outcome: 'deadline', runMs: 0, log: '' };
+    const budget = Math.min(budgetMs, MAX_BUDGET_MS);
+    this.#state = 'Busy';
+    const answer = new Promise<OutcomeFrame>((resolve, reject) => {
+      this.#pending = { resolve, reject };
+    });
+    const started = performance.now();
+    if (input.length > INLINE_MAX) {
+      const copied = this.#copyIn(input);
+      if (copied !== undefined) await copied;
+    }
+    // What copying took is the caller's time too.
+    const budgetNs = Math.max(1, Math.floor((budget - (performance.now() - started)) * 1e6));
+    this.#send(socket, input, budgetNs);
+    const backstop = this.#armBackstop(budgetNs / 1e6);
+    let frame: OutcomeFrame;
+    try {
+      frame = await answer;
+    } finally {
+      clearTimeout(backstop);
+      this.#pending = undefined;
+    }
+    const outcome = this.#outcomeOf(frame, frame.output ?? (await this.#copyOut(socket, frame.outputSize)));
+    // stop() or the end of the process may have come meanwhile, and has the last word on the state.
+    if ((this.#state as TenderState) === 'Busy') this.#state = 'Waiting';
+    return outcome;
+  }
+
+  async stop(): Promise<void> {
+    const child = this.#child;
+    const before = this.#state;
+    if (before !== 'Dead') this.#state = 'Stopped';
+    if (child === undefined || before === 'Dead') return;
+    if (before === 'Waiting') {
+      this.#socket?.end(); // it ends by itself when the socket does
+    } else {
+      child.kill('SIGKILL');
+    }
+    const timer = setTimeout(() => child.kill('SIGKILL'), STOP_TIMEOUT_MS);
+    await this.#closed;
+    clearTimeout(timer);
+  }
+
+  onDeath(listener: (reason: string) => void): void {
+    this.#onDeath.push(listener);
+  }
+
+  #notWaiting(): KerbError {
+    const pid = this.pid;
+    return this.#state === 'Busy'
+      ? new KerbError(ErrorCode.TenderUnavailable, `Tender ${pid} is busy: it takes one call at a time`, { pid })
+      : new KerbError(ErrorCode.TenderDied, `Tender ${pid ?? '(never started)'} is ${this.#state}: start another one`, {
+          pid,
+          state: this.#state,
+        });
+  }
+
+  #send(socket: Socket, input: Uint8Array, budgetNs: number): void {
+    const frame = this.#callBuffer;
+    const inline = input.length <= INLINE_MAX;
+    writeCall(frame, input.length, budgetNs, inline);
+    if (!inline) {
+      socket.write(frame.subarray(0, BROKER_FRAME_SIZE));
+    } else if (input.length <= ONE_WRITE_MAX) {
+      frame.set(input, BROKER_FRAME_SIZE);
+      socket.write(frame.subarray(0, BROKER_FRAME_SIZE + input.length));
+    } else {
+      socket.cork();
+      socket.write(frame.subarray(0, BROKER_FRAME_SIZE));
+      socket.write(input);
+      socket.uncork();
+    }
+  }
+
+  /** A promise only when the copy is too long to wait for. */
+  #copyIn(input: Uint8Array): Promise<void> | undefined {
+    if (input.length > SYNC_COPY_MAX) return this.#copyInAsync(input);
+    for (let at = 0; at < input.length; ) at += writeSync(this.#inputFd, input, at, input.length - at, at);
+    return undefined;
+  }
+
+  async #copyInAsync(input: Uint8Array): Promise<void> {
+    for (let at = 0; at < input.length; ) {
+      at += (await writeAsync(this.#inputFd, input, at, input.length - at, at)).bytesWritten;
+    }
+  }
+
+  async #copyOut(socket: Socket, size: number): Promise<Buffer> {
+    const output = Buffer.allocUnsafeSlow(size);
+    for (let at = 0; at < size; ) {
+      const got =
+        size > SYNC_COPY_MAX
+          ? (await readAsync(this.#outputFd, output, at, size - at, at)).bytesRead
+          : readSync(this.#outputFd, output, at, size - at, at);
+      if (got === 0) throw this.#fail('its output memory is shorter than its output');
+      at += got;
+    }
+    socket.write(RELEASE_FRAME);
+    return output;
+  }
+
+  #outcomeOf(frame: OutcomeFrame, output: Buffer): TenderOutcome {
+    const runMs = frame.runNs / 1e6;
+    const log = frame.log.length === 0 ? '' : readableLog(frame.log);
+    switch (frame.kind) {
+      case OutcomeKind.Done:
+        return { outcome: 'done', status: frame.status, output, runMs, cpuMs: frame.cpuNs / 1e6, log };
+      case OutcomeKind.Aborted:
+        return { outcome: 'aborted', code: frame.status, runMs, log };
+      case OutcomeKind.Deadline:
+        return { outcome: 'deadline', runMs, log };
+      case OutcomeKind.Fault:
+        return { outcome: 'fault', fault: faultText(frame), runMs, log };
+      default: {
+        const reason =
+          frame.outputSize > this.image.maxOutput
+            ? `claims ${frame.outputSize} bytes of output, ${this.image.maxOutput} are declared`
+            : `returned status ${frame.status | 0}, 0 to 2147483647 are allowed`;
+        return { outcome: 'bad-output', reason, runMs, log };
+      }
+    }
+  }
+
+  /** Kills the tender when it lets the budget pass by more than 50 ms. */
+  #armBackstop(budgetMs: number): NodeJS.Timeout {
+    return setTimeout(() => {
+      // An answer that waits in the socket, because this process was the slow one, is read before the next line runs.
+      setImmediate(() => {
+        if (this.#pending !== undefined) this.#fail(`did not answer within ${BACKSTOP_MS} ms after its budget`);
+      });
+    }, budgetMs + BACKSTOP_MS);
+  }
+
+  #receive(chunk: Buffer): void {
+    try {
+      this.#reader.push(chunk, (frame) => this.#handle(frame));
+    } catch (error) {
+      this.#fail(messageOf(error));
+    }
+  }
+
+  #handle(bytes: Buffer): void {
+    const frame = decodeTenderFrame(bytes);
+    if (frame.type === 'outcome') {
+      if (this.#pending === undefined) this.#fail('sent an outcome that nobody asked for');
+      else if (frame.outputSize > this.image.maxOutput && frame.kind === OutcomeKind.Done)
+        this.#fail('output too large');
+      else this.#pending.resolve(frame);
+      return;
+    }
+    const starting = this.#starting;
+    if (starting === undefined || this.#child === undefined) {
+      this.#fail(`sent a ${frame.type} frame out of turn`);
+      return;
+    }
+    switch (frame.type) {
+      case 'hello':
+        this.#openMemfds(frame.inputFd, frame.outputFd);
+        this.#socket?.write(OPENED_FRAME);
+        return;
+      case 'loaded':
+        this.#image = frame.image;
+        this.#confinement = frame.confinement;
+        if (this.#state === 'Loading') this.#state = 'Waiting';
+        this.#options.log.debug(
+          { pid: this.pid, task: frame.image.name, confinement: frame.confinement },
+          'Tender ready',
+        );
+        starting.resolve();
+        return;
+      case 'refused':
+        starting.reject(
+          new KerbError(ErrorCode.ImageRefused, `Image ${this.#options.imagePath} is refused: ${frame.reason}`, {
+            image: this.#options.imagePath,
+            reason: frame.reason,
+          }),
+        );
+        return;
+      default:
+        starting.reject(this.#unavailable(frame.reason));
+    }
+  }
+
+  /** Possible only now: once confined, the tender is not dumpable and its /proc entry is closed to us. */
+  #openMemfds(inputFd: number, outputFd: number): void {
+    const folder = `/proc/${this.pid}/fd`;
+    this.#inputFd = openSync(`${folder}/${inputFd}`, 'r+');
+    this.#outputFd = openSync(`${folder}/${outputFd}`, 'r');
+  }
+
+  #unavailable(reason: string): KerbError {
+    return new KerbError(ErrorCode.TenderUnavailable, `Tender for ${this.#options.imagePath}: ${reason}`, {
+      image: this.#options.imagePath,
+      reason,
+    });
+  }
+
+  /** Gives the process up. What ends it is reported when it has ended. */
+  #fail(reason: string): KerbError {
+    this.#verdict ??= reason;
+    const child = this.#child;
+    if (child?.pid === undefined) this.#ended(null, null);
+    else child.kill('SIGKILL');
+    return this.#died();
+  }
+
+  #died(): KerbError {
+    const { pid } = this;
+    return new KerbError(ErrorCode.TenderDied, `Tender ${pid} ${this.#verdict}; its call is lost, start another one`, {
+      pid,
+      reason: this.#verdict,
+    });
+  }
+
+  #ended(code: number | null, signal: NodeJS.Signals | null): void {
+    const asked = this.#state === 'Stopped';
+    const stderr = this.#stderr.trim().replaceAll('\n', ', ');
+    const how = signal !== null ? `was ended by ${signal}` : `ended with exit code ${code}`;
+    this.#verdict ??= asked ? 'was stopped' : stderr === '' ? how : `${how}: ${stderr}`;
+    if (!asked) this.#state = 'Dead';
+    for (const fd of [this.#inputFd, this.#outputFd]) if (fd >= 0) closeSync(fd);
+    this.#inputFd = this.#outputFd = -1;
+    this.#starting?.reject(this.#unavailable(this.#verdict));
+    this.#pending?.reject(this.#died());
+    if (asked || this.#image === undefined) return;
+    for (const listener of this.#onDeath) listener(this.#verdict);
+  }
+}
+
+/** The guest's bytes as text that a terminal may be shown: no control characters but newline and tab. */
+function readableLog(bytes: Buffer): string {
+  return bytes.toString('utf8').replace(/[\x00-\x08\x0b-\x1f\x7f-\x9f]/g, '\ufffd');
+}

@@ -1,0 +1,62 @@
+#!/bin/sh
+# Builds one task into a unikernel image.
+#
+#   build-task.sh SOURCE IMAGE [LIBRARY...]
+#
+# SOURCE is a folder (all its *.c files are the task) or one C file. A folder may hold a file `libraries`: names of
+# Debian static libraries, one a line, as after gcc's -l (`z` for zlib). KERB_TASK_CFLAGS adds compiler flags.
+# The compiler's messages come through as they are.
+set -eu
+
+here=$(cd -- "$(dirname -- "$0")" && pwd)
+build=${KERB_BUILD:-$here/../../build/unikernel}
+
+if [ $# -lt 2 ]; then
+  echo "usage: build-task.sh SOURCE IMAGE [LIBRARY...]" >&2
+  exit 64
+fi
+source=$1
+image=$2
+shift 2
+if [ ! -f "$build/libos.a" ] || [ ! -f "$build/libpure.a" ]; then
+  echo "build-task.sh: the libOS is not built: run npm run setup, or make -C $here" >&2
+  exit 69
+fi
+
+# The arguments of this script become, in order: sources, then libraries.
+for library in "$@"; do
+  set -- "$@" "-l$library"
+  shift
+done
+if [ -d "$source" ]; then
+  if [ -f "$source/libraries" ]; then
+    while read -r library; do
+      [ -z "$library" ] || set -- "$@" "-l$library"
+    done <"$source/libraries"
+  fi
+  found=
+  for file in "$source"/*.c; do
+    [ -e "$file" ] || continue
+    found=yes
+    set -- "$file" "$@"
+  done
+  if [ -z "$found" ]; then
+    echo "build-task.sh: $source holds no C file" >&2
+    exit 66
+  fi
+elif [ -f "$source" ]; then
+  set -- "$source" "$@"
+else
+  echo "build-task.sh: $source does not exist" >&2
+  exit 66
+fi
+
+# -idirafter: musl's headers first, then Debian's, for libraries such as zlib.
+# shellcheck disable=SC2086
+exec musl-gcc -std=gnu11 -O2 -g0 -Wall -Wextra ${KERB_TASK_CFLAGS:-} \
+  -fno-pic -fno-pie -fno-plt -mcmodel=small -fstack-protector-strong -fstack-clash-protection -fno-asynchronous-unwind-tables \
+  -fcf-protection=none -ffunction-sections -fdata-sections -fno-common \
+  -I "$here/include" -idirafter /usr/include -idirafter "/usr/include/$(gcc -print-multiarch)" \
+  -nostdlib -static -no-pie -Wl,--build-id=none -Wl,--gc-sections -Wl,--fatal-warnings \
+  -Wl,-z,noexecstack -Wl,-z,max-page-size=4096 -T "$here/libos/kerbside.ld" \
+  -o "$image" "$@" -Wl,--start-group "$build/libos.a" "$build/libpure.a" -lgcc -Wl,--end-group

@@ -1,0 +1,128 @@
+/*
+ * The contract between a unikernel and the tender that holds it: where things lie in the guest, what the info page says,
+ * and which notes an image carries. Plain numbers, so that assembler and C read the same file.
+ *
+ * Everything a guest hands back through this contract (mailbox, status, lengths) is hostile until it is checked.
+ */
+#ifndef KERBSIDE_ABI_H
+#define KERBSIDE_ABI_H
+
+#define KERB_ABI_VERSION 1
+#define KERB_TARGET_X86_64 1
+
+/*
+ * Guest layout, the same for both isolations. Guest addresses are below 1 GiB; the tender lies above.
+ *
+ *   0x00000000  nothing, ever
+ *   0x00100000  image: text R-X, rodata R--, data and bss RW-; one unmapped page; heap RW-
+ *   0x20000000  unmapped guard page
+ *   0x20001000  stack RW-, grows down towards the guard
+ *   0x28000000  thread pointer (fs): the TLS block RW- ends here, the thread control block RW- starts here
+ *   0x30000000  info page R--
+ *   0x31000000  input R--
+ *   0x36000000  output RW-
+ *   0x3f000000  mailbox RW-       (isolation `process` only)
+ *   0x3f100000  fault stack RW-   (isolation `process` only)
+ *   0x3ffff000  gate R-X          (isolation `process` only)
+ */
+#define KERB_PAGE 0x1000
+#define KERB_GUEST_START 0x00100000
+#define KERB_HEAP_END 0x20000000
+#define KERB_STACK_START 0x20001000
+#define KERB_STACK_SIZE 0x40000
+#define KERB_STACK_TOP (KERB_STACK_START + KERB_STACK_SIZE)
+#define KERB_THREAD_POINTER 0x28000000
+#define KERB_INFO 0x30000000
+#define KERB_INPUT 0x31000000
+#define KERB_OUTPUT 0x36000000
+#define KERB_MAILBOX 0x3f000000
+#define KERB_FAULT_STACK 0x3f100000
+#define KERB_FAULT_STACK_SIZE 0x10000
+#define KERB_GATE 0x3ffff000
+#define KERB_GUEST_END 0x40000000
+
+/* Limits that no manifest may pass. */
+#define KERB_MAX_IMAGE_FILE 0x4000000 /* 64 MiB */
+#define KERB_MAX_MEMORY 0x10000000    /* 256 MiB of data, TLS, stack and heap */
+#define KERB_MAX_INPUT 0x4000000      /* 64 MiB */
+#define KERB_MAX_OUTPUT 0x4000000     /* 64 MiB */
+#define KERB_MAX_TLS 0x100000         /* 1 MiB */
+#define KERB_MAX_LOG 0x1000           /* bytes of log that one call may leave */
+#define KERB_NAME_SIZE 64             /* with the closing zero */
+
+#define KERB_ISOLATION_PROCESS 1
+#define KERB_ISOLATION_VM 2
+
+/* Isolation `process`: how the guest's process ends says which doorbell was the last. */
+#define KERB_LOG_FD 0
+#define KERB_EXIT_DONE 0x10
+#define KERB_EXIT_ABORT 0x11
+#define KERB_EXIT_FAULT 0x12
+#define KERB_EXIT_GATE 0x20 /* plus the number of the step that the kernel refused; never after the guest has run */
+
+/* Codes of the libOS for `abort`; a task uses codes of its own below them. */
+#define KERB_ABORT_LIBOS 0xffff0000
+#define KERB_ABORT_CALLED 0xffff0001         /* abort() */
+#define KERB_ABORT_ASSERT 0xffff0002         /* assert() */
+#define KERB_ABORT_STACK_SMASHED 0xffff0003  /* stack protector */
+#define KERB_ABORT_HEAP_CORRUPT 0xffff0004   /* free() of what malloc() did not give, or an overwritten header */
+#define KERB_ABORT_BUFFER 0xffff0005         /* a fortified string function found an overflow */
+#define KERB_ABORT_ABI 0xffff0006            /* an info page of another version */
+#define KERB_ABORT_EXIT 0xffff0007           /* exit() */
+
+/* Notes: owner "Kerbside". */
+#define KERB_NOTE_OWNER "Kerbside"
+#define KERB_NOTE_OWNER_SIZE 9
+#define KERB_NOTE_ABI 1
+#define KERB_NOTE_MANIFEST 2
+
+#ifndef __ASSEMBLER__
+#include <stddef.h>
+#include <stdint.h>
+
+/* Descriptor of KERB_NOTE_ABI. */
+struct kerb_note_abi {
+  uint32_t target;
+  uint32_t version;
+};
+
+/* Descriptor of KERB_NOTE_MANIFEST. Sizes in bytes. `name` is [a-z0-9-]+ and zero-filled. */
+struct kerb_note_manifest {
+  uint64_t memory; /* data and bss, TLS, stack and heap together */
+  uint64_t max_input;
+  uint64_t max_output;
+  char name[KERB_NAME_SIZE];
+};
+
+/* The info page: read-only for the guest, written afresh before each call. Lengths are valid after `ready`. */
+struct kerb_info {
+  uint32_t abi_version;
+  uint32_t isolation;
+  uint64_t heap;
+  uint64_t heap_size;
+  uint64_t input;
+  uint64_t input_size;
+  uint64_t output;
+  uint64_t output_capacity;
+  uint64_t time_ms; /* coarse wall clock at the start of the call, milliseconds since 1970; it does not advance */
+  uint8_t seed[32]; /* fresh random bytes for this call */
+};
+
+/* The mailbox: what `done`, `abort` and the fault handler leave for the tender. The guest may write anything here. */
+struct kerb_mailbox {
+  uint32_t status; /* done: the task's status; abort: the code */
+  uint32_t signal;
+  int32_t signal_code;
+  uint32_t reserved;
+  uint64_t output_size;
+  uint64_t fault_address;
+  uint64_t instruction;
+  uint64_t stack_pointer;
+};
+
+_Static_assert(sizeof(struct kerb_note_manifest) == 88, "the manifest note is 88 bytes");
+_Static_assert(sizeof(struct kerb_info) == 96, "the info page starts with 96 bytes");
+_Static_assert(offsetof(struct kerb_mailbox, output_size) == 16, "gate_x86_64.S writes the mailbox by offset");
+_Static_assert(offsetof(struct kerb_mailbox, stack_pointer) == 40, "gate_x86_64.S writes the mailbox by offset");
+#endif
+#endif

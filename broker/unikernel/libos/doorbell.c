@@ -1,0 +1,20 @@
+/* The doorbell layer: one table per isolation, chosen once from the info page. */
+#include "libos.h"
+
+static const struct kerb_doorbells *doorbells;
+
+void kerb_doorbells_bind(uint32_t isolation) {
+  switch (isolation) {
+    case KERB_ISOLATION_PROCESS:
+      doorbells = &kerb_doorbells_process;
+      break;
+    default:
+      __builtin_trap(); /* no doorbell to report it with */
+  }
+}
+
+const struct kerb_doorbells *kerb_doorbells(void) { return doorbells; }
+
+void kerb_abort(uint32_t code) { doorbells->abort(code); }
+
+void kerb_log(const char *text, size_t size) { doorbells->log(text, size); }

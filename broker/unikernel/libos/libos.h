@@ -1,0 +1,25 @@
+/* What the parts of the libOS know of each other; tasks see only kerbside/task.h. */
+#ifndef KERBSIDE_LIBOS_H
+#define KERBSIDE_LIBOS_H
+
+#include <kerbside/task.h>
+
+/* The four doorbells. How they are rung is all that differs between isolations: one such table for each. */
+struct kerb_doorbells {
+  void (*ready)(void);
+  void (*done)(uint32_t status, uint64_t output_size) __attribute__((noreturn));
+  void (*abort)(uint32_t code) __attribute__((noreturn));
+  void (*log)(const void *text, size_t size);
+};
+
+extern const struct kerb_doorbells kerb_doorbells_process;
+
+/* Chooses the table that the info page asks for; stops the guest when there is none. */
+void kerb_doorbells_bind(uint32_t isolation);
+const struct kerb_doorbells *kerb_doorbells(void);
+
+void kerb_heap_init(uintptr_t start, size_t size);
+
+void kerb_start(const struct kerb_info *info) __attribute__((noreturn));
+
+#endif

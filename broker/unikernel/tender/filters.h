@@ -1,0 +1,12 @@
+/* The tender's own seccomp filters. The guest's is in gate_x86_64.S, because it is installed from there. */
+#ifndef KERBSIDE_TENDER_FILTERS_H
+#define KERBSIDE_TENDER_FILTERS_H
+
+#include <stdbool.h>
+
+/* Phase 1, before the image is looked at: no files, no sockets, no new programs. */
+bool filter_loading(void);
+/* Phase 2, before the first call: what one call needs, with its arguments where they say something. */
+bool filter_serving(void);
+
+#endif

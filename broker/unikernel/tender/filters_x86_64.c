@@ -1,0 +1,54 @@
+#define _GNU_SOURCE
+#include <kerbside/frames.h>
+#include <linux/audit.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
+#include <sched.h>
+#include <signal.h>
+#include <stddef.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "filters.h"
+
+#define ARCH_SET_FS 0x1002
+
+/* A filter is a list of rules, each of which lets something through or falls to the next; at the end stands the kill. */
+#define LOAD(field) BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, field))
+#define ALLOW BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW)
+#define KILL BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_KILL_PROCESS)
+/* x32 calls have bit 30 set in their number, so they match no rule; other instruction sets are cut off here. */
+#define ONLY_X86_64                                                            \
+  LOAD(arch), BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, AUDIT_ARCH_X86_64, 1, 0), KILL, LOAD(nr)
+#define LET(call) BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_##call, 0, 1), ALLOW
+/* Only with this value in the low half of an argument; the kernel itself takes these arguments as 32-bit ints. */
+#define LET_WITH(call, argument, value)                                                                        \
+  BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_##call, 0, 4), LOAD(args[argument]),                                 \
+      BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, (value), 0, 1), ALLOW, LOAD(nr)
+
+/* What one call needs: first the tender's own steps, then those of the new process on its way to the gate. */
+#define SERVING                                                                                                \
+  LET(recvfrom), LET(sendmsg), LET(read), LET(ppoll), LET_WITH(clone, 0, CLONE_PIDFD | SIGCHLD), LET(waitid),  \
+      LET_WITH(pidfd_send_signal, 1, SIGKILL), LET(close), LET(fallocate), LET(getrandom), LET(clock_gettime), \
+      LET(exit_group), LET_WITH(prctl, 0, PR_SET_PDEATHSIG), LET(getppid), LET(close_range),                   \
+      LET_WITH(prlimit64, 0, 0), LET(munmap), LET_WITH(arch_prctl, 0, ARCH_SET_FS),                            \
+      LET_WITH(seccomp, 0, SECCOMP_SET_MODE_FILTER), LET(write)
+
+static bool install(const struct sock_filter *rules, size_t count) {
+  const struct sock_fprog program = {.len = (unsigned short)count, .filter = (struct sock_filter *)rules};
+  return syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, &program) == 0;
+}
+
+bool filter_loading(void) {
+  static const struct sock_filter rules[] = {
+      ONLY_X86_64,        SERVING,       LET(mmap),      LET(mprotect), LET(brk), LET(ftruncate), LET(fcntl),
+      LET(rt_sigaction),  LET(sigaltstack), LET(getpid), KILL,
+  };
+  return install(rules, sizeof rules / sizeof *rules);
+}
+
+bool filter_serving(void) {
+  static const struct sock_filter rules[] = {ONLY_X86_64, SERVING, KILL};
+  return install(rules, sizeof rules / sizeof *rules);
+}

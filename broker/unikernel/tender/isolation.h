@@ -1,0 +1,44 @@
+/*
+ * How a guest is confined and its doorbells are heard: one such table for each isolation. Everything that knows of
+ * processes or of KVM is behind it; loading, layout, frames and checks are in front.
+ */
+#ifndef KERBSIDE_TENDER_ISOLATION_H
+#define KERBSIDE_TENDER_ISOLATION_H
+
+#include <kerbside/frames.h>
+
+#include "layout.h"
+
+/* How one call ended, before anything that the guest said is checked. */
+struct ending {
+  enum { ENDING_DONE, ENDING_ABORT, ENDING_DEADLINE, ENDING_FAULT, ENDING_TENDER_BROKEN, ENDING_BROKER_GONE } kind;
+  uint32_t status;      /* as the guest said it */
+  uint64_t output_size; /* as the guest said it */
+  uint64_t run_ns;
+  uint64_t cpu_ns;
+  uint32_t signal;
+  int32_t signal_code;
+  uint64_t fault_address;
+  uint64_t instruction;
+  uint64_t stack_pointer;
+  size_t log_size;
+  char log[KERB_MAX_LOG];
+  char reason[REASON_SIZE]; /* ENDING_TENDER_BROKEN */
+};
+
+struct isolation {
+  uint32_t id; /* KERB_ISOLATION_... */
+  /* Once, after layout_map and before the second filter. */
+  bool (*prepare)(struct guest *guest, char reason[REASON_SIZE]);
+  /* Once, after the second filter: proves on this kernel that the confinement holds up to the guest's first instruction. */
+  bool (*self_test)(struct guest *guest, char reason[REASON_SIZE]);
+  /* One call; the info page is written. */
+  void (*run)(struct guest *guest, uint64_t budget_ns, struct ending *ending);
+};
+
+extern const struct isolation isolation_process;
+
+/* Descriptors of the tender. Those of a guest are none but KERB_LOG_FD. */
+enum { LOG_READ_FD = 4, INPUT_FD = 5, OUTPUT_FD = 6 };
+
+#endif

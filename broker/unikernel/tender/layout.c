@@ -1,0 +1,120 @@
+#define _GNU_SOURCE
+#include "layout.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/falloc.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/random.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#ifndef MAP_FIXED_NOREPLACE
+#define MAP_FIXED_NOREPLACE 0x100000
+#endif
+
+/* The one place where a guest address becomes a pointer of this process. */
+static void *host_pointer(struct guest_address address) { return (void *)(uintptr_t)address.value; }
+
+static bool map_at(struct guest_address start, uint64_t size, int protection, int flags, int fd, uint64_t offset) {
+  if (size == 0) return true;
+  void *wanted = host_pointer(start);
+  void *mapped = mmap(wanted, size, protection, flags | MAP_FIXED_NOREPLACE, fd, (off_t)offset);
+  if (mapped == wanted) return true;
+  if (mapped != MAP_FAILED) { /* a kernel before 4.17 takes the address for a hint */
+    munmap(mapped, size);
+    errno = EEXIST;
+  }
+  return false;
+}
+
+bool layout_map_private(struct guest_address start, uint64_t size, int protection) {
+  return map_at(start, size, protection, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+}
+
+/*
+ * Anonymous and private: fork shares the pages and copies the page-table entries, so that a call starts without a fault
+ * for each page of text that it reads, and what it writes is its own copy.
+ */
+static bool map_segment(const struct segment *segment, const uint8_t *file) {
+  const struct guest_address start = {page_down(segment->start.value)};
+  const uint64_t size = page_up(segment->start.value + segment->memory_size) - start.value;
+  if (!layout_map_private(start, size, PROT_READ | PROT_WRITE)) return false;
+  memcpy(host_pointer(segment->start), file + segment->file_offset, segment->file_size);
+  if (segment->writable) return true;
+  return mprotect(host_pointer(start), size, PROT_READ | (segment->executable ? PROT_EXEC : 0)) == 0;
+}
+
+/* A fixed size for good: nobody can shrink the file under a mapping of it. */
+static bool size_memfd(int fd, uint64_t size) {
+  return ftruncate(fd, (off_t)size) == 0 && fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) == 0;
+}
+
+static bool map_shared_pages(struct guest *guest) {
+  const uint64_t input_size = guest->input_pages + KERB_PAGE;
+  if (!size_memfd(guest->input_fd, input_size) || !size_memfd(guest->output_fd, guest->output_pages + KERB_PAGE))
+    return false;
+  guest->input = mmap(NULL, input_size, PROT_READ | PROT_WRITE, MAP_SHARED, guest->input_fd, 0);
+  if (guest->input == MAP_FAILED) return false;
+  guest->info = (struct kerb_info *)(guest->input + guest->input_pages);
+  return map_at((struct guest_address){KERB_INPUT}, guest->input_pages, PROT_READ, MAP_SHARED, guest->input_fd, 0) &&
+         map_at((struct guest_address){KERB_INFO}, KERB_PAGE, PROT_READ, MAP_SHARED, guest->input_fd,
+                guest->input_pages) &&
+         map_at((struct guest_address){KERB_OUTPUT}, guest->output_pages, PROT_READ | PROT_WRITE, MAP_SHARED,
+                guest->output_fd, 0) &&
+         map_at((struct guest_address){KERB_MAILBOX}, KERB_PAGE, PROT_READ | PROT_WRITE, MAP_SHARED, guest->output_fd,
+                guest->output_pages);
+}
+
+bool layout_map(struct guest *guest, const uint8_t *file, char reason[REASON_SIZE]) {
+  const struct image *image = &guest->image;
+  guest->input_pages = page_up(image->manifest.max_input);
+  guest->output_pages = page_up(image->manifest.max_output);
+  bool mapped = true;
+  for (unsigned i = 0; mapped && i < image->segment_count; i++) mapped = map_segment(&image->segments[i], file);
+  const uint64_t tls_pages = page_up(image->tls_size);
+  mapped = mapped && layout_map_private(image->heap, image->heap_size, PROT_READ | PROT_WRITE) &&
+           layout_map_private((struct guest_address){KERB_STACK_START}, KERB_STACK_SIZE, PROT_READ | PROT_WRITE) &&
+           layout_map_private((struct guest_address){KERB_THREAD_POINTER - tls_pages}, tls_pages + KERB_PAGE,
+                              PROT_READ | PROT_WRITE) &&
+           map_shared_pages(guest);
+  if (!mapped) snprintf(reason, REASON_SIZE, "cannot map the guest's memory: %s", strerror(errno));
+  return mapped;
+}
+
+void layout_begin(struct guest *guest, uint32_t isolation, uint64_t input_size) {
+  struct timespec now;
+  /* Asked of the kernel directly: the vDSO would read the time-stamp counter, which is switched off here. */
+  syscall(SYS_clock_gettime, CLOCK_REALTIME_COARSE, &now);
+  *guest->info = (struct kerb_info){
+      .abi_version = KERB_ABI_VERSION,
+      .isolation = isolation,
+      .heap = guest->image.heap.value,
+      .heap_size = guest->image.heap_size,
+      .input = KERB_INPUT,
+      .input_size = input_size,
+      .output = KERB_OUTPUT,
+      .output_capacity = guest->image.manifest.max_output,
+      .time_ms = (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000,
+  };
+  syscall(SYS_getrandom, guest->info->seed, sizeof guest->info->seed, 0);
+}
+
+static bool punch(int fd, uint64_t size) {
+  return fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, (off_t)size) == 0;
+}
+
+/*
+ * Taking the pages away beats writing zeros over them: it costs as much as the call has touched, not as much as it could
+ * have touched, needs no trust in any length, and gives the memory back while the tender waits.
+ */
+bool layout_scrub(struct guest *guest) {
+  return punch(guest->input_fd, guest->input_pages + KERB_PAGE) &&
+         punch(guest->output_fd, guest->output_pages + KERB_PAGE);
+}
+
+const uint8_t *layout_output(void) { return host_pointer((struct guest_address){KERB_OUTPUT}); }
+
+const struct kerb_mailbox *layout_mailbox(void) { return host_pointer((struct guest_address){KERB_MAILBOX}); }

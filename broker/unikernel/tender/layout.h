@@ -1,0 +1,39 @@
+/*
+ * The guest's memory as this process maps it: image, heap, stack, TLS, info page, input and output at the addresses of
+ * kerbside/abi.h. The tender itself lies above KERB_GUEST_END.
+ */
+#ifndef KERBSIDE_TENDER_LAYOUT_H
+#define KERBSIDE_TENDER_LAYOUT_H
+
+#include <time.h>
+
+#include "image.h"
+
+struct guest {
+  struct image image;
+  int input_fd;  /* memfd: input pages, then the info page */
+  int output_fd; /* memfd: output pages, then the mailbox */
+  uint64_t input_pages;  /* bytes, whole pages */
+  uint64_t output_pages; /* bytes, whole pages */
+  /* The tender's own writable view of the input memfd; the guest's views are read-only. */
+  uint8_t *input;
+  struct kerb_info *info;
+};
+
+/* Maps everything and copies the image in. Sizes the two memfds, which are still empty. */
+bool layout_map(struct guest *guest, const uint8_t *file, char reason[REASON_SIZE]);
+
+/* Writes the info page of the next call. */
+void layout_begin(struct guest *guest, uint32_t isolation, uint64_t input_size);
+
+/* Takes back every page that a call may have left something in: input, info, output, mailbox. */
+bool layout_scrub(struct guest *guest);
+
+/* The guest's output and mailbox, readable here because nothing of the guest runs any more. */
+const uint8_t *layout_output(void);
+const struct kerb_mailbox *layout_mailbox(void);
+
+/* Maps anonymous private memory at a fixed guest address; false when something is there already. */
+bool layout_map_private(struct guest_address start, uint64_t size, int protection);
+
+#endif

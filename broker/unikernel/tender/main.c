@@ -1,0 +1,280 @@
+/*
+ * kerb-tender: holds one unikernel image and runs it once for each call that the broker sends.
+ *
+ *   kerb-tender IMAGE USER     serve on descriptor 3, as user USER when started as root
+ *   kerb-tender --check IMAGE  check the image, print its manifest (exit 0) or why it is refused (exit 2)
+ *
+ * Order matters: descriptors first, while the broker may still open them; then confinement; only then is a byte of the
+ * image looked at. Whatever ends this process ends its call too, and nothing else.
+ */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+#include "confine.h"
+#include "filters.h"
+#include "isolation.h"
+
+enum { EXIT_USAGE = 64, EXIT_REFUSED = 2, EXIT_FAILED = 1, EXIT_PROTOCOL = 3 };
+
+static __attribute__((noreturn)) void die(int code, const char *what) {
+  dprintf(STDERR_FILENO, "kerb-tender: %s\n", what);
+  _exit(code);
+}
+
+/* Sends all of it; the broker being gone is the one reason to fail, and then there is nobody to tell. */
+static void send_all(struct iovec *parts, size_t count) {
+  struct msghdr message = {.msg_iov = parts, .msg_iovlen = (__typeof__(message.msg_iovlen))count};
+  while (message.msg_iovlen > 0) {
+    ssize_t sent = sendmsg(KERB_SOCKET_FD, &message, MSG_NOSIGNAL);
+    if (sent < 0 && errno == EINTR) continue;
+    if (sent < 0) _exit(0);
+    while (message.msg_iovlen > 0 && (size_t)sent >= message.msg_iov->iov_len) {
+      sent -= (ssize_t)message.msg_iov->iov_len;
+      message.msg_iov++;
+      message.msg_iovlen--;
+    }
+    if (message.msg_iovlen > 0) {
+      message.msg_iov->iov_base = (char *)message.msg_iov->iov_base + sent;
+      message.msg_iov->iov_len -= (size_t)sent;
+    }
+  }
+}
+
+/* Reads exactly `size` bytes, or ends the process: quietly between frames, with a word in the middle of one. */
+static void receive_all(void *to, size_t size, bool between_frames) {
+  size_t have = 0;
+  while (have < size) {
+    const ssize_t got = recv(KERB_SOCKET_FD, (char *)to + have, size - have, MSG_WAITALL);
+    if (got < 0 && errno == EINTR) continue;
+    if (got <= 0 && have == 0 && between_frames) _exit(0);
+    if (got <= 0) die(EXIT_PROTOCOL, "the broker hung up in the middle of a frame");
+    have += (size_t)got;
+  }
+}
+
+static struct kerb_broker_frame receive_frame(void) {
+  struct kerb_broker_frame frame;
+  receive_all(&frame, sizeof frame, true);
+  const uint64_t inline_size =
+      frame.header.type == KERB_FRAME_CALL && frame.input_inline == 1 ? frame.input_size : 0;
+  if (inline_size > KERB_INLINE_MAX || frame.input_inline > 1 || frame.reserved != 0 ||
+      frame.header.length != sizeof frame - sizeof frame.header.length + inline_size)
+    die(EXIT_PROTOCOL, "bad frame from the broker");
+  if (frame.header.type != KERB_FRAME_CALL && (frame.input_size != 0 || frame.budget_ns != 0))
+    die(EXIT_PROTOCOL, "bad frame from the broker");
+  return frame;
+}
+
+static void expect(enum kerb_frame_type type) {
+  if (receive_frame().header.type != type) die(EXIT_PROTOCOL, "frame from the broker out of turn");
+}
+
+static __attribute__((noreturn)) void send_reason(enum kerb_frame_type type, const char *reason) {
+  struct kerb_frame_header header = {.type = type};
+  const size_t size = strnlen(reason, KERB_MAX_REASON);
+  header.length = (uint32_t)(sizeof header - sizeof header.length + size);
+  struct iovec parts[] = {{&header, sizeof header}, {(char *)reason, size}};
+  send_all(parts, 2);
+  _exit(type == KERB_FRAME_REFUSED ? EXIT_REFUSED : EXIT_FAILED);
+}
+
+static void say_hello(void) {
+  struct kerb_hello_frame hello = {
+      .header = {.length = sizeof hello - sizeof hello.header.length, .type = KERB_FRAME_HELLO},
+      .wire_version = KERB_WIRE_VERSION,
+      .input_fd = INPUT_FD,
+      .output_fd = OUTPUT_FD,
+  };
+  struct iovec part = {&hello, sizeof hello};
+  send_all(&part, 1);
+}
+
+static void say_loaded(const struct guest *guest, uint32_t isolation, const char *confinement) {
+  const size_t size = strlen(confinement);
+  struct kerb_loaded_frame loaded = {
+      .header = {.length = (uint32_t)(sizeof loaded - sizeof loaded.header.length + size), .type = KERB_FRAME_LOADED},
+      .manifest = guest->image.manifest,
+      .isolation = isolation,
+  };
+  struct iovec parts[] = {{&loaded, sizeof loaded}, {(char *)confinement, size}};
+  send_all(parts, 2);
+}
+
+/* The file, whole and private: what is checked is what is loaded, whatever happens to the file afterwards. */
+static const uint8_t *read_image(const char *path, uint64_t *size, char reason[REASON_SIZE]) {
+  struct stat status;
+  const int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+  if (fd < 0 || fstat(fd, &status) != 0) {
+    snprintf(reason, REASON_SIZE, "cannot be opened: %s", strerror(errno));
+    return NULL;
+  }
+  if (!S_ISREG(status.st_mode) || status.st_size > KERB_MAX_IMAGE_FILE) {
+    snprintf(reason, REASON_SIZE, "not a regular file of at most %d bytes", KERB_MAX_IMAGE_FILE);
+    return NULL;
+  }
+  *size = (uint64_t)status.st_size;
+  uint8_t *bytes = mmap(NULL, *size + 1, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (bytes == MAP_FAILED) {
+    snprintf(reason, REASON_SIZE, "no memory to read it: %s", strerror(errno));
+    return NULL;
+  }
+  for (uint64_t have = 0; have < *size;) {
+    const ssize_t got = pread(fd, bytes + have, *size - have, (off_t)have);
+    if (got <= 0) {
+      snprintf(reason, REASON_SIZE, "cannot be read: %s", got < 0 ? strerror(errno) : "it became shorter");
+      return NULL;
+    }
+    have += (uint64_t)got;
+  }
+  close(fd);
+  return bytes;
+}
+
+static int check_only(const char *path) {
+  static struct image image;
+  char reason[REASON_SIZE];
+  uint64_t size = 0;
+  const uint8_t *file = read_image(path, &size, reason);
+  if (file == NULL || !image_check(file, size, &image, reason)) {
+    fprintf(stderr, "%s: %s\n", path, reason);
+    return EXIT_REFUSED;
+  }
+  const struct kerb_note_manifest *manifest = &image.manifest;
+  printf("{\"name\":\"%s\",\"memory\":%llu,\"maxInput\":%llu,\"maxOutput\":%llu,\"heap\":%llu}\n", manifest->name,
+         (unsigned long long)manifest->memory, (unsigned long long)manifest->max_input,
+         (unsigned long long)manifest->max_output, (unsigned long long)image.heap_size);
+  return 0;
+}
+
+/*
+ * Gives the tender its fixed descriptors: 0 log in (the guest's only one), 2 standard error, 3 socket, 4 log out, 5 and 6
+ * the memfds. The pipe holds one page, so a flood of log costs the guest its own time and nobody any memory.
+ */
+static void open_descriptors(void) {
+  int log[2];
+  if (pipe2(log, O_NONBLOCK | O_CLOEXEC) != 0 || fcntl(log[1], F_SETPIPE_SZ, KERB_MAX_LOG) < 0)
+    die(EXIT_FAILED, "cannot make a pipe for the log");
+  const int input = memfd_create("kerb-input", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+  const int output = memfd_create("kerb-output", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+  if (input < 0 || output < 0) die(EXIT_FAILED, "cannot make memfds");
+  /* First out of the way of the numbers they shall have. */
+  const int wanted[] = {KERB_LOG_FD, LOG_READ_FD, INPUT_FD, OUTPUT_FD};
+  int high[] = {log[1], log[0], input, output};
+  for (size_t i = 0; i < 4; i++)
+    if ((high[i] = fcntl(high[i], F_DUPFD_CLOEXEC, 16)) < 0) die(EXIT_FAILED, "cannot duplicate descriptors");
+  for (size_t i = 0; i < 4; i++)
+    if (dup2(high[i], wanted[i]) < 0) die(EXIT_FAILED, "cannot duplicate descriptors");
+  close(1);
+  if (syscall(SYS_close_range, OUTPUT_FD + 1, ~0u, 0) != 0)
+    die(EXIT_FAILED, "close_range is missing: Linux 5.9 or later is needed");
+}
+
+/* Nothing that the guest says is passed on unchecked. */
+static void send_outcome(const struct guest *guest, const struct ending *ending) {
+  static const uint32_t kinds[] = {
+      [ENDING_DONE] = KERB_OUTCOME_DONE,
+      [ENDING_ABORT] = KERB_OUTCOME_ABORTED,
+      [ENDING_DEADLINE] = KERB_OUTCOME_DEADLINE,
+      [ENDING_FAULT] = KERB_OUTCOME_FAULT,
+  };
+  struct kerb_outcome_frame outcome = {
+      .header = {.type = KERB_FRAME_OUTCOME},
+      .kind = kinds[ending->kind],
+      .status = ending->status,
+      .output_size = ending->output_size,
+      .run_ns = ending->run_ns,
+      .cpu_ns = ending->cpu_ns,
+      .log_size = (uint32_t)ending->log_size,
+      .output_inline = 1,
+      .signal = ending->signal,
+      .signal_code = ending->signal_code,
+      .fault_address = ending->fault_address,
+      .instruction = ending->instruction,
+      .stack_pointer = ending->stack_pointer,
+  };
+  size_t inline_size = 0;
+  if (ending->kind == ENDING_DONE) {
+    if (ending->output_size > guest->image.manifest.max_output || ending->status > INT32_MAX)
+      outcome.kind = KERB_OUTCOME_BAD_OUTPUT;
+    else if (ending->output_size > KERB_INLINE_MAX)
+      outcome.output_inline = 0;
+    else
+      inline_size = ending->output_size;
+  }
+  outcome.header.length =
+      (uint32_t)(sizeof outcome - sizeof outcome.header.length + ending->log_size + inline_size);
+  struct iovec parts[] = {
+      {&outcome, sizeof outcome},
+      {(char *)ending->log, ending->log_size},
+      {(uint8_t *)layout_output(), inline_size},
+  };
+  send_all(parts, 3);
+  if (outcome.output_inline == 0) expect(KERB_FRAME_RELEASE);
+}
+
+static __attribute__((noreturn)) void serve(struct guest *guest, const struct isolation *isolation) {
+  static struct ending ending;
+  for (;;) {
+    const struct kerb_broker_frame call = receive_frame();
+    if (call.header.type != KERB_FRAME_CALL) die(EXIT_PROTOCOL, "frame from the broker out of turn");
+    if (call.input_size > guest->image.manifest.max_input) die(EXIT_PROTOCOL, "input is larger than the image allows");
+    if (call.budget_ns == 0 || call.budget_ns > KERB_MAX_BUDGET_NS) die(EXIT_PROTOCOL, "budget out of range");
+    if (call.input_inline == 1) receive_all(guest->input, call.input_size, false);
+    layout_begin(guest, isolation->id, call.input_size);
+    isolation->run(guest, call.budget_ns, &ending);
+    if (ending.kind == ENDING_BROKER_GONE) die(EXIT_PROTOCOL, "the broker hung up or spoke during a call");
+    if (ending.kind == ENDING_TENDER_BROKEN) die(EXIT_FAILED, ending.reason);
+    send_outcome(guest, &ending);
+    /* After the answer, off the caller's path; before the next call, always. */
+    if (!layout_scrub(guest)) die(EXIT_FAILED, "cannot scrub the guest's memory");
+  }
+}
+
+int main(int count, char **arguments) {
+  if (count == 3 && strcmp(arguments[1], "--check") == 0) return check_only(arguments[2]);
+  char *end = NULL;
+  const unsigned long user = count == 3 ? strtoul(arguments[2], &end, 10) : 0;
+  if (count != 3 || *end != 0 || user == 0 || user > 0xfffffffe) {
+    fprintf(stderr, "usage: kerb-tender IMAGE USER   (started by the broker)\n       kerb-tender --check IMAGE\n");
+    return EXIT_USAGE;
+  }
+  static struct guest guest = {.input_fd = INPUT_FD, .output_fd = OUTPUT_FD};
+  const struct isolation *isolation = &isolation_process;
+  char reason[REASON_SIZE] = "";
+  char confinement[CONFINEMENT_SIZE];
+
+  setsid(); /* a Ctrl-C at the broker's terminal is the broker's to handle */
+  open_descriptors();
+  uint64_t size = 0;
+  const uint8_t *file = read_image(arguments[1], &size, reason);
+  /*
+   * The broker opens the memfds now, through /proc/PID/fd: this process still has its user and is dumpable, so no
+   * privilege is needed for that. After `confine` not even the same user could.
+   */
+  say_hello();
+  expect(KERB_FRAME_OPENED);
+  if (file == NULL) send_reason(KERB_FRAME_REFUSED, reason);
+
+  if (!confine((uid_t)user, confinement)) send_reason(KERB_FRAME_FAILED, confinement);
+  if (!filter_loading()) send_reason(KERB_FRAME_FAILED, "this kernel has no seccomp filters");
+  if (!image_check(file, size, &guest.image, reason)) send_reason(KERB_FRAME_REFUSED, reason);
+  if (!layout_map(&guest, file, reason) || !isolation->prepare(&guest, reason))
+    send_reason(KERB_FRAME_FAILED, reason);
+  munmap((void *)file, size + 1);
+  if (!filter_serving()) send_reason(KERB_FRAME_FAILED, "this kernel has no seccomp filters");
+  if (!isolation->self_test(&guest, reason) || !layout_scrub(&guest)) send_reason(KERB_FRAME_FAILED, reason);
+
+  say_loaded(&guest, isolation->id, confinement);
+  serve(&guest, isolation);
+}

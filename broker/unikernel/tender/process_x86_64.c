@@ -1,0 +1,220 @@
+/*
+ * Isolation `process`. This process, which has run nothing of the image, is the pattern; each call is a fork of it that
+ * lets go of all that is not the guest, installs the guest's seccomp filter and jumps to the entry point (see
+ * gate_x86_64.S). Data, heap and stack are private copies, so a call starts clean whatever the one before it did.
+ */
+#define _GNU_SOURCE
+#include <cpuid.h>
+#include <errno.h>
+#include <poll.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "isolation.h"
+
+#ifndef P_PIDFD
+#define P_PIDFD 3
+#endif
+
+extern const char kerb_gate_start[], kerb_gate_end[], kerb_gate_entry[], kerb_gate_fault[], kerb_gate_has_xsave[];
+
+static pid_t tender_pid;
+
+static uintptr_t at_gate(const char *label) { return KERB_GATE + (uintptr_t)(label - kerb_gate_start); }
+
+static uint64_t now_ns(void) {
+  struct timespec now;
+  syscall(SYS_clock_gettime, CLOCK_MONOTONIC, &now); /* not the vDSO: see layout_begin */
+  return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
+}
+
+/* The system may use XSAVE: CPUID leaf 1, ECX bit 27 (Intel SDM volume 1, 13.2). */
+static bool has_xsave(void) {
+  unsigned a, b, c, d;
+  return __get_cpuid(1, &a, &b, &c, &d) && (c & (1u << 27)) != 0;
+}
+
+static bool build_gate(uint64_t entry) {
+  char *gate = (char *)(uintptr_t)KERB_GATE;
+  if (mprotect(gate, KERB_PAGE, PROT_READ | PROT_WRITE) != 0) return false;
+  memcpy(gate, kerb_gate_start, (size_t)(kerb_gate_end - kerb_gate_start));
+  const uint32_t xsave = has_xsave();
+  memcpy((void *)at_gate(kerb_gate_has_xsave), &xsave, sizeof xsave);
+  memcpy((void *)at_gate(kerb_gate_entry), &entry, sizeof entry);
+  return mprotect(gate, KERB_PAGE, PROT_READ | PROT_EXEC) == 0;
+}
+
+/* The guest's faults go to the gate. Both settings are inherited by fork, so they cost a call nothing. */
+static bool direct_faults(void) {
+  static const int faults[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP};
+  struct { /* the kernel's own struct: libc would put its handler's return path in, and that is not there any more */
+    uintptr_t handler;
+    unsigned long flags;
+    uintptr_t restorer;
+    uint64_t mask;
+  } action = {
+      .handler = at_gate(kerb_gate_fault),
+      .flags = SA_SIGINFO | SA_ONSTACK | 0x04000000 /* SA_RESTORER: demanded, never used: the handler does not return */,
+      .restorer = at_gate(kerb_gate_fault),
+      .mask = ~0ull,
+  };
+  const stack_t stack = {.ss_sp = (void *)(uintptr_t)KERB_FAULT_STACK, .ss_size = KERB_FAULT_STACK_SIZE};
+  for (size_t i = 0; i < sizeof faults / sizeof *faults; i++)
+    if (syscall(SYS_rt_sigaction, faults[i], &action, NULL, sizeof action.mask) != 0) return false;
+  return syscall(SYS_sigaltstack, &stack, NULL) == 0;
+}
+
+static bool prepare(struct guest *guest, char reason[REASON_SIZE]) {
+  tender_pid = getpid();
+  if ((size_t)(kerb_gate_end - kerb_gate_start) <= KERB_PAGE &&
+      layout_map_private((struct guest_address){KERB_GATE}, KERB_PAGE, PROT_NONE) &&
+      layout_map_private((struct guest_address){KERB_FAULT_STACK}, KERB_FAULT_STACK_SIZE, PROT_READ | PROT_WRITE) &&
+      build_gate(guest->image.entry.value) && direct_faults())
+    return true;
+  snprintf(reason, REASON_SIZE, "cannot set up isolation `process`: %s", strerror(errno));
+  return false;
+}
+
+/* The new process up to the gate. Only system calls: nothing here may return. */
+static __attribute__((noreturn)) void become_guest(uint64_t budget_ns, bool self_test) {
+  /* A tender that dies takes its call along; one that died before this line is seen by the new parent. */
+  const struct rlimit cpu = {.rlim_cur = budget_ns / 1000000000 + 2, .rlim_max = budget_ns / 1000000000 + 2};
+  const struct rlimit none = {0, 0};
+  if (syscall(SYS_prctl, PR_SET_PDEATHSIG, SIGKILL) == 0 && syscall(SYS_getppid) == tender_pid &&
+      syscall(SYS_close_range, KERB_LOG_FD + 1, ~0u, 0) == 0 &&
+      syscall(SYS_prlimit64, 0, RLIMIT_NPROC, &none, NULL) == 0 &&
+      syscall(SYS_prlimit64, 0, RLIMIT_CPU, &cpu, NULL) == 0) /* a third clock, should tender and broker both hang */
+    ((void (*)(uint32_t self_test))(uintptr_t)KERB_GATE)(self_test);
+  for (;;) syscall(SYS_exit_group, KERB_EXIT_GATE);
+}
+
+static void read_log(struct ending *ending) {
+  ending->log_size = 0;
+  for (;;) { /* to its end, so that nothing is left for the next call */
+    char *to = ending->log + ending->log_size;
+    const ssize_t size = read(LOG_READ_FD, to, sizeof ending->log - ending->log_size);
+    if (size <= 0) return;
+    ending->log_size += (size_t)size;
+    if (ending->log_size == sizeof ending->log) {
+      char rest[512];
+      while (read(LOG_READ_FD, rest, sizeof rest) > 0) continue;
+      return;
+    }
+  }
+}
+
+static void tender_broken(struct ending *ending, const char *what) {
+  ending->kind = ENDING_TENDER_BROKEN;
+  snprintf(ending->reason, sizeof ending->reason, "%s: %s", what, strerror(errno));
+}
+
+static void read_exit(const siginfo_t *exit, struct ending *ending) {
+  const struct kerb_mailbox *mailbox = layout_mailbox();
+  if (exit->si_code != CLD_EXITED) { /* the kernel's own word: the fault handler did not get to run */
+    ending->kind = ENDING_FAULT;
+    ending->signal = (uint32_t)exit->si_status;
+    return;
+  }
+  ending->status = mailbox->status;
+  switch (exit->si_status) {
+    case KERB_EXIT_DONE:
+      ending->kind = ENDING_DONE;
+      ending->output_size = mailbox->output_size;
+      return;
+    case KERB_EXIT_ABORT:
+      ending->kind = ENDING_ABORT;
+      return;
+    case KERB_EXIT_FAULT:
+      ending->kind = ENDING_FAULT;
+      ending->signal = mailbox->signal;
+      ending->signal_code = mailbox->signal_code;
+      ending->fault_address = mailbox->fault_address;
+      ending->instruction = mailbox->instruction;
+      ending->stack_pointer = mailbox->stack_pointer;
+      return;
+    default:
+      ending->kind = ENDING_FAULT;
+      ending->status = (uint32_t)exit->si_status;
+  }
+}
+
+/* Waits for the end of the process, at the latest until the budget has run out. */
+static void watch(int pidfd, uint64_t started, uint64_t budget_ns, struct ending *ending) {
+  struct pollfd watched[2] = {{.fd = pidfd, .events = POLLIN}, {.fd = KERB_SOCKET_FD, .events = POLLIN | POLLRDHUP}};
+  bool killed = false;
+  for (;;) {
+    const uint64_t used = now_ns() - started;
+    const uint64_t left = used < budget_ns ? budget_ns - used : 0;
+    const struct timespec timeout = {.tv_sec = (time_t)(left / 1000000000), .tv_nsec = (long)(left % 1000000000)};
+    if (ppoll(watched, 2, killed ? NULL : &timeout, NULL) < 0 && errno != EINTR) return tender_broken(ending, "ppoll");
+    if (watched[0].revents != 0) break;
+    if (killed) continue;
+    if (watched[1].revents != 0) { /* the broker is gone, or it speaks out of turn: either way the call has no taker */
+      ending->kind = ENDING_BROKER_GONE;
+    } else if (left > 0) {
+      continue;
+    } else {
+      ending->kind = ENDING_DEADLINE;
+    }
+    killed = true;
+    watched[1].fd = -1;
+    if (syscall(SYS_pidfd_send_signal, pidfd, SIGKILL, NULL, 0) != 0) return tender_broken(ending, "pidfd_send_signal");
+  }
+  siginfo_t exit = {0};
+  struct rusage usage = {0};
+  if (syscall(SYS_waitid, P_PIDFD, pidfd, &exit, WEXITED, &usage) != 0) return tender_broken(ending, "waitid");
+  ending->run_ns = now_ns() - started;
+  ending->cpu_ns = (uint64_t)(usage.ru_utime.tv_sec + usage.ru_stime.tv_sec) * 1000000000 +
+                   (uint64_t)(usage.ru_utime.tv_usec + usage.ru_stime.tv_usec) * 1000;
+  /* One that ended in the instant before the kill was in time. */
+  const bool in_time = exit.si_code == CLD_EXITED;
+  if (!killed || (in_time && ending->kind == ENDING_DEADLINE)) read_exit(&exit, ending);
+}
+
+static void run_process(uint64_t budget_ns, bool self_test, struct ending *ending) {
+  int pidfd = -1;
+  memset(ending, 0, offsetof(struct ending, log));
+  const uint64_t started = now_ns();
+  const long pid = syscall(SYS_clone, CLONE_PIDFD | SIGCHLD, NULL, &pidfd, NULL, NULL);
+  if (pid == 0) become_guest(budget_ns, self_test);
+  if (pid < 0) return tender_broken(ending, "clone");
+  watch(pidfd, started, budget_ns, ending);
+  close(pidfd);
+  read_log(ending);
+}
+
+static void run(struct guest *guest, uint64_t budget_ns, struct ending *ending) {
+  (void)guest;
+  run_process(budget_ns, false, ending);
+}
+
+static bool self_test(struct guest *guest, char reason[REASON_SIZE]) {
+  static struct ending ending;
+  (void)guest;
+  run_process(5000000000, true, &ending);
+  if (ending.kind == ENDING_DONE) return true;
+  if (ending.kind == ENDING_TENDER_BROKEN)
+    memcpy(reason, ending.reason, REASON_SIZE);
+  else if (ending.kind == ENDING_FAULT && ending.signal == 0 && ending.status >= KERB_EXIT_GATE)
+    snprintf(reason, REASON_SIZE, "this kernel refused step %u of letting go of the tender's memory (gate_x86_64.S)",
+             ending.status - KERB_EXIT_GATE);
+  else
+    snprintf(reason, REASON_SIZE, "the self-test of isolation `process` ended with signal %u", ending.signal);
+  return false;
+}
+
+const struct isolation isolation_process = {
+    .id = KERB_ISOLATION_PROCESS,
+    .prepare = prepare,
+    .self_test = self_test,
+    .run = run,
+};
