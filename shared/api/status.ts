@@ -102,5 +102,7 @@ export interface BrokerStatus {
     readonly calls: number;
     readonly restarts: number;
   }[];
+  /** What lies among the packages and cannot be used. */
+  readonly rejected?: readonly { readonly path: string; readonly reason: string }[];
   readonly errors: readonly RecentError[];
 }

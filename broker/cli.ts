@@ -1,0 +1,107 @@
+import { mkdir } from 'node:fs/promises';
+import { join, resolve } from 'node:path';
+import { type Command, InvalidArgumentError, Option } from 'commander';
+import { ErrorCode, isKerbError } from '../shared/errors.ts';
+import { ensureDevelopmentIdentities } from '../shared/identity/development.ts';
+import { createLog } from '../shared/log.ts';
+import { DEFAULT_LIMITS, type RunningBroker, startBroker } from './main.ts';
+
+interface ServeOptions {
+  readonly id: string;
+  readonly listen: { host: string; port: number };
+  readonly identity?: string;
+  readonly packages: string;
+  readonly state: string;
+  readonly api?: string;
+  readonly maxQueue: number;
+  readonly maxQueuePerTenant: number;
+}
+
+/** `kerb broker`: the edge element. */
+export function registerBrokerCommands(program: Command): void {
+  const broker = program.command('broker').description('the edge element: accepts offloads over V2E and runs them');
+  broker
+    .command('serve')
+    .description('run a broker until SIGINT or SIGTERM')
+    .requiredOption('--id <id>', "the broker's id, as in its certificate")
+    .requiredOption('--packages <dir>', 'directory of task packages')
+    .addOption(
+      new Option('--listen <host:port>', 'where vehicles connect; port 0 takes a free one')
+        .default({ host: '127.0.0.1', port: 7443 }, '127.0.0.1:7443')
+        .argParser(parseListen),
+    )
+    .option('--identity <dir>', 'certificate.pem, key.pem and ca.pem; without it a development identity is made')
+    .option('--state <dir>', 'directory for what the broker keeps', '.kerbside')
+    .option('--api <socket>', 'control socket (default: broker-ID.sock in the state directory)')
+    .option('--max-queue <n>', 'offloads that may wait for one task', parseCount, DEFAULT_LIMITS.maxQueuedPerPackage)
+    .option(
+      '--max-queue-per-tenant <n>',
+      'offloads of one tenant that may wait',
+      parseCount,
+      DEFAULT_LIMITS.maxQueuedPerTenant,
+    )
+    .action(serve);
+}
+
+async function serve(options: ServeOptions): Promise<void> {
+  const log = createLog('broker');
+  const cancel = new AbortController();
+  let running: RunningBroker | undefined;
+  const stopped = new Promise<void>((resolveStopped) => {
+    const onSignal = (signal: NodeJS.Signals) => {
+      log.info({ signal }, 'stopping');
+      cancel.abort();
+      resolveStopped();
+    };
+    process.on('SIGINT', onSignal);
+    process.on('SIGTERM', onSignal);
+  });
+  const stateDir = resolve(options.state);
+  try {
+    await mkdir(stateDir, { recursive: true, mode: 0o700 });
+    const identityDir = options.identity ?? (await developmentIdentity(stateDir, options.id, log));
+    running = await startBroker(
+      {
+        id: options.id,
+        listen: options.listen,
+        identityDir,
+        packagesDir: options.packages,
+        stateDir,
+        apiSocket: options.api ?? join(stateDir, `broker-${options.id}.sock`),
+        limits: {
+          ...DEFAULT_LIMITS,
+          maxQueuedPerPackage: options.maxQueue,
+          maxQueuedPerTenant: options.maxQueuePerTenant,
+        },
+      },
+      { log, signal: cancel.signal },
+    );
+    await stopped;
+    await running.stop();
+  } catch (error) {
+    // Asked to stop while it started: that is an end, not a failure.
+    if (!isKerbError(error, ErrorCode.Cancelled)) throw error;
+  }
+  log.info('stopped');
+}
+
+async function developmentIdentity(stateDir: string, id: string, log: ReturnType<typeof createLog>): Promise<string> {
+  const names = { vehicle: 'demo-car', broker: id, tenant: 'kerbside-demo' };
+  const { broker, vehicle, made } = await ensureDevelopmentIdentities(join(stateDir, 'identity'), names);
+  for (const sentence of made) log.info(sentence);
+  log.warn({ broker, vehicle }, 'no --identity: using a development identity; never do so on a road (see `kerb pki`)');
+  return broker;
+}
+
+function parseListen(text: string): { host: string; port: number } {
+  const match = /^(?:\[([0-9a-fA-F:.]+)\]|([^:[\]]+)):(\d{1,5})$/.exec(text);
+  const port = Number(match?.[3]);
+  if (match === null || port > 65_535) throw new InvalidArgumentError('write it like 127.0.0.1:7443 or [::1]:7443');
+  return { host: (match[1] ?? match[2])!, port };
+}
+
+function parseCount(text: string): number {
+  const count = Number(text);
+  if (!Number.isInteger(count) || count < 1) throw new InvalidArgumentError('a whole number, 1 or more, is needed');
+  return count;
+}

@@ -1,0 +1,229 @@
+import { createServer, type Server as HttpsServer } from 'node:https';
+import type { AddressInfo } from 'node:net';
+import type { Duplex } from 'node:stream';
+import type { TLSSocket } from 'node:tls';
+import { Server, type Socket } from 'socket.io';
+import { ErrorCode, isKerbError, KerbError, messageOf } from '../../shared/errors.ts';
+import type { Identity, VehiclePrincipal } from '../../shared/identity/identity.ts';
+import type { Logger } from '../../shared/log.ts';
+import type { Answer, IncomingOffload } from '../offloads.ts';
+import { decodeOffload, encodeRefusal, encodeResult } from './codec.ts';
+
+/** Path of the V2E endpoint on a broker. */
+export const V2E_PATH = '/v2e';
+
+export interface IngressOptions {
+  readonly identity: Identity;
+  readonly listen: { readonly host: string; readonly port: number };
+  /** Largest input of any task, in bytes. */
+  readonly maxInput: number;
+  /** Connections at the same time. */
+  readonly maxClients: number;
+  /** An encoded ServiceAnnouncement, for every new client. */
+  readonly announcement: () => Uint8Array;
+  readonly submit: (offload: IncomingOffload, answer: Answer) => void;
+  /** A client was turned away, or sent something that could not be used. */
+  readonly onRefused: (client: string, error: KerbError) => void;
+  readonly log: Logger;
+}
+
+/** Room for the message around an input, and for socket.io's own packets. */
+const MESSAGE_ROOM = 64 * 1024;
+// A radio that is gone says nothing: a silent client is given up after four seconds.
+const PING_INTERVAL_MS = 2000;
+const PING_TIMEOUT_MS = 2000;
+const CONNECT_TIMEOUT_MS = 5000;
+const CLOSE_TIMEOUT_MS = 500;
+/** Bytes of answers that a client may leave unread. */
+const MAX_UNREAD = 64 * 1024 * 1024;
+
+/** Who a connection belongs to, and until when that is so. */
+interface SocketData {
+  client: VehiclePrincipal;
+}
+type NoEvents = Record<string, never>;
+type ClientEvents = { offload: (payload: unknown, reply: unknown) => void };
+type BrokerEvents = { hello: (announcement: Uint8Array) => void };
+type ClientSocket = Socket<ClientEvents, BrokerEvents, NoEvents, SocketData>;
+
+/**
+ * Where vehicles come in: socket.io on WebSocket over mutual TLS 1.3. Only vehicles of a believed authority get as far as
+ * sending anything. Whatever a client sends, it costs at most its own connection.
+ */
+export class Ingress {
+  readonly #options: IngressOptions;
+  readonly #connections = new Set<Duplex>();
+  #https: HttpsServer | undefined;
+  #io: Server<ClientEvents, BrokerEvents, NoEvents, SocketData> | undefined;
+
+  constructor(options: IngressOptions) {
+    this.#options = options;
+  }
+
+  get port(): number {
+    return (this.#https?.address() as AddressInfo | null)?.port ?? 0;
+  }
+
+  get clients(): number {
+    return this.#io?.sockets.sockets.size ?? 0;
+  }
+
+  /** @throws KerbError BadConfig when it cannot listen there */
+  async start(): Promise<void> {
+    const { identity, listen, maxInput, maxClients, log } = this.#options;
+    const https = createServer({ ...identity.serverOptions(), handshakeTimeout: CONNECT_TIMEOUT_MS });
+    https.maxConnections = maxClients;
+    https.on('connection', (socket: Duplex) => {
+      this.#connections.add(socket);
+      socket.once('close', () => this.#connections.delete(socket));
+    });
+    https.on('tlsClientError', (error, socket) => {
+      this.#options.onRefused(
+        socket.remoteAddress ?? 'a client',
+        new KerbError(ErrorCode.Unauthenticated, `the TLS handshake failed: ${messageOf(error)}`, {}, { cause: error }),
+      );
+    });
+    const io = new Server<ClientEvents, BrokerEvents, NoEvents, SocketData>(https, {
+      path: V2E_PATH,
+      transports: ['websocket'],
+      perMessageDeflate: false,
+      httpCompression: false,
+      serveClient: false,
+      maxHttpBufferSize: maxInput + MESSAGE_ROOM,
+      pingInterval: PING_INTERVAL_MS,
+      pingTimeout: PING_TIMEOUT_MS,
+      connectTimeout: CONNECT_TIMEOUT_MS,
+    });
+    this.#https = https;
+    this.#io = io;
+    io.use((socket, next) => {
+      try {
+        socket.data.client = this.#authenticate(socket);
+        next();
+      } catch (error) {
+        // The message reaches the client as its connect_error.
+        const reason = isKerbError(error) ? error : unauthenticated(messageOf(error));
+        this.#options.onRefused(socket.handshake.address, reason);
+        next(reason);
+      }
+    });
+    io.on('connection', (socket) => this.#serve(socket));
+
+    await new Promise<void>((resolve, reject) => {
+      https.once('error', (error) => {
+        const where = `${listen.host}:${listen.port}`;
+        reject(
+          new KerbError(
+            ErrorCode.BadConfig,
+            `cannot listen on ${where}: ${messageOf(error)}`,
+            { where },
+            { cause: error },
+          ),
+        );
+      });
+      https.listen(listen.port, listen.host, resolve);
+    });
+    https.on('error', (error) => log.error({ err: messageOf(error) }, 'the listening socket failed'));
+  }
+
+  /** Ends every connection. */
+  async stop(): Promise<void> {
+    const io = this.#io;
+    const https = this.#https;
+    this.#io = undefined;
+    this.#https = undefined;
+    if (io === undefined || https === undefined) return;
+    // Clients get a moment to take their last answers and to close; then they are cut off.
+    const cutOff = setTimeout(() => {
+      for (const socket of this.#connections) socket.destroy();
+    }, CLOSE_TIMEOUT_MS);
+    https.closeIdleConnections();
+    await io.close();
+    clearTimeout(cutOff);
+  }
+
+  #authenticate(socket: ClientSocket): VehiclePrincipal {
+    const { identity } = this.#options;
+    const peer = identity.peerOf(socket.request.socket as TLSSocket);
+    if (peer.kind !== 'vehicle') {
+      throw unauthenticated(`only vehicles are served here; the certificate is of ${peer.kind} ${peer.id}`);
+    }
+    return peer;
+  }
+
+  #serve(socket: ClientSocket): void {
+    const { announcement, log } = this.#options;
+    const { client } = socket.data;
+    log.info({ vehicle: client.id, tenant: client.tenant }, 'a vehicle is connected');
+    socket.on('disconnect', (reason) => log.info({ vehicle: client.id, reason }, 'a vehicle is gone'));
+    const unread = { bytes: 0 };
+    // Everything has been handed to the TLS socket, which counts its own part.
+    socket.conn.on('drain', () => {
+      unread.bytes = 0;
+    });
+    socket.on('offload', (payload, reply) => this.#takeOffload(socket, client, unread, payload, reply));
+    socket.emit('hello', announcement());
+  }
+
+  #takeOffload(
+    socket: ClientSocket,
+    client: VehiclePrincipal,
+    unread: { bytes: number },
+    payload: unknown,
+    reply: unknown,
+  ): void {
+    const arrivedAt = performance.now();
+    if (!Buffer.isBuffer(payload) || typeof reply !== 'function') {
+      // There is nothing to answer with: what speaks so is no client of ours.
+      this.#giveUp(socket, client, badRequest('an offload needs one binary argument and an acknowledgement'));
+      return;
+    }
+    if (unread.bytes + socket.request.socket.writableLength > MAX_UNREAD) {
+      this.#giveUp(socket, client, badRequest(`more than ${MAX_UNREAD} bytes of answers were left unread`));
+      return;
+    }
+    const send = (bytes: Uint8Array): void => {
+      unread.bytes += bytes.length;
+      reply(bytes);
+    };
+    if (client.expiresAt < Date.now()) {
+      const expired = unauthenticated('the certificate of this vehicle has expired since it connected');
+      send(encodeRefusal('', { code: expired.code, message: expired.message, retryAfterMs: 0 }, 0));
+      this.#giveUp(socket, client, expired);
+      return;
+    }
+    let decoded: ReturnType<typeof decodeOffload>;
+    try {
+      decoded = decodeOffload(payload);
+    } catch (error) {
+      const problem = isKerbError(error) ? error : badRequest(messageOf(error));
+      this.#options.onRefused(`vehicle ${client.id}`, problem);
+      const id = String(problem.context.id ?? '');
+      send(encodeRefusal(id, { code: problem.code, message: problem.message, retryAfterMs: 0 }, 0));
+      return;
+    }
+    const { id, packageDigest, input, budgetMs } = decoded;
+    const broker = this.#options.identity.self.id;
+    this.#options.submit(
+      { tenant: client.tenant, id, packageDigest, input, budgetMs, arrivedAt },
+      (result, refusal) => {
+        const heldMs = performance.now() - arrivedAt;
+        if (result !== undefined) send(encodeResult(id, result, broker, heldMs));
+        else if (refusal !== undefined) send(encodeRefusal(id, refusal, heldMs));
+      },
+    );
+  }
+
+  #giveUp(socket: ClientSocket, client: VehiclePrincipal, problem: KerbError): void {
+    this.#options.onRefused(`vehicle ${client.id}`, problem);
+    socket.disconnect(true);
+  }
+}
+
+function unauthenticated(message: string): KerbError {
+  return new KerbError(ErrorCode.Unauthenticated, message);
+}
+
+function badRequest(message: string): KerbError {
+  return new KerbError(ErrorCode.BadOffloadRequest, message);
+}

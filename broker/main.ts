@@ -1,0 +1,251 @@
+import { mkdir } from 'node:fs/promises';
+import { join } from 'node:path';
+import { createControlServer, jsonReply } from '../shared/api/control-server.ts';
+import { RecentErrors } from '../shared/api/recent-errors.ts';
+import type { BrokerStatus } from '../shared/api/status.ts';
+import { ErrorCode, KerbError, messageOf } from '../shared/errors.ts';
+import { loadIdentity } from '../shared/identity/x509-identity.ts';
+import type { Logger } from '../shared/log.ts';
+import type { TaskPackage } from '../shared/task-package/reader.ts';
+import { Admission, type AdmissionLimits } from './admission/admission.ts';
+import { BrokerMetrics } from './api/metrics.ts';
+import { type Announcement, encodeAnnouncement } from './ingress/codec.ts';
+import { Ingress } from './ingress/ingress.ts';
+import { type Flight, Offloads } from './offloads.ts';
+import { PackageStore } from './packages/package-store.ts';
+import { type ResultLimits, ResultStore } from './results/result-store.ts';
+import { TenderSupervisor } from './tenders/supervisor.ts';
+import type { Isolation, Tender } from './tenders/tender.ts';
+
+export interface BrokerConfig {
+  /** Has to be the id in the certificate. */
+  readonly id: string;
+  /** Port 0: any free one. */
+  readonly listen: { readonly host: string; readonly port: number };
+  readonly identityDir: string;
+  readonly packagesDir: string;
+  /** For what has to outlive a connection: verified images. */
+  readonly stateDir: string;
+  /** Path of the control socket. */
+  readonly apiSocket: string;
+  readonly limits: BrokerLimits;
+}
+
+export interface BrokerLimits extends AdmissionLimits, ResultLimits {
+  readonly maxClients: number;
+  readonly maxJoined: number;
+  /** Milliseconds that running offloads get when the broker stops. */
+  readonly stopMs: number;
+}
+
+export const DEFAULT_LIMITS: BrokerLimits = {
+  maxQueuedPerPackage: 256,
+  maxQueuedPerTenant: 128,
+  maxBytes: 64 * 1024 * 1024,
+  maxCount: 10_000,
+  maxAgeMs: 60_000,
+  maxClients: 1024,
+  maxJoined: 16,
+  stopMs: 2000,
+};
+
+/** What a test may put in the place of real parts. */
+export interface BrokerParts {
+  readonly log: Logger;
+  readonly createTender?: (imagePath: string, log: Logger) => Tender;
+  /** Aborted: the start is taken back. */
+  readonly signal?: AbortSignal;
+}
+
+export interface RunningBroker {
+  readonly url: string;
+  readonly port: number;
+  status(): BrokerStatus;
+  /** Takes nothing new, lets what runs come to its end for a short time, and leaves nothing behind. */
+  stop(): Promise<void>;
+}
+
+const ISOLATIONS: readonly Isolation[] = ['process'];
+
+/**
+ * Starts a broker: verifies the packages, has a tender waiting for each of them, then listens.
+ * @throws KerbError BadIdentity | BadConfig | ApiUnavailable | Cancelled. What had been started is stopped again.
+ */
+export async function startBroker(config: BrokerConfig, parts: BrokerParts): Promise<RunningBroker> {
+  const { log, signal, createTender = await processTender() } = parts;
+  const undo: (() => Promise<unknown>)[] = [];
+  let stopping: Promise<void> | undefined;
+  const stopAll = (): Promise<void> => {
+    stopping ??= runBackwards(undo, log);
+    return stopping;
+  };
+  /** The step's result, unless the start is cancelled first. */
+  const unlessCancelled = <T>(step: Promise<T>): Promise<T> => orCancelled(step, signal);
+
+  try {
+    const identity = await unlessCancelled(loadIdentity(config.identityDir, 'broker'));
+    if (identity.self.id !== config.id) {
+      throw new KerbError(
+        ErrorCode.BadIdentity,
+        `the identity in ${config.identityDir} is of broker ${identity.self.id}, not ${config.id}; give the right --id or --identity`,
+      );
+    }
+    await mkdir(config.stateDir, { recursive: true, mode: 0o700 });
+    const store = new PackageStore({
+      packagesDir: config.packagesDir,
+      imagesDir: join(config.stateDir, 'images'),
+      isolations: ISOLATIONS,
+    });
+    await unlessCancelled(store.load());
+
+    const errors = new RecentErrors();
+    for (const { path, error } of store.rejected) {
+      log.error({ path, code: error.code, err: error.message }, 'a task package cannot be used');
+      errors.add(path, error.code, error.message);
+    }
+    if (store.packages.length === 0) log.warn({ packagesDir: config.packagesDir }, 'there is no task package to run');
+
+    const metrics = new BrokerMetrics();
+    const admission = new Admission<Flight>(config.limits, (flight, waitedMs) => offloads.spent(flight, waitedMs));
+    const offloads = new Offloads(admission, new ResultStore(config.limits), metrics, config.limits);
+    const tended = store.packages.map((taskPackage) => ({
+      taskPackage,
+      supervisor: superviseTender(taskPackage, store, offloads, errors, log, createTender),
+    }));
+    for (const { taskPackage, supervisor } of tended) {
+      const { name, maxInput } = taskPackage.config;
+      offloads.add({ digest: taskPackage.digest, name, maxInput, supervisor });
+    }
+    undo.push(() => Promise.all(tended.map(({ supervisor }) => supervisor.stop())));
+    metrics.watchTenders(() => tended.map(({ supervisor }) => supervisor));
+    await unlessCancelled(Promise.all(tended.map(({ supervisor }) => supervisor.start())));
+
+    const announce = (): Announcement => announcementOf(config.id, tended);
+    const ingress = new Ingress({
+      identity,
+      listen: config.listen,
+      maxInput: announce().maxInput,
+      maxClients: config.limits.maxClients,
+      announcement: () => encodeAnnouncement(announce()),
+      submit: (offload, answer) => offloads.submit(offload, answer),
+      onRefused: refusalLog(log, errors),
+      log,
+    });
+    undo.push(() => ingress.stop());
+    await unlessCancelled(ingress.start());
+    undo.push(() => offloads.stop(config.limits.stopMs));
+    const url = `https://${config.listen.host.includes(':') ? `[${config.listen.host}]` : config.listen.host}:${ingress.port}`;
+
+    const startedAt = new Date().toISOString();
+    const status = (): BrokerStatus => ({
+      broker: config.id,
+      startedAt,
+      url,
+      clients: ingress.clients,
+      queued: admission.queued,
+      offloads: offloads.counts(),
+      packages: tended.map(({ taskPackage, supervisor }) => ({
+        digest: taskPackage.digest,
+        name: taskPackage.config.name,
+        version: taskPackage.config.version,
+        tender: supervisor.state,
+        isolation: supervisor.isolation,
+        calls: supervisor.calls,
+        restarts: supervisor.restarts,
+      })),
+      rejected: store.rejected.map(({ path, error }) => ({ path, reason: error.message })),
+      errors: errors.list(),
+    });
+    const control = createControlServer({
+      socketPath: config.apiSocket,
+      routes: {
+        'GET /v1/status': () => jsonReply(status()),
+        'GET /metrics': async () => ({ type: metrics.registry.contentType, body: await metrics.registry.metrics() }),
+      },
+      log,
+    });
+    undo.push(() => control.stop());
+    await unlessCancelled(control.start());
+    log.info({ broker: config.id, url, api: config.apiSocket, packages: tended.length }, 'the broker takes offloads');
+    return { url, port: ingress.port, status, stop: stopAll };
+  } catch (error) {
+    await stopAll();
+    throw error;
+  }
+}
+
+async function processTender(): Promise<(imagePath: string, log: Logger) => Tender> {
+  const { ProcessTender } = await import('./tenders/process-tender.ts');
+  return (imagePath, log) => new ProcessTender({ imagePath, log });
+}
+
+/** Every step is taken, also after one that failed. */
+async function runBackwards(steps: (() => Promise<unknown>)[], log: Logger): Promise<void> {
+  for (let step = steps.pop(); step !== undefined; step = steps.pop()) {
+    await step().catch((error: unknown) => log.error({ err: messageOf(error) }, 'a part did not stop as it should'));
+  }
+}
+
+/** Says who was refused and why, ten times a second at most: a client must not be able to fill the disk. */
+function refusalLog(log: Logger, errors: RecentErrors): (client: string, error: KerbError) => void {
+  let quietUntil = 0;
+  let unsaid = 0;
+  return (client, error) => {
+    errors.add(client, error.code, error.message);
+    const now = performance.now();
+    if (now < quietUntil) {
+      unsaid++;
+      return;
+    }
+    log.warn({ client, code: error.code, err: error.message, unsaid }, 'a client was refused');
+    quietUntil = now + 100;
+    unsaid = 0;
+  };
+}
+
+function superviseTender(
+  taskPackage: TaskPackage,
+  store: PackageStore,
+  offloads: Offloads,
+  errors: RecentErrors,
+  log: Logger,
+  createTender: (imagePath: string, log: Logger) => Tender,
+): TenderSupervisor {
+  const { digest, config } = taskPackage;
+  const task = `${config.name} ${config.version}`;
+  const supervisor: TenderSupervisor = new TenderSupervisor({
+    task,
+    createTender: async () => createTender(await store.imageFile(taskPackage), log.child({ task })),
+    onWaiting: () => offloads.pump(digest),
+    onTrouble: (error) => {
+      errors.add(task, error.code, error.message);
+      if (supervisor.refused) offloads.abandon(digest, error);
+    },
+    log,
+  });
+  return supervisor;
+}
+
+/** Only what can be run is announced; a tender that is being replaced counts as one that can. */
+function announcementOf(
+  broker: string,
+  tended: readonly { readonly taskPackage: TaskPackage; readonly supervisor: TenderSupervisor }[],
+): Announcement {
+  const tasks = tended
+    .filter(({ supervisor }) => !supervisor.refused)
+    .map(({ taskPackage: { digest, config } }) => {
+      const { name, version, maxInput, maxOutput } = config;
+      return { digest, name, version, maxInput, maxOutput };
+    });
+  return { broker, tasks, isolations: ISOLATIONS, maxInput: Math.max(0, ...tasks.map(({ maxInput }) => maxInput)) };
+}
+
+function orCancelled<T>(step: Promise<T>, signal: AbortSignal | undefined): Promise<T> {
+  if (signal === undefined) return step;
+  return new Promise((resolve, reject) => {
+    const cancel = () => reject(new KerbError(ErrorCode.Cancelled, 'the broker was stopped while it started'));
+    if (signal.aborted) cancel();
+    signal.addEventListener('abort', cancel, { once: true });
+    step.then(resolve, reject).finally(() => signal.removeEventListener('abort', cancel));
+  });
+}

@@ -1,0 +1,265 @@
+/**
+ * Every offload from its arrival to its answer: the same id joins or is answered again (results), waits (admission), and
+ * is run by the one tender of its package (tenders).
+ *
+ * Hot path: one object and one promise per offload, no timer, no log line.
+ */
+import { ErrorCode, type KerbError } from '../shared/errors.ts';
+import { RateWindow } from '../shared/rolling.ts';
+import type { Admission, Waiting } from './admission/admission.ts';
+import type { BrokerMetrics } from './api/metrics.ts';
+import type { ResultStore, TaskResult } from './results/result-store.ts';
+import type { CallEnd, TenderSupervisor } from './tenders/supervisor.ts';
+import type { TenderOutcome } from './tenders/tender.ts';
+
+/** An offload as it came in. Its data is checked already. */
+export interface IncomingOffload {
+  readonly tenant: string;
+  readonly id: string;
+  readonly packageDigest: string;
+  readonly input: Buffer;
+  readonly budgetMs: number;
+  /** `performance.now()` when its last byte was here. */
+  readonly arrivedAt: number;
+}
+
+export interface OffloadRefusal {
+  readonly code: ErrorCode;
+  readonly message: string;
+  readonly retryAfterMs: number;
+}
+
+/** Called exactly once, with one of both. */
+export type Answer = (result: TaskResult | undefined, refusal: OffloadRefusal | undefined) => void;
+
+export interface OffloadLimits {
+  /** Callers that may wait for one and the same offload. */
+  readonly maxJoined: number;
+}
+
+/** What can be run here. */
+export interface Runnable {
+  readonly digest: string;
+  readonly name: string;
+  readonly maxInput: number;
+  readonly supervisor: TenderSupervisor;
+}
+
+/** One offload that waits or runs. */
+export interface Flight extends Waiting {
+  readonly key: string;
+  readonly input: Buffer;
+  readonly answers: Answer[];
+}
+
+export class Offloads {
+  readonly #admission: Admission<Flight>;
+  readonly #results: ResultStore;
+  readonly #metrics: BrokerMetrics;
+  readonly #limits: OffloadLimits;
+  readonly #runnables = new Map<string, Runnable>();
+  readonly #flights = new Map<string, Flight>();
+  readonly #rate = new RateWindow();
+  #onIdle: (() => void) | undefined;
+  #stopping = false;
+  #ok = 0;
+  #refused = 0;
+  #failed = 0;
+
+  constructor(admission: Admission<Flight>, results: ResultStore, metrics: BrokerMetrics, limits: OffloadLimits) {
+    this.#admission = admission;
+    this.#results = results;
+    this.#metrics = metrics;
+    this.#limits = limits;
+  }
+
+  add(runnable: Runnable): void {
+    this.#runnables.set(runnable.digest, runnable);
+  }
+
+  counts() {
+    return { ok: this.#ok, refused: this.#refused, failed: this.#failed, perSecond: this.#rate.perSecond() };
+  }
+
+  submit(offload: IncomingOffload, answer: Answer): void {
+    const runnable = this.#runnables.get(offload.packageDigest);
+    const refusal = this.#take(offload, runnable, answer);
+    if (refusal === undefined) return;
+    answer(undefined, refusal);
+    this.#refused++;
+    this.#metrics.refused(offload.tenant, runnable?.name ?? 'unknown', refusal.code);
+  }
+
+  /** Answers from the results, joins a flight or makes a new one; or says why not. */
+  #take(offload: IncomingOffload, runnable: Runnable | undefined, answer: Answer): OffloadRefusal | undefined {
+    const { tenant, id, packageDigest, input, budgetMs, arrivedAt } = offload;
+    if (this.#stopping) return refusal(ErrorCode.BrokerStopping, 'this broker is stopping; use another one');
+    if (runnable === undefined) {
+      const message = `this broker has no task package ${packageDigest}; its announcement lists what it has`;
+      return refusal(ErrorCode.UnknownPackage, message);
+    }
+    if (input.length > runnable.maxInput) {
+      const message = `${input.length} bytes of input are more than the ${runnable.maxInput} that ${runnable.name} takes`;
+      return refusal(ErrorCode.TenderInputTooLarge, message);
+    }
+
+    // A tenant's name holds no line break, so that no tenant can make the key of another one.
+    const key = `${tenant}\n${id}`;
+    const flight = this.#flights.get(key);
+    if (flight !== undefined) return this.#join(flight, offload, answer);
+    const earlier = this.#results.find(key, packageDigest, input, arrivedAt);
+    if (earlier.found === 'other-offload') return otherOffload(id);
+    if (earlier.found === 'result') {
+      answer(earlier.result, undefined);
+      return undefined;
+    }
+
+    const { supervisor } = runnable;
+    const { trouble } = supervisor;
+    if (trouble !== undefined && (supervisor.refused || supervisor.retryInMs >= budgetMs)) {
+      const message = `${runnable.name} cannot be run here now: ${trouble.message}`;
+      return refusal(ErrorCode.TenderUnavailable, message, Math.ceil(supervisor.retryInMs));
+    }
+    const deadline = arrivedAt + budgetMs;
+    const fresh: Flight = { key, tenant, packageDigest, input, arrivedAt, deadline, answers: [answer] };
+    const notAdmitted = this.#admission.admit(fresh, performance.now());
+    if (notAdmitted !== undefined) return notAdmitted;
+    this.#flights.set(key, fresh);
+    this.pump(packageDigest);
+    return undefined;
+  }
+
+  /** Hands over what waits for this package while its tender is free. To be called when it has become free. */
+  pump(packageDigest: string): void {
+    const runnable = this.#runnables.get(packageDigest);
+    if (runnable === undefined) return;
+    // Only one call at a time: once is enough.
+    if (runnable.supervisor.state !== 'Waiting') return;
+    const now = performance.now();
+    const flight = this.#admission.take(packageDigest, now);
+    if (flight === undefined) return;
+    runnable.supervisor.call(flight.input, flight.deadline - now, (end) => {
+      // The next one is on its way to the tender before this one's answer is written.
+      this.pump(packageDigest);
+      this.#land(runnable, flight, now, end);
+    });
+  }
+
+  /** For Admission: the budget of a flight ran out before its turn came. */
+  readonly spent = (flight: Flight, waitedMs: number): void => {
+    this.#metrics.deadlineMissed();
+    const budget = Math.round(flight.deadline - flight.arrivedAt);
+    const message = `the budget of ${budget} ms was spent in the queue (${Math.round(waitedMs)} ms); it was not run`;
+    this.#fail(flight, this.#runnables.get(flight.packageDigest), refusal(ErrorCode.BudgetSpentInQueue, message));
+  };
+
+  /** A package whose tender will never wait: answers what waits for it. */
+  abandon(packageDigest: string, error: KerbError): void {
+    this.#turnAway(packageDigest, refusal(ErrorCode.TenderUnavailable, error.message));
+  }
+
+  /** Takes nothing any more, answers what waits, and resolves when what runs has ended or `limitMs` has passed. */
+  async stop(limitMs: number): Promise<void> {
+    this.#stopping = true;
+    const why = refusal(ErrorCode.BrokerStopping, 'this broker is stopping; the offload was not run');
+    for (const digest of this.#runnables.keys()) this.#turnAway(digest, why);
+    if (this.#flights.size === 0) return;
+    await new Promise<void>((resolve) => {
+      const timer = setTimeout(resolve, limitMs);
+      this.#onIdle = () => {
+        clearTimeout(timer);
+        resolve();
+      };
+    });
+  }
+
+  #turnAway(packageDigest: string, why: OffloadRefusal): void {
+    for (const flight of this.#admission.drain(packageDigest)) {
+      this.#fail(flight, this.#runnables.get(packageDigest), why);
+    }
+  }
+
+  #join(flight: Flight, offload: IncomingOffload, answer: Answer): OffloadRefusal | undefined {
+    if (flight.packageDigest !== offload.packageDigest || !flight.input.equals(offload.input)) {
+      return otherOffload(offload.id);
+    }
+    if (flight.answers.length >= this.#limits.maxJoined) {
+      const message = `${this.#limits.maxJoined} callers wait for the offload ${offload.id} already`;
+      return refusal(ErrorCode.TooManyFromTenant, message);
+    }
+    flight.answers.push(answer);
+    return undefined;
+  }
+
+  #land(runnable: Runnable, flight: Flight, takenAt: number, end: CallEnd): void {
+    const { outcome, error } = end;
+    if (outcome === undefined) {
+      this.#fail(flight, runnable, refusal(error.code, error.message));
+      return;
+    }
+    this.#admission.learn(flight.packageDigest, outcome.runMs);
+    if (outcome.outcome !== 'done' || outcome.status !== 0) {
+      const why = describeEnd(runnable.name, outcome);
+      if (why.code === ErrorCode.GuestDeadline) this.#metrics.deadlineMissed();
+      this.#fail(flight, runnable, why);
+      return;
+    }
+    const now = performance.now();
+    const result: TaskResult = {
+      output: outcome.output,
+      queueMs: takenAt - flight.arrivedAt,
+      runMs: outcome.runMs,
+      isolation: runnable.supervisor.isolation,
+    };
+    this.#flights.delete(flight.key);
+    for (const answer of flight.answers) answer(result, undefined);
+    // From here on the answer is on its way.
+    this.#ok++;
+    this.#rate.add();
+    this.#results.keep(flight.key, flight.packageDigest, flight.input, result, now);
+    this.#metrics.ok(flight.tenant, runnable.name);
+    this.#metrics.took('queue', result.queueMs);
+    this.#metrics.took('start', Math.max(0, now - takenAt - outcome.runMs));
+    this.#metrics.took('run', outcome.runMs);
+    this.#metrics.took('total', now - flight.arrivedAt);
+    this.#noticeIdle();
+  }
+
+  #fail(flight: Flight, runnable: Runnable | undefined, why: OffloadRefusal): void {
+    this.#flights.delete(flight.key);
+    for (const answer of flight.answers) answer(undefined, why);
+    this.#failed++;
+    this.#metrics.failed(flight.tenant, runnable?.name ?? 'unknown', why.code);
+    this.#noticeIdle();
+  }
+
+  #noticeIdle(): void {
+    if (this.#onIdle !== undefined && this.#flights.size === 0) this.#onIdle();
+  }
+}
+
+function refusal(code: ErrorCode, message: string, retryAfterMs = 0): OffloadRefusal {
+  return { code, message, retryAfterMs };
+}
+
+function otherOffload(id: string): OffloadRefusal {
+  const message = `the id ${id} belongs to another offload of this tenant, with another task or input; choose a new id`;
+  return refusal(ErrorCode.BadOffloadRequest, message);
+}
+
+/** The guest's own ends, for the caller. */
+function describeEnd(task: string, end: TenderOutcome): OffloadRefusal {
+  const after = `after ${end.runMs.toFixed(1)} ms`;
+  switch (end.outcome) {
+    case 'done':
+      return refusal(ErrorCode.TaskRefusedInput, `${task} refused its input with status ${end.status} ${after}`);
+    case 'aborted':
+      return refusal(ErrorCode.GuestAborted, `${task} aborted with code ${end.code} ${after}`);
+    case 'deadline':
+      return refusal(ErrorCode.GuestDeadline, `${task} was ended because its budget was spent, ${after} of running`);
+    case 'fault':
+      return refusal(ErrorCode.GuestFault, `${task} faulted ${after}: ${end.fault}`);
+    case 'bad-output':
+      return refusal(ErrorCode.GuestBadOutput, `${task} gave back an output that is none: ${end.reason}`);
+  }
+}

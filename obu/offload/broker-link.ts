@@ -1,0 +1,292 @@
+import { Agent } from 'node:https';
+import { io, type Socket } from 'socket.io-client';
+import { ErrorCode, KerbError, messageOf } from '../../shared/errors.ts';
+import type { Identity } from '../../shared/identity/identity.ts';
+import type { Logger } from '../../shared/log.ts';
+import { kerbside } from '../../shared/protocol/generated/v2e.js';
+import type { OffloadRequest, OffloadResult, PlaceStatus } from './offloader.ts';
+import { failureOf } from './refusal.ts';
+
+const { OffloadRequest: WireRequest, OffloadReply, ServiceAnnouncement } = kerbside.v2e.v1;
+
+export interface BrokerTarget {
+  /** As in the broker's certificate; nobody else is spoken to. */
+  readonly id: string;
+  /** "https://host:port" */
+  readonly url: string;
+}
+
+/** A task that a broker has announced. Sizes in bytes. */
+export interface TaskOffer {
+  readonly digest: string;
+  readonly name: string;
+  readonly version: string;
+  readonly maxInput: number;
+  readonly maxOutput: number;
+}
+
+export interface BrokerLinkOptions {
+  readonly target: BrokerTarget;
+  readonly identity: Identity;
+  readonly log: Logger;
+}
+
+/** One offload that has been sent and not answered. */
+interface Pending {
+  readonly request: OffloadRequest;
+  readonly startedAt: number;
+  readonly timer: NodeJS.Timeout;
+  readonly resolve: (result: OffloadResult) => void;
+  readonly reject: (error: KerbError) => void;
+}
+
+const V2E_PATH = '/v2e';
+const RETRY_MS = { first: 100, max: 2000, jitter: 0.5 };
+const CONNECT_TIMEOUT_MS = 3000;
+/** How much the newest offload counts in the mean time on the way. */
+const MEAN_WEIGHT = 0.1;
+
+/**
+ * The connection to one broker: socket.io over mutual TLS, reconnecting by itself for as long as it is started (first
+ * after 100 ms, then ever later up to 2 s, with jitter). Connected means authenticated both ways and announced.
+ */
+export class BrokerLink {
+  readonly #options: BrokerLinkOptions;
+  readonly #pending = new Set<Pending>();
+  #socket: Socket | undefined;
+  #agent: Agent | undefined;
+  #retry: NodeJS.Timeout | undefined;
+  #offers: readonly TaskOffer[] = [];
+  #maxInput = 0;
+  #announced = false;
+  #reason = 'not started';
+  /** Mean milliseconds that an offload spends outside the broker: there, back, and in two event loops. */
+  #onTheWayMs = 0;
+
+  constructor(options: BrokerLinkOptions) {
+    this.#options = options;
+  }
+
+  get connected(): boolean {
+    return this.#announced && this.#socket?.connected === true;
+  }
+
+  /** What the broker has announced; empty while not connected. */
+  get offers(): readonly TaskOffer[] {
+    return this.connected ? this.#offers : [];
+  }
+
+  get place(): string {
+    return `broker:${this.#options.target.id}`;
+  }
+
+  status(): PlaceStatus {
+    const { connected } = this;
+    return { place: this.place, url: this.#options.target.url, connected, reason: connected ? '' : this.#reason };
+  }
+
+  /** Begins to connect; returns at once. */
+  start(): void {
+    const { target, identity, log } = this.#options;
+    // No resumed TLS sessions: every connection is checked in full, the broker's name included.
+    this.#agent = new Agent({ ...identity.clientOptions(target.id), maxCachedSessions: 0 });
+    const socket = io(target.url, {
+      path: V2E_PATH,
+      transports: ['websocket'],
+      // The types know agents of browsers' kind only; engine.io-client hands this one to `ws`.
+      agent: this.#agent as unknown as string,
+      perMessageDeflate: false as unknown as { threshold: number },
+      forceNew: true,
+      autoConnect: false,
+      timeout: CONNECT_TIMEOUT_MS,
+      reconnectionDelay: RETRY_MS.first,
+      reconnectionDelayMax: RETRY_MS.max,
+      randomizationFactor: RETRY_MS.jitter,
+    });
+    this.#socket = socket;
+    this.#reason = 'connecting';
+    socket.on('hello', (bytes: unknown) => this.#welcome(socket, bytes));
+    socket.on('connect_error', (error) => {
+      const reason = describeConnectError(error);
+      if (reason !== this.#reason)
+        log.warn({ broker: target.id, url: target.url, reason }, 'no connection to a broker');
+      this.#reason = reason;
+      // Refused by the broker itself: socket.io leaves it to us to try again.
+      if (!socket.active) this.#retryLater(socket);
+    });
+    socket.on('disconnect', (reason) => {
+      const wasConnected = this.#announced;
+      this.#announced = false;
+      if (wasConnected) {
+        this.#reason = `the connection was lost: ${reason}`;
+        log.warn({ broker: target.id, reason, inFlight: this.#pending.size }, 'a broker is gone');
+      }
+      this.#failAll((pending) => this.#lost(pending, reason));
+      if (!socket.active) this.#retryLater(socket);
+    });
+    socket.connect();
+  }
+
+  stop(): void {
+    const socket = this.#socket;
+    this.#socket = undefined;
+    clearTimeout(this.#retry);
+    this.#retry = undefined;
+    this.#announced = false;
+    this.#reason = 'stopped';
+    this.#failAll(() => new KerbError(ErrorCode.Cancelled, 'the OBU is stopping'));
+    socket?.off();
+    socket?.disconnect();
+    this.#agent?.destroy();
+    this.#agent = undefined;
+  }
+
+  /** As `Offloader.offload`; only while connected. `startedAt` is when the budget began to run (`performance.now()`). */
+  send(request: OffloadRequest, startedAt: number): Promise<OffloadResult> {
+    const socket = this.#socket;
+    const { target } = this.#options;
+    if (!this.connected || socket === undefined) {
+      const message = `no connection to broker ${target.id} at ${target.url}: ${this.#reason}`;
+      return Promise.reject(new KerbError(ErrorCode.NoBroker, message, { broker: target.id }));
+    }
+    // Checked here because socket.io would end the whole connection for it.
+    const maxInput = this.#offers.find(({ digest }) => digest === request.taskDigest)?.maxInput ?? this.#maxInput;
+    if (request.input.length > maxInput) {
+      const message = `${request.input.length} bytes of input are more than the ${maxInput} that broker ${target.id} takes for this task`;
+      return Promise.reject(new KerbError(ErrorCode.InputTooLarge, message, { maxInput }));
+    }
+    const leftMs = request.budgetMs - (performance.now() - startedAt);
+    if (!(leftMs > 0)) return Promise.reject(this.#exhausted(request, 'before it was sent'));
+
+    return new Promise((resolve, reject) => {
+      const timer = setTimeout(() => {
+        this.#pending.delete(pending);
+        reject(this.#exhausted(request, `while waiting for broker ${target.id}, which has not answered`));
+      }, leftMs);
+      const pending: Pending = { request, startedAt, timer, resolve, reject };
+      this.#pending.add(pending);
+      const { id, taskDigest, input, priority } = request;
+      // The way back counts too: the broker gives up in time for its answer to arrive. Never less than half of what is
+      // left, so that one slow moment cannot make the estimate starve all that follow.
+      const budgetMs = Math.max(leftMs - this.#onTheWayMs, leftMs / 2);
+      const bytes = WireRequest.encode({ id, taskDigest, input, budgetMs, priority }).finish();
+      socket.emit('offload', bytes, (reply: unknown) => this.#settle(pending, reply));
+    });
+  }
+
+  #settle(pending: Pending, payload: unknown): void {
+    // Too late: its budget is spent, or its connection was given up.
+    if (!this.#pending.delete(pending)) return;
+    clearTimeout(pending.timer);
+    const totalMs = performance.now() - pending.startedAt;
+    const { target } = this.#options;
+    try {
+      const reply = OffloadReply.decode(bytesOf(payload));
+      this.#learn(totalMs - reply.heldMs);
+      if (reply.result != null) {
+        if (reply.id !== pending.request.id) throw new Error(`it answers ${reply.id}, not ${pending.request.id}`);
+        const { output, queueMs, runMs, isolation } = reply.result;
+        pending.resolve({
+          output: output ?? new Uint8Array(0),
+          place: this.place,
+          isolation: isolation ?? '',
+          queueMs: queueMs ?? 0,
+          runMs: runMs ?? 0,
+          totalMs,
+        });
+        return;
+      }
+      if (reply.refusal == null) throw new Error('it holds neither a result nor a refusal');
+      pending.reject(failureOf(target.id, pending.request, reply.refusal, totalMs));
+    } catch (cause) {
+      const message = `broker ${target.id} sent an answer that cannot be read: ${messageOf(cause)}`;
+      pending.reject(new KerbError(ErrorCode.BadProtocolMessage, message, { broker: target.id }, { cause }));
+    }
+  }
+
+  #welcome(socket: Socket, payload: unknown): void {
+    const { target, log } = this.#options;
+    try {
+      const hello = ServiceAnnouncement.decode(bytesOf(payload));
+      if (hello.version !== 1) throw new Error(`it speaks version ${hello.version} of the protocol, we speak 1`);
+      this.#offers = hello.tasks.map(({ digest = '', name = '', version = '', maxInput = 0, maxOutput = 0 }) => {
+        return {
+          digest: digest ?? '',
+          name: name ?? '',
+          version: version ?? '',
+          maxInput: maxInput ?? 0,
+          maxOutput: maxOutput ?? 0,
+        };
+      });
+      this.#maxInput = hello.maxInput;
+      this.#announced = true;
+      this.#reason = '';
+      log.info({ broker: target.id, url: target.url, tasks: this.#offers.length }, 'connected to a broker');
+    } catch (error) {
+      this.#reason = `its announcement cannot be used: ${messageOf(error)}`;
+      log.warn({ broker: target.id, reason: this.#reason }, 'no connection to a broker');
+      socket.disconnect();
+      this.#retryLater(socket);
+    }
+  }
+
+  #retryLater(socket: Socket): void {
+    clearTimeout(this.#retry);
+    const delay = RETRY_MS.max * (1 - Math.random() * RETRY_MS.jitter);
+    this.#retry = setTimeout(() => {
+      if (this.#socket === socket) socket.connect();
+    }, delay);
+  }
+
+  #failAll(error: (pending: Pending) => KerbError): void {
+    const lost = [...this.#pending];
+    this.#pending.clear();
+    for (const pending of lost) {
+      clearTimeout(pending.timer);
+      pending.reject(error(pending));
+    }
+  }
+
+  #lost({ startedAt }: Pending, reason: string): KerbError {
+    const { id } = this.#options.target;
+    const after = Math.round(performance.now() - startedAt);
+    return new KerbError(
+      ErrorCode.BrokerLost,
+      `the connection to broker ${id} was lost ${after} ms into the offload (${reason}); the same id may be sent again`,
+      { broker: id, reason },
+    );
+  }
+
+  #exhausted({ budgetMs }: OffloadRequest, where: string): KerbError {
+    const { id } = this.#options.target;
+    return new KerbError(ErrorCode.BudgetExhausted, `the budget of ${budgetMs} ms was spent ${where}`, {
+      broker: id,
+      budgetMs,
+    });
+  }
+
+  #learn(onTheWayMs: number): void {
+    if (!(onTheWayMs >= 0)) return;
+    this.#onTheWayMs =
+      this.#onTheWayMs === 0 ? onTheWayMs : this.#onTheWayMs + (onTheWayMs - this.#onTheWayMs) * MEAN_WEIGHT;
+  }
+}
+
+function bytesOf(payload: unknown): Uint8Array {
+  if (payload instanceof Uint8Array) return payload;
+  throw new Error('it is not binary');
+}
+
+/** The most telling sentence of what socket.io, engine.io, ws and TLS have wrapped into one another. */
+function describeConnectError(error: Error): string {
+  const { description } = error as Error & { description?: { error?: NodeJS.ErrnoException; message?: string } };
+  const cause = description?.error;
+  const text = cause?.message || cause?.code || description?.message || error.message;
+  if (/alert (certificate|unknown ca|bad certificate|handshake)|certificate required/i.test(text)) {
+    return `the broker refused our certificate (${text})`;
+  }
+  if (/^self.signed certificate|unable to (verify|get)/i.test(text)) {
+    return `the broker's certificate comes from no authority that is believed here (${text})`;
+  }
+  return text;
+}
