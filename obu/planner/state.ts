@@ -73,7 +73,9 @@ export type Step =
   | { readonly step: 'refuse-missing-image'; readonly workload: string; readonly image: string; readonly why: string }
   | { readonly step: 'wait'; readonly workload: string; readonly untilMs: number; readonly why: string };
 
-export type StepKind = Step['step'];
+/** Steps that change something, as opposed to those that only say what is being waited for. */
+export type Action = Exclude<Step, { step: 'wait' | 'refuse-missing-image' }>;
+export type ActionKind = Action['step'];
 
 export interface Plan {
   readonly steps: readonly Step[];
@@ -82,7 +84,6 @@ export interface Plan {
   readonly memory: ReadonlyMap<string, Memory>;
 }
 
-/** Steps that change something, as opposed to those that only say what is being waited for. */
-export function isAction(step: Step): boolean {
+export function isAction(step: Step): step is Action {
   return step.step !== 'wait' && step.step !== 'refuse-missing-image';
 }

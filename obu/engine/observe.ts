@@ -1,0 +1,57 @@
+import type { ContainerInspectInfo } from 'dockerode';
+import type { ContainerState, Observed, ObservedContainer } from '../planner/state.ts';
+import { Label } from './container-spec.ts';
+import { type Engine, engineStatus } from './docker-client.ts';
+
+/**
+ * What the engine has of ours, and which of these images it has.
+ * @throws errors of dockerode when the engine does not answer
+ */
+export async function observe(
+  engine: Engine,
+  owner: string,
+  images: Iterable<string>,
+): Promise<Pick<Observed, 'containers' | 'images'>> {
+  const listed = await engine.calls.listContainers({ all: true, filters: { label: [`${Label.owner}=${owner}`] } });
+  const inspected = await Promise.all(listed.map(({ Id }) => orMissing(engine.calls.getContainer(Id).inspect())));
+  const found = await Promise.all(
+    [...new Set(images)].map(
+      async (name) => [name, (await orMissing(engine.calls.getImage(name).inspect()))?.Id] as const,
+    ),
+  );
+  return {
+    containers: inspected.flatMap((info) => (info === undefined ? [] : [toObserved(info)])),
+    images: new Map(found.flatMap(([name, id]) => (id === undefined ? [] : [[name, id]]))),
+  };
+}
+
+async function orMissing<T>(call: Promise<T>): Promise<T | undefined> {
+  try {
+    return await call;
+  } catch (error) {
+    if (engineStatus(error) === 404) return undefined;
+    throw error;
+  }
+}
+
+function toObserved(info: ContainerInspectInfo): ObservedContainer {
+  const labels = info.Config.Labels;
+  return {
+    id: info.Id,
+    name: info.Name.replace(/^\//, ''),
+    owner: labels[Label.owner],
+    workload: labels[Label.workload] ?? '',
+    configHash: labels[Label.configHash] ?? '',
+    imageId: info.Image,
+    state: info.State.Status as ContainerState,
+    exitCode: info.State.ExitCode,
+    oomKilled: info.State.OOMKilled,
+    startedAtMs: timeOf(info.State.StartedAt),
+    finishedAtMs: timeOf(info.State.FinishedAt),
+  };
+}
+
+/** The engine writes year 1 for "never". */
+function timeOf(text: string): number {
+  return Math.max(0, Date.parse(text) || 0);
+}

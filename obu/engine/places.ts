@@ -1,0 +1,53 @@
+import { createHash } from 'node:crypto';
+import { realpathSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+
+/** Where one OBU keeps what. Sockets are in a short folder of their own: the path of a Unix socket has 107 bytes. */
+export interface Places {
+  /** 12 hex digits that stand for the state folder. */
+  readonly stateHash: string;
+  /** What is gone after a reboot: sockets, pid files. Mode 0700. */
+  readonly runtime: string;
+  /** A folder per workload, mounted into its container; in it the gateway socket. */
+  readonly gateways: string;
+  /** A folder per workload, mounted into its container as /data. */
+  readonly data: string;
+  readonly engine: {
+    readonly dataRoot: string;
+    readonly execRoot: string;
+    readonly socket: string;
+    readonly pidFile: string;
+    readonly configFile: string;
+    readonly log: string;
+  };
+}
+
+/** @param state The state folder; it has to exist. */
+export function placesOf(state: string): Places {
+  const real = realpathSync(state);
+  const stateHash = createHash('sha256').update(real).digest('hex').slice(0, 12);
+  const runtime = join(runtimeRoot(), stateHash);
+  return {
+    stateHash,
+    runtime,
+    gateways: join(runtime, 'gateways'),
+    data: join(real, 'data'),
+    engine: {
+      dataRoot: join(real, 'engine'),
+      execRoot: join(runtime, 'engine'),
+      socket: join(runtime, 'docker.sock'),
+      pidFile: join(runtime, 'dockerd.pid'),
+      configFile: join(runtime, 'dockerd.json'),
+      log: join(real, 'dockerd.log'),
+    },
+  };
+}
+
+/** `/run/kerbside` for root, else the folder that the session or the system has for such things. */
+export function runtimeRoot(): string {
+  const uid = process.getuid?.() ?? 0;
+  if (uid === 0) return '/run/kerbside';
+  const session = process.env.XDG_RUNTIME_DIR;
+  return session ? join(session, 'kerbside') : join(tmpdir(), `kerbside-${uid}`);
+}

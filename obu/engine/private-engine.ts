@@ -1,0 +1,208 @@
+import { spawn } from 'node:child_process';
+import {
+  accessSync,
+  closeSync,
+  constants,
+  mkdirSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
+import { delimiter, join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { ErrorCode, KerbError } from '../../shared/errors.ts';
+import type { Logger } from '../../shared/log.ts';
+import { type Engine, reachEngine } from './docker-client.ts';
+import type { Places } from './places.ts';
+import { cgroupOf, commandLine, isAlive, processesWith, signal, waitUntilGone } from './processes.ts';
+
+const START_TIMEOUT_MS = 60_000;
+const STOP_TIMEOUT_MS = 30_000;
+
+/**
+ * A `dockerd` of our own, with everything it has in our state folder. It has no bridge and no firewall rules, because
+ * workloads have no network, and it lives in a mount namespace of its own, so that the kernel takes back its mounts
+ * when it is gone, however it went.
+ *
+ * It outlives an OBU that is killed; the next one finds it by its pid file and takes it over.
+ */
+export class PrivateEngine {
+  readonly #places: Places;
+  readonly #log: Logger;
+  readonly #abort = new AbortController();
+  #pid: number | undefined;
+
+  constructor(places: Places, log: Logger) {
+    this.#places = places;
+    this.#log = log;
+  }
+
+  /** @throws KerbError EngineUnavailable when dockerd is missing, we are not root, or it does not come up */
+  async start(): Promise<Engine> {
+    const { engine } = this.#places;
+    const dockerd = findDockerd();
+    if (process.getuid?.() !== 0) {
+      throw new KerbError(
+        ErrorCode.EngineUnavailable,
+        'no Docker Engine answers at the default socket, and a private one can only be started by root; ' +
+          'run this as root, or start Docker and become a member of its group',
+      );
+    }
+    const running = this.#running();
+    if (running !== undefined) {
+      this.#pid = running;
+      this.#log.info({ pid: running }, 'taking over the private Docker Engine that an earlier run left');
+      try {
+        return await reachEngine('private', `unix://${engine.socket}`);
+      } catch {
+        this.#log.warn({ pid: running }, 'the private Docker Engine of an earlier run does not answer; replacing it');
+        await this.stop();
+      }
+    }
+    await this.#clearLeftovers();
+    this.#spawn(dockerd);
+    return this.#untilReady();
+  }
+
+  /**
+   * Stops dockerd and everything below it. Safe to call twice and during `start()`.
+   * @param hurry Kills it at once.
+   */
+  async stop(hurry = false): Promise<void> {
+    this.#abort.abort();
+    const pid = this.#pid;
+    this.#pid = undefined;
+    if (pid === undefined) return;
+    signal(pid, hurry ? 'SIGKILL' : 'SIGTERM');
+    if (!(await waitUntilGone([pid], STOP_TIMEOUT_MS))) {
+      this.#log.warn({ pid }, 'the private Docker Engine did not stop in time; killing it');
+      signal(pid, 'SIGKILL');
+      await waitUntilGone([pid], STOP_TIMEOUT_MS);
+    }
+    await this.#clearLeftovers();
+  }
+
+  /** Pid of a dockerd of an earlier run on the same folders. */
+  #running(): number | undefined {
+    const { pidFile, socket } = this.#places.engine;
+    let pid: number;
+    try {
+      pid = Number(readFileSync(pidFile, 'utf8'));
+    } catch {
+      return undefined;
+    }
+    // Process ids are used again: the command line says whether it is ours.
+    return pid > 0 && isAlive(pid) && commandLine(pid).includes(socket) ? pid : undefined;
+  }
+
+  #spawn(dockerd: string): void {
+    const { engine } = this.#places;
+    mkdirSync(engine.execRoot, { recursive: true, mode: 0o700 });
+    mkdirSync(engine.dataRoot, { recursive: true, mode: 0o710 });
+    // A file of our own, so that the machine's /etc/docker/daemon.json has no say.
+    writeFileSync(engine.configFile, '{}\n');
+    const args = [
+      ...['--mount', '--propagation', 'slave', '--', dockerd],
+      ...['--config-file', engine.configFile, '--data-root', engine.dataRoot, '--exec-root', engine.execRoot],
+      ...['--host', `unix://${engine.socket}`, '--pidfile', engine.pidFile, '--group', 'root'],
+      ...['--bridge=none', '--iptables=false', '--ip-forward=false', '--ip-masq=false', '--userland-proxy=false'],
+      ...['--log-level', 'warn'],
+    ];
+    this.#log.info({ dataRoot: engine.dataRoot }, 'starting a private Docker Engine');
+    const log = openSync(engine.log, 'w', 0o600);
+    try {
+      // A session of its own: a Ctrl-C in the terminal is for us, and we stop it after its containers.
+      const child = spawn('unshare', args, { stdio: ['ignore', log, log], detached: true });
+      child.on('error', () => {}); // no pid then, which #untilReady reports
+      child.unref();
+      this.#pid = child.pid;
+    } finally {
+      closeSync(log);
+    }
+  }
+
+  async #untilReady(): Promise<Engine> {
+    const { engine } = this.#places;
+    const deadline = performance.now() + START_TIMEOUT_MS;
+    for (;;) {
+      await sleep(100);
+      if (this.#abort.signal.aborted) throw new KerbError(ErrorCode.Cancelled, 'stopped');
+      const pid = this.#pid;
+      if (pid === undefined || !isAlive(pid)) {
+        throw new KerbError(ErrorCode.EngineUnavailable, `the private Docker Engine ended: ${this.#lastWords()}`);
+      }
+      try {
+        return await reachEngine('private', `unix://${engine.socket}`);
+      } catch (error) {
+        if (performance.now() < deadline) continue;
+        const seconds = START_TIMEOUT_MS / 1000;
+        const message = `the private Docker Engine is not ready after ${seconds} s: ${this.#lastWords()}`;
+        throw new KerbError(ErrorCode.EngineUnavailable, message, {}, { cause: error });
+      }
+    }
+  }
+
+  #lastWords(): string {
+    const { log } = this.#places.engine;
+    let lines: string[] = [];
+    try {
+      lines = readFileSync(log, 'utf8').trim().split('\n');
+    } catch {
+      // no log, no words
+    }
+    const fatal = lines.findLast((line) => !/level=(debug|info|warning)/.test(line)) ?? lines.at(-1) ?? '';
+    return `${fatal.slice(0, 400) || 'it said nothing'} (its log is ${log})`;
+  }
+
+  /** What a dockerd that was killed leaves: its containerd, shims and containers, and its runtime files. */
+  async #clearLeftovers(): Promise<void> {
+    const { execRoot, socket, pidFile, configFile } = this.#places.engine;
+    const containers = containerProcesses(execRoot);
+    for (const pid of containers) signal(pid, 'SIGKILL');
+    // containerd and the shims carry the path of our exec root in their command lines, and nobody else does.
+    const helpers = processesWith(`${execRoot}/`).filter((pid) => /containerd/.test(commandLine(pid)));
+    for (const pid of helpers) signal(pid, 'SIGTERM');
+    if (!(await waitUntilGone(helpers, 5000))) for (const pid of helpers) signal(pid, 'SIGKILL');
+    await waitUntilGone([...containers, ...helpers], 5000);
+    for (const path of [execRoot, socket, pidFile, configFile]) rmSync(path, { recursive: true, force: true });
+  }
+}
+
+/** First processes of the containers under this exec root. */
+function containerProcesses(execRoot: string): number[] {
+  const tasks = join(execRoot, 'containerd/daemon/io.containerd.runtime.v2.task/moby');
+  let ids: string[];
+  try {
+    ids = readdirSync(tasks);
+  } catch {
+    return [];
+  }
+  return ids.flatMap((id) => {
+    try {
+      const pid = Number(readFileSync(join(tasks, id, 'init.pid'), 'utf8'));
+      return pid > 0 && isAlive(pid) && cgroupOf(pid).includes(id) ? [pid] : [];
+    } catch {
+      return [];
+    }
+  });
+}
+
+function findDockerd(): string {
+  const folders = [...(process.env.PATH ?? '').split(delimiter), '/usr/sbin', '/usr/local/sbin', '/sbin'];
+  for (const folder of folders.filter(Boolean)) {
+    const file = join(folder, 'dockerd');
+    try {
+      accessSync(file, constants.X_OK);
+      return file;
+    } catch {
+      // not in this one
+    }
+  }
+  throw new KerbError(
+    ErrorCode.EngineUnavailable,
+    'no Docker Engine answers at the default socket, and dockerd is not installed to start a private one; ' +
+      'on Debian: apt-get install docker.io',
+  );
+}

@@ -1,0 +1,199 @@
+/** For the tests of this room: the ends that a gateway is wired to, driven by hand. */
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import type { CanFrame } from '../../shared/can/frame.ts';
+import type { KerbError } from '../../shared/errors.ts';
+import { silentLog } from '../../shared/log.ts';
+import type { CanBus } from '../can/bus.ts';
+import { CanRouter } from '../can/router.ts';
+import type { Camera, CameraWish, Picture } from '../dashcam/camera.ts';
+import type { Grants, Workload } from '../manifest/workload.ts';
+import type { Offloader, OffloadRequest, OffloadResult } from '../offload/offloader.ts';
+import type { SignalSource, SignalValue } from '../signals/signal.ts';
+import type { GatewayMeter } from './connection.ts';
+import { Gateway } from './gateway.ts';
+
+export class HandBus implements CanBus {
+  readonly name = 'can0';
+  readonly kind = 'userspace';
+  readonly state = { state: 'Up' } as const;
+  readonly stats = { framesReceived: 0, framesSent: 0, framesDropped: 0, bits: 0 };
+  readonly listeners = new Set<(frame: CanFrame) => void>();
+  async start() {}
+  async stop() {}
+  send() {}
+  onState() {
+    return () => {};
+  }
+  subscribe(listener: (frame: CanFrame) => void) {
+    this.listeners.add(listener);
+    return () => this.listeners.delete(listener);
+  }
+  deliver(...ids: number[]) {
+    for (const id of ids) for (const listener of this.listeners) listener(frame(id));
+  }
+}
+
+export function frame(id: number, extra: Partial<CanFrame> = {}): CanFrame {
+  const data = Uint8Array.of(1, 2, 3);
+  return {
+    id,
+    ext: false,
+    rtr: false,
+    fd: false,
+    brs: false,
+    esi: false,
+    err: false,
+    data,
+    timeUs: 1_700_000_000_123_456,
+    ...extra,
+  };
+}
+
+export class HandSignals implements SignalSource {
+  readonly listeners = new Map<(values: readonly SignalValue[]) => void, ReadonlySet<string>>();
+  readonly known: SignalValue[] = [];
+  paths() {
+    return ['Vehicle.Cabin.Door.IsOpen', 'Vehicle.Chassis.SteeringWheel.Angle', 'Vehicle.Speed'];
+  }
+  get(path: string) {
+    return this.known.find((value) => value.path === path);
+  }
+  subscribe(leaves: ReadonlySet<string>, listener: (values: readonly SignalValue[]) => void) {
+    this.listeners.set(listener, leaves);
+    listener(this.known.filter((value) => leaves.has(value.path)));
+    return () => this.listeners.delete(listener);
+  }
+  deliver(...values: SignalValue[]) {
+    for (const [listener, leaves] of this.listeners) {
+      const theirs = values.filter((value) => leaves.has(value.path));
+      if (theirs.length > 0) listener(theirs);
+    }
+  }
+}
+
+export function value(path: string, datum: SignalValue['value']): SignalValue {
+  return { path, value: datum, timeUs: Date.now() * 1000, source: 'can0' };
+}
+
+export class HandCamera implements Camera {
+  readonly name = 'front';
+  readonly consumers = new Map<(picture: Picture) => void, CameraWish>();
+  async start() {}
+  async stop() {}
+  status() {
+    return {
+      name: this.name,
+      source: 'hand',
+      simulated: true,
+      state: { state: 'Running' } as const,
+      consumers: 0,
+      fps: 0,
+    };
+  }
+  subscribe(wish: CameraWish, listener: (picture: Picture) => void) {
+    this.consumers.set(listener, wish);
+    return () => this.consumers.delete(listener);
+  }
+  deliver(sequence: number, data: Uint8Array) {
+    for (const [listener, { format }] of this.consumers) {
+      listener({ camera: 'front', sequence, timeUs: 5, format, width: data.length, height: 1, data });
+    }
+  }
+}
+
+export class HandOffloader implements Offloader {
+  readonly requests: OffloadRequest[] = [];
+  answer: (request: OffloadRequest) => Promise<OffloadResult> = async ({ input }) => ({
+    output: input,
+    place: 'broker:rsu-1',
+    isolation: 'process',
+    queueMs: 1,
+    runMs: 2,
+    totalMs: 4,
+  });
+  async start() {}
+  async stop() {}
+  places() {
+    return [];
+  }
+  offload(request: OffloadRequest) {
+    this.requests.push(request);
+    return this.answer(request);
+  }
+}
+
+export const DIGEST = `sha256:${'ab'.repeat(32)}`;
+
+export const allGrants: Grants = {
+  can: [{ bus: 'can0', read: ['100:700'] }],
+  signals: ['read:Vehicle.Speed', 'read:Vehicle.Chassis'],
+  cameras: [{ name: 'front', maxFps: 10 }],
+  offload: { tasks: ['dashcam-filter'], maxBudgetMs: 500 },
+};
+
+export const noGrants: Grants = { can: [], signals: [], cameras: [], offload: undefined };
+
+export function workload(name: string, grants: Grants): Workload {
+  return {
+    name,
+    image: `${name}:1`,
+    command: undefined,
+    entrypoint: undefined,
+    environment: {},
+    restart: { policy: 'no' },
+    memLimit: undefined,
+    cpus: undefined,
+    priority: 700,
+    grants,
+  };
+}
+
+/** One OBU without containers: gateways on real Unix sockets, with everything behind them driven by hand. */
+export class HandObu {
+  readonly bus = new HandBus();
+  readonly signals = new HandSignals();
+  readonly camera = new HandCamera();
+  readonly offloader = new HandOffloader();
+  readonly failures: { workload: string; error: KerbError }[] = [];
+  readonly dropped = { can: 0, pictures: 0 };
+  readonly #gateways: Gateway[] = [];
+  readonly #folder: Promise<string> = mkdtemp(join(tmpdir(), 'kerb-gw-'));
+
+  async serve(one: Workload): Promise<{ path: string; gateway: Gateway }> {
+    const router = new CanRouter(this.bus);
+    router.start();
+    const meter: GatewayMeter = {
+      canDropped: () => this.dropped.can++,
+      pictureDropped: () => this.dropped.pictures++,
+      signalLatency: () => {},
+      offloadStarted: () => {},
+      offloadDone: () => {},
+      offloadFailed: () => {},
+      failure: (name, error) => this.failures.push({ workload: name, error }),
+    };
+    const path = join(await this.#folder, `${one.name}.sock`);
+    const gateway = new Gateway(one, path, {
+      vehicle: 'car',
+      obu: 'obu-1',
+      offers: {
+        routers: new Map([['can0', router]]),
+        signals: this.signals,
+        cameras: new Map([['front', this.camera]]),
+        tasks: new Map([['dashcam-filter', DIGEST]]),
+      },
+      offloader: this.offloader,
+      meter,
+      log: silentLog(),
+    });
+    this.#gateways.push(gateway);
+    await gateway.start();
+    return { path, gateway };
+  }
+
+  async close(): Promise<void> {
+    for (const gateway of this.#gateways) await gateway.stop();
+    await rm(await this.#folder, { recursive: true, force: true });
+  }
+}
