@@ -17,7 +17,7 @@ export class Conversion {
   readonly #consumers = new Set<{ readonly listener: (picture: Picture) => void }>();
   #sequence = 0;
 
-  constructor(options: { camera: string; ffmpegPath: string; wish: CameraWish; log: Logger }) {
+  constructor(options: { camera: string; ffmpegPath: string; wish: CameraWish; stallMs: number; log: Logger }) {
     this.#camera = options.camera;
     this.#wish = options.wish;
     this.#log = options.log;

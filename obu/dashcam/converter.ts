@@ -24,7 +24,6 @@ export interface NumberedPicture {
 
 /** One is being converted while the next waits in the pipe; more would only add delay. */
 const MAX_IN_FLIGHT = 2;
-const STALL_MS = 5000;
 /** ffmpeg's scale from 2 (best) to 31. */
 const JPEG_QUALITY = '4';
 const FRAME = Buffer.from('FRAME\n');
@@ -37,6 +36,7 @@ const FRAME = Buffer.from('FRAME\n');
 export class Converter {
   readonly #ffmpegPath: string;
   readonly #wish: CameraWish;
+  readonly #stallMs: number;
   readonly #log: Logger;
   readonly #onPicture: (data: Buffer, of: NumberedPicture) => void;
   #process: FfmpegProcess | undefined;
@@ -49,11 +49,12 @@ export class Converter {
   readonly #ending = new Set<Promise<void>>();
 
   constructor(
-    options: { ffmpegPath: string; wish: CameraWish; log: Logger },
+    options: { ffmpegPath: string; wish: CameraWish; stallMs: number; log: Logger },
     onPicture: (data: Buffer, of: NumberedPicture) => void,
   ) {
     this.#ffmpegPath = options.ffmpegPath;
     this.#wish = options.wish;
+    this.#stallMs = options.stallMs;
     this.#log = options.log;
     this.#onPicture = onPicture;
   }
@@ -66,8 +67,8 @@ export class Converter {
   push(picture: NumberedPicture): void {
     const nowMs = picture.raw.monotonicMs;
     const oldest = this.#inFlight[0];
-    if (oldest !== undefined && nowMs - oldest.raw.monotonicMs > STALL_MS) {
-      this.#fail(this.#process!, `converted nothing for ${STALL_MS / 1000} s`, nowMs);
+    if (oldest !== undefined && nowMs - oldest.raw.monotonicMs > this.#stallMs) {
+      this.#fail(this.#process!, `converted nothing for ${this.#stallMs / 1000} s`, nowMs);
     }
     // The camera came back with another size: begin anew.
     if (this.#process !== undefined && this.#headerLine !== picture.raw.header.line) this.#end(this.#process);

@@ -104,7 +104,8 @@ class FfmpegCamera implements Camera {
     const key = wishKey(checked);
     let conversion = this.#conversions.get(key);
     if (conversion === undefined) {
-      const parts = { camera: this.name, ffmpegPath: this.#ffmpegPath, wish: checked };
+      const { stallMs } = this.#timing;
+      const parts = { camera: this.name, ffmpegPath: this.#ffmpegPath, wish: checked, stallMs };
       conversion = new Conversion({ ...parts, log: this.#log.child({ wish: key }) });
       this.#conversions.set(key, conversion);
     }
