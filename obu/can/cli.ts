@@ -1,10 +1,10 @@
-import { createReadStream } from 'node:fs';
+import { type FileHandle, open } from 'node:fs/promises';
 import { createInterface } from 'node:readline';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Command } from 'commander';
 import { formatCandumpLine, parseCandumpLine, parseFrameText } from '../../shared/can/candump.ts';
 import { compileFilters } from '../../shared/can/filter.ts';
-import { ErrorCode, KerbError } from '../../shared/errors.ts';
+import { ErrorCode, KerbError, messageOf } from '../../shared/errors.ts';
 import { createLog } from '../../shared/log.ts';
 import type { CanBus } from './bus.ts';
 import { defaultBusSocket, openBus, parseBusSpec } from './open-bus.ts';
@@ -124,6 +124,8 @@ async function dump(filters: readonly string[], spec: string, count?: number): P
 
 async function send(texts: readonly string[], spec: string): Promise<void> {
   const frames = texts.map((text) => parseFrameText(text));
+  const error = frames.findIndex((frame) => frame.err);
+  if (error >= 0) throw new KerbError(ErrorCode.BadCanFrame, `"${texts[error]}": error frames cannot be sent`);
   await withBus(spec, async (bus) => {
     for (const frame of frames) await sendPatiently(bus, { ...frame, timeUs: nowUs() });
   });
@@ -145,7 +147,7 @@ async function sendPatiently(bus: CanBus, frame: Parameters<CanBus['send']>[0]):
 }
 
 async function replay(file: string, spec: string, fast: boolean): Promise<void> {
-  const input = file === '-' ? process.stdin : createReadStream(file);
+  const input = file === '-' ? process.stdin : (await openLog(file)).createReadStream();
   await withBus(spec, async (bus, signal) => {
     const lines = createInterface({ input, signal });
     let number = 0;
@@ -166,6 +168,14 @@ async function replay(file: string, spec: string, fast: boolean): Promise<void> 
     }
     process.stderr.write(`${sent} frames sent\n`);
   });
+}
+
+async function openLog(file: string): Promise<FileHandle> {
+  try {
+    return await open(file);
+  } catch (error) {
+    throw new KerbError(ErrorCode.BadConfig, `the log cannot be read: ${messageOf(error)}`, { file });
+  }
 }
 
 function readLine(file: string, number: number, line: string): ReturnType<typeof parseCandumpLine> {

@@ -148,13 +148,14 @@ export class SocketCanBus implements CanBus {
     this.#core.countSent(frame);
   }
 
+  /** `context.noFd` is true when the interface will never take a frame like this one. */
   #writeFailed(frame: CanFrame): KerbError {
     const { name } = this;
-    const why =
-      frame.fd && Number(readInterface(name, 'mtu')) < CANFD_MTU
-        ? `it takes no CAN FD frames; try: ip link set ${name} down; ip link set ${name} mtu ${CANFD_MTU}; ip link set ${name} up`
-        : 'its transmit queue is full, or it is down; send fewer frames, or look at: ip -details link show';
-    return new KerbError(ErrorCode.BusWriteFailed, `${name} did not take the frame: ${why}`, { bus: name });
+    const noFd = frame.fd && Number(readInterface(name, 'mtu')) < CANFD_MTU;
+    const why = noFd
+      ? `it takes no CAN FD frames; try: ip link set ${name} down; ip link set ${name} mtu ${CANFD_MTU}; ip link set ${name} up`
+      : 'its transmit queue is full, or it is down; send fewer frames, or look at: ip -details link show';
+    return new KerbError(ErrorCode.BusWriteFailed, `${name} did not take the frame: ${why}`, { bus: name, noFd });
   }
 
   #attach(): void {
