@@ -1,0 +1,62 @@
+import { createHash } from 'node:crypto';
+import { lstat, readdir, readFile, readlink } from 'node:fs/promises';
+import { join } from 'node:path';
+import { Readable } from 'node:stream';
+import { pack } from 'tar-stream';
+import { ErrorCode, KerbError } from '../../../shared/errors.ts';
+
+/** One file of a build context. Times and owners of the machine are left out, so that equal content is equal. */
+export interface ContentFile {
+  /** Relative, with slashes. */
+  readonly path: string;
+  readonly mode: number;
+  readonly body: { readonly file: string } | { readonly text: string } | { readonly link: string };
+}
+
+/** Contexts above this are a mistake: a node_modules, a data set. */
+export const MAX_CONTEXT_BYTES = 512 * 1024 * 1024;
+
+/** Every file below a folder, sorted; links stay links. @throws KerbError ImageBuildFailed */
+export async function filesBelow(folder: string, prefix = ''): Promise<ContentFile[]> {
+  const files: ContentFile[] = [];
+  const entries = await readdir(join(folder, prefix), { withFileTypes: true });
+  for (const entry of entries.sort((a, b) => (a.name < b.name ? -1 : 1))) {
+    const path = prefix === '' ? entry.name : `${prefix}/${entry.name}`;
+    const file = join(folder, path);
+    if (entry.isDirectory()) {
+      files.push(...(await filesBelow(folder, path)));
+    } else if (entry.isSymbolicLink()) {
+      files.push({ path, mode: 0o777, body: { link: await readlink(file) } });
+    } else if (entry.isFile()) {
+      const { mode } = await lstat(file);
+      files.push({ path, mode: (mode & 0o111) === 0 ? 0o644 : 0o755, body: { file } });
+    } else {
+      throw new KerbError(ErrorCode.ImageBuildFailed, `${file} is no file, folder or link; an image can't have it`);
+    }
+  }
+  return files;
+}
+
+/** Hash of paths, modes and contents, in hex. */
+export async function contentHash(files: readonly ContentFile[], salt: readonly string[] = []): Promise<string> {
+  const hash = createHash('sha256').update(JSON.stringify(salt));
+  for (const { path, mode, body } of files) {
+    const kind = Object.keys(body)[0]!;
+    const bytes = 'file' in body ? await readFile(body.file) : Buffer.from('text' in body ? body.text : body.link);
+    hash.update(JSON.stringify([path, mode, kind, bytes.length])).update(bytes);
+  }
+  return hash.digest('hex');
+}
+
+/** A tar of these files, made while it is read. Its errors come out of the stream. */
+export function tarOf(files: readonly ContentFile[]): Readable {
+  const tar = pack();
+  void (async () => {
+    for (const { path, mode, body } of files) {
+      if ('link' in body) tar.entry({ name: path, mode, type: 'symlink', linkname: body.link });
+      else tar.entry({ name: path, mode, mtime: new Date(0) }, 'file' in body ? await readFile(body.file) : body.text);
+    }
+    tar.finalize();
+  })().catch((error: unknown) => tar.destroy(error instanceof Error ? error : new Error(String(error))));
+  return Readable.from(tar);
+}
