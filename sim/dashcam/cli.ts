@@ -19,8 +19,8 @@ interface Flags {
 }
 
 /** Where sim/can/car.dbc has them. */
-const SPEED = 'VehicleSpeed.Speed';
-const STEERING = 'Steering.SteeringWheelAngle';
+export const SPEED = 'VehicleSpeed.Speed';
+export const STEERING = 'Steering.SteeringWheelAngle';
 
 /** `kerb sim dashcam`: a dashcam that sees a simulated road. Runs until SIGINT or SIGTERM. */
 export function registerSimDashcamCommand(sim: Command): void {

@@ -1,0 +1,154 @@
+import { type ChildProcess, spawn } from 'node:child_process';
+import { existsSync } from 'node:fs';
+import { join } from 'node:path';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { UserspaceBus } from '../../obu/can/userspace-bus.ts';
+import { UserspaceBusServer } from '../../obu/can/userspace-server.ts';
+import type { CameraWish, Picture } from '../../obu/dashcam/camera.ts';
+import { loadDbc } from '../../obu/signals/dbc-parser.ts';
+import { compileMessage } from '../../obu/signals/message-codec.ts';
+import { dataFrame } from '../../shared/can/frame.ts';
+import { silentLog } from '../../shared/log.ts';
+import { columnOf, LINES, lensOf, rowOf, START_VIEW } from '../../sim/dashcam/road.ts';
+import { ffmpegChildren, Pictures, Rig, until } from './rig.ts';
+
+const root = join(import.meta.dirname, '..', '..');
+const DBC = join(root, 'sim', 'can', 'car.dbc');
+const OWN: CameraWish = { format: 'gray8', width: 0, height: 0, fps: 60 };
+const [WIDTH, HEIGHT] = [320, 240];
+
+let rig: Rig;
+let busSocket: string;
+beforeEach(async () => {
+  rig = new Rig();
+  busSocket = join(rig.folder, 'can0.sock');
+  const server = new UserspaceBusServer({ socketPath: busSocket, name: 'can0', log: silentLog() });
+  await server.start();
+  rig.onDown(() => server.stop());
+});
+afterEach(async () => {
+  await rig.down();
+  expect(ffmpegChildren()).toEqual([]);
+});
+
+interface Program {
+  readonly child: ChildProcess;
+  output: string;
+  readonly ended: Promise<number | null>;
+}
+
+function kerbSimDashcam(...more: string[]): Program {
+  const fixed = ['--dbc', DBC, '--socket', rig.socketPath, '--size', `${WIDTH}x${HEIGHT}`];
+  const args = ['sim', 'dashcam', '--bus', `userspace:can0@${busSocket}`, ...fixed, ...more];
+  const child = spawn(process.execPath, [join(root, 'bin', 'kerb.ts'), ...args], { stdio: ['ignore', 'pipe', 'pipe'] });
+  const ended = new Promise<number | null>((resolve) => child.once('close', resolve));
+  const program: Program = { child, output: '', ended };
+  for (const stream of [child.stdout!, child.stderr!]) {
+    stream.setEncoding('utf8').on('data', (text: string) => {
+      program.output += text;
+    });
+  }
+  rig.onDown(async () => {
+    child.kill('SIGKILL');
+    await ended;
+  });
+  return program;
+}
+
+/** Another program on the bus, which drives the car. */
+async function driver(): Promise<(speedKmh: number, steeringDeg: number) => void> {
+  const dbc = await loadDbc(DBC);
+  const bus = new UserspaceBus({ name: 'can0', socketPath: busSocket, client: 'test', log: silentLog() });
+  await bus.start();
+  let values = { speed: 0, steering: 0 };
+  const send = (messageName: string, signals: Record<string, number>) => {
+    const message = dbc.messages.find((one) => one.name === messageName)!;
+    bus.send(dataFrame(message.id, compileMessage(message).encode(signals)));
+  };
+  const timer = setInterval(() => {
+    send('VehicleSpeed', { Speed: values.speed });
+    send('Steering', { SteeringWheelAngle: values.steering });
+  }, 50);
+  rig.onDown(() => {
+    clearInterval(timer);
+    return bus.stop();
+  });
+  return (speed, steering) => {
+    values = { speed, steering };
+  };
+}
+
+/** Column of the line on the right, 12 m ahead; undefined where nothing bright is. */
+function rightLine({ data }: Picture): number | undefined {
+  const lens = lensOf(WIDTH, HEIGHT);
+  const row = Math.floor(rowOf(lens, 12));
+  const straight = columnOf(lens, START_VIEW, LINES.right.x, 12);
+  let [sum, count] = [0, 0];
+  for (let x = Math.round(straight - 45); x < Math.min(WIDTH, straight + 45); x++) {
+    if (data[row * WIDTH + x]! < 170) continue;
+    sum += x + 0.5;
+    count += 1;
+  }
+  return count === 0 ? undefined : sum / count;
+}
+
+describe('kerb sim dashcam', () => {
+  it('shows the road as the bus says the car moves, and cleans up when it is told to end', async () => {
+    const drive = await driver();
+    const program = kerbSimDashcam('--fps', '20');
+    await until('its first line', () => program.output.includes('\n'));
+    expect(program.output).toMatch(/SIMULATED road, 320x240 at 20\/s.*userspace bus/);
+
+    const camera = rig.camera(`sim:${rig.socketPath}`);
+    await camera.start();
+    const pictures = new Pictures(camera, OWN);
+    const lineAfter = async (speedKmh: number, steeringDeg: number): Promise<number> => {
+      drive(speedKmh, steeringDeg);
+      // What was on its way before has arrived after a second of pictures.
+      const later = await pictures.more(20);
+      const column = rightLine(later.at(-1)!);
+      expect(column).toBeDefined();
+      return column!;
+    };
+    const straight = await lineAfter(50, 0);
+    expect(straight).toBeCloseTo(columnOf(lensOf(WIDTH, HEIGHT), START_VIEW, LINES.right.x, 12), -0.5);
+    expect(await lineAfter(50, 30)).toBeLessThan(straight - 10);
+    expect(await lineAfter(50, -30)).toBeGreaterThan(straight + 10);
+    expect(pictures.all.at(-1)).toMatchObject({ width: WIDTH, height: HEIGHT });
+    expect(camera.status().simulated).toBe(true);
+
+    program.child.kill('SIGTERM');
+    expect(await program.ended).toBe(0);
+    expect(existsSync(rig.socketPath)).toBe(false);
+  });
+
+  it('takes over the socket of one that was killed', async () => {
+    const first = kerbSimDashcam();
+    await until('its first line', () => first.output.includes('\n'));
+    const second = kerbSimDashcam();
+    expect(await second.ended).toBe(1);
+    expect(second.output).toMatch(/another process serves there/);
+    first.child.kill('SIGKILL');
+    await first.ended;
+    expect(existsSync(rig.socketPath)).toBe(true);
+    const third = kerbSimDashcam();
+    await until('its first line', () => third.output.includes('\n'));
+    expect(third.output).toContain('SIMULATED');
+    third.child.kill('SIGINT');
+    expect(await third.ended).toBe(0);
+    expect(existsSync(rig.socketPath)).toBe(false);
+  });
+
+  it('says what is missing', async () => {
+    for (const [more, words] of [
+      [['--bus', `userspace:can0@${rig.folder}/none.sock`], /none\.sock/],
+      [['--dbc', `${rig.folder}/none.dbc`], /none\.dbc/],
+      [['--speed', 'Nothing.Here'], /Nothing\.Here/],
+      [['--size', 'large'], /--size large/],
+    ] as const) {
+      const program = kerbSimDashcam(...more);
+      expect(await program.ended).toBe(1);
+      expect(program.output).toMatch(words);
+    }
+  });
+});
