@@ -14,6 +14,7 @@ import { Ingress } from './ingress/ingress.ts';
 import { type Flight, Offloads } from './offloads.ts';
 import { PackageStore } from './packages/package-store.ts';
 import { type ResultLimits, ResultStore } from './results/result-store.ts';
+import { ProcessTender } from './tenders/process-tender.ts';
 import { TenderSupervisor } from './tenders/supervisor.ts';
 import type { Isolation, Tender } from './tenders/tender.ts';
 
@@ -67,12 +68,16 @@ export interface RunningBroker {
 
 const ISOLATIONS: readonly Isolation[] = ['process'];
 
+function processTender(imagePath: string, log: Logger): Tender {
+  return new ProcessTender({ imagePath, log });
+}
+
 /**
  * Starts a broker: verifies the packages, has a tender waiting for each of them, then listens.
  * @throws KerbError BadIdentity | BadConfig | ApiUnavailable | Cancelled. What had been started is stopped again.
  */
 export async function startBroker(config: BrokerConfig, parts: BrokerParts): Promise<RunningBroker> {
-  const { log, signal, createTender = await processTender() } = parts;
+  const { log, signal, createTender = processTender } = parts;
   const undo: (() => Promise<unknown>)[] = [];
   let stopping: Promise<void> | undefined;
   const stopAll = (): Promise<void> => {
@@ -172,11 +177,6 @@ export async function startBroker(config: BrokerConfig, parts: BrokerParts): Pro
     await stopAll();
     throw error;
   }
-}
-
-async function processTender(): Promise<(imagePath: string, log: Logger) => Tender> {
-  const { ProcessTender } = await import('./tenders/process-tender.ts');
-  return (imagePath, log) => new ProcessTender({ imagePath, log });
 }
 
 /** Every step is taken, also after one that failed. */

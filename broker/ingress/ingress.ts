@@ -53,6 +53,7 @@ type ClientSocket = Socket<ClientEvents, BrokerEvents, NoEvents, SocketData>;
 export class Ingress {
   readonly #options: IngressOptions;
   readonly #connections = new Set<Duplex>();
+  #stopping = false;
   #https: HttpsServer | undefined;
   #io: Server<ClientEvents, BrokerEvents, NoEvents, SocketData> | undefined;
 
@@ -133,17 +134,33 @@ export class Ingress {
     this.#io = undefined;
     this.#https = undefined;
     if (io === undefined || https === undefined) return;
-    // Clients get a moment to take their last answers and to close; then they are cut off.
-    const cutOff = setTimeout(() => {
-      for (const socket of this.#connections) socket.destroy();
-    }, CLOSE_TIMEOUT_MS);
+    // Whatever was answered is written first. A client that does not close in time is cut off.
+    this.#stopping = true;
+    io.disconnectSockets(true);
     https.closeIdleConnections();
+    await this.#empty(CLOSE_TIMEOUT_MS);
+    for (const socket of this.#connections) socket.destroy();
     await io.close();
-    clearTimeout(cutOff);
+  }
+
+  /** Resolves when the last connection is closed, or `limitMs` has passed. */
+  #empty(limitMs: number): Promise<void> {
+    if (this.#connections.size === 0) return Promise.resolve();
+    return new Promise((resolve) => {
+      const timer = setTimeout(resolve, limitMs);
+      for (const socket of this.#connections) {
+        socket.once('close', () => {
+          if (this.#connections.size > 0) return;
+          clearTimeout(timer);
+          resolve();
+        });
+      }
+    });
   }
 
   #authenticate(socket: ClientSocket): VehiclePrincipal {
     const { identity } = this.#options;
+    if (this.#stopping) throw new KerbError(ErrorCode.BrokerStopping, 'this broker is stopping; use another one');
     const peer = identity.peerOf(socket.request.socket as TLSSocket);
     if (peer.kind !== 'vehicle') {
       throw unauthenticated(`only vehicles are served here; the certificate is of ${peer.kind} ${peer.id}`);

@@ -1,0 +1,576 @@
+import { createPrivateKey, webcrypto } from 'node:crypto';
+import { cpSync, existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { Agent } from 'node:https';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { io, type Socket } from 'socket.io-client';
+import { afterAll, afterEach, beforeAll, describe, expect, test, vi } from 'vitest';
+import { getControl } from '../shared/api/control-client.ts';
+import { ErrorCode, KerbError } from '../shared/errors.ts';
+import { type Credentials, createAuthority, issueCertificate, type Subject } from '../shared/identity/authority.ts';
+import { writeIdentity } from '../shared/identity/files.ts';
+import { loadIdentity } from '../shared/identity/x509-identity.ts';
+import { silentLog } from '../shared/log.ts';
+import { kerbside } from '../shared/protocol/generated/v2e.js';
+import { fakeImage } from '../shared/task-package/testing.ts';
+import { buildTaskPackage } from '../shared/task-package/writer.ts';
+import { FakeTender } from './fake-tender.ts';
+import { type BrokerLimits, DEFAULT_LIMITS, type RunningBroker, startBroker } from './main.ts';
+
+const { OffloadRequest, OffloadReply, ServiceAnnouncement } = kerbside.v2e.v1;
+type Reply = ReturnType<typeof OffloadReply.decode>;
+
+let root: string;
+let authority: Credentials;
+let packages: string;
+let digest: string;
+let next = 0;
+const fresh = () => join(root, `d${next++}`);
+const undo: (() => unknown)[] = [];
+
+beforeAll(async () => {
+  root = mkdtempSync(join(tmpdir(), 'kerb-broker-'));
+  authority = await createAuthority('Test CA');
+  packages = fresh();
+  digest = await buildTaskPackage(join(packages, 'echo'), { images: [fakeImage()], version: '1', isolation: 'any' });
+});
+afterAll(() => rmSync(root, { recursive: true, force: true }));
+afterEach(async () => {
+  vi.useRealTimers();
+  for (let step = undo.pop(); step !== undefined; step = undo.pop()) await step();
+});
+
+async function identityDir(subject: Subject, issuer = authority): Promise<string> {
+  const dir = fresh();
+  await writeIdentity(dir, await issueCertificate(issuer, subject), issuer.certificate);
+  return dir;
+}
+const vehicle = (id = 'car-1', tenant = 'ACME') => ({ kind: 'vehicle', id, tenant }) as const;
+const brokerNamed = (id: string) => ({ kind: 'broker', id, hosts: [] }) as const;
+
+interface Options {
+  readonly limits?: Partial<BrokerLimits>;
+  readonly packagesDir?: string;
+  readonly identityDir?: string;
+  readonly signal?: AbortSignal;
+  /** One for each life of a tender; plain ones afterwards. */
+  readonly tenders?: FakeTender[];
+}
+
+async function start(options: Options = {}) {
+  const stateDir = fresh();
+  const apiSocket = join(root, `s${next++}`);
+  const made: FakeTender[] = [];
+  const broker = await startBroker(
+    {
+      id: 'rsu-1',
+      listen: { host: '127.0.0.1', port: 0 },
+      identityDir: options.identityDir ?? (await identityDir(brokerNamed('rsu-1'))),
+      packagesDir: options.packagesDir ?? packages,
+      stateDir,
+      apiSocket,
+      limits: { ...DEFAULT_LIMITS, ...options.limits },
+    },
+    {
+      log: silentLog(),
+      signal: options.signal,
+      createTender: () => {
+        const tender = options.tenders?.[made.length] ?? new FakeTender();
+        made.push(tender);
+        return tender;
+      },
+    },
+  );
+  undo.push(() => broker.stop());
+  return { broker, apiSocket, stateDir, tenders: made };
+}
+
+/** A client of its own making, as a stranger would write it. */
+async function connect(broker: RunningBroker, dir?: string): Promise<Socket & { hello?: Uint8Array }> {
+  const identity = await loadIdentity(dir ?? (await identityDir(vehicle())), 'vehicle');
+  return await connectWith(broker, new Agent(identity.clientOptions('rsu-1')));
+}
+
+async function connectWith(broker: RunningBroker, agent: Agent): Promise<Socket & { hello?: Uint8Array }> {
+  const socket: Socket & { hello?: Uint8Array } = io(broker.url, {
+    path: '/v2e',
+    transports: ['websocket'],
+    agent: agent as unknown as string,
+    reconnection: false,
+    forceNew: true,
+  });
+  undo.push(() => socket.disconnect());
+  await new Promise<void>((resolve, reject) => {
+    socket.once('hello', (bytes: Uint8Array) => {
+      socket.hello = bytes;
+      resolve();
+    });
+    socket.once('connect_error', (error) => {
+      const { description } = error as Error & { description?: { error?: Error } };
+      reject(description?.error ?? error);
+    });
+  });
+  return socket;
+}
+
+interface Wish {
+  readonly id?: string;
+  readonly input?: Uint8Array | string;
+  readonly budgetMs?: number;
+  readonly task?: string;
+}
+
+let nextId = 0;
+function offload(socket: Socket, wish: Wish = {}): Promise<Reply> {
+  const { id = `o${nextId++}`, input = 'e', budgetMs = 5000, task = digest } = wish;
+  const bytes = OffloadRequest.encode({
+    id,
+    taskDigest: task,
+    input: Buffer.from(input),
+    budgetMs,
+    priority: 500,
+  }).finish();
+  return send(socket, bytes);
+}
+function send(socket: Socket, payload: unknown): Promise<Reply> {
+  return new Promise((resolve, reject) => {
+    socket.once('disconnect', (reason) => reject(new Error(`disconnected: ${reason}`)));
+    socket.emit('offload', payload, (bytes: Uint8Array) => resolve(OffloadReply.decode(bytes)));
+  });
+}
+
+describe('an offload', () => {
+  test('comes back with its output, where the time went, and who ran it', async () => {
+    const { broker } = await start();
+    const socket = await connect(broker);
+    const input = Buffer.alloc(60_000, 'e');
+    const reply = await offload(socket, { id: 'car-1/7', input });
+    expect(reply.id).toBe('car-1/7');
+    expect(Buffer.from(reply.result!.output!)).toEqual(input);
+    expect(reply.result).toMatchObject({ isolation: 'process', broker: 'rsu-1', runMs: expect.closeTo(0.1) });
+    expect(reply.heldMs).toBeGreaterThan(0);
+    expect(broker.status()).toMatchObject({ clients: 1, queued: 0, offloads: { ok: 1, refused: 0, failed: 0 } });
+  });
+
+  test('the announcement says what can be asked for', async () => {
+    const { broker } = await start();
+    const { hello } = await connect(broker);
+    expect(ServiceAnnouncement.decode(hello!).toJSON()).toEqual({
+      version: 1,
+      broker: 'rsu-1',
+      tasks: [{ digest, name: 'echo', version: '1', maxInput: 65_536, maxOutput: 65_536 }],
+      isolations: ['process'],
+      maxInput: 65_536,
+    });
+  });
+
+  test('many at once from two tenants all come back, each with its own input', async () => {
+    const { broker, tenders } = await start();
+    const sockets = [await connect(broker), await connect(broker, await identityDir(vehicle('car-2', 'Other')))];
+    const inputs = Array.from({ length: 200 }, (_, i) => `e${i}`);
+    const replies = await Promise.all(inputs.map((input, i) => offload(sockets[i % 2]!, { input })));
+    expect(replies.map(({ result }) => Buffer.from(result?.output ?? []).toString())).toEqual(inputs);
+    expect(tenders).toHaveLength(1);
+    expect(tenders[0]!.calls).toBe(200);
+  });
+
+  test.each([
+    ['f', ErrorCode.GuestFault, /echo faulted .*read of 0x0/],
+    ['a', ErrorCode.GuestAborted, /aborted with code 3/],
+    ['r', ErrorCode.TaskRefusedInput, /refused its input with status 22/],
+    ['b', ErrorCode.GuestBadOutput, /longer than declared/],
+    ['d', ErrorCode.GuestDeadline, /budget was spent/],
+  ])('a guest that ends with %j is told to the caller, and the next offload runs', async (input, code, message) => {
+    const { broker } = await start();
+    const socket = await connect(broker);
+    const { refusal } = await offload(socket, { input });
+    expect(refusal).toMatchObject({ code, message: expect.stringMatching(message) });
+    expect((await offload(socket)).result).not.toBeNull();
+    expect(broker.status().offloads).toMatchObject({ ok: 1, failed: 1 });
+  });
+
+  test('a tender that dies costs its one call; those behind it run in the next one', async () => {
+    const { broker, tenders } = await start();
+    const socket = await connect(broker);
+    const replies = await Promise.all(['k', 'e1', 'e2'].map((input) => offload(socket, { input })));
+    expect(replies[0]!.refusal?.code).toBe(ErrorCode.TenderDied);
+    expect(replies.slice(1).every(({ result }) => result != null)).toBe(true);
+    expect(tenders).toHaveLength(2);
+    const status = broker.status();
+    expect(status.packages[0]).toMatchObject({ tender: 'Waiting', restarts: 1, calls: 3 });
+    expect(status.errors[0]).toMatchObject({ source: 'echo 1', code: ErrorCode.TenderDied });
+  });
+
+  test('a tender that dies between calls is replaced before the next one', async () => {
+    const { broker, tenders } = await start();
+    const socket = await connect(broker);
+    await offload(socket);
+    tenders[0]!.die('out of memory');
+    expect((await offload(socket)).result).not.toBeNull();
+    expect(tenders).toHaveLength(2);
+  });
+});
+
+describe('the same id', () => {
+  test('in flight joins: one run, two answers', async () => {
+    const { broker, tenders } = await start();
+    const [a, b] = [await connect(broker), await connect(broker)];
+    const input = Uint8Array.of(0x73, 40);
+    const replies = await Promise.all([offload(a, { id: 'x', input }), offload(b, { id: 'x', input })]);
+    for (const { result } of replies) expect(Buffer.from(result!.output!)).toEqual(Buffer.from(input));
+    expect(tenders[0]!.calls).toBe(1);
+  });
+
+  test('finished is answered again without a run', async () => {
+    const { broker, tenders } = await start();
+    const socket = await connect(broker);
+    await offload(socket, { id: 'x', input: 'e1' });
+    const again = await offload(await connect(broker), { id: 'x', input: 'e1' });
+    expect(Buffer.from(again.result!.output!).toString()).toBe('e1');
+    expect(tenders[0]!.calls).toBe(1);
+  });
+
+  test('with other input is refused, in flight and finished; of another tenant it is another offload', async () => {
+    const { broker, tenders } = await start();
+    const socket = await connect(broker);
+    const running = offload(socket, { id: 'x', input: Uint8Array.of(0x73, 40) });
+    expect((await offload(socket, { id: 'x', input: 'e' })).refusal?.code).toBe(ErrorCode.BadOffloadRequest);
+    await running;
+    expect((await offload(socket, { id: 'x', input: 'e' })).refusal).toMatchObject({
+      code: ErrorCode.BadOffloadRequest,
+      message: expect.stringMatching(/choose a new id/),
+    });
+    const other = await connect(broker, await identityDir(vehicle('car-1', 'Other')));
+    expect((await offload(other, { id: 'x', input: 'e' })).result).not.toBeNull();
+    expect(tenders[0]!.calls).toBe(2);
+  });
+
+  test('after a failure runs again', async () => {
+    const { broker, tenders } = await start();
+    const socket = await connect(broker);
+    await offload(socket, { id: 'x', input: 'f' });
+    await offload(socket, { id: 'x', input: 'f' });
+    expect(tenders[0]!.calls).toBe(2);
+  });
+});
+
+describe('refusals', () => {
+  test('an unknown package, and too much input for the task', async () => {
+    const { broker } = await start();
+    const socket = await connect(broker);
+    const unknown = `sha256:${'0'.repeat(64)}`;
+    expect((await offload(socket, { task: unknown })).refusal).toMatchObject({
+      code: ErrorCode.UnknownPackage,
+      message: expect.stringContaining(unknown),
+    });
+    const large = await offload(socket, { input: Buffer.alloc(65_537, 'e') });
+    expect(large.refusal).toMatchObject({ code: ErrorCode.TenderInputTooLarge });
+    expect(broker.status().offloads).toMatchObject({ ok: 0, refused: 2 });
+  });
+
+  test('a full queue and a greedy tenant, with a hint', async () => {
+    const { broker } = await start({ limits: { maxQueuedPerPackage: 3, maxQueuedPerTenant: 2 } });
+    const [acme, other] = [await connect(broker), await connect(broker, await identityDir(vehicle('b', 'Other')))];
+    const slow = Uint8Array.of(0x73, 60);
+    const running = [offload(acme, { input: slow }), offload(acme), offload(acme)];
+    expect((await offload(acme)).refusal).toMatchObject({
+      code: ErrorCode.TooManyFromTenant,
+      retryAfterMs: expect.toSatisfy((hint: number) => hint > 0),
+    });
+    running.push(offload(other));
+    expect((await offload(other)).refusal).toMatchObject({ code: ErrorCode.QueueFull });
+    expect((await Promise.all(running)).every(({ result }) => result != null)).toBe(true);
+  });
+
+  test('a budget that is spent in the queue: it is not run, and its caller is told', async () => {
+    const { broker, tenders } = await start();
+    const socket = await connect(broker);
+    const slow = offload(socket, { input: Uint8Array.of(0x73, 100) });
+    const late = await offload(socket, { budgetMs: 10 });
+    expect(late.refusal).toMatchObject({
+      code: ErrorCode.BudgetSpentInQueue,
+      message: expect.stringMatching(/budget of 10 ms was spent in the queue \(\d+ ms\); it was not run/),
+    });
+    await slow;
+    expect(tenders[0]!.calls).toBe(1);
+  });
+
+  test('while it stops: what runs comes to its end, what waits and what is new is refused', async () => {
+    const { broker } = await start();
+    const socket = await connect(broker);
+    const running = offload(socket, { input: Uint8Array.of(0x73, 150) });
+    const waiting = offload(socket);
+    await vi.waitUntil(() => broker.status().queued === 1);
+    const stopped = broker.stop();
+    expect((await waiting).refusal?.code).toBe(ErrorCode.BrokerStopping);
+    expect((await offload(socket)).refusal?.code).toBe(ErrorCode.BrokerStopping);
+    expect((await running).result).not.toBeNull();
+    await stopped;
+  });
+
+  test('an image that the tender refuses: the caller is told why, the package is not announced, nothing is tried again', async () => {
+    const refused = new FakeTender(new KerbError(ErrorCode.ImageRefused, 'a segment is writable and executable'));
+    const { broker, tenders } = await start({ tenders: [refused] });
+    const socket = await connect(broker);
+    expect(ServiceAnnouncement.decode(socket.hello!).tasks).toEqual([]);
+    expect((await offload(socket)).refusal).toMatchObject({
+      code: ErrorCode.TenderUnavailable,
+      message: expect.stringMatching(/writable and executable/),
+    });
+    await sleep(120);
+    expect(tenders).toHaveLength(1);
+    expect(broker.status().packages[0]).toMatchObject({ tender: 'Dead' });
+  });
+
+  test('a tender that will not start is tried again, and an offload waits for it as long as its budget allows', async () => {
+    const broken = () => new FakeTender(new KerbError(ErrorCode.TenderUnavailable, 'no memory'));
+    const { broker, tenders } = await start({ tenders: [broken(), broken()] });
+    const socket = await connect(broker);
+    expect((await offload(socket)).result).not.toBeNull();
+    expect(tenders).toHaveLength(3);
+  });
+});
+
+describe('malformed messages', () => {
+  const request = (change: object) =>
+    OffloadRequest.encode({ id: 'x', taskDigest: digest, input: Buffer.from('e'), budgetMs: 100, ...change }).finish();
+
+  test.each<[string, () => Uint8Array, RegExp]>([
+    ['bytes that are no protobuf', () => Buffer.alloc(50, 0xff), /no OffloadRequest/],
+    ['an empty message', () => Buffer.alloc(0), /its id/],
+    ['a cut message', () => request({}).slice(0, 40), /no OffloadRequest|its task/],
+    ['groups within groups without end', () => Buffer.alloc(60_000, 0x0b), /no OffloadRequest/],
+    ['no id', () => request({ id: '' }), /its id/],
+    ['an id with a line break', () => request({ id: 'a\nb' }), /its id/],
+    ['a very long id', () => request({ id: 'a'.repeat(129) }), /its id/],
+    ['a task that is a path', () => request({ taskDigest: 'sha256:../../x' }), /its task/],
+    ['a budget of nothing', () => request({ budgetMs: 0 }), /its budget/],
+    ['a negative budget', () => request({ budgetMs: -5 }), /its budget/],
+    ['a budget that is no number', () => request({ budgetMs: Number.NaN }), /its budget/],
+    ['a budget without end', () => request({ budgetMs: Number.POSITIVE_INFINITY }), /its budget/],
+    ['a priority above the highest', () => request({ priority: 1001 }), /its priority/],
+  ])('%s: refused, and the connection lives on', async (_, bytes, message) => {
+    const { broker } = await start();
+    const socket = await connect(broker);
+    const { refusal } = await send(socket, bytes());
+    expect(refusal).toMatchObject({ code: ErrorCode.BadOffloadRequest, message: expect.stringMatching(message) });
+    expect((await offload(socket)).result).not.toBeNull();
+  });
+
+  test('random bytes never harm the broker', async () => {
+    const { broker } = await start();
+    const socket = await connect(broker);
+    const good = OffloadRequest.encode({
+      id: 'r',
+      taskDigest: digest,
+      input: Buffer.alloc(50),
+      budgetMs: 100,
+    }).finish();
+    let seed = 12_345;
+    const random = () => {
+      seed = (seed * 1_103_515_245 + 12_345) & 0x7fff_ffff;
+      return seed;
+    };
+    const replies = await Promise.all(
+      Array.from({ length: 300 }, () => {
+        const bytes = Buffer.from(good);
+        for (let flips = 0; flips < 3; flips++) bytes[random() % bytes.length] = random() & 0xff;
+        return send(socket, bytes);
+      }),
+    );
+    expect(replies.every(({ result, refusal }) => (result == null) !== (refusal == null))).toBe(true);
+    expect((await offload(socket)).result).not.toBeNull();
+  });
+
+  test.each<[string, (socket: Socket) => void]>([
+    ['text instead of bytes', (socket) => socket.emit('offload', 'hello', () => {})],
+    ['nothing', (socket) => socket.emit('offload')],
+    ['no acknowledgement', (socket) => socket.emit('offload', Buffer.from('x'))],
+    ['a message above the limit', (socket) => socket.emit('offload', Buffer.alloc(300_000), () => {})],
+  ])('%s: costs the connection, and only that', async (_, act) => {
+    const { broker } = await start();
+    const [bad, good] = [await connect(broker), await connect(broker)];
+    const gone = new Promise((resolve) => bad.once('disconnect', resolve));
+    act(bad);
+    await gone;
+    expect((await offload(good)).result).not.toBeNull();
+  });
+});
+
+describe('who may connect', () => {
+  test('nobody without a certificate', async () => {
+    const { broker } = await start();
+    const agent = new Agent({ ca: authority.certificate, checkServerIdentity: () => undefined });
+    await expect(connectWith(broker, agent)).rejects.toThrow(/certificate required|ECONNRESET|hang up/);
+    expect(broker.status()).toMatchObject({ clients: 0 });
+  });
+
+  test('nobody of another authority', async () => {
+    const { broker } = await start();
+    const foreign = await issueCertificate(await createAuthority('Test CA'), vehicle());
+    const agent = new Agent({
+      ca: authority.certificate,
+      cert: foreign.certificate,
+      key: foreign.key,
+      checkServerIdentity: () => undefined,
+    });
+    await expect(connectWith(broker, agent)).rejects.toThrow(/alert|ECONNRESET|hang up/);
+  });
+
+  test('nobody whose certificate has expired', async () => {
+    const { broker } = await start();
+    vi.useFakeTimers({ toFake: ['Date'], now: Date.now() - 400 * 86_400_000 });
+    // Older than its certificates, so that only the vehicle's own has run out.
+    const old = await issueCertificate(authority, vehicle());
+    vi.useRealTimers();
+    const agent = new Agent({
+      ca: authority.certificate,
+      cert: old.certificate,
+      key: old.key,
+      checkServerIdentity: () => undefined,
+    });
+    await expect(connectWith(broker, agent)).rejects.toThrow(/alert|ECONNRESET|hang up/);
+  });
+
+  test('no older TLS', async () => {
+    const { broker } = await start();
+    const { certificate, key } = await issueCertificate(authority, vehicle());
+    const agent = new Agent({
+      ca: authority.certificate,
+      cert: certificate,
+      key,
+      checkServerIdentity: () => undefined,
+      maxVersion: 'TLSv1.2',
+    });
+    await expect(connectWith(broker, agent)).rejects.toThrow(/protocol version|ECONNRESET/);
+  });
+
+  test('what has a good certificate that names nobody is told so', async () => {
+    const { broker } = await start();
+    const x509 = await import('@peculiar/x509');
+    const algorithm = { name: 'ECDSA', namedCurve: 'P-256', hash: 'SHA-256' };
+    const keys = (await webcrypto.subtle.generateKey(algorithm, true, ['sign', 'verify'])) as webcrypto.CryptoKeyPair;
+    const nobody = await x509.X509CertificateGenerator.create({
+      subject: 'CN=somebody',
+      issuer: new x509.X509Certificate(authority.certificate).subjectName,
+      publicKey: keys.publicKey,
+      signingKey: createPrivateKey(authority.key).toCryptoKey(algorithm, false, ['sign']),
+      signingAlgorithm: algorithm,
+      notAfter: new Date(Date.now() + 86_400_000),
+      extensions: [new x509.ExtendedKeyUsageExtension([x509.ExtendedKeyUsage.clientAuth])],
+    });
+    const der = Buffer.from(await webcrypto.subtle.exportKey('pkcs8', keys.privateKey));
+    const agent = new Agent({
+      ca: authority.certificate,
+      cert: nobody.toString('pem'),
+      key: createPrivateKey({ key: der, format: 'der', type: 'pkcs8' }).export({ format: 'pem', type: 'pkcs8' }),
+      checkServerIdentity: () => undefined,
+    });
+    await expect(connectWith(broker, agent)).rejects.toThrow(/needs exactly one urn:kerbside/);
+  });
+
+  test('no more than may', async () => {
+    const { broker } = await start({ limits: { maxClients: 1 } });
+    await connect(broker);
+    await expect(connect(broker)).rejects.toThrow();
+  });
+});
+
+describe('starting and stopping', () => {
+  test('bad packages are named and do not stop the others', async () => {
+    const dir = fresh();
+    cpSync(packages, dir, { recursive: true });
+    cpSync(join(dir, 'echo'), join(dir, 'copy'), { recursive: true });
+    cpSync(join(dir, 'echo'), join(dir, 'broken'), { recursive: true });
+    for (const blob of readdirSync(join(dir, 'broken', 'blobs', 'sha256'))) {
+      writeFileSync(join(dir, 'broken', 'blobs', 'sha256', blob), 'x');
+    }
+    mkdirSync(join(dir, 'empty'));
+    mkdirSync(join(dir, '.unfinished'));
+    await buildTaskPackage(join(dir, 'demanding'), { images: [fakeImage()], version: '1', isolation: 'vm' });
+    const { broker } = await start({ packagesDir: dir });
+    const status = broker.status();
+    expect(status.packages.map(({ digest: found }) => found)).toEqual([digest]);
+    expect(status.rejected?.map(({ path }) => path.slice(dir.length + 1))).toEqual(['broken', 'demanding', 'empty']);
+    expect(status.rejected?.[1]?.reason).toMatch(/demands isolation vm/);
+  });
+
+  test('the control socket answers with status and metrics', async () => {
+    const { broker, apiSocket } = await start();
+    const socket = await connect(broker);
+    await offload(socket);
+    await offload(socket, { input: 'f' });
+    await offload(socket, { task: `sha256:${'0'.repeat(64)}` });
+    expect(JSON.parse(await getControl(apiSocket, '/v1/status'))).toMatchObject({
+      broker: 'rsu-1',
+      url: broker.url,
+      offloads: { ok: 1, failed: 1, refused: 1 },
+      packages: [{ name: 'echo', tender: 'Waiting', isolation: 'process', calls: 2 }],
+    });
+    const metrics = await getControl(apiSocket, '/metrics');
+    for (const line of [
+      'broker_offloads_total{tenant="ACME",task="echo",result="ok"} 1',
+      'broker_offloads_total{tenant="ACME",task="echo",result="GuestFault"} 1',
+      'broker_refusals_total{reason="UnknownPackage"} 1',
+      'broker_tenders{isolation="process",state="Waiting"} 1',
+      'broker_offload_seconds_count{phase="total"} 1',
+      'broker_deadline_misses_total 0',
+    ]) {
+      expect(metrics).toContain(line);
+    }
+  });
+
+  test('leaves no socket and no tender behind, twice stopped or once', async () => {
+    const { broker, apiSocket, tenders } = await start();
+    await connect(broker);
+    await Promise.all([broker.stop(), broker.stop()]);
+    expect(existsSync(apiSocket)).toBe(false);
+    expect(tenders[0]!.state).toBe('Stopped');
+    await expect(connect(broker)).rejects.toThrow(/ECONNREFUSED/);
+  });
+
+  test('another id than the certificate, and a certificate of a vehicle', async () => {
+    await expect(start({ identityDir: await identityDir(brokerNamed('rsu-2')) })).rejects.toThrow(
+      /is of broker rsu-2, not rsu-1/,
+    );
+    await expect(start({ identityDir: await identityDir(vehicle()) })).rejects.toThrow(/a broker's is needed here/);
+  });
+
+  test('no packages directory, and a port that is taken', async () => {
+    await expect(start({ packagesDir: join(root, 'none') })).rejects.toMatchObject({ code: ErrorCode.BadConfig });
+    const { broker, stateDir } = await start();
+    const tender = new FakeTender();
+    const second = startBroker(
+      {
+        id: 'rsu-1',
+        listen: { host: '127.0.0.1', port: broker.port },
+        identityDir: await identityDir(brokerNamed('rsu-1')),
+        packagesDir: packages,
+        stateDir,
+        apiSocket: join(root, 'second'),
+        limits: DEFAULT_LIMITS,
+      },
+      { log: silentLog(), createTender: () => tender },
+    );
+    await expect(second).rejects.toThrow(/EADDRINUSE/);
+    expect(tender.state).toBe('Stopped');
+  });
+
+  test('cancelled while it starts: what was started is stopped', async () => {
+    const cancel = new AbortController();
+    const slow = new FakeTender();
+    slow.start = () => new Promise(() => cancel.abort());
+    await expect(start({ tenders: [slow], signal: cancel.signal })).rejects.toMatchObject({
+      code: ErrorCode.Cancelled,
+    });
+    expect(slow.state).toBe('Stopped');
+    await expect(start({ signal: AbortSignal.abort() })).rejects.toMatchObject({ code: ErrorCode.Cancelled });
+  });
+
+  test('the tender gets a copy of the verified image, out of reach of whoever owns the packages', async () => {
+    const { stateDir } = await start();
+    const [name] = readdirSync(join(stateDir, 'images'));
+    expect(readFileSync(join(stateDir, 'images', name!))).toEqual(fakeImage());
+  });
+});

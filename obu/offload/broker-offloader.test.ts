@@ -1,0 +1,402 @@
+import { mkdtempSync, rmSync } from 'node:fs';
+import { createServer, type Server as HttpsServer } from 'node:https';
+import type { AddressInfo } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { Server } from 'socket.io';
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test, vi } from 'vitest';
+import { ErrorCode } from '../../shared/errors.ts';
+import { type Credentials, createAuthority, issueCertificate, type Subject } from '../../shared/identity/authority.ts';
+import { writeIdentity } from '../../shared/identity/files.ts';
+import type { Identity } from '../../shared/identity/identity.ts';
+import { loadIdentity } from '../../shared/identity/x509-identity.ts';
+import { silentLog } from '../../shared/log.ts';
+import { kerbside } from '../../shared/protocol/generated/v2e.js';
+import { BrokerOffloader } from './broker-offloader.ts';
+import type { OffloadRequest } from './offloader.ts';
+
+const { OffloadRequest: WireRequest, OffloadReply, ServiceAnnouncement } = kerbside.v2e.v1;
+type WireOffload = ReturnType<typeof WireRequest.decode>;
+type Answer = (reply: Parameters<typeof OffloadReply.encode>[0] | Buffer) => void;
+
+const DIGEST = `sha256:${'a'.repeat(64)}`;
+
+let root: string;
+let authority: Credentials;
+let vehicle: Identity;
+let nextDir = 0;
+let offloader: BrokerOffloader | undefined;
+let broker: Broker | undefined;
+
+beforeAll(async () => {
+  root = mkdtempSync(join(tmpdir(), 'kerb-offload-'));
+  authority = await createAuthority('Test CA');
+  vehicle = await identity({ kind: 'vehicle', id: 'car-1', tenant: 'ACME' });
+});
+afterAll(() => rmSync(root, { recursive: true, force: true }));
+beforeEach(() => {
+  offloader = undefined;
+  broker = undefined;
+});
+afterEach(async () => {
+  await offloader?.stop();
+  await broker?.stop();
+});
+
+async function identity(subject: Subject, issuer = authority): Promise<Identity> {
+  const dir = join(root, `d${nextDir++}`);
+  await writeIdentity(dir, await issueCertificate(issuer, subject), issuer.certificate);
+  return await loadIdentity(dir, subject.kind);
+}
+
+/** The broker's end of the wire, with any certificate, that answers as a test says. `obu/` knows nothing of `broker/`. */
+class Broker {
+  readonly received: WireOffload[] = [];
+  readonly #options: {
+    serverOptions: () => object;
+    port?: number;
+    onOffload?: (request: WireOffload, answer: Answer) => void;
+  };
+  #https!: HttpsServer;
+  #io!: Server;
+  hello: Parameters<typeof ServiceAnnouncement.encode>[0] | Buffer = {
+    version: 1,
+    broker: 'rsu-1',
+    tasks: [{ digest: DIGEST, name: 'echo', version: '1', maxInput: 1000, maxOutput: 1000 }],
+    maxInput: 1000,
+  };
+  refuse: string | undefined;
+
+  constructor(options: {
+    serverOptions: () => object;
+    port?: number;
+    onOffload?: (request: WireOffload, answer: Answer) => void;
+  }) {
+    this.#options = options;
+  }
+
+  get port(): number {
+    return (this.#https.address() as AddressInfo).port;
+  }
+  get url(): string {
+    return `https://127.0.0.1:${this.port}`;
+  }
+
+  async start(): Promise<this> {
+    this.#https = createServer(this.#options.serverOptions());
+    this.#io = new Server(this.#https, { path: '/v2e', transports: ['websocket'] });
+    this.#io.use((_socket, next) => next(this.refuse === undefined ? undefined : new Error(this.refuse)));
+    this.#io.on('connection', (socket) => {
+      socket.emit('hello', Buffer.isBuffer(this.hello) ? this.hello : ServiceAnnouncement.encode(this.hello).finish());
+      socket.on('offload', (payload: Buffer, reply: (bytes: Uint8Array) => void) => {
+        const request = WireRequest.decode(payload);
+        this.received.push(request);
+        const answer: Answer = (body) => reply(Buffer.isBuffer(body) ? body : OffloadReply.encode(body).finish());
+        if (this.#options.onOffload) this.#options.onOffload(request, answer);
+        else
+          answer({
+            id: request.id,
+            result: { output: request.input, queueMs: 1, runMs: 2, isolation: 'process' },
+            heldMs: 0,
+          });
+      });
+    });
+    await new Promise<void>((resolve) => this.#https.listen(this.#options.port ?? 0, '127.0.0.1', resolve));
+    return this;
+  }
+
+  disconnectClients(): void {
+    this.#io.disconnectSockets(true);
+  }
+
+  async stop(): Promise<void> {
+    const closed = this.#io.close();
+    this.#https.closeAllConnections();
+    await closed;
+  }
+}
+
+async function startBroker(onOffload?: (request: WireOffload, answer: Answer) => void, port?: number): Promise<Broker> {
+  const { serverOptions } = await identity({ kind: 'broker', id: 'rsu-1', hosts: [] }).then((own) => ({
+    serverOptions: () => own.serverOptions(),
+  }));
+  broker = await new Broker({ serverOptions, onOffload, port }).start();
+  return broker;
+}
+
+async function startOffloader(url: string, id = 'rsu-1'): Promise<BrokerOffloader> {
+  offloader = new BrokerOffloader({ brokers: [{ id, url }], identity: vehicle, log: silentLog() });
+  await offloader.start();
+  return offloader;
+}
+
+const connected = (what: BrokerOffloader) => vi.waitUntil(() => what.places()[0]!.connected, { timeout: 5000 });
+const reasonOf = (what: BrokerOffloader, reason: RegExp) =>
+  vi.waitFor(() => expect(what.places()[0]!.reason).toMatch(reason), { timeout: 5000 });
+
+let nextId = 0;
+function request(change: Partial<OffloadRequest> = {}): OffloadRequest {
+  const input = Buffer.from('picture');
+  return { id: `o${nextId++}`, taskDigest: DIGEST, input, budgetMs: 5000, priority: 800, ...change };
+}
+
+describe('an offload', () => {
+  test('goes to the broker and comes home', async () => {
+    const { url, received } = await startBroker();
+    const own = await startOffloader(url);
+    await connected(own);
+    expect(own.offers()).toEqual([{ digest: DIGEST, name: 'echo', version: '1', maxInput: 1000, maxOutput: 1000 }]);
+    const result = await own.offload(request({ id: 'w/1' }));
+    expect(Buffer.from(result.output).toString()).toBe('picture');
+    expect(result).toMatchObject({ place: 'broker:rsu-1', isolation: 'process', queueMs: 1, runMs: 2 });
+    expect(result.totalMs).toBeGreaterThan(0);
+    expect(received[0]).toMatchObject({ id: 'w/1', taskDigest: DIGEST, priority: 800 });
+    expect(received[0]!.budgetMs).toBeLessThanOrEqual(5000);
+  });
+
+  test('the broker gets less than the workload has once the way is known', async () => {
+    const { url, received } = await startBroker((wire, answer) => {
+      setTimeout(() => answer({ id: wire.id, result: { output: wire.input }, heldMs: 0 }), 60);
+    });
+    const own = await startOffloader(url);
+    await connected(own);
+    await own.offload(request({ budgetMs: 1000 }));
+    await own.offload(request({ budgetMs: 1000 }));
+    expect(received[1]!.budgetMs).toBeLessThan(1000 - 40);
+    await own.offload(request({ budgetMs: 50 })).catch(() => {});
+    expect(received[2]!.budgetMs).toBeGreaterThan(20);
+  });
+
+  test('an empty output is an output', async () => {
+    const { url } = await startBroker((wire, answer) => answer({ id: wire.id, result: {} }));
+    const own = await startOffloader(url);
+    await connected(own);
+    expect((await own.offload(request())).output).toHaveLength(0);
+  });
+});
+
+describe('failures', () => {
+  test('no broker: told at once, with the URL and the reason', async () => {
+    const { url, port } = await startBroker();
+    await broker!.stop();
+    broker = undefined;
+    const own = await startOffloader(url);
+    await reasonOf(own, /ECONNREFUSED/);
+    await expect(own.offload(request())).rejects.toMatchObject({
+      code: ErrorCode.NoBroker,
+      message: expect.stringMatching(new RegExp(`broker:rsu-1 at https://127.0.0.1:${port}: .*ECONNREFUSED`)),
+    });
+  });
+
+  test('a silent broker: the budget ends it', async () => {
+    const { url } = await startBroker(() => {});
+    const own = await startOffloader(url);
+    await connected(own);
+    await expect(own.offload(request({ budgetMs: 60 }))).rejects.toMatchObject({
+      code: ErrorCode.BudgetExhausted,
+      message: expect.stringMatching(/budget of 60 ms was spent while waiting for broker rsu-1/),
+    });
+  });
+
+  test('an answer after the budget is ignored', async () => {
+    const { url } = await startBroker((wire, answer) => {
+      setTimeout(() => answer({ id: wire.id, result: {} }), 80);
+    });
+    const own = await startOffloader(url);
+    await connected(own);
+    await expect(own.offload(request({ budgetMs: 30 }))).rejects.toMatchObject({ code: ErrorCode.BudgetExhausted });
+    await sleep(100);
+    expect(own.places()[0]).toMatchObject({ connected: true });
+  });
+
+  test('a budget of nothing is not sent', async () => {
+    const { url, received } = await startBroker();
+    const own = await startOffloader(url);
+    await connected(own);
+    await expect(own.offload(request({ budgetMs: 0 }))).rejects.toMatchObject({ code: ErrorCode.BudgetExhausted });
+    expect(received).toHaveLength(0);
+  });
+
+  test('a refusal arrives with the sentence, the code and the hint of the broker', async () => {
+    const refusal = { code: ErrorCode.QueueFull, message: '256 offloads wait', retryAfterMs: 40 };
+    const { url } = await startBroker((wire, answer) => answer({ id: wire.id, refusal }));
+    const own = await startOffloader(url);
+    await connected(own);
+    await expect(own.offload(request())).rejects.toMatchObject({
+      code: ErrorCode.OffloadRefused,
+      message: 'broker rsu-1 refused the offload: 256 offloads wait',
+      context: { broker: 'rsu-1', refusal: ErrorCode.QueueFull, retryAfterMs: 40 },
+    });
+  });
+
+  test.each([ErrorCode.BudgetSpentInQueue, ErrorCode.GuestDeadline])(
+    '%d is the budget that was spent',
+    async (code) => {
+      const { url } = await startBroker((wire, answer) =>
+        answer({ id: wire.id, refusal: { code, message: 'spent in the queue' } }),
+      );
+      const own = await startOffloader(url);
+      await connected(own);
+      await expect(own.offload(request())).rejects.toMatchObject({
+        code: ErrorCode.BudgetExhausted,
+        message: expect.stringMatching(/at broker rsu-1: spent in the queue/),
+      });
+    },
+  );
+
+  test('more input than was announced is not sent, and costs nobody the connection', async () => {
+    const { url, received } = await startBroker();
+    const own = await startOffloader(url);
+    await connected(own);
+    await expect(own.offload(request({ input: Buffer.alloc(1001) }))).rejects.toMatchObject({
+      code: ErrorCode.InputTooLarge,
+    });
+    expect(received).toHaveLength(0);
+    expect((await own.offload(request())).place).toBe('broker:rsu-1');
+  });
+
+  test.each<[string, (id: string) => Parameters<Answer>[0]]>([
+    ['no protobuf', () => Buffer.alloc(20, 0xff)],
+    ['nothing', () => Buffer.alloc(0)],
+    ['neither result nor refusal', (id) => ({ id })],
+    ['the result of another offload', () => ({ id: 'other', result: {} })],
+  ])('an answer that is %s', async (_, body) => {
+    const { url } = await startBroker((wire, answer) => answer(body(wire.id)));
+    const own = await startOffloader(url);
+    await connected(own);
+    await expect(own.offload(request())).rejects.toMatchObject({ code: ErrorCode.BadProtocolMessage });
+  });
+
+  test('the connection goes: all in flight are told at once, and it comes back by itself', async () => {
+    let silent = true;
+    const onOffload = (wire: WireOffload, answer: Answer) => {
+      if (!silent) answer({ id: wire.id, result: {} });
+    };
+    const { url, port } = await startBroker(onOffload);
+    const own = await startOffloader(url);
+    await connected(own);
+    const inFlight = [own.offload(request()), own.offload(request())];
+    await vi.waitUntil(() => broker!.received.length === 2);
+    await broker!.stop();
+    for (const one of await Promise.allSettled(inFlight)) {
+      expect(one).toMatchObject({ status: 'rejected', reason: { code: ErrorCode.BrokerLost } });
+    }
+    await expect(own.offload(request())).rejects.toMatchObject({ code: ErrorCode.NoBroker });
+    silent = false;
+    await startBroker(onOffload, port);
+    await connected(own);
+    expect((await own.offload(request())).place).toBe('broker:rsu-1');
+  });
+
+  test('a broker that shows its clients the door gets them back', async () => {
+    const own = await startOffloader((await startBroker()).url);
+    await connected(own);
+    broker!.disconnectClients();
+    await vi.waitUntil(() => !own.places()[0]!.connected);
+    await connected(own);
+  });
+
+  test('stop fails what is in flight, and takes the connection back', async () => {
+    const own = await startOffloader((await startBroker(() => {})).url);
+    await connected(own);
+    const inFlight = expect(own.offload(request())).rejects.toMatchObject({ code: ErrorCode.Cancelled });
+    await own.stop();
+    await inFlight;
+    expect(own.places()).toEqual([]);
+    await expect(own.offload(request())).rejects.toMatchObject({ code: ErrorCode.NoBroker });
+  });
+});
+
+describe('who is spoken to', () => {
+  async function refusedWith(server: Identity, reason: RegExp, id = 'rsu-1'): Promise<void> {
+    broker = await new Broker({ serverOptions: () => server.serverOptions() }).start();
+    const own = await startOffloader(broker.url, id);
+    await reasonOf(own, reason);
+    await sleep(300);
+    expect(own.places()[0]!.connected).toBe(false);
+    expect(broker.received).toHaveLength(0);
+  }
+
+  test('not another broker of the same authority', async () => {
+    const other = await identity({ kind: 'broker', id: 'rsu-2', hosts: ['127.0.0.1'] });
+    await refusedWith(other, /is urn:kerbside:broker:rsu-2, not urn:kerbside:broker:rsu-1/);
+  });
+
+  test('not a vehicle that pretends to be one', async () => {
+    // The key usage says so before the name does.
+    const { serverOptions } = vehicle;
+    await refusedWith(
+      { ...vehicle, serverOptions: () => serverOptions.call(vehicle) } as Identity,
+      /purpose|is urn:kerbside:vehicle/,
+    );
+  });
+
+  test('not the same name of another authority', async () => {
+    const foreign = await createAuthority('Test CA');
+    await refusedWith(
+      await identity({ kind: 'broker', id: 'rsu-1', hosts: [] }, foreign),
+      /no authority that is believed|signature/,
+    );
+  });
+
+  test("the broker's own words about why we are refused are kept", async () => {
+    await startBroker();
+    broker!.refuse = 'only vehicles are served here';
+    const own = await startOffloader(broker!.url);
+    await reasonOf(own, /^only vehicles are served here$/);
+    await expect(own.offload(request())).rejects.toThrow(/only vehicles are served here/);
+    broker!.refuse = undefined;
+    await connected(own);
+  });
+
+  test.each<[string, Broker['hello'], RegExp]>([
+    ['of another version', { version: 2, broker: 'rsu-1' }, /speaks version 2 of the protocol/],
+    ['that is no protobuf', Buffer.alloc(9, 0xff), /announcement cannot be used/],
+  ])('an announcement %s', async (_, hello, reason) => {
+    await startBroker();
+    broker!.hello = hello;
+    const own = await startOffloader(broker!.url);
+    await reasonOf(own, reason);
+    expect(own.places()[0]!.connected).toBe(false);
+  });
+
+  test.each(['http://127.0.0.1:1', 'https://127.0.0.1:1/path', 'rsu-1', 'https://a:b@c'])(
+    '%s is no URL of a broker',
+    async (url) => {
+      await expect(startOffloader(url)).rejects.toMatchObject({ code: ErrorCode.BadConfig });
+    },
+  );
+});
+
+describe('several brokers', () => {
+  test('the first that offers the task gets it; without one, the first connected says so', async () => {
+    const first = await startBroker((wire, answer) =>
+      answer({ id: wire.id, refusal: { code: ErrorCode.UnknownPackage, message: 'none such' } }),
+    );
+    first.hello = { version: 1, broker: 'rsu-1', tasks: [], maxInput: 1000 };
+    const second = await identity({ kind: 'broker', id: 'rsu-2', hosts: [] });
+    const other = await new Broker({ serverOptions: () => second.serverOptions() }).start();
+    try {
+      const brokers = [
+        { id: 'rsu-1', url: first.url },
+        { id: 'rsu-2', url: other.url },
+      ];
+      offloader = new BrokerOffloader({ brokers, identity: vehicle, log: silentLog() });
+      await offloader.start();
+      const own = offloader;
+      await vi.waitUntil(() => own.places().every((place) => place.connected));
+      expect((await own.offload(request())).place).toBe('broker:rsu-2');
+      const unknown = own.offload(request({ taskDigest: `sha256:${'b'.repeat(64)}` }));
+      await expect(unknown).rejects.toMatchObject({ context: { broker: 'rsu-1', refusal: ErrorCode.UnknownPackage } });
+    } finally {
+      await other.stop();
+    }
+  });
+
+  test('none at all', async () => {
+    offloader = new BrokerOffloader({ brokers: [], identity: vehicle, log: silentLog() });
+    await offloader.start();
+    await expect(offloader.offload(request())).rejects.toThrow('no broker is configured');
+  });
+});

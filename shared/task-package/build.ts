@@ -1,0 +1,94 @@
+import { spawn } from 'node:child_process';
+import { mkdtemp, readFile, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { parse } from 'yaml';
+import { z } from 'zod';
+import { ErrorCode, KerbError, messageOf } from '../errors.ts';
+import { isolationSchema, versionSchema } from './format.ts';
+import { buildTaskPackage } from './writer.ts';
+
+/** Beside a task's C files: what its image cannot say. Name and sizes are in the image, by KERB_TASK. */
+export const TASK_FILE = 'task.yaml';
+
+const taskFileSchema = z.strictObject({
+  version: versionSchema,
+  isolation: isolationSchema.default('any'),
+});
+
+export type TaskFile = z.infer<typeof taskFileSchema>;
+
+const BUILD_SCRIPT = join(import.meta.dirname, '../../broker/unikernel/build-task.sh');
+
+/** @throws KerbError BadConfig that names the file and the key */
+export async function readTaskFile(dir: string): Promise<TaskFile> {
+  const path = join(dir, TASK_FILE);
+  const bad = (what: string, cause?: unknown) =>
+    new KerbError(ErrorCode.BadConfig, `${path}: ${what}`, { path }, cause === undefined ? undefined : { cause });
+  let text: string;
+  try {
+    text = await readFile(path, 'utf8');
+  } catch (error) {
+    throw bad(`cannot be read: ${messageOf(error)}; a task needs one, for example "version: 1.0.0"`, error);
+  }
+  let value: unknown;
+  try {
+    value = parse(text, { schema: 'failsafe' }); // all scalars are text: 1.10 is not 1.1
+  } catch (error) {
+    throw bad(`is no YAML: ${messageOf(error)}`, error);
+  }
+  const result = taskFileSchema.safeParse(value);
+  if (result.success) return result.data;
+  const issue = result.error.issues[0]!;
+  throw bad(`${issue.path.join('.') || 'the file'}: ${issue.message}`);
+}
+
+/**
+ * Compiles the task in `dir` and packages it into the directory `out`. What the compiler says goes to standard error as
+ * it is. The result depends on nothing but the sources and the tools.
+ * @returns the digest of the package
+ * @throws KerbError BadConfig (task.yaml), BadTaskPackage (it does not compile, or is no task), SetupIncomplete
+ */
+export async function buildTask(dir: string, out: string): Promise<string> {
+  const { version, isolation } = await readTaskFile(dir);
+  const work = await mkdtemp(join(tmpdir(), 'kerb-task-'));
+  try {
+    const image = join(work, 'image.elf');
+    await compile(dir, image);
+    return await buildTaskPackage(out, { images: [await readFile(image)], version, isolation });
+  } finally {
+    await rm(work, { recursive: true, force: true });
+  }
+}
+
+// sysexits(3), as the script uses them.
+const EX_UNAVAILABLE = 69;
+const COMMAND_NOT_FOUND = 127;
+
+function compile(dir: string, image: string): Promise<void> {
+  return new Promise((resolve, reject) => {
+    const child = spawn(BUILD_SCRIPT, [dir, image], { stdio: ['ignore', 2, 2] });
+    child.once('error', (cause) => {
+      reject(
+        new KerbError(ErrorCode.SetupIncomplete, `cannot run ${BUILD_SCRIPT}: ${messageOf(cause)}`, {}, { cause }),
+      );
+    });
+    child.once('close', (code, signal) => {
+      if (code === 0) {
+        resolve();
+      } else if (code === EX_UNAVAILABLE || code === COMMAND_NOT_FOUND) {
+        reject(
+          new KerbError(
+            ErrorCode.SetupIncomplete,
+            'the tools that build tasks are missing (see above); run: npm run setup',
+          ),
+        );
+      } else {
+        const how = signal === null ? `exit code ${code}` : `signal ${signal}`;
+        reject(
+          new KerbError(ErrorCode.BadTaskPackage, `the task in ${dir} does not build (see above; ${how})`, { dir }),
+        );
+      }
+    });
+  });
+}
