@@ -240,13 +240,13 @@ export class Drive {
       );
     }
     if (inKernel) {
-      return { spec: wanted, config: { kind: 'socketcan', interface: wanted }, why: `SocketCAN interface ${wanted}` };
+      return { spec: `socketcan:${wanted}`, config: { kind: 'socketcan', interface: wanted }, why: `SocketCAN interface ${wanted}` };
     }
     const socket = join(this.#run, 'can0.bus');
     const bus = this.#spawn('can-bus', ['can', 'bus', '--socket', socket]);
     await this.#until(bus, () => answers(socket));
     return {
-      spec: `userspace:${socket}`,
+      spec: `userspace:can0@${socket}`,
       config: { kind: 'userspace', socket },
       why: 'this kernel has no interface vcan0: using the userspace bus',
     };

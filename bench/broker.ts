@@ -1,0 +1,84 @@
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { fileURLToPath } from 'node:url';
+import { BrokerOffloader } from '../obu/offload/broker-offloader.ts';
+import { getStatus } from '../shared/api/control-client.ts';
+import type { BrokerStatus } from '../shared/api/status.ts';
+import { ensureDevelopmentIdentities } from '../shared/identity/development.ts';
+import { loadIdentity } from '../shared/identity/x509-identity.ts';
+import { silentLog } from '../shared/log.ts';
+import { buildTask } from '../shared/task-package/build.ts';
+import { Daemon } from './peers/daemon.ts';
+
+const root = fileURLToPath(new URL('../', import.meta.url));
+const ID = 'bench';
+
+/** A broker in a process of its own with one task, and the OBU's own offloader connected to it over loopback. */
+export class BenchBroker {
+  readonly identities: { vehicle: string; broker: string };
+  readonly brokerId = ID;
+  readonly #folder: string;
+  readonly #daemon: Daemon;
+  readonly #offloader: BrokerOffloader;
+  readonly #digest: string;
+  #count = 0;
+
+  private constructor(
+    folder: string,
+    identities: { vehicle: string; broker: string },
+    daemon: Daemon,
+    offloader: BrokerOffloader,
+    digest: string,
+  ) {
+    this.#folder = folder;
+    this.identities = identities;
+    this.#daemon = daemon;
+    this.#offloader = offloader;
+    this.#digest = digest;
+  }
+
+  static async start(task: string): Promise<BenchBroker> {
+    const folder = await mkdtemp(join(tmpdir(), 'kerb-bench-broker-'));
+    const identities = await ensureDevelopmentIdentities(join(folder, 'identity'), {
+      vehicle: 'bench',
+      broker: ID,
+      tenant: 'bench',
+    });
+    const packages = join(folder, 'packages');
+    const digest = await buildTask(join(root, 'examples/tasks', task), join(packages, task));
+    const api = join(folder, 'api.sock');
+    const daemon = new Daemon([
+      join(root, 'bin/kerb.ts'),
+      ...['broker', 'serve', '--id', ID, '--listen', '127.0.0.1:0', '--identity', identities.broker],
+      ...['--packages', packages, '--state', join(folder, 'state'), '--api', api],
+    ]);
+    let status: BrokerStatus | undefined;
+    while (status === undefined) {
+      if (daemon.ended) throw new Error(`the broker ended: ${daemon.errors}`);
+      await sleep(50);
+      status = await getStatus<BrokerStatus>(api).catch(() => undefined);
+    }
+    const offloader = new BrokerOffloader({
+      brokers: [{ id: ID, url: status.url }],
+      identity: await loadIdentity(identities.vehicle, 'vehicle'),
+      log: silentLog(),
+    });
+    await offloader.start();
+    while (!offloader.places()[0]?.connected) await sleep(20);
+    return new BenchBroker(folder, identities, daemon, offloader, digest);
+  }
+
+  async call(input: Uint8Array): Promise<Uint8Array> {
+    const id = `bench-${this.#count++}`;
+    const request = { id, taskDigest: this.#digest, input, budgetMs: 10_000, priority: 500 };
+    return (await this.#offloader.offload(request)).output;
+  }
+
+  async stop(): Promise<void> {
+    await this.#offloader.stop();
+    await this.#daemon.stop();
+    await rm(this.#folder, { recursive: true, force: true });
+  }
+}
