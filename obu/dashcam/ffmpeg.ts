@@ -44,25 +44,31 @@ export class FfmpegProcess {
   /** Starts it. `onExit` is called once, with the sentence that says why it ended. */
   start(onData: (chunk: Buffer) => void, onExit: (reason: string) => void): void {
     const child = spawn(this.#path, this.#args, { stdio: ['pipe', 'pipe', 'pipe'], env: ENVIRONMENT });
-    this.#child = child;
-    const complaints = new Complaints();
     let spawnError = '';
-    child.stdout.on('data', onData);
-    child.stderr.setEncoding('utf8').on('data', (text: string) => complaints.push(text));
-    // What is written to a process that is gone is lost with it; `close` tells the rest.
-    child.stdin.on('error', () => {});
-    child.on('error', (error) => {
-      spawnError = isErrno(error, 'ENOENT')
-        ? missing(this.#path, 'is not there').message
-        : `ffmpeg (${this.#path}) cannot be run: ${isErrno(error) ? error.code : 'unknown error'}`;
-    });
     this.#done = new Promise((resolve) => {
-      child.on('close', (code, signal) => {
+      const over = (reason: string) => {
         clearTimeout(this.#killTimer);
         this.#child = undefined;
-        const end = signal === null ? `ffmpeg ended with exit code ${code}` : `ffmpeg was ended by ${signal}`;
-        onExit(spawnError || this.#redact(complaints.reason()) || end);
+        onExit(reason);
         resolve();
+      };
+      child.on('error', (error) => {
+        spawnError = isErrno(error, 'ENOENT')
+          ? missing(this.#path, 'is not there').message
+          : `ffmpeg (${this.#path}) cannot be run: ${isErrno(error) ? error.code : 'unknown error'}`;
+        if (child.stdout === undefined) over(spawnError);
+      });
+      // Out of file descriptors, Node makes no pipes, and `close` never comes.
+      if (child.stdout === undefined) return;
+      this.#child = child;
+      const complaints = new Complaints();
+      child.stdout.on('data', onData);
+      child.stderr.setEncoding('utf8').on('data', (text: string) => complaints.push(text));
+      // What is written to a process that is gone is lost with it; `close` tells the rest.
+      child.stdin.on('error', () => {});
+      child.on('close', (code, signal) => {
+        const end = signal === null ? `ffmpeg ended with exit code ${code}` : `ffmpeg was ended by ${signal}`;
+        over(spawnError || this.#redact(complaints.reason()) || end);
       });
     });
   }
@@ -131,34 +137,21 @@ export class Complaints {
  * @throws KerbError CameraUnavailable, or Cancelled when `signal` fires first
  */
 export async function checkFfmpeg(path: string, signal: AbortSignal): Promise<void> {
-  const banner = await new Promise<string>((resolve, reject) => {
-    const child = spawn(path, ['-version'], {
-      stdio: ['ignore', 'pipe', 'ignore'],
-      env: ENVIRONMENT,
-      signal,
-      killSignal: 'SIGKILL',
-    });
-    let text = '';
-    let failure: KerbError | undefined;
-    child.stdout.setEncoding('utf8').on('data', (part: string) => {
-      if (text.length < STDERR_LINE) text += part;
-    });
-    child.on('error', (error) => {
-      failure = signal.aborted
-        ? cancelled()
-        : missing(path, isErrno(error, 'ENOENT') ? 'is not there' : 'cannot be run');
-    });
-    child.on('close', (code) => {
-      if (failure !== undefined) reject(failure);
-      else if (code !== 0) reject(missing(path, `does not tell its version (exit code ${code})`));
-      else resolve(text);
-    });
+  const process = new FfmpegProcess(path, ['-version'], (text) => text);
+  signal.addEventListener('abort', () => process.kill(), { once: true });
+  let banner = '';
+  const end = await new Promise<string>((resolve) => {
+    process.start((chunk) => {
+      if (banner.length < STDERR_LINE) banner += chunk.toString('latin1');
+    }, resolve);
   });
+  if (signal.aborted) throw cancelled();
   const version = /^ffmpeg version n?(\d+)\.(\d+)/.exec(banner);
   if (version === null) {
     // Builds from git have no number and are newer than any that is too old.
     if (banner.startsWith('ffmpeg version')) return;
-    throw missing(path, 'is another program');
+    if (end.startsWith(`ffmpeg (${path})`)) throw new KerbError(ErrorCode.CameraUnavailable, end, { path });
+    throw missing(path, 'does not tell its version as ffmpeg does');
   }
   const [major, minor] = [Number(version[1]), Number(version[2])];
   if (major < OLDEST[0] || (major === OLDEST[0] && minor < OLDEST[1])) {

@@ -1,10 +1,11 @@
 import { messageOf } from '../../shared/errors.ts';
 import type { Logger } from '../../shared/log.ts';
+import { FineClock } from './clock.ts';
 import type { RawPicture } from './converter.ts';
 import { FfmpegProcess, QUIET } from './ffmpeg.ts';
 import { nextReaderState, type ReaderEvent, type ReaderState, retryDelayMs } from './reader-state.ts';
 import { type CameraSource, inputArguments, redactorOf } from './source.ts';
-import { type Y4mHeader, Y4mReader } from './y4m.ts';
+import { Y4mReader } from './y4m.ts';
 
 export interface CameraTiming {
   /** Milliseconds from the start of ffmpeg to the first picture at most; network cameras wait for a key frame. */
@@ -25,6 +26,7 @@ export class CameraReader {
   readonly #timing: CameraTiming;
   readonly #log: Logger;
   readonly #onPicture: (picture: RawPicture) => boolean;
+  readonly #clock = new FineClock();
   #state: ReaderState = { state: 'Idle' };
   #process: FfmpegProcess | undefined;
   /** Settles when the last process is gone: a camera must never be opened twice. */
@@ -71,13 +73,12 @@ export class CameraReader {
   }
 
   #run(process: FfmpegProcess): void {
-    let header: Y4mHeader | undefined;
-    const y4m = new Y4mReader((planes, itsHeader) => {
+    const y4m = new Y4mReader((planes, header) => {
       if (this.#process !== process) return false;
-      header = itsHeader;
       this.#advance({ event: 'picture' });
       this.#watch(process, this.#timing.stallMs);
-      return this.#onPicture({ planes, header, timeUs: Date.now() * 1000, monotonicMs: performance.now() });
+      const monotonicMs = performance.now();
+      return this.#onPicture({ planes, header, timeUs: this.#clock.wallUs(monotonicMs), monotonicMs });
     });
     const onData = (chunk: Buffer) => {
       if (this.#process !== process) return;

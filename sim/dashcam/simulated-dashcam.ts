@@ -67,8 +67,9 @@ export class SimulatedDashcam {
       // Nobody looks, nothing is drawn; the car drives on all the same.
       if (this.#server.readers > 0) this.#server.send(painter.paint(this.#view).data);
       // On time on average; what was missed while the machine was busy is not made up for.
-      dueMs = Math.max(dueMs + intervalMs, performance.now());
-      this.#timer = setTimeout(next, dueMs - performance.now());
+      const doneMs = performance.now();
+      dueMs = Math.max(dueMs + intervalMs, doneMs);
+      this.#timer = setTimeout(next, dueMs - doneMs);
     };
     next();
   }

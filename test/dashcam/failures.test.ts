@@ -174,7 +174,7 @@ describe('ffmpeg', () => {
     await expect(rig.camera('file:/x.mp4', { ffmpegPath: old }).start()).rejects.toThrow(unavailable(/4\.4.*5\.1/));
     for (const other of ['/bin/true', '/bin/false', '/etc/passwd']) {
       const camera = rig.camera('file:/x.mp4', { ffmpegPath: other });
-      await expect(camera.start()).rejects.toThrow(unavailable(/apt-get install ffmpeg/));
+      await expect(camera.start()).rejects.toThrow(unavailable(/does not tell its version|cannot be run: EACCES/));
     }
   });
 

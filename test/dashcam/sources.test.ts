@@ -50,6 +50,21 @@ describe('a file', () => {
     expect(own.all[24]!.timeUs - own.all[0]!.timeUs).toBeGreaterThan(250_000);
   });
 
+  it('whose colours have the narrow range of television is stretched to the full one', async () => {
+    for (const [colour, value] of [
+      ['white', 255],
+      ['black', 0],
+    ] as const) {
+      const clip = join(rig.folder, `${colour}.mp4`);
+      ffmpeg(['-f', 'lavfi', '-i', `color=${colour}:size=64x48:rate=20`, '-t', '1', '-pix_fmt', 'yuv420p', clip]);
+      const camera = rig.camera(`file:${clip}`);
+      await camera.start();
+      const [own] = await new Pictures(camera, OWN).more(1);
+      const [small] = await new Pictures(camera, { ...OWN, width: 32, height: 24 }).more(1);
+      for (const picture of [own!, small!]) expect(Math.abs(picture.data[300]! - value)).toBeLessThanOrEqual(2);
+    }
+  });
+
   it('that is a playlist is not played: it could name any other file', async () => {
     ffmpeg([
       '-f',
