@@ -58,7 +58,7 @@ export class PrivateEngine {
         return await reachEngine('private', `unix://${engine.socket}`);
       } catch {
         this.#log.warn({ pid: running }, 'the private Docker Engine of an earlier run does not answer; replacing it');
-        await this.stop();
+        await this.#end();
       }
     }
     await this.#clearLeftovers();
@@ -68,19 +68,27 @@ export class PrivateEngine {
 
   /**
    * Stops dockerd and everything below it. Safe to call twice and during `start()`.
-   * @param hurry Kills it at once.
+   * @param hurry When it fires, it is killed.
    */
-  async stop(hurry = false): Promise<void> {
+  async stop(hurry?: AbortSignal): Promise<void> {
     this.#abort.abort();
+    await this.#end(hurry);
+  }
+
+  async #end(hurry?: AbortSignal): Promise<void> {
     const pid = this.#pid;
     this.#pid = undefined;
     if (pid === undefined) return;
-    signal(pid, hurry ? 'SIGKILL' : 'SIGTERM');
+    const kill = () => signal(pid, 'SIGKILL');
+    signal(pid, 'SIGTERM');
+    hurry?.addEventListener('abort', kill, { once: true });
+    if (hurry?.aborted) kill();
     if (!(await waitUntilGone([pid], STOP_TIMEOUT_MS))) {
       this.#log.warn({ pid }, 'the private Docker Engine did not stop in time; killing it');
-      signal(pid, 'SIGKILL');
+      kill();
       await waitUntilGone([pid], STOP_TIMEOUT_MS);
     }
+    hurry?.removeEventListener('abort', kill);
     await this.#clearLeftovers();
   }
 

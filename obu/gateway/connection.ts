@@ -43,6 +43,8 @@ export interface ConnectionContext {
   readonly desk: OffloadDesk;
   readonly meter: GatewayMeter;
   readonly log: Logger;
+  /** False while this workload has filled its share of the log. */
+  readonly mayLog: () => boolean;
 }
 
 interface Subscription {
@@ -279,7 +281,9 @@ export class Connection {
   #fail(request: number, error: KerbError): void {
     const { workload, meter, log } = this.#context;
     meter.failure(workload.name, error);
-    log.warn({ workload: workload.name, request, code: error.code }, `${errorName(error.code)}: ${error.message}`);
+    if (this.#context.mayLog()) {
+      log.warn({ workload: workload.name, request, code: error.code }, `${errorName(error.code)}: ${error.message}`);
+    }
     this.#answer({ request, failure: failureOf(error) });
   }
 

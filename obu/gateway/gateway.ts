@@ -6,6 +6,7 @@ import type { Workload } from '../manifest/workload.ts';
 import type { Offloader } from '../offload/offloader.ts';
 import { Connection, type ConnectionContext, type GatewayMeter } from './connection.ts';
 import { GrantGuard, type Offers } from './grants.ts';
+import { LogLimit } from './log-limit.ts';
 import { OffloadDesk } from './offload-desk.ts';
 
 /** Connections that one container may have open. */
@@ -47,7 +48,11 @@ export class Gateway {
       offloader: parts.offloader,
     });
     const { vehicle, obu, meter, log } = parts;
-    this.#context = { workload, vehicle, obu, guard, desk: this.#desk, meter, log };
+    const limit = new LogLimit((skipped) =>
+      log.warn({ workload: workload.name }, `${skipped} more refusals of workload ${workload.name} were not logged`),
+    );
+    const mayLog = () => limit.take();
+    this.#context = { workload, vehicle, obu, guard, desk: this.#desk, meter, log, mayLog };
   }
 
   /** Listens; a socket file that a dead process left is replaced. @throws KerbError GatewayUnavailable */

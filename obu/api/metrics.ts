@@ -1,0 +1,72 @@
+import { Counter, Gauge, Histogram, Registry } from 'prom-client';
+import type { ObuStatus } from '../../shared/api/status.ts';
+import type { CanBus } from '../can/bus.ts';
+
+/** The Prometheus metrics of an OBU, DESIGN section 8. */
+export class ObuMetrics {
+  readonly #registry = new Registry();
+  readonly #canDropped = this.#counter('obu_can_frames_dropped_total', 'CAN frames that a slow workload lost', [
+    'workload',
+  ]);
+  readonly #picturesDropped = this.#counter('obu_camera_frames_dropped_total', 'Pictures that a slow workload lost', [
+    'workload',
+  ]);
+  readonly #signalLatency = new Histogram({
+    name: 'obu_signal_latency_seconds',
+    help: 'From the CAN frame that carried a signal until it was handed to the socket of a workload',
+    buckets: [0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5, 1],
+    registers: [this.#registry],
+  });
+  readonly #offloads = this.#counter('obu_offloads_total', 'Offloads of workloads that ended', ['result']);
+  readonly #canFrames = this.#counter('obu_can_frames_total', 'CAN frames seen and sent', ['bus', 'direction']);
+  readonly #restarts = this.#counter('obu_workload_restarts_total', 'How often a workload was started again', [
+    'workload',
+  ]);
+  readonly #state = new Gauge({
+    name: 'obu_workload_state',
+    help: '1 for the state that a workload is in',
+    labelNames: ['workload', 'state'],
+    registers: [this.#registry],
+  });
+
+  #counter<Label extends string>(name: string, help: string, labelNames: readonly Label[]): Counter<Label> {
+    return new Counter({ name, help, labelNames: [...labelNames], registers: [this.#registry] });
+  }
+
+  canDropped(workload: string): void {
+    this.#canDropped.inc({ workload });
+  }
+
+  pictureDropped(workload: string): void {
+    this.#picturesDropped.inc({ workload });
+  }
+
+  signalLatency(seconds: number): void {
+    this.#signalLatency.observe(seconds);
+  }
+
+  offload(result: 'ok' | 'failed'): void {
+    this.#offloads.inc({ result });
+  }
+
+  /** Prometheus text, with what the parts of the OBU count themselves read now. */
+  async text(status: ObuStatus, buses: readonly { readonly name: string; readonly bus: CanBus }[]): Promise<string> {
+    // These count elsewhere, from zero up, for as long as the OBU runs: the value is set, not added.
+    this.#canFrames.reset();
+    for (const { name, bus } of buses) {
+      this.#canFrames.inc({ bus: name, direction: 'received' }, bus.stats.framesReceived);
+      this.#canFrames.inc({ bus: name, direction: 'sent' }, bus.stats.framesSent);
+    }
+    this.#restarts.reset();
+    this.#state.reset();
+    for (const { name, state, restarts } of status.workloads) {
+      this.#restarts.inc({ workload: name }, restarts);
+      this.#state.set({ workload: name, state }, 1);
+    }
+    return this.#registry.metrics();
+  }
+
+  get contentType(): string {
+    return this.#registry.contentType;
+  }
+}

@@ -1,0 +1,71 @@
+import type { ObuStatus } from '../../shared/api/status.ts';
+
+/** A status as lines for a person. */
+export function statusLines(status: ObuStatus): string[] {
+  const { engine, signals, offloads } = status;
+  return [
+    `OBU ${status.obu} of vehicle ${status.vehicle}, up since ${status.startedAt}`,
+    `engine: Docker ${engine.version} (${engine.kind}) at ${engine.host}`,
+    '',
+    ...table(
+      ['BUS', 'KIND', 'STATE', 'FRAMES/S', 'LOAD', 'DROPPED'],
+      status.buses.map((bus) => [
+        bus.name,
+        bus.kind,
+        withReason(bus.state, bus.reason),
+        bus.framesPerSecond.toFixed(0),
+        `${(100 * bus.load).toFixed(1)} %`,
+        String(bus.dropped),
+      ]),
+    ),
+    `signals: ${signals.withValue} of ${signals.paths} paths have a value`,
+    '',
+    ...table(
+      ['CAMERA', 'STATE', 'PICTURES/S', 'CONSUMERS', 'SOURCE'],
+      status.cameras.map((camera) => [
+        camera.name,
+        withReason(camera.state, camera.reason),
+        camera.fps.toFixed(1),
+        String(camera.consumers),
+        camera.simulated ? `${camera.source} (simulated)` : camera.source,
+      ]),
+    ),
+    ...table(
+      ['WORKLOAD', 'PRIORITY', 'STATE', 'RESTARTS', 'WHY'],
+      status.workloads.map((one) => [
+        one.name,
+        String(one.priority),
+        one.detail === '' ? one.state : `${one.state}(${one.detail})`,
+        String(one.restarts),
+        one.reason,
+      ]),
+    ),
+    ...table(
+      ['PLACE', 'CONNECTED', 'URL'],
+      status.places.map(({ place, url, connected, reason }) => [
+        place,
+        connected ? 'yes' : withReason('no', reason),
+        url,
+      ]),
+    ),
+    `offloads: ${offloads.ok} ok, ${offloads.failed} failed, ${offloads.perSecond.toFixed(1)}/s; total p50 ` +
+      `${offloads.total.p50.toFixed(1)} ms, p99 ${offloads.total.p99.toFixed(1)} ms`,
+    ...status.errors.slice(-5).map(({ time, source, message }) => `${time} ${source}: ${message}`),
+  ];
+}
+
+function withReason(state: string, reason: string): string {
+  return reason === '' ? state : `${state}: ${reason}`;
+}
+
+/** Columns side by side and an empty line; nothing at all without rows. */
+function table(head: readonly string[], rows: readonly (readonly string[])[]): string[] {
+  if (rows.length === 0) return [];
+  const widths = head.map((_, column) => Math.max(...[head, ...rows].map((row) => row[column]!.length)));
+  const line = (row: readonly string[]) =>
+    row
+      .map((cell, column) => cell.padEnd(widths[column]!))
+      .join('  ')
+      .trimEnd();
+  return [line(head), ...rows.map(line), ''];
+}

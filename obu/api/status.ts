@@ -1,0 +1,74 @@
+import type { ObuStatus } from '../../shared/api/status.ts';
+import type { CanBus } from '../can/bus.ts';
+import type { BusConfig, ObuConfig } from '../config.ts';
+import type { Camera } from '../dashcam/camera.ts';
+import type { Engine } from '../engine/docker-client.ts';
+import type { LastLines } from '../engine/last-lines.ts';
+import type { Reconciler } from '../engine/reconciler.ts';
+import type { Workload } from '../manifest/workload.ts';
+import type { Offloader } from '../offload/offloader.ts';
+import type { SignalStore } from '../signals/signal-store.ts';
+import type { BusMeter } from './bus-meter.ts';
+import type { OffloadMeter } from './offload-meter.ts';
+import type { RecentErrors } from './recent-errors.ts';
+
+export interface MeteredBus {
+  readonly config: BusConfig;
+  readonly bus: CanBus;
+  readonly meter: BusMeter;
+}
+
+/** What the status is read from. */
+export interface StatusSources {
+  readonly config: ObuConfig;
+  readonly startedAt: string;
+  readonly engine: Engine;
+  readonly buses: readonly MeteredBus[];
+  readonly signals: SignalStore;
+  readonly cameras: readonly Camera[];
+  readonly workloads: readonly Workload[];
+  readonly reconciler: Reconciler;
+  readonly lines: LastLines;
+  readonly offloads: OffloadMeter;
+  readonly offloader: Offloader;
+  readonly errors: RecentErrors;
+}
+
+/** The OBU of this moment, for `GET /v1/status`. */
+export function readStatus(sources: StatusSources): ObuStatus {
+  const { config, engine, signals, reconciler, lines } = sources;
+  return {
+    vehicle: config.vehicle,
+    obu: config.obu,
+    startedAt: sources.startedAt,
+    engine: { kind: engine.kind, host: engine.host, version: engine.version },
+    buses: sources.buses.map(({ config: { name, bitrate }, bus, meter }) => ({
+      name,
+      kind: bus.kind,
+      state: bus.state.state,
+      reason: bus.state.state === 'Down' ? bus.state.reason : '',
+      framesPerSecond: meter.framesPerSecond,
+      load: meter.load,
+      bitrate,
+      frames: bus.stats.framesReceived + bus.stats.framesSent,
+      dropped: bus.stats.framesDropped,
+    })),
+    signals: { paths: signals.paths().length, withValue: signals.withValue },
+    cameras: sources.cameras.map((camera) => {
+      const { name, source, simulated, state, fps, consumers } = camera.status();
+      const reason = state.state === 'Failed' ? state.reason : '';
+      return { name, source, simulated, state: state.state, reason, fps, consumers };
+    }),
+    workloads: sources.workloads.map(({ name, image, priority }) => ({
+      name,
+      image,
+      priority,
+      ...reconciler.state(name),
+      restarts: reconciler.restarts(name),
+      lastLine: lines.of(name),
+    })),
+    offloads: sources.offloads.status(),
+    places: sources.offloader.places(),
+    errors: sources.errors.list(),
+  };
+}

@@ -1,0 +1,139 @@
+import { join, resolve } from 'node:path';
+import { type Command, Option } from 'commander';
+import { getStatus } from '../shared/api/control-client.ts';
+import type { ObuStatus } from '../shared/api/status.ts';
+import { ErrorCode, isKerbError, KerbError } from '../shared/errors.ts';
+import { createLog, silentLog } from '../shared/log.ts';
+import { statusLines } from './api/status-lines.ts';
+import { parseObuConfig, readNamedFile } from './config.ts';
+import { type Engine, reachEngine } from './engine/docker-client.ts';
+import { findEngine } from './engine/find-engine.ts';
+import { buildBaseImage } from './engine/images/base-image.ts';
+import type { BuiltImage } from './engine/images/build.ts';
+import { buildWorkloadImage } from './engine/images/workload-image.ts';
+import { runtimeRoot } from './engine/places.ts';
+import { type RunningObu, startObu } from './main.ts';
+import { parseManifest } from './manifest/manifest.ts';
+import { problemLines } from './yaml.ts';
+
+interface ServeOptions {
+  readonly config: string;
+  readonly manifest: string;
+  readonly state: string;
+  readonly api: string;
+}
+
+interface EngineOptions {
+  readonly engine?: string;
+  readonly api: string;
+}
+
+/** `kerb obu`, `kerb status` and `kerb image`. */
+export function registerObuCommands(program: Command): void {
+  const defaultApi = join(runtimeRoot(), 'obu.sock');
+  const api = () => new Option('--api <socket>', 'control socket of the OBU').default(defaultApi);
+
+  const obu = program
+    .command('obu')
+    .description('the on-board unit: runs containers and gives each what it was granted');
+  obu
+    .command('serve')
+    .description('run an OBU until SIGINT or SIGTERM; a second one makes it hurry')
+    .requiredOption('--config <file>', 'what this OBU is and has: buses, signals, cameras, brokers, tasks')
+    .requiredOption('--manifest <file>', 'the workloads: a Compose file with x-obu blocks')
+    .requiredOption('--state <dir>', 'folder for everything that is kept: the private engine, data of workloads')
+    .addOption(api())
+    .action(serve);
+
+  program
+    .command('status')
+    .description('what a running OBU is doing')
+    .addOption(api())
+    .addOption(new Option('-o, --output <format>', 'how to print it').choices(['table', 'json']).default('table'))
+    .action(async (options: { api: string; output: string }) => {
+      const status = await getStatus<ObuStatus>(options.api);
+      const text = options.output === 'json' ? JSON.stringify(status, undefined, 2) : statusLines(status).join('\n');
+      process.stdout.write(`${text}\n`);
+    });
+
+  const image = program.command('image').description('images for workloads, built without a registry');
+  const engine = () =>
+    new Option('--engine <host>', 'Docker Engine, unix:///PATH (default: that of the OBU, else the one here)');
+  image
+    .command('base')
+    .description('build kerbside/app, which workloads in JavaScript and TypeScript are built on')
+    .addOption(engine())
+    .addOption(api())
+    .action(async (options: EngineOptions) => report(await buildBaseImage(await engineOf(options), progress)));
+  image
+    .command('build <dir>')
+    .description('build the image of a workload from a folder with a Dockerfile')
+    .requiredOption('-t, --tag <tag>', 'name of the image')
+    .addOption(engine())
+    .addOption(api())
+    .action(async (dir: string, options: EngineOptions & { tag: string }) =>
+      report(await buildWorkloadImage(await engineOf(options), resolve(dir), options.tag, progress)),
+    );
+}
+
+async function serve(options: ServeOptions): Promise<void> {
+  const log = createLog('obu');
+  const cancel = new AbortController();
+  const hurry = new AbortController();
+  let running: RunningObu | undefined;
+  let signals = 0;
+  const stopped = new Promise<void>((resolveStopped) => {
+    const onSignal = (signal: NodeJS.Signals) => {
+      signals++;
+      log.info({ signal }, signals === 1 ? 'stopping' : 'stopping at once');
+      if (signals > 1) hurry.abort();
+      cancel.abort();
+      resolveStopped();
+    };
+    process.on('SIGINT', onSignal);
+    process.on('SIGTERM', onSignal);
+  });
+  try {
+    const config = parseObuConfig(await readNamedFile(options.config, ErrorCode.BadConfig), options.config);
+    const offers = {
+      buses: config.buses.map(({ name }) => name),
+      cameras: config.cameras.map(({ name }) => name),
+      tasks: [...config.tasks.keys()],
+    };
+    const manifest = await readNamedFile(options.manifest, ErrorCode.BadManifest);
+    const workloads = parseManifest(manifest, options.manifest, offers);
+    running = await startObu({
+      ...{ config, workloads, log, signal: cancel.signal, hurry: hurry.signal },
+      ...{ state: resolve(options.state), api: resolve(options.api) },
+    });
+    await stopped;
+    await running.stop();
+    log.info('stopped');
+  } catch (error) {
+    if (cancel.signal.aborted && isKerbError(error, ErrorCode.Cancelled)) return; // stopped in the middle of the start
+    // The message has the first problem of a file; the person wants all of them.
+    if (isKerbError(error)) for (const line of problemLines(error).slice(1)) process.stderr.write(`kerb: ${line}\n`);
+    throw error;
+  }
+}
+
+/** The engine that was named, else that of the OBU that runs, else the one of this machine. */
+async function engineOf({ engine, api }: EngineOptions): Promise<Engine> {
+  if (engine !== undefined) return reachEngine('external', engine);
+  const status = await getStatus<ObuStatus>(api).catch(() => undefined); // no OBU runs there
+  if (status !== undefined) return reachEngine(status.engine.kind, status.engine.host);
+  const here = await findEngine(silentLog());
+  if (here !== undefined) return here;
+  throw new KerbError(
+    ErrorCode.EngineUnavailable,
+    `no Docker Engine: none runs here and no OBU answers at ${api}; start the OBU first, or name one with --engine`,
+  );
+}
+
+function progress(line: string): void {
+  process.stderr.write(`${line}\n`);
+}
+
+function report({ tag, id, built }: BuiltImage): void {
+  process.stdout.write(`${tag} ${id} ${built ? 'built' : 'was there already'}\n`);
+}

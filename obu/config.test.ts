@@ -1,0 +1,84 @@
+import { describe, expect, it } from 'vitest';
+import { ErrorCode, isKerbError } from '../shared/errors.ts';
+import { parseObuConfig } from './config.ts';
+import { problemLines } from './yaml.ts';
+
+const DIGEST = `sha256:${'0f'.repeat(32)}`;
+const whole = `
+vehicle: demo-car
+obu: obu-1
+buses:
+  can0: { kind: userspace, socket: run/can0.bus, bitrate: 250000 }
+  can1: {}
+signals:
+  dbc: { can0: [car.dbc] }
+  mapping: [/etc/car.vss.yaml]
+cameras: { front: { source: "sim:/run/road.sock" } }
+brokers: [{ id: rsu-1, url: "https://127.0.0.1:7443" }]
+identity: identity/vehicle
+tasks: { dashcam-filter: "${DIGEST}" }
+`;
+
+describe('the configuration of an OBU', () => {
+  it('becomes absolute and complete', () => {
+    expect(parseObuConfig(whole, '/etc/kerbside/obu.yaml')).toEqual({
+      vehicle: 'demo-car',
+      obu: 'obu-1',
+      buses: [
+        {
+          name: 'can0',
+          kind: 'userspace',
+          interface: undefined,
+          socket: '/etc/kerbside/run/can0.bus',
+          bitrate: 250_000,
+        },
+        { name: 'can1', kind: 'auto', interface: undefined, socket: undefined, bitrate: 500_000 },
+      ],
+      signals: { dbc: new Map([['can0', ['/etc/kerbside/car.dbc']]]), mapping: ['/etc/car.vss.yaml'] },
+      cameras: [{ name: 'front', source: 'sim:/run/road.sock' }],
+      brokers: [{ id: 'rsu-1', url: 'https://127.0.0.1:7443' }],
+      identity: '/etc/kerbside/identity/vehicle',
+      tasks: new Map([['dashcam-filter', DIGEST]]),
+    });
+  });
+
+  it('needs no more than a vehicle and an OBU', () => {
+    expect(parseObuConfig('vehicle: a\nobu: b\n', 'obu.yaml')).toMatchObject({ buses: [], brokers: [], cameras: [] });
+  });
+
+  const bad: readonly [string, string, RegExp][] = [
+    ['nothing', '', /^obu\.yaml:1: must be a map/],
+    ['no vehicle', 'obu: b', /vehicle: must be an id/],
+    ['an id with a slash', 'vehicle: a/b\nobu: b', /:1: vehicle: an id has/],
+    ['a typo', 'vehicle: a\nobu: b\nbusses: {}', /:3: busses: .*did you mean `buses`\?/],
+    ['a typo in a bus', 'vehicle: a\nobu: b\nbuses: { can0: { bitrat: 1 } }', /buses\.can0\.bitrat: .*`bitrate`/],
+    ['an unknown kind of bus', 'vehicle: a\nobu: b\nbuses: { can0: { kind: lin } }', /kind: must be auto, socketcan/],
+    [
+      'signals of no bus',
+      'vehicle: a\nobu: b\nsignals:\n  dbc: { can9: [x] }',
+      /:4: signals\.dbc\.can9: there is no bus/,
+    ],
+    ['plain http', 'vehicle: a\nobu: b\nidentity: i\nbrokers: [{ id: r, url: "http://x:1" }]', /url: must be https/],
+    [
+      'brokers without identity',
+      whole.replace(/identity: .*\n/, ''),
+      /:11: brokers: brokers are reached with an identity/,
+    ],
+    [
+      'a broker twice',
+      whole.replace(/brokers: .*/, 'brokers: [{ id: r, url: "https://a:1" }, { id: r, url: "https://b:1" }]'),
+      /"r" is named twice/,
+    ],
+    ['a short digest', 'vehicle: a\nobu: b\ntasks: { t: "sha256:12" }', /:3: tasks\.t: must be sha256:/],
+  ];
+  it.each(bad)('is refused for %s', (_what, text, message) => {
+    try {
+      parseObuConfig(text, 'obu.yaml');
+    } catch (error) {
+      if (!isKerbError(error, ErrorCode.BadConfig)) throw error;
+      expect(problemLines(error).join('\n')).toMatch(message);
+      return;
+    }
+    throw new Error('it was taken');
+  });
+});

@@ -1,0 +1,397 @@
+import { mkdir, rm, rmdir } from 'node:fs/promises';
+import { dirname, resolve } from 'node:path';
+import { type ControlReply, createControlServer, jsonReply } from '../shared/api/control-server.ts';
+import type { ObuStatus } from '../shared/api/status.ts';
+import { ErrorCode, KerbError } from '../shared/errors.ts';
+import { loadIdentity } from '../shared/identity/x509-identity.ts';
+import type { Logger } from '../shared/log.ts';
+import { BusMeter } from './api/bus-meter.ts';
+import { ObuMetrics } from './api/metrics.ts';
+import { OffloadMeter } from './api/offload-meter.ts';
+import { RecentErrors } from './api/recent-errors.ts';
+import { type MeteredBus, readStatus, type StatusSources } from './api/status.ts';
+import { openBus } from './can/open-bus.ts';
+import { CanRouter } from './can/router.ts';
+import type { ObuConfig } from './config.ts';
+import { createCamera } from './dashcam/ffmpeg-camera.ts';
+import { configHash } from './engine/container-spec.ts';
+import type { Engine } from './engine/docker-client.ts';
+import { StepRunner } from './engine/executors.ts';
+import { findEngine } from './engine/find-engine.ts';
+import { LastLines } from './engine/last-lines.ts';
+import { type Places, placesOf } from './engine/places.ts';
+import { PrivateEngine } from './engine/private-engine.ts';
+import { Reconciler } from './engine/reconciler.ts';
+import { removeAllContainers } from './engine/remove-all.ts';
+import { EngineWatch } from './engine/watch.ts';
+import type { GatewayMeter } from './gateway/connection.ts';
+import { Gateways } from './gateway/gateways.ts';
+import { StateLock } from './lock.ts';
+import type { Workload } from './manifest/workload.ts';
+import { NoOffloader } from './no-offloader.ts';
+import { BrokerOffloader } from './offload/broker-offloader.ts';
+import { loadDbc } from './signals/dbc-parser.ts';
+import { SignalStore } from './signals/signal-store.ts';
+import { loadVssMapping } from './signals/vss-mapping.ts';
+
+const SAMPLE_MS = 1000;
+
+export interface ObuOptions {
+  readonly config: ObuConfig;
+  readonly workloads: readonly Workload[];
+  /** Folder for everything that is kept; made when missing. */
+  readonly state: string;
+  /** Control socket. */
+  readonly api: string;
+  readonly log: Logger;
+  /** Takes everything back, also in the middle of the start. */
+  readonly signal?: AbortSignal;
+  /** Makes taking back quick instead of gentle. */
+  readonly hurry?: AbortSignal;
+}
+
+export interface RunningObu {
+  status(): ObuStatus;
+  /** Prometheus text. */
+  metrics(): Promise<string>;
+  /** Takes everything back: containers, the private engine, sockets. Safe to call twice. */
+  stop(): Promise<void>;
+}
+
+/**
+ * Starts an OBU: the only place where its parts are made and joined.
+ * @throws KerbError of the part that does not start; everything that was started before it is taken back
+ */
+export async function startObu(options: ObuOptions): Promise<RunningObu> {
+  const obu = new Obu(options);
+  const onAbort = () => void obu.stop().catch(() => {}); // start() fails then, and its caller hears of it
+  options.signal?.addEventListener('abort', onAbort, { once: true });
+  try {
+    if (options.signal?.aborted) throw new KerbError(ErrorCode.Cancelled, 'stopped');
+    await obu.start();
+    return obu;
+  } catch (error) {
+    await obu.stop();
+    throw error;
+  } finally {
+    options.signal?.removeEventListener('abort', onAbort);
+  }
+}
+
+/** Something that runs, and how it is taken back. */
+interface Part {
+  readonly name: string;
+  readonly stop: () => Promise<void> | void;
+}
+
+class Obu implements RunningObu {
+  readonly #options: ObuOptions;
+  readonly #log: Logger;
+  readonly #startedAt = new Date().toISOString();
+  readonly #errors = new RecentErrors();
+  readonly #offloads = new OffloadMeter();
+  readonly #metrics = new ObuMetrics();
+  /** In the order of starting; stopped backwards. */
+  readonly #parts: Part[] = [];
+  #stopped: Promise<void> | undefined;
+  #sources: StatusSources | undefined;
+
+  constructor(options: ObuOptions) {
+    this.#options = options;
+    this.#log = options.log;
+  }
+
+  status(): ObuStatus {
+    if (this.#sources === undefined) throw new KerbError(ErrorCode.ApiUnavailable, 'the OBU is still starting');
+    return readStatus(this.#sources);
+  }
+
+  metrics(): Promise<string> {
+    return this.#metrics.text(
+      this.status(),
+      this.#sources?.buses.map(({ config, bus }) => ({ name: config.name, bus })) ?? [],
+    );
+  }
+
+  stop(): Promise<void> {
+    this.#stopped ??= this.#stopAll();
+    return this.#stopped;
+  }
+
+  async #stopAll(): Promise<void> {
+    for (const part of this.#parts.splice(0).reverse()) {
+      try {
+        await part.stop();
+      } catch (error) {
+        this.#log.error({ err: error }, `${part.name} could not be stopped cleanly`);
+      }
+    }
+  }
+
+  /** Starts a part; it is on the list before it starts, so that a stop in the middle takes it back too. */
+  async #begin(name: string, stop: Part['stop'], start: () => Promise<void> | void): Promise<void> {
+    if (this.#stopped !== undefined) throw new KerbError(ErrorCode.Cancelled, 'stopped');
+    this.#parts.push({ name, stop });
+    await start();
+    if (this.#stopped !== undefined) throw new KerbError(ErrorCode.Cancelled, 'stopped');
+  }
+
+  async #everySecond(name: string, task: () => void): Promise<void> {
+    let timer: NodeJS.Timeout | undefined;
+    const start = () => {
+      timer = setInterval(task, SAMPLE_MS);
+    };
+    await this.#begin(name, () => clearInterval(timer), start);
+  }
+
+  async start(): Promise<void> {
+    const { config, workloads, state, api } = this.#options;
+    await mkdir(state, { recursive: true });
+    const places = placesOf(state);
+    const lock = new StateLock(state, places.stateHash);
+    await this.#begin(
+      'state lock',
+      () => lock.stop(),
+      () => lock.start(),
+    );
+    await this.#begin(
+      'runtime folder',
+      async () => {
+        await rm(places.gateways, { recursive: true, force: true });
+        await rmdir(places.runtime).catch(() => {}); // an engine that would not stop still has its files there
+      },
+      async () => {
+        await mkdir(dirname(places.runtime), { recursive: true });
+        await mkdir(places.runtime, { recursive: true, mode: 0o700 });
+        await mkdir(places.data, { recursive: true, mode: 0o700 });
+      },
+    );
+
+    const buses = await this.#startBuses();
+    const signals = await this.#startSignals(buses.routers);
+    const cameras = await this.#startCameras();
+    const offloader = await this.#startOffloader();
+    const gateways = new Gateways(places.gateways, {
+      vehicle: config.vehicle,
+      obu: config.obu,
+      offers: {
+        routers: buses.routers,
+        signals,
+        cameras: new Map(cameras.map((camera) => [camera.name, camera])),
+        tasks: config.tasks,
+      },
+      offloader,
+      meter: this.#gatewayMeter(),
+      log: this.#log.child({ part: 'gateway' }),
+    });
+    await this.#begin(
+      'gateways',
+      () => gateways.closeAll(),
+      () => {},
+    );
+
+    const engine = await this.#startEngine(places);
+    const { lines, reconciler } = await this.#startWorkloads(engine, gateways, places);
+
+    this.#sources = {
+      ...{ config, startedAt: this.#startedAt, engine, buses: buses.all, signals, cameras, workloads },
+      ...{ reconciler, lines, offloads: this.#offloads, offloader, errors: this.#errors },
+    };
+    const server = createControlServer({
+      socketPath: api,
+      routes: {
+        'GET /v1/status': () => jsonReply(this.status()),
+        'GET /metrics': async (): Promise<ControlReply> => ({
+          type: this.#metrics.contentType,
+          body: await this.metrics(),
+        }),
+      },
+      log: this.#log,
+    });
+    await mkdir(dirname(resolve(api)), { recursive: true });
+    await this.#begin(
+      'control socket',
+      () => server.stop(),
+      () => server.start(),
+    );
+    this.#log.info({ api, engine: engine.host, workloads: workloads.length }, `OBU ${config.obu} is up`);
+  }
+
+  async #startBuses() {
+    const all: MeteredBus[] = [];
+    const routers = new Map<string, CanRouter>();
+    for (const config of this.#options.config.buses) {
+      const name = config.kind === 'userspace' ? config.name : (config.interface ?? config.name);
+      const choice = { name, kind: config.kind, ...(config.socket && { socketPath: config.socket }) };
+      const log = this.#log.child({ bus: config.name });
+      const { bus, reason } = openBus(choice, { log, client: `kerb obu ${this.#options.config.obu}` });
+      log.info(reason);
+      bus.onState((state) => {
+        if (state.state !== 'Down') return;
+        this.#errors.add(`bus ${config.name}`, new KerbError(ErrorCode.BusDown, state.reason));
+      });
+      const router = new CanRouter(bus);
+      await this.#begin(
+        `bus ${config.name}`,
+        () => bus.stop(),
+        () => bus.start(),
+      );
+      await this.#begin(
+        `router of ${config.name}`,
+        () => router.stop(),
+        () => router.start(),
+      );
+      all.push({ config, bus, meter: new BusMeter(bus, config.bitrate) });
+      routers.set(config.name, router);
+    }
+    await this.#everySecond('bus meter', () => {
+      for (const { meter } of all) meter.sample();
+    });
+    return { all, routers };
+  }
+
+  async #startSignals(routers: ReadonlyMap<string, CanRouter>): Promise<SignalStore> {
+    const { dbc, mapping } = this.#options.config.signals;
+    const feeds = await Promise.all(
+      [...dbc].map(async ([bus, files]) => ({
+        router: routers.get(bus)!,
+        dbcs: await Promise.all(files.map(loadDbc)),
+      })),
+    );
+    const mappings = (await Promise.all(mapping.map(loadVssMapping))).flat();
+    const store = new SignalStore(feeds, mappings);
+    await this.#begin(
+      'signals',
+      () => store.stop(),
+      () => store.start(),
+    );
+    return store;
+  }
+
+  async #startCameras() {
+    const cameras = this.#options.config.cameras.map(({ name, source }) =>
+      createCamera({ name, source, log: this.#log }),
+    );
+    for (const camera of cameras) {
+      await this.#begin(
+        `camera ${camera.name}`,
+        () => camera.stop(),
+        () => camera.start(),
+      );
+    }
+    const known = new Map<string, string>();
+    await this.#everySecond('camera watch', () => {
+      for (const camera of cameras) {
+        const { state } = camera.status();
+        const reason = state.state === 'Failed' ? state.reason : '';
+        if (reason !== '' && known.get(camera.name) !== reason) {
+          this.#errors.add(`camera ${camera.name}`, new KerbError(ErrorCode.CameraUnavailable, reason));
+        }
+        known.set(camera.name, reason);
+      }
+    });
+    return cameras;
+  }
+
+  async #startOffloader() {
+    const { brokers, identity, vehicle } = this.#options.config;
+    if (brokers.length === 0 || identity === undefined) return new NoOffloader();
+    const self = await loadIdentity(identity, 'vehicle');
+    if (self.self.id !== vehicle) {
+      throw new KerbError(
+        ErrorCode.BadIdentity,
+        `the identity in ${identity} is that of vehicle "${self.self.id}", and the configuration says "${vehicle}"`,
+      );
+    }
+    const offloader = new BrokerOffloader({ brokers, identity: self, log: this.#log.child({ part: 'offload' }) });
+    await this.#begin(
+      'offloader',
+      () => offloader.stop(),
+      () => offloader.start(),
+    );
+    return offloader;
+  }
+
+  async #startEngine(places: Places): Promise<Engine> {
+    const found = await findEngine(this.#log);
+    if (found !== undefined) {
+      this.#log.info({ host: found.host, version: found.version }, 'using the Docker Engine that is here');
+      return found;
+    }
+    const own = new PrivateEngine(places, this.#log);
+    let engine: Engine | undefined;
+    await this.#begin(
+      'private engine',
+      () => own.stop(this.#options.hurry),
+      async () => {
+        engine = await own.start();
+      },
+    );
+    return engine!;
+  }
+
+  async #startWorkloads(engine: Engine, gateways: Gateways, places: Places) {
+    const { config, workloads } = this.#options;
+    const owner = `${config.obu}/${places.stateHash}`;
+    const runner = new StepRunner({
+      engine,
+      gateways,
+      owner,
+      namePrefix: `kerbside-${config.obu}-${places.stateHash.slice(0, 6)}-`,
+      data: places.data,
+    });
+    const log = this.#log.child({ part: 'engine' });
+    const lines = new LastLines(engine, log);
+    const reconciler = new Reconciler({
+      engine,
+      owner,
+      desired: workloads.map((workload) => ({ workload, configHash: configHash(workload) })),
+      runner,
+      onRunning: (running) => lines.follow(running),
+      onChange: (workload, state, code) => {
+        if (code !== undefined) this.#errors.add(`workload ${workload}`, new KerbError(code, state.reason));
+      },
+      log,
+    });
+    const watch = new EngineWatch(engine, () => reconciler.trigger(), log);
+    await this.#begin(
+      'last lines',
+      () => lines.stop(),
+      () => {},
+    );
+    await this.#begin(
+      'containers',
+      () => removeAllContainers(engine, owner, runner, this.#options.hurry),
+      () => {},
+    );
+    await this.#begin(
+      'reconciler',
+      () => reconciler.stop(),
+      () => reconciler.start(),
+    );
+    await this.#begin(
+      'engine watch',
+      () => watch.stop(),
+      () => watch.start(),
+    );
+    return { lines, reconciler };
+  }
+
+  #gatewayMeter(): GatewayMeter {
+    return {
+      canDropped: (workload) => this.#metrics.canDropped(workload),
+      pictureDropped: (workload) => this.#metrics.pictureDropped(workload),
+      signalLatency: (seconds) => this.#metrics.signalLatency(seconds),
+      offloadStarted: () => this.#offloads.started(),
+      offloadDone: (receipt) => {
+        this.#offloads.done(receipt);
+        this.#metrics.offload('ok');
+      },
+      offloadFailed: () => {
+        this.#offloads.failed();
+        this.#metrics.offload('failed');
+      },
+      failure: (workload, error) => this.#errors.add(`workload ${workload}`, error),
+    };
+  }
+}
