@@ -1,0 +1,135 @@
+import { type ChildProcess, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, afterEach, beforeAll, expect, test, vi } from 'vitest';
+import { BrokerOffloader } from '../../obu/offload/broker-offloader.ts';
+import { getStatus } from '../../shared/api/control-client.ts';
+import type { BrokerStatus } from '../../shared/api/status.ts';
+import { ErrorCode } from '../../shared/errors.ts';
+import { ensureDevelopmentIdentities } from '../../shared/identity/development.ts';
+import { loadIdentity } from '../../shared/identity/x509-identity.ts';
+import { silentLog } from '../../shared/log.ts';
+import { buildTask } from '../../shared/task-package/build.ts';
+
+// `kerb broker serve` as a process of its own with a real tender, and the OBU's end of the wire in this one.
+
+const top = join(import.meta.dirname, '../..');
+let root: string;
+let identities: { vehicle: string; broker: string };
+let digest: string;
+let offloader: BrokerOffloader;
+const children: ChildProcess[] = [];
+
+beforeAll(async () => {
+  root = mkdtempSync(join(tmpdir(), 'kerb-serve-'));
+  identities = await ensureDevelopmentIdentities(join(root, 'identity'), {
+    vehicle: 'car-1',
+    broker: 'rsu-1',
+    tenant: 'ACME',
+  });
+  digest = await buildTask(join(top, 'examples/tasks/echo'), join(root, 'packages', 'echo'));
+});
+afterEach(async () => {
+  await offloader.stop();
+  for (const child of children.splice(0)) {
+    if (child.exitCode !== null || child.signalCode !== null) continue;
+    child.kill('SIGKILL');
+    await once(child, 'exit');
+  }
+});
+afterAll(() => rmSync(root, { recursive: true, force: true }));
+
+const api = () => join(root, 'api.sock');
+
+async function serve(port: number): Promise<{ child: ChildProcess; status: BrokerStatus; tender: number }> {
+  const child = spawn(
+    process.execPath,
+    [
+      ...[join(top, 'bin/kerb.ts'), 'broker', 'serve', '--id', 'rsu-1', '--listen', `127.0.0.1:${port}`],
+      ...['--identity', identities.broker, '--packages', join(root, 'packages')],
+      ...['--state', join(root, 'state'), '--api', api()],
+    ],
+    { stdio: ['ignore', 'ignore', 'inherit'], env: { ...process.env, KERB_LOG: 'error' } },
+  );
+  children.push(child);
+  const status = await vi.waitFor(() => getStatus<BrokerStatus>(api()), { timeout: 20_000, interval: 100 });
+  return { child, status, tender: onlyChildOf(child.pid!) };
+}
+
+function onlyChildOf(pid: number): number {
+  const found = readFileSync(`/proc/${pid}/task/${pid}/children`, 'latin1').trim().split(' ');
+  expect(found).toHaveLength(1);
+  return Number(found[0]);
+}
+/** One that has ended and that init has yet to reap does not count. */
+function isThere(pid: number): boolean {
+  try {
+    return !/^State:\tZ/m.test(readFileSync(`/proc/${pid}/status`, 'latin1'));
+  } catch {
+    return false;
+  }
+}
+
+async function connect(url: string): Promise<void> {
+  const identity = await loadIdentity(identities.vehicle, 'vehicle');
+  offloader = new BrokerOffloader({ brokers: [{ id: 'rsu-1', url }], identity, log: silentLog() });
+  await offloader.start();
+  await connected();
+}
+const connected = () => vi.waitUntil(() => offloader.places()[0]!.connected, { timeout: 20_000 });
+
+let nextId = 0;
+function offload(input: Buffer, budgetMs = 5000) {
+  return offloader.offload({ id: `test/${nextId++}`, taskDigest: digest, input, budgetMs, priority: 500 });
+}
+
+test('pictures of every size come back as they were, and SIGTERM leaves nothing behind', async () => {
+  const { child, status, tender } = await serve(0);
+  expect(status.packages).toMatchObject([
+    { digest, name: 'echo', version: '1.0.0', tender: 'Waiting', isolation: 'process' },
+  ]);
+  await connect(status.url);
+  for (const size of [0, 1, 4096, 262_144, 262_145, 1_048_576, 4_194_304]) {
+    const input = Buffer.alloc(size, size % 251);
+    const { output, place, runMs, totalMs } = await offload(input);
+    expect(input.equals(output), `${size} bytes`).toBe(true);
+    expect(place).toBe('broker:rsu-1');
+    expect(runMs).toBeLessThanOrEqual(totalMs);
+  }
+  child.kill('SIGTERM');
+  expect(await once(child, 'exit')).toEqual([0, null]);
+  expect(existsSync(api())).toBe(false);
+  await vi.waitUntil(() => !isThere(tender));
+});
+
+test('a tender that is killed is replaced, and nobody but its call notices', async () => {
+  const { child, status, tender } = await serve(0);
+  await connect(status.url);
+  await offload(Buffer.from('before'));
+  process.kill(tender, 'SIGKILL');
+  const after = await offload(Buffer.from('after')).catch((error: unknown) => error);
+  if (after instanceof Error) expect(after).toMatchObject({ context: { refusal: ErrorCode.TenderDied } });
+  expect(Buffer.from((await offload(Buffer.from('again'))).output).toString()).toBe('again');
+  expect(onlyChildOf(child.pid!)).not.toBe(tender);
+  expect((await getStatus<BrokerStatus>(api())).packages[0]).toMatchObject({ tender: 'Waiting', restarts: 1 });
+});
+
+test('a broker that is killed takes its tender along; offloads fail at once and resume when it is back', async () => {
+  const { child, status, tender } = await serve(0);
+  await connect(status.url);
+  const flood = Array.from({ length: 20 }, () => offload(Buffer.alloc(1_000_000)));
+  const ends = Promise.allSettled(flood);
+  await flood[0];
+  child.kill('SIGKILL');
+  const failed = (await ends).filter((end) => end.status === 'rejected');
+  expect(failed.length).toBeGreaterThan(0);
+  for (const { reason } of failed) expect(reason).toMatchObject({ code: ErrorCode.BrokerLost });
+  await vi.waitUntil(() => !isThere(tender));
+  // The socket that the killed one left does not keep the next one from starting.
+  expect(existsSync(api())).toBe(true);
+  await serve(Number(new URL(status.url).port));
+  await connected();
+  expect((await offload(Buffer.from('back'))).place).toBe('broker:rsu-1');
+});
