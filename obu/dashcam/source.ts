@@ -143,7 +143,9 @@ function decodeLeniently(text: string): string {
 
 /**
  * ffmpeg's arguments that open the source, up to and with `-i`. Each input names its protocol and carries white lists,
- * so that neither a path nor the content of a file or stream makes ffmpeg open anything else.
+ * so that neither a path nor the content of a file or stream makes ffmpeg open anything else. The URL of an RTSP camera
+ * is among them, password and all: ffmpeg takes it no other way, so users of the OBU itself can see it in the process
+ * list.
  */
 export function inputArguments(source: CameraSource): string[] {
   switch (source.kind) {
