@@ -1,7 +1,7 @@
 /**
  * The car on its bus: steps the model in real time and sends each message at its own cycle time. A message is due at
- * start + offset + n * cycle, not a cycle after it was sent, so nothing drifts; what is late by more than a second (the
- * machine slept) is not made up for.
+ * start + offset + n * cycle, not a cycle after it was sent, so nothing drifts. A cycle that was missed altogether is
+ * left out; after more than a second of that (the machine slept) the car goes on from where it was.
  */
 import type { CanBus } from '../../obu/can/bus.ts';
 import type { Dbc } from '../../obu/signals/dbc.ts';

@@ -1,0 +1,235 @@
+/**
+ * Runs inside User-Mode Linux (see vcan.test.ts), where vcan0 exists: puts our bus and the simulator on it, with
+ * candump and cansend as the outside world, and writes what happened to the file that its argument names.
+ */
+import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
+import { writeFileSync } from 'node:fs';
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { CanBus } from '../../obu/can/bus.ts';
+import { openBus } from '../../obu/can/open-bus.ts';
+import { CanRouter } from '../../obu/can/router.ts';
+import { loadDbc } from '../../obu/signals/dbc-parser.ts';
+import { SignalStore } from '../../obu/signals/signal-store.ts';
+import { loadVssMapping } from '../../obu/signals/vss-mapping.ts';
+import { formatFrame, parseCandumpLine, parseFrameText } from '../../shared/can/candump.ts';
+import type { CanFrame } from '../../shared/can/frame.ts';
+import { KerbError, messageOf } from '../../shared/errors.ts';
+import { CAR_DBC, CAR_MAPPING } from '../../sim/can/cli.ts';
+import { filterFrames, filters, frames, shortFdFrames, type VcanReport } from './report.ts';
+
+/** A candump that logs to us. */
+class Candump {
+  readonly lines: string[] = [];
+  readonly #process: ChildProcess;
+
+  constructor(filter: string) {
+    this.#process = spawn('candump', ['-L', `vcan0${filter}`], { stdio: ['ignore', 'pipe', 'inherit'] });
+    let rest = '';
+    this.#process.stdout!.on('data', (chunk: Buffer) => {
+      const parts = (rest + chunk.toString()).split('\n');
+      rest = parts.pop()!;
+      this.lines.push(...parts);
+    });
+  }
+
+  /**
+   * Frames only, without time and interface. Read and written again: newer kernels say in the flags that an FD frame is
+   * one (`##5` instead of `##1`).
+   */
+  get frames(): string[] {
+    return this.lines.map((line) => formatFrame(parseCandumpLine(line).frame));
+  }
+
+  async stop(): Promise<void> {
+    this.#process.kill('SIGTERM');
+    await new Promise((resolve) => this.#process.once('close', resolve));
+  }
+}
+
+async function until(what: string, condition: () => boolean, timeoutMs = 10_000): Promise<void> {
+  const giveUp = performance.now() + timeoutMs;
+  while (!condition()) {
+    if (performance.now() > giveUp) throw new Error(`waited in vain until ${what}`);
+    await sleep(20);
+  }
+}
+
+function cansend(text: string): void {
+  execFileSync('cansend', ['vcan0', text]);
+}
+
+function ip(...args: string[]): void {
+  execFileSync('ip', args);
+}
+
+/** What the kernel has put on its lists for vcan0: so many receivers listen. */
+async function untilListening(dumps: readonly Candump[], bus: CanBus): Promise<void> {
+  // A frame that nothing filters arrives at each candump only once it listens; send until all have one.
+  await until('each candump listens', () => {
+    bus.send(parseFrameText('001#FF'));
+    bus.send(parseFrameText('1FFFFFFE#FF'));
+    bus.send(parseFrameText('00000001#R'));
+    return dumps.every((dump) => dump.lines.length > 0);
+  });
+  await sleep(200);
+  for (const dump of dumps) dump.lines.length = 0;
+}
+
+async function directions(bus: CanBus) {
+  const dump = new Candump('');
+  await untilListening([dump], bus);
+  const received: CanFrame[] = [];
+  const unsubscribe = bus.subscribe((frame) => received.push(frame));
+  for (const text of [...frames, ...shortFdFrames]) bus.send(parseFrameText(text));
+  await until('candump has all our frames', () => dump.lines.length >= frames.length + shortFdFrames.length);
+  const outward = dump.frames;
+  const ownFramesReceived = received.length;
+  for (const text of [...frames, ...shortFdFrames]) cansend(text);
+  await until('our bus has all their frames', () => received.length >= frames.length + shortFdFrames.length);
+  const now = Date.now() * 1000;
+  const inwardAge = Math.max(...received.map((frame) => Math.abs(now - frame.timeUs) / 1e6));
+  unsubscribe();
+  await dump.stop();
+  return { outward, inward: received.map(formatFrame), inwardAge, ownFramesReceived };
+}
+
+async function compareFilters(bus: CanBus): Promise<VcanReport['filters']> {
+  const router = new CanRouter(bus);
+  router.start();
+  const ours = filters.map((filter) => {
+    const passed: string[] = [];
+    router.subscribe([filter], ['0:0'], (frame) => passed.push(formatFrame(frame)));
+    return passed;
+  });
+  const all: string[] = [];
+  router.subscribe(undefined, ['0:0'], (frame) => all.push(formatFrame(frame)));
+  const dumps = filters.map((filter) => new Candump(`,${filter}`));
+  // "0~0" and exact filters pass none of the frames that wake the others up; time has to do.
+  await sleep(1500);
+  for (const dump of dumps) dump.lines.length = 0;
+  for (const text of filterFrames) cansend(text);
+  await until('all frames are there', () => all.length >= filterFrames.length);
+  await sleep(300);
+  const result = filters.map((filter, i) => ({ filter, kernel: dumps[i]!.frames, ours: ours[i]! }));
+  for (const dump of dumps) await dump.stop();
+  router.stop();
+  return result;
+}
+
+async function simulator(bus: CanBus): Promise<VcanReport['simulator']> {
+  const router = new CanRouter(bus);
+  router.start();
+  const store = new SignalStore([{ router, dbcs: [await loadDbc(CAR_DBC)] }], await loadVssMapping(CAR_MAPPING));
+  store.start();
+  const dump = new Candump('');
+  await untilListening([dump], bus);
+  const sim = spawn(process.execPath, ['bin/kerb.ts', 'sim', 'can', '--bus', 'vcan0', '--seed', '1'], {
+    stdio: ['ignore', 'pipe', 'inherit'],
+  });
+  let says = '';
+  sim.stdout.on('data', (chunk: Buffer) => {
+    says += chunk.toString();
+  });
+  await until('each signal had a value', () => store.withValue === store.paths().length, 15_000);
+  const paths = store.paths().filter((path) => store.get(path) !== undefined);
+  sim.kill('SIGTERM');
+  await new Promise((resolve) => sim.once('close', resolve));
+  store.stop();
+  router.stop();
+  await dump.stop();
+  return { says: says.trim(), log: dump.lines, paths, allPaths: store.paths().length };
+}
+
+async function losses(bus: CanBus): Promise<VcanReport['losses']> {
+  const before = bus.stats;
+  const sent = 4000;
+  // This program sleeps through the burst; its receive buffer holds some hundred frames.
+  const burst = spawn('cangen', ['vcan0', '-g', '0', '-n', String(sent), '-I', '100', '-L', '8'], { stdio: 'ignore' });
+  const done = new Promise((resolve) => burst.once('close', resolve));
+  Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 3000);
+  await done;
+  const count = () => ({
+    sent,
+    received: bus.stats.framesReceived - before.framesReceived,
+    dropped: bus.stats.framesDropped - before.framesDropped,
+  });
+  await until('the losses are counted', () => count().received + count().dropped >= sent, 12_000).catch(
+    () => undefined,
+  );
+  return count();
+}
+
+async function comingsAndGoings(bus: CanBus) {
+  const states: string[] = [];
+  bus.onState((state) => states.push(state.state === 'Up' ? 'Up' : `Down: ${state.reason}`));
+  ip('link', 'set', 'vcan0', 'down');
+  await until('our bus is down', () => bus.state.state === 'Down');
+  const sendWhileDown = failure(() => bus.send(parseFrameText('123#')));
+  ip('link', 'set', 'vcan0', 'up');
+  await until('our bus is up', () => bus.state.state === 'Up');
+  ip('link', 'del', 'vcan0');
+  await until('our bus is down again', () => bus.state.state === 'Down');
+  ip('link', 'add', 'dev', 'vcan0', 'mtu', '72', 'type', 'vcan');
+  ip('link', 'set', 'vcan0', 'up');
+  await until('our bus is up again', () => bus.state.state === 'Up');
+  const afterReturn: string[] = [];
+  bus.subscribe((frame) => afterReturn.push(formatFrame(frame)));
+  cansend('321#CAFE');
+  await until('a frame arrives after all', () => afterReturn.length > 0);
+  return { states: [...states], sendWhileDown: sendWhileDown.message, afterReturn: [...afterReturn] };
+}
+
+function failure(act: () => void): KerbError {
+  try {
+    act();
+  } catch (error) {
+    if (error instanceof KerbError) return error;
+    throw error;
+  }
+  throw new Error('it was expected to fail');
+}
+
+async function startFailure(name: string): Promise<string> {
+  const { bus } = openBus({ name, kind: 'socketcan' });
+  return bus.start().then(
+    () => 'it started',
+    (error: unknown) => messageOf(error),
+  );
+}
+
+async function withoutFd(): Promise<VcanReport['noFd']> {
+  ip('link', 'add', 'dev', 'vcan1', 'mtu', '16', 'type', 'vcan');
+  ip('link', 'set', 'vcan1', 'up');
+  const { bus } = openBus({ name: 'vcan1', kind: 'auto' });
+  await bus.start();
+  bus.send(parseFrameText('123#11'));
+  const { message, context } = failure(() => bus.send(parseFrameText('123##011')));
+  await bus.stop();
+  return { message, noFd: context.noFd };
+}
+
+async function run(): Promise<VcanReport> {
+  const { bus, kind, reason } = openBus({ name: 'vcan0', kind: 'auto' });
+  await bus.start();
+  const report: VcanReport = {
+    chosen: { kind, reason },
+    ...(await directions(bus)),
+    filters: await compareFilters(bus),
+    simulator: await simulator(bus),
+    losses: await losses(bus),
+    ...(await comingsAndGoings(bus)),
+    noInterface: await startFailure('vcan9'),
+    notCan: await startFailure('lo'),
+    noFd: await withoutFd(),
+  };
+  await bus.stop();
+  return report;
+}
+
+const file = process.argv[2]!;
+try {
+  writeFileSync(file, JSON.stringify(await run()));
+} catch (error) {
+  writeFileSync(file, JSON.stringify({ failed: error instanceof Error ? error.stack : String(error) }));
+  process.exitCode = 1;
+}

@@ -1,0 +1,83 @@
+/** What inside.ts found out in the machine with vcan, for vcan.test.ts to judge. */
+export interface VcanReport {
+  readonly chosen: { readonly kind: string; readonly reason: string };
+  /** Frames that our bus sent, as candump logged them. */
+  readonly outward: readonly string[];
+  /** Frames that cansend sent, as our bus received them. */
+  readonly inward: readonly string[];
+  /** Times of those frames are within this many seconds of the machine's clock. */
+  readonly inwardAge: number;
+  /** Did our bus receive its own frames? */
+  readonly ownFramesReceived: number;
+  /** For each filter what the kernel let through, by candump, and what our matcher did. */
+  readonly filters: readonly {
+    readonly filter: string;
+    readonly kernel: readonly string[];
+    readonly ours: readonly string[];
+  }[];
+  readonly simulator: {
+    readonly says: string;
+    /** candump log lines of some seconds. */
+    readonly log: readonly string[];
+    /** VSS paths with a value after that. */
+    readonly paths: readonly string[];
+    readonly allPaths: number;
+  };
+  readonly losses: { readonly sent: number; readonly received: number; readonly dropped: number };
+  /** States of our bus while the interface went down, up, away and came back, and a frame after all of it. */
+  readonly states: readonly string[];
+  readonly sendWhileDown: string;
+  readonly afterReturn: readonly string[];
+  readonly noInterface: string;
+  readonly notCan: string;
+  readonly noFd: { readonly message: string; readonly noFd: unknown };
+}
+
+/** Sent from either side: standard, extended, remote and FD, shortest and longest. */
+export const frames: readonly string[] = [
+  '123#',
+  '7FF#11',
+  '166#D0320009',
+  '000#0011223344556677',
+  '00000123#AA',
+  '1FFFFFFF#1122334455667788',
+  '123#R',
+  '123#R8',
+  '18DAF110#R5',
+  '3F0##0000102030405060708090A0B',
+  `18DAF110##1${'5A'.repeat(64)}`,
+];
+
+/** Of at most 8 bytes: the package does not tell on receive that they were FD. */
+export const shortFdFrames: readonly string[] = ['124##0', '124##1AABB', '1ABCDEF0##01122334455667788'];
+
+export const filterFrames: readonly string[] = [
+  '100#00',
+  '123#00',
+  '1FF#00',
+  '200#00',
+  '7FF#00',
+  '123#R',
+  '00000123#00',
+  '18000123#00',
+  '18DAF110#00',
+  '18DAF1F1#00',
+  '18DAF110#R1',
+  '3F0##0000102030405060708090A0B',
+];
+
+export const filters: readonly string[] = [
+  '0:0',
+  '0~0',
+  '123:7FF',
+  '123:C00007FF',
+  '123~7FF',
+  '100:700',
+  '100~700',
+  '00000123:DFFFFFFF',
+  '98DAF110:DFFFFFFF',
+  '18DAF110:1FFFFF00',
+  '18DAF100:9FFFFF00',
+  '18DAF110~DFFFFFFF',
+  '3F0:C00007FF',
+];

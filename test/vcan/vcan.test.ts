@@ -1,0 +1,126 @@
+import { mkdir, mkdtemp, readFile, rm } from 'node:fs/promises';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { loadDbc } from '../../obu/signals/dbc-parser.ts';
+import { compileMessage } from '../../obu/signals/message-codec.ts';
+import { parseCandumpLine } from '../../shared/can/candump.ts';
+import { CAR_DBC } from '../../sim/can/cli.ts';
+import { filterFrames, frames, shortFdFrames, type VcanReport } from './report.ts';
+import { bootUml } from './uml.ts';
+
+// The real SocketCAN, in a Linux kernel of our own: no machine that tests run on need have vcan.
+
+const root = join(import.meta.dirname, '..', '..');
+let folder: string;
+let report: VcanReport;
+
+beforeAll(async () => {
+  await mkdir(join(root, 'build'), { recursive: true });
+  folder = await mkdtemp(join(root, 'build', 'vcan-'));
+  const file = join(folder, 'report.json');
+  const machine = await bootUml({
+    folder,
+    cwd: root,
+    modules: ['can', 'can-raw', 'can-dev', 'vcan'],
+    script: `
+      ip link add dev vcan0 mtu 72 type vcan
+      ip link set vcan0 up
+      '${process.execPath}' test/vcan/inside.ts '${file}'
+    `,
+    timeoutMs: 150_000,
+  });
+  const text = await readFile(file, 'utf8').catch(() => undefined);
+  if (text === undefined || machine.status !== 0) {
+    const what = machine.timedOut ? 'was killed, it took too long' : `ended with status ${machine.status}`;
+    throw new Error(`the machine ${what}: ${text ?? ''}\n${machine.console.slice(-4000)}`);
+  }
+  report = JSON.parse(text);
+}, 180_000);
+
+afterAll(async () => {
+  if (folder !== undefined) await rm(folder, { recursive: true, force: true });
+});
+
+describe('SocketCAN on vcan', () => {
+  it('is chosen because the kernel has the interface, and says so', () => {
+    expect(report.chosen).toEqual({
+      kind: 'socketcan',
+      reason: 'vcan0 is SocketCAN: the kernel has a CAN interface of that name',
+    });
+  });
+
+  it('puts frames on the bus as candump sees them: standard, extended, remote and FD', () => {
+    expect(report.outward).toEqual([...frames, ...shortFdFrames]);
+  });
+
+  it('gets frames from the bus as cansend sent them', () => {
+    expect(report.inward.slice(0, frames.length)).toEqual(
+      // BRS of a received frame is not known.
+      frames.map((text) => text.replace('##1', '##0')),
+    );
+  });
+
+  it('takes FD frames of up to 8 bytes for classical ones, which is as far as the package goes', () => {
+    expect(report.inward.slice(frames.length)).toEqual(shortFdFrames.map((text) => text.replace(/##./, '#')));
+  });
+
+  it('stamps what it receives and does not receive what it sent', () => {
+    expect(report.inwardAge).toBeLessThan(60);
+    expect(report.ownFramesReceived).toBe(0);
+  });
+
+  it('filters as the kernel does', () => {
+    expect(report.filters.length).toBeGreaterThan(10);
+    for (const { filter, kernel, ours } of report.filters) expect(ours, filter).toEqual(kernel);
+    const passed = new Map(report.filters.map(({ filter, kernel }) => [filter, kernel]));
+    expect(passed.get('0:0')).toEqual(filterFrames);
+    expect(passed.get('0~0')).toEqual([]);
+    expect(passed.get('123:C00007FF')).toEqual(['123#00']);
+  });
+
+  it('carries the simulated car, each message with its id, length and kind', async () => {
+    expect(report.simulator.says).toContain('SocketCAN');
+    const seen = new Map(
+      report.simulator.log.map((line) => {
+        const { frame } = parseCandumpLine(line);
+        return [`${frame.ext} ${frame.id} ${frame.fd} ${frame.brs} ${frame.data.length}`, frame];
+      }),
+    );
+    const { messages } = await loadDbc(CAR_DBC);
+    for (const message of messages) {
+      const frame = seen.get(`${message.ext} ${message.id} ${message.fd} ${message.fd} ${message.length}`);
+      expect(frame, message.name).toBeDefined();
+      expect(compileMessage(message).decode(frame!.data).size, message.name).toBeGreaterThan(0);
+    }
+  });
+
+  it('feeds every mapped signal from it', () => {
+    expect(report.simulator.allPaths).toBeGreaterThan(40);
+    expect(report.simulator.paths.length).toBe(report.simulator.allPaths);
+  });
+
+  it('counts what the kernel dropped while the program was too slow', () => {
+    const { sent, received, dropped } = report.losses;
+    expect(dropped).toBeGreaterThan(0);
+    expect(received + dropped).toBe(sent);
+  });
+
+  it('tells when the interface goes down or away, and is back by itself', () => {
+    const down = 'Down: the interface is down; set it up with: ip link set vcan0 up';
+    expect(report.states.slice(0, 3)).toEqual([down, 'Up', 'Down: the interface was removed']);
+    expect(report.states.at(-1)).toBe('Up');
+    expect(report.sendWhileDown).toBe('vcan0 is down: the interface is down; set it up with: ip link set vcan0 up');
+    expect(report.afterReturn).toEqual(['321#CAFE']);
+  });
+
+  it('says what is wrong with an interface, and what to do', () => {
+    expect(report.noInterface).toBe(
+      'cannot attach to CAN interface vcan9: there is no such interface; make one with: ip link add dev vcan9 type vcan; ip link set vcan9 up',
+    );
+    expect(report.notCan).toBe('cannot attach to CAN interface lo: it is an interface, but not a CAN interface');
+    expect(report.noFd).toEqual({
+      message: expect.stringContaining('vcan1 did not take the frame: it takes no CAN FD frames; try: ip link set'),
+      noFd: true,
+    });
+  });
+});
