@@ -240,7 +240,11 @@ export class Drive {
       );
     }
     if (inKernel) {
-      return { spec: `socketcan:${wanted}`, config: { kind: 'socketcan', interface: wanted }, why: `SocketCAN interface ${wanted}` };
+      return {
+        spec: `socketcan:${wanted}`,
+        config: { kind: 'socketcan', interface: wanted },
+        why: `SocketCAN interface ${wanted}`,
+      };
     }
     const socket = join(this.#run, 'can0.bus');
     const bus = this.#spawn('can-bus', ['can', 'bus', '--socket', socket]);
