@@ -52,11 +52,12 @@ else
 fi
 
 # -idirafter: musl's headers first, then Debian's, for libraries such as zlib.
+multiarch=$(gcc -print-multiarch)
 # shellcheck disable=SC2086
-exec musl-gcc -std=gnu11 -O2 -g0 -Wall -Wextra ${KERB_TASK_CFLAGS:-} \
+exec musl-gcc -std=gnu11 -O3 -g0 -Wall -Wextra ${KERB_TASK_CFLAGS:-} \
   -fno-pic -fno-pie -fno-plt -mcmodel=small -fstack-protector-strong -fstack-clash-protection -fno-asynchronous-unwind-tables \
   -fcf-protection=none -ffunction-sections -fdata-sections -fno-common \
-  -I "$here/include" -idirafter /usr/include -idirafter "/usr/include/$(gcc -print-multiarch)" \
+  -I "$here/include" -idirafter /usr/include -idirafter "/usr/include/$multiarch" \
   -nostdlib -static -no-pie -Wl,--build-id=none -Wl,--gc-sections -Wl,--fatal-warnings \
   -Wl,-z,noexecstack -Wl,-z,max-page-size=4096 -T "$here/libos/kerbside.ld" \
-  -o "$image" "$@" -Wl,--start-group "$build/libos.a" "$build/libpure.a" -lgcc -Wl,--end-group
+  -o "$image" "$@" -L "/usr/lib/$multiarch" -Wl,--start-group "$build/libos.a" "$build/libpure.a" -lgcc -Wl,--end-group

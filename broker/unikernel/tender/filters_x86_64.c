@@ -1,4 +1,5 @@
 #define _GNU_SOURCE
+#include <fcntl.h>
 #include <kerbside/frames.h>
 #include <linux/audit.h>
 #include <linux/filter.h>
@@ -33,7 +34,7 @@
       LET_WITH(pidfd_send_signal, 1, SIGKILL), LET(close), LET(fallocate), LET(getrandom), LET(clock_gettime), \
       LET(exit_group), LET_WITH(prctl, 0, PR_SET_PDEATHSIG), LET(getppid), LET(close_range),                   \
       LET_WITH(prlimit64, 0, 0), LET(munmap), LET_WITH(arch_prctl, 0, ARCH_SET_FS),                            \
-      LET_WITH(seccomp, 0, SECCOMP_SET_MODE_FILTER), LET(write)
+      LET_WITH(seccomp, 0, SECCOMP_SET_MODE_FILTER), LET(write), LET_WITH(fcntl, 1, F_SETFL)
 
 static bool install(const struct sock_filter *rules, size_t count) {
   const struct sock_fprog program = {.len = (unsigned short)count, .filter = (struct sock_filter *)rules};

@@ -32,7 +32,9 @@ struct isolation {
   bool (*prepare)(struct guest *guest, char reason[REASON_SIZE]);
   /* Once, after the second filter: proves on this kernel that the confinement holds up to the guest's first instruction. */
   bool (*self_test)(struct guest *guest, char reason[REASON_SIZE]);
-  /* One call; the info page is written. */
+  /* Before each call, and off its path: a guest that has run nothing yet stands ready. */
+  bool (*make_ready)(struct guest *guest, char reason[REASON_SIZE]);
+  /* One call, after make_ready; the info page is written. */
   void (*run)(struct guest *guest, uint64_t budget_ns, struct ending *ending);
 };
 

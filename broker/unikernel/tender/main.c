@@ -223,8 +223,16 @@ static void send_outcome(const struct guest *guest, const struct ending *ending)
   if (outcome.output_inline == 0) expect(KERB_FRAME_RELEASE);
 }
 
+/* After an answer, so off the caller's path; before the next call, always. */
+static bool get_ready(struct guest *guest, const struct isolation *isolation, char reason[REASON_SIZE]) {
+  if (layout_scrub(guest)) return isolation->make_ready(guest, reason);
+  snprintf(reason, REASON_SIZE, "cannot scrub the guest's memory: %s", strerror(errno));
+  return false;
+}
+
 static __attribute__((noreturn)) void serve(struct guest *guest, const struct isolation *isolation) {
   static struct ending ending;
+  char reason[REASON_SIZE];
   for (;;) {
     const struct kerb_broker_frame call = receive_frame();
     if (call.header.type != KERB_FRAME_CALL) die(EXIT_PROTOCOL, "frame from the broker out of turn");
@@ -236,8 +244,7 @@ static __attribute__((noreturn)) void serve(struct guest *guest, const struct is
     if (ending.kind == ENDING_BROKER_GONE) die(EXIT_PROTOCOL, "the broker hung up or spoke during a call");
     if (ending.kind == ENDING_TENDER_BROKEN) die(EXIT_FAILED, ending.reason);
     send_outcome(guest, &ending);
-    /* After the answer, off the caller's path; before the next call, always. */
-    if (!layout_scrub(guest)) die(EXIT_FAILED, "cannot scrub the guest's memory");
+    if (!get_ready(guest, isolation, reason)) die(EXIT_FAILED, reason);
   }
 }
 
@@ -273,7 +280,8 @@ int main(int count, char **arguments) {
     send_reason(KERB_FRAME_FAILED, reason);
   munmap((void *)file, size + 1);
   if (!filter_serving()) send_reason(KERB_FRAME_FAILED, "this kernel has no seccomp filters");
-  if (!isolation->self_test(&guest, reason) || !layout_scrub(&guest)) send_reason(KERB_FRAME_FAILED, reason);
+  if (!isolation->self_test(&guest, reason) || !get_ready(&guest, isolation, reason))
+    send_reason(KERB_FRAME_FAILED, reason);
 
   say_loaded(&guest, isolation->id, confinement);
   serve(&guest, isolation);

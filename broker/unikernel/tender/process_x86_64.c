@@ -2,10 +2,15 @@
  * Isolation `process`. This process, which has run nothing of the image, is the pattern; each call is a fork of it that
  * lets go of all that is not the guest, installs the guest's seccomp filter and jumps to the entry point (see
  * gate_x86_64.S). Data, heap and stack are private copies, so a call starts clean whatever the one before it did.
+ *
+ * The fork for the next call is made right after the last one has been answered and waits inside the gate, so that a
+ * caller does not wait for it. It waits in the one system call that its filter still allows: a write to the log, whose
+ * pipe this process keeps full and blocking until the call begins.
  */
 #define _GNU_SOURCE
 #include <cpuid.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <sched.h>
 #include <signal.h>
@@ -28,6 +33,7 @@
 extern const char kerb_gate_start[], kerb_gate_end[], kerb_gate_entry[], kerb_gate_fault[], kerb_gate_has_xsave[];
 
 static pid_t tender_pid;
+static int next_pidfd = -1; /* the process that waits in the gate; -1 when there is none */
 
 static uintptr_t at_gate(const char *label) { return KERB_GATE + (uintptr_t)(label - kerb_gate_start); }
 
@@ -85,32 +91,30 @@ static bool prepare(struct guest *guest, char reason[REASON_SIZE]) {
 }
 
 /* The new process up to the gate. Only system calls: nothing here may return. */
-static __attribute__((noreturn)) void become_guest(uint64_t budget_ns, bool self_test) {
-  /* A tender that dies takes its call along; one that died before this line is seen by the new parent. */
-  const struct rlimit cpu = {.rlim_cur = budget_ns / 1000000000 + 2, .rlim_max = budget_ns / 1000000000 + 2};
+static __attribute__((noreturn)) void become_guest(bool self_test) {
   const struct rlimit none = {0, 0};
+  /* A tender that dies takes its call along; one that died before this line is seen by the new parent. */
   if (syscall(SYS_prctl, PR_SET_PDEATHSIG, SIGKILL) == 0 && syscall(SYS_getppid) == tender_pid &&
       syscall(SYS_close_range, KERB_LOG_FD + 1, ~0u, 0) == 0 &&
-      syscall(SYS_prlimit64, 0, RLIMIT_NPROC, &none, NULL) == 0 &&
-      syscall(SYS_prlimit64, 0, RLIMIT_CPU, &cpu, NULL) == 0) /* a third clock, should tender and broker both hang */
+      syscall(SYS_prlimit64, 0, RLIMIT_NPROC, &none, NULL) == 0)
     ((void (*)(uint32_t self_test))(uintptr_t)KERB_GATE)(self_test);
   for (;;) syscall(SYS_exit_group, KERB_EXIT_GATE);
 }
 
-static void read_log(struct ending *ending) {
-  ending->log_size = 0;
-  for (;;) { /* to its end, so that nothing is left for the next call */
-    char *to = ending->log + ending->log_size;
-    const ssize_t size = read(LOG_READ_FD, to, sizeof ending->log - ending->log_size);
-    if (size <= 0) return;
-    ending->log_size += (size_t)size;
-    if (ending->log_size == sizeof ending->log) {
-      char rest[512];
-      while (read(LOG_READ_FD, rest, sizeof rest) > 0) continue;
-      return;
-    }
+/* Empties the pipe of the log to its end, and keeps what a call may leave there. */
+static size_t drain_log(char kept[KERB_MAX_LOG]) {
+  size_t size = 0;
+  char rest[512];
+  for (;;) {
+    const size_t room = KERB_MAX_LOG - size;
+    const ssize_t got = room > 0 ? read(LOG_READ_FD, kept + size, room) : read(LOG_READ_FD, rest, sizeof rest);
+    if (got <= 0) return size;
+    if (room > 0) size += (size_t)got;
   }
 }
+
+/* Both ends of the pipe have flags of their own; the guest's end decides whether the gate waits or the log drops. */
+static bool block_log(bool block) { return fcntl(KERB_LOG_FD, F_SETFL, block ? O_WRONLY : O_WRONLY | O_NONBLOCK) == 0; }
 
 static void tender_broken(struct ending *ending, const char *what) {
   ending->kind = ENDING_TENDER_BROKEN;
@@ -180,27 +184,43 @@ static void watch(int pidfd, uint64_t started, uint64_t budget_ns, struct ending
   if (!killed || (in_time && ending->kind == ENDING_DEADLINE)) read_exit(&exit, ending);
 }
 
-static void run_process(uint64_t budget_ns, bool self_test, struct ending *ending) {
-  int pidfd = -1;
-  memset(ending, 0, offsetof(struct ending, log));
-  const uint64_t started = now_ns();
-  const long pid = syscall(SYS_clone, CLONE_PIDFD | SIGCHLD, NULL, &pidfd, NULL, NULL);
-  if (pid == 0) become_guest(budget_ns, self_test);
-  if (pid < 0) return tender_broken(ending, "clone");
-  watch(pidfd, started, budget_ns, ending);
-  close(pidfd);
-  read_log(ending);
+static bool fork_guest(bool self_test, char reason[REASON_SIZE]) {
+  static const char page[KERB_MAX_LOG];
+  if (next_pidfd >= 0) return true;
+  if (write(KERB_LOG_FD, page, sizeof page) == sizeof page && block_log(true)) {
+    const long pid = syscall(SYS_clone, CLONE_PIDFD | SIGCHLD, NULL, &next_pidfd, NULL, NULL);
+    if (pid == 0) become_guest(self_test);
+    if (pid > 0) return true;
+  }
+  next_pidfd = -1;
+  snprintf(reason, REASON_SIZE, "cannot start a process for the next call: %s", strerror(errno));
+  return false;
+}
+
+static bool make_ready(struct guest *guest, char reason[REASON_SIZE]) {
+  (void)guest;
+  return fork_guest(false, reason);
 }
 
 static void run(struct guest *guest, uint64_t budget_ns, struct ending *ending) {
+  static char unused[KERB_MAX_LOG];
   (void)guest;
-  run_process(budget_ns, false, ending);
+  memset(ending, 0, offsetof(struct ending, log));
+  const uint64_t started = now_ns();
+  if (!block_log(false)) return tender_broken(ending, "fcntl");
+  drain_log(unused); /* go */
+  watch(next_pidfd, started, budget_ns, ending);
+  close(next_pidfd);
+  next_pidfd = -1;
+  /* The gate's own write comes first; a guest that was killed at the gate has left nothing. */
+  ending->log_size = drain_log(ending->log);
+  if (ending->log_size > 0) memmove(ending->log, ending->log + 1, --ending->log_size);
 }
 
 static bool self_test(struct guest *guest, char reason[REASON_SIZE]) {
   static struct ending ending;
-  (void)guest;
-  run_process(5000000000, true, &ending);
+  if (!fork_guest(true, reason)) return false;
+  run(guest, 5000000000, &ending);
   if (ending.kind == ENDING_DONE) return true;
   if (ending.kind == ENDING_TENDER_BROKEN)
     memcpy(reason, ending.reason, REASON_SIZE);
@@ -216,5 +236,6 @@ const struct isolation isolation_process = {
     .id = KERB_ISOLATION_PROCESS,
     .prepare = prepare,
     .self_test = self_test,
+    .make_ready = make_ready,
     .run = run,
 };

@@ -1,0 +1,9 @@
+#include "guest.h"
+
+GUEST("null");
+
+TASK {
+  volatile const int *nothing = NULL;
+  OPAQUE(nothing);
+  return *nothing;
+}
