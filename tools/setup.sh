@@ -48,9 +48,6 @@ if [ "$(cat "$stamp" 2>/dev/null || true)" != "$wanted" ]; then
 fi
 node_modules/.bin/node -e 'process.exit(process.versions.node.split(".")[0] >= 24 ? 0 : 1)' ||
   fail "node_modules/.bin/node is not Node 24; remove node_modules and try again"
-[ -f node_modules/socketcan/build/Release/can.node ] ||
-  say "the npm package 'socketcan' has not been built: SocketCAN interfaces cannot be used, the userspace bus can" \
-    "(to mend it: 'npm rebuild socketcan' and read what it prints)"
 
 # --- our own build ---------------------------------------------------------------------------------------------------
 tools/generate-protocol.sh || fail "the protobuf code could not be generated; the message is above"
