@@ -43,6 +43,8 @@ export class Drive {
   #lock: string | undefined;
   #step = '';
   #startedAt = performance.now();
+  /** What the daemons complained about while they waited for each other is no news once all runs. */
+  #since = '';
   #obu: ObuStatus | undefined;
   #broker: BrokerStatus | undefined;
 
@@ -152,6 +154,7 @@ export class Drive {
       if (waiting) throw new KerbError(ErrorCode.SimulatorFailed, `workload ${waiting.name}: ${waiting.reason}`);
     });
     this.#step = '';
+    this.#since = new Date().toISOString();
     this.#startedAt = performance.now();
   }
 
@@ -174,6 +177,7 @@ export class Drive {
       obu: this.#obu,
       broker: this.#broker,
       errors: this.#errors,
+      errorsSince: this.#since,
       picturesFolder: this.picturesFolder,
     };
   }

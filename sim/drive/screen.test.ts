@@ -67,6 +67,7 @@ const view: DriveView = {
   obu,
   broker,
   errors: [],
+  errorsSince: '2026-01-01T00:00:00.500Z',
   picturesFolder: '/pictures',
 };
 
@@ -78,6 +79,12 @@ describe('the screen', () => {
     expect(text).toMatch(/drive-log\s+500\s+Running\(Ok\)\s+0\s+speed 43 km\/h/);
     expect(text).toMatch(/total\s+1\.23\s+5\.60\s+123/);
     expect(text.indexOf('the tender died')).toBeLessThan(text.indexOf('the broker went away'));
+  });
+
+  it('leaves out errors of the start-up once all runs', () => {
+    const text = renderScreen({ ...view, errorsSince: '2026-01-01T00:00:01.500Z' }, 200).join('\n');
+    expect(text).not.toContain('the tender died');
+    expect(text).toContain('the broker went away');
   });
 
   it('never writes past the width of the terminal', () => {

@@ -13,6 +13,8 @@ export interface DriveView {
   readonly broker: BrokerStatus | undefined;
   /** What happened to our own child processes. */
   readonly errors: readonly RecentError[];
+  /** Older errors are not shown; ISO 8601, empty for all. */
+  readonly errorsSince: string;
   readonly picturesFolder: string;
 }
 
@@ -25,6 +27,7 @@ const state = (workload: { state: string; detail: string }) =>
 /** The newest errors of all daemons, newest last. */
 export function recentErrors(view: DriveView, most: number): RecentError[] {
   return [...(view.obu?.errors ?? []), ...(view.broker?.errors ?? []), ...view.errors]
+    .filter((error) => error.time >= view.errorsSince)
     .sort((a, b) => a.time.localeCompare(b.time))
     .slice(-most);
 }

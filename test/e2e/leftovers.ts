@@ -1,12 +1,33 @@
-import { readdirSync, readFileSync, statSync } from 'node:fs';
+import { execFileSync } from 'node:child_process';
+import { createHash } from 'node:crypto';
+import { existsSync, readdirSync, readFileSync, realpathSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 
 /**
- * What a run with this state folder left on the machine: processes whose command line or environment names it, mounts
- * below it, sockets in it. Empty lists mean a clean stop. The process that looks is left out.
+ * What a run with this state folder left on the machine: processes whose command line or environment names it (or the
+ * OBU's runtime folder that belongs to it), mounts and sockets below either, containers of its OBU in an engine that
+ * outlives it. Empty lists mean a clean stop. The process that looks is left out.
  */
-export function leftovers(state: string): { processes: string[]; mounts: string[]; sockets: string[] } {
-  return { processes: processesOf(state), mounts: mountsBelow(state), sockets: socketsIn(state) };
+export function leftovers(state: string): Record<'processes' | 'mounts' | 'sockets' | 'containers', string[]> {
+  const folders = [state];
+  const obu = join(state, 'obu');
+  // As obu/engine/places.ts names it; written again here so that the test does not believe what it checks.
+  const hash = existsSync(obu) ? createHash('sha256').update(realpathSync(obu)).digest('hex').slice(0, 12) : undefined;
+  if (hash) folders.push(join('/run/kerbside', hash));
+  return {
+    processes: folders.flatMap(processesOf),
+    mounts: folders.flatMap(mountsBelow),
+    sockets: folders.filter((folder) => existsSync(folder)).flatMap(socketsIn),
+    containers: hash && existsSync('/var/run/docker.sock') ? containersOf(hash) : [],
+  };
+}
+
+/** Only an engine that was there before can still have any: a private one ends with the OBU. */
+function containersOf(hash: string): string[] {
+  const listed = execFileSync('docker', ['ps', '-a', '--no-trunc', '--format', '{{.Names}} {{.Labels}}'], {
+    encoding: 'utf8',
+  });
+  return listed.split('\n').filter((line) => line.includes(hash));
 }
 
 function processesOf(state: string): string[] {

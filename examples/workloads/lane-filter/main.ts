@@ -53,9 +53,10 @@ async function filter(stream: ItemStream<Picture>): Promise<void> {
     } catch (error) {
       if (stop.signal.aborted) return;
       failures++;
-      const ms = (performance.now() - startedAt).toFixed(0);
-      console.log(`picture ${picture.sequence} was not filtered after ${ms} ms: ${sentence(error)}`);
-      await record({ sequence: picture.sequence, failed: sentence(error) });
+      const afterMs = performance.now() - startedAt;
+      console.log(`picture ${picture.sequence} was not filtered after ${afterMs.toFixed(0)} ms: ${sentence(error)}`);
+      const code = isKerbError(error) ? error.code : undefined;
+      await record({ sequence: picture.sequence, failed: sentence(error), code, afterMs, budgetMs });
     }
   }
 }

@@ -1,0 +1,254 @@
+import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { fileURLToPath } from 'node:url';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { getStatus } from '../../shared/api/control-client.ts';
+import type { ObuStatus } from '../../shared/api/status.ts';
+import { ErrorCode } from '../../shared/errors.ts';
+import type { Summary } from '../../sim/drive/screen.ts';
+import { leftovers } from './leftovers.ts';
+
+const root = fileURLToPath(new URL('../../', import.meta.url));
+const nothing = { processes: [], mounts: [], sockets: [], containers: [] };
+
+/** `npm start` as a person types it, its output kept. */
+class MainJob {
+  readonly state: string;
+  readonly #child: ChildProcess;
+  readonly #ended: Promise<number | string>;
+  output = '';
+
+  constructor(state: string, args: readonly string[], command = ['npm', 'start', '--']) {
+    this.state = state;
+    const [file, ...rest] = command;
+    // A group of its own, so that a Ctrl-C can be sent to all of it, as a terminal does.
+    this.#child = spawn(file!, [...rest, '--state', state, ...args], {
+      cwd: root,
+      stdio: ['ignore', 'pipe', 'pipe'],
+      detached: true,
+    });
+    for (const stream of [this.#child.stdout!, this.#child.stderr!]) {
+      stream.setEncoding('utf8').on('data', (text: string) => {
+        this.output += text;
+      });
+    }
+    this.#ended = new Promise((resolve) => this.#child.once('close', (code, signal) => resolve(code ?? signal ?? '')));
+  }
+
+  /** Exit code, or the signal that ended it. */
+  end(): Promise<number | string> {
+    return this.#ended;
+  }
+
+  interrupt(): void {
+    process.kill(-this.#child.pid!, 'SIGINT');
+  }
+
+  /** The process of the main job itself, which is a child of npm's shell. */
+  get pid(): number {
+    return Number(readFileSync(join(this.state, 'drive.pid'), 'utf8'));
+  }
+
+  status(): Promise<ObuStatus> {
+    return getStatus<ObuStatus>(join(this.state, 'run', 'obu.sock'));
+  }
+
+  summary(): Summary {
+    return JSON.parse(readFileSync(join(this.state, 'summary.json'), 'utf8')) as Summary;
+  }
+
+  /** Waits until the OBU's status is as wanted; fails with the output when that does not come about. */
+  async until(what: string, wanted: (status: ObuStatus) => boolean, timeoutMs = 120_000): Promise<ObuStatus> {
+    const deadline = performance.now() + timeoutMs;
+    while (performance.now() < deadline) {
+      const status = await this.status().catch(() => undefined);
+      if (status && wanted(status)) return status;
+      await sleep(100);
+    }
+    throw new Error(`${what} did not come about within ${timeoutMs / 1000} s. It printed:\n${this.output}`);
+  }
+}
+
+function childOf(parent: number, words: string): number {
+  const found = readdirSync('/proc').filter((entry) => {
+    try {
+      const stat = readFileSync(`/proc/${entry}/stat`, 'utf8');
+      const command = readFileSync(`/proc/${entry}/cmdline`, 'utf8').replaceAll('\0', ' ');
+      return Number(stat.slice(stat.lastIndexOf(')') + 2).split(' ')[1]) === parent && command.includes(words);
+    } catch {
+      return false;
+    }
+  });
+  expect(found, `one child '${words}' of ${parent}`).toHaveLength(1);
+  return Number(found[0]);
+}
+
+/** Waits a little for the kernel to finish what has been asked of it, then looks. */
+async function whatIsLeft(state: string): Promise<ReturnType<typeof leftovers>> {
+  for (let i = 0; i < 100; i++) {
+    const left = leftovers(state);
+    if (JSON.stringify(left) === JSON.stringify(nothing)) return left;
+    await sleep(100);
+  }
+  return leftovers(state);
+}
+
+describe('the main job', () => {
+  let state: string;
+  let job: MainJob | undefined;
+
+  beforeEach(() => {
+    state = mkdtempSync(join(tmpdir(), 'kerb-e2e-'));
+  });
+  afterEach(async () => {
+    if (job) {
+      try {
+        job.interrupt();
+      } catch {
+        // It has ended already, as it should.
+      }
+      await job.end();
+      job = undefined;
+    }
+    rmSync(state, { recursive: true, force: true });
+  });
+
+  it('runs from npm start to a summary, and leaves nothing behind', async () => {
+    job = new MainJob(state, ['--for', '20s']);
+    const exitCode = await job.end();
+    expect(exitCode, job.output).toBe(0);
+
+    expect(job.output).toMatch(/\d+:\d\d \| bus can0 [\d,]+ frames\/s load \d+\.\d % \| drive-log Running\(Ok\)/);
+    expect(job.output).toContain('Summary after 0:2');
+    expect(job.output.trimEnd().split('\n').at(-1)).toBe('  result: OK');
+
+    const summary = job.summary();
+    expect(summary.ok).toBe(true);
+    expect(summary.obu?.workloads.map((w) => [w.name, w.state, w.restarts])).toEqual([
+      ['drive-log', 'Running', 0],
+      ['lane-filter', 'Running', 0],
+    ]);
+    // The camera is read at 10 pictures a second at most for 20 seconds; a slow machine does fewer.
+    expect(summary.obu?.offloads.ok).toBeGreaterThan(20);
+    expect(summary.obu?.offloads.ok).toBeLessThan(260);
+    expect(summary.broker?.offloads.ok).toBeGreaterThanOrEqual(summary.obu!.offloads.ok);
+    expect(summary.obu?.buses[0]?.frames).toBeGreaterThan(2000);
+    expect(summary.obu?.signals.withValue).toBe(summary.obu?.signals.paths);
+    const driveLog = summary.obu?.workloads.find((w) => w.name === 'drive-log')?.lastLine;
+    expect(driveLog).toMatch(/^speed \d+ km\/h {2}engine \d+ rpm {2}gear -?\d+ {2}steering -?\d+\.\d deg$/);
+
+    // What came back is a filtered picture: of the size asked for, the region above the road dark, edges below it.
+    const pictures = readdirSync(summary.picturesFolder).filter((name) => name.endsWith('.pgm'));
+    expect(pictures.length).toBeGreaterThan(10);
+    const picture = readFileSync(join(summary.picturesFolder, pictures.sort().at(-1)!));
+    const head = 'P5\n320 240\n255\n';
+    expect(picture.subarray(0, head.length).toString('latin1')).toBe(head);
+    const pixels = picture.subarray(head.length);
+    expect(pixels.length).toBe(320 * 240);
+    expect(Math.max(...pixels.subarray(0, 320 * 60))).toBe(0);
+    const marked = pixels.subarray(320 * 140).filter((value) => value > 0).length;
+    expect(marked).toBeGreaterThan(50);
+
+    const lines = readFileSync(join(summary.picturesFolder, 'round-trips.jsonl'), 'utf8').trimEnd().split('\n');
+    const trips = lines.map((line) => JSON.parse(line) as { roundTripMs?: number; runMs?: number; place?: string });
+    expect(trips.filter((trip) => trip.roundTripMs !== undefined).length).toBeGreaterThan(20);
+    for (const trip of trips) {
+      if (trip.roundTripMs === undefined) continue;
+      expect(trip.place).toBe('broker:rsu-1');
+      expect(trip.runMs).toBeGreaterThan(0);
+      expect(trip.runMs).toBeLessThan(trip.roundTripMs);
+    }
+
+    expect(await whatIsLeft(state)).toEqual(nothing);
+  }, 400_000);
+
+  it('tells the workload within its budget when the broker is killed, and goes on when it is back', async () => {
+    job = new MainJob(state, ['--plain'], ['bin/kerb', 'sim', 'drive']);
+    const before = await job.until('the first offloads', (s) => s.offloads.ok >= 10);
+    expect(before.places.map((place) => place.connected)).toEqual([true]);
+
+    process.kill(childOf(job.pid, 'broker serve'), 'SIGKILL');
+    const during = await job.until('a failed offload', (s) => s.offloads.failed > 0, 20_000);
+    expect(during.offloads.failed).toBeGreaterThan(0);
+
+    const after = await job.until(
+      'offloads after the broker came back',
+      (s) => s.places[0]?.connected === true && s.offloads.ok >= during.offloads.ok + 10,
+      60_000,
+    );
+    // The workload itself was neither restarted nor disturbed.
+    expect(after.workloads.map((w) => [w.name, w.state, w.restarts])).toEqual([
+      ['drive-log', 'Running', 0],
+      ['lane-filter', 'Running', 0],
+    ]);
+
+    const log = readFileSync(join(state, 'obu', 'data', 'lane-filter', 'round-trips.jsonl'), 'utf8');
+    const failed = log
+      .trimEnd()
+      .split('\n')
+      .map((line) => JSON.parse(line) as { failed?: string; code?: number; afterMs?: number; budgetMs?: number })
+      .filter((entry) => entry.failed !== undefined);
+    expect(failed.length).toBeGreaterThan(0);
+    for (const entry of failed) {
+      expect(entry.failed).toMatch(/broker/);
+      expect([ErrorCode.NoBroker, ErrorCode.BrokerLost, ErrorCode.BudgetExhausted]).toContain(entry.code);
+      // The budget is a promise to the workload, not a speed: the error has to be there when it ends. The slack is for
+      // the timer of a process that shares two cores with everything else here.
+      expect(entry.afterMs).toBeLessThan(entry.budgetMs! + 250);
+    }
+
+    job.interrupt();
+    expect(await job.end(), job.output).toBe(0);
+    expect(await whatIsLeft(state)).toEqual(nothing);
+  }, 400_000);
+
+  it('leaves nothing behind when it is killed itself', async () => {
+    job = new MainJob(state, ['--plain'], ['bin/kerb', 'sim', 'drive']);
+    await job.until('the first offload', (s) => s.offloads.ok >= 1);
+    process.kill(job.pid, 'SIGKILL');
+    expect(await job.end()).toBe('SIGKILL');
+    // Nobody is left to tell them: every daemon sees by itself that its parent is gone.
+    let left = leftovers(state);
+    for (let i = 0; i < 300 && (left.processes.length > 0 || left.mounts.length > 0); i++) {
+      await sleep(100);
+      left = leftovers(state);
+    }
+    expect(left.processes).toEqual([]);
+    expect(left.mounts).toEqual([]);
+    expect(left.containers).toEqual([]);
+
+    // And the next run is not in the way of what the killed one left in its folder.
+    job = new MainJob(state, ['--plain', '--for', '1s'], ['bin/kerb', 'sim', 'drive']);
+    expect(await job.end(), job.output).toBeTypeOf('number');
+    expect(job.summary().obu?.workloads.map((w) => w.state)).toEqual(['Running', 'Running']);
+    expect(await whatIsLeft(state)).toEqual(nothing);
+  }, 400_000);
+
+  it('ends with one clear line and a failure when it cannot be done', async () => {
+    const manifest = join(state, 'bad.yaml');
+    execFileSync('sh', ['-c', 'printf "services:\\n  a:\\n    image: a:1\\n    imagee: b\\n" > "$1"', 'sh', manifest]);
+    job = new MainJob(state, ['--plain', '--for', '5s', '--manifest', manifest], ['bin/kerb', 'sim', 'drive']);
+    expect(await job.end()).toBe(1);
+    expect(job.output).toContain('imagee');
+    expect(job.output).toMatch(/bad\.yaml:4/);
+    expect(job.output).toContain('result: FAILED');
+    expect(await whatIsLeft(state)).toEqual(nothing);
+  }, 120_000);
+
+  it('refuses a second run on the same folder, and a duration that is none', async () => {
+    job = new MainJob(state, ['--plain'], ['bin/kerb', 'sim', 'drive']);
+    while (!existsSync(join(state, 'drive.pid'))) await sleep(50);
+    const second = new MainJob(state, ['--plain', '--for', '1s'], ['bin/kerb', 'sim', 'drive']);
+    expect(await second.end()).toBe(1);
+    expect(second.output).toContain(`in use by process ${job.pid}`);
+    const third = new MainJob(state, ['--for', '30'], ['bin/kerb', 'sim', 'drive']);
+    expect(await third.end()).toBe(1);
+    expect(third.output).toContain("'30' is no duration; write it like");
+    job.interrupt();
+    await job.end();
+    expect(await whatIsLeft(state)).toEqual(nothing);
+  }, 120_000);
+});
