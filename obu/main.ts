@@ -348,9 +348,8 @@ class Obu implements RunningObu {
       desired: workloads.map((workload) => ({ workload, configHash: configHash(workload) })),
       runner,
       onRunning: (running) => lines.follow(running),
-      onChange: (workload, state, code) => {
-        if (code !== undefined) this.#errors.add(`workload ${workload}`, new KerbError(code, state.reason));
-      },
+      onFailure: (workload, reason) =>
+        this.#errors.add(`workload ${workload}`, new KerbError(ErrorCode.ContainerFailed, reason)),
       log,
     });
     const watch = new EngineWatch(engine, () => reconciler.trigger(), log);

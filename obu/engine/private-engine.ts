@@ -12,7 +12,7 @@ import {
 } from 'node:fs';
 import { delimiter, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { ErrorCode, KerbError } from '../../shared/errors.ts';
+import { ErrorCode, KerbError, messageOf } from '../../shared/errors.ts';
 import type { Logger } from '../../shared/log.ts';
 import { type Engine, reachEngine } from './docker-client.ts';
 import type { Places } from './places.ts';
@@ -20,19 +20,23 @@ import { cgroupOf, commandLine, isAlive, processesWith, signal, waitUntilGone } 
 
 const START_TIMEOUT_MS = 60_000;
 const STOP_TIMEOUT_MS = 30_000;
+/** How often it is looked whether dockerd is still there. */
+const WATCH_MS = 1000;
 
 /**
  * A `dockerd` of our own, with everything it has in our state folder. It has no bridge and no firewall rules, because
  * workloads have no network, and it lives in a mount namespace of its own, so that the kernel takes back its mounts
  * when it is gone, however it went.
  *
- * It outlives an OBU that is killed; the next one finds it by its pid file and takes it over.
+ * It outlives an OBU that is killed; the next one finds it by its pid file and takes it over. When it dies by itself it
+ * is started again, at the same socket.
  */
 export class PrivateEngine {
   readonly #places: Places;
   readonly #log: Logger;
   readonly #abort = new AbortController();
   #pid: number | undefined;
+  #watching: Promise<void> | undefined;
 
   constructor(places: Places, log: Logger) {
     this.#places = places;
@@ -41,6 +45,12 @@ export class PrivateEngine {
 
   /** @throws KerbError EngineUnavailable when dockerd is missing, we are not root, or it does not come up */
   async start(): Promise<Engine> {
+    const engine = await this.#startOrTakeOver();
+    this.#watching = this.#watch();
+    return engine;
+  }
+
+  async #startOrTakeOver(): Promise<Engine> {
     const { engine } = this.#places;
     const dockerd = findDockerd();
     if (process.getuid?.() !== 0) {
@@ -61,9 +71,28 @@ export class PrivateEngine {
         await this.#end();
       }
     }
+    return this.#startFresh(dockerd);
+  }
+
+  async #startFresh(dockerd: string): Promise<Engine> {
     await this.#clearLeftovers();
     this.#spawn(dockerd);
     return this.#untilReady();
+  }
+
+  /** Starts dockerd again when it is gone, until we are stopped. */
+  async #watch(): Promise<void> {
+    const { signal: stopped } = this.#abort;
+    while (!stopped.aborted) {
+      await sleep(WATCH_MS, undefined, { signal: stopped }).catch(() => {}); // stopped: the loop ends
+      if (stopped.aborted || (this.#pid !== undefined && isAlive(this.#pid))) continue;
+      this.#log.error(`the private Docker Engine ended by itself: ${this.#lastWords()}; starting it again`);
+      try {
+        await this.#startFresh(findDockerd());
+      } catch (error) {
+        this.#log.error(`the private Docker Engine could not be started again: ${messageOf(error)}`);
+      }
+    }
   }
 
   /**
@@ -72,6 +101,7 @@ export class PrivateEngine {
    */
   async stop(hurry?: AbortSignal): Promise<void> {
     this.#abort.abort();
+    await this.#watching;
     await this.#end(hurry);
   }
 

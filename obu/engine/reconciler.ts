@@ -21,8 +21,8 @@ export interface ReconcilerParts {
   readonly runner: StepRunner;
   /** Called after each look at the engine with the containers that run: [workload, container id]. */
   readonly onRunning: (running: ReadonlyMap<string, string>) => void;
-  /** Called when the state word of a workload changes. */
-  readonly onChange: (workload: string, state: WorkloadState, errorCode: ErrorCode | undefined) => void;
+  /** Called when a workload has failed in a new way. A missing image is a state that lasts, and no event. */
+  readonly onFailure: (workload: string, reason: string) => void;
   readonly log: Logger;
 }
 
@@ -142,8 +142,7 @@ export class Reconciler {
       const failed = state.state === 'Failed' || state.detail === 'BackingOff';
       const word = `${state.state}${state.detail === '' ? '' : `(${state.detail})`}`;
       this.#parts.log[failed ? 'warn' : 'info']({ workload }, `workload ${workload}: ${word}: ${state.reason}`);
-      const code = state.detail === 'ImageMissing' ? ErrorCode.ImageMissing : ErrorCode.ContainerFailed;
-      this.#parts.onChange(workload, state, failed ? code : undefined);
+      if (failed && state.detail !== 'ImageMissing') this.#parts.onFailure(workload, state.reason);
     }
   }
 

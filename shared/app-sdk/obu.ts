@@ -354,8 +354,9 @@ class GatewayClient implements Obu {
     }
     if (failure && (request === this.#hello || request === 0)) {
       this.#whyDown = failure.message || this.#whyDown;
-      // Before the first welcome nobody else could be told.
-      this.#refused?.(toError(failure));
+      // Before the first welcome it is connect() that fails; later an OBU that refuses us refuses all that is open.
+      if (this.#refused) this.#refused(toError(failure));
+      else if (request === this.#hello) for (const open of [...this.#open]) open.onFailure(toError(failure));
       return;
     }
     const open = this.#byRequest.get(request);

@@ -1,0 +1,54 @@
+import { describe, expect, it } from 'vitest';
+import { ErrorCode } from '../../shared/errors.ts';
+import type { OffloadResult } from '../offload/offloader.ts';
+import type { GrantGuard } from './grants.ts';
+import { MAX_OPEN, MAX_OPEN_BYTES, OffloadDesk } from './offload-desk.ts';
+import { DIGEST, HandOffloader } from './test-parts.ts';
+
+const guard = { task: () => DIGEST } as unknown as GrantGuard;
+const result = (output: Uint8Array): OffloadResult => ({
+  ...{ output, place: 'broker:a', isolation: 'process' },
+  ...{ queueMs: 0, runMs: 0, totalMs: 0 },
+});
+
+function desk(answer: HandOffloader['answer']) {
+  const offloader = new HandOffloader();
+  offloader.answer = answer;
+  const made = new OffloadDesk({ scope: 'car/app', priority: 5, guard, offloader });
+  const hand = (id: string, input: Uint8Array) => made.hand({ id, task: 't', input, budgetMs: 100 });
+  return { hand, offloader, clear: () => made.clear() };
+}
+
+describe('the desk', () => {
+  it('takes no more than so many open offloads, and takes more when they are done', async () => {
+    const release: (() => void)[] = [];
+    const { hand } = desk(({ input }) => new Promise((resolve) => release.push(() => resolve(result(input)))));
+    const open = Array.from({ length: MAX_OPEN }, (_, i) => hand(`o${i}`, Buffer.of(1)));
+    await expect(hand('more', Buffer.of(1))).rejects.toMatchObject({ code: ErrorCode.TooManyRequests });
+    for (const go of release) go();
+    await Promise.all(open);
+    const after = hand('more', Buffer.of(1));
+    release.at(-1)!();
+    await after;
+  });
+
+  it('takes no more than so many bytes of input', async () => {
+    const { hand } = desk(() => new Promise(() => {}));
+    void hand('big', Buffer.alloc(MAX_OPEN_BYTES));
+    await expect(hand('small', Buffer.of(1))).rejects.toMatchObject({ code: ErrorCode.TooManyRequests });
+  });
+
+  it('keeps few results and no large ones: what it has let go of is run again', async () => {
+    const { hand, offloader, clear } = desk(async ({ input }) => result(input));
+    for (let i = 0; i <= 16; i++) await hand(`o${i}`, Buffer.of(1));
+    await hand('o16', Buffer.of(1));
+    expect(offloader.requests).toHaveLength(17);
+    await hand('o0', Buffer.of(1));
+    expect(offloader.requests).toHaveLength(18);
+    const large = Buffer.alloc(5 * 1024 * 1024);
+    await hand('large', large);
+    await hand('large', large);
+    expect(offloader.requests).toHaveLength(20);
+    clear();
+  });
+});

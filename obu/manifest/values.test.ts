@@ -1,0 +1,36 @@
+import { describe, expect, it } from 'vitest';
+import { parseSize, splitCommand } from './values.ts';
+
+describe('a size', () => {
+  it.each([
+    ['256m', 268_435_456],
+    ['1gb', 1_073_741_824],
+    ['1.5G', 1_610_612_736],
+    ['64 kb', 65_536],
+    ['100b', 100],
+    ['7', 7],
+    [7, 7],
+  ])('%j is %i bytes', (text, bytes) => {
+    expect(parseSize(text)).toBe(bytes);
+  });
+
+  it.each(['', 'm', '-1m', '1mm', '1 e3', '1t', '0x10', '9999999999g'])('%j is none', (text) => {
+    expect(parseSize(text)).toBeUndefined();
+  });
+});
+
+describe('a command line', () => {
+  it.each([
+    ['a b  c', ['a', 'b', 'c']],
+    [`a "b c" 'd "e"'`, ['a', 'b c', 'd "e"']],
+    ['a\\ b "c\\"d" "\\n"', ['a b', 'c"d', '\\n']],
+    [`a '' ""`, ['a', '', '']],
+    ['  ', []],
+  ])('%j is split as a shell would', (line, words) => {
+    expect(splitCommand(line)).toEqual(words);
+  });
+
+  it.each(['"a', "a 'b"])('%j has an open quote', (line) => {
+    expect(splitCommand(line)).toBeUndefined();
+  });
+});

@@ -1,0 +1,67 @@
+/** A small car for the tests of the engine: a real userspace bus with frames on it, and a real camera file. */
+import { execFileSync } from 'node:child_process';
+import { mkdtempSync, writeFileSync } from 'node:fs';
+import { rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { UserspaceBus } from '../../obu/can/userspace-bus.ts';
+import { UserspaceBusServer } from '../../obu/can/userspace-server.ts';
+import { dataFrame } from '../../shared/can/frame.ts';
+import { silentLog } from '../../shared/log.ts';
+
+const dbc = `VERSION ""
+BS_:
+BU_: ECU
+BO_ 290 Motion: 8 ECU
+ SG_ Speed : 0|16@1+ (0.01,0) [0|655.35] "km/h" ECU
+`;
+
+const mapping = `Vehicle.Speed:
+  type: sensor
+  datatype: float
+  dbc2vss: { signal: Speed, interval_ms: 0 }
+`;
+
+/** The ids that are on the bus; 0x122 carries the speed, which is 123.45 km/h. */
+export const IDS = [0x122, 0x155, 0x400];
+export const SPEED_BYTES = [0x39, 0x30, 0, 0, 0, 0, 0, 0];
+
+export class TestCar {
+  readonly folder = mkdtempSync(join(tmpdir(), 'kerb-car-'));
+  readonly socket = join(this.folder, 'can0.bus');
+  readonly #server = new UserspaceBusServer({ socketPath: this.socket, name: 'can0', log: silentLog() });
+  readonly #sender = new UserspaceBus({ name: 'can0', socketPath: this.socket, client: 'car', log: silentLog() });
+  #timer: NodeJS.Timeout | undefined;
+
+  async start(): Promise<void> {
+    await this.#server.start();
+    await this.#sender.start();
+    this.#timer = setInterval(() => {
+      for (const id of IDS) this.#sender.send(dataFrame(id, Uint8Array.from(SPEED_BYTES)));
+    }, 20);
+    writeFileSync(join(this.folder, 'car.dbc'), dbc);
+    writeFileSync(join(this.folder, 'car.vss.yaml'), mapping);
+    const video = join(this.folder, 'road.mkv');
+    const source = ['-f', 'lavfi', '-i', 'testsrc=size=320x240:rate=10', '-t', '2', '-c:v', 'mjpeg', video];
+    execFileSync('ffmpeg', ['-nostdin', '-loglevel', 'error', ...source]);
+  }
+
+  async stop(): Promise<void> {
+    clearInterval(this.#timer);
+    await this.#sender.stop();
+    await this.#server.stop();
+    await rm(this.folder, { recursive: true, force: true });
+  }
+
+  /** Configuration of an OBU in this car; its files are beside it. */
+  config(): string {
+    return JSON.stringify({
+      vehicle: 'test-car',
+      obu: 'obu-1',
+      buses: { can0: { kind: 'userspace', socket: 'can0.bus' } },
+      signals: { dbc: { can0: ['car.dbc'] }, mapping: ['car.vss.yaml'] },
+      cameras: { front: { source: `file:${join(this.folder, 'road.mkv')}` } },
+      tasks: { 'dashcam-filter': `sha256:${'00'.repeat(32)}` },
+    });
+  }
+}

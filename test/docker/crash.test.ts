@@ -1,0 +1,126 @@
+import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
+import { existsSync, mkdtempSync, readFileSync, writeFileSync } from 'node:fs';
+import { rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { afterAll, beforeAll, expect, it } from 'vitest';
+import { type Engine, reachEngine } from '../../obu/engine/docker-client.ts';
+import { buildWorkloadImage } from '../../obu/engine/images/workload-image.ts';
+import { type Places, placesOf } from '../../obu/engine/places.ts';
+import { processesWith, signal } from '../../obu/engine/processes.ts';
+import { getStatus } from '../../shared/api/control-client.ts';
+import type { ObuStatus } from '../../shared/api/status.ts';
+import { TestCar } from './car.ts';
+
+const PROBE = 'kerbside-test-probe:1';
+const manifest = `
+services:
+  follow:
+    image: ${PROBE}
+    environment: { MODE: follow }
+    restart: always
+    x-obu: { grants: { signals: ["read:Vehicle.Speed"] } }
+`;
+
+const car = new TestCar();
+const state = mkdtempSync(join(tmpdir(), 'kerb-crash-'));
+const api = join(state, 'api.sock');
+let places: Places;
+let kerb: ChildProcess | undefined;
+let engine: Engine;
+
+beforeAll(async () => {
+  execFileSync('tools/build-app-sdk.sh');
+  await car.start();
+  places = placesOf(state);
+  writeFileSync(join(car.folder, 'obu.yaml'), car.config());
+  writeFileSync(join(car.folder, 'car.compose.yaml'), manifest);
+});
+
+afterAll(async () => {
+  if (kerb?.exitCode === null) await end('SIGTERM');
+  await car.stop();
+  await rm(state, { recursive: true, force: true });
+});
+
+async function serve(): Promise<ObuStatus> {
+  const files = ['--config', join(car.folder, 'obu.yaml'), '--manifest', join(car.folder, 'car.compose.yaml')];
+  const args = ['bin/kerb.ts', 'obu', 'serve', ...files, '--state', state, '--api', api];
+  kerb = spawn(process.execPath, args, { stdio: ['ignore', 'ignore', 'pipe'] });
+  let said = '';
+  kerb.stderr!.setEncoding('utf8').on('data', (text: string) => {
+    said = (said + text).slice(-4000);
+  });
+  for (;;) {
+    if (kerb.exitCode !== null) throw new Error(`kerb obu serve ended with ${kerb.exitCode}: ${said}`);
+    const status = await getStatus<ObuStatus>(api).catch(() => undefined);
+    if (status) return status;
+    await sleep(100);
+  }
+}
+
+async function end(name: NodeJS.Signals): Promise<void> {
+  const ended = new Promise((resolve) => kerb!.once('exit', resolve));
+  kerb!.kill(name);
+  await ended;
+}
+
+function followed(): { count: number; timeUs: number } {
+  const file = join(state, 'data', 'follow', 'follow.json');
+  return existsSync(file) ? JSON.parse(readFileSync(file, 'utf8')) : { count: 0, timeUs: 0 };
+}
+
+async function containers(): Promise<string[]> {
+  const label = [`kerbside.owner=obu-1/${places.stateHash}`];
+  return (await engine.calls.listContainers({ all: true, filters: { label } })).map(({ Id }) => Id);
+}
+
+/** A value that left the car after now has reached the container. */
+async function untilFollowing(): Promise<void> {
+  const nowUs = Date.now() * 1000;
+  while (followed().timeUs < nowUs) await sleep(100);
+}
+
+it('a workload runs on while its OBU is killed, and goes on with the next OBU in the same container', async () => {
+  const { engine: found } = await serve();
+  engine = await reachEngine(found.kind, found.host);
+  await buildWorkloadImage(engine, join(import.meta.dirname, 'probe'), PROBE, () => {});
+  await untilFollowing();
+  const before = await containers();
+  const countBefore = followed().count;
+
+  await end('SIGKILL');
+  expect((await engine.calls.getContainer(before[0]!).inspect()).State.Running).toBe(true);
+
+  const status = await serve();
+  expect(status.engine).toEqual(found);
+  await untilFollowing();
+  expect(await containers()).toEqual(before);
+  // One process has counted all along: its SDK came back by itself.
+  expect(followed().count).toBeGreaterThan(countBefore);
+});
+
+it('comes back after its private engine was killed', async (context) => {
+  const { kind } = (await getStatus<ObuStatus>(api)).engine;
+  if (kind === 'external') context.skip('this machine has a Docker Engine of its own, which is not ours to kill');
+  const before = await containers();
+  signal(Number(readFileSync(places.engine.pidFile, 'utf8')), 'SIGKILL');
+  for (;;) {
+    const now = await containers().catch(() => []);
+    if (now.length === 1 && now[0] !== before[0]) break;
+    await sleep(200);
+  }
+  await untilFollowing();
+  const { workloads } = await getStatus<ObuStatus>(api);
+  expect(workloads[0]).toMatchObject({ name: 'follow', state: 'Running', restarts: 1 });
+});
+
+it('leaves nothing behind when it is asked to stop', async () => {
+  await end('SIGTERM');
+  expect(kerb!.exitCode).toBe(0);
+  expect(processesWith(places.runtime)).toEqual([]);
+  expect(existsSync(places.runtime)).toBe(false);
+  expect(existsSync(api)).toBe(false);
+  expect(readFileSync('/proc/mounts', 'utf8')).not.toContain(state);
+});
