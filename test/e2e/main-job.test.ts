@@ -208,6 +208,9 @@ describe('the main job', () => {
   it('leaves nothing behind when it is killed itself', async () => {
     job = new MainJob(state, ['--plain'], ['bin/kerb', 'sim', 'drive']);
     await job.until('the first offload', (s) => s.offloads.ok >= 1);
+    const alive = leftovers(state);
+    expect(alive.processes.length).toBeGreaterThan(8);
+    expect(alive.sockets.length).toBeGreaterThan(5);
     process.kill(job.pid, 'SIGKILL');
     expect(await job.end()).toBe('SIGKILL');
     // Nobody is left to tell them: every daemon sees by itself that its parent is gone.
