@@ -112,7 +112,8 @@ async function serve(options: ServeOptions): Promise<void> {
   } catch (error) {
     if (cancel.signal.aborted && isKerbError(error, ErrorCode.Cancelled)) return; // stopped in the middle of the start
     // The message has the first problem of a file; the person wants all of them.
-    if (isKerbError(error)) for (const line of problemLines(error).slice(1)) process.stderr.write(`kerb: ${line}\n`);
+    const lines = isKerbError(error) ? problemLines(error) : [];
+    if (lines.length > 1) for (const line of lines) process.stderr.write(`kerb: ${line}\n`);
     throw error;
   }
 }

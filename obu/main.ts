@@ -157,8 +157,8 @@ class Obu implements RunningObu {
     await this.#begin(
       'runtime folder',
       async () => {
-        await rm(places.gateways, { recursive: true, force: true });
-        await rmdir(places.runtime).catch(() => {}); // an engine that would not stop still has its files there
+        // Only when it is empty: containers that outlived an OBU, and their engine, still have their files there.
+        await rmdir(places.runtime).catch(() => {});
       },
       async () => {
         await mkdir(dirname(places.runtime), { recursive: true });
@@ -360,7 +360,11 @@ class Obu implements RunningObu {
     );
     await this.#begin(
       'containers',
-      () => removeAllContainers(engine, owner, runner, this.#options.hurry),
+      async () => {
+        await removeAllContainers(engine, owner, runner, this.#options.hurry);
+        // Nobody has them mounted any more, whoever made them.
+        await rm(places.gateways, { recursive: true, force: true });
+      },
       () => {},
     );
     await this.#begin(

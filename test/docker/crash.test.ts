@@ -40,12 +40,13 @@ beforeAll(async () => {
 
 afterAll(async () => {
   if (kerb?.exitCode === null) await end('SIGTERM');
+  if (engine?.kind === 'external') await engine.calls.getImage(PROBE).remove({ force: true });
   await car.stop();
   await rm(state, { recursive: true, force: true });
 });
 
-async function serve(): Promise<ObuStatus> {
-  const files = ['--config', join(car.folder, 'obu.yaml'), '--manifest', join(car.folder, 'car.compose.yaml')];
+async function serve(config = 'obu.yaml'): Promise<ObuStatus> {
+  const files = ['--config', join(car.folder, config), '--manifest', join(car.folder, 'car.compose.yaml')];
   const args = ['bin/kerb.ts', 'obu', 'serve', ...files, '--state', state, '--api', api];
   kerb = spawn(process.execPath, args, { stdio: ['ignore', 'ignore', 'pipe'] });
   let said = '';
@@ -92,6 +93,10 @@ it('a workload runs on while its OBU is killed, and goes on with the next OBU in
 
   await end('SIGKILL');
   expect((await engine.calls.getContainer(before[0]!).inspect()).State.Running).toBe(true);
+
+  // A start that fails takes nothing from a container that still runs.
+  writeFileSync(join(car.folder, 'broken.yaml'), car.config().replace('car.dbc', 'absent.dbc'));
+  await expect(serve('broken.yaml')).rejects.toThrow(/absent\.dbc/);
 
   const status = await serve();
   expect(status.engine).toEqual(found);
