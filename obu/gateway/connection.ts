@@ -19,8 +19,8 @@ const MAX_PATHS = 4096;
 const MAX_FILTERS = 512;
 /** How long a connection that is being closed may take to read the reason. */
 const LINGER_MS = 1000;
-/** What the way back to the workload may cost: an answer that is late by the workload's own clock is worth nothing. */
-const RETURN_RESERVE_MS = 2;
+/** Share of a budget that is kept for the way back, in milliseconds: an answer that is late for the workload is none. */
+const RETURN_RESERVE = { share: 0.02, least: 2, most: 20 };
 
 /** What the gateway counts; the metrics and the status page of the OBU read it. */
 export interface GatewayMeter {
@@ -312,7 +312,8 @@ function mustNotExceed(count: number, limit: number, what: string): void {
 
 /** The budget without what the way back costs; a tiny one is left as it is. */
 function withinReserve(budgetMs: number): number {
-  return budgetMs > 10 * RETURN_RESERVE_MS ? budgetMs - RETURN_RESERVE_MS : budgetMs;
+  const { share, least, most } = RETURN_RESERVE;
+  return budgetMs > 10 * least ? budgetMs - Math.min(most, Math.max(least, share * budgetMs)) : budgetMs;
 }
 
 function failureOf(error: KerbError): kerbside.gateway.v1.Failure.$Properties {
