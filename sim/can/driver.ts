@@ -24,6 +24,8 @@ const SPEED_GAIN = 0.9;
 /** Indicate this long before a turn, at least so far before it. */
 const INDICATE_SECONDS = 3.5;
 const INDICATE_METRES = 35;
+/** Front wheels within this angle are straight. */
+const STRAIGHT = 0.05;
 /** rad/s at the front wheels. */
 const STEERING_RATE = 0.35;
 const DOORS_CLOSED = [false, false, false, false] as const;
@@ -40,6 +42,7 @@ export class Driver {
   #standingSince: number | undefined;
   #acceleration = 0;
   #wheelAngle = 0;
+  #lever: Indicator = 'off';
 
   constructor(route: Iterator<Segment>) {
     this.#route = route;
@@ -137,6 +140,14 @@ export class Driver {
   }
 
   #indicator(state: VehicleState): Indicator {
+    const wanted = this.#wantedIndicator(state);
+    // The lever goes back when the wheels do.
+    if (wanted === 'off' && Math.abs(state.wheelAngle) > STRAIGHT) return this.#lever;
+    this.#lever = wanted;
+    return wanted;
+  }
+
+  #wantedIndicator(state: VehicleState): Indicator {
     if (this.#current.kind === 'turn') return this.#current.angle > 0 ? 'left' : 'right';
     if (this.#current.kind === 'straight' && this.#next.kind === 'turn') {
       const ahead = Math.max(INDICATE_METRES, INDICATE_SECONDS * state.speed);
