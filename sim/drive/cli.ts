@@ -17,6 +17,9 @@ interface Flags {
   manifest: string;
   camera?: string;
   can?: string;
+  simCar: boolean;
+  dbc?: string;
+  mapping?: string;
   plain?: boolean;
 }
 
@@ -30,6 +33,9 @@ export function registerSimDriveCommand(sim: Command): void {
     .option('--manifest <file>', 'the workloads to run', join(root, 'examples', 'workloads', 'car.compose.yaml'))
     .option('--camera <source>', 'v4l2:/dev/video0, rtsp://…, file:PATH (default: a simulated road)')
     .option('--can <interface>', 'SocketCAN interface (default: vcan0 where there is one, else the userspace bus)')
+    .option('--no-sim-car', 'put nothing on the bus; it is never simulated on a CAN interface that is hardware')
+    .option('--dbc <file>', 'how to decode the bus (default: that of the simulated car)')
+    .option('--mapping <file>', 'which signal is which VSS path (default: that of the simulated car)')
     .option('--plain', 'lines instead of a screen, also on a terminal')
     .addHelpText(
       'after',
@@ -43,7 +49,9 @@ async function drive(flags: Flags): Promise<void> {
   const terminal = process.stdout.isTTY && !flags.plain ? new Terminal(process.stdout) : undefined;
   const say = (line: string) => process.stdout.write(`${line}\n`);
 
-  const job = new Drive({ ...flags, camera: flags.camera, can: flags.can, root }, (step) => {
+  const { state, manifest, camera, can, simCar: simulateCar, dbc, mapping } = flags;
+  const options = { state, manifest, camera, can, simulateCar, dbc, mapping };
+  const job = new Drive({ ...options, root }, (step) => {
     if (!terminal) say(step);
   });
   const stopped = new AbortController();

@@ -1,4 +1,14 @@
-import { closeSync, mkdirSync, openSync, readdirSync, readFileSync, rmSync, writeFileSync, writeSync } from 'node:fs';
+import {
+  closeSync,
+  existsSync,
+  mkdirSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+  writeSync,
+} from 'node:fs';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { basename, join, resolve } from 'node:path';
@@ -20,6 +30,11 @@ export interface DriveOptions {
   readonly camera: string | undefined;
   /** SocketCAN interface; undefined: `vcan0` where the kernel has it, else the userspace bus. */
   readonly can: string | undefined;
+  /** Whether the simulated car drives; it never does on a CAN interface that is hardware. */
+  readonly simulateCar: boolean;
+  /** DBC file of the bus, and its mapping to VSS paths; undefined: those of the simulated car. */
+  readonly dbc: string | undefined;
+  readonly mapping: string | undefined;
   /** Folder of the installation: examples, sim. */
   readonly root: string;
 }
@@ -88,7 +103,9 @@ export class Drive {
     const { can } = this.#options;
     const bus = await this.#startBus(can);
     this.#announce(`bus: ${bus.why}`);
-    this.#spawn('sim-can', ['sim', 'can', '--bus', bus.spec]);
+    if (bus.hardware) this.#announce('bus: it is hardware, so nothing is simulated on it');
+    else if (this.#options.simulateCar) this.#spawn('sim-can', ['sim', 'can', '--bus', bus.spec]);
+    const carDbc = join(root, 'sim', 'can', 'car.dbc');
 
     let camera = this.#options.camera;
     if (!camera) {
@@ -129,8 +146,8 @@ export class Drive {
         obu: 'obu-1',
         buses: { can0: bus.config },
         signals: {
-          dbc: { can0: [join(root, 'sim', 'can', 'car.dbc')] },
-          mapping: [join(root, 'sim', 'can', 'car.vss.yaml')],
+          dbc: { can0: [resolve(this.#options.dbc ?? carDbc)] },
+          mapping: [resolve(this.#options.mapping ?? join(root, 'sim', 'can', 'car.vss.yaml'))],
         },
         cameras: { front: { source: camera } },
         brokers: [{ id: 'rsu-1', url: `https://127.0.0.1:${port}` }],
@@ -234,7 +251,7 @@ export class Drive {
     return digest;
   }
 
-  async #startBus(can: string | undefined): Promise<{ spec: string; config: object; why: string }> {
+  async #startBus(can: string | undefined): Promise<{ spec: string; config: object; why: string; hardware: boolean }> {
     const wanted = can ?? 'vcan0';
     const inKernel = readdirSync('/sys/class/net').includes(wanted);
     if (can && !inKernel) {
@@ -248,6 +265,8 @@ export class Drive {
         spec: `socketcan:${wanted}`,
         config: { kind: 'socketcan', interface: wanted },
         why: `SocketCAN interface ${wanted}`,
+        // A virtual interface (vcan, vxcan) has no device behind it.
+        hardware: existsSync(`/sys/class/net/${wanted}/device`),
       };
     }
     const socket = join(this.#run, 'can0.bus');
@@ -257,6 +276,7 @@ export class Drive {
       spec: `userspace:can0@${socket}`,
       config: { kind: 'userspace', socket },
       why: 'this kernel has no interface vcan0: using the userspace bus',
+      hardware: false,
     };
   }
 
