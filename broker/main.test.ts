@@ -568,6 +568,22 @@ describe('starting and stopping', () => {
     await expect(start({ signal: AbortSignal.abort() })).rejects.toMatchObject({ code: ErrorCode.Cancelled });
   });
 
+  test('cancelled at any moment: nothing listens afterwards', async () => {
+    const listening = () =>
+      process.getActiveResourcesInfo().filter((what) => /^(TCPServer|PipeServer)/.test(what)).length;
+    const before = listening();
+    const identity = await identityDir(brokerNamed('rsu-1'));
+    for (let delay = 0; delay < 20; delay++) {
+      const cancel = new AbortController();
+      setTimeout(() => cancel.abort(), delay);
+      const outcome = await start({ signal: cancel.signal, identityDir: identity }).catch((error: unknown) => error);
+      if (outcome instanceof Error) expect(outcome).toMatchObject({ code: ErrorCode.Cancelled });
+      else await (outcome as Awaited<ReturnType<typeof start>>).broker.stop();
+      await sleep(5);
+      expect(listening(), `after ${delay} ms`).toBe(before);
+    }
+  });
+
   test('the tender gets a copy of the verified image, out of reach of whoever owns the packages', async () => {
     const { stateDir } = await start();
     const [name] = readdirSync(join(stateDir, 'images'));

@@ -84,8 +84,12 @@ export async function startBroker(config: BrokerConfig, parts: BrokerParts): Pro
     stopping ??= runBackwards(undo, log);
     return stopping;
   };
-  /** The step's result, unless the start is cancelled first. */
-  const unlessCancelled = <T>(step: Promise<T>): Promise<T> => orCancelled(step, signal);
+  /** For the short steps: each comes to its end before anything is taken back. */
+  const unlessCancelled = async <T>(step: Promise<T>): Promise<T> => {
+    const result = await step;
+    if (signal?.aborted) throw cancelled();
+    return result;
+  };
 
   try {
     const identity = await unlessCancelled(loadIdentity(config.identityDir, 'broker'));
@@ -123,7 +127,7 @@ export async function startBroker(config: BrokerConfig, parts: BrokerParts): Pro
     }
     undo.push(() => Promise.all(tended.map(({ supervisor }) => supervisor.stop())));
     metrics.watchTenders(() => tended.map(({ supervisor }) => supervisor));
-    await unlessCancelled(Promise.all(tended.map(({ supervisor }) => supervisor.start())));
+    await orCancelled(Promise.all(tended.map(({ supervisor }) => supervisor.start())), signal);
 
     const announce = (): Announcement => announcementOf(config.id, tended);
     const ingress = new Ingress({
@@ -240,12 +244,17 @@ function announcementOf(
   return { broker, tasks, isolations: ISOLATIONS, maxInput: Math.max(0, ...tasks.map(({ maxInput }) => maxInput)) };
 }
 
+/** For a step that can be stopped in its middle: does not wait for it. */
 function orCancelled<T>(step: Promise<T>, signal: AbortSignal | undefined): Promise<T> {
   if (signal === undefined) return step;
   return new Promise((resolve, reject) => {
-    const cancel = () => reject(new KerbError(ErrorCode.Cancelled, 'the broker was stopped while it started'));
+    const cancel = () => reject(cancelled());
     if (signal.aborted) cancel();
     signal.addEventListener('abort', cancel, { once: true });
     step.then(resolve, reject).finally(() => signal.removeEventListener('abort', cancel));
   });
+}
+
+function cancelled(): KerbError {
+  return new KerbError(ErrorCode.Cancelled, 'the broker was stopped while it started');
 }

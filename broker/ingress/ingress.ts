@@ -54,6 +54,7 @@ export class Ingress {
   readonly #options: IngressOptions;
   readonly #connections = new Set<Duplex>();
   #stopping = false;
+  #listening: Promise<void> = Promise.resolve();
   #https: HttpsServer | undefined;
   #io: Server<ClientEvents, BrokerEvents, NoEvents, SocketData> | undefined;
 
@@ -110,7 +111,7 @@ export class Ingress {
     });
     io.on('connection', (socket) => this.#serve(socket));
 
-    await new Promise<void>((resolve, reject) => {
+    this.#listening = new Promise<void>((resolve, reject) => {
       https.once('error', (error) => {
         const where = `${listen.host}:${listen.port}`;
         reject(
@@ -124,6 +125,7 @@ export class Ingress {
       });
       https.listen(listen.port, listen.host, resolve);
     });
+    await this.#listening;
     https.on('error', (error) => log.error({ err: messageOf(error) }, 'the listening socket failed'));
   }
 
@@ -134,6 +136,8 @@ export class Ingress {
     this.#io = undefined;
     this.#https = undefined;
     if (io === undefined || https === undefined) return;
+    // A server that is closed before it listens would listen all the same a moment later.
+    await this.#listening.catch(() => {});
     // Whatever was answered is written first. A client that does not close in time is cut off.
     this.#stopping = true;
     io.disconnectSockets(true);

@@ -101,3 +101,12 @@ test('a directory that is not there is named', async () => {
   socketPath = join(dir, 'no', 's');
   await expect(serverWith({}).start()).rejects.toThrow(socketPath);
 });
+
+test('stopped in the middle of starting, it leaves nothing behind', async () => {
+  const server = serverWith({});
+  const starting = server.start();
+  await server.stop();
+  await starting;
+  await server.stop();
+  expect(existsSync(socketPath)).toBe(false);
+});

@@ -45,6 +45,7 @@ export function createControlServer(options: ControlServerOptions): ControlServe
 class UnixControlServer implements ControlServer {
   readonly #options: ControlServerOptions;
   #server: Server | undefined;
+  #listening: Promise<void> = Promise.resolve();
 
   constructor(options: ControlServerOptions) {
     this.#options = options;
@@ -66,13 +67,16 @@ class UnixControlServer implements ControlServer {
       void this.#answer(`${request.method} ${path}`, response);
     });
     this.#server = server;
-    await listenPrivately(server, socketPath);
+    this.#listening = listenPrivately(server, socketPath);
+    await this.#listening;
   }
 
   async stop(): Promise<void> {
     const server = this.#server;
     this.#server = undefined;
     if (server === undefined) return;
+    // In the middle of start(): a server has to listen before it can be closed.
+    await this.#listening.catch(() => {});
     // Node removes the socket file itself when it closes the handle.
     const closed = new Promise<void>((resolve) => server.close(() => resolve()));
     server.closeAllConnections();

@@ -67,8 +67,8 @@ export function readImageNotes(image: Buffer, where: string): ImageNotes {
     else
       throw bad(`its Kerbside note of type ${note.type} (${note.descriptor.length} bytes) is unknown or there twice`);
   }
-  if (abi === undefined) throw bad('it has no Kerbside ABI note');
-  if (manifest === undefined) throw bad('it has no Kerbside manifest note (KERB_TASK is missing)');
+  if (abi === undefined) throw bad('it has no Kerbside ABI note (its source has no KERB_TASK)');
+  if (manifest === undefined) throw bad('it has no Kerbside manifest note (its source has no KERB_TASK)');
   if (abi.readUInt32LE(0) !== TARGET_X86_64) throw bad(`its ABI note is for target ${abi.readUInt32LE(0)}`);
   const name = manifest.toString('latin1', NAME_OFFSET);
   if (!NAME.test(name)) throw bad('the name in its manifest note is not 1 to 63 of a-z, 0-9 and -, filled with zeros');
