@@ -13,6 +13,9 @@ import { UserspaceBusServer } from './userspace-server.ts';
 
 const BUS_HELP = 'can0, socketcan:can0, userspace:can0 or userspace:can0@/path/to.sock';
 
+/** What `dump` keeps for a slow reader of its output. */
+const MAX_UNREAD_BYTES = 4 * 1024 * 1024;
+
 /** `kerb can bus|dump|send|replay`. */
 export function registerCanCommands(program: Command): void {
   const can = program.command('can').description('the CAN bus: serve a userspace one, look at any, send to it');
@@ -111,14 +114,22 @@ async function dump(filters: readonly string[], spec: string, count?: number): P
   await withBus(spec, async (bus, signal) => {
     const done = new AbortController();
     let left = count ?? Number.POSITIVE_INFINITY;
+    let skipped = 0;
     bus.subscribe((frame) => {
       if (left === 0 || !matches(frame)) return;
+      // Whoever reads us may be slower than the bus (a pager, a slow disk).
+      if (process.stdout.writableLength > MAX_UNREAD_BYTES) {
+        skipped++;
+        return;
+      }
       process.stdout.write(`${formatCandumpLine(bus.name, frame)}\n`);
       if (--left === 0) done.abort();
     });
     // `kerb can dump | head` ends when head does.
     process.stdout.on('error', () => done.abort());
     await aborted(AbortSignal.any([signal, done.signal]));
+    const lost = skipped + bus.stats.framesDropped;
+    if (lost > 0) process.stderr.write(`${lost} frames lost: what reads the output is slower than the bus\n`);
   });
 }
 
