@@ -3,13 +3,8 @@ import { MAX_EXTENDED_ID, MAX_STANDARD_ID } from '../../shared/can/frame.ts';
 import { messageOf } from '../../shared/errors.ts';
 import type { Dbc, DbcMessage, DbcMux, DbcSignal } from './dbc.ts';
 import { dbcError } from './dbc-lexer.ts';
-import {
-  type DbcStatements,
-  type MessageStatement,
-  readDbcStatements,
-  type SignalStatement,
-  type Target,
-} from './dbc-statements.ts';
+import { readDbcStatements } from './dbc-reader.ts';
+import type { DbcStatements, MessageStatement, SignalStatement, Target } from './dbc-statement.ts';
 
 const EXTENDED = 0x80000000;
 /** Vector tools park signals without a message under this id. */
