@@ -102,17 +102,19 @@ void layout_begin(struct guest *guest, uint32_t isolation, uint64_t input_size) 
   syscall(SYS_getrandom, guest->info->seed, sizeof guest->info->seed, 0);
 }
 
-static bool punch(int fd, uint64_t size) {
-  return fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, (off_t)size) == 0;
+static bool punch(int fd, uint64_t start, uint64_t size) {
+  return size == 0 || fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)start, (off_t)size) == 0;
 }
 
 /*
  * Taking the pages away beats writing zeros over them: it costs as much as the call has touched, not as much as it could
  * have touched, needs no trust in any length, and gives the memory back while the tender waits.
  */
+bool layout_scrub_input(struct guest *guest) { return punch(guest->input_fd, 0, guest->input_pages); }
+
 bool layout_scrub(struct guest *guest) {
-  return punch(guest->input_fd, guest->input_pages + KERB_PAGE) &&
-         punch(guest->output_fd, guest->output_pages + KERB_PAGE);
+  return punch(guest->input_fd, guest->input_pages, KERB_PAGE) &&
+         punch(guest->output_fd, 0, guest->output_pages + KERB_PAGE);
 }
 
 const uint8_t *layout_output(void) { return host_pointer((struct guest_address){KERB_OUTPUT}); }

@@ -26,7 +26,11 @@ bool layout_map(struct guest *guest, const uint8_t *file, char reason[REASON_SIZ
 /* Writes the info page of the next call. */
 void layout_begin(struct guest *guest, uint32_t isolation, uint64_t input_size);
 
-/* Takes back every page that a call may have left something in: input, info, output, mailbox. */
+/*
+ * Take back every page that a call may have left something in. The input goes before the answer: from then on the broker
+ * may already write the input of the next call. Info page, output and mailbox go after it.
+ */
+bool layout_scrub_input(struct guest *guest);
 bool layout_scrub(struct guest *guest);
 
 /* The guest's output and mailbox, readable here because nothing of the guest runs any more. */

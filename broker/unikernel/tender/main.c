@@ -28,7 +28,10 @@
 enum { EXIT_USAGE = 64, EXIT_REFUSED = 2, EXIT_FAILED = 1, EXIT_PROTOCOL = 3 };
 
 static __attribute__((noreturn)) void die(int code, const char *what) {
-  dprintf(STDERR_FILENO, "kerb-tender: %s\n", what);
+  char line[REASON_SIZE + 32];
+  const int size = snprintf(line, sizeof line, "kerb-tender: %s\n", what);
+  /* write: the filters know no other way out. */
+  if (size > 0 && write(STDERR_FILENO, line, (size_t)size < sizeof line ? (size_t)size : sizeof line - 1) < 0) code = EXIT_FAILED;
   _exit(code);
 }
 
@@ -243,6 +246,7 @@ static __attribute__((noreturn)) void serve(struct guest *guest, const struct is
     isolation->run(guest, call.budget_ns, &ending);
     if (ending.kind == ENDING_BROKER_GONE) die(EXIT_PROTOCOL, "the broker hung up or spoke during a call");
     if (ending.kind == ENDING_TENDER_BROKEN) die(EXIT_FAILED, ending.reason);
+    if (!layout_scrub_input(guest)) die(EXIT_FAILED, "cannot scrub the input of a call");
     send_outcome(guest, &ending);
     if (!get_ready(guest, isolation, reason)) die(EXIT_FAILED, reason);
   }
