@@ -2,7 +2,7 @@
  * Issues certificates. Loaded only by `kerb pki` and for development identities: a running daemon reads certificates
  * with Node's own X509Certificate and never needs this.
  */
-import './reflect-metadata.ts';
+import 'reflect-metadata'; // for @peculiar/x509's tsyringe, which refuses to load without it
 import { createPrivateKey, type KeyObject, randomBytes, webcrypto, X509Certificate } from 'node:crypto';
 import { isIP } from 'node:net';
 import * as x509 from '@peculiar/x509';
