@@ -82,3 +82,19 @@ export function faultText(fault: Fault): string {
   const where = fault.signalCode === 0 ? '' : `, instruction at ${hex(fault.instruction)}`;
   return `${name}: ${describe(fault)}${where}`;
 }
+
+/** Codes of the libOS, from 0xffff0000 up; a task's own codes are below. */
+const aborts = new Map([
+  [0xffff0001, 'abort() was called'],
+  [0xffff0002, 'an assertion failed'],
+  [0xffff0003, 'stack smashed: a buffer on the stack was written past its end'],
+  [0xffff0004, 'heap corrupt: freed twice, or a block was written past its end'],
+  [0xffff0005, 'a string function would have written past the end of its buffer'],
+  [0xffff0006, 'made for another version of the unikernel ABI: build the task again'],
+  [0xffff0007, 'exit() was called'],
+]);
+
+/** What the code of an `aborted` outcome means. */
+export function abortText(code: number): string {
+  return aborts.get(code) ?? `the task aborted with code ${code}`;
+}

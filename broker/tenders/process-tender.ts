@@ -1,5 +1,5 @@
 import { type ChildProcess, spawn } from 'node:child_process';
-import { closeSync, openSync, read, readSync, write, writeSync } from 'node:fs';
+import { closeSync, openSync, read, readlinkSync, readSync, write, writeSync } from 'node:fs';
 import type { Socket } from 'node:net';
 import { resolve } from 'node:path';
 import { promisify } from 'node:util';
@@ -35,6 +35,7 @@ const BACKSTOP_MS = 50;
 const START_TIMEOUT_MS = 10_000;
 const STOP_TIMEOUT_MS = 1_000;
 const MAX_BUDGET_MS = 3_600_000;
+const HANG_UP_MS = 100;
 const STDERR_KEPT = 2048;
 /** Inputs up to this size are copied behind their frame and sent with one write. */
 const ONE_WRITE_MAX = 16 * 1024;
@@ -116,7 +117,9 @@ export class ProcessTender implements Tender {
       this.#starting = { resolve, reject };
     });
     child.once('error', (error) => this.#fail(`cannot be run: ${error.message}`));
+    // `close` comes after the last bytes of the dead, but not while somebody else holds its pipes.
     child.once('close', (code, signal) => this.#ended(code, signal));
+    child.once('exit', () => setTimeout(() => this.#hangUp(), HANG_UP_MS).unref());
     child.stderr?.on('data', (chunk: Buffer) => {
       this.#stderr = (this.#stderr + chunk.toString('utf8')).slice(-STDERR_KEPT);
     });
@@ -335,8 +338,13 @@ export class ProcessTender implements Tender {
   /** Possible only now: once confined, the tender is not dumpable and its /proc entry is closed to us. */
   #openMemfds(inputFd: number, outputFd: number): void {
     const folder = `/proc/${this.pid}/fd`;
-    this.#inputFd = openSync(`${folder}/${inputFd}`, 'r+');
-    this.#outputFd = openSync(`${folder}/${outputFd}`, 'r');
+    this.#inputFd = openMemfd(`${folder}/${inputFd}`, 'r+');
+    this.#outputFd = openMemfd(`${folder}/${outputFd}`, 'r');
+  }
+
+  #hangUp(): void {
+    this.#socket?.destroy();
+    this.#child?.stderr?.destroy();
   }
 
   #unavailable(reason: string): KerbError {
@@ -376,6 +384,24 @@ export class ProcessTender implements Tender {
     if (asked || this.#image === undefined) return;
     for (const listener of this.#onDeath) listener(this.#verdict);
   }
+}
+
+/** @throws KerbError TenderUnavailable, also when the process is gone and its number names another one by now */
+function openMemfd(path: string, flags: string): number {
+  let fd: number;
+  try {
+    fd = openSync(path, flags);
+  } catch (cause) {
+    throw new KerbError(
+      ErrorCode.TenderUnavailable,
+      `its memory cannot be opened: ${messageOf(cause)}`,
+      { path },
+      { cause },
+    );
+  }
+  if (readlinkSync(`/proc/self/fd/${fd}`).startsWith('/memfd:kerb-')) return fd;
+  closeSync(fd);
+  throw new KerbError(ErrorCode.TenderUnavailable, `its memory cannot be opened: ${path} is something else`, { path });
 }
 
 /** The guest's bytes as text that a terminal may be shown: no control characters but newline and tab. */

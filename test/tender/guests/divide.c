@@ -3,7 +3,10 @@
 GUEST("divide");
 
 TASK {
-  int zero = 0;
+  int one = 1, zero = 0;
+  OPAQUE(one);
   OPAQUE(zero);
-  return 1 / zero;
+  int result = one / zero;
+  OPAQUE(result);
+  return result;
 }

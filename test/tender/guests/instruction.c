@@ -41,8 +41,11 @@ TASK {
     case '8': /* a 32-bit system call: getpid */
       __asm__ volatile("movl $20, %%eax; int $0x80" ::: "rax");
       break;
-    case 's': /* stack pointer to nowhere, then a fault: no stack to report it on */
+    case 's': /* a fault with a stack pointer to nowhere: reported on the fault stack */
       __asm__ volatile("xorl %%esp, %%esp; ud2" ::: "memory");
+      break;
+    case 'S': /* a fault at the end of the fault stack itself: nothing left to report it on */
+      __asm__ volatile("movl $0x3f100100, %%esp; ud2" ::: "memory");
       break;
     default:
       break;

@@ -4,6 +4,7 @@
  *   'f' fills every writable byte of the guest and every general and vector register with the pattern, and ends.
  *   'F' the same, and loops until it is killed.
  *   'l' looks. The pattern comes inverted, so that the looker itself does not hold it.
+ *   'd' leaves one word of the pattern in the heap and one byte in its data, then looks: proves that looking finds.
  *
  * Answer of 'l': six u64: non-zero bytes where a fresh image has only zeros; words of readable memory that equal the
  * pattern; bytes of data that differ from their initial value; general registers at entry that are not as the ABI says;
@@ -177,7 +178,13 @@ int kerb_task(const uint8_t *in, size_t in_size, uint8_t *out, size_t out_capaci
   uint64_t pattern, answer[6] = {0};
   if (in_size < 9 || out_capacity < sizeof answer) return 1;
   memcpy(&pattern, in + 1, sizeof pattern);
-  if (in[0] != 'l') fill(info, pattern, in[0] == 'F');
+  if (in[0] == 'f' || in[0] == 'F') fill(info, pattern, in[0] == 'F');
+  if (in[0] == 'd') {
+    *(volatile uint64_t *)(info->heap + 4096) = ~pattern;
+    data[17] = 1;
+    general_at_entry[3] = 1;
+    vectors_at_entry[200] = 1;
+  }
   look(info, pattern, answer);
   memcpy(out, answer, sizeof answer);
   *out_size = sizeof answer;

@@ -1,0 +1,7 @@
+#include <kerbside/task.h>
+
+KERB_TASK("syntax", .memory = 1 << 20, .max_input = 16, .max_output = 16);
+
+int kerb_task(const uint8_t *in, size_t in_size, uint8_t *out, size_t out_capacity, size_t *out_size) {
+  return in[0] + nothing_of_that_name;
+}

@@ -1,0 +1,101 @@
+import { readdirSync, readFileSync, readlinkSync } from 'node:fs';
+import { describe, expect, test, vi } from 'vitest';
+import { guestImage, Tenders } from './support.ts';
+
+const tenders = new Tenders();
+const root = process.getuid?.() === 0;
+
+const status = (pid: number): Map<string, string> =>
+  new Map(
+    readFileSync(`/proc/${pid}/status`, 'utf8')
+      .trim()
+      .split('\n')
+      .map((line) => line.split(/:\s*/, 2) as [string, string]),
+  );
+
+async function waitingGuest(pid: number): Promise<number> {
+  return vi.waitFor(
+    () => {
+      const [child] = readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8').split(' ').filter(Boolean).map(Number);
+      // Its own filter on top of the tender's two: it has passed the gate up to where it waits.
+      if (child === undefined || status(child).get('Seccomp_filters') !== '3') throw new Error('not there yet');
+      return child;
+    },
+    { timeout: 5_000, interval: 5 },
+  );
+}
+
+describe('the tender', () => {
+  test('says how it is confined', async () => {
+    const tender = await tenders.guest('hello');
+    expect(tender.confinement).toMatch(/user \d+/);
+    expect(tender.confinement).toMatch(/Landlock/);
+    expect(tender.confinement).toMatch(/namespace/);
+  });
+
+  test('has no privileges, no way to new ones, and a filter on its system calls', async () => {
+    const { pid } = await tenders.guest('hello');
+    const fields = status(pid!);
+    expect(fields.get('NoNewPrivs')).toBe('1');
+    expect(fields.get('Seccomp')).toBe('2');
+    expect(fields.get('Seccomp_filters')).toBe('2');
+    expect(fields.get('CapEff')).toBe('0000000000000000');
+    expect(fields.get('CapPrm')).toBe('0000000000000000');
+    if (root) {
+      expect(fields.get('Uid')).toBe('65534\t65534\t65534\t65534');
+      expect(fields.get('Gid')).toBe('65534\t65534\t65534\t65534');
+      expect(fields.get('Groups')?.trim()).toBe('');
+    }
+  });
+
+  test('runs as the user it is told', async (context) => {
+    if (!root) context.skip('only root can become another user');
+    const { ProcessTender } = await import('../../broker/tenders/process-tender.ts');
+    const { silentLog } = await import('../../shared/log.ts');
+    const tender = new ProcessTender({ imagePath: guestImage('hello'), log: silentLog(), user: 54321 });
+    await tender.start();
+    expect(status(tender.pid!).get('Uid')).toBe('54321\t54321\t54321\t54321');
+    await tender.stop();
+  });
+
+  test('has an empty root, and no file open but its own', async (context) => {
+    if (!root) context.skip('only root may look into a process that is not dumpable');
+    const { pid } = await tenders.guest('hello');
+    expect(readdirSync(`/proc/${pid}/root`)).toEqual([]);
+    const open = readdirSync(`/proc/${pid}/fd`).map((fd) => readlinkSync(`/proc/${pid}/fd/${fd}`));
+    for (const target of open) expect(target).toMatch(/^(pipe:|socket:|anon_inode:\[?pidfd|\/memfd:kerb-)|pidfd/);
+  });
+});
+
+describe('the guest that waits for its call', () => {
+  test('has one descriptor, its filter, and memory below 1 GiB only', async (context) => {
+    if (!root) context.skip('only root may look into a process that is not dumpable');
+    const { pid } = await tenders.guest('hello');
+    const guest = await waitingGuest(pid!);
+    expect(readdirSync(`/proc/${guest}/fd`)).toEqual(['0']);
+    expect(readlinkSync(`/proc/${guest}/fd/0`)).toMatch(/^pipe:/);
+    const ranges = readFileSync(`/proc/${guest}/maps`, 'utf8')
+      .trim()
+      .split('\n')
+      .filter((line) => !line.endsWith('[vsyscall]'))
+      .map((line) => /^([0-9a-f]+)-([0-9a-f]+) (\S+)/.exec(line)!);
+    expect(ranges.length).toBeGreaterThan(8);
+    for (const [line, start, end, access] of ranges) {
+      expect(Number.parseInt(start!, 16), line).toBeGreaterThanOrEqual(0x100000);
+      expect(Number.parseInt(end!, 16), line).toBeLessThanOrEqual(0x40000000);
+      expect(access, line).not.toMatch(/w.*x/);
+    }
+    // The guard page, and nothing right before the stack.
+    expect(ranges.some(([, start]) => start === '20001000')).toBe(true);
+    expect(ranges.some(([, , end]) => Number.parseInt(end!, 16) === 0x20001000)).toBe(false);
+  });
+
+  test('costs little', async (context) => {
+    if (!root) context.skip('only root may look into a process that is not dumpable');
+    const { pid } = await tenders.guest('hello');
+    const guest = await waitingGuest(pid!);
+    const proportional = (of: number): number =>
+      Number(/^Pss:\s+(\d+) kB/m.exec(readFileSync(`/proc/${of}/smaps_rollup`, 'utf8'))![1]);
+    expect(proportional(pid!) + proportional(guest)).toBeLessThan(1024);
+  });
+});

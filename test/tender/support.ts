@@ -1,0 +1,84 @@
+import { existsSync } from 'node:fs';
+import { join } from 'node:path';
+import { afterAll } from 'vitest';
+import { ProcessTender } from '../../broker/tenders/process-tender.ts';
+import type { TenderOutcome } from '../../broker/tenders/tender.ts';
+import { silentLog } from '../../shared/log.ts';
+
+/** Where `make -C broker/unikernel` (part of `npm run setup`) puts what these tests run. */
+const build = join(import.meta.dirname, '../../build/unikernel');
+
+export function built(path: string): string {
+  const file = join(build, path);
+  if (!existsSync(file)) throw new Error(`${file} is missing: run make -C broker/unikernel (npm run setup does)`);
+  return file;
+}
+
+export const guestImage = (name: string): string => built(`guests/${name}.elf`);
+export const taskImage = (name: string): string => built(`tasks/${name}.elf`);
+
+/** Numbers as little-endian u64; negative ones in two's complement. */
+export function u64(...values: (number | bigint)[]): Buffer {
+  const bytes = Buffer.alloc(values.length * 8);
+  values.forEach((value, index) => {
+    bytes.writeBigUInt64LE(BigInt.asUintN(64, BigInt(value)), index * 8);
+  });
+  return bytes;
+}
+
+/** Started tenders of one test file; all are stopped at its end. */
+export class Tenders {
+  readonly #all: ProcessTender[] = [];
+  readonly #byImage = new Map<string, Promise<ProcessTender>>();
+
+  constructor() {
+    afterAll(() => Promise.all(this.#all.map((tender) => tender.stop())));
+  }
+
+  make(imagePath: string, binary?: string): ProcessTender {
+    const tender = new ProcessTender({ imagePath, log: silentLog(), binary });
+    this.#all.push(tender);
+    return tender;
+  }
+
+  async start(imagePath: string): Promise<ProcessTender> {
+    const tender = this.make(imagePath);
+    await tender.start();
+    return tender;
+  }
+
+  /** The one tender of a test guest, started on first use. */
+  guest(name: string): Promise<ProcessTender> {
+    return this.#shared(guestImage(name));
+  }
+
+  /** The one tender of a task of `examples/tasks`, started on first use. */
+  task(name: string): Promise<ProcessTender> {
+    return this.#shared(taskImage(name));
+  }
+
+  #shared(imagePath: string): Promise<ProcessTender> {
+    let tender = this.#byImage.get(imagePath);
+    if (tender === undefined) {
+      tender = this.start(imagePath);
+      this.#byImage.set(imagePath, tender);
+    }
+    return tender;
+  }
+
+  async call(guest: string, input: Uint8Array | string = '', budgetMs = 5_000): Promise<TenderOutcome> {
+    return (await this.guest(guest)).call(typeof input === 'string' ? Buffer.from(input) : input, budgetMs);
+  }
+}
+
+/** The output as text of a call that must have succeeded. */
+export function answer(outcome: TenderOutcome): string {
+  if (outcome.outcome !== 'done' || outcome.status !== 0) throw new Error(`not done: ${JSON.stringify(outcome)}`);
+  return outcome.output.toString();
+}
+
+/** The fault of a call that must have ended with one. */
+export function fault(outcome: TenderOutcome): string {
+  if (outcome.outcome !== 'fault') throw new Error(`no fault: ${JSON.stringify(outcome)}`);
+  return outcome.fault;
+}
