@@ -12,7 +12,7 @@ fail() { echo "setup: $*" >&2; exit 1; }
 # --- Debian packages -------------------------------------------------------------------------------------------------
 # gcc, musl-tools: unikernels and tender; g++, python3, make: the socketcan add-on; the rest are run as they are.
 packages="docker.io ffmpeg gcc g++ iproute2 libc6-dev make musl-dev musl-tools python3"
-[ "$purpose" = test ] && packages="$packages busybox-static can-utils user-mode-linux"
+[ "$purpose" = test ] && packages="$packages busybox-static can-utils user-mode-linux zlib1g-dev"
 
 missing=""
 for package in $packages; do
@@ -52,7 +52,9 @@ node_modules/.bin/node -e 'process.exit(process.versions.node.split(".")[0] >= 2
 # --- our own build ---------------------------------------------------------------------------------------------------
 tools/generate-protocol.sh || fail "the protobuf code could not be generated; the message is above"
 tools/build-app-sdk.sh || fail "shared/app-sdk could not be built; the message is above"
-if ! make -C broker/unikernel -q >/dev/null 2>&1; then
-  say "building the tender, the libOS and the example tasks (make -C broker/unikernel)"
-  make -s -C broker/unikernel || fail "broker/unikernel did not build; the compiler's message is above"
+target=all
+[ "$purpose" = test ] && target=tests
+if ! make -C broker/unikernel -q "$target" >/dev/null 2>&1; then
+  say "building the tender, the libOS and the example tasks (make -C broker/unikernel $target)"
+  make -s -C broker/unikernel "$target" || fail "broker/unikernel did not build; the compiler's message is above"
 fi
