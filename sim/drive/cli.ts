@@ -52,7 +52,8 @@ async function drive(flags: Flags): Promise<void> {
   const { state, manifest, camera, can, simCar: simulateCar, dbc, mapping } = flags;
   const options = { state, manifest, camera, can, simulateCar, dbc, mapping };
   const job = new Drive({ ...options, root }, (step) => {
-    if (!terminal) say(step);
+    // Docker's own steps are for a screen that shows what is going on just now; in a log they would be noise.
+    if (!terminal && !/: Step \d/.test(step)) say(step);
   });
   const stopped = new AbortController();
   let interrupted = false;
