@@ -1,11 +1,8 @@
 import { type ChildProcess, spawn } from 'node:child_process';
-import { closeSync, openSync, read, readlinkSync, readSync, write, writeSync } from 'node:fs';
 import type { Socket } from 'node:net';
 import { resolve } from 'node:path';
-import { promisify } from 'node:util';
 import { ErrorCode, KerbError, messageOf } from '../../shared/errors.ts';
 import type { Logger } from '../../shared/log.ts';
-import { faultText } from './fault-text.ts';
 import type { ImageInfo, Isolation, Tender, TenderOutcome, TenderState } from './tender.ts';
 import { tenderBinary } from './tender-binary.ts';
 import {
@@ -19,6 +16,8 @@ import {
   TenderFrameReader,
   writeCall,
 } from './tender-frames.ts';
+import { TenderMemory } from './tender-memory.ts';
+import { outcomeOf } from './tender-outcome.ts';
 
 export interface ProcessTenderOptions {
   /** The unikernel image. It is read once, in `start()`. */
@@ -39,11 +38,6 @@ const HANG_UP_MS = 100;
 const STDERR_KEPT = 2048;
 /** Inputs up to this size are copied behind their frame and sent with one write. */
 const ONE_WRITE_MAX = 16 * 1024;
-/** Copying this much to or from a memfd takes about 0.1 ms; more than this goes to Node's thread pool. */
-const SYNC_COPY_MAX = 1024 * 1024;
-
-const readAsync = promisify(read);
-const writeAsync = promisify(write);
 
 interface Waiter<T> {
   resolve(value: T): void;
@@ -63,12 +57,13 @@ export class ProcessTender implements Tender {
   #state: TenderState = 'Loading';
   #child: ChildProcess | undefined;
   #socket: Socket | undefined;
-  #inputFd = -1;
-  #outputFd = -1;
+  #memory: TenderMemory | undefined;
   #image: ImageInfo | undefined;
   #confinement = '';
   #stderr = '';
   #verdict: string | undefined;
+  /** The process has ended and that has been reported. */
+  #over = false;
   #starting: Waiter<void> | undefined;
   #pending: Waiter<OutcomeFrame> | undefined;
   #closed: Promise<void> = Promise.resolve();
@@ -159,22 +154,28 @@ export class ProcessTender implements Tender {
       this.#pending = { resolve, reject };
     });
     const started = performance.now();
-    if (input.length > INLINE_MAX) {
-      const copied = this.#copyIn(input);
-      if (copied !== undefined) await copied;
-    }
-    // What copying took is the caller's time too.
-    const budgetNs = Math.max(1, Math.floor((budget - (performance.now() - started)) * 1e6));
-    this.#send(socket, input, budgetNs);
-    const backstop = this.#armBackstop(budgetNs / 1e6);
+    let backstop: NodeJS.Timeout | undefined;
     let frame: OutcomeFrame;
     try {
+      if (input.length > INLINE_MAX) {
+        // Should the tender die during the copy, that is found out below.
+        answer.catch(() => {});
+        await this.#copyIn(input);
+      }
+      // What copying took is the caller's time too.
+      const budgetNs = Math.max(1, Math.floor((budget - (performance.now() - started)) * 1e6));
+      this.#send(socket, input, budgetNs);
+      backstop = this.#armBackstop(budgetNs / 1e6);
       frame = await answer;
     } finally {
       clearTimeout(backstop);
       this.#pending = undefined;
     }
-    const outcome = this.#outcomeOf(frame, frame.output ?? (await this.#copyOut(socket, frame.outputSize)));
+    const outcome = outcomeOf(
+      frame,
+      frame.output ?? (await this.#copyOut(socket, frame.outputSize)),
+      this.image.maxOutput,
+    );
     // stop() or the end of the process may have come meanwhile, and has the last word on the state.
     if ((this.#state as TenderState) === 'Busy') this.#state = 'Waiting';
     return outcome;
@@ -226,61 +227,32 @@ export class ProcessTender implements Tender {
     }
   }
 
-  /** A promise only when the copy is too long to wait for. */
-  #copyIn(input: Uint8Array): Promise<void> | undefined {
-    if (input.length > SYNC_COPY_MAX) return this.#copyInAsync(input);
-    for (let at = 0; at < input.length; ) at += writeSync(this.#inputFd, input, at, input.length - at, at);
-    return undefined;
-  }
-
-  async #copyInAsync(input: Uint8Array): Promise<void> {
-    for (let at = 0; at < input.length; ) {
-      at += (await writeAsync(this.#inputFd, input, at, input.length - at, at)).bytesWritten;
+  async #copyIn(input: Uint8Array): Promise<void> {
+    try {
+      await this.#memory?.write(input);
+    } catch (error) {
+      throw this.#fail(`does not take its input: ${messageOf(error)}`);
     }
   }
 
   async #copyOut(socket: Socket, size: number): Promise<Buffer> {
-    const output = Buffer.allocUnsafeSlow(size);
-    for (let at = 0; at < size; ) {
-      const got =
-        size > SYNC_COPY_MAX
-          ? (await readAsync(this.#outputFd, output, at, size - at, at)).bytesRead
-          : readSync(this.#outputFd, output, at, size - at, at);
-      if (got === 0) throw this.#fail('its output memory is shorter than its output');
-      at += got;
-    }
-    socket.write(RELEASE_FRAME);
-    return output;
-  }
-
-  #outcomeOf(frame: OutcomeFrame, output: Buffer): TenderOutcome {
-    const runMs = frame.runNs / 1e6;
-    const log = frame.log.length === 0 ? '' : readableLog(frame.log);
-    switch (frame.kind) {
-      case OutcomeKind.Done:
-        return { outcome: 'done', status: frame.status, output, runMs, cpuMs: frame.cpuNs / 1e6, log };
-      case OutcomeKind.Aborted:
-        return { outcome: 'aborted', code: frame.status, runMs, log };
-      case OutcomeKind.Deadline:
-        return { outcome: 'deadline', runMs, log };
-      case OutcomeKind.Fault:
-        return { outcome: 'fault', fault: faultText(frame), runMs, log };
-      default: {
-        const reason =
-          frame.outputSize > this.image.maxOutput
-            ? `claims ${frame.outputSize} bytes of output, ${this.image.maxOutput} are declared`
-            : `returned status ${frame.status | 0}, 0 to 2147483647 are allowed`;
-        return { outcome: 'bad-output', reason, runMs, log };
-      }
+    try {
+      if (this.#memory === undefined) throw new Error('it has ended');
+      const output = await this.#memory.read(size);
+      socket.write(RELEASE_FRAME);
+      return output;
+    } catch (error) {
+      throw this.#fail(`does not give its output: ${messageOf(error)}`);
     }
   }
 
   /** Kills the tender when it lets the budget pass by more than 50 ms. */
   #armBackstop(budgetMs: number): NodeJS.Timeout {
+    const call = this.#pending;
     return setTimeout(() => {
       // An answer that waits in the socket, because this process was the slow one, is read before the next line runs.
       setImmediate(() => {
-        if (this.#pending !== undefined) this.#fail(`did not answer within ${BACKSTOP_MS} ms after its budget`);
+        if (this.#pending === call) this.#fail(`did not answer within ${BACKSTOP_MS} ms after its budget`);
       });
     }, budgetMs + BACKSTOP_MS);
   }
@@ -303,19 +275,22 @@ export class ProcessTender implements Tender {
       return;
     }
     const starting = this.#starting;
-    if (starting === undefined || this.#child === undefined) {
+    const child = this.#child;
+    if (starting === undefined || child?.pid === undefined) {
       this.#fail(`sent a ${frame.type} frame out of turn`);
       return;
     }
     switch (frame.type) {
       case 'hello':
-        this.#openMemfds(frame.inputFd, frame.outputFd);
-        this.#socket?.write(OPENED_FRAME);
+        this.#openMemory(child.pid, frame.inputFd, frame.outputFd).catch((error: unknown) =>
+          this.#fail(messageOf(error)),
+        );
         return;
       case 'loaded':
+        if (this.#state !== 'Loading') return; // stopped meanwhile
         this.#image = frame.image;
         this.#confinement = frame.confinement;
-        if (this.#state === 'Loading') this.#state = 'Waiting';
+        this.#state = 'Waiting';
         this.#options.log.debug(
           { pid: this.pid, task: frame.image.name, confinement: frame.confinement },
           'Tender ready',
@@ -335,11 +310,17 @@ export class ProcessTender implements Tender {
     }
   }
 
-  /** Possible only now: once confined, the tender is not dumpable and its /proc entry is closed to us. */
-  #openMemfds(inputFd: number, outputFd: number): void {
-    const folder = `/proc/${this.pid}/fd`;
-    this.#inputFd = openMemfd(`${folder}/${inputFd}`, 'r+');
-    this.#outputFd = openMemfd(`${folder}/${outputFd}`, 'r');
+  async #openMemory(pid: number, inputFd: number, outputFd: number): Promise<void> {
+    this.#memory = await TenderMemory.open(pid, inputFd, outputFd);
+    if (this.#over) this.#closeMemory();
+    else this.#socket?.write(OPENED_FRAME);
+  }
+
+  #closeMemory(): void {
+    this.#memory
+      ?.close()
+      .catch((error: unknown) => this.#options.log.warn({ error }, 'Cannot close the memory of a tender'));
+    this.#memory = undefined;
   }
 
   #hangUp(): void {
@@ -372,39 +353,17 @@ export class ProcessTender implements Tender {
   }
 
   #ended(code: number | null, signal: NodeJS.Signals | null): void {
+    if (this.#over) return;
     const asked = this.#state === 'Stopped';
     const stderr = this.#stderr.trim().replaceAll('\n', ', ');
     const how = signal !== null ? `was ended by ${signal}` : `ended with exit code ${code}`;
     this.#verdict ??= asked ? 'was stopped' : stderr === '' ? how : `${how}: ${stderr}`;
     if (!asked) this.#state = 'Dead';
-    for (const fd of [this.#inputFd, this.#outputFd]) if (fd >= 0) closeSync(fd);
-    this.#inputFd = this.#outputFd = -1;
+    this.#over = true;
+    this.#closeMemory();
     this.#starting?.reject(this.#unavailable(this.#verdict));
     this.#pending?.reject(this.#died());
     if (asked || this.#image === undefined) return;
     for (const listener of this.#onDeath) listener(this.#verdict);
   }
-}
-
-/** @throws KerbError TenderUnavailable, also when the process is gone and its number names another one by now */
-function openMemfd(path: string, flags: string): number {
-  let fd: number;
-  try {
-    fd = openSync(path, flags);
-  } catch (cause) {
-    throw new KerbError(
-      ErrorCode.TenderUnavailable,
-      `its memory cannot be opened: ${messageOf(cause)}`,
-      { path },
-      { cause },
-    );
-  }
-  if (readlinkSync(`/proc/self/fd/${fd}`).startsWith('/memfd:kerb-')) return fd;
-  closeSync(fd);
-  throw new KerbError(ErrorCode.TenderUnavailable, `its memory cannot be opened: ${path} is something else`, { path });
-}
-
-/** The guest's bytes as text that a terminal may be shown: no control characters but newline and tab. */
-function readableLog(bytes: Buffer): string {
-  return bytes.toString('utf8').replace(/[\x00-\x08\x0b-\x1f\x7f-\x9f]/g, '\ufffd');
 }

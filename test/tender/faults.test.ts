@@ -48,6 +48,20 @@ describe('a tender that is killed', () => {
     await expect(tender.call(Buffer.alloc(0), 100)).rejects.toMatchObject({ code: 8003 });
   });
 
+  test('while a large input is copied to it, or a large output from it, loses the call and nothing else', async () => {
+    const input = Buffer.alloc(4 << 20, 1);
+    for (const wait of [0, 1, 2, 4, 8]) {
+      const tender = await tenders.start(taskImage('echo'));
+      const call = tender.call(input, 5_000);
+      setTimeout(() => process.kill(tender.pid!, 'SIGKILL'), wait);
+      // Should the machine be quick, the call is over before.
+      const result = await call.catch((error: unknown) => error);
+      if (result instanceof Error) expect(result).toMatchObject({ code: 8003 });
+      else expect(result).toMatchObject({ outcome: 'done' });
+      await eventually(() => expect(tender.state).toBe('Dead'));
+    }
+  });
+
   test('between calls says so', async () => {
     const tender = await tenders.start(guestImage('hello'));
     const death = deathOf(tender);

@@ -1,21 +1,10 @@
-import { existsSync } from 'node:fs';
-import { join } from 'node:path';
 import { afterAll } from 'vitest';
 import { ProcessTender } from '../../broker/tenders/process-tender.ts';
 import type { TenderOutcome } from '../../broker/tenders/tender.ts';
 import { silentLog } from '../../shared/log.ts';
+import { guestImage, taskImage } from './support-paths.ts';
 
-/** Where `make -C broker/unikernel` (part of `npm run setup`) puts what these tests run. */
-const build = join(import.meta.dirname, '../../build/unikernel');
-
-export function built(path: string): string {
-  const file = join(build, path);
-  if (!existsSync(file)) throw new Error(`${file} is missing: run make -C broker/unikernel (npm run setup does)`);
-  return file;
-}
-
-export const guestImage = (name: string): string => built(`guests/${name}.elf`);
-export const taskImage = (name: string): string => built(`tasks/${name}.elf`);
+export { built, guestImage, taskImage } from './support-paths.ts';
 
 /** Numbers as little-endian u64; negative ones in two's complement. */
 export function u64(...values: (number | bigint)[]): Buffer {

@@ -264,7 +264,7 @@ describe('echo', () => {
 describe('the same functions outside a tender', () => {
   const program = (name: string): string => {
     const path = join(import.meta.dirname, '../../build/bench', name);
-    if (!existsSync(path)) throw new Error(`${path} is missing: run make -C broker/unikernel`);
+    if (!existsSync(path)) throw new Error(`${path} is missing: run make -C broker/unikernel tests (npm test does)`);
     return path;
   };
   const pixels = road(160, 120);

@@ -6,6 +6,7 @@
  * Mutates a good image COUNT times, mostly in the headers and notes, and checks each result in a buffer of exactly its
  * size. An accepted mutant must keep what the loader relies on. Deterministic for a seed; prints accepted and refused.
  */
+#define _GNU_SOURCE
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -29,10 +30,19 @@ static uint64_t strange_number(void) {
   return pick % 4 == 0 ? next_random() : numbers[pick / 4 % (sizeof numbers / sizeof *numbers)] + (pick >> 60) - 8;
 }
 
-static void mutate(uint8_t *bytes, size_t size, size_t headers) {
+/* Where mutations hit most: the headers at the start, and the notes. */
+static size_t headers_size, notes_start;
+
+static size_t pick_place(size_t size) {
+  const uint64_t pick = next_random();
+  if (pick % 8 < 4 && headers_size < size) return pick / 8 % headers_size;
+  if (pick % 8 < 7 && notes_start + 160 < size) return notes_start + pick / 8 % 160;
+  return pick / 8 % size;
+}
+
+static void mutate(uint8_t *bytes, size_t size) {
   for (unsigned count = 1 + next_random() % 4; count > 0; count--) {
-    const size_t range = next_random() % 8 != 0 && headers < size ? headers : size;
-    const size_t at = next_random() % range;
+    const size_t at = pick_place(size);
     const uint64_t number = strange_number();
     const size_t width = (size_t)1 << next_random() % 4;
     memcpy(bytes + at, &number, width < size - at ? width : size - at);
@@ -72,17 +82,20 @@ int main(int count, char **arguments) {
   if (file == NULL) return 66;
   const size_t whole = fread(good, 1, sizeof good, file);
   fclose(file);
+  headers_size = 64 + 6 * 56;
+  const uint8_t *owner = memmem(good, whole, KERB_NOTE_OWNER, KERB_NOTE_OWNER_SIZE);
+  if (owner == NULL || owner - good < 12) return 66;
+  notes_start = (size_t)(owner - good) - 12;
   state = strtoull(arguments[2], NULL, 10) * 2 + 1;
   const uint64_t rounds = strtoull(arguments[3], NULL, 10);
   uint64_t accepted = 0;
   for (uint64_t round = 0; round < rounds; round++) {
-    /* All the header, and a piece of the rest: the notes follow the text, so keep the whole file now and then. */
     const size_t size = next_random() % 16 == 0 ? next_random() % (whole + 1) : whole;
     uint8_t *mutant = malloc(size == 0 ? 1 : size);
     static struct image image;
     char reason[REASON_SIZE];
     memcpy(mutant, good, size);
-    if (size > 0) mutate(mutant, size, 64 + 6 * 56);
+    if (size > 0) mutate(mutant, size);
     if (image_check(mutant, size, &image, reason)) {
       accepted++;
       check_accepted(&image, size, round);

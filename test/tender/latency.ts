@@ -1,0 +1,37 @@
+import { ProcessTender } from '../../broker/tenders/process-tender.ts';
+import { silentLog } from '../../shared/log.ts';
+import { taskImage } from './support-paths.ts';
+
+// Node -> tender -> Node with the task `echo`, one call after the other: node_modules/.bin/node test/tender/latency.ts
+const sizes: readonly [number, number][] = [
+  [64, 5000],
+  [4096, 5000],
+  [65_536, 3000],
+  [1 << 20, 1000],
+];
+
+const at = (sorted: Float64Array, share: number): string =>
+  sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * share))]!.toFixed(3);
+
+const tender = new ProcessTender({ imagePath: taskImage('echo'), log: silentLog() });
+const began = performance.now();
+await tender.start();
+console.log(`start ${(performance.now() - began).toFixed(1)} ms; ${tender.confinement}`);
+for (const [size, count] of sizes) {
+  const input = Buffer.alloc(size, 7);
+  const total = new Float64Array(count);
+  const run = new Float64Array(count);
+  for (let i = 0; i < count; i++) {
+    const start = performance.now();
+    const outcome = await tender.call(input, 5_000);
+    total[i] = performance.now() - start;
+    run[i] = outcome.runMs;
+    if (outcome.outcome !== 'done' || outcome.output.length !== size) throw new Error(JSON.stringify(outcome));
+  }
+  total.sort();
+  run.sort();
+  console.log(
+    `${size} bytes, ${count} calls: p50 ${at(total, 0.5)} ms, p99 ${at(total, 0.99)} ms, max ${at(total, 1)} ms; run p50 ${at(run, 0.5)} ms`,
+  );
+}
+await tender.stop();
