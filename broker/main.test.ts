@@ -1,6 +1,9 @@
 import { createPrivateKey, webcrypto } from 'node:crypto';
+import { once } from 'node:events';
 import { cpSync, existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { Agent } from 'node:https';
+import type { IncomingMessage } from 'node:http';
+import { Agent, get } from 'node:https';
+import { connect as netConnect } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -296,6 +299,20 @@ describe('refusals', () => {
     expect(tenders[0]!.calls).toBe(1);
   });
 
+  test('a budget that is spent in the queue is answered then, not when the tender is free', async () => {
+    const { broker, tenders } = await start();
+    const socket = await connect(broker);
+    let running = true;
+    const slow = offload(socket, { input: Uint8Array.of(0x73, 250) }).then(() => (running = false));
+    const [longer, shorter] = [offload(socket, { budgetMs: 60 }), offload(socket, { budgetMs: 20 })];
+    for (const late of [await shorter, await longer]) {
+      expect(late.refusal).toMatchObject({ code: ErrorCode.BudgetSpentInQueue });
+      expect(running).toBe(true);
+    }
+    await slow;
+    expect(tenders[0]!.calls).toBe(1);
+  });
+
   test('while it stops: what runs comes to its end, what waits and what is new is refused', async () => {
     const { broker } = await start();
     const socket = await connect(broker);
@@ -474,6 +491,32 @@ describe('who may connect', () => {
     const { broker } = await start({ limits: { maxClients: 1 } });
     await connect(broker);
     await expect(connect(broker)).rejects.toThrow();
+  });
+
+  test('strangers that connect and say nothing keep no vehicle out', async () => {
+    const { broker } = await start({ limits: { maxClients: 4 } });
+    const first = await connect(broker);
+    const gone: Promise<unknown>[] = [];
+    for (let i = 0; i < 12; i++) {
+      const stranger = netConnect(broker.port, '127.0.0.1').on('error', () => {});
+      undo.push(() => stranger.destroy());
+      gone.push(once(stranger, 'close'));
+      await once(stranger, 'connect');
+    }
+    await Promise.all(gone.slice(0, 9));
+    const second = await connect(broker);
+    for (const socket of [first, second]) expect((await offload(socket)).result).not.toBeNull();
+    expect(broker.status().clients).toBe(2);
+  });
+
+  test('who asks for anything but V2E is told that there is nothing', async () => {
+    const { broker } = await start();
+    const identity = await loadIdentity(await identityDir(vehicle()), 'vehicle');
+    for (const path of ['/', '/v2e', '/socket.io/?EIO=4&transport=websocket']) {
+      const asked = get(new URL(path, broker.url), { ...identity.clientOptions('rsu-1'), agent: false });
+      const [response] = (await once(asked, 'response')) as [IncomingMessage];
+      expect(response.resume().statusCode).toBe(404);
+    }
   });
 });
 

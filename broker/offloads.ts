@@ -2,13 +2,14 @@
  * Every offload from its arrival to its answer: the same id joins or is answered again (results), waits (admission), and
  * is run by the one tender of its package (tenders).
  *
- * Hot path: one object and one promise per offload, no timer, no log line.
+ * Hot path: one object and one promise per offload, no timer but the one for the earliest budget in the queues, no log line.
  */
 import { ErrorCode, type KerbError } from '../shared/errors.ts';
 import { RateWindow } from '../shared/rolling.ts';
 import type { Admission, Waiting } from './admission/admission.ts';
 import type { BrokerMetrics } from './api/metrics.ts';
 import type { ResultStore, TaskResult } from './results/result-store.ts';
+import { abortText } from './tenders/fault-text.ts';
 import type { CallEnd, TenderSupervisor } from './tenders/supervisor.ts';
 import type { TenderOutcome } from './tenders/tender.ts';
 
@@ -61,6 +62,9 @@ export class Offloads {
   readonly #flights = new Map<string, Flight>();
   readonly #rate = new RateWindow();
   #onIdle: (() => void) | undefined;
+  #sweepTimer: NodeJS.Timeout | undefined;
+  /** When the timer rings. */
+  #sweepAt = Number.POSITIVE_INFINITY;
   #stopping = false;
   #ok = 0;
   #refused = 0;
@@ -126,6 +130,7 @@ export class Offloads {
     if (notAdmitted !== undefined) return notAdmitted;
     this.#flights.set(key, fresh);
     this.pump(packageDigest);
+    this.#watchBudgets();
     return undefined;
   }
 
@@ -143,6 +148,23 @@ export class Offloads {
       this.pump(packageDigest);
       this.#land(runnable, flight, now, end);
     });
+  }
+
+  /** Whoever waits in vain is told when the budget is spent, not when the tender is free. */
+  #watchBudgets(): void {
+    const at = this.#admission.earliestDeadline;
+    // A timer that rings too early costs little, and saves a new one for each offload.
+    if (at >= this.#sweepAt) return;
+    clearTimeout(this.#sweepTimer);
+    this.#sweepAt = at;
+    this.#sweepTimer = setTimeout(
+      () => {
+        this.#sweepAt = Number.POSITIVE_INFINITY;
+        this.#admission.sweep(performance.now());
+        this.#watchBudgets();
+      },
+      Math.ceil(at - performance.now()),
+    );
   }
 
   /** For Admission: the budget of a flight ran out before its turn came. */
@@ -163,6 +185,7 @@ export class Offloads {
     this.#stopping = true;
     const why = refusal(ErrorCode.BrokerStopping, 'this broker is stopping; the offload was not run');
     for (const digest of this.#runnables.keys()) this.#turnAway(digest, why);
+    clearTimeout(this.#sweepTimer);
     if (this.#flights.size === 0) return;
     await new Promise<void>((resolve) => {
       const timer = setTimeout(resolve, limitMs);
@@ -254,7 +277,7 @@ function describeEnd(task: string, end: TenderOutcome): OffloadRefusal {
     case 'done':
       return refusal(ErrorCode.TaskRefusedInput, `${task} refused its input with status ${end.status} ${after}`);
     case 'aborted':
-      return refusal(ErrorCode.GuestAborted, `${task} aborted with code ${end.code} ${after}`);
+      return refusal(ErrorCode.GuestAborted, `${task} aborted ${after}: ${abortText(end.code)}`);
     case 'deadline':
       return refusal(ErrorCode.GuestDeadline, `${task} was ended because its budget was spent, ${after} of running`);
     case 'fault':

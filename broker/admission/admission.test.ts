@@ -82,9 +82,42 @@ describe('budgets', () => {
     const { queue, spent } = admission();
     queue.admit(entry('1', { budget: 10 }), 0);
     queue.admit(entry('2', { budget: 50 }), 0);
-    queue.sweep(A, 30);
+    queue.sweep(30);
     expect(spent.map(([name]) => name)).toEqual(['1']);
     expect(queue.take(A, 30)?.name).toBe('2');
+  });
+});
+
+describe('the earliest deadline', () => {
+  test('is that of what waits, over all packages', () => {
+    const { queue, spent } = admission();
+    expect(queue.earliestDeadline).toBe(Number.POSITIVE_INFINITY);
+    queue.admit(entry('1', { budget: 50 }), 0);
+    queue.admit(entry('2', { budget: 90 }), 0);
+    queue.admit(entry('x', { budget: 20, digest: B }), 0);
+    expect(queue.earliestDeadline).toBe(20);
+    queue.sweep(19);
+    expect(spent).toEqual([]);
+    queue.sweep(20);
+    expect(spent).toEqual([['x', 20]]);
+    expect(queue.earliestDeadline).toBe(50);
+    queue.sweep(60);
+    expect(queue.earliestDeadline).toBe(90);
+  });
+
+  test('may be too early after one was taken, never too late, and forgets what is gone', () => {
+    const { queue, spent } = admission();
+    queue.admit(entry('1', { budget: 10 }), 0);
+    queue.admit(entry('2', { budget: 90 }), 0);
+    queue.take(A, 5);
+    expect(queue.earliestDeadline).toBe(10);
+    queue.sweep(10);
+    expect(spent).toEqual([]);
+    expect(queue.earliestDeadline).toBe(90);
+    queue.take(A, 11);
+    expect(queue.earliestDeadline).toBe(Number.POSITIVE_INFINITY);
+    queue.admit(entry('3', { at: 12, budget: 1000 }), 12);
+    expect(queue.earliestDeadline).toBe(1012);
   });
 });
 

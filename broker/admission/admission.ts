@@ -49,6 +49,7 @@ export class Admission<T extends Waiting> {
   readonly #queuedByTenant = new Map<string, number>();
   readonly #meanRunMs = new Map<string, number>();
   #queued = 0;
+  #earliest = Number.POSITIVE_INFINITY;
 
   /** `onSpent` is told of every entry that is dropped because its budget ran out while it waited. */
   constructor(limits: AdmissionLimits, onSpent: (entry: T, waitedMs: number) => void) {
@@ -58,6 +59,11 @@ export class Admission<T extends Waiting> {
 
   get queued(): number {
     return this.#queued;
+  }
+
+  /** Before this moment no budget runs out here: when to call `sweep`. Infinity when nothing waits. */
+  get earliestDeadline(): number {
+    return this.#queued === 0 ? Number.POSITIVE_INFINITY : this.#earliest;
   }
 
   queuedFor(packageDigest: string): number {
@@ -82,7 +88,7 @@ export class Admission<T extends Waiting> {
     const full = () => queue.size >= maxQueuedPerPackage;
     const greedy = () => (this.#queuedByTenant.get(entry.tenant) ?? 0) >= maxQueuedPerTenant;
     // Those whose time is over keep nobody out.
-    if (full() || greedy()) for (const digest of this.#queues.keys()) this.sweep(digest, now);
+    if (full() || greedy()) this.sweep(now);
     if (greedy()) {
       return {
         code: ErrorCode.TooManyFromTenant,
@@ -97,6 +103,7 @@ export class Admission<T extends Waiting> {
         retryAfterMs: this.#retryHint(entry.packageDigest),
       };
     }
+    if (entry.deadline < this.earliestDeadline) this.#earliest = entry.deadline;
     queue.push(entry);
     this.#count(entry.tenant, 1);
     return undefined;
@@ -115,14 +122,21 @@ export class Admission<T extends Waiting> {
     }
   }
 
-  /** Drops what has no budget left. For the time in which nothing is taken. */
-  sweep(packageDigest: string, now: number): void {
-    this.#queues.get(packageDigest)?.sweep((entry) => {
-      if (entry.deadline > now) return false;
-      this.#count(entry.tenant, -1);
-      this.#onSpent(entry, now - entry.arrivedAt);
-      return true;
-    });
+  /** Drops what has no budget left. Costs nothing while `earliestDeadline` lies ahead. */
+  sweep(now: number): void {
+    if (this.earliestDeadline > now) return;
+    this.#earliest = Number.POSITIVE_INFINITY;
+    for (const queue of this.#queues.values()) {
+      queue.sweep((entry) => {
+        if (entry.deadline > now) {
+          this.#earliest = Math.min(this.#earliest, entry.deadline);
+          return false;
+        }
+        this.#count(entry.tenant, -1);
+        this.#onSpent(entry, now - entry.arrivedAt);
+        return true;
+      });
+    }
   }
 
   /** Empties one queue; its entries are the caller's to answer. */

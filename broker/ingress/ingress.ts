@@ -1,6 +1,5 @@
 import { createServer, type Server as HttpsServer } from 'node:https';
-import type { AddressInfo } from 'node:net';
-import type { Duplex } from 'node:stream';
+import type { AddressInfo, Socket as NetSocket } from 'node:net';
 import type { TLSSocket } from 'node:tls';
 import { Server, type Socket } from 'socket.io';
 import { ErrorCode, isKerbError, KerbError, messageOf } from '../../shared/errors.ts';
@@ -52,7 +51,10 @@ type ClientSocket = Socket<ClientEvents, BrokerEvents, NoEvents, SocketData>;
  */
 export class Ingress {
   readonly #options: IngressOptions;
-  readonly #connections = new Set<Duplex>();
+  /** By their other end. */
+  readonly #connections = new Map<string, NetSocket>();
+  /** Those of them that have not shown a certificate yet, the oldest first. */
+  readonly #strangers = new Set<string>();
   #stopping = false;
   #listening: Promise<void> = Promise.resolve();
   #https: HttpsServer | undefined;
@@ -73,12 +75,19 @@ export class Ingress {
   /** @throws KerbError BadConfig when it cannot listen there */
   async start(): Promise<void> {
     const { identity, listen, maxInput, maxClients, log } = this.#options;
-    const https = createServer({ ...identity.serverOptions(), handshakeTimeout: CONNECT_TIMEOUT_MS });
-    https.maxConnections = maxClients;
-    https.on('connection', (socket: Duplex) => {
-      this.#connections.add(socket);
-      socket.once('close', () => this.#connections.delete(socket));
-    });
+    const https = createServer(
+      {
+        ...identity.serverOptions(),
+        handshakeTimeout: CONNECT_TIMEOUT_MS,
+        headersTimeout: CONNECT_TIMEOUT_MS,
+        requestTimeout: CONNECT_TIMEOUT_MS,
+        connectionsCheckingInterval: CONNECT_TIMEOUT_MS,
+      },
+      // socket.io answers for its own path only.
+      (_request, response) => response.writeHead(404, { connection: 'close' }).end(),
+    );
+    https.on('connection', (socket: NetSocket) => this.#meet(socket, maxClients));
+    https.on('secureConnection', (socket: TLSSocket) => this.#strangers.delete(otherEnd(socket)));
     https.on('tlsClientError', (error, socket) => {
       this.#options.onRefused(
         socket.remoteAddress ?? 'a client',
@@ -143,7 +152,7 @@ export class Ingress {
     io.disconnectSockets(true);
     https.closeIdleConnections();
     await this.#empty(CLOSE_TIMEOUT_MS);
-    for (const socket of this.#connections) socket.destroy();
+    for (const socket of this.#connections.values()) socket.destroy();
     await io.close();
   }
 
@@ -152,13 +161,36 @@ export class Ingress {
     if (this.#connections.size === 0) return Promise.resolve();
     return new Promise((resolve) => {
       const timer = setTimeout(resolve, limitMs);
-      for (const socket of this.#connections) {
+      for (const socket of this.#connections.values()) {
         socket.once('close', () => {
           if (this.#connections.size > 0) return;
           clearTimeout(timer);
           resolve();
         });
       }
+    });
+  }
+
+  /**
+   * When there is no room, whoever has been busy with the handshake for longest makes some: nobody without a certificate
+   * can keep vehicles out by connecting and saying nothing.
+   */
+  #meet(socket: NetSocket, maxClients: number): void {
+    if (this.#connections.size >= maxClients) {
+      const [oldest] = this.#strangers;
+      if (oldest === undefined) {
+        socket.destroy();
+        return;
+      }
+      this.#strangers.delete(oldest);
+      this.#connections.get(oldest)?.destroy();
+    }
+    const end = otherEnd(socket);
+    this.#connections.set(end, socket);
+    this.#strangers.add(end);
+    socket.once('close', () => {
+      this.#connections.delete(end);
+      this.#strangers.delete(end);
     });
   }
 
@@ -239,6 +271,11 @@ export class Ingress {
     this.#options.onRefused(`vehicle ${client.id}`, problem);
     socket.disconnect(true);
   }
+}
+
+/** Names a connection: no two that live have the same. */
+function otherEnd({ remoteAddress, remotePort }: NetSocket): string {
+  return `${remoteAddress} ${remotePort}`;
 }
 
 function unauthenticated(message: string): KerbError {
