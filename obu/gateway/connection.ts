@@ -1,10 +1,11 @@
 import type { Socket } from 'node:net';
 import { ErrorCode, errorName, isKerbError, KerbError, messageOf } from '../../shared/errors.ts';
 import type { Logger } from '../../shared/log.ts';
-import { DelimitedReader } from '../../shared/protocol/framing.ts';
+import { DelimitedReader, MAX_CLIENT_MESSAGE } from '../../shared/protocol/framing.ts';
 import { kerbside } from '../../shared/protocol/generated/gateway.js';
 import type { Workload } from '../manifest/workload.ts';
 import type { GrantGuard } from './grants.ts';
+import { isCheapToDecode, MAX_PLAIN } from './large-message.ts';
 import { MAX_OPEN, type OffloadDesk } from './offload-desk.ts';
 import { Outbox, type Sink, type Stream } from './outbox.ts';
 import { CameraStream, CanStream, SignalStream } from './streams.ts';
@@ -17,6 +18,9 @@ export const PROTOCOL_VERSION = 1;
 export const MAX_SUBSCRIPTIONS = 32;
 const MAX_PATHS = 4096;
 const MAX_FILTERS = 512;
+/** Messages that are handled in one go; a container that sends more at once waits, so that nobody else has to. */
+const MAX_BURST = 32;
+const BURST_PAUSE_MS = 5;
 /** How long a connection that is being closed may take to read the reason. */
 const LINGER_MS = 1000;
 /** Share of a budget that is kept for the way back, in milliseconds: an answer that is late for the workload is none. */
@@ -60,7 +64,11 @@ export class Connection {
   readonly #context: ConnectionContext;
   readonly #socket: Socket;
   readonly #outbox: Outbox;
-  readonly #reader = new DelimitedReader();
+  readonly #reader: DelimitedReader;
+  /** Messages that have come and wait for their turn; while there are any, the socket is not read. */
+  readonly #inbox: Buffer[] = [];
+  #timer: NodeJS.Timeout | undefined;
+  #crowded = false;
   readonly #subscriptions = new Map<number, Subscription>();
   readonly #offloads = new Set<number>();
   #phase: 'greeting' | 'open' | 'closed' = 'greeting';
@@ -77,7 +85,13 @@ export class Connection {
       cork: () => socket.cork(),
       uncork: () => socket.uncork(),
     };
-    this.#outbox = new Outbox(sink, (crowded) => (crowded ? socket.pause() : socket.resume()));
+    // Without offloads there is nothing large to say.
+    this.#reader = new DelimitedReader(context.workload.grants.offload ? MAX_CLIENT_MESSAGE : MAX_PLAIN);
+    this.#outbox = new Outbox(sink, (crowded) => {
+      this.#crowded = crowded;
+      if (crowded) socket.pause();
+      else this.#work();
+    });
     socket.on('drain', () => this.#outbox.drained());
   }
 
@@ -85,18 +99,39 @@ export class Connection {
   receive(chunk: Buffer): void {
     if (this.#phase === 'closed') return;
     try {
-      for (const bytes of this.#reader.push(chunk)) {
+      for (const bytes of this.#reader.push(chunk)) this.#inbox.push(bytes);
+    } catch (error) {
+      this.#end(0, toKerbError(error, this.#context.log));
+    }
+    this.#work();
+  }
+
+  /** Handles a burst of what has come. Whoever it waits for, answers to leave or its own timer, calls it again. */
+  #work(): void {
+    if (this.#crowded || this.#timer !== undefined) return;
+    try {
+      for (const bytes of this.#inbox.splice(0, MAX_BURST)) {
         if (this.#isClosed()) return;
         this.#handle(decode(bytes));
       }
     } catch (error) {
       this.#end(0, toKerbError(error, this.#context.log));
     }
+    if (this.#isClosed()) return;
+    if (this.#inbox.length > 0) {
+      this.#socket.pause();
+      this.#timer = setTimeout(() => {
+        this.#timer = undefined;
+        this.#work();
+      }, BURST_PAUSE_MS);
+    } else if (!this.#crowded) this.#socket.resume();
   }
 
   /** The socket is gone, or the gateway stops. */
   close(): void {
     this.#phase = 'closed';
+    this.#inbox.length = 0;
+    clearTimeout(this.#timer);
     for (const { end } of this.#subscriptions.values()) end();
     this.#subscriptions.clear();
     this.#outbox.discard();
@@ -299,8 +334,13 @@ export class Connection {
 
 function decode(bytes: Buffer): ClientMessage {
   try {
+    if (!isCheapToDecode(bytes)) {
+      const message = `a message of ${bytes.length} bytes came; without the input of an offload ${MAX_PLAIN} are the limit`;
+      throw new KerbError(ErrorCode.MessageTooLarge, message);
+    }
     return ClientMessage.decode(bytes);
   } catch (error) {
+    if (isKerbError(error)) throw error;
     throw new KerbError(ErrorCode.BadProtocolMessage, `a message could not be decoded: ${messageOf(error)}`);
   }
 }

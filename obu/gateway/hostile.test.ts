@@ -6,6 +6,7 @@ import { ErrorCode } from '../../shared/errors.ts';
 import { DelimitedReader, delimit } from '../../shared/protocol/framing.ts';
 import { kerbside } from '../../shared/protocol/generated/gateway.js';
 import { MAX_CONNECTIONS } from './gateway.ts';
+import { MAX_PLAIN } from './large-message.ts';
 import { MAX_OPEN } from './offload-desk.ts';
 import { allGrants, HandObu, value, workload } from './test-parts.ts';
 
@@ -85,6 +86,13 @@ describe('a connection ends, with the reason, for', () => {
       0,
       ErrorCode.MessageTooLarge,
       /4294967295 bytes/,
+    ],
+    [
+      'a large message that is no input',
+      (c) => c.send({ request: 1, subscribeSignals: { paths: Array(MAX_PLAIN).fill('') } }),
+      0,
+      ErrorCode.MessageTooLarge,
+      /without the input of an offload 262144/,
     ],
     ['no Hello', (c) => c.send({ request: 1, unsubscribe: {} }), 0, ErrorCode.BadGatewayRequest, /has to be a Hello/],
     [
@@ -201,12 +209,42 @@ describe('a connection goes on after', () => {
   });
 });
 
+it('a workload that may not offload has no use for large messages', async () => {
+  ({ path } = await obu.serve(workload('small', { ...allGrants, offload: undefined })));
+  const client = new RawClient();
+  client.hello();
+  client.send({
+    request: 2,
+    offload: { id: 'a', task: 'dashcam-filter', input: Buffer.alloc(MAX_PLAIN), budgetMs: 5 },
+  });
+  expect(await client.answer(0)).toMatchObject(failure(ErrorCode.MessageTooLarge, /the limit is 262144/));
+});
+
 describe('others do not notice', () => {
   it('a container that opens more connections than it may', async () => {
     const clients = Array.from({ length: MAX_CONNECTIONS + 2 }, () => new RawClient());
     for (const client of clients) client.hello();
     await Promise.race([clients.at(-1)!.closed, clients.at(-2)!.closed]);
     expect(await clients[0]!.answer(1)).toMatchObject({ body: 'welcome' });
+  });
+
+  it('a container that sends thousands of requests at once: others have their turn in between', async () => {
+    const polite = await connect({ path: (await obu.serve(workload('polite', allGrants))).path });
+    try {
+      const flood = new RawClient();
+      flood.hello();
+      await flood.answer(1);
+      const ask = delimit(ClientMessage.encode({ request: 2 }).finish());
+      flood.socket.write(Buffer.concat(Array(5000).fill(ask)));
+      while (obu.failures.length === 0) await sleep(0);
+      const before = obu.failures.length;
+      await polite.offload('dashcam-filter', Buffer.of(1), { budgetMs: 400 });
+      expect(before).toBeLessThan(1000);
+      expect(obu.failures.length).toBeLessThan(2500);
+      while (flood.answers.length < 5001) await sleep(5);
+    } finally {
+      polite.close();
+    }
   });
 
   it('a container that never reads: it loses its own oldest frames and is told how many', async () => {

@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import { ErrorCode, KerbError } from '../errors.ts';
-import { MAX_GATEWAY_MESSAGE } from '../protocol/framing.ts';
+import { MAX_CLIENT_MESSAGE } from '../protocol/framing.ts';
 import { type ItemStream, QueuedStream } from './item-stream.ts';
 import { Link } from './link.ts';
 import {
@@ -232,8 +232,8 @@ class GatewayClient implements Obu {
       if (this.#closed || signal?.aborted) throw cancelled();
       if (!(budgetMs > 0)) throw new KerbError(ErrorCode.BudgetExhausted, 'budgetMs has to be a number above 0');
       // The rest of the message is far below a kilobyte.
-      if (input.length > MAX_GATEWAY_MESSAGE - 1024) {
-        const message = `an input of ${input.length} bytes does not fit a message of ${MAX_GATEWAY_MESSAGE} bytes`;
+      if (input.length > MAX_CLIENT_MESSAGE - 1024) {
+        const message = `an input of ${input.length} bytes does not fit a message of ${MAX_CLIENT_MESSAGE} bytes`;
         throw new KerbError(ErrorCode.InputTooLarge, message);
       }
       const end = () => {

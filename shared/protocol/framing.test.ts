@@ -18,6 +18,14 @@ describe('length-delimited messages', () => {
     }
   });
 
+  it('cost what they weigh, also when they come byte by byte', () => {
+    const reader = new DelimitedReader();
+    const before = process.memoryUsage().heapUsed;
+    reader.push(delimit(Buffer.alloc(4_000_000)).subarray(0, 4));
+    for (let i = 0; i < 500_000; i++) reader.push(Buffer.alloc(1));
+    expect(process.memoryUsage().heapUsed - before).toBeLessThan(30_000_000);
+  });
+
   it('has the varint that protobuf writes', () => {
     expect([...delimit(Buffer.alloc(300)).subarray(0, 2)]).toEqual([0xac, 0x02]);
   });

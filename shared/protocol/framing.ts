@@ -1,7 +1,9 @@
 import { ErrorCode, KerbError } from '../errors.ts';
 
-/** Largest message that either end of a gateway socket accepts, in bytes. Larger ones end the connection. */
+/** Largest message to a container, in bytes: an uncompressed picture of 4K fits. Larger ones end the connection. */
 export const MAX_GATEWAY_MESSAGE = 32 * 1024 * 1024;
+/** Largest message from a container, in bytes. Less, because containers are not trusted with the memory of the OBU. */
+export const MAX_CLIENT_MESSAGE = 16 * 1024 * 1024;
 
 /** A varint length in front of the message, as protobuf's writeDelimitedTo does. */
 export function delimit(message: Uint8Array): Buffer {
@@ -21,14 +23,16 @@ export function delimit(message: Uint8Array): Buffer {
 /**
  * Cuts a byte stream back into messages. Feed it whatever the socket delivers.
  *
- * Chunks are joined only once a message is complete, so that a large message that comes in many chunks costs one copy.
+ * A message that comes in many chunks is copied once, into a buffer of its own; the system gives that buffer memory only
+ * as it is filled. A peer that sends byte by byte costs no more than one that doesn't.
  */
 export class DelimitedReader {
   readonly #maxMessage: number;
-  readonly #chunks: Buffer[] = [];
-  #buffered = 0;
-  /** Bytes that must be there before another look is worth it. */
-  #needed = 1;
+  /** The beginning of a length; a few bytes at most. */
+  #head: Buffer = Buffer.alloc(0);
+  /** The message whose end is still to come, and how much of it is there. */
+  #message: Buffer | undefined;
+  #filled = 0;
 
   constructor(maxMessage: number = MAX_GATEWAY_MESSAGE) {
     this.#maxMessage = maxMessage;
@@ -40,30 +44,41 @@ export class DelimitedReader {
    * stream is then unusable and its connection has to be closed.
    */
   push(chunk: Buffer): Buffer[] {
-    this.#chunks.push(chunk);
-    this.#buffered += chunk.length;
-    if (this.#buffered < this.#needed) return [];
-    let rest = this.#chunks.length === 1 ? this.#chunks[0]! : Buffer.concat(this.#chunks, this.#buffered);
     const messages: Buffer[] = [];
-    this.#needed = 1;
+    let rest = this.#head.length === 0 ? chunk : Buffer.concat([this.#head, chunk]);
+    this.#head = Buffer.alloc(0);
     while (rest.length > 0) {
+      if (this.#message !== undefined) {
+        rest = this.#fill(this.#message, rest, messages);
+        continue;
+      }
       const head = this.#readLength(rest);
       if (head === undefined) {
-        this.#needed = rest.length + 1;
+        this.#head = Buffer.from(rest);
         break;
       }
       const end = head.size + head.length;
-      if (rest.length < end) {
-        this.#needed = end;
-        break;
+      if (rest.length >= end) {
+        messages.push(rest.subarray(head.size, end));
+        rest = rest.subarray(end);
+      } else {
+        this.#message = Buffer.allocUnsafe(head.length);
+        this.#filled = 0;
+        rest = rest.subarray(head.size);
       }
-      messages.push(rest.subarray(head.size, end));
-      rest = rest.subarray(end);
     }
-    this.#chunks.length = 0;
-    if (rest.length > 0) this.#chunks.push(rest);
-    this.#buffered = rest.length;
     return messages;
+  }
+
+  /** Returns what of `rest` belongs to the next message. */
+  #fill(message: Buffer, rest: Buffer, messages: Buffer[]): Buffer {
+    const copied = rest.copy(message, this.#filled);
+    this.#filled += copied;
+    if (this.#filled === message.length) {
+      messages.push(message);
+      this.#message = undefined;
+    }
+    return rest.subarray(copied);
   }
 
   #readLength(bytes: Buffer): { length: number; size: number } | undefined {
