@@ -1,4 +1,3 @@
-import { mkdir } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { type Command, InvalidArgumentError, Option } from 'commander';
 import { ErrorCode, isKerbError } from '../shared/errors.ts';
@@ -58,7 +57,6 @@ async function serve(options: ServeOptions): Promise<void> {
   });
   const stateDir = resolve(options.state);
   try {
-    await mkdir(stateDir, { recursive: true, mode: 0o700 });
     const identityDir = options.identity ?? (await developmentIdentity(stateDir, options.id, log));
     running = await startBroker(
       {

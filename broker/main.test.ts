@@ -55,6 +55,7 @@ const brokerNamed = (id: string) => ({ kind: 'broker', id, hosts: [] }) as const
 interface Options {
   readonly limits?: Partial<BrokerLimits>;
   readonly packagesDir?: string;
+  readonly stateDir?: string;
   readonly identityDir?: string;
   readonly signal?: AbortSignal;
   /** One for each life of a tender; plain ones afterwards. */
@@ -62,7 +63,7 @@ interface Options {
 }
 
 async function start(options: Options = {}) {
-  const stateDir = fresh();
+  const stateDir = options.stateDir ?? fresh();
   const apiSocket = join(root, `s${next++}`);
   const made: FakeTender[] = [];
   const broker = await startBroker(
@@ -625,6 +626,38 @@ describe('starting and stopping', () => {
       await sleep(5);
       expect(listening(), `after ${delay} ms`).toBe(before);
     }
+  });
+
+  test('a package that goes, or an image that is exchanged, while the broker runs changes nothing of what runs', async () => {
+    const packagesDir = fresh();
+    cpSync(packages, packagesDir, { recursive: true });
+    const { broker, stateDir, tenders } = await start({ packagesDir });
+    const socket = await connect(broker);
+    const [name] = readdirSync(join(stateDir, 'images'));
+    const image = join(stateDir, 'images', name!);
+    rmSync(image);
+    writeFileSync(image, 'another image');
+    tenders[0]!.die('killed');
+    expect((await offload(socket)).result).not.toBeNull();
+    expect(readFileSync(image)).toEqual(fakeImage());
+    rmSync(packagesDir, { recursive: true });
+    tenders[1]!.die('killed');
+    expect((await offload(socket)).result).not.toBeNull();
+    expect(tenders).toHaveLength(3);
+    // Nothing verified is left to run.
+    rmSync(image);
+    tenders[2]!.die('killed');
+    expect((await offload(socket)).refusal).toMatchObject({ code: ErrorCode.TenderUnavailable });
+    expect(tenders).toHaveLength(3);
+  });
+
+  test('a state directory that cannot be written is named', async () => {
+    const stateDir = fresh();
+    writeFileSync(stateDir, 'a file');
+    await expect(start({ stateDir })).rejects.toMatchObject({
+      code: ErrorCode.BadConfig,
+      message: expect.stringContaining(stateDir),
+    });
   });
 
   test('the tender gets a copy of the verified image, out of reach of whoever owns the packages', async () => {

@@ -1,4 +1,3 @@
-import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { createControlServer, jsonReply } from '../shared/api/control-server.ts';
 import { RecentErrors } from '../shared/api/recent-errors.ts';
@@ -99,7 +98,6 @@ export async function startBroker(config: BrokerConfig, parts: BrokerParts): Pro
         `the identity in ${config.identityDir} is of broker ${identity.self.id}, not ${config.id}; give the right --id or --identity`,
       );
     }
-    await mkdir(config.stateDir, { recursive: true, mode: 0o700 });
     const store = new PackageStore({
       packagesDir: config.packagesDir,
       imagesDir: join(config.stateDir, 'images'),

@@ -1,7 +1,8 @@
 import { randomBytes } from 'node:crypto';
-import { mkdir, readdir, rename, rm, writeFile } from 'node:fs/promises';
+import { mkdir, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { ErrorCode, isKerbError, KerbError, messageOf } from '../../shared/errors.ts';
+import { digestOf } from '../../shared/task-package/format.ts';
 import { hostArchitecture } from '../../shared/task-package/image-notes.ts';
 import { imageFor, readImage, readTaskPackage, type TaskPackage } from '../../shared/task-package/reader.ts';
 
@@ -40,7 +41,7 @@ export class PackageStore {
 
   /**
    * Reads and verifies every package of the directory. A bad one is listed in `rejected` and does not stop the others.
-   * @throws KerbError BadConfig when the directory cannot be read
+   * @throws KerbError BadConfig when the directory cannot be read, or that of the images cannot be written
    */
   async load(): Promise<void> {
     const { packagesDir, imagesDir } = this.#options;
@@ -66,19 +67,33 @@ export class PackageStore {
         this.#rejected.push({ path, error });
       }
     }
-    await mkdir(imagesDir, { recursive: true, mode: 0o700 });
-    const used = new Set(this.packages.map(imageFileName));
-    for (const name of await readdir(imagesDir)) if (!used.has(name)) await rm(join(imagesDir, name), { force: true });
+    try {
+      await mkdir(imagesDir, { recursive: true, mode: 0o700 });
+      const used = new Set(this.packages.map(imageFileName));
+      for (const name of await readdir(imagesDir)) {
+        if (!used.has(name)) await rm(join(imagesDir, name), { force: true });
+      }
+    } catch (cause) {
+      throw new KerbError(
+        ErrorCode.BadConfig,
+        `cannot keep images in ${imagesDir}: ${messageOf(cause)}; choose another state directory`,
+        { imagesDir },
+        { cause },
+      );
+    }
   }
 
   /**
    * A file with the image for this machine, for a tender to load. The bytes that were hashed are the bytes in that file:
-   * whoever can write to the packages directory cannot exchange them in between.
+   * whoever can write to the packages directory cannot exchange them in between. Once it is there, the package itself may
+   * go: what was announced can be run until the broker stops.
    * @throws KerbError TaskPackageDigestMismatch | BadTaskPackage | WrongArchitecture
    */
   async imageFile(taskPackage: TaskPackage): Promise<string> {
-    const bytes = await readImage(taskPackage, architecture());
     const path = join(this.#options.imagesDir, imageFileName(taskPackage));
+    const kept = await readFile(path).catch(() => undefined);
+    if (kept !== undefined && digestOf(kept) === imageFor(taskPackage, architecture()).digest) return path;
+    const bytes = await readImage(taskPackage, architecture());
     const temporary = `${path}.${randomBytes(6).toString('hex')}`;
     try {
       await writeFile(temporary, bytes, { mode: 0o400, flag: 'wx' });

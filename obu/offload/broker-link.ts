@@ -5,7 +5,7 @@ import type { Identity } from '../../shared/identity/identity.ts';
 import type { Logger } from '../../shared/log.ts';
 import { kerbside } from '../../shared/protocol/generated/v2e.js';
 import type { OffloadRequest, OffloadResult, PlaceStatus } from './offloader.ts';
-import { failureOf } from './refusal.ts';
+import { failureOf, inMs } from './refusal.ts';
 
 const { OffloadRequest: WireRequest, OffloadReply, ServiceAnnouncement } = kerbside.v2e.v1;
 
@@ -259,7 +259,7 @@ export class BrokerLink {
 
   #exhausted({ budgetMs }: OffloadRequest, where: string): KerbError {
     const { id } = this.#options.target;
-    return new KerbError(ErrorCode.BudgetExhausted, `the budget of ${budgetMs} ms was spent ${where}`, {
+    return new KerbError(ErrorCode.BudgetExhausted, `the budget of ${inMs(budgetMs)} was spent ${where}`, {
       broker: id,
       budgetMs,
     });

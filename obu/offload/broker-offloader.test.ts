@@ -193,7 +193,7 @@ describe('failures', () => {
     const { url } = await startBroker(() => {});
     const own = await startOffloader(url);
     await connected(own);
-    await expect(own.offload(request({ budgetMs: 60 }))).rejects.toMatchObject({
+    await expect(own.offload(request({ budgetMs: 60.00000000000013 }))).rejects.toMatchObject({
       code: ErrorCode.BudgetExhausted,
       message: expect.stringMatching(/budget of 60 ms was spent while waiting for broker rsu-1/),
     });

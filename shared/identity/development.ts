@@ -32,7 +32,7 @@ const RENEW_CERTIFICATE_MS = 30 * 86_400_000;
  * renewal replaces only the certificate.
  *
  * Never for a real vehicle: whoever reads `dir` can be any vehicle and any broker.
- * @throws KerbError BadIdentity for names that are none, or a key that others can read
+ * @throws KerbError BadIdentity for names that are none, a key that others can read, or a directory that cannot be made
  */
 export async function ensureDevelopmentIdentities(
   dir: string,
@@ -42,7 +42,14 @@ export async function ensureDevelopmentIdentities(
   checkId('broker', names.broker);
   checkTenant(names.tenant);
   const made: string[] = [];
-  await mkdir(dir, { recursive: true, mode: 0o700 });
+  await mkdir(dir, { recursive: true, mode: 0o700 }).catch((cause: unknown) => {
+    throw new KerbError(
+      ErrorCode.BadIdentity,
+      `cannot keep development identities in ${dir}: ${messageOf(cause)}; choose another state directory`,
+      { dir },
+      { cause },
+    );
+  });
   const authority = await ensureAuthority(join(dir, 'ca'), made);
   const vehicle = join(dir, `vehicle-${names.vehicle}`);
   const broker = join(dir, `broker-${names.broker}`);

@@ -242,6 +242,14 @@ describe('development identities', () => {
     await expect(ensureDevelopmentIdentities(dir, names)).rejects.toEqual(isBadIdentity(/is damaged/));
   });
 
+  test('a directory that cannot be made is named', async () => {
+    const file = freshDir();
+    writeFileSync(file, '');
+    await expect(ensureDevelopmentIdentities(join(file, 'identity'), names)).rejects.toEqual(
+      isBadIdentity(/cannot keep development identities in .*ENOTDIR/),
+    );
+  });
+
   test('names cannot lead out of the directory', async () => {
     await expect(ensureDevelopmentIdentities(freshDir(), { ...names, broker: '../up' })).rejects.toEqual(
       isBadIdentity(/is no id/),
