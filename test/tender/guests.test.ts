@@ -133,6 +133,15 @@ describe('limits', () => {
     expect((await tenders.call('log-flood')).log).toMatch(/^line 0 of a flood/);
   });
 
+  test('a flood of log without end meets its deadline, and what came first is kept', async () => {
+    for (let call = 0; call < 20; call++) {
+      const outcome = await tenders.call('log-endless', empty, 40);
+      expect(outcome.outcome).toBe('deadline');
+      expect(outcome.log).toMatch(/^line 0 of a flood/);
+      expect((await tenders.guest('log-endless')).state).toBe('Waiting');
+    }
+  });
+
   test('an endless loop ends at its deadline, with its log', async () => {
     const outcome = await tenders.call('loop', empty, 60);
     expect(outcome).toMatchObject({ outcome: 'deadline', log: 'looping\n' });

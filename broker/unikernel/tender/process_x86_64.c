@@ -202,13 +202,27 @@ static bool make_ready(struct guest *guest, char reason[REASON_SIZE]) {
   return fork_guest(false, reason);
 }
 
+/*
+ * Lets the process in the gate go. Takes out of the log exactly what fork_guest put in: a guest on another core may
+ * already be writing, and one that writes without end must neither keep us here nor lose its first lines.
+ */
+static bool open_gate(void) {
+  char filler[KERB_MAX_LOG];
+  if (!block_log(false)) return false;
+  for (size_t taken = 0; taken < sizeof filler;) {
+    const ssize_t got = read(LOG_READ_FD, filler, sizeof filler - taken);
+    if (got < 0 && errno == EINTR) continue;
+    if (got <= 0) return false;
+    taken += (size_t)got;
+  }
+  return true;
+}
+
 static void run(struct guest *guest, uint64_t budget_ns, struct ending *ending) {
-  static char unused[KERB_MAX_LOG];
   (void)guest;
   memset(ending, 0, offsetof(struct ending, log));
   const uint64_t started = now_ns();
-  if (!block_log(false)) return tender_broken(ending, "fcntl");
-  drain_log(unused); /* go */
+  if (!open_gate()) return tender_broken(ending, "the pipe of the log");
   watch(next_pidfd, started, budget_ns, ending);
   close(next_pidfd);
   next_pidfd = -1;
