@@ -7,8 +7,8 @@ const UML = '/usr/bin/linux.uml';
 
 export interface UmlOptions {
   /**
-   * A folder of this test's own on a real file system (`/tmp` and `/run` are empty inside). The machine's root is the
-   * host's, writable: whatever the script writes elsewhere, it writes on the host.
+   * A folder of this test's own. The machine's root is the host's, writable: whatever the script writes elsewhere, it
+   * writes on the host, except in `/tmp` and `/run`, which are empty inside but for `cwd` and this folder.
    */
   readonly folder: string;
   /** Shell commands, run as root inside, in `cwd`, with `set -e`. */
@@ -54,7 +54,7 @@ export async function bootUml(options: UmlOptions): Promise<UmlResult> {
   const init = join(folder, 'init.sh');
   const script = join(folder, 'script.sh');
   await writeFile(script, `set -e\ncd '${options.cwd}'\n${options.script}\n`);
-  await writeFile(init, initScript(script, options.modules ?? []), { mode: 0o755 });
+  await writeFile(init, initScript(script, options.modules ?? [], [options.cwd, folder]), { mode: 0o755 });
 
   const child = spawn(
     UML,
@@ -107,14 +107,16 @@ export async function bootUml(options: UmlOptions): Promise<UmlResult> {
  * The first process. Not busybox's shell: it starts its own commands through /proc/self/exe, which on a host's root is,
  * before /proc is mounted, the kernel that we run in.
  */
-function initScript(script: string, modules: readonly string[]): string {
+function initScript(script: string, modules: readonly string[], needed: readonly string[]): string {
+  // A checkout in /tmp would be hidden by the empty one; what is needed of the host is mounted into it again.
+  const hidden = needed.filter((path) => /^\/(tmp|run)\//.test(path));
   return `#!/bin/sh
 export PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/tmp
 mount -t proc proc /proc
 mount -t sysfs sysfs /sys
 mount -t tmpfs tmpfs /tmp
 mount -t tmpfs tmpfs /run
-ip link set lo up
+${hidden.map((path) => `mkdir -p '${path}' && mount -t hostfs none '${path}' -o '${path}'\n`).join('')}ip link set lo up
 for module in ${modules.join(' ')}; do
   file=$(find "/usr/lib/uml/modules/$(uname -r)" -name "$module.ko")
   busybox insmod "$file" || echo "kernel module $module was not loaded"
