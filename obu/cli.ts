@@ -79,7 +79,7 @@ export function registerObuCommands(program: Command): void {
 
 /**
  * Pictures are large buffers outside the heap. V8 counts them when it decides to collect, and by itself collects the
- * whole heap every few megabytes: with one camera of 640x480 at 15/s, 85 times a minute, half of the OBU's work. With
+ * whole heap every few megabytes: with one camera of 640x480 at 15/s, a hundred times a minute, nearly half of the OBU's work. With
  * room for one and a half times the heap it is a third of that, for 20 MB more.
  */
 function growHeapFirst(): void {
