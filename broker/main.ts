@@ -13,7 +13,7 @@ import { Ingress } from './ingress/ingress.ts';
 import { type Flight, Offloads } from './offloads.ts';
 import { PackageStore } from './packages/package-store.ts';
 import { type ResultLimits, ResultStore } from './results/result-store.ts';
-import { ProcessTender } from './tenders/process-tender.ts';
+import { TenderProcess } from './tenders/tender-process.ts';
 import { TenderSupervisor } from './tenders/supervisor.ts';
 import type { Isolation, Tender } from './tenders/tender.ts';
 
@@ -68,7 +68,7 @@ export interface RunningBroker {
 const ISOLATIONS: readonly Isolation[] = ['process'];
 
 function processTender(imagePath: string, log: Logger): Tender {
-  return new ProcessTender({ imagePath, log });
+  return new TenderProcess({ imagePath, log });
 }
 
 /**

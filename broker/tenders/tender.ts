@@ -1,6 +1,10 @@
 /** How a tender confines its unikernel. */
 export type Isolation = 'process' | 'vm';
 
+/** What may be asked of a tender: `auto` is `vm` where KVM proves itself, else `process`. */
+export const WISHED_ISOLATIONS = ['process', 'vm', 'auto'] as const;
+export type WishedIsolation = (typeof WISHED_ISOLATIONS)[number];
+
 export type TenderState = 'Loading' | 'Waiting' | 'Busy' | 'Stopped' | 'Dead';
 
 /** One call of a unikernel, and everything that can come of it. Times in milliseconds. */
@@ -30,6 +34,7 @@ export interface ImageInfo {
 
 /** The process that holds one unikernel and nothing else. One call at a time. */
 export interface Tender {
+  /** Known after `start()`. */
   readonly isolation: Isolation;
   readonly state: TenderState;
   readonly pid: number | undefined;

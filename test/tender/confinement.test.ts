@@ -50,9 +50,9 @@ describe('the tender', () => {
 
   test('runs as the user it is told', async (context) => {
     if (!root) context.skip('only root can become another user');
-    const { ProcessTender } = await import('../../broker/tenders/process-tender.ts');
+    const { TenderProcess } = await import('../../broker/tenders/tender-process.ts');
     const { silentLog } = await import('../../shared/log.ts');
-    const tender = new ProcessTender({ imagePath: guestImage('hello'), log: silentLog(), user: 54321 });
+    const tender = new TenderProcess({ imagePath: guestImage('hello'), log: silentLog(), user: 54321 });
     await tender.start();
     expect(status(tender.pid!).get('Uid')).toBe('54321\t54321\t54321\t54321');
     await tender.stop();

@@ -5,7 +5,7 @@ import type { Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, describe, expect, test, vi } from 'vitest';
-import type { ProcessTender } from '../../broker/tenders/process-tender.ts';
+import type { TenderProcess } from '../../broker/tenders/tender-process.ts';
 import { tenderBinary } from '../../broker/tenders/tender-binary.ts';
 import { OPENED_FRAME, RELEASE_FRAME, writeCall } from '../../broker/tenders/tender-frames.ts';
 import { answer, guestImage, Tenders, taskImage } from './support.ts';
@@ -28,7 +28,7 @@ const children = (pid: number): number[] =>
 
 const eventually = (check: () => void) => vi.waitFor(check, { timeout: 5_000, interval: 10 });
 
-function deathOf(tender: ProcessTender): Promise<string> {
+function deathOf(tender: TenderProcess): Promise<string> {
   return new Promise((resolve) => tender.onDeath(resolve));
 }
 

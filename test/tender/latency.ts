@@ -1,4 +1,4 @@
-import { ProcessTender } from '../../broker/tenders/process-tender.ts';
+import { TenderProcess } from '../../broker/tenders/tender-process.ts';
 import { silentLog } from '../../shared/log.ts';
 import { taskImage } from './support-paths.ts';
 
@@ -13,7 +13,7 @@ const sizes: readonly [number, number][] = [
 const at = (sorted: Float64Array, share: number): string =>
   sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * share))]!.toFixed(3);
 
-const tender = new ProcessTender({ imagePath: taskImage('echo'), log: silentLog() });
+const tender = new TenderProcess({ imagePath: taskImage('echo'), log: silentLog() });
 const began = performance.now();
 await tender.start();
 console.log(`start ${(performance.now() - began).toFixed(1)} ms; ${tender.confinement}`);

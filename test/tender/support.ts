@@ -1,5 +1,5 @@
 import { afterAll } from 'vitest';
-import { ProcessTender } from '../../broker/tenders/process-tender.ts';
+import { TenderProcess } from '../../broker/tenders/tender-process.ts';
 import type { TenderOutcome } from '../../broker/tenders/tender.ts';
 import { silentLog } from '../../shared/log.ts';
 import { guestImage, taskImage } from './support-paths.ts';
@@ -17,36 +17,36 @@ export function u64(...values: (number | bigint)[]): Buffer {
 
 /** Started tenders of one test file; all are stopped at its end. */
 export class Tenders {
-  readonly #all: ProcessTender[] = [];
-  readonly #byImage = new Map<string, Promise<ProcessTender>>();
+  readonly #all: TenderProcess[] = [];
+  readonly #byImage = new Map<string, Promise<TenderProcess>>();
 
   constructor() {
     afterAll(() => Promise.all(this.#all.map((tender) => tender.stop())));
   }
 
-  make(imagePath: string, binary?: string): ProcessTender {
-    const tender = new ProcessTender({ imagePath, log: silentLog(), binary });
+  make(imagePath: string, binary?: string): TenderProcess {
+    const tender = new TenderProcess({ imagePath, log: silentLog(), binary });
     this.#all.push(tender);
     return tender;
   }
 
-  async start(imagePath: string): Promise<ProcessTender> {
+  async start(imagePath: string): Promise<TenderProcess> {
     const tender = this.make(imagePath);
     await tender.start();
     return tender;
   }
 
   /** The one tender of a test guest, started on first use. */
-  guest(name: string): Promise<ProcessTender> {
+  guest(name: string): Promise<TenderProcess> {
     return this.#shared(guestImage(name));
   }
 
   /** The one tender of a task of `examples/tasks`, started on first use. */
-  task(name: string): Promise<ProcessTender> {
+  task(name: string): Promise<TenderProcess> {
     return this.#shared(taskImage(name));
   }
 
-  #shared(imagePath: string): Promise<ProcessTender> {
+  #shared(imagePath: string): Promise<TenderProcess> {
     let tender = this.#byImage.get(imagePath);
     if (tender === undefined) {
       tender = this.start(imagePath);

@@ -12,7 +12,7 @@ struct kerb_doorbells {
   void (*log)(const void *text, size_t size);
 };
 
-extern const struct kerb_doorbells kerb_doorbells_process;
+extern const struct kerb_doorbells kerb_doorbells_process, kerb_doorbells_vm;
 
 /* Chooses the table that the info page asks for; stops the guest when there is none. */
 void kerb_doorbells_bind(uint32_t isolation);

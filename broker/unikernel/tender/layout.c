@@ -38,13 +38,13 @@ bool layout_map_private(struct guest_address start, uint64_t size, int protectio
  * Anonymous and private: fork shares the pages and copies the page-table entries, so that a call starts without a fault
  * for each page of text that it reads, and what it writes is its own copy.
  */
-static bool map_segment(const struct segment *segment, const uint8_t *file) {
+static bool map_segment(const struct segment *segment, const uint8_t *file, bool runs_here) {
   const struct guest_address start = {page_down(segment->start.value)};
   const uint64_t size = page_up(segment->start.value + segment->memory_size) - start.value;
   if (!layout_map_private(start, size, PROT_READ | PROT_WRITE)) return false;
   memcpy(host_pointer(segment->start), file + segment->file_offset, segment->file_size);
   if (segment->writable) return true;
-  return mprotect(host_pointer(start), size, PROT_READ | (segment->executable ? PROT_EXEC : 0)) == 0;
+  return mprotect(host_pointer(start), size, PROT_READ | (segment->executable && runs_here ? PROT_EXEC : 0)) == 0;
 }
 
 /* A fixed size for good: nobody can shrink the file under a mapping of it. */
@@ -68,12 +68,12 @@ static bool map_shared_pages(struct guest *guest) {
                 guest->output_pages);
 }
 
-bool layout_map(struct guest *guest, const uint8_t *file, char reason[REASON_SIZE]) {
+bool layout_map(struct guest *guest, const uint8_t *file, bool runs_here, char reason[REASON_SIZE]) {
   const struct image *image = &guest->image;
   guest->input_pages = page_up(image->manifest.max_input);
   guest->output_pages = page_up(image->manifest.max_output);
   bool mapped = true;
-  for (unsigned i = 0; mapped && i < image->segment_count; i++) mapped = map_segment(&image->segments[i], file);
+  for (unsigned i = 0; mapped && i < image->segment_count; i++) mapped = map_segment(&image->segments[i], file, runs_here);
   const uint64_t tls_pages = page_up(image->tls_size);
   mapped = mapped && layout_map_private(image->heap, image->heap_size, PROT_READ | PROT_WRITE) &&
            layout_map_private((struct guest_address){KERB_STACK_START}, KERB_STACK_SIZE, PROT_READ | PROT_WRITE) &&
@@ -116,6 +116,8 @@ bool layout_scrub(struct guest *guest) {
   return punch(guest->input_fd, guest->input_pages, KERB_PAGE) &&
          punch(guest->output_fd, 0, guest->output_pages + KERB_PAGE);
 }
+
+uint8_t *layout_memory(struct guest_address start) { return host_pointer(start); }
 
 const uint8_t *layout_output(void) { return host_pointer((struct guest_address){KERB_OUTPUT}); }
 

@@ -24,6 +24,7 @@
  *   0x3f000000  mailbox RW-       (isolation `process` only)
  *   0x3f100000  fault stack RW-   (isolation `process` only)
  *   0x3ffff000  gate R-X          (isolation `process` only)
+ *   0x40000000  what the processor itself needs, out of the guest's reach (isolation `vm` only)
  */
 #define KERB_PAGE 0x1000
 #define KERB_GUEST_START 0x00100000
@@ -60,6 +61,17 @@
 #define KERB_EXIT_FAULT 0x12
 #define KERB_EXIT_GATE 0x20 /* plus the number of the step that the kernel refused; never after the guest has run */
 
+/*
+ * Isolation `vm`: a doorbell is one `out %al` to its port. Values are in registers: `done` has the status in edi and the
+ * output size in rsi, `abort` the code in edi, `log` the address in rdi and the length in rsi. Of all ports the guest may
+ * write to these eight; the last four are not doorbells.
+ */
+#define KERB_DOORBELL_READY 0x500
+#define KERB_DOORBELL_DONE 0x501
+#define KERB_DOORBELL_ABORT 0x502
+#define KERB_DOORBELL_LOG 0x503
+#define KERB_DOORBELL_END 0x508
+
 /* Codes of the libOS for `abort`; a task uses codes of its own below them. */
 #define KERB_ABORT_LIBOS 0xffff0000
 #define KERB_ABORT_CALLED 0xffff0001         /* abort() */
@@ -94,7 +106,10 @@ struct kerb_note_manifest {
   char name[KERB_NAME_SIZE];
 };
 
-/* The info page: read-only for the guest, written afresh before each call. Lengths are valid after `ready`. */
+/*
+ * The info page: read-only for the guest, written afresh before each call. Lengths, time and seed are valid after `ready`:
+ * in isolation `vm` what comes before it runs once, and every call starts with the memory and registers of that moment.
+ */
 struct kerb_info {
   uint32_t abi_version;
   uint32_t isolation;
