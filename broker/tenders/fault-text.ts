@@ -1,10 +1,13 @@
-/** How the guest's process ended, as the tender reports it. All but `signal` 31 and 9 can be made up by the guest. */
+/**
+ * How the guest ended, as the tender reports it. In isolation `process` all but `signal` 31 and 9 can be made up by the
+ * guest; in isolation `vm` nothing can, and the signal is the one that Linux would have sent to a process.
+ */
 export interface Fault {
   /** The signal, or 0 when the process ended by itself. */
   readonly signal: number;
   /** `si_code` of that signal, or 0 when the kernel ended the process outright. */
   readonly signalCode: number;
-  /** Exit code, when `signal` is 0. */
+  /** Exit code, when `signal` is 0. In isolation `vm` the processor's vector and error code: `frames.h`. */
   readonly status: number;
   readonly faultAddress: bigint;
   readonly instruction: bigint;
@@ -75,12 +78,37 @@ function describe(fault: Fault): string {
   }
 }
 
+const vectors = new Map([
+  [0, '#DE'],
+  [1, '#DB'],
+  [3, '#BP'],
+  [6, '#UD'],
+  [8, '#DF'],
+  [10, '#TS'],
+  [11, '#NP'],
+  [12, '#SS'],
+  [13, '#GP'],
+  [14, '#PF'],
+  [16, '#MF'],
+  [17, '#AC'],
+  [19, '#XM'],
+]);
+const vectorsWithErrorCode = new Set([8, 10, 11, 12, 13, 14, 17]);
+
+/** The processor's own name of a fault, as its manuals write it; empty in isolation `process`. */
+function exactFault(status: number): string {
+  if (status < 0x80000000) return '';
+  const vector = (status >>> 16) & 31;
+  const name = vectors.get(vector) ?? `vector ${vector}`;
+  return vectorsWithErrorCode.has(vector) ? `, ${name}(0x${(status & 0xffff).toString(16)})` : `, ${name}`;
+}
+
 /** One line that says what the guest did: signal, meaning, address where there is one, instruction. */
 export function faultText(fault: Fault): string {
   if (fault.signal === 0) return `ended with exit code ${fault.status} without ringing a doorbell`;
   const name = names.get(fault.signal) ?? `signal ${fault.signal}`;
   const where = fault.signalCode === 0 ? '' : `, instruction at ${hex(fault.instruction)}`;
-  return `${name}: ${describe(fault)}${where}`;
+  return `${name}: ${describe(fault)}${where}${exactFault(fault.status)}`;
 }
 
 /** Codes of the libOS, from 0xffff0000 up; a task's own codes are below. */

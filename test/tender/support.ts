@@ -1,6 +1,7 @@
-import { afterAll } from 'vitest';
+import { afterAll, describe } from 'vitest';
+import type { Isolation, TenderOutcome } from '../../broker/tenders/tender.ts';
 import { TenderProcess } from '../../broker/tenders/tender-process.ts';
-import type { TenderOutcome } from '../../broker/tenders/tender.ts';
+import { messageOf } from '../../shared/errors.ts';
 import { silentLog } from '../../shared/log.ts';
 import { guestImage, taskImage } from './support-paths.ts';
 
@@ -15,17 +16,48 @@ export function u64(...values: (number | bigint)[]): Buffer {
   return bytes;
 }
 
+/** Why isolation `vm` cannot be had on this machine; undefined when it can. */
+async function vmTrouble(): Promise<string | undefined> {
+  const tender = new TenderProcess({ imagePath: guestImage('hello'), log: silentLog(), isolation: 'vm' });
+  try {
+    await tender.start();
+    return undefined;
+  } catch (error) {
+    return messageOf(error);
+  } finally {
+    await tender.stop();
+  }
+}
+
+/**
+ * The same tests for both isolations. Where there is no KVM that can be used, those for `vm` are skipped and the reason
+ * said; with KERB_TEST_VM=required they fail instead.
+ */
+export async function forEachIsolation(tests: (tenders: Tenders, isolation: Isolation) => void): Promise<void> {
+  describe('isolation process', () => tests(new Tenders('process'), 'process'));
+  const trouble = process.env.KERB_TEST_VM === 'required' ? undefined : await vmTrouble();
+  if (trouble === undefined) {
+    describe('isolation vm', () => tests(new Tenders('vm'), 'vm'));
+  } else {
+    console.warn(`skipped for isolation vm: ${trouble}`);
+    describe.skip(`isolation vm, skipped: ${trouble}`, () => tests(new Tenders('vm'), 'vm'));
+  }
+}
+
 /** Started tenders of one test file; all are stopped at its end. */
 export class Tenders {
   readonly #all: TenderProcess[] = [];
   readonly #byImage = new Map<string, Promise<TenderProcess>>();
 
-  constructor() {
+  readonly #isolation: Isolation;
+
+  constructor(isolation: Isolation = 'process') {
+    this.#isolation = isolation;
     afterAll(() => Promise.all(this.#all.map((tender) => tender.stop())));
   }
 
   make(imagePath: string, binary?: string): TenderProcess {
-    const tender = new TenderProcess({ imagePath, log: silentLog(), binary });
+    const tender = new TenderProcess({ imagePath, log: silentLog(), binary, isolation: this.#isolation });
     this.#all.push(tender);
     return tender;
   }

@@ -111,7 +111,7 @@ static void read_port(const struct machine *machine, struct vm_exit *exit) {
   const struct kvm_run *run = machine->run;
   const bool plain = run->io.direction == KVM_EXIT_IO_OUT && run->io.size == 1 && run->io.count == 1;
   if (plain && run->io.port < VECTORS) return read_fault(machine, run->io.port, exit);
-  /* A read, a string, a word, a port that is not a doorbell: as if the bitmap had refused it. */
+  /* A read, a word, a port that is not a doorbell: as if the bitmap had refused it. */
   if (!plain || run->io.port < KERB_DOORBELL_READY || run->io.port > KERB_DOORBELL_LOG)
     return plain_fault(machine, SIGSEGV, SI_KERNEL_CODE, exit);
   exit->kind = EXIT_DOORBELL;
