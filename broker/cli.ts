@@ -4,6 +4,7 @@ import { ErrorCode, isKerbError } from '../shared/errors.ts';
 import { ensureDevelopmentIdentities } from '../shared/identity/development.ts';
 import { createLog } from '../shared/log.ts';
 import { DEFAULT_LIMITS, type RunningBroker, startBroker } from './main.ts';
+import { WISHED_ISOLATIONS, type WishedIsolation } from './tenders/tender.ts';
 
 interface ServeOptions {
   readonly id: string;
@@ -12,6 +13,7 @@ interface ServeOptions {
   readonly packages: string;
   readonly state: string;
   readonly api?: string;
+  readonly isolation: WishedIsolation;
   readonly maxQueue: number;
   readonly maxQueuePerTenant: number;
 }
@@ -32,6 +34,11 @@ export function registerBrokerCommands(program: Command): void {
     .option('--identity <dir>', 'certificate.pem, key.pem and ca.pem; without it a development identity is made')
     .option('--state <dir>', 'directory for what the broker keeps', '.kerbside')
     .option('--api <socket>', 'control socket (default: broker-ID.sock in the state directory)')
+    .addOption(
+      new Option('--isolation <kind>', 'how tasks are confined; auto: vm where KVM proves itself, else process')
+        .choices(WISHED_ISOLATIONS)
+        .default('auto'),
+    )
     .option('--max-queue <n>', 'offloads that may wait for one task', parseCount, DEFAULT_LIMITS.maxQueuedPerPackage)
     .option(
       '--max-queue-per-tenant <n>',
@@ -66,6 +73,7 @@ async function serve(options: ServeOptions): Promise<void> {
         packagesDir: options.packages,
         stateDir,
         apiSocket: options.api ?? join(stateDir, `broker-${options.id}.sock`),
+        isolation: options.isolation,
         limits: {
           ...DEFAULT_LIMITS,
           maxQueuedPerPackage: options.maxQueue,

@@ -20,6 +20,7 @@ import { fakeImage } from '../shared/task-package/testing.ts';
 import { buildTaskPackage } from '../shared/task-package/writer.ts';
 import { FakeTender } from './fake-tender.ts';
 import { type BrokerLimits, DEFAULT_LIMITS, type RunningBroker, startBroker } from './main.ts';
+import type { WishedIsolation } from './tenders/tender.ts';
 
 const { OffloadRequest, OffloadReply, ServiceAnnouncement } = kerbside.v2e.v1;
 type Reply = ReturnType<typeof OffloadReply.decode>;
@@ -60,12 +61,14 @@ interface Options {
   readonly signal?: AbortSignal;
   /** One for each life of a tender; plain ones afterwards. */
   readonly tenders?: FakeTender[];
+  readonly isolation?: WishedIsolation;
 }
 
 async function start(options: Options = {}) {
   const stateDir = options.stateDir ?? fresh();
   const apiSocket = join(root, `s${next++}`);
   const made: FakeTender[] = [];
+  const wishes: WishedIsolation[] = [];
   const broker = await startBroker(
     {
       id: 'rsu-1',
@@ -74,12 +77,14 @@ async function start(options: Options = {}) {
       packagesDir: options.packagesDir ?? packages,
       stateDir,
       apiSocket,
+      isolation: options.isolation ?? 'process',
       limits: { ...DEFAULT_LIMITS, ...options.limits },
     },
     {
       log: silentLog(),
       signal: options.signal,
-      createTender: () => {
+      createTender: (_imagePath, _log, isolation) => {
+        wishes.push(isolation);
         const tender = options.tenders?.[made.length] ?? new FakeTender();
         made.push(tender);
         return tender;
@@ -87,7 +92,7 @@ async function start(options: Options = {}) {
     },
   );
   undo.push(() => broker.stop());
-  return { broker, apiSocket, stateDir, tenders: made };
+  return { broker, apiSocket, stateDir, tenders: made, wishes };
 }
 
 /** A client of its own making, as a stranger would write it. */
@@ -540,6 +545,22 @@ describe('starting and stopping', () => {
     expect(status.rejected?.[1]?.reason).toMatch(/demands isolation vm/);
   });
 
+  test('a task gets the isolation that it demands, and else what the broker is told', async () => {
+    const dir = fresh();
+    cpSync(packages, dir, { recursive: true });
+    await buildTaskPackage(join(dir, 'demanding'), { images: [fakeImage()], version: '1', isolation: 'vm' });
+    await buildTaskPackage(join(dir, 'modest'), { images: [fakeImage()], version: '1', isolation: 'process' });
+    const auto = await start({ packagesDir: dir, isolation: 'auto' });
+    expect(auto.broker.status().rejected).toEqual([]);
+    expect(auto.wishes.sort()).toEqual(['auto', 'process', 'vm']);
+    await auto.broker.stop();
+    const vm = await start({ packagesDir: dir, isolation: 'vm' });
+    expect(vm.broker.status().rejected?.map(({ reason }) => reason)).toEqual([
+      expect.stringMatching(/demands isolation process; this broker has vm/),
+    ]);
+    expect(vm.wishes).toEqual(['vm', 'vm']);
+  });
+
   test('the control socket answers with status and metrics', async () => {
     const { broker, apiSocket } = await start();
     const socket = await connect(broker);
@@ -593,6 +614,7 @@ describe('starting and stopping', () => {
         packagesDir: packages,
         stateDir,
         apiSocket: join(root, 'second'),
+        isolation: 'process',
         limits: DEFAULT_LIMITS,
       },
       { log: silentLog(), createTender: () => tender },

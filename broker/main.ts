@@ -13,9 +13,9 @@ import { Ingress } from './ingress/ingress.ts';
 import { type Flight, Offloads } from './offloads.ts';
 import { PackageStore } from './packages/package-store.ts';
 import { type ResultLimits, ResultStore } from './results/result-store.ts';
-import { TenderProcess } from './tenders/tender-process.ts';
 import { TenderSupervisor } from './tenders/supervisor.ts';
-import type { Isolation, Tender } from './tenders/tender.ts';
+import type { Isolation, Tender, WishedIsolation } from './tenders/tender.ts';
+import { TenderProcess } from './tenders/tender-process.ts';
 
 export interface BrokerConfig {
   /** Has to be the id in the certificate. */
@@ -28,6 +28,8 @@ export interface BrokerConfig {
   readonly stateDir: string;
   /** Path of the control socket. */
   readonly apiSocket: string;
+  /** For every task that leaves it open. */
+  readonly isolation: WishedIsolation;
   readonly limits: BrokerLimits;
 }
 
@@ -52,7 +54,7 @@ export const DEFAULT_LIMITS: BrokerLimits = {
 /** What a test may put in the place of real parts. */
 export interface BrokerParts {
   readonly log: Logger;
-  readonly createTender?: (imagePath: string, log: Logger) => Tender;
+  readonly createTender?: CreateTender;
   /** Aborted: the start is taken back. */
   readonly signal?: AbortSignal;
 }
@@ -65,18 +67,23 @@ export interface RunningBroker {
   stop(): Promise<void>;
 }
 
-const ISOLATIONS: readonly Isolation[] = ['process'];
+type CreateTender = (imagePath: string, log: Logger, isolation: WishedIsolation) => Tender;
 
-function processTender(imagePath: string, log: Logger): Tender {
-  return new TenderProcess({ imagePath, log });
-}
+/** What tasks may demand of a broker with this wish. With `auto` the tender of one that demands `vm` finds out whether it can. */
+const ISOLATIONS: Readonly<Record<WishedIsolation, readonly Isolation[]>> = {
+  process: ['process'],
+  vm: ['vm'],
+  auto: ['process', 'vm'],
+};
+
+const tenderProcess: CreateTender = (imagePath, log, isolation) => new TenderProcess({ imagePath, log, isolation });
 
 /**
  * Starts a broker: verifies the packages, has a tender waiting for each of them, then listens.
  * @throws KerbError BadIdentity | BadConfig | ApiUnavailable | Cancelled. What had been started is stopped again.
  */
 export async function startBroker(config: BrokerConfig, parts: BrokerParts): Promise<RunningBroker> {
-  const { log, signal, createTender = processTender } = parts;
+  const { log, signal, createTender = tenderProcess } = parts;
   const undo: (() => Promise<unknown>)[] = [];
   let stopping: Promise<void> | undefined;
   const stopAll = (): Promise<void> => {
@@ -101,7 +108,7 @@ export async function startBroker(config: BrokerConfig, parts: BrokerParts): Pro
     const store = new PackageStore({
       packagesDir: config.packagesDir,
       imagesDir: join(config.stateDir, 'images'),
-      isolations: ISOLATIONS,
+      isolations: ISOLATIONS[config.isolation],
     });
     await unlessCancelled(store.load());
 
@@ -117,7 +124,9 @@ export async function startBroker(config: BrokerConfig, parts: BrokerParts): Pro
     const offloads = new Offloads(admission, new ResultStore(config.limits), metrics, config.limits);
     const tended = store.packages.map((taskPackage) => ({
       taskPackage,
-      supervisor: superviseTender(taskPackage, store, offloads, errors, log, createTender),
+      supervisor: superviseTender(taskPackage, store, offloads, errors, log, (imagePath, taskLog) =>
+        createTender(imagePath, taskLog, isolationFor(taskPackage, config.isolation)),
+      ),
     }));
     for (const { taskPackage, supervisor } of tended) {
       const { name, maxInput } = taskPackage.config;
@@ -205,6 +214,10 @@ function refusalLog(log: Logger, errors: RecentErrors): (client: string, error: 
   };
 }
 
+function isolationFor({ config }: TaskPackage, wish: WishedIsolation): WishedIsolation {
+  return config.isolation === 'any' ? wish : config.isolation;
+}
+
 function superviseTender(
   taskPackage: TaskPackage,
   store: PackageStore,
@@ -239,7 +252,8 @@ function announcementOf(
       const { name, version, maxInput, maxOutput } = config;
       return { digest, name, version, maxInput, maxOutput };
     });
-  return { broker, tasks, isolations: ISOLATIONS, maxInput: Math.max(0, ...tasks.map(({ maxInput }) => maxInput)) };
+  const isolations = [...new Set(tended.map(({ supervisor }) => supervisor.isolation).filter(Boolean))].sort();
+  return { broker, tasks, isolations, maxInput: Math.max(0, ...tasks.map(({ maxInput }) => maxInput)) };
 }
 
 /** For a step that can be stopped in its middle: does not wait for it. */

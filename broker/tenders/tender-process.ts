@@ -303,7 +303,7 @@ export class TenderProcess implements Tender {
         this.#isolation = frame.isolation;
         this.#confinement = frame.confinement;
         this.#state = 'Waiting';
-        this.#options.log.debug(
+        this.#options.log.info(
           { pid: this.pid, task: frame.image.name, confinement: frame.confinement },
           'Tender ready',
         );

@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, expect, test, vi } from 'vitest';
 import { BrokerOffloader } from '../../obu/offload/broker-offloader.ts';
-import { getStatus } from '../../shared/api/control-client.ts';
+import { getControl, getStatus } from '../../shared/api/control-client.ts';
 import type { BrokerStatus } from '../../shared/api/status.ts';
 import { ErrorCode } from '../../shared/errors.ts';
 import { ensureDevelopmentIdentities } from '../../shared/identity/development.ts';
@@ -43,13 +43,16 @@ afterAll(() => rmSync(root, { recursive: true, force: true }));
 
 const api = () => join(root, 'api.sock');
 
-async function serve(port: number): Promise<{ child: ChildProcess; status: BrokerStatus; tender: number }> {
+async function serve(
+  port: number,
+  ...more: string[]
+): Promise<{ child: ChildProcess; status: BrokerStatus; tender: number }> {
   const child = spawn(
     process.execPath,
     [
       ...[join(top, 'bin/kerb.ts'), 'broker', 'serve', '--id', 'rsu-1', '--listen', `127.0.0.1:${port}`],
       ...['--identity', identities.broker, '--packages', join(root, 'packages')],
-      ...['--state', join(root, 'state'), '--api', api()],
+      ...['--state', join(root, 'state'), '--api', api(), ...more],
     ],
     { stdio: ['ignore', 'ignore', 'inherit'], env: { ...process.env, KERB_LOG: 'error' } },
   );
@@ -86,7 +89,7 @@ function offload(input: Buffer, budgetMs = 5000) {
 }
 
 test('pictures of every size come back as they were, and SIGTERM leaves nothing behind', async () => {
-  const { child, status, tender } = await serve(0);
+  const { child, status, tender } = await serve(0, '--isolation', 'process');
   expect(status.packages).toMatchObject([
     { digest, name: 'echo', version: '1.0.0', tender: 'Waiting', isolation: 'process' },
   ]);
@@ -102,6 +105,17 @@ test('pictures of every size come back as they were, and SIGTERM leaves nothing 
   expect(await once(child, 'exit')).toEqual([0, null]);
   expect(existsSync(api())).toBe(false);
   await vi.waitUntil(() => !isThere(tender));
+});
+
+test('without a word on it, the isolation is the strongest that the machine has, and is told to whoever offloads', async () => {
+  const { status } = await serve(0);
+  const [echo] = status.packages;
+  expect(['process', 'vm']).toContain(echo?.isolation);
+  await connect(status.url);
+  expect((await offload(Buffer.from('x'))).isolation).toBe(echo?.isolation);
+  expect(await getControl(api(), '/metrics')).toContain(
+    `broker_tenders{isolation="${echo?.isolation}",state="Waiting"} 1`,
+  );
 });
 
 test('a tender that is killed is replaced, and nobody but its call notices', async () => {
