@@ -55,7 +55,8 @@
       LET_WITH(ioctl, 1, KVM_GET_DIRTY_LOG), LET_WITH(ioctl, 1, KVM_CREATE_VM),                                \
       LET_WITH(ioctl, 1, KVM_SET_TSS_ADDR), LET_WITH(ioctl, 1, KVM_SET_USER_MEMORY_REGION),                    \
       LET_WITH(ioctl, 1, KVM_CREATE_VCPU), LET_WITH(ioctl, 1, KVM_SET_CPUID2),                                 \
-      LET_WITH(mmap, 3, MAP_SHARED), LET_WITH(madvise, 2, MADV_DONTNEED), LET(timer_settime), LET(rt_sigreturn)
+      LET_WITH(mmap, 3, MAP_SHARED), LET_WITH(madvise, 2, MADV_DONTNEED), LET(lseek), \
+      LET(timer_settime), LET(rt_sigreturn)
 
 static bool install(const struct sock_filter *rules, size_t count) {
   const struct sock_fprog program = {.len = (unsigned short)count, .filter = (struct sock_filter *)rules};

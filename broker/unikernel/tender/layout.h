@@ -18,6 +18,7 @@ struct guest {
   /* The tender's own writable view of the input memfd; the guest's views are read-only. */
   uint8_t *input;
   struct kerb_info *info;
+  uint64_t reused; /* bytes of each memfd up to which its pages are cleared and kept; above, they are taken away */
 };
 
 /*
