@@ -59,9 +59,15 @@ TASK {
     case 'x':
       __asm__ volatile("xorl %%ecx, %%ecx; xgetbv; xsetbv" ::: "rax", "rcx", "rdx");
       break;
-    case 'f':
-      __asm__ volatile("rdfsbase %%rax; wrfsbase %%rax" ::: "rax");
+    case 'f': /* other bases, and done before anything needs the right ones */
+      __asm__ volatile("movl $0x501, %%edx; xorl %%edi, %%edi; xorl %%esi, %%esi; movl $0x100000, %%eax; wrgsbase %%rax; wrfsbase %%rax; outb %%al, %%dx" ::: "rax", "rdx", "rdi", "rsi");
       break;
+    case 'g': {
+      uint64_t base;
+      __asm__ volatile("rdgsbase %0" : "=r"(base));
+      ANSWER("%llu", (unsigned long long)base);
+      return 0;
+    }
     case 'd': /* the segment registers that ring 3 may load: an empty one, and fs, whose base goes with it */
       __asm__ volatile("movw $3, %%ax; movw %%ax, %%ds; movw %%ax, %%es; movw %%ax, %%gs" ::: "rax");
       break;
