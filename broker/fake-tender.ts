@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { ErrorCode, KerbError } from '../shared/errors.ts';
-import type { ImageInfo, Tender, TenderOutcome, TenderState } from './tenders/tender.ts';
+import type { ImageInfo, Isolation, Tender, TenderOutcome, TenderState } from './tenders/tender.ts';
 
 /**
  * For tests: a tender without a process. The first byte of the input says what it does, so that tests reach every end
@@ -8,7 +8,7 @@ import type { ImageInfo, Tender, TenderOutcome, TenderState } from './tenders/te
  * faults, 'a' aborts, 'r' refuses its input, 'b' gives bad output, 'd' runs into its deadline, 'k' dies.
  */
 export class FakeTender implements Tender {
-  readonly isolation = 'process';
+  readonly isolation: Isolation;
   readonly pid = undefined;
   readonly image: ImageInfo = { name: 'echo', memory: 1 << 20, maxInput: 65_536, maxOutput: 65_536 };
   readonly startError: KerbError | undefined;
@@ -16,7 +16,8 @@ export class FakeTender implements Tender {
   calls = 0;
   #onDeath: ((reason: string) => void) | undefined;
 
-  constructor(startError?: KerbError) {
+  constructor(startError?: KerbError, isolation: Isolation = 'process') {
+    this.isolation = isolation;
     this.startError = startError;
   }
 

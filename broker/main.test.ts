@@ -124,6 +124,7 @@ async function connectWith(broker: RunningBroker, agent: Agent): Promise<Socket 
 }
 
 interface Wish {
+  readonly isolation?: string;
   readonly id?: string;
   readonly input?: Uint8Array | string;
   readonly budgetMs?: number;
@@ -132,13 +133,14 @@ interface Wish {
 
 let nextId = 0;
 function offload(socket: Socket, wish: Wish = {}): Promise<Reply> {
-  const { id = `o${nextId++}`, input = 'e', budgetMs = 5000, task = digest } = wish;
+  const { id = `o${nextId++}`, input = 'e', budgetMs = 5000, task = digest, isolation = '' } = wish;
   const bytes = OffloadRequest.encode({
     id,
     taskDigest: task,
     input: Buffer.from(input),
     budgetMs,
     priority: 500,
+    isolation,
   }).finish();
   return send(socket, bytes);
 }
@@ -160,6 +162,32 @@ describe('an offload', () => {
     expect(reply.result).toMatchObject({ isolation: 'process', broker: 'rsu-1', runMs: expect.closeTo(0.1) });
     expect(reply.heldMs).toBeGreaterThan(0);
     expect(broker.status()).toMatchObject({ clients: 1, queued: 0, offloads: { ok: 1, refused: 0, failed: 0 } });
+  });
+
+  test('that demands isolation vm is run where its task has it, and refused with its own code where not', async () => {
+    const { broker } = await start({ tenders: [new FakeTender()] });
+    const socket = await connect(broker);
+    const refused = await offload(socket, { id: 'd', isolation: 'vm' });
+    expect(refused.refusal).toMatchObject({ code: ErrorCode.IsolationUnavailable });
+    expect(refused.refusal?.message).toMatch(/echo has isolation process here/);
+    expect((await offload(socket, { id: 'd', isolation: 'any' })).result).toMatchObject({ isolation: 'process' });
+
+    const withVm = await start({ tenders: [new FakeTender(undefined, 'vm')] });
+    const other = await connect(withVm.broker);
+    expect((await offload(other, { isolation: 'vm' })).result).toMatchObject({ isolation: 'vm' });
+    expect((await offload(other)).result).toMatchObject({ isolation: 'vm' });
+    expect(ServiceAnnouncement.decode(other.hello!).isolations).toEqual(['vm']);
+  });
+
+  test('that was admitted for a vm is not run by the process that took its place', async () => {
+    const { broker } = await start({ tenders: [new FakeTender(undefined, 'vm'), new FakeTender()] });
+    const socket = await connect(broker);
+    const dies = offload(socket, { input: 'k' });
+    const waits = offload(socket, { isolation: 'vm' });
+    const free = offload(socket);
+    expect((await dies).refusal).toMatchObject({ code: ErrorCode.TenderDied });
+    expect((await waits).refusal).toMatchObject({ code: ErrorCode.IsolationUnavailable });
+    expect((await free).result).toMatchObject({ isolation: 'process' });
   });
 
   test('the announcement says what can be asked for', async () => {
@@ -365,6 +393,7 @@ describe('malformed messages', () => {
     ['a cut message', () => request({}).slice(0, 40), /no OffloadRequest|its task/],
     ['groups within groups without end', () => Buffer.alloc(60_000, 0x0b), /no OffloadRequest/],
     ['no id', () => request({ id: '' }), /its id/],
+    ['an unknown isolation', () => request({ isolation: 'none' }), /its isolation/],
     ['an id with a line break', () => request({ id: 'a\nb' }), /its id/],
     ['a very long id', () => request({ id: 'a'.repeat(129) }), /its id/],
     ['a task that is a path', () => request({ taskDigest: 'sha256:../../x' }), /its task/],

@@ -20,6 +20,8 @@ export interface IncomingOffload {
   readonly packageDigest: string;
   readonly input: Buffer;
   readonly budgetMs: number;
+  /** It is to be run in isolation `vm` or not at all. */
+  readonly demandsVm: boolean;
   /** `performance.now()` when its last byte was here. */
   readonly arrivedAt: number;
 }
@@ -50,6 +52,7 @@ export interface Runnable {
 export interface Flight extends Waiting {
   readonly key: string;
   readonly input: Buffer;
+  readonly demandsVm: boolean;
   readonly answers: Answer[];
 }
 
@@ -96,7 +99,7 @@ export class Offloads {
 
   /** Answers from the results, joins a flight or makes a new one; or says why not. */
   #take(offload: IncomingOffload, runnable: Runnable | undefined, answer: Answer): OffloadRefusal | undefined {
-    const { tenant, id, packageDigest, input, budgetMs, arrivedAt } = offload;
+    const { tenant, id, packageDigest, input, budgetMs, demandsVm, arrivedAt } = offload;
     if (this.#stopping) return refusal(ErrorCode.BrokerStopping, 'this broker is stopping; use another one');
     if (runnable === undefined) {
       const message = `this broker has no task package ${packageDigest}; its announcement lists what it has`;
@@ -107,12 +110,15 @@ export class Offloads {
       return refusal(ErrorCode.TenderInputTooLarge, message);
     }
 
+    if (demandsVm && !runsInVm(runnable)) return noVm(runnable);
+
     // A tenant's name holds no line break, so that no tenant can make the key of another one.
     const key = `${tenant}\n${id}`;
     const flight = this.#flights.get(key);
     if (flight !== undefined) return this.#join(flight, offload, answer);
     const earlier = this.#results.find(key, packageDigest, input, arrivedAt);
     if (earlier.found === 'other-offload') return otherOffload(id);
+    if (earlier.found === 'result' && demandsVm && earlier.result.isolation !== 'vm') return otherOffload(id);
     if (earlier.found === 'result') {
       answer(earlier.result, undefined);
       return undefined;
@@ -125,7 +131,7 @@ export class Offloads {
       return refusal(ErrorCode.TenderUnavailable, message, Math.ceil(supervisor.retryInMs));
     }
     const deadline = arrivedAt + budgetMs;
-    const fresh: Flight = { key, tenant, packageDigest, input, arrivedAt, deadline, answers: [answer] };
+    const fresh: Flight = { key, tenant, packageDigest, input, demandsVm, arrivedAt, deadline, answers: [answer] };
     const notAdmitted = this.#admission.admit(fresh, performance.now());
     if (notAdmitted !== undefined) return notAdmitted;
     this.#flights.set(key, fresh);
@@ -143,6 +149,12 @@ export class Offloads {
     const now = performance.now();
     const flight = this.#admission.take(packageDigest, now);
     if (flight === undefined) return;
+    if (flight.demandsVm && !runsInVm(runnable)) {
+      // It was admitted for a tender that has died since, and the one in its place runs otherwise.
+      this.#fail(flight, runnable, noVm(runnable));
+      this.pump(packageDigest);
+      return;
+    }
     runnable.supervisor.call(flight.input, flight.deadline - now, (end) => {
       // The next one is on its way to the tender before this one's answer is written.
       this.pump(packageDigest);
@@ -204,7 +216,8 @@ export class Offloads {
   }
 
   #join(flight: Flight, offload: IncomingOffload, answer: Answer): OffloadRefusal | undefined {
-    if (flight.packageDigest !== offload.packageDigest || !flight.input.equals(offload.input)) {
+    const same = flight.packageDigest === offload.packageDigest && flight.demandsVm === offload.demandsVm;
+    if (!same || !flight.input.equals(offload.input)) {
       return otherOffload(offload.id);
     }
     if (flight.answers.length >= this.#limits.maxJoined) {
@@ -264,6 +277,16 @@ export class Offloads {
 
 function refusal(code: ErrorCode, message: string, retryAfterMs = 0): OffloadRefusal {
   return { code, message, retryAfterMs };
+}
+
+const runsInVm = ({ supervisor }: Runnable): boolean => supervisor.isolation === 'vm';
+
+function noVm({ name, supervisor }: Runnable): OffloadRefusal {
+  const has = supervisor.isolation === '' ? 'no tender yet' : `isolation ${supervisor.isolation}`;
+  return refusal(
+    ErrorCode.IsolationUnavailable,
+    `isolation vm is demanded; ${name} has ${has} here: use another broker`,
+  );
 }
 
 function otherOffload(id: string): OffloadRefusal {
