@@ -58,6 +58,7 @@ interface Options {
   readonly stateDir?: string;
   readonly identityDir?: string;
   readonly signal?: AbortSignal;
+  readonly prestart?: 'all' | readonly string[];
   /** One for each life of a tender; plain ones afterwards. */
   readonly tenders?: FakeTender[];
 }
@@ -74,7 +75,9 @@ async function start(options: Options = {}) {
       packagesDir: options.packagesDir ?? packages,
       stateDir,
       apiSocket,
-      limits: { ...DEFAULT_LIMITS, ...options.limits },
+      prestart: options.prestart ?? 'all',
+      // One tender of each, so that what follows what is certain; pools have tests of their own.
+      limits: { ...DEFAULT_LIMITS, maxTendersPerTask: 1, ...options.limits },
     },
     {
       log: silentLog(),
@@ -593,6 +596,7 @@ describe('starting and stopping', () => {
         packagesDir: packages,
         stateDir,
         apiSocket: join(root, 'second'),
+        prestart: 'all',
         limits: DEFAULT_LIMITS,
       },
       { log: silentLog(), createTender: () => tender },
