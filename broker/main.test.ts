@@ -219,6 +219,78 @@ describe('an offload', () => {
   });
 });
 
+describe('pools of tenders', () => {
+  test('offloads that come at the same time run at the same time', async () => {
+    const { broker, tenders } = await start({ limits: { maxTendersPerTask: 3 } });
+    const socket = await connect(broker);
+    const replies = await Promise.all([1, 2, 3, 4, 5].map(() => offload(socket, { input: Uint8Array.of(0x73, 100) })));
+    expect(replies.every(({ result }) => result != null)).toBe(true);
+    expect(tenders).toHaveLength(3);
+    expect(tenders.every(({ calls }) => calls > 0)).toBe(true);
+    expect(broker.status().packages[0]).toMatchObject({ tenders: 3, calls: 5, cpuMs: expect.closeTo(0.25) });
+  });
+
+  test('a task that is not started ahead is started by its first offload, and that time is start, not queue', async () => {
+    const slow = new FakeTender();
+    slow.start = async () => {
+      await sleep(60);
+      slow.state = 'Waiting';
+    };
+    const { broker, tenders } = await start({ prestart: ['another'], tenders: [slow] });
+    expect(tenders).toHaveLength(0);
+    expect(broker.status().packages[0]).toMatchObject({ tender: 'Stopped', tenders: 0, memory: 0, reason: '' });
+    const socket = await connect(broker);
+    expect(ServiceAnnouncement.decode(socket.hello!).tasks).toHaveLength(1);
+    const { result } = await offload(socket);
+    expect(result!.startMs).toBeGreaterThan(50);
+    expect(result!.queueMs).toBeLessThan(result!.startMs!);
+    expect(result).toMatchObject({ runMs: expect.closeTo(0.1), cpuMs: expect.closeTo(0.05) });
+    expect((await offload(socket)).result!.startMs).toBeLessThan(result!.startMs!);
+  });
+
+  test('in quarantine: what waits and what comes is refused with the reason, and not run', async () => {
+    const { broker, tenders, apiSocket } = await start();
+    const socket = await connect(broker);
+    for (let i = 0; i < 4; i++) await offload(socket, { input: 'k' });
+    const [last, waiting] = await Promise.all([offload(socket, { input: 'k' }), offload(socket)]);
+    expect(last.refusal?.code).toBe(ErrorCode.TenderDied);
+    for (const { refusal } of [waiting, await offload(socket, { budgetMs: 3_000_000 })]) {
+      expect(refusal).toMatchObject({
+        code: ErrorCode.PackageQuarantined,
+        message: expect.stringMatching(/echo 1 is in quarantine for 10 s, because tender after tender was lost/),
+        retryAfterMs: expect.toSatisfy((ms: number) => ms > 0 && ms <= 10_000),
+      });
+    }
+    expect(tenders).toHaveLength(5);
+    expect(broker.status().packages[0]).toMatchObject({
+      tender: 'Quarantined',
+      reason: expect.stringMatching(/in quarantine/),
+    });
+    expect(await getControl(apiSocket, '/metrics')).toContain('broker_packages{state="Quarantined"} 1');
+  });
+
+  test('a task that may take more memory than all tenders may is refused, with both numbers', async () => {
+    const { broker } = await start({ limits: { tenderMemory: 1000 } });
+    expect(broker.status().packages).toEqual([]);
+    expect(broker.status().rejected![0]!.reason).toMatch(
+      /task echo 1 may take \d+ bytes of memory; .* may take 1000 \(--tender-memory\)/,
+    );
+  });
+
+  test('more bytes than may wait are refused', async () => {
+    const { broker } = await start({ limits: { maxQueuedBytes: 100_000 } });
+    const socket = await connect(broker);
+    const slow = Uint8Array.of(0x73, 100);
+    const taken = [offload(socket, { input: slow }), offload(socket, { input: Buffer.alloc(40_000, 'e') })];
+    const { refusal } = await offload(socket, { input: Buffer.alloc(20_000, 'e') });
+    expect(refusal).toMatchObject({
+      code: ErrorCode.TooManyFromTenant,
+      message: 'tenant ACME has 40000 bytes of input waiting here; 20000 more are too many',
+    });
+    expect((await Promise.all(taken)).every(({ result }) => result != null)).toBe(true);
+  });
+});
+
 describe('the same id', () => {
   test('in flight joins: one run, two answers', async () => {
     const { broker, tenders } = await start();
@@ -561,6 +633,8 @@ describe('starting and stopping', () => {
       'broker_offloads_total{tenant="ACME",task="echo",result="GuestFault"} 1',
       'broker_refusals_total{reason="UnknownPackage"} 1',
       'broker_tenders{isolation="process",state="Waiting"} 1',
+      'broker_packages{state="Waiting"} 1',
+      'broker_guest_cpu_seconds_total{tenant="ACME",task="echo"} 0.0001',
       'broker_offload_seconds_count{phase="total"} 1',
       'broker_deadline_misses_total 0',
     ]) {

@@ -152,7 +152,8 @@ export async function startBroker(config: BrokerConfig, parts: BrokerParts): Pro
         onWaiting: () => offloads.pump(taskPackage.digest),
         onTrouble: (error) => {
           errors.add(task, error.code, error.message);
-          if (pool.refused || error.code === ErrorCode.PackageQuarantined) offloads.abandon(taskPackage.digest, error);
+          // While another tender of it lives, what waits may still be served.
+          if (pool.refused || pool.state === 'Quarantined') offloads.abandon(taskPackage.digest, error);
         },
         onChange: () => pools.plan(),
         log,

@@ -55,6 +55,12 @@ describe('how many', () => {
     expect(stepsOf([pool('a', { ...busy, queued: 50, demand: 51, maxTenders: 1 })])).toEqual([]);
   });
 
+  test('a lost one is replaced while it would be needed again, as far as there is room', () => {
+    const lately = { demand: 3, usedAt: NOW, tenders: [tender('Busy')] };
+    expect(stepsOf([pool('a', lately), pool('b')])).toEqual(['start b', 'start a', 'start a']);
+    expect(stepsOf([pool('a', lately), pool('b')], { maxTenders: 2 })).toEqual(['start b']);
+  });
+
   test('those that load count: the same need starts no second one', () => {
     expect(stepsOf([pool('a', { queued: 1, demand: 1, tenders: [tender('Loading')] })])).toEqual([]);
   });

@@ -187,10 +187,16 @@ class Planning {
   }
 
   startAhead(): void {
-    for (const draft of this.#drafts) {
-      if (draft.live > 0 || draft.wanted === 0 || draft.view.queued > 0 || !this.#mayStart(draft)) continue;
-      const { bytesEach } = draft.view;
-      if (this.#fits(this.#promised, bytesEach) && this.#fits(this.#present, bytesEach)) this.#startOrPromise(draft);
+    // The first tender of each, then those that are to be replaced.
+    for (const first of [true, false]) {
+      for (const draft of this.#drafts) {
+        const { bytesEach, queued } = draft.view;
+        if (queued > 0 || !this.#mayStart(draft)) continue;
+        while (draft.live < (first ? Math.min(1, draft.wanted) : draft.wanted)) {
+          if (!this.#fits(this.#promised, bytesEach) || !this.#fits(this.#present, bytesEach)) break;
+          this.#startOrPromise(draft);
+        }
+      }
     }
   }
 

@@ -71,7 +71,6 @@ export class TenderPool {
   #final = false;
   #stopped = false;
   #nextId = 1;
-  #busy = 0;
   #calls = 0;
   #cpuMs = 0;
   #lost = 0;
@@ -128,7 +127,7 @@ export class TenderPool {
   get state(): 'Waiting' | 'Busy' | 'Loading' | 'Quarantined' | 'Dead' | 'Stopped' {
     if (this.canCall) return 'Waiting';
     if (this.#busy > 0) return 'Busy';
-    for (const { state } of this.#held) if (state === 'Loading') return 'Loading';
+    if (this.#count('Loading') > 0) return 'Loading';
     if (this.#health.state === 'quarantined') return 'Quarantined';
     return this.#trouble === undefined ? 'Stopped' : 'Dead';
   }
@@ -140,8 +139,7 @@ export class TenderPool {
   /** Why an offload that comes now cannot be run, and when it may be worth another try. */
   blocked(now: number): Blocked | undefined {
     const trouble = this.#trouble;
-    if (trouble === undefined || this.canCall || this.#busy > 0) return undefined;
-    for (const { state } of this.#held) if (state === 'Loading') return undefined;
+    if (trouble === undefined || this.canCall || this.#busy > 0 || this.#count('Loading') > 0) return undefined;
     const retryInMs = this.#final ? Number.POSITIVE_INFINITY : Math.max(0, blockedUntil(this.#health) - now);
     const code = this.#health.state === 'quarantined' ? ErrorCode.PackageQuarantined : ErrorCode.TenderUnavailable;
     return { code, message: trouble.message, retryInMs };
@@ -191,11 +189,9 @@ export class TenderPool {
       throw new KerbError(ErrorCode.TenderUnavailable, `no tender of ${this.task} waits`);
     }
     held.state = 'Busy';
-    this.#busy++;
     this.#calls++;
     tender.call(input, budgetMs).then(
       (outcome) => {
-        this.#busy--;
         this.#health = WELL;
         this.#trouble = this.#final ? this.#trouble : undefined;
         this.#cpuMs += outcome.cpuMs;
@@ -203,7 +199,6 @@ export class TenderPool {
         done({ outcome, isolation: tender.isolation });
       },
       (cause: unknown) => {
-        this.#busy--;
         const error = asKerbError(cause, ErrorCode.TenderDied, `a tender of ${this.task} failed`);
         if (isKerbError(error, ErrorCode.TenderDied)) this.#died(held, error.message);
         else this.#release(held);
@@ -282,6 +277,17 @@ export class TenderPool {
     this.#stopped = true;
     for (const held of this.#held) if (held.state !== 'Leaving') this.#end(held);
     await Promise.all([...this.#held].map(({ gone }) => gone));
+  }
+
+  /** Calls under way. */
+  get #busy(): number {
+    return this.#count('Busy') + this.#count('Retiring');
+  }
+
+  #count(wanted: Held['state']): number {
+    let count = 0;
+    for (const { state } of this.#held) if (state === wanted) count++;
+    return count;
   }
 
   #stateOf(held: Held): Held['state'] | undefined {
