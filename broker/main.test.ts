@@ -277,6 +277,22 @@ describe('pools of tenders', () => {
     );
   });
 
+  test('a tenant that floods does not make another one wait for all that it has sent', async () => {
+    const { broker } = await start();
+    const [flooding, calm] = [await connect(broker), await connect(broker, await identityDir(vehicle('b', 'Calm')))];
+    let answered = 0;
+    const flood = Array.from({ length: 80 }, async () => {
+      await offload(flooding, { input: Uint8Array.of(0x73, 5), budgetMs: 10_000 });
+      answered++;
+    });
+    await vi.waitUntil(() => broker.status().queued > 70);
+    const before = answered;
+    // Its deadline is the latest of all, and still it has its turn.
+    expect((await offload(calm, { budgetMs: 60_000 })).result).not.toBeNull();
+    expect(answered - before).toBeLessThan(20);
+    await Promise.all(flood);
+  });
+
   test('more bytes than may wait are refused', async () => {
     const { broker } = await start({ limits: { maxQueuedBytes: 100_000 } });
     const socket = await connect(broker);

@@ -255,7 +255,7 @@ function keptTasks(
 
 function packageStatus({ taskPackage, pool }: Tended): BrokerStatus['packages'][number] {
   const { digest, config } = taskPackage;
-  const tenders = [...pool.tenders];
+  const { tenders } = pool;
   return {
     digest,
     name: config.name,

@@ -120,7 +120,7 @@ export class TenderPool {
   get refused(): boolean {
     return this.#final && this.#held.size === 0;
   }
-  get tenders(): Iterable<TenderView & { readonly isolation: string }> {
+  get tenders(): readonly (TenderView & { readonly isolation: string })[] {
     return [...this.#held].map((held) => ({ ...viewOf(held), isolation: held.tender?.isolation ?? '' }));
   }
   /** In one word: what an offload that comes now meets. */
@@ -128,7 +128,7 @@ export class TenderPool {
     if (this.canCall) return 'Waiting';
     if (this.#busy > 0) return 'Busy';
     if (this.#count('Loading') > 0) return 'Loading';
-    if (this.#health.state === 'quarantined') return 'Quarantined';
+    if (this.#health.state === 'quarantined' && performance.now() < this.#health.until) return 'Quarantined';
     return this.#trouble === undefined ? 'Stopped' : 'Dead';
   }
   /** Why there is no tender; undefined when there is one, or none was needed. */
@@ -193,7 +193,6 @@ export class TenderPool {
     tender.call(input, budgetMs).then(
       (outcome) => {
         this.#health = WELL;
-        this.#trouble = this.#final ? this.#trouble : undefined;
         this.#cpuMs += outcome.cpuMs;
         this.#release(held);
         done({ outcome, isolation: tender.isolation });
@@ -241,6 +240,7 @@ export class TenderPool {
     }
     if (this.#stateOf(held) !== 'Loading') return;
     this.#isolation = held.tender.isolation;
+    if (!this.#final) this.#trouble = undefined;
     if (this.#coldFrom > this.#coldTo) this.#coldTo = performance.now();
     this.#release(held, 'Loading');
     this.#options.onWaiting();

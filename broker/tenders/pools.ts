@@ -32,13 +32,6 @@ export class TenderPools {
     return [...this.#pools.values()];
   }
 
-  /** Bytes that all tenders hold, or are taken to hold. */
-  get bytes(): number {
-    let bytes = 0;
-    for (const pool of this.#pools.values()) for (const tender of pool.tenders) bytes += tender.bytes;
-    return bytes;
-  }
-
   /** Resolves when all that is to be started ahead has been tried once. */
   async start(): Promise<void> {
     this.#running = true;
