@@ -3,6 +3,7 @@ import { type Command, InvalidArgumentError, Option } from 'commander';
 import { ErrorCode, isKerbError } from '../shared/errors.ts';
 import { ensureDevelopmentIdentities } from '../shared/identity/development.ts';
 import { createLog } from '../shared/log.ts';
+import { parseSize } from '../shared/size.ts';
 import { DEFAULT_LIMITS, type RunningBroker, startBroker } from './main.ts';
 import { WISHED_ISOLATIONS, type WishedIsolation } from './tenders/tender.ts';
 
@@ -16,6 +17,10 @@ interface ServeOptions {
   readonly isolation: WishedIsolation;
   readonly maxQueue: number;
   readonly maxQueuePerTenant: number;
+  readonly maxQueueBytes: number;
+  readonly tenderMemory: number;
+  readonly maxTenders: number;
+  readonly prestart: 'all' | readonly string[];
 }
 
 /** `kerb broker`: the edge element. */
@@ -46,6 +51,20 @@ export function registerBrokerCommands(program: Command): void {
       parseCount,
       DEFAULT_LIMITS.maxQueuedPerTenant,
     )
+    .addOption(sizeOption('--max-queue-bytes <size>', 'input that may wait', DEFAULT_LIMITS.maxQueuedBytes))
+    .addOption(
+      sizeOption(
+        '--tender-memory <size>',
+        'memory that waiting tenders may hold; what does not fit is loaded with its offload',
+        DEFAULT_LIMITS.tenderMemory,
+      ),
+    )
+    .option('--max-tenders <n>', 'tender processes', parseCount, DEFAULT_LIMITS.maxTenders)
+    .addOption(
+      new Option('--prestart <tasks>', 'tasks to have a tender waiting for, like "echo,aqi"; or all, or none')
+        .default('all', 'all')
+        .argParser(parsePrestart),
+    )
     .action(serve);
 }
 
@@ -74,10 +93,14 @@ async function serve(options: ServeOptions): Promise<void> {
         stateDir,
         apiSocket: options.api ?? join(stateDir, `broker-${options.id}.sock`),
         isolation: options.isolation,
+        prestart: options.prestart,
         limits: {
           ...DEFAULT_LIMITS,
           maxQueuedPerPackage: options.maxQueue,
           maxQueuedPerTenant: options.maxQueuePerTenant,
+          maxQueuedBytes: options.maxQueueBytes,
+          tenderMemory: options.tenderMemory,
+          maxTenders: options.maxTenders,
         },
       },
       { log, signal: cancel.signal },
@@ -104,6 +127,19 @@ function parseListen(text: string): { host: string; port: number } {
   const port = Number(match?.[3]);
   if (match === null || port > 65_535) throw new InvalidArgumentError('write it like 127.0.0.1:7443 or [::1]:7443');
   return { host: (match[1] ?? match[2])!, port };
+}
+
+function sizeOption(flags: string, description: string, defaultBytes: number): Option {
+  return new Option(flags, description).default(defaultBytes, `${defaultBytes / 1024 ** 2}m`).argParser((text) => {
+    const bytes = parseSize(text);
+    if (bytes === undefined || bytes < 1) throw new InvalidArgumentError('write it like 512m or 1.5g');
+    return bytes;
+  });
+}
+
+function parsePrestart(text: string): 'all' | readonly string[] {
+  if (text === 'all') return 'all';
+  return text === 'none' ? [] : text.split(',').map((name) => name.trim());
 }
 
 function parseCount(text: string): number {

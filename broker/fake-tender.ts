@@ -40,20 +40,21 @@ export class FakeTender implements Tender {
     else await Promise.resolve();
     if (this.state === 'Busy') this.state = 'Waiting';
     const log = '';
+    const cpuMs = 0.05;
     const runMs = what === 's' ? input[1]! : 0.1;
     switch (what) {
       case 'f':
-        return { outcome: 'fault', fault: 'read of 0x0', runMs, log };
+        return { outcome: 'fault', fault: 'read of 0x0', runMs, cpuMs, log };
       case 'a':
-        return { outcome: 'aborted', code: 3, runMs, log };
+        return { outcome: 'aborted', code: 3, runMs, cpuMs, log };
       case 'r':
-        return { outcome: 'done', status: 22, output: Buffer.alloc(0), runMs, cpuMs: 0, log };
+        return { outcome: 'done', status: 22, output: Buffer.alloc(0), runMs, cpuMs, log };
       case 'b':
-        return { outcome: 'bad-output', reason: 'longer than declared', runMs, log };
+        return { outcome: 'bad-output', reason: 'longer than declared', runMs, cpuMs, log };
       case 'd':
-        return { outcome: 'deadline', runMs: budgetMs, log };
+        return { outcome: 'deadline', runMs: budgetMs, cpuMs, log };
       default:
-        return { outcome: 'done', status: 0, output: Buffer.from(input), runMs, cpuMs: 0, log };
+        return { outcome: 'done', status: 0, output: Buffer.from(input), runMs, cpuMs, log };
     }
   }
 

@@ -59,6 +59,7 @@ interface Options {
   readonly stateDir?: string;
   readonly identityDir?: string;
   readonly signal?: AbortSignal;
+  readonly prestart?: 'all' | readonly string[];
   /** One for each life of a tender; plain ones afterwards. */
   readonly tenders?: FakeTender[];
   readonly isolation?: WishedIsolation;
@@ -78,7 +79,9 @@ async function start(options: Options = {}) {
       stateDir,
       apiSocket,
       isolation: options.isolation ?? 'process',
-      limits: { ...DEFAULT_LIMITS, ...options.limits },
+      prestart: options.prestart ?? 'all',
+      // One tender of each, so that what follows what is certain; pools have tests of their own.
+      limits: { ...DEFAULT_LIMITS, maxTendersPerTask: 1, ...options.limits },
     },
     {
       log: silentLog(),
@@ -246,6 +249,94 @@ describe('an offload', () => {
     tenders[0]!.die('out of memory');
     expect((await offload(socket)).result).not.toBeNull();
     expect(tenders).toHaveLength(2);
+  });
+});
+
+describe('pools of tenders', () => {
+  test('offloads that come at the same time run at the same time', async () => {
+    const { broker, tenders } = await start({ limits: { maxTendersPerTask: 3 } });
+    const socket = await connect(broker);
+    const replies = await Promise.all([1, 2, 3, 4, 5].map(() => offload(socket, { input: Uint8Array.of(0x73, 100) })));
+    expect(replies.every(({ result }) => result != null)).toBe(true);
+    expect(tenders).toHaveLength(3);
+    expect(tenders.every(({ calls }) => calls > 0)).toBe(true);
+    expect(broker.status().packages[0]).toMatchObject({ tenders: 3, calls: 5, cpuMs: expect.closeTo(0.25) });
+  });
+
+  test('a task that is not started ahead is started by its first offload, and that time is start, not queue', async () => {
+    const slow = new FakeTender();
+    slow.start = async () => {
+      await sleep(60);
+      slow.state = 'Waiting';
+    };
+    const { broker, tenders } = await start({ prestart: ['another'], tenders: [slow] });
+    expect(tenders).toHaveLength(0);
+    expect(broker.status().packages[0]).toMatchObject({ tender: 'Stopped', tenders: 0, memory: 0, reason: '' });
+    const socket = await connect(broker);
+    expect(ServiceAnnouncement.decode(socket.hello!).tasks).toHaveLength(1);
+    const { result } = await offload(socket);
+    expect(result!.startMs).toBeGreaterThan(50);
+    expect(result!.queueMs).toBeLessThan(result!.startMs!);
+    expect(result).toMatchObject({ runMs: expect.closeTo(0.1), cpuMs: expect.closeTo(0.05) });
+    expect((await offload(socket)).result!.startMs).toBeLessThan(result!.startMs!);
+  });
+
+  test('in quarantine: what waits and what comes is refused with the reason, and not run', async () => {
+    const { broker, tenders, apiSocket } = await start();
+    const socket = await connect(broker);
+    for (let i = 0; i < 4; i++) await offload(socket, { input: 'k' });
+    const [last, waiting] = await Promise.all([offload(socket, { input: 'k' }), offload(socket)]);
+    expect(last.refusal?.code).toBe(ErrorCode.TenderDied);
+    for (const { refusal } of [waiting, await offload(socket, { budgetMs: 3_000_000 })]) {
+      expect(refusal).toMatchObject({
+        code: ErrorCode.PackageQuarantined,
+        message: expect.stringMatching(/echo 1 is in quarantine for 10 s, because tender after tender was lost/),
+        retryAfterMs: expect.toSatisfy((ms: number) => ms > 0 && ms <= 10_000),
+      });
+    }
+    expect(tenders).toHaveLength(5);
+    expect(broker.status().packages[0]).toMatchObject({
+      tender: 'Quarantined',
+      reason: expect.stringMatching(/in quarantine/),
+    });
+    expect(await getControl(apiSocket, '/metrics')).toContain('broker_packages{state="Quarantined"} 1');
+  });
+
+  test('a task that may take more memory than all tenders may is refused, with both numbers', async () => {
+    const { broker } = await start({ limits: { tenderMemory: 1000 } });
+    expect(broker.status().packages).toEqual([]);
+    expect(broker.status().rejected![0]!.reason).toMatch(
+      /task echo 1 may take \d+ bytes of memory; .* may take 1000 \(--tender-memory\)/,
+    );
+  });
+
+  test('a tenant that floods does not make another one wait for all that it has sent', async () => {
+    const { broker } = await start();
+    const [flooding, calm] = [await connect(broker), await connect(broker, await identityDir(vehicle('b', 'Calm')))];
+    let answered = 0;
+    const flood = Array.from({ length: 80 }, async () => {
+      await offload(flooding, { input: Uint8Array.of(0x73, 5), budgetMs: 10_000 });
+      answered++;
+    });
+    await vi.waitUntil(() => broker.status().queued > 70);
+    const before = answered;
+    // Its deadline is the latest of all, and still it has its turn.
+    expect((await offload(calm, { budgetMs: 60_000 })).result).not.toBeNull();
+    expect(answered - before).toBeLessThan(20);
+    await Promise.all(flood);
+  });
+
+  test('more bytes than may wait are refused', async () => {
+    const { broker } = await start({ limits: { maxQueuedBytes: 100_000 } });
+    const socket = await connect(broker);
+    const slow = Uint8Array.of(0x73, 100);
+    const taken = [offload(socket, { input: slow }), offload(socket, { input: Buffer.alloc(40_000, 'e') })];
+    const { refusal } = await offload(socket, { input: Buffer.alloc(20_000, 'e') });
+    expect(refusal).toMatchObject({
+      code: ErrorCode.TooManyFromTenant,
+      message: 'tenant ACME has 40000 bytes of input waiting here; 20000 more are too many',
+    });
+    expect((await Promise.all(taken)).every(({ result }) => result != null)).toBe(true);
   });
 });
 
@@ -608,6 +699,8 @@ describe('starting and stopping', () => {
       'broker_offloads_total{tenant="ACME",task="echo",result="GuestFault"} 1',
       'broker_refusals_total{reason="UnknownPackage"} 1',
       'broker_tenders{isolation="process",state="Waiting"} 1',
+      'broker_packages{state="Waiting"} 1',
+      'broker_guest_cpu_seconds_total{tenant="ACME",task="echo"} 0.0001',
       'broker_offload_seconds_count{phase="total"} 1',
       'broker_deadline_misses_total 0',
     ]) {
@@ -644,6 +737,7 @@ describe('starting and stopping', () => {
         stateDir,
         apiSocket: join(root, 'second'),
         isolation: 'process',
+        prestart: 'all',
         limits: DEFAULT_LIMITS,
       },
       { log: silentLog(), createTender: () => tender },

@@ -67,6 +67,7 @@ export const ErrorCode = {
   TooManyFromTenant: 7007,
   TaskRefusedInput: 7008,
   IsolationUnavailable: 7009,
+  PackageQuarantined: 7010,
 
   ImageRefused: 8001,
   TenderUnavailable: 8002,

@@ -44,8 +44,7 @@ export function decodeOffload(bytes: Buffer): DecodedOffload {
 }
 
 export function encodeResult(id: string, result: TaskResult, broker: string, heldMs: number): Uint8Array {
-  const { output, queueMs, runMs, isolation } = result;
-  return OffloadReply.encode({ id, result: { output, queueMs, runMs, isolation, broker }, heldMs }).finish();
+  return OffloadReply.encode({ id, result: { ...result, broker }, heldMs }).finish();
 }
 
 export function encodeRefusal(id: string, refusal: OffloadRefusal, heldMs: number): Uint8Array {

@@ -2,7 +2,7 @@ import { randomBytes } from 'node:crypto';
 import { mkdir, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { ErrorCode, isKerbError, KerbError, messageOf } from '../../shared/errors.ts';
-import { digestOf } from '../../shared/task-package/format.ts';
+import { digestOf, type TaskConfig } from '../../shared/task-package/format.ts';
 import { hostArchitecture } from '../../shared/task-package/image-notes.ts';
 import { imageFor, readImage, readTaskPackage, type TaskPackage } from '../../shared/task-package/reader.ts';
 
@@ -18,6 +18,13 @@ export interface PackageStoreOptions {
   readonly imagesDir: string;
   /** What the tenders of this broker can do. */
   readonly isolations: readonly string[];
+  /** Bytes that one tender may take. */
+  readonly maxMemory: number;
+}
+
+/** Bytes that one tender may come to hold, as its package declares: the guest's memory, its input and its output. */
+export function declaredMemory({ memory, maxInput, maxOutput }: TaskConfig): number {
+  return memory + maxInput + maxOutput;
 }
 
 /** The task packages of a broker, by digest. Nothing is used that was not verified. */
@@ -106,7 +113,15 @@ export class PackageStore {
   }
 
   #checkUsable({ dir, config }: TaskPackage): void {
-    const { isolations } = this.#options;
+    const { isolations, maxMemory } = this.#options;
+    const needed = declaredMemory(config);
+    if (needed > maxMemory) {
+      throw new KerbError(
+        ErrorCode.TenderUnavailable,
+        `task ${config.name} ${config.version} may take ${needed} bytes of memory; the tenders of this broker may take ${maxMemory} (--tender-memory)`,
+        { dir, needed, maxMemory },
+      );
+    }
     if (config.isolation === 'any' || isolations.includes(config.isolation)) return;
     throw new KerbError(
       ErrorCode.TenderUnavailable,

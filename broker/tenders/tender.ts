@@ -7,7 +7,10 @@ export type WishedIsolation = (typeof WISHED_ISOLATIONS)[number];
 
 export type TenderState = 'Loading' | 'Waiting' | 'Busy' | 'Stopped' | 'Dead';
 
-/** One call of a unikernel, and everything that can come of it. Times in milliseconds. */
+/**
+ * One call of a unikernel, and everything that can come of it. Times in milliseconds: `runMs` by the wall clock, `cpuMs` of
+ * the guest's own process or vCPU.
+ */
 export type TenderOutcome =
   | {
       readonly outcome: 'done';
@@ -18,10 +21,28 @@ export type TenderOutcome =
       readonly cpuMs: number;
       readonly log: string;
     }
-  | { readonly outcome: 'aborted'; readonly code: number; readonly runMs: number; readonly log: string }
-  | { readonly outcome: 'deadline'; readonly runMs: number; readonly log: string }
-  | { readonly outcome: 'fault'; readonly fault: string; readonly runMs: number; readonly log: string }
-  | { readonly outcome: 'bad-output'; readonly reason: string; readonly runMs: number; readonly log: string };
+  | {
+      readonly outcome: 'aborted';
+      readonly code: number;
+      readonly runMs: number;
+      readonly cpuMs: number;
+      readonly log: string;
+    }
+  | { readonly outcome: 'deadline'; readonly runMs: number; readonly cpuMs: number; readonly log: string }
+  | {
+      readonly outcome: 'fault';
+      readonly fault: string;
+      readonly runMs: number;
+      readonly cpuMs: number;
+      readonly log: string;
+    }
+  | {
+      readonly outcome: 'bad-output';
+      readonly reason: string;
+      readonly runMs: number;
+      readonly cpuMs: number;
+      readonly log: string;
+    };
 
 /** What the ELF notes of an image declare; checked by the tender, never believed by the broker before that. */
 export interface ImageInfo {
