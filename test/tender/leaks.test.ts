@@ -111,6 +111,6 @@ describe('an earlier call leaves nothing', () => {
     const outcome = await tenders.call('log-flood');
     expect(answer(outcome)).toBe('done');
     expect(outcome.log.startsWith('line 0 of')).toBe(true);
-    expect((await tenders.call('hello', 'x')).log).toBe('greeted 1 bytes\n');
+    expect((await tenders.call('hello', 'x')).log).toBe('greeted 1 bytes\nand said so 2 times\n');
   });
 });
