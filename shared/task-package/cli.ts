@@ -1,9 +1,20 @@
 import { join } from 'node:path';
-import type { Command } from 'commander';
+import { type Command, Option } from 'commander';
+import type { Language } from './new.ts';
 
-/** `kerb task`: build and look at task packages. */
+/** `kerb task`: start a task, build and look at task packages. */
 export function registerTaskCommands(program: Command): void {
-  const task = program.command('task').description('build task packages and look at them');
+  const task = program.command('task').description('write, build, run and look at tasks');
+
+  task
+    .command('new <dir>')
+    .description('make a folder with a small task that builds at once; its name is that of the task')
+    .addOption(new Option('--lang <language>', 'c').choices(['c']).default('c'))
+    .action(async (dir: string, options: { lang: Language }) => {
+      const { newTask } = await import('./new.ts');
+      const source = await newTask(dir, options.lang);
+      console.log(`${source} is the task; try it:  echo hello | kerb task run ${dir} --input -`);
+    });
 
   task
     .command('build <dir>')

@@ -24,10 +24,15 @@ export const MAX_JSON = 1024 * 1024;
 export const MAX_IMAGE = 64 * 1024 * 1024;
 
 const DIGEST = /^sha256:[0-9a-f]{64}$/;
+const TASK_NAME = /^[a-z0-9-]{1,63}$/;
 const VERSION = /^[A-Za-z0-9][A-Za-z0-9._+-]{0,63}$/;
 
 export function isDigest(text: string): boolean {
   return DIGEST.test(text);
+}
+
+export function isTaskName(text: string): boolean {
+  return TASK_NAME.test(text);
 }
 
 export function digestOf(bytes: Uint8Array): string {
@@ -62,7 +67,7 @@ export const versionSchema = z.string().regex(VERSION, 'is no version: letters, 
 /** The task's manifest. All but `version`, `isolation` and `images` repeats the notes of the images, and is checked against them. */
 export const configSchema = z.strictObject({
   schemaVersion: z.literal(CONFIG_SCHEMA_VERSION),
-  name: z.string().regex(/^[a-z0-9-]{1,63}$/),
+  name: z.string().regex(TASK_NAME),
   version: versionSchema,
   abiVersion: z.int().min(1),
   memory: bytes,
