@@ -5,15 +5,30 @@ import { join } from 'node:path';
 import { parse } from 'yaml';
 import { z } from 'zod';
 import { ErrorCode, KerbError, messageOf } from '../errors.ts';
-import { isolationSchema, versionSchema } from './format.ts';
+import { isolationSchema, isTaskName, versionSchema } from './format.ts';
 import { buildTaskPackage } from './writer.ts';
 
-/** Beside a task's C files: what its image cannot say. Name and sizes are in the image, by KERB_TASK. */
+/** Beside a task's source: what that cannot say. C says its name and sizes itself, by KERB_TASK. */
 export const TASK_FILE = 'task.yaml';
+
+const UNIT = { KiB: 1024, MiB: 1024 * 1024 } as const;
+const sizeSchema = z
+  .string()
+  .regex(/^\d{1,10}( ?[KM]iB)?$/, 'is no size; write it like 4096, 64 KiB or 2 MiB')
+  .transform((text) => Number.parseInt(text, 10) * (UNIT[text.slice(-3) as keyof typeof UNIT] ?? 1));
 
 const taskFileSchema = z.strictObject({
   version: versionSchema,
   isolation: isolationSchema.default('any'),
+  /** What KERB_TASK says in C. Sizes in bytes. */
+  typescript: z
+    .strictObject({
+      name: z.string().refine(isTaskName, 'is no name: 1 to 63 of a-z, 0-9 and -'),
+      memory: sizeSchema,
+      maxInput: sizeSchema,
+      maxOutput: sizeSchema,
+    })
+    .optional(),
 });
 
 export type TaskFile = z.infer<typeof taskFileSchema>;

@@ -9,7 +9,7 @@ export function registerTaskCommands(program: Command): void {
   task
     .command('new <dir>')
     .description('make a folder with a small task that builds at once; its name is that of the task')
-    .addOption(new Option('--lang <language>', 'c').choices(['c']).default('c'))
+    .addOption(new Option('--lang <language>', 'what it is written in').choices(['c', 'ts']).default('c'))
     .action(async (dir: string, options: { lang: Language }) => {
       const { newTask } = await import('./new.ts');
       const source = await newTask(dir, options.lang);

@@ -4,7 +4,7 @@ import { ErrorCode, isErrno, KerbError, messageOf } from '../errors.ts';
 import { TASK_FILE } from './build.ts';
 import { isTaskName } from './format.ts';
 
-export const LANGUAGES = ['c'] as const;
+export const LANGUAGES = ['c', 'ts'] as const;
 export type Language = (typeof LANGUAGES)[number];
 
 /**
@@ -18,6 +18,7 @@ export async function newTask(dir: string, language: Language): Promise<string> 
   }
   const files: Record<Language, Record<string, string>> = {
     c: { [TASK_FILE]: 'version: 0.1.0\n', [`${name}.c`]: cSource(name) },
+    ts: { [TASK_FILE]: typescriptFile(name), [`${name}.ts`]: typescriptSource(name) },
   };
   try {
     await mkdir(dir);
@@ -47,6 +48,31 @@ int kerb_task(const uint8_t *in, size_t in_size, uint8_t *out, size_t out_capaci
   for (size_t i = 0; i < in_size; i++) out[i] = in[in_size - 1 - i];
   *out_size = in_size;
   return 0;
+}
+`;
+}
+
+function typescriptFile(name: string): string {
+  return `version: 0.1.0
+typescript: { name: ${name}, memory: 1 MiB, maxInput: 64 KiB, maxOutput: 64 KiB }
+`;
+}
+
+function typescriptSource(name: string): string {
+  return `// ${name}: gives its input back, turned round.
+//
+// In:  any bytes, at most 64 KiB.
+// Out: the same bytes, last one first.
+//
+// This is AssemblyScript: TypeScript with the types of WebAssembly. There are console.log(), Math.random(), Date.now()
+// and refuse(status), which tells the caller that the input is none.
+//
+// Try it: echo hello | kerb task run . --input -
+
+export function task(input: StaticArray<u8>): StaticArray<u8> {
+  const output = new StaticArray<u8>(input.length);
+  for (let i = 0; i < input.length; i++) output[i] = input[input.length - 1 - i];
+  return output;
 }
 `;
 }

@@ -97,7 +97,7 @@ describe('kerb task run', () => {
 });
 
 describe('kerb task new', () => {
-  test.each(['c'])('makes a task in %s that runs at once', (language) => {
+  test.each(['c', 'ts'])('makes a task in %s that runs at once', (language) => {
     const name = `turn-${language}`;
     const made = kerb(['new', name, '--lang', language]);
     expect(made.stdout).toContain(`kerb task run ${name}`);
