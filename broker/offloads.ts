@@ -162,7 +162,8 @@ export class Offloads {
         this.#admission.sweep(performance.now());
         this.#watchBudgets();
       },
-      Math.ceil(at - performance.now()),
+      // Node warns of a moment that has passed already.
+      Math.max(1, Math.ceil(at - performance.now())),
     );
   }
 

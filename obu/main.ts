@@ -1,14 +1,14 @@
 import { mkdir, rm, rmdir } from 'node:fs/promises';
 import { dirname, resolve } from 'node:path';
 import { type ControlReply, createControlServer, jsonReply } from '../shared/api/control-server.ts';
+import { RecentErrors } from '../shared/api/recent-errors.ts';
 import type { ObuStatus } from '../shared/api/status.ts';
-import { ErrorCode, KerbError } from '../shared/errors.ts';
+import { ErrorCode, KerbError, messageOf } from '../shared/errors.ts';
 import { loadIdentity } from '../shared/identity/x509-identity.ts';
 import type { Logger } from '../shared/log.ts';
 import { BusMeter } from './api/bus-meter.ts';
 import { ObuMetrics } from './api/metrics.ts';
 import { OffloadMeter } from './api/offload-meter.ts';
-import { RecentErrors } from './api/recent-errors.ts';
 import { type MeteredBus, readStatus, type StatusSources } from './api/status.ts';
 import { openBus } from './can/open-bus.ts';
 import { CanRouter } from './can/router.ts';
@@ -84,6 +84,15 @@ interface Part {
   readonly stop: () => Promise<void> | void;
 }
 
+/** Makes a folder and those above it. @throws KerbError BadConfig */
+async function makeFolder(path: string, mode?: number): Promise<void> {
+  try {
+    await mkdir(path, { recursive: true, ...(mode !== undefined && { mode }) });
+  } catch (error) {
+    throw new KerbError(ErrorCode.BadConfig, `folder ${path} cannot be made: ${messageOf(error)}`, { path });
+  }
+}
+
 class Obu implements RunningObu {
   readonly #options: ObuOptions;
   readonly #log: Logger;
@@ -146,13 +155,31 @@ class Obu implements RunningObu {
 
   async start(): Promise<void> {
     const { config, workloads, state, api } = this.#options;
-    await mkdir(state, { recursive: true });
+    await makeFolder(state);
     const places = placesOf(state);
     const lock = new StateLock(state, places.stateHash);
     await this.#begin(
       'state lock',
       () => lock.stop(),
       () => lock.start(),
+    );
+    // Early, so that a socket that is taken is found before containers are started; it answers that we are starting.
+    const server = createControlServer({
+      socketPath: api,
+      routes: {
+        'GET /v1/status': () => jsonReply(this.status()),
+        'GET /metrics': async (): Promise<ControlReply> => ({
+          type: this.#metrics.contentType,
+          body: await this.metrics(),
+        }),
+      },
+      log: this.#log,
+    });
+    await makeFolder(dirname(resolve(api)));
+    await this.#begin(
+      'control socket',
+      () => server.stop(),
+      () => server.start(),
     );
     await this.#begin(
       'runtime folder',
@@ -161,9 +188,9 @@ class Obu implements RunningObu {
         await rmdir(places.runtime).catch(() => {});
       },
       async () => {
-        await mkdir(dirname(places.runtime), { recursive: true });
-        await mkdir(places.runtime, { recursive: true, mode: 0o700 });
-        await mkdir(places.data, { recursive: true, mode: 0o700 });
+        await makeFolder(dirname(places.runtime));
+        await makeFolder(places.runtime, 0o700);
+        await makeFolder(places.data, 0o700);
       },
     );
 
@@ -197,23 +224,6 @@ class Obu implements RunningObu {
       ...{ config, startedAt: this.#startedAt, engine, buses: buses.all, signals, cameras, workloads },
       ...{ reconciler, lines, offloads: this.#offloads, offloader, errors: this.#errors },
     };
-    const server = createControlServer({
-      socketPath: api,
-      routes: {
-        'GET /v1/status': () => jsonReply(this.status()),
-        'GET /metrics': async (): Promise<ControlReply> => ({
-          type: this.#metrics.contentType,
-          body: await this.metrics(),
-        }),
-      },
-      log: this.#log,
-    });
-    await mkdir(dirname(resolve(api)), { recursive: true });
-    await this.#begin(
-      'control socket',
-      () => server.stop(),
-      () => server.start(),
-    );
     this.#log.info({ api, engine: engine.host, workloads: workloads.length }, `OBU ${config.obu} is up`);
   }
 
@@ -228,7 +238,7 @@ class Obu implements RunningObu {
       log.info(reason);
       bus.onState((state) => {
         if (state.state !== 'Down') return;
-        this.#errors.add(`bus ${config.name}`, new KerbError(ErrorCode.BusDown, state.reason));
+        this.#errors.add(`bus ${config.name}`, ErrorCode.BusDown, state.reason);
       });
       const router = new CanRouter(bus);
       await this.#begin(
@@ -285,7 +295,7 @@ class Obu implements RunningObu {
         const { state } = camera.status();
         const reason = state.state === 'Failed' ? state.reason : '';
         if (reason !== '' && known.get(camera.name) !== reason) {
-          this.#errors.add(`camera ${camera.name}`, new KerbError(ErrorCode.CameraUnavailable, reason));
+          this.#errors.add(`camera ${camera.name}`, ErrorCode.CameraUnavailable, reason);
         }
         known.set(camera.name, reason);
       }
@@ -318,7 +328,7 @@ class Obu implements RunningObu {
       this.#log.info({ host: found.host, version: found.version }, 'using the Docker Engine that is here');
       return found;
     }
-    const own = new PrivateEngine(places, this.#log);
+    const own = new PrivateEngine(places, this.#log, ({ code, message }) => this.#errors.add('engine', code, message));
     let engine: Engine | undefined;
     await this.#begin(
       'private engine',
@@ -348,8 +358,7 @@ class Obu implements RunningObu {
       desired: workloads.map((workload) => ({ workload, configHash: configHash(workload) })),
       runner,
       onRunning: (running) => lines.follow(running),
-      onFailure: (workload, reason) =>
-        this.#errors.add(`workload ${workload}`, new KerbError(ErrorCode.ContainerFailed, reason)),
+      onFailure: (workload, reason) => this.#errors.add(`workload ${workload}`, ErrorCode.ContainerFailed, reason),
       log,
     });
     const watch = new EngineWatch(engine, () => reconciler.trigger(), log);
@@ -394,7 +403,7 @@ class Obu implements RunningObu {
         this.#offloads.failed();
         this.#metrics.offload('failed');
       },
-      failure: (workload, error) => this.#errors.add(`workload ${workload}`, error),
+      failure: (workload, { code, message }) => this.#errors.add(`workload ${workload}`, code, message),
     };
   }
 }

@@ -3,6 +3,10 @@ import type { z } from 'zod';
 import type { ErrorCode } from '../shared/errors.ts';
 import { KerbError } from '../shared/errors.ts';
 
+const MAX_SYNTAX_ERRORS = 5;
+/** Characters; a file that is no YAML at all may be quoted in full. */
+const MAX_MESSAGE = 300;
+
 /** One thing that is wrong with a YAML file, and where. Lines and columns count from 1. */
 export interface Problem {
   readonly file: string;
@@ -56,7 +60,8 @@ export function parseYaml<T>(text: string, source: YamlSource<T>): ParsedYaml<T>
   if (document.errors.length > 0) {
     throw problemsError(
       source.code,
-      document.errors.map((error) => problemAt(error.pos[0], '', oneLine(error.message))),
+      // Where the syntax is broken, the rest follows from it.
+      document.errors.slice(0, MAX_SYNTAX_ERRORS).map((error) => problemAt(error.pos[0], '', oneLine(error.message))),
     );
   }
   const result = source.schema.safeParse(toPlain(document, source));
@@ -160,5 +165,6 @@ function startOf(node: unknown): number | undefined {
 }
 
 function oneLine(text: string): string {
-  return text.replaceAll(/\s*\n\s*/g, ' ').trim();
+  const line = text.replaceAll(/\s*\n\s*/g, ' ').trim();
+  return line.length <= MAX_MESSAGE ? line : `${line.slice(0, MAX_MESSAGE)}…`;
 }

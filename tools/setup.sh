@@ -43,8 +43,17 @@ if [ "$(cat "$stamp" 2>/dev/null || true)" != "$wanted" ]; then
   say "installing npm packages (npm ci)"
   # Not from our own node_modules/.bin, which npm ci is about to remove.
   PATH=$(printf '%s' "$PATH" | tr ':' '\n' | grep -v 'node_modules/\.bin$' | paste -sd: -)
+  # node-gyp downloads Node's headers unless it is told where some are. Any will do: the add-on uses Node-API, which is
+  # the same in all of them.
+  if [ -z "${npm_config_nodedir:-}" ] && [ -f /usr/include/node/node_api.h ]; then export npm_config_nodedir=/usr; fi
   npm ci --no-audit --no-fund --loglevel=error || fail "npm ci failed; its message is above"
   [ -x node_modules/.bin/node ] || fail "the npm package 'node' did not bring its binary; run 'npm ci' and look for its message"
+  # npm leaves out optional packages whose engines do not name the Node that it runs with; with Debian's Node those are
+  # native parts of what we use. A second look, with the Node that the first one brought, gets them.
+  if [ "$(node -p 'process.versions.node.split(".")[0]')" -lt 24 ]; then
+    NODE_OPTIONS=--no-deprecation node_modules/.bin/node "$(readlink -f "$(command -v npm)")" \
+      install --no-save --no-audit --no-fund --loglevel=error || fail "npm install failed; its message is above"
+  fi
   echo "$wanted" >"$stamp"
 fi
 node_modules/.bin/node -e 'process.exit(process.versions.node.split(".")[0] >= 24 ? 0 : 1)' ||

@@ -105,7 +105,8 @@ export class ProcessTender implements Tender {
       cwd: '/',
     });
     this.#child = child;
-    const socket = child.stdio[3] as Socket;
+    // Without a descriptor left there are no pipes, whatever the types say; the error event tells.
+    const socket = child.stdio?.[3] as Socket | undefined;
     this.#socket = socket;
     this.#closed = new Promise((done) => child.once('close', () => done()));
     const loaded = new Promise<void>((resolve, reject) => {
@@ -118,9 +119,9 @@ export class ProcessTender implements Tender {
     child.stderr?.on('data', (chunk: Buffer) => {
       this.#stderr = (this.#stderr + chunk.toString('utf8')).slice(-STDERR_KEPT);
     });
-    socket.on('data', (chunk: Buffer) => this.#receive(chunk));
+    socket?.on('data', (chunk: Buffer) => this.#receive(chunk));
     // The end of the process says more than a broken pipe does, and follows at once.
-    socket.on('error', () => {});
+    socket?.on('error', () => {});
     const timer = setTimeout(
       () => this.#fail(`did not load its image within ${START_TIMEOUT_MS} ms`),
       START_TIMEOUT_MS,

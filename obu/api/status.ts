@@ -1,3 +1,4 @@
+import type { RecentErrors } from '../../shared/api/recent-errors.ts';
 import type { ObuStatus } from '../../shared/api/status.ts';
 import type { CanBus } from '../can/bus.ts';
 import type { BusConfig, ObuConfig } from '../config.ts';
@@ -10,7 +11,6 @@ import type { Offloader } from '../offload/offloader.ts';
 import type { SignalStore } from '../signals/signal-store.ts';
 import type { BusMeter } from './bus-meter.ts';
 import type { OffloadMeter } from './offload-meter.ts';
-import type { RecentErrors } from './recent-errors.ts';
 
 export interface MeteredBus {
   readonly config: BusConfig;

@@ -12,7 +12,7 @@ import {
 } from 'node:fs';
 import { delimiter, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { ErrorCode, KerbError, messageOf } from '../../shared/errors.ts';
+import { ErrorCode, isKerbError, KerbError, messageOf } from '../../shared/errors.ts';
 import type { Logger } from '../../shared/log.ts';
 import { type Engine, reachEngine } from './docker-client.ts';
 import type { Places } from './places.ts';
@@ -34,13 +34,16 @@ const WATCH_MS = 1000;
 export class PrivateEngine {
   readonly #places: Places;
   readonly #log: Logger;
+  readonly #onFailure: (error: KerbError) => void;
   readonly #abort = new AbortController();
   #pid: number | undefined;
   #watching: Promise<void> | undefined;
 
-  constructor(places: Places, log: Logger) {
+  /** @param onFailure Called when it ended by itself, and when it can't be started again. */
+  constructor(places: Places, log: Logger, onFailure: (error: KerbError) => void = () => {}) {
     this.#places = places;
     this.#log = log;
+    this.#onFailure = onFailure;
   }
 
   /** @throws KerbError EngineUnavailable when dockerd is missing, we are not root, or it does not come up */
@@ -86,13 +89,19 @@ export class PrivateEngine {
     while (!stopped.aborted) {
       await sleep(WATCH_MS, undefined, { signal: stopped }).catch(() => {}); // stopped: the loop ends
       if (stopped.aborted || (this.#pid !== undefined && isAlive(this.#pid))) continue;
-      this.#log.error(`the private Docker Engine ended by itself: ${this.#lastWords()}; starting it again`);
+      this.#complain(`the private Docker Engine ended by itself: ${this.#lastWords()}; starting it again`);
       try {
         await this.#startFresh(findDockerd());
       } catch (error) {
-        this.#log.error(`the private Docker Engine could not be started again: ${messageOf(error)}`);
+        if (isKerbError(error, ErrorCode.Cancelled)) return;
+        this.#complain(`the private Docker Engine could not be started again: ${messageOf(error)}`);
       }
     }
+  }
+
+  #complain(message: string): void {
+    this.#log.error(message);
+    this.#onFailure(new KerbError(ErrorCode.EngineUnavailable, message));
   }
 
   /**
@@ -190,7 +199,8 @@ export class PrivateEngine {
     } catch {
       // no log, no words
     }
-    const fatal = lines.findLast((line) => !/level=(debug|info|warning)/.test(line)) ?? lines.at(-1) ?? '';
+    // What it says while all is well explains no end.
+    const fatal = lines.findLast((line) => !/level=(debug|info|warning)/.test(line)) ?? '';
     return `${fatal.slice(0, 400) || 'it said nothing'} (its log is ${log})`;
   }
 

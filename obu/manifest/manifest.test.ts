@@ -201,6 +201,13 @@ describe('a manifest is refused, by file, line and key, for', () => {
     for (const line of lines) expect(line).toMatch(/^car\.yaml:\d+: \S/);
   });
 
+  it('bytes that are no YAML, in a few short lines', () => {
+    const bytes = Array.from({ length: 50_000 }, (_, i) => String.fromCharCode((i * i * 7) % 251)).join('');
+    const lines = problemLines(failureOf(bytes));
+    expect(lines.length).toBeLessThanOrEqual(5);
+    for (const line of lines) expect(line.length).toBeLessThan(400);
+  });
+
   it('aliases that blow up', () => {
     let text = 'a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n';
     for (let i = 1; i < 9; i++)

@@ -387,10 +387,11 @@ class GatewayClient implements Obu {
   }
 
   #tooLate(task: string, budgetMs: number): KerbError {
+    const budget = `${Number(budgetMs.toFixed(1))} ms`;
     if (this.#ready) {
-      return new KerbError(ErrorCode.BudgetExhausted, `task "${task}" gave no answer within ${budgetMs} ms`);
+      return new KerbError(ErrorCode.BudgetExhausted, `task "${task}" gave no answer within ${budget}`);
     }
-    const message = `task "${task}" gave no answer within ${budgetMs} ms: there is no connection to the OBU (${this.#whyDown})`;
+    const message = `task "${task}" gave no answer within ${budget}: there is no connection to the OBU (${this.#whyDown})`;
     return new KerbError(ErrorCode.ConnectionLost, message);
   }
 }

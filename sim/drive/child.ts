@@ -141,7 +141,7 @@ export function runKerb(args: readonly string[], options: { onLine?: (line: stri
   });
 }
 
-/** The last line of a log of ours that is worth showing: its `msg` when it is JSON, else the line. */
+/** The last line of a log of ours, when it says why: a complaint in the log, or a line from outside of the log. */
 function lastLogLine(file: string): string {
   let text: string;
   try {
@@ -151,10 +151,9 @@ function lastLogLine(file: string): string {
   }
   const line = text.trimEnd().split('\n').at(-1)?.trim() ?? '';
   try {
-    const entry = JSON.parse(line) as { msg?: unknown };
-    if (typeof entry.msg === 'string') return entry.msg;
+    const entry = JSON.parse(line) as { msg?: unknown; level?: unknown };
+    return typeof entry.msg === 'string' && entry.level !== 'info' && entry.level !== 'debug' ? entry.msg : '';
   } catch {
-    // A line that is no JSON comes from outside of our log: show it as it is.
+    return line.slice(0, 300);
   }
-  return line.slice(0, 300);
 }

@@ -1,24 +1,13 @@
-import {
-  closeSync,
-  existsSync,
-  mkdirSync,
-  openSync,
-  readdirSync,
-  readFileSync,
-  rmSync,
-  writeFileSync,
-  writeSync,
-} from 'node:fs';
-import { createServer } from 'node:net';
-import { tmpdir } from 'node:os';
-import { basename, join, resolve } from 'node:path';
+import { existsSync, mkdirSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { join, resolve } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { stringify } from 'yaml';
 import { getStatus } from '../../shared/api/control-client.ts';
 import type { BrokerStatus, ObuStatus, RecentError } from '../../shared/api/status.ts';
-import { ErrorCode, isErrno, isKerbError, KerbError, messageOf } from '../../shared/errors.ts';
+import { ErrorCode, isKerbError, KerbError, messageOf } from '../../shared/errors.ts';
 import { ensureDevelopmentIdentities } from '../../shared/identity/development.ts';
 import { runKerb, SupervisedChild } from './child.ts';
+import { answers, freePort, makeSocketFolder, takeLock } from './host.ts';
 import type { DriveView } from './screen.ts';
 
 export interface DriveOptions {
@@ -54,7 +43,8 @@ export class Drive {
   /** In the order of starting; stopped backwards. */
   readonly #children: SupervisedChild[] = [];
   readonly #errors: RecentError[] = [];
-  readonly #run: string;
+  /** Folder of our sockets, from `start()` on. */
+  #run = '';
   #lock: string | undefined;
   #step = '';
   #startedAt = performance.now();
@@ -66,7 +56,6 @@ export class Drive {
   constructor(options: DriveOptions, onStep: (step: string) => void) {
     this.#options = { ...options, state: resolve(options.state) };
     this.#onStep = onStep;
-    this.#run = socketFolder(this.#options.state);
   }
 
   get #obuApi() {
@@ -83,8 +72,8 @@ export class Drive {
   async start(): Promise<void> {
     const { state, root } = this.#options;
     for (const folder of ['logs', 'packages', 'obu', 'broker']) mkdirSync(join(state, folder), { recursive: true });
-    mkdirSync(this.#run, { recursive: true, mode: 0o700 });
-    this.#takeLock();
+    this.#lock = takeLock(state);
+    this.#run = makeSocketFolder(state);
 
     this.#announce('identities: making or checking the development CA');
     const identities = await ensureDevelopmentIdentities(join(state, 'identity'), {
@@ -216,30 +205,6 @@ export class Drive {
     this.#onStep(step);
   }
 
-  /** Two of us on one state folder would fight over sockets and containers. */
-  #takeLock(): void {
-    const file = join(this.#options.state, 'drive.pid');
-    for (;;) {
-      try {
-        const fd = openSync(file, 'wx');
-        writeSync(fd, `${process.pid}\n`);
-        closeSync(fd);
-        this.#lock = file;
-        return;
-      } catch (error) {
-        if (!isErrno(error, 'EEXIST')) throw error;
-        const holder = Number(readFileSync(file, 'utf8'));
-        if (isDrive(holder)) {
-          throw new KerbError(
-            ErrorCode.SimulatorFailed,
-            `${this.#options.state} is in use by process ${holder}; stop that one, or give this one --state with another folder`,
-          );
-        }
-        rmSync(file, { force: true }); // left by one that was killed
-      }
-    }
-  }
-
   async #package(task: string): Promise<string> {
     const { root, state } = this.#options;
     const out = await runKerb(
@@ -334,46 +299,4 @@ export class Drive {
       await sleep(ready, undefined, { signal: this.#abort.signal }).catch(() => {});
     }
   }
-}
-
-/** Whether this process is a `kerb` of ours: process ids are used again. */
-function isDrive(pid: number): boolean {
-  try {
-    return pid > 0 && readFileSync(`/proc/${pid}/cmdline`, 'utf8').includes('kerb.ts');
-  } catch {
-    return false;
-  }
-}
-
-/** A Unix socket's path holds 107 bytes, so a deep state folder gets its sockets elsewhere. */
-function socketFolder(state: string): string {
-  const inside = join(state, 'run');
-  if (Buffer.byteLength(inside) < 80) return inside;
-  return join(tmpdir(), `kerbside-${process.pid}-${basename(state)}`.slice(0, 60));
-}
-
-async function answers(socketPath: string): Promise<void> {
-  const { connect } = await import('node:net');
-  await new Promise<void>((resolve, reject) => {
-    const socket = connect(socketPath, () => {
-      socket.destroy();
-      resolve();
-    });
-    socket.on('error', reject);
-  });
-}
-
-/** `preferred` when nobody has it, else any free port. */
-function freePort(preferred: number): Promise<number> {
-  return new Promise((resolve, reject) => {
-    const server = createServer();
-    server.once('error', (error) => {
-      if (preferred !== 0 && isErrno(error, 'EADDRINUSE')) resolve(freePort(0));
-      else reject(error);
-    });
-    server.listen(preferred, '127.0.0.1', () => {
-      const { port } = server.address() as { port: number };
-      server.close(() => resolve(port));
-    });
-  });
 }

@@ -117,8 +117,10 @@ it('comes back after its private engine was killed', async (context) => {
     await sleep(200);
   }
   await untilFollowing();
-  const { workloads } = await getStatus<ObuStatus>(api);
+  const { workloads, errors } = await getStatus<ObuStatus>(api);
   expect(workloads[0]).toMatchObject({ name: 'follow', state: 'Running', restarts: 1 });
+  const message = expect.stringMatching(/^the private Docker Engine ended by itself: it said nothing/);
+  expect(errors).toContainEqual(expect.objectContaining({ source: 'engine', message }));
 });
 
 it('leaves nothing behind when it is asked to stop', async () => {

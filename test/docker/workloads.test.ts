@@ -54,7 +54,11 @@ beforeAll(async () => {
   obu = await startObu({ config, workloads, state, api: join(state, 'api.sock'), log: silentLog() });
   const { kind, host } = obu.status().engine;
   engine = await reachEngine(kind, host);
-  buildStates = obu.status().workloads.map((one) => `${one.state}(${one.detail})`);
+  // Its first look at the engine may still be under way.
+  do {
+    await sleep(20);
+    buildStates = obu.status().workloads.map((one) => `${one.state}(${one.detail})`);
+  } while (buildStates.includes('Pending(Starting)'));
   await buildWorkloadImage(engine, join(import.meta.dirname, 'probe'), PROBE, () => {});
   // A container of somebody else, which only looks like one of ours.
   const other = await engine.calls.createContainer({

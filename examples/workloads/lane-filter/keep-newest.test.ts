@@ -1,4 +1,4 @@
-import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, it } from 'vitest';
@@ -22,4 +22,13 @@ it('keeps the newest files, goes on after a restart and clears up what was cut o
   expect(await second.add(Buffer.from('d'))).toBe('00000003.pgm');
   expect((await readdir(folder)).sort()).toEqual(['00000002.pgm', '00000003.pgm', 'other.txt']);
   expect(await readFile(join(folder, '00000003.pgm'), 'utf8')).toBe('d');
+});
+
+it('leaves nothing half written when a file cannot be stored', async () => {
+  const keep = new KeepNewest(folder, 'pgm', 2);
+  await keep.open();
+  await mkdir(join(folder, '00000000.pgm')); // in the way of the rename
+  await expect(keep.add(Buffer.from('a'))).rejects.toThrow(/EISDIR/);
+  expect(await readdir(folder)).toEqual(['00000000.pgm']);
+  expect(await keep.add(Buffer.from('b'))).toBe('00000001.pgm');
 });

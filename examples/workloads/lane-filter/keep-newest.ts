@@ -28,8 +28,13 @@ export class KeepNewest {
   async add(bytes: Uint8Array): Promise<string> {
     const name = `${String(this.#next++ % 100_000_000).padStart(8, '0')}.${this.#extension}`;
     const part = join(this.#folder, `${name}.part`);
-    await writeFile(part, bytes);
-    await rename(part, join(this.#folder, name));
+    try {
+      await writeFile(part, bytes);
+      await rename(part, join(this.#folder, name));
+    } catch (error) {
+      await rm(part, { force: true }); // a disk that is full gets its space back
+      throw error;
+    }
     this.#names.push(name);
     while (this.#names.length > this.#count) await rm(join(this.#folder, this.#names.shift()!), { force: true });
     return name;

@@ -54,17 +54,23 @@ async function filter(stream: ItemStream<Picture>): Promise<void> {
       if (stop.signal.aborted) return;
       failures++;
       const afterMs = performance.now() - startedAt;
-      console.log(`picture ${picture.sequence} was not filtered after ${afterMs.toFixed(0)} ms: ${sentence(error)}`);
+      console.log(
+        `picture ${picture.sequence} was not filtered and kept after ${afterMs.toFixed(0)} ms: ${sentence(error)}`,
+      );
       const code = isKerbError(error) ? error.code : undefined;
       await record({ sequence: picture.sequence, failed: sentence(error), code, afterMs, budgetMs });
     }
   }
 }
 
-/** One line per picture; the file before the present one is kept as `.1`. */
+/** One line per picture; the file before the present one is kept as `.1`. A full disk ends nothing. */
 async function record(entry: object): Promise<void> {
-  await appendFile(log, `${JSON.stringify({ time: new Date().toISOString(), ...entry })}\n`);
-  if ((await stat(log)).size > maxLogBytes) await rename(log, `${log}.1`);
+  try {
+    await appendFile(log, `${JSON.stringify({ time: new Date().toISOString(), ...entry })}\n`);
+    if ((await stat(log)).size > maxLogBytes) await rename(log, `${log}.1`);
+  } catch (error) {
+    console.log(`${log} cannot be written: ${sentence(error)}`);
+  }
 }
 
 function sentence(error: unknown): string {
