@@ -52,7 +52,7 @@ export class BenchBroker {
     const daemon = new Daemon([
       join(root, 'bin/kerb.ts'),
       ...['broker', 'serve', '--id', ID, '--listen', '127.0.0.1:0', '--identity', identities.broker],
-      ...['--packages', packages, '--state', join(folder, 'state'), '--api', api],
+      ...['--packages', packages, '--allow-unsigned', '--state', join(folder, 'state'), '--api', api],
     ]);
     let status: BrokerStatus | undefined;
     while (status === undefined) {

@@ -5,6 +5,8 @@ import { ErrorCode, isKerbError, KerbError, messageOf } from '../../shared/error
 import { digestOf } from '../../shared/task-package/format.ts';
 import { hostArchitecture } from '../../shared/task-package/image-notes.ts';
 import { imageFor, readImage, readTaskPackage, type TaskPackage } from '../../shared/task-package/reader.ts';
+import { verifyTaskPackage } from '../../shared/task-package/signature.ts';
+import type { TrustedKeys } from '../../shared/task-package/signer.ts';
 
 export interface RejectedPackage {
   readonly path: string;
@@ -18,6 +20,8 @@ export interface PackageStoreOptions {
   readonly imagesDir: string;
   /** What the tenders of this broker can do. */
   readonly isolations: readonly string[];
+  /** Whose packages are run; undefined: everybody's, also unsigned ones. */
+  readonly trusted: TrustedKeys | undefined;
 }
 
 /** The task packages of a broker, by digest. Nothing is used that was not verified. */
@@ -58,6 +62,7 @@ export class PackageStore {
       const path = join(packagesDir, name);
       try {
         const found = await readTaskPackage(path);
+        if (this.#options.trusted !== undefined) await verifyTaskPackage(found, this.#options.trusted);
         imageFor(found, architecture());
         this.#checkUsable(found);
         // The same package twice is the same package.

@@ -17,10 +17,18 @@ export const ARTIFACT_TYPE = 'application/vnd.kerbside.task.v1';
 export const CONFIG_TYPE = 'application/vnd.kerbside.task.config.v1+json';
 export const IMAGE_TYPE = 'application/vnd.kerbside.unikernel.v1';
 
+/** Of a signature's manifest and its one layer. */
+export const SIGNATURE_TYPE = 'application/vnd.dev.sigstore.bundle.v0.3+json';
+/** image-spec 1.1, guidance for an empty descriptor: the config of an artifact that has none. */
+export const EMPTY_TYPE = 'application/vnd.oci.empty.v1+json';
+export const EMPTY_JSON = Buffer.from('{}');
+
 export const CONFIG_SCHEMA_VERSION = 1;
 
 /** Bytes. What is larger is refused before it is read. */
 export const MAX_JSON = 1024 * 1024;
+export const MAX_SIGNATURES = 16;
+export const MAX_BUNDLE = 64 * 1024;
 export const MAX_IMAGE = 64 * 1024 * 1024;
 
 const DIGEST = /^sha256:[0-9a-f]{64}$/;
@@ -58,6 +66,14 @@ export const manifestSchema = z.looseObject({
   artifactType: z.literal(ARTIFACT_TYPE),
   config: descriptorSchema.extend({ mediaType: z.literal(CONFIG_TYPE) }),
   layers: z.array(descriptorSchema.extend({ mediaType: z.literal(IMAGE_TYPE) })).min(1),
+});
+
+export const signatureManifestSchema = z.looseObject({
+  schemaVersion: z.literal(2),
+  mediaType: z.literal(MANIFEST_TYPE),
+  artifactType: z.literal(SIGNATURE_TYPE),
+  layers: z.array(descriptorSchema.extend({ mediaType: z.literal(SIGNATURE_TYPE) })).length(1),
+  subject: descriptorSchema,
 });
 
 /** What a task may demand of its tender. `any` takes whatever the broker has. */

@@ -15,9 +15,13 @@ import {
   LAYOUT_VERSION,
   layoutSchema,
   MANIFEST_TYPE,
+  MAX_BUNDLE,
   MAX_IMAGE,
   MAX_JSON,
+  MAX_SIGNATURES,
   manifestSchema,
+  SIGNATURE_TYPE,
+  signatureManifestSchema,
   type TaskConfig,
 } from './format.ts';
 import { readImageNotes } from './image-notes.ts';
@@ -67,6 +71,25 @@ export async function readTaskPackage(dir: string): Promise<TaskPackage> {
   }
   for (const image of images) checkNotes(await readBlob(dir, image, MAX_IMAGE), image.architecture, config, dir);
   return { dir, digest: reference.digest, config, images };
+}
+
+/**
+ * The Sigstore bundles that the package carries about itself. What they say is not looked at.
+ * @throws KerbError BadTaskPackage | TaskPackageDigestMismatch
+ */
+export async function readSignatures({ dir, digest }: TaskPackage): Promise<Buffer[]> {
+  const index = parse(indexSchema, await readWhole(join(dir, INDEX_FILE), MAX_JSON), join(dir, INDEX_FILE));
+  const references = index.manifests.filter(({ artifactType }) => artifactType === SIGNATURE_TYPE);
+  if (references.length > MAX_SIGNATURES) {
+    throw bad(`${dir} holds ${references.length} signatures; the limit is ${MAX_SIGNATURES}`, { dir });
+  }
+  const bundles: Buffer[] = [];
+  for (const reference of references) {
+    const where = `the OCI manifest of a signature in ${dir}`;
+    const { layers, subject } = parse(signatureManifestSchema, await readBlob(dir, reference, MAX_JSON), where);
+    if (subject.digest === digest) bundles.push(await readBlob(dir, layers[0]!, MAX_BUNDLE));
+  }
+  return bundles;
 }
 
 /**

@@ -48,7 +48,7 @@ async function serve(port: number): Promise<{ child: ChildProcess; status: Broke
     process.execPath,
     [
       ...[join(top, 'bin/kerb.ts'), 'broker', 'serve', '--id', 'rsu-1', '--listen', `127.0.0.1:${port}`],
-      ...['--identity', identities.broker, '--packages', join(root, 'packages')],
+      ...['--identity', identities.broker, '--packages', join(root, 'packages'), '--allow-unsigned'],
       ...['--state', join(root, 'state'), '--api', api()],
     ],
     { stdio: ['ignore', 'ignore', 'inherit'], env: { ...process.env, KERB_LOG: 'error' } },
