@@ -25,6 +25,7 @@ export const ErrorCode = {
   TaskSignerUnknown: 1017,
   TaskSignatureInvalid: 1018,
   TaskSignatureExpired: 1019,
+  TaskTooLarge: 1020,
 
   BadManifest: 2001,
   UnsupportedManifestKey: 2002,

@@ -31,6 +31,13 @@ export const MAX_SIGNATURES = 16;
 export const MAX_BUNDLE = 64 * 1024;
 export const MAX_IMAGE = 64 * 1024 * 1024;
 
+/** Bytes: what no task may declare (broker/unikernel/include/kerbside/abi.h, KERB_MAX_…). */
+export const DECLARED_LIMITS = {
+  memory: 256 * 1024 * 1024,
+  maxInput: 64 * 1024 * 1024,
+  maxOutput: 64 * 1024 * 1024,
+} as const;
+
 const DIGEST = /^sha256:[0-9a-f]{64}$/;
 const TASK_NAME = /^[a-z0-9-]{1,63}$/;
 const VERSION = /^[A-Za-z0-9][A-Za-z0-9._+-]{0,63}$/;
