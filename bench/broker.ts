@@ -1,4 +1,5 @@
-import { mkdtemp, rm } from 'node:fs/promises';
+import { mkdtempSync } from 'node:fs';
+import { rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -17,43 +18,33 @@ const ID = 'bench';
 
 /** A broker in a process of its own with one task, and the OBU's own offloader connected to it over loopback. */
 export class BenchBroker {
-  readonly identities: { vehicle: string; broker: string };
   readonly brokerId = ID;
-  readonly #folder: string;
-  readonly #daemon: Daemon;
-  readonly #offloader: BrokerOffloader;
-  readonly #digest: string;
+  readonly #folder = mkdtempSync(join(tmpdir(), 'kerb-bench-broker-'));
+  #identities: { vehicle: string; broker: string } | undefined;
+  #daemon: Daemon | undefined;
+  #offloader: BrokerOffloader | undefined;
+  #digest = '';
   #count = 0;
 
-  private constructor(
-    folder: string,
-    identities: { vehicle: string; broker: string },
-    daemon: Daemon,
-    offloader: BrokerOffloader,
-    digest: string,
-  ) {
-    this.#folder = folder;
-    this.identities = identities;
-    this.#daemon = daemon;
-    this.#offloader = offloader;
-    this.#digest = digest;
+  /** Identity directories; known after `start()`. */
+  get identities(): { vehicle: string; broker: string } {
+    return this.#identities!;
   }
 
-  static async start(task: string): Promise<BenchBroker> {
-    const folder = await mkdtemp(join(tmpdir(), 'kerb-bench-broker-'));
-    const identities = await ensureDevelopmentIdentities(join(folder, 'identity'), {
-      vehicle: 'bench',
-      broker: ID,
-      tenant: 'bench',
-    });
-    const packages = join(folder, 'packages');
-    const digest = await buildTask(join(root, 'examples/tasks', task), join(packages, task));
-    const api = join(folder, 'api.sock');
+  /** Builds the task, starts the broker and connects. `stop()` is needed also when this fails. */
+  async start(task: string): Promise<void> {
+    const names = { vehicle: 'bench', broker: ID, tenant: 'bench' };
+    const identities = await ensureDevelopmentIdentities(join(this.#folder, 'identity'), names);
+    this.#identities = identities;
+    const packages = join(this.#folder, 'packages');
+    this.#digest = await buildTask(join(root, 'examples/tasks', task), join(packages, task));
+    const api = join(this.#folder, 'api.sock');
     const daemon = new Daemon([
       join(root, 'bin/kerb.ts'),
       ...['broker', 'serve', '--id', ID, '--listen', '127.0.0.1:0', '--identity', identities.broker],
-      ...['--packages', packages, '--allow-unsigned', '--state', join(folder, 'state'), '--api', api],
+      ...['--packages', packages, '--allow-unsigned', '--state', join(this.#folder, 'state'), '--api', api],
     ]);
+    this.#daemon = daemon;
     let status: BrokerStatus | undefined;
     while (status === undefined) {
       if (daemon.ended) throw new Error(`the broker ended: ${daemon.errors}`);
@@ -65,20 +56,20 @@ export class BenchBroker {
       identity: await loadIdentity(identities.vehicle, 'vehicle'),
       log: silentLog(),
     });
+    this.#offloader = offloader;
     await offloader.start();
     while (!offloader.places()[0]?.connected) await sleep(20);
-    return new BenchBroker(folder, identities, daemon, offloader, digest);
   }
 
   async call(input: Uint8Array): Promise<Uint8Array> {
     const id = `bench-${this.#count++}`;
     const request = { id, taskDigest: this.#digest, input, budgetMs: 10_000, priority: 500 };
-    return (await this.#offloader.offload(request)).output;
+    return (await this.#offloader!.offload(request)).output;
   }
 
   async stop(): Promise<void> {
-    await this.#offloader.stop();
-    await this.#daemon.stop();
+    await this.#offloader?.stop();
+    await this.#daemon?.stop();
     await rm(this.#folder, { recursive: true, force: true });
   }
 }

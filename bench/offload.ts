@@ -26,8 +26,9 @@ export async function* offloadSuite(say: (text: string) => void): AsyncGenerator
   say('starting a broker, a socket.io echo and a Docker Engine');
   const undo: { stop(): Promise<void> }[] = [];
   try {
-    const broker = await BenchBroker.start('echo');
+    const broker = new BenchBroker();
     undo.push(broker);
+    await broker.start('echo');
     const floor = await SocketIoEcho.start(broker.identities, broker.brokerId);
     undo.push(floor);
     const docker = await DockerRun.start(join(built, 'spawn-echo'));
