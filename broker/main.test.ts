@@ -292,6 +292,18 @@ describe('refusals', () => {
     expect((await Promise.all(running)).every(({ result }) => result != null)).toBe(true);
   });
 
+  test('a hint that comes from what the package says of its cost, before anything has run', async () => {
+    const packagesDir = fresh();
+    const parts = { images: [fakeImage()], version: '1', isolation: 'any', costMs: 4000 } as const;
+    const task = await buildTaskPackage(join(packagesDir, 'echo'), parts);
+    const { broker } = await start({ packagesDir, limits: { maxQueuedPerPackage: 1 } });
+    const socket = await connect(broker);
+    const running = [offload(socket, { task, input: Uint8Array.of(0x73, 60) }), offload(socket, { task })];
+    // One waits: half of one call.
+    expect((await offload(socket, { task })).refusal).toMatchObject({ code: ErrorCode.QueueFull, retryAfterMs: 2000 });
+    expect((await Promise.all(running)).every(({ result }) => result != null)).toBe(true);
+  });
+
   test('a budget that is spent in the queue: it is not run, and its caller is told', async () => {
     const { broker, tenders } = await start();
     const socket = await connect(broker);

@@ -126,7 +126,8 @@ export async function startBroker(config: BrokerConfig, parts: BrokerParts): Pro
       supervisor: superviseTender(taskPackage, store, offloads, errors, log, createTender),
     }));
     for (const { taskPackage, supervisor } of tended) {
-      const { name, maxInput } = taskPackage.config;
+      const { name, maxInput, costMs } = taskPackage.config;
+      if (costMs !== undefined) admission.learn(taskPackage.digest, costMs);
       offloads.add({ digest: taskPackage.digest, name, maxInput, supervisor });
     }
     undo.push(() => Promise.all(tended.map(({ supervisor }) => supervisor.stop())));

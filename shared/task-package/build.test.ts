@@ -15,6 +15,7 @@ test.each([
   ['version: 1.2.3', { version: '1.2.3', isolation: 'any' }],
   ['version: 1.10 # not 1.1', { version: '1.10', isolation: 'any' }],
   ['version: "2"\nisolation: vm', { version: '2', isolation: 'vm' }],
+  ['version: 1\ncost: 1.5ms', { version: '1', isolation: 'any', cost: 1.5 }],
   [
     'version: 1\ntypescript: { name: aqi, memory: 2 MiB, maxInput: 64KiB, maxOutput: 12 }',
     {
@@ -31,6 +32,9 @@ test.each([
 test.each([
   ['', /the file: /],
   ['isolation: vm', /version: /],
+  ['version: 1\ncost: cheap', /cost: 'cheap' is no duration/],
+  ['version: 1\ncost: 0ms', /cost: /],
+  ['version: 1\ncost: 2h', /cost: /],
   ['version: 1 2', /version: is no version/],
   ['version: ../1', /version: is no version/],
   ['version: 1\nisolation: none', /isolation: /],

@@ -4,8 +4,9 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parse } from 'yaml';
 import { z } from 'zod';
+import { parseDuration } from '../duration.ts';
 import { ErrorCode, KerbError, messageOf } from '../errors.ts';
-import { isolationSchema, isTaskName, versionSchema } from './format.ts';
+import { costSchema, isolationSchema, isTaskName, versionSchema } from './format.ts';
 import { buildTaskPackage } from './writer.ts';
 
 /** Beside a task's source: what that cannot say. C says its name and sizes itself, by KERB_TASK. */
@@ -20,6 +21,19 @@ const sizeSchema = z
 const taskFileSchema = z.strictObject({
   version: versionSchema,
   isolation: isolationSchema.default('any'),
+  /** How long a call is expected to take, like 5ms; in milliseconds from here on. */
+  cost: z
+    .string()
+    .transform((text, context) => {
+      try {
+        return parseDuration(text);
+      } catch (error) {
+        context.addIssue({ code: 'custom', message: messageOf(error) });
+        return z.NEVER;
+      }
+    })
+    .pipe(costSchema)
+    .optional(),
   /** What KERB_TASK says in C. Sizes in bytes. */
   typescript: z
     .strictObject({
@@ -65,12 +79,12 @@ export async function readTaskFile(dir: string): Promise<TaskFile> {
  * @throws KerbError BadConfig (task.yaml), BadTaskPackage (it does not compile, or is no task), SetupIncomplete
  */
 export async function buildTask(dir: string, out: string): Promise<string> {
-  const { version, isolation } = await readTaskFile(dir);
+  const { version, isolation, cost: costMs } = await readTaskFile(dir);
   const work = await mkdtemp(join(tmpdir(), 'kerb-task-'));
   try {
     const image = join(work, 'image.elf');
     await compile(dir, image);
-    return await buildTaskPackage(out, { images: [await readFile(image)], version, isolation });
+    return await buildTaskPackage(out, { images: [await readFile(image)], version, isolation, costMs });
   } finally {
     await rm(work, { recursive: true, force: true });
   }

@@ -68,6 +68,7 @@ export function registerTaskCommands(program: Command): void {
         ['memory', `${config.memory} bytes`],
         ['input', `at most ${config.maxInput} bytes`],
         ['output', `at most ${config.maxOutput} bytes`],
+        ...(config.costMs === undefined ? [] : [['cost', `about ${config.costMs} ms a call`] as [string, string]]),
         ...images.map(({ architecture, digest: image, size }): [string, string] => [
           architecture,
           `${image}, ${size} bytes`,

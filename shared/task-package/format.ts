@@ -86,8 +86,10 @@ export const signatureManifestSchema = z.looseObject({
 /** What a task may demand of its tender. `any` takes whatever the broker has. */
 export const isolationSchema = z.enum(['any', 'process', 'vm']);
 export const versionSchema = z.string().regex(VERSION, 'is no version: letters, digits and . _ + -, at most 64');
+/** Milliseconds, at most the longest budget. */
+export const costSchema = z.number().positive().max(3_600_000);
 
-/** The task's manifest. All but `version`, `isolation` and `images` repeats the notes of the images, and is checked against them. */
+/** The task's manifest. All but `version`, `isolation`, `costMs` and `images` repeats the notes of the images, and is checked against them. */
 export const configSchema = z.strictObject({
   schemaVersion: z.literal(CONFIG_SCHEMA_VERSION),
   name: z.string().regex(TASK_NAME),
@@ -97,6 +99,8 @@ export const configSchema = z.strictObject({
   maxInput: bytes,
   maxOutput: bytes,
   isolation: isolationSchema,
+  /** Milliseconds that a call takes, as its maker expects: what a broker goes by until it knows better. */
+  costMs: costSchema.optional(),
   /** In the order of the layers. */
   images: z.array(z.strictObject({ architecture: z.string().regex(/^[a-z0-9_]{1,32}$/), digest })).min(1),
 });

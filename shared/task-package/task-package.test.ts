@@ -125,6 +125,14 @@ describe('reading', () => {
     expect(await readImage(read, 'x86_64')).toEqual(image);
   });
 
+  test('a cost hint is kept, and is a part of what the digest covers', async () => {
+    const dir = fresh();
+    const digest = await buildTaskPackage(dir, { images: [image], version: '1.2.0', isolation: 'any', costMs: 2.5 });
+    expect((await readTaskPackage(dir)).config.costMs).toBe(2.5);
+    expect(digest).not.toBe(digestOfGood);
+    expect((await readTaskPackage(good)).config.costMs).toBeUndefined();
+  });
+
   test('other manifests in the index, such as a signature, are left alone', async () => {
     const dir = copy();
     const index = readJson(join(dir, 'index.json'));
@@ -223,6 +231,8 @@ describe('reading', () => {
     ['a config of another media type', 'manifest', 'config.mediaType', 'application/json', /config.mediaType/],
     ['OCI schema version 3', 'manifest', 'schemaVersion', 3, /schemaVersion/],
     ['a newer schema version', 'config', 'schemaVersion', 2, /schema version 2; this program reads 1/],
+    ['a cost below zero', 'config', 'costMs', -1, /costMs/],
+    ['a cost of more than an hour', 'config', 'costMs', 3_600_001, /costMs/],
     ['an unknown key', 'config', 'privileged', true, /privileged/],
     ['an unknown isolation', 'config', 'isolation', 'none', /isolation/],
     ['a version that is a path', 'config', 'version', '../1', /version/],

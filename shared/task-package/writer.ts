@@ -29,6 +29,8 @@ export interface TaskPackageParts {
   readonly images: readonly Buffer[];
   readonly version: string;
   readonly isolation: DemandedIsolation;
+  /** Milliseconds that a call is expected to take. */
+  readonly costMs?: number;
 }
 
 /**
@@ -71,6 +73,7 @@ export async function buildTaskPackage(out: string, parts: TaskPackageParts): Pr
     maxInput: declared.maxInput,
     maxOutput: declared.maxOutput,
     isolation: parts.isolation,
+    ...(parts.costMs === undefined ? {} : { costMs: parts.costMs }),
     images: images.map(({ notes }, i) => ({ architecture: notes.architecture, digest: layers[i]!.digest })),
   };
   const manifest = add(
