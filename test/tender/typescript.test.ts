@@ -155,6 +155,7 @@ describe('a task in TypeScript', () => {
         return new StaticArray<u8>(all.length);
       }`;
     for (const [folder, memory, expected] of [
+      ['grow-none', '320 KiB', { outcome: 'aborted', code: 0xffff0017 }], // 256 KiB of it are the stack
       ['grow-small', '16 MiB', { outcome: 'aborted', code: 0xffff0014 }],
       ['grow-large', '32 MiB', { outcome: 'done', status: 0 }],
     ] as const) {
