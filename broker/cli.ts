@@ -1,9 +1,10 @@
 import { join, resolve } from 'node:path';
 import { type Command, InvalidArgumentError, Option } from 'commander';
-import { ErrorCode, isKerbError } from '../shared/errors.ts';
+import { ErrorCode, isKerbError, KerbError } from '../shared/errors.ts';
 import { ensureDevelopmentIdentities } from '../shared/identity/development.ts';
 import { createLog } from '../shared/log.ts';
 import { parseSize } from '../shared/size.ts';
+import { ensureDevelopmentSigner } from '../shared/task-package/signer.ts';
 import { DEFAULT_LIMITS, type RunningBroker, startBroker } from './main.ts';
 import { WISHED_ISOLATIONS, type WishedIsolation } from './tenders/tender.ts';
 
@@ -12,6 +13,8 @@ interface ServeOptions {
   readonly listen: { host: string; port: number };
   readonly identity?: string;
   readonly packages: string;
+  readonly trust?: string;
+  readonly allowUnsigned?: boolean;
   readonly state: string;
   readonly api?: string;
   readonly isolation: WishedIsolation;
@@ -37,6 +40,8 @@ export function registerBrokerCommands(program: Command): void {
         .argParser(parseListen),
     )
     .option('--identity <dir>', 'certificate.pem, key.pem and ca.pem; without it a development identity is made')
+    .option('--trust <dir>', 'public keys (*.pem) of the task signers whose packages are run')
+    .option('--allow-unsigned', 'run every package, whoever made it')
     .option('--state <dir>', 'directory for what the broker keeps', '.kerbside')
     .option('--api <socket>', 'control socket (default: broker-ID.sock in the state directory)')
     .addOption(
@@ -90,6 +95,7 @@ async function serve(options: ServeOptions): Promise<void> {
         listen: options.listen,
         identityDir,
         packagesDir: options.packages,
+        trustDir: await trustDirOf(options, stateDir, log),
         stateDir,
         apiSocket: options.api ?? join(stateDir, `broker-${options.id}.sock`),
         isolation: options.isolation,
@@ -112,6 +118,31 @@ async function serve(options: ServeOptions): Promise<void> {
     if (!isKerbError(error, ErrorCode.Cancelled)) throw error;
   }
   log.info('stopped');
+}
+
+/** No package is run unless somebody said whose are: on the command line, or by using development identities. */
+async function trustDirOf(
+  { trust, allowUnsigned, identity }: ServeOptions,
+  stateDir: string,
+  log: ReturnType<typeof createLog>,
+): Promise<string | undefined> {
+  if (trust !== undefined && allowUnsigned) {
+    throw new KerbError(ErrorCode.BadConfig, '--trust and --allow-unsigned contradict each other; give one of them');
+  }
+  if (trust !== undefined) return trust;
+  if (allowUnsigned) {
+    log.warn('--allow-unsigned: every package in the directory is run, whoever made it');
+    return undefined;
+  }
+  if (identity !== undefined) {
+    throw new KerbError(
+      ErrorCode.BadConfig,
+      'whose tasks may be run here? Give --trust DIR with the public keys of their signers (`kerb pki task-signer`), or --allow-unsigned',
+    );
+  }
+  const { dir, trust: development } = await ensureDevelopmentSigner(join(stateDir, 'identity'));
+  log.warn({ signer: dir }, 'no --trust: running tasks signed with the development key (`kerb task sign PACKAGE`)');
+  return development;
 }
 
 async function developmentIdentity(stateDir: string, id: string, log: ReturnType<typeof createLog>): Promise<string> {

@@ -16,8 +16,11 @@ import { writeIdentity } from '../shared/identity/files.ts';
 import { loadIdentity } from '../shared/identity/x509-identity.ts';
 import { silentLog } from '../shared/log.ts';
 import { kerbside } from '../shared/protocol/generated/v2e.js';
+import { readSignatures, readTaskPackage, type TaskPackage } from '../shared/task-package/reader.ts';
+import { signTaskPackage } from '../shared/task-package/signature.ts';
+import { createSigner } from '../shared/task-package/signer.ts';
 import { fakeImage } from '../shared/task-package/testing.ts';
-import { buildTaskPackage } from '../shared/task-package/writer.ts';
+import { addSignature, buildTaskPackage } from '../shared/task-package/writer.ts';
 import { FakeTender } from './fake-tender.ts';
 import { type BrokerLimits, DEFAULT_LIMITS, type RunningBroker, startBroker } from './main.ts';
 import type { WishedIsolation } from './tenders/tender.ts';
@@ -56,6 +59,7 @@ const brokerNamed = (id: string) => ({ kind: 'broker', id, hosts: [] }) as const
 interface Options {
   readonly limits?: Partial<BrokerLimits>;
   readonly packagesDir?: string;
+  readonly trustDir?: string;
   readonly stateDir?: string;
   readonly identityDir?: string;
   readonly signal?: AbortSignal;
@@ -76,6 +80,7 @@ async function start(options: Options = {}) {
       listen: { host: '127.0.0.1', port: 0 },
       identityDir: options.identityDir ?? (await identityDir(brokerNamed('rsu-1'))),
       packagesDir: options.packagesDir ?? packages,
+      trustDir: options.trustDir,
       stateDir,
       apiSocket,
       isolation: options.isolation ?? 'process',
@@ -411,6 +416,18 @@ describe('refusals', () => {
     expect((await Promise.all(running)).every(({ result }) => result != null)).toBe(true);
   });
 
+  test('a hint that comes from what the package says of its cost, before anything has run', async () => {
+    const packagesDir = fresh();
+    const parts = { images: [fakeImage()], version: '1', isolation: 'any', costMs: 4000 } as const;
+    const task = await buildTaskPackage(join(packagesDir, 'echo'), parts);
+    const { broker } = await start({ packagesDir, limits: { maxQueuedPerPackage: 1 } });
+    const socket = await connect(broker);
+    const running = [offload(socket, { task, input: Uint8Array.of(0x73, 60) }), offload(socket, { task })];
+    // One waits: half of one call.
+    expect((await offload(socket, { task })).refusal).toMatchObject({ code: ErrorCode.QueueFull, retryAfterMs: 2000 });
+    expect((await Promise.all(running)).every(({ result }) => result != null)).toBe(true);
+  });
+
   test('a budget that is spent in the queue: it is not run, and its caller is told', async () => {
     const { broker, tenders } = await start();
     const socket = await connect(broker);
@@ -734,6 +751,7 @@ describe('starting and stopping', () => {
         listen: { host: '127.0.0.1', port: broker.port },
         identityDir: await identityDir(brokerNamed('rsu-1')),
         packagesDir: packages,
+        trustDir: undefined,
         stateDir,
         apiSocket: join(root, 'second'),
         isolation: 'process',
@@ -744,6 +762,60 @@ describe('starting and stopping', () => {
     );
     await expect(second).rejects.toThrow(/EADDRINUSE/);
     expect(tender.state).toBe('Stopped');
+  });
+
+  test('of packages, only those that a trusted key has signed are run', async () => {
+    const packagesDir = fresh();
+    const maker = await createSigner(join(root, 'maker'), 'maker');
+    const stranger = await createSigner(join(root, 'stranger'), 'stranger');
+    const add = async (name: string): Promise<TaskPackage> => {
+      const dir = join(packagesDir, name);
+      await buildTaskPackage(dir, { images: [fakeImage({ name })], version: '1', isolation: 'any' });
+      return await readTaskPackage(dir);
+    };
+    const good = await add('good');
+    await signTaskPackage(good, maker);
+    await add('unsigned');
+    await signTaskPackage(await add('foreign'), stranger);
+    await signTaskPackage(await add('expired'), maker, 1, Date.now() - 2 * 86_400_000);
+    // Signed, and then changed: the signature is still there, about the package that was.
+    const before = await add('changed');
+    await signTaskPackage(before, maker);
+    const [signature] = await readSignatures(before);
+    await buildTaskPackage(before.dir, {
+      images: [fakeImage({ name: 'changed', filler: 'x' })],
+      version: '1',
+      isolation: 'any',
+    });
+    await addSignature(await readTaskPackage(before.dir), [signature!]);
+    // And one flipped bit in the image of a signed one.
+    const flipped = await add('flipped');
+    await signTaskPackage(flipped, maker);
+    const path = join(flipped.dir, 'blobs', ...flipped.images[0]!.digest.split(':'));
+    const bytes = readFileSync(path);
+    bytes[150] = bytes[150]! ^ 1;
+    writeFileSync(path, bytes);
+
+    const { broker, tenders } = await start({ packagesDir, trustDir: join(root, 'maker/public') });
+    const status = broker.status();
+    expect(status.packages).toMatchObject([{ digest: good.digest, tender: 'Waiting' }]);
+    expect(tenders).toHaveLength(1);
+    const codes = status.errors.map(({ source, code }) => [source.slice(packagesDir.length + 1), code]);
+    expect(Object.fromEntries(codes)).toEqual({
+      unsigned: ErrorCode.TaskUnsigned,
+      foreign: ErrorCode.TaskSignerUnknown,
+      expired: ErrorCode.TaskSignatureExpired,
+      changed: ErrorCode.TaskSignatureInvalid,
+      flipped: ErrorCode.TaskPackageDigestMismatch,
+    });
+    expect(status.rejected).toHaveLength(5);
+    const socket = await connect(broker);
+    expect((await offload(socket, { task: good.digest })).result).toBeTruthy();
+    expect((await offload(socket, { task: before.digest })).refusal?.code).toBe(ErrorCode.UnknownPackage);
+  });
+
+  test('a directory without a trusted key is no reason to trust everybody', async () => {
+    await expect(start({ trustDir: fresh() })).rejects.toMatchObject({ code: ErrorCode.BadIdentity });
   });
 
   test('cancelled while it starts: what was started is stopped', async () => {

@@ -7,6 +7,7 @@ import { ErrorCode, KerbError, messageOf } from '../shared/errors.ts';
 import { loadIdentity } from '../shared/identity/x509-identity.ts';
 import type { Logger } from '../shared/log.ts';
 import type { TaskPackage } from '../shared/task-package/reader.ts';
+import { loadTrust } from '../shared/task-package/signer.ts';
 import { Admission, type AdmissionLimits } from './admission/admission.ts';
 import { BrokerMetrics } from './api/metrics.ts';
 import { type Announcement, encodeAnnouncement } from './ingress/codec.ts';
@@ -27,6 +28,8 @@ export interface BrokerConfig {
   readonly listen: { readonly host: string; readonly port: number };
   readonly identityDir: string;
   readonly packagesDir: string;
+  /** Public keys of the task signers whose packages are run; undefined: everything is run, signed or not. */
+  readonly trustDir: string | undefined;
   /** For what has to outlive a connection: verified images. */
   readonly stateDir: string;
   /** Path of the control socket. */
@@ -124,11 +127,14 @@ export async function startBroker(config: BrokerConfig, parts: BrokerParts): Pro
         `the identity in ${config.identityDir} is of broker ${identity.self.id}, not ${config.id}; give the right --id or --identity`,
       );
     }
+    const { trustDir } = config;
+    const trusted = trustDir === undefined ? undefined : await unlessCancelled(loadTrust(trustDir));
     const store = new PackageStore({
       packagesDir: config.packagesDir,
       imagesDir: join(config.stateDir, 'images'),
       isolations: ISOLATIONS[config.isolation],
       maxMemory: config.limits.tenderMemory,
+      trusted,
     });
     await unlessCancelled(store.load());
 
@@ -173,7 +179,8 @@ export async function startBroker(config: BrokerConfig, parts: BrokerParts): Pro
       return { taskPackage, pool };
     });
     for (const { taskPackage, pool } of tended) {
-      const { name, maxInput } = taskPackage.config;
+      const { name, maxInput, costMs } = taskPackage.config;
+      if (costMs !== undefined) admission.learn(taskPackage.digest, costMs);
       pools.add(pool);
       offloads.add({ digest: taskPackage.digest, name, maxInput, pool });
     }

@@ -9,9 +9,8 @@ import { RateWindow } from '../shared/rolling.ts';
 import type { Admission, Waiting } from './admission/admission.ts';
 import type { BrokerMetrics } from './api/metrics.ts';
 import type { ResultStore, TaskResult } from './results/result-store.ts';
-import { abortText } from './tenders/fault-text.ts';
+import { describeEnd } from './tenders/describe-end.ts';
 import type { Blocked, CallEnd, TenderPool } from './tenders/pool.ts';
-import type { TenderOutcome } from './tenders/tender.ts';
 
 /** An offload as it came in. Its data is checked already. */
 export interface IncomingOffload {
@@ -259,7 +258,8 @@ export class Offloads {
     this.#admission.learn(flight.packageDigest, outcome.runMs);
     this.#metrics.computed(flight.tenant, runnable.name, outcome.cpuMs);
     if (outcome.outcome !== 'done' || outcome.status !== 0) {
-      const why = describeEnd(runnable.name, outcome);
+      const { code, message } = describeEnd(runnable.name, outcome);
+      const why = refusal(code, message);
       if (why.code === ErrorCode.GuestDeadline) this.#metrics.deadlineMissed();
       this.#fail(flight, runnable, why);
       return;
@@ -323,21 +323,4 @@ function noVm({ name, pool }: Runnable): OffloadRefusal {
 function otherOffload(id: string): OffloadRefusal {
   const message = `the id ${id} belongs to another offload of this tenant, with another task or input; choose a new id`;
   return refusal(ErrorCode.BadOffloadRequest, message);
-}
-
-/** The guest's own ends, for the caller. */
-function describeEnd(task: string, end: TenderOutcome): OffloadRefusal {
-  const after = `after ${end.runMs.toFixed(1)} ms`;
-  switch (end.outcome) {
-    case 'done':
-      return refusal(ErrorCode.TaskRefusedInput, `${task} refused its input with status ${end.status} ${after}`);
-    case 'aborted':
-      return refusal(ErrorCode.GuestAborted, `${task} aborted ${after}: ${abortText(end.code)}`);
-    case 'deadline':
-      return refusal(ErrorCode.GuestDeadline, `${task} was ended because its budget was spent, ${after} of running`);
-    case 'fault':
-      return refusal(ErrorCode.GuestFault, `${task} faulted ${after}: ${end.fault}`);
-    case 'bad-output':
-      return refusal(ErrorCode.GuestBadOutput, `${task} gave back an output that is none: ${end.reason}`);
-  }
 }

@@ -5,6 +5,8 @@ import { ErrorCode, isKerbError, KerbError, messageOf } from '../../shared/error
 import { digestOf, type TaskConfig } from '../../shared/task-package/format.ts';
 import { hostArchitecture } from '../../shared/task-package/image-notes.ts';
 import { imageFor, readImage, readTaskPackage, type TaskPackage } from '../../shared/task-package/reader.ts';
+import { verifyTaskPackage } from '../../shared/task-package/signature.ts';
+import type { TrustedKeys } from '../../shared/task-package/signer.ts';
 
 export interface RejectedPackage {
   readonly path: string;
@@ -20,6 +22,8 @@ export interface PackageStoreOptions {
   readonly isolations: readonly string[];
   /** Bytes that one tender may take. */
   readonly maxMemory: number;
+  /** Whose packages are run; undefined: everybody's, also unsigned ones. */
+  readonly trusted: TrustedKeys | undefined;
 }
 
 /** Bytes that one tender may come to hold, as its package declares: the guest's memory, its input and its output. */
@@ -65,6 +69,7 @@ export class PackageStore {
       const path = join(packagesDir, name);
       try {
         const found = await readTaskPackage(path);
+        if (this.#options.trusted !== undefined) await verifyTaskPackage(found, this.#options.trusted);
         imageFor(found, architecture());
         this.#checkUsable(found);
         // The same package twice is the same package.

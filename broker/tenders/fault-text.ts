@@ -120,6 +120,15 @@ const aborts = new Map([
   [0xffff0005, 'a string function would have written past the end of its buffer'],
   [0xffff0006, 'made for another version of the unikernel ABI: build the task again'],
   [0xffff0007, 'exit() was called'],
+  [0xffff0010, 'WebAssembly trap: memory or table access out of bounds'],
+  [0xffff0011, 'WebAssembly trap: integer overflow'],
+  [0xffff0012, 'WebAssembly trap: integer division by zero'],
+  [0xffff0013, 'WebAssembly trap: NaN or infinity as an integer'],
+  [0xffff0014, 'WebAssembly trap: unreachable (AssemblyScript ends so when the declared memory is used up)'],
+  [0xffff0015, 'WebAssembly trap: indirect call of a function of another type'],
+  [0xffff0016, 'an error was thrown; the log has its message'],
+  [0xffff0017, 'the declared memory is too small for the data of the task'],
+  [0xffff0018, 'the task has more function types than a unikernel takes'],
 ]);
 
 /** What the code of an `aborted` outcome means. */

@@ -392,6 +392,7 @@ function isFinal(error: KerbError): boolean {
     error.code === ErrorCode.ImageRefused ||
     error.code === ErrorCode.BadTaskPackage ||
     error.code === ErrorCode.TaskPackageDigestMismatch ||
-    error.code === ErrorCode.WrongArchitecture
+    error.code === ErrorCode.WrongArchitecture ||
+    error.code === ErrorCode.TaskTooLarge
   );
 }

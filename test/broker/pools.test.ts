@@ -63,6 +63,7 @@ async function start(packages: Record<string, string>, limits: Partial<BrokerLim
       stateDir: join(dir, 'state'),
       apiSocket: api,
       isolation: 'process',
+      trustDir: undefined,
       prestart: 'all',
       limits: { ...DEFAULT_LIMITS, ...limits },
     },

@@ -56,7 +56,7 @@ async function serveWith(port: number, ...flags: string[]): Promise<{ child: Chi
     process.execPath,
     [
       ...[join(top, 'bin/kerb.ts'), 'broker', 'serve', '--id', 'rsu-1', '--listen', `127.0.0.1:${port}`],
-      ...['--identity', identities.broker, '--packages', join(root, 'packages')],
+      ...['--identity', identities.broker, '--packages', join(root, 'packages'), '--allow-unsigned'],
       ...['--state', join(root, 'state'), '--api', api(), ...flags],
     ],
     { stdio: ['ignore', 'ignore', 'inherit'], env: { ...process.env, KERB_LOG: 'error' } },

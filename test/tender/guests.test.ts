@@ -12,7 +12,7 @@ await forEachIsolation((tenders, isolation) => {
     test('gets its input, answers, and logs', async () => {
       const outcome = await tenders.call('hello', 'road');
       expect(answer(outcome)).toBe('hello, road');
-      expect(outcome.log).toBe('greeted 4 bytes\n');
+      expect(outcome.log).toBe('greeted 4 bytes\nand said so 2 times\n');
       expect(outcome.runMs).toBeGreaterThan(0);
     });
 

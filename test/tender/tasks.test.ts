@@ -1,6 +1,8 @@
 import { spawnSync } from 'node:child_process';
+import { createCipheriv } from 'node:crypto';
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
+import { gunzipSync } from 'node:zlib';
 import { describe, expect, test } from 'vitest';
 import type { TenderOutcome } from '../../broker/tenders/tender.ts';
 import { forEachIsolation, taskImage } from './support.ts';
@@ -258,6 +260,146 @@ await forEachIsolation((tenders) => {
         for (let i = 0; i < 3; i++) expect(output(await tender.call(input, 5_000)).equals(input)).toBe(true);
       },
     );
+  });
+
+  describe('compress', () => {
+    const run = async (input: Uint8Array): Promise<TenderOutcome> =>
+      (await tenders.task('compress')).call(input, 10_000);
+
+    test.each([
+      ['nothing', Buffer.alloc(0)],
+      ['one byte', Buffer.from('k')],
+      ['text', Buffer.from('the quick brown fox jumps over the lazy dog\n'.repeat(5_000))],
+      ['zeros', Buffer.alloc(1 << 20)],
+      ['noise', bytes(1 << 20, 9)],
+      ['the largest input, which cannot be made smaller', bytes(4 << 20, 10)],
+    ])('of %s is what gunzip gives back', async (_what, input) => {
+      const packed = output(await run(input));
+      expect(gunzipSync(packed).equals(input)).toBe(true);
+      const gzip = spawnSync('gzip', ['-dc'], { input: packed, maxBuffer: 8 << 20 });
+      expect(gzip.stderr.toString()).toBe('');
+      expect(gzip.stdout.equals(input)).toBe(true);
+      // Neither name nor time: the same bytes in, the same bytes out.
+      expect(output(await run(input)).equals(packed)).toBe(true);
+    });
+
+    test('makes text smaller', async () => {
+      const text = Buffer.from(
+        Array.from({ length: 20_000 }, (_, i) => `${i}: speed ${(i * 7) % 130} km/h`).join('\n'),
+      );
+      expect(output(await run(text)).length).toBeLessThan(text.length / 4);
+    });
+  });
+
+  describe('crypt', () => {
+    const run = async (input: Uint8Array): Promise<TenderOutcome> => (await tenders.task('crypt')).call(input, 10_000);
+
+    interface Request {
+      readonly key: Buffer;
+      readonly nonce: Buffer;
+      readonly additional: Buffer;
+      readonly text: Buffer;
+    }
+    const request = (operation: number, { key, nonce, additional, text }: Request): Buffer => {
+      const size = Buffer.alloc(4);
+      size.writeUInt32LE(additional.length);
+      return Buffer.concat([Buffer.from([operation]), key, nonce, size, additional, text]);
+    };
+    const hex = (text: string): Buffer => Buffer.from(text.replaceAll(/\s/g, ''), 'hex');
+
+    // RFC 8439, section 2.8.2.
+    const published: Request = {
+      key: hex('808182838485868788898a8b8c8d8e8f 909192939495969798999a9b9c9d9e9f'),
+      nonce: hex('07000000 4041424344454647'),
+      additional: hex('50515253c0c1c2c3c4c5c6c7'),
+      text: Buffer.from(
+        "Ladies and Gentlemen of the class of '99: If I could offer you only one tip for the future, sunscreen would be it.",
+      ),
+    };
+    const sealed = hex(`
+    d31a8d34648e60db7b86afbc53ef7ec2 a4aded51296e08fea9e2b5a736ee62d6 3dbea45e8ca9671282fafb69da92728b
+    1a71de0a9e060b2905d6a5b67ecd3b36 92ddbd7f2d778b8c9803aee328091b58 fab324e4fad675945585808b4831d7bc
+    3ff4def08e4b7a9de576d26586cec64b 6116 1ae10b594f09e26a7e902ecbd0600691`);
+
+    // RFC 8439, appendix A.5.
+    const draft: Request = {
+      key: hex('1c9240a5eb55d38af333888604f6b5f0 473917c1402b80099dca5cbc207075c0'),
+      nonce: hex('000000000102030405060708'),
+      additional: hex('f33388860000000000004e91'),
+      text: hex(`
+      64a0861575861af460f062c79be643bd 5e805cfd345cf389f108670ac76c8cb2 4c6cfc18755d43eea09ee94e382d26b0
+      bdb7b73c321b0100d4f03b7f355894cf 332f830e710b97ce98c8a84abd0b9481 14ad176e008d33bd60f982b1ff37c855
+      9797a06ef4f0ef61c186324e2b350638 3606907b6a7c02b0f9f6157b53c867e4 b9166c767b804d46a59b5216cde7a4e9
+      9040c5a40433225ee282a1b0a06c523e af4534d7f83fa1155b0047718cbc546a 0d072b04b3564eea1b422273f548271a
+      0bb2316053fa76991955ebd63159434e cebb4e466dae5a1073a6727627097a10 49e617d91d361094fa68f0ff77987130
+      305beaba2eda04df997b714d6c6f2c29 a6ad5cb4022b02709b eead9d67890cbb22392336fea1851f38`),
+    };
+
+    /** The same by Node's OpenSSL. */
+    const byOpenSsl = ({ key, nonce, additional, text }: Request): Buffer => {
+      const cipher = createCipheriv('chacha20-poly1305', key, nonce, { authTagLength: 16 });
+      cipher.setAAD(additional, { plaintextLength: text.length });
+      return Buffer.concat([cipher.update(text), cipher.final(), cipher.getAuthTag()]);
+    };
+
+    test('seals the vector of RFC 8439, and opens it and the one of its appendix', async () => {
+      expect(output(await run(request(0, published))).toString('hex')).toBe(sealed.toString('hex'));
+      expect(output(await run(request(1, { ...published, text: sealed }))).equals(published.text)).toBe(true);
+      expect(output(await run(request(1, draft))).toString()).toMatch(
+        /^Internet-Drafts are draft documents .* progress\./,
+      );
+    });
+
+    test.each([
+      [0, 0],
+      [1, 0],
+      [0, 13],
+      [16, 16],
+      [63, 1],
+      [65, 31],
+      [4096, 100],
+      [1 << 20, 5],
+      [4 << 20, 1000],
+    ])('seals and opens %d bytes with %d additional ones as OpenSSL does', async (size, additionalSize) => {
+      const wanted: Request = {
+        key: bytes(32, size + 1),
+        nonce: bytes(12, size + 2),
+        additional: bytes(additionalSize, size + 3),
+        text: bytes(size, size + 4),
+      };
+      const result = output(await run(request(0, wanted)));
+      expect(result.equals(byOpenSsl(wanted))).toBe(true);
+      expect(output(await run(request(1, { ...wanted, text: result }))).equals(wanted.text)).toBe(true);
+    });
+
+    test('gives nothing out when one bit is wrong, wherever', async () => {
+      const good = request(1, { ...published, text: sealed });
+      for (let at = 1; at < good.length; at++) {
+        if (at >= 45 && at < 49) continue; // the length of the additional data: below
+        const changed = Buffer.from(good);
+        changed[at] = changed[at]! ^ (1 << (at % 8));
+        const outcome = await run(changed);
+        expect(outcome).toMatchObject({ outcome: 'done', status: 3 });
+        if (outcome.outcome === 'done') expect(outcome.output.length).toBe(0);
+      }
+    });
+
+    const long = (additionalSize: number): Buffer => {
+      const input = request(1, { ...published, text: sealed });
+      input.writeUInt32LE(additionalSize, 45);
+      return input;
+    };
+    test.each([
+      ['nothing', Buffer.alloc(0), 1],
+      ['a request that is cut short', request(0, published).subarray(0, 48), 1],
+      ['an unknown operation', request(2, published), 2],
+      ['additional data that leaves the input', long(0xffffffff), 1],
+      ['additional data of another length', long(13), 3],
+      ['a text without a tag', request(1, { ...published, text: sealed.subarray(0, 15) }), 1],
+      ['an empty text with a wrong tag', request(1, { ...published, text: sealed.subarray(0, 16) }), 3],
+    ])('refuses %s', async (_what, input, status) => {
+      expect(await run(input)).toMatchObject({ outcome: 'done', status });
+    });
   });
 
   describe('the same functions outside a tender', () => {

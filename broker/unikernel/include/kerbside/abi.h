@@ -81,6 +81,16 @@
 #define KERB_ABORT_BUFFER 0xffff0005         /* a fortified string function found an overflow */
 #define KERB_ABORT_ABI 0xffff0006            /* an info page of another version */
 #define KERB_ABORT_EXIT 0xffff0007           /* exit() */
+/* Those of a task that was WebAssembly. */
+#define KERB_ABORT_WASM_BOUNDS 0xffff0010      /* trap: memory or table access out of bounds */
+#define KERB_ABORT_WASM_OVERFLOW 0xffff0011    /* trap: integer overflow */
+#define KERB_ABORT_WASM_DIVISION 0xffff0012    /* trap: integer division by zero */
+#define KERB_ABORT_WASM_CONVERSION 0xffff0013  /* trap: no integer (NaN) */
+#define KERB_ABORT_WASM_UNREACHABLE 0xffff0014 /* trap: unreachable; AssemblyScript's way to say "out of memory" */
+#define KERB_ABORT_WASM_CALL 0xffff0015        /* trap: indirect call of a function of another type */
+#define KERB_ABORT_WASM_THROWN 0xffff0016      /* throw, assert() or a failed check; the log has its message */
+#define KERB_ABORT_WASM_MEMORY 0xffff0017      /* the declared memory does not even hold the module's own data */
+#define KERB_ABORT_WASM_TYPES 0xffff0018       /* more function types than the libOS has room for */
 
 /* Notes: owner "Kerbside". */
 #define KERB_NOTE_OWNER "Kerbside"
