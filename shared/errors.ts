@@ -66,7 +66,7 @@ export const ErrorCode = {
   BrokerStopping: 7006,
   TooManyFromTenant: 7007,
   TaskRefusedInput: 7008,
-  PackageQuarantined: 7009,
+  PackageQuarantined: 7010,
 
   ImageRefused: 8001,
   TenderUnavailable: 8002,
