@@ -1,9 +1,11 @@
 import { ErrorCode, errorName, isKerbError, KerbError, messageOf } from '../../shared/errors.ts';
 import type { Logger } from '../../shared/log.ts';
+import { Demand } from './demand.ts';
 import { footprintOf } from './footprint.ts';
 import { afterFailure, blockedUntil, type Health, WELL } from './health.ts';
 import type { PoolView, TenderView } from './pool-plan.ts';
 import type { Isolation, Tender, TenderOutcome } from './tender.ts';
+import { asKerbError, isFinal, quarantined } from './trouble.ts';
 
 /** What came of a call: the tender's outcome, or why there is none. */
 export type CallEnd =
@@ -65,6 +67,7 @@ export class TenderPool {
   readonly #held = new Set<Held>();
   /** The longest waiting first: it has had most time to get ready again after its last call. */
   readonly #waiting: Held[] = [];
+  readonly #demand: Demand;
   #health: Health = WELL;
   /** Why the last tender was lost; undefined when that is made good. */
   #trouble: KerbError | undefined;
@@ -79,16 +82,13 @@ export class TenderPool {
   #measuredBytes = 0;
   #usedAt = Number.NEGATIVE_INFINITY;
   #emptySince = Number.NEGATIVE_INFINITY;
-  /** Most offloads at the same time, in this window and in the one before. */
-  #peak = 0;
-  #peakBefore = 0;
-  #windowEnd = Number.NEGATIVE_INFINITY;
   /** When there was no tender and the first one was loading. */
   #coldFrom = 0;
   #coldTo = 0;
 
   constructor(options: PoolOptions) {
     this.#options = options;
+    this.#demand = new Demand(options.idleMs);
   }
 
   get name(): string {
@@ -148,21 +148,19 @@ export class TenderPool {
   /** Notes that an offload has come at `now`, and that `queued` wait for a tender. True when one more tender would help. */
   note(queued: number, now: number): boolean {
     this.#usedAt = now;
-    this.#turnWindow(now);
-    const atOnce = queued + this.#busy;
-    if (atOnce > this.#peak) this.#peak = atOnce;
+    this.#demand.note(queued + this.#busy, now);
     return queued > 0 && this.#held.size < this.#options.maxTenders;
   }
 
   view(queued: number, now: number): PoolView {
-    this.#turnWindow(now);
+    this.#demand.note(queued + this.#busy, now);
     const { name, kept, declaredBytes, maxTenders } = this.#options;
     const onProbation = this.#health.state === 'quarantined';
     return {
       name,
       queued,
-      demand: Math.max(this.#peak, this.#peakBefore),
-      demandUntil: this.#windowEnd,
+      demand: this.#demand.peak,
+      demandUntil: this.#demand.until,
       usedAt: this.#usedAt,
       emptySince: this.#emptySince,
       kept,
@@ -235,7 +233,7 @@ export class TenderPool {
       if (this.#stateOf(held) !== 'Loading') return;
       const error = asKerbError(cause, ErrorCode.TenderUnavailable, `no tender for ${this.task}`);
       await held.tender?.stop();
-      this.#failed(held, error);
+      if (this.#stateOf(held) === 'Loading') this.#failed(held, error);
       return;
     }
     if (this.#stateOf(held) !== 'Loading') return;
@@ -358,41 +356,8 @@ export class TenderPool {
     this.#remove(held);
     onTrouble(told);
   }
-
-  #turnWindow(now: number): void {
-    if (now < this.#windowEnd) return;
-    const { idleMs } = this.#options;
-    // What still runs or waits is noted again with the next offload; what runs is known.
-    this.#peakBefore = now < this.#windowEnd + idleMs ? this.#peak : this.#busy;
-    this.#peak = this.#busy;
-    this.#windowEnd = now + idleMs;
-  }
 }
 
 function viewOf({ id, state, bytes, startedAt, freeSince }: Held): TenderView {
   return { id, state, bytes, startedAt, freeSince };
-}
-
-function asKerbError(cause: unknown, code: ErrorCode, what: string): KerbError {
-  return isKerbError(cause) ? cause : new KerbError(code, `${what}: ${messageOf(cause)}`, {}, { cause });
-}
-
-function quarantined(task: string, waitMs: number, cause: KerbError): KerbError {
-  return new KerbError(
-    ErrorCode.PackageQuarantined,
-    `${task} is in quarantine for ${Math.round(waitMs / 1000)} s, because tender after tender was lost and none served a call; the last one: ${cause.message}`,
-    { task, waitMs },
-    { cause },
-  );
-}
-
-/** What no second try can mend: the image itself is at fault. */
-function isFinal(error: KerbError): boolean {
-  return (
-    error.code === ErrorCode.ImageRefused ||
-    error.code === ErrorCode.BadTaskPackage ||
-    error.code === ErrorCode.TaskPackageDigestMismatch ||
-    error.code === ErrorCode.WrongArchitecture ||
-    error.code === ErrorCode.TaskTooLarge
-  );
 }
