@@ -257,6 +257,10 @@ await forEachIsolation((tenders, isolation) => {
     if (isolation === 'vm')
       // What any of these does differs between processors; what must not is that the guest gets anything from it.
       test.each([
+        ['syscall', 'k'],
+        ['int 0x80', '8'],
+        ['int3', 'b'],
+        ['a non-canonical address', 'n'],
         ['vmcall', 'v'],
         ['vmmcall', 'V'],
         ['sysenter', 'y'],

@@ -103,6 +103,15 @@ await forEachIsolation((tenders, isolation) => {
       },
     );
 
+    test('after calls that filled everything and faulted', async () => {
+      const tender = await tenders.guest('leak');
+      for (let i = 0; i < RESETS / 20; i++) {
+        const value = pattern();
+        expect((await tender.call(message('X', value), 5_000)).outcome).toBe('fault');
+        expect(await look(tender, value)).toMatchObject(clean);
+      }
+    });
+
     test('of a long input to the next, shorter one', async () => {
       const tender = await tenders.guest('leak');
       for (const size of [16_384, 4_097, 4_095, 100]) {

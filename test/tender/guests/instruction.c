@@ -47,6 +47,9 @@ TASK {
     case 'S': /* a fault at the end of the fault stack itself: nothing left to report it on */
       __asm__ volatile("movl $0x3f100100, %%esp; ud2" ::: "memory");
       break;
+    case 'k':
+      __asm__ volatile("movl $231, %%eax; syscall" ::: "rax", "rcx", "r11", "memory");
+      break;
     case 'v':
       __asm__ volatile("xorl %%eax, %%eax; vmcall" ::: "rax");
       break;

@@ -3,6 +3,7 @@
  *
  *   'f' fills every writable byte of the guest and every general and vector register with the pattern, and ends.
  *   'F' the same, and loops until it is killed.
+ *   'X' the same, and faults.
  *   'l' looks. The pattern comes inverted, so that the looker itself does not hold it.
  *   'd' leaves one word of the pattern in the heap and one byte in its data, then looks: proves that looking finds.
  *
@@ -188,7 +189,8 @@ static void fill_vectors(uint64_t pattern) {
 }
 
 /* No way back: the stack goes, too. */
-static __attribute__((noreturn)) void fill(const struct kerb_info *info, uint64_t pattern, int loop) {
+/* `end`: 0 as a call should end, 1 never, 2 with a fault. */
+static __attribute__((noreturn)) void fill(const struct kerb_info *info, uint64_t pattern, int end) {
   struct region regions[9];
   const unsigned count = zero_regions(regions, info, (uintptr_t)__builtin_frame_address(0), 0);
   for (unsigned i = 0; i < count; i++) fill_words(regions[i].start, regions[i].end, pattern);
@@ -207,8 +209,11 @@ static __attribute__((noreturn)) void fill(const struct kerb_info *info, uint64_
       "  movq %%rbx, %%rcx; movq %%rbx, %%rdx; movq %%rbx, %%rsi; movq %%rbx, %%rbp\n"
       "  movq %%rbx, %%r8; movq %%rbx, %%r9; movq %%rbx, %%r10; movq %%rbx, %%r11\n"
       "  movq %%rbx, %%r12; movq %%rbx, %%r13; movq %%rbx, %%r14\n"
-      "2: testl %%r15d, %%r15d\n"
-      "  jnz 2b\n"
+      "2: cmpl $1, %%r15d\n"
+      "  je 2b\n"
+      "  jb 4f\n"
+      "  ud2\n"
+      "4:\n"
       "  movq %%rbx, %%r15\n"
       "  cmpl $2, 0x30000004\n"                          /* the info page: isolation `vm`, whose doorbell this is */
       "  jne 3f\n"
@@ -222,7 +227,7 @@ static __attribute__((noreturn)) void fill(const struct kerb_info *info, uint64_
       "  movl $231, %%eax\n"
       "  syscall\n"
       :
-      : "r"(pattern), "r"(loop)
+      : "r"(pattern), "r"(end)
       : "memory");
   __builtin_unreachable();
 }
@@ -232,7 +237,7 @@ int leak_task(const uint8_t *in, size_t in_size, uint8_t *out, size_t out_capaci
   uint64_t pattern, answer[7] = {0};
   if (in_size < 9 || out_capacity < sizeof answer) return 1;
   memcpy(&pattern, in + 1, sizeof pattern);
-  if (in[0] == 'f' || in[0] == 'F') fill(info, pattern, in[0] == 'F');
+  if (in[0] == 'f' || in[0] == 'F' || in[0] == 'X') fill(info, pattern, in[0] == 'f' ? 0 : in[0] == 'F' ? 1 : 2);
   if (in[0] == 'd') {
     *(volatile uint64_t *)(info->heap + 4096) = ~pattern;
     data[17] = 1;
