@@ -42,6 +42,7 @@ test.each([
   ['version: 1\ntypescript: { name: aqi }', /typescript.memory: /],
   ['version: 1\ntypescript: { name: Aqi, memory: 1, maxInput: 1, maxOutput: 1 }', /typescript.name: is no name/],
   ['version: 1\ntypescript: { name: a, memory: 1 GiB, maxInput: 1, maxOutput: 1 }', /typescript.memory: is no size/],
+  ['versoin: 1', /task\.yaml: unknown key "versoin"; a task\.yaml has version and isolation/],
   ['version: [1', /is no YAML/],
   ['- version', /the file: /],
 ])('%j is refused, and the file named', async (text, message) => {
