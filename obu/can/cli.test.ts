@@ -71,19 +71,23 @@ it('ends with one line that says what is wrong', async () => {
   await serve();
   const log = join(folder, 'bad.log');
   await writeFile(log, '(1.000000) can0 123#11\nnonsense\n');
-  const cases: [string[], RegExp][] = [
-    [['dump', '--bus', spec, '12'], /CAN filter "12"/],
-    [['send', '--bus', spec, '123#1'], /"123#1", character 6/],
-    [['send', '--bus', spec, '123#11', '20000004#0000000000000000'], /error frames cannot be sent/],
-    [['replay', '--bus', spec, log], /bad\.log:2: "nonsense"/],
-    [['replay', '--bus', spec, join(folder, 'none.log')], /the log cannot be read/],
-    [['send', '--bus', 'can0@/nowhere/bus.sock', '123#'], /start one with: kerb can bus/],
-    [['send', '--bus', 'tcp:can0', '123#'], /"tcp:can0" is no CAN bus/],
+  const [failed, usage] = [1, 2];
+  const cases: [string[], number, RegExp][] = [
+    [['dump', '--bus', spec, '12'], usage, /CAN filter "12"/],
+    [['dump', '--bus', spec, '1:7', 'zzz'], usage, /CAN filter "zzz"/],
+    [['dump', '--bus', spec, '-n', 'abc'], usage, /'-n, --count <frames>' argument 'abc' is invalid.* 1 or more/],
+    [['send', '--bus', spec, '123#1'], usage, /"123#1", character 6/],
+    [['send', '--bus', spec, '123#11', '7AA'], usage, /"7AA"/],
+    [['send', '--bus', spec, '123#11', '20000004#0000000000000000'], usage, /error frames cannot be sent/],
+    [['replay', '--bus', spec, log], failed, /bad\.log:2: "nonsense"/],
+    [['replay', '--bus', spec, join(folder, 'none.log')], failed, /the log cannot be read/],
+    [['send', '--bus', 'can0@/nowhere/bus.sock', '123#'], failed, /start one with: kerb can bus/],
+    [['send', '--bus', 'tcp:can0', '123#'], failed, /"tcp:can0" is no CAN bus/],
   ];
   const runs = cases.map(([args]) => run(...args));
   for (const [i, { ended, output }] of runs.entries()) {
-    expect(await ended, output.err).toBe(1);
-    expect(output.err).toMatch(cases[i]![1]);
+    expect(await ended, output.err).toBe(cases[i]![1]);
+    expect(output.err).toMatch(cases[i]![2]);
     expect(output.err).not.toContain('    at ');
   }
 });

@@ -1,9 +1,10 @@
 import { type FileHandle, open } from 'node:fs/promises';
 import { createInterface } from 'node:readline';
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { Command } from 'commander';
+import { type Command, InvalidArgumentError } from 'commander';
 import { formatCandumpLine, parseCandumpLine, parseFrameText } from '../../shared/can/candump.ts';
 import { compileFilters } from '../../shared/can/filter.ts';
+import type { CanFrame } from '../../shared/can/frame.ts';
 import { ErrorCode, KerbError, messageOf } from '../../shared/errors.ts';
 import { createLog } from '../../shared/log.ts';
 import type { CanBus } from './bus.ts';
@@ -30,7 +31,11 @@ export function registerCanCommands(program: Command): void {
   can
     .command('dump')
     .description("print the frames on a bus as candump's log lines")
-    .argument('[filter...]', 'can-utils filters: ID:MASK, ID~MASK, #ERRORMASK; default: all frames')
+    .argument(
+      '[filter...]',
+      'can-utils filters: ID:MASK, ID~MASK, #ERRORMASK; default: all frames',
+      listed(parseFilter),
+    )
     .option('--bus <bus>', BUS_HELP, 'can0')
     .option('-n, --count <frames>', 'stop after so many frames', parseCount)
     .action((filters: string[], options: { bus: string; count?: number }) => dump(filters, options.bus, options.count));
@@ -38,9 +43,13 @@ export function registerCanCommands(program: Command): void {
   can
     .command('send')
     .description('send frames to a bus')
-    .argument('<frame...>', 'as cansend takes them: 123#DEADBEEF, 123#R4, 123##1AABB, 18DAF110#0210')
+    .argument(
+      '<frame...>',
+      'as cansend takes them: 123#DEADBEEF, 123#R4, 123##1AABB, 18DAF110#0210',
+      listed(parseFrame),
+    )
     .option('--bus <bus>', BUS_HELP, 'can0')
-    .action((texts: string[], options: { bus: string }) => send(texts, options.bus));
+    .action((frames: CanFrame[], options: { bus: string }) => send(frames, options.bus));
 
   can
     .command('replay')
@@ -53,12 +62,37 @@ export function registerCanCommands(program: Command): void {
     );
 }
 
+// Thrown while the command line is read, InvalidArgumentError is wrong usage, with the exit code of that.
+
 function parseCount(text: string): number {
   const count = Number(text);
   if (!Number.isSafeInteger(count) || count < 1) {
-    throw new KerbError(ErrorCode.BadConfig, `--count ${text}: give a number of frames, 1 or more`);
+    throw new InvalidArgumentError('give a number of frames, 1 or more');
   }
   return count;
+}
+
+/** The text as it is, when it is a filter. */
+function parseFilter(text: string): string {
+  compileFilters([text]);
+  return text;
+}
+
+function parseFrame(text: string): CanFrame {
+  const frame = parseFrameText(text);
+  if (frame.err) throw new KerbError(ErrorCode.BadCanFrame, `"${text}": error frames cannot be sent`);
+  return frame;
+}
+
+/** For commander, which hands over one argument after the other and what became of those before. */
+function listed<T>(parse: (text: string) => T) {
+  return (text: string, before: readonly T[] | undefined): T[] => {
+    try {
+      return [...(before ?? []), parse(text)];
+    } catch (error) {
+      throw new InvalidArgumentError(messageOf(error));
+    }
+  };
 }
 
 /** Aborted by SIGINT and SIGTERM; `release` gives the signals back. */
@@ -133,10 +167,7 @@ async function dump(filters: readonly string[], spec: string, count?: number): P
   });
 }
 
-async function send(texts: readonly string[], spec: string): Promise<void> {
-  const frames = texts.map((text) => parseFrameText(text));
-  const error = frames.findIndex((frame) => frame.err);
-  if (error >= 0) throw new KerbError(ErrorCode.BadCanFrame, `"${texts[error]}": error frames cannot be sent`);
+async function send(frames: readonly CanFrame[], spec: string): Promise<void> {
   await withBus(spec, async (bus) => {
     for (const frame of frames) await sendPatiently(bus, { ...frame, timeUs: nowUs() });
   });

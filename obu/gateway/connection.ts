@@ -23,8 +23,6 @@ const MAX_BURST = 32;
 const BURST_PAUSE_MS = 5;
 /** How long a connection that is being closed may take to read the reason. */
 const LINGER_MS = 1000;
-/** Share of a budget that is kept for the way back, in milliseconds: an answer that is late for the workload is none. */
-const RETURN_RESERVE = { share: 0.02, least: 2, most: 20 };
 
 /** What the gateway counts; the metrics and the status page of the OBU read it. */
 export interface GatewayMeter {
@@ -280,7 +278,7 @@ export class Connection {
     meter.offloadStarted();
     const id = ask.id ?? '';
     const input = ask.input ?? new Uint8Array();
-    const [task, isolation, budgetMs] = [ask.task ?? '', ask.isolation ?? '', withinReserve(ask.budgetMs ?? 0)];
+    const [task, isolation, budgetMs] = [ask.task ?? '', ask.isolation ?? '', ask.budgetMs ?? 0];
     desk.hand({ id, task, input, budgetMs, isolation }).then(
       ({ taskDigest, result }) => {
         meter.offloadDone(result);
@@ -349,12 +347,6 @@ function decode(bytes: Buffer): ClientMessage {
 function mustNotExceed(count: number, limit: number, what: string): void {
   if (count <= limit) return;
   throw new KerbError(ErrorCode.TooManyRequests, `${count} ${what} in one subscription; the limit is ${limit}`);
-}
-
-/** The budget without what the way back costs; a tiny one is left as it is. */
-function withinReserve(budgetMs: number): number {
-  const { share, least, most } = RETURN_RESERVE;
-  return budgetMs > 10 * least ? budgetMs - Math.min(most, Math.max(least, share * budgetMs)) : budgetMs;
 }
 
 function failureOf(error: KerbError): kerbside.gateway.v1.Failure.$Properties {

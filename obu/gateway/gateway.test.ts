@@ -218,9 +218,12 @@ describe('a gateway says so when', () => {
     await expect(take(app.camera('rear'), 1)).rejects.toMatchObject({ code: ErrorCode.UnknownCamera });
   });
 
-  it('a granted path is no signal of the vehicle', async () => {
-    const app = await workloadWith({ ...noGrants, signals: ['read:Vehicle'] });
-    await expect(take(app.signals(['Vehicle.Nothing']), 1)).rejects.toMatchObject({ code: ErrorCode.UnknownSignal });
+  it.each([['read:Vehicle'], ['read:Vehicle.Speed']])('with %s a path is no signal of the vehicle', async (scope) => {
+    const app = await workloadWith({ ...noGrants, signals: [scope] });
+    await expect(take(app.signals(['Vehicle.Speeed']), 1)).rejects.toMatchObject({
+      code: ErrorCode.UnknownSignal,
+      message: expect.stringMatching(/^this OBU has no signal "Vehicle\.Speeed"/),
+    });
   });
 
   it('a granted task has no digest', async () => {

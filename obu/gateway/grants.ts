@@ -62,9 +62,15 @@ export class GrantGuard {
       const mayRead = all.filter((leaf) => isAsked(leaf) && isGranted(leaf));
       for (const leaf of mayRead) leaves.add(leaf);
       if (mayRead.length > 0) continue;
-      // What isn't granted is refused before it is looked for: a workload learns nothing about the rest of the tree.
-      if (!isGranted(path)) throw this.#notGranted(`read signal "${path}"`, `x-obu.grants.signals: ["read:${path}"]`);
-      throw new KerbError(ErrorCode.UnknownSignal, `no signal of this vehicle is at "${path}"`, { path });
+      // Said before grants are spoken of: a grant for what is not there would be refused in the manifest.
+      if (!all.some(isAsked)) {
+        throw new KerbError(
+          ErrorCode.UnknownSignal,
+          `this OBU has no signal "${path}"; its mapping files name those that it has`,
+          { path },
+        );
+      }
+      throw this.#notGranted(`read signal "${path}"`, `x-obu.grants.signals: ["read:${path}"]`);
     }
     return leaves;
   }

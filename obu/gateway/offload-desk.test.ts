@@ -1,9 +1,9 @@
 import { describe, expect, it } from 'vitest';
 import { ErrorCode } from '../../shared/errors.ts';
 import type { OffloadResult } from '../offload/offloader.ts';
-import type { GrantGuard } from './grants.ts';
+import { GrantGuard } from './grants.ts';
 import { MAX_OPEN, MAX_OPEN_BYTES, OffloadDesk } from './offload-desk.ts';
-import { DIGEST, HandOffloader } from './test-parts.ts';
+import { DIGEST, HandOffloader, HandSignals, noGrants, workload } from './test-parts.ts';
 
 const guard = { task: () => DIGEST } as unknown as GrantGuard;
 const result = (output: Uint8Array): OffloadResult => ({
@@ -62,4 +62,25 @@ describe('the desk', () => {
     expect(offloader.requests).toHaveLength(20);
     clear();
   });
+});
+
+it('holds the budget as it was asked against the grant, and keeps some for the way back', async () => {
+  const offloader = new HandOffloader();
+  const parts = { routers: new Map(), signals: new HandSignals(), cameras: new Map(), tasks: new Map([['t', DIGEST]]) };
+  const granted = new GrantGuard(workload('app', { ...noGrants, offload: { tasks: ['t'], maxBudgetMs: 4990 } }), parts);
+  const made = new OffloadDesk({ scope: 'car/app', priority: 5, guard: granted, offloader });
+  const ask = (id: string, isolation: '', budgetMs: number) =>
+    made.hand({ id, task: 't', input: Buffer.of(1), budgetMs });
+  // A budget has lost microseconds on its way from the container.
+  await expect(ask('a', 4999.98)).rejects.toMatchObject({
+    code: ErrorCode.NotGranted,
+    message: expect.stringMatching(/with a budget of 5000 ms; .*maxBudgetMs: 5000 \(it is 4990\)$/),
+  });
+  await ask('b', 4990);
+  await ask('c', 15);
+  expect(offloader.requests.map(({ askedMs, budgetMs }) => [askedMs, budgetMs])).toEqual([
+    [4990, 4970],
+    [15, 15],
+  ]);
+  made.clear();
 });

@@ -9,6 +9,8 @@ export const MAX_OPEN_BYTES = 64 * 1024 * 1024;
 const KEEP_MS = 10_000;
 const KEEP_COUNT = 16;
 const KEEP_BYTES = 8 * 1024 * 1024;
+/** Share of a budget that is kept for the way back, in milliseconds: an answer that is late for the workload is none. */
+const RETURN_RESERVE = { share: 0.02, least: 2, most: 20 };
 
 /** An offload as it came from the container. */
 export interface Ask {
@@ -96,7 +98,8 @@ export class OffloadDesk {
         id: `${this.#options.scope}/${ask.id}`,
         taskDigest,
         input: ask.input,
-        budgetMs: ask.budgetMs,
+        budgetMs: withinReserve(ask.budgetMs),
+        askedMs: ask.budgetMs,
         priority: this.#options.priority,
         isolation: ask.isolation === 'vm' ? 'vm' : 'any',
       });
@@ -154,6 +157,12 @@ function checkAsk(ask: Ask): void {
   if (ask.budgetMs <= 0) {
     throw new KerbError(ErrorCode.BudgetExhausted, `offload "${ask.id}" came with no budget left`);
   }
+}
+
+/** The budget without what the way back costs; a tiny one is left as it is. */
+function withinReserve(budgetMs: number): number {
+  const { share, least, most } = RETURN_RESERVE;
+  return budgetMs > 10 * least ? budgetMs - Math.min(most, Math.max(least, share * budgetMs)) : budgetMs;
 }
 
 function sameBytes(a: Uint8Array, b: Uint8Array): boolean {

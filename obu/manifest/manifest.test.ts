@@ -87,11 +87,33 @@ describe('a manifest', () => {
   });
 
   it('is held against what the OBU has', () => {
-    const offers = { buses: ['can1'], cameras: [], tasks: ['dashcam-filter'] };
+    const signals = ['Vehicle.Cabin.Door', 'Vehicle.Speed'];
+    const offers = { buses: ['can1'], cameras: [], tasks: ['dashcam-filter'], signals };
     expect(problemLines(failureOf(whole, offers))).toEqual([
       'car.yaml:15: services.lane-warning.x-obu.grants.can.0.bus: this OBU has no bus "can0"; it has can1',
       'car.yaml:16: services.lane-warning.x-obu.grants.cameras.0.name: this OBU has no camera "front"; it has no camera at all',
     ]);
+  });
+
+  it.each([
+    ['Vehicle.Speeed', 'did you mean "Vehicle.Speed"?'],
+    ['Vehicle.Cabn', 'did you mean "Vehicle.Cabin"?'],
+    ['Vehicle.Cabin.Sunroof.*', 'the nearest that it has is the branch "Vehicle.Cabin"'],
+    ['Vehicle.*.Window', 'the nearest that it has is the branch "Vehicle"'],
+  ])('may not grant a signal that the OBU has not: %s', (path, advice) => {
+    const text = grants(
+      `        signals:\n          - read:Vehicle.*.Door\n          - read:Vehicle\n          - read:${path}`,
+    );
+    const offers = { buses: [], cameras: [], tasks: [], signals: ['Vehicle.Cabin.Door', 'Vehicle.Speed'] };
+    expect(problemLines(failureOf(text, offers))).toEqual([
+      `car.yaml:9: services.a.x-obu.grants.signals.2: this OBU has no signal "${path}"; ${advice}`,
+    ]);
+    expect(parseManifest(text, 'car.yaml')).toHaveLength(1);
+  });
+
+  it('may grant no signal where there is no mapping file', () => {
+    const offers = { buses: [], cameras: [], tasks: [], signals: [] };
+    expect(failureOf(grants('        signals: ["read:Vehicle"]'), offers).message).toMatch(/names no mapping file$/);
   });
 
   it('reports all of its problems at once, in order of lines', () => {

@@ -1,6 +1,7 @@
 import { compileFilters } from '../../shared/can/filter.ts';
 import { ErrorCode, messageOf } from '../../shared/errors.ts';
-import { type ParsedYaml, type Problem, parseYaml, problemsError } from '../yaml.ts';
+import { pathMatcher } from '../signals/expand-paths.ts';
+import { nearest, type ParsedYaml, type Problem, parseYaml, problemsError } from '../yaml.ts';
 import {
   explainUnknownKey,
   knownKeys,
@@ -18,6 +19,8 @@ export interface ObuOffers {
   readonly buses: readonly string[];
   readonly cameras: readonly string[];
   readonly tasks: readonly string[];
+  /** Paths of the leaves that its mapping files feed. */
+  readonly signals: readonly string[];
 }
 
 /**
@@ -25,7 +28,7 @@ export interface ObuOffers {
  * two manifests that mean the same give equal values.
  *
  * @param file Name for messages.
- * @param offers When given, grants that name a bus, camera or task that is not there are problems as well.
+ * @param offers When given, grants that name a bus, camera, task or signal that is not there are problems as well.
  * @throws KerbError BadManifest; the message names file, line and key of the first problem and `context.problems` lists
  * all of them. Nothing of a manifest with a problem is used.
  */
@@ -91,6 +94,10 @@ function checkService(
     say(path, `this OBU has no ${what} "${one}"; ${has}`);
   };
 
+  grants?.signals?.forEach((scope, i) => {
+    const fault = offers && signalFault(scope.slice('read:'.length), offers.signals);
+    if (fault !== undefined) say([...grantsPath, 'signals', i], fault);
+  });
   const can = grants?.can ?? [];
   once(
     can.map((grant) => grant.bus),
@@ -124,4 +131,21 @@ function checkService(
     exists(task, offers?.tasks, [...grantsPath, 'offload', 'tasks', i], 'task');
   });
   return problems;
+}
+
+/** What is wrong with a path in a grant: none of the leaves is meant by it. */
+function signalFault(path: string, leaves: readonly string[]): string | undefined {
+  if (leaves.some(pathMatcher(path))) return undefined;
+  const fault = `this OBU has no signal "${path}"`;
+  if (leaves.length === 0) return `${fault}; it has no signal at all: its configuration names no mapping file`;
+  const known = new Set<string>();
+  for (const leaf of leaves) {
+    const levels = leaf.split('.');
+    for (let depth = 1; depth <= levels.length; depth++) known.add(levels.slice(0, depth).join('.'));
+  }
+  const meant = nearest(path, [...known]);
+  if (meant !== undefined) return `${fault}; did you mean "${meant}"?`;
+  let branch = path;
+  while (branch.includes('.') && !known.has(branch)) branch = branch.slice(0, branch.lastIndexOf('.'));
+  return known.has(branch) ? `${fault}; the nearest that it has is the branch "${branch}"` : fault;
 }

@@ -5,7 +5,7 @@ import type { Identity } from '../../shared/identity/identity.ts';
 import type { Logger } from '../../shared/log.ts';
 import { kerbside } from '../../shared/protocol/generated/v2e.js';
 import type { OffloadRequest, OffloadResult, PlaceStatus } from './offloader.ts';
-import { failureOf, inMs } from './refusal.ts';
+import { budgetOf, failureOf } from './refusal.ts';
 
 const { OffloadRequest: WireRequest, OffloadReply, ServiceAnnouncement } = kerbside.v2e.v1;
 
@@ -156,12 +156,14 @@ export class BrokerLink {
       return Promise.reject(new KerbError(ErrorCode.InputTooLarge, message, { maxInput }));
     }
     const leftMs = request.budgetMs - (performance.now() - startedAt);
-    if (!(leftMs > 0)) return Promise.reject(this.#exhausted(request, 'before it was sent'));
+    if (!(leftMs > 0)) return Promise.reject(this.#exhausted(request, 'was spent before the offload was sent'));
 
     return new Promise((resolve, reject) => {
       const timer = setTimeout(() => {
         this.#pending.delete(pending);
-        reject(this.#exhausted(request, `while waiting for broker ${target.id}, which has not answered`));
+        // Silence does not say whether the task waits or runs there, or the answer is on its way.
+        const how = `ended before broker ${target.id} answered: the task waited or ran too long there, or the way was too slow`;
+        reject(this.#exhausted(request, how));
       }, leftMs);
       const pending: Pending = { request, startedAt, timer, resolve, reject };
       this.#pending.add(pending);
@@ -257,11 +259,11 @@ export class BrokerLink {
     );
   }
 
-  #exhausted({ budgetMs }: OffloadRequest, where: string): KerbError {
+  #exhausted(request: OffloadRequest, how: string): KerbError {
     const { id } = this.#options.target;
-    return new KerbError(ErrorCode.BudgetExhausted, `the budget of ${inMs(budgetMs)} was spent ${where}`, {
+    return new KerbError(ErrorCode.BudgetExhausted, `the budget of ${budgetOf(request)} ${how}`, {
       broker: id,
-      budgetMs,
+      budgetMs: request.askedMs ?? request.budgetMs,
     });
   }
 

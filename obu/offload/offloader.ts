@@ -10,6 +10,8 @@ export interface OffloadRequest {
   readonly input: Uint8Array;
   /** Milliseconds that remain now. */
   readonly budgetMs: number;
+  /** What the workload gave, for sentences, when some of it is kept for the way back to the workload. */
+  readonly askedMs?: number;
   /** 0..1000, the priority of the workload. */
   readonly priority: number;
   /** `vm`: refused by a place that would run it otherwise. Default `any`. */

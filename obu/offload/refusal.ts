@@ -19,14 +19,15 @@ export function failureOf(broker: string, request: OffloadRequest, refusal: Wire
   if (code === ErrorCode.BudgetSpentInQueue || code === ErrorCode.GuestDeadline) {
     return new KerbError(
       ErrorCode.BudgetExhausted,
-      `the budget of ${inMs(request.budgetMs)} was spent at broker ${broker}: ${sentence}`,
+      `the budget of ${budgetOf(request)} was spent at broker ${broker}: ${sentence}`,
       context,
     );
   }
   return new KerbError(ErrorCode.OffloadRefused, `broker ${broker} refused the offload: ${sentence}`, context);
 }
 
-/** A time as a person reads it: what remains of a budget has a tail of digits. */
-export function inMs(ms: number): string {
-  return `${Number(ms.toFixed(1))} ms`;
+/** The budget as its asker wrote it. What came of it has lost some microseconds on the way here, and has a tail of digits. */
+export function budgetOf({ askedMs, budgetMs }: OffloadRequest): string {
+  const ms = askedMs ?? budgetMs;
+  return `${ms < 10 ? Number(ms.toFixed(1)) : Math.round(ms)} ms`;
 }

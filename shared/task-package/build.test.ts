@@ -27,6 +27,7 @@ test.each([
   ['version: ../1', /version: is no version/],
   ['version: 1\nisolation: none', /isolation: /],
   ['version: 1\nmemory: 4096', /"memory"/],
+  ['versoin: 1', /task\.yaml: unknown key "versoin"; a task\.yaml has version and isolation/],
   ['version: [1', /is no YAML/],
   ['- version', /the file: /],
 ])('%j is refused, and the file named', async (text, message) => {

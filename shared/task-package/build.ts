@@ -39,6 +39,12 @@ export async function readTaskFile(dir: string): Promise<TaskFile> {
   }
   const result = taskFileSchema.safeParse(value);
   if (result.success) return result.data;
+  // A key that is misspelt is missing too: the one that is there is what the person has to look at.
+  const unknown = result.error.issues.find(({ code }) => code === 'unrecognized_keys');
+  if (unknown?.code === 'unrecognized_keys') {
+    const known = Object.keys(taskFileSchema.shape).join(' and ');
+    throw bad(`unknown key ${unknown.keys.map((key) => `"${key}"`).join(', ')}; a ${TASK_FILE} has ${known}`);
+  }
   const issue = result.error.issues[0]!;
   throw bad(`${issue.path.join('.') || 'the file'}: ${issue.message}`);
 }
