@@ -69,8 +69,8 @@ it('holds the budget as it was asked against the grant, and keeps some for the w
   const parts = { routers: new Map(), signals: new HandSignals(), cameras: new Map(), tasks: new Map([['t', DIGEST]]) };
   const granted = new GrantGuard(workload('app', { ...noGrants, offload: { tasks: ['t'], maxBudgetMs: 4990 } }), parts);
   const made = new OffloadDesk({ scope: 'car/app', priority: 5, guard: granted, offloader });
-  const ask = (id: string, isolation: '', budgetMs: number) =>
-    made.hand({ id, task: 't', input: Buffer.of(1), budgetMs });
+  const ask = (id: string, budgetMs: number) =>
+    made.hand({ id, task: 't', input: Buffer.of(1), budgetMs, isolation: '' });
   // A budget has lost microseconds on its way from the container.
   await expect(ask('a', 4999.98)).rejects.toMatchObject({
     code: ErrorCode.NotGranted,
