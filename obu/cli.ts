@@ -3,7 +3,7 @@ import { setFlagsFromString } from 'node:v8';
 import { type Command, Option } from 'commander';
 import { getStatus } from '../shared/api/control-client.ts';
 import type { ObuStatus } from '../shared/api/status.ts';
-import { ErrorCode, isKerbError, KerbError } from '../shared/errors.ts';
+import { ErrorCode, isErrno, isKerbError, KerbError } from '../shared/errors.ts';
 import { createLog, silentLog } from '../shared/log.ts';
 import { statusLines } from './api/status-lines.ts';
 import { parseObuConfig, readNamedFile } from './config.ts';
@@ -53,7 +53,7 @@ export function registerObuCommands(program: Command): void {
     .addOption(api())
     .addOption(new Option('-o, --output <format>', 'how to print it').choices(['table', 'json']).default('table'))
     .action(async (options: { api: string; output: string }) => {
-      const status = await getStatus<ObuStatus>(options.api);
+      const status = await statusOf(options.api);
       const text = options.output === 'json' ? JSON.stringify(status, undefined, 2) : statusLines(status).join('\n');
       process.stdout.write(`${text}\n`);
     });
@@ -128,6 +128,21 @@ async function serve(options: ServeOptions): Promise<void> {
     const lines = isKerbError(error) ? problemLines(error) : [];
     if (lines.length > 1) for (const line of lines) process.stderr.write(`kerb: ${line}\n`);
     throw error;
+  }
+}
+
+/** @throws KerbError ApiUnavailable that says what to do when no OBU is there at all */
+async function statusOf(api: string): Promise<ObuStatus> {
+  try {
+    return await getStatus<ObuStatus>(api);
+  } catch (error) {
+    if (!isKerbError(error) || !(isErrno(error.cause, 'ENOENT') || isErrno(error.cause, 'ECONNREFUSED'))) throw error;
+    throw new KerbError(
+      error.code,
+      `no OBU runs at ${api} (${error.cause.code}); start one with kerb obu serve, or name its socket with --api: npm start has it at .kerbside/run/obu.sock`,
+      { api },
+      { cause: error },
+    );
   }
 }
 

@@ -7,17 +7,15 @@ const MAX_ANSWER = 16 * 1024 * 1024;
 /**
  * One GET on the control socket of a daemon.
  * @param path for example `/v1/status`
- * @throws KerbError ApiUnavailable when nobody answers within `timeoutMs`, or answers anything but 200
+ * @throws KerbError ApiUnavailable when nobody answers within `timeoutMs`, or answers anything but 200; its cause is the
+ * system's error (ENOENT, ECONNREFUSED) when nobody is there
  */
 export function getControl(socketPath: string, path: string, timeoutMs = 2000): Promise<string> {
   return new Promise((resolve, reject) => {
-    const failed = (why: string) =>
-      reject(
-        new KerbError(ErrorCode.ApiUnavailable, `no answer on the control socket ${socketPath}: ${why}`, {
-          socketPath,
-          path,
-        }),
-      );
+    const failed = (why: string, cause?: unknown) => {
+      const message = `no answer on the control socket ${socketPath}: ${why}`;
+      reject(new KerbError(ErrorCode.ApiUnavailable, message, { socketPath, path }, { cause }));
+    };
     const call = request({ socketPath, path, timeout: timeoutMs, agent: false }, (answer) => {
       const chunks: Buffer[] = [];
       let size = 0;
@@ -34,7 +32,7 @@ export function getControl(socketPath: string, path: string, timeoutMs = 2000): 
       });
     });
     call.on('timeout', () => call.destroy(new Error(`nothing came within ${timeoutMs} ms`)));
-    call.on('error', (error) => failed(messageOf(error)));
+    call.on('error', (error) => failed(messageOf(error), error));
     call.end();
   });
 }

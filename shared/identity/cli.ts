@@ -1,4 +1,4 @@
-import { readFile } from 'node:fs/promises';
+import { readFile, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { type Command, InvalidArgumentError } from 'commander';
 import { ErrorCode, KerbError, messageOf } from '../errors.ts';
@@ -50,14 +50,18 @@ export function registerPkiCommands(program: Command): void {
     });
 
   issuing(pki.command('broker <id>').description('make the identity of a broker'))
-    .option('--host <name...>', 'host names and addresses under which it is reached', [])
+    .option(
+      '--host <name...>',
+      'host names and addresses to put in, for clients that check them; vehicles check the id alone',
+      [],
+    )
     .action(async (id: string, options: IssueOptions & { host: string[] }) => {
       checkId('broker', id);
       const { issueCertificate } = await import('./authority.ts');
       const authority = await readAuthority(options.ca);
       const issued = await issueCertificate(authority, { kind: 'broker', id, hosts: options.host }, options.days);
       await writeIdentity(options.out, issued, authority.certificate, options.force);
-      console.log(`identity of broker ${id} in ${options.out}`);
+      console.log(`identity of broker ${id} in ${options.out}; vehicles know it by this id, whatever its address`);
     });
 
   pki
@@ -74,9 +78,13 @@ export function registerPkiCommands(program: Command): void {
     });
 
   pki
-    .command('show <certificate>')
-    .description('print whom a certificate speaks for, who issued it and until when it is valid')
-    .action(async (path: string) => {
+    .command('show <path>')
+    .description(
+      'print whom a certificate, or that of an identity folder, speaks for, who issued it and until when it is valid',
+    )
+    .action(async (named: string) => {
+      const isFolder = (await stat(named).catch(() => undefined))?.isDirectory() === true;
+      const path = isFolder ? join(named, IDENTITY_FILES.certificate) : named;
       const certificate = parseCertificate(await readText(path), path);
       const lines: [string, string][] = [
         ['subject', certificate.subject.replaceAll('\n', ', ')],

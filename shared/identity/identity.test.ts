@@ -277,6 +277,28 @@ describe('kerb pki', () => {
     expect(statSync(join(vehicle, 'key.pem')).mode & 0o777).toBe(0o600);
     expect(await kerb('show', join(vehicle, 'certificate.pem'))).toMatch(/speaks for +vehicle car-9, tenant ACME\n/);
     expect(await kerb('show', join(ca, 'certificate.pem'))).toMatch(/an authority\nsubject +CN=City CA/);
+    expect(await kerb('show', broker)).toMatch(/speaks for +broker rsu-9\n/);
+  });
+
+  test('a broker needs no host: vehicles know it by its id', async () => {
+    const [ca, broker] = [freshDir(), freshDir()];
+    await kerb('ca', 'create', '--out', ca);
+    expect(await kerb('broker', 'rsu-9', '--ca', ca, '--out', broker)).toMatch(
+      /know it by this id, whatever its address$/,
+    );
+    expect(await kerb('show', broker)).toMatch(/names +URI:urn:kerbside:broker:rsu-9\n/);
+  });
+
+  test('what holds no certificate is told from one that is damaged', async () => {
+    const ca = freshDir();
+    await kerb('ca', 'create', '--out', ca);
+    await expect(kerb('show', join(ca, 'key.pem'))).rejects.toEqual(
+      isBadIdentity(/key\.pem holds no certificate in PEM form$/),
+    );
+    await expect(kerb('show', join(ca, 'none'))).rejects.toEqual(isBadIdentity(/cannot read .*none: ENOENT/));
+    const broken = join(ca, 'certificate.pem');
+    writeFileSync(broken, readFileSync(broken, 'utf8').replace(/\n.{20}/, '\n'));
+    await expect(kerb('show', ca)).rejects.toEqual(isBadIdentity(/certificate\.pem holds a damaged certificate: /));
   });
 
   test('never replaces a key unless told to', async () => {

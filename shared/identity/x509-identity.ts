@@ -107,7 +107,10 @@ export function parseCertificate(pem: string, path: string): X509Certificate {
   try {
     return new X509Certificate(pem);
   } catch (error) {
-    throw bad(`${path} is no certificate in PEM form: ${messageOf(error)}`, { path }, error);
+    const what = pem.includes('-----BEGIN CERTIFICATE-----')
+      ? `a damaged certificate: ${messageOf(error)}`
+      : 'no certificate in PEM form';
+    throw bad(`${path} holds ${what}`, { path }, error);
   }
 }
 

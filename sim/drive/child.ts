@@ -34,6 +34,7 @@ export class SupervisedChild {
   #restartTimer: NodeJS.Timeout | undefined;
   #stopping = false;
   #deathsInARow = 0;
+  #lastDeath = '';
   #startedAt = 0;
 
   constructor(spec: ChildSpec, onDeath: (message: string) => void) {
@@ -43,6 +44,11 @@ export class SupervisedChild {
 
   get pid(): number | undefined {
     return this.#process?.pid;
+  }
+
+  /** How it ended the last time, and what it said; empty before. */
+  get lastDeath(): string {
+    return this.#lastDeath;
   }
 
   /** How often it ended without being asked to since it last ran for ten seconds. */
@@ -81,14 +87,15 @@ export class SupervisedChild {
     if (performance.now() - this.#startedAt > 10_000) this.#deathsInARow = 0;
     this.#deathsInARow++;
     const delay = Math.min(500 * 2 ** (this.#deathsInARow - 1), 10_000);
-    this.#onDeath(`${this.spec.name} ended (${how}); started again in ${delay} ms${this.#lastWords()}`);
+    this.#lastDeath = `${this.spec.name} ended (${how})${this.#lastWords()}`;
+    this.#onDeath(`${this.#lastDeath}; it is started again`);
     this.#restartTimer = setTimeout(() => this.start(), delay);
   }
 
   /** The last line of its log, which is where it says why. */
   #lastWords(): string {
     const line = lastLogLine(this.spec.logFile);
-    return line ? `; its last words: ${line}` : '';
+    return line ? `: ${line}` : `; its log is ${this.spec.logFile}`;
   }
 
   /** SIGTERM, and SIGKILL when it is still there after `graceMs`. Resolves when it is gone. */

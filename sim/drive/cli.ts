@@ -2,7 +2,7 @@ import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
-import type { Command } from 'commander';
+import { type Command, InvalidArgumentError } from 'commander';
 import { parseDuration } from '../../shared/duration.ts';
 import { ErrorCode, isKerbError, messageOf } from '../../shared/errors.ts';
 import { Drive } from './drive.ts';
@@ -12,7 +12,7 @@ import { Terminal } from './terminal.ts';
 const root = fileURLToPath(new URL('../../', import.meta.url)).replace(/\/$/, '');
 
 interface Flags {
-  for?: string;
+  for?: number;
   state: string;
   manifest: string;
   camera?: string;
@@ -28,7 +28,11 @@ export function registerSimDriveCommand(sim: Command): void {
   sim
     .command('drive')
     .description('the main job: one vehicle and one broker on this machine, and a screen that shows them')
-    .option('--for <duration>', 'stop by itself after this long, for example 30s; counted once everything runs')
+    .option(
+      '--for <duration>',
+      'stop by itself after this long, for example 30s; counted once everything runs',
+      duration,
+    )
     .option('--state <folder>', 'keeps identities, images, logs and pictures between runs', '.kerbside')
     .option('--manifest <file>', 'the workloads to run', join(root, 'examples', 'workloads', 'car.compose.yaml'))
     .option('--camera <source>', 'v4l2:/dev/video0, rtsp://…, file:PATH (default: a simulated road)')
@@ -44,8 +48,16 @@ export function registerSimDriveCommand(sim: Command): void {
     .action((flags: Flags) => drive(flags));
 }
 
+function duration(text: string): number {
+  try {
+    return parseDuration(text);
+  } catch (error) {
+    throw new InvalidArgumentError(messageOf(error));
+  }
+}
+
 async function drive(flags: Flags): Promise<void> {
-  const forMs = flags.for === undefined ? undefined : parseDuration(flags.for);
+  const forMs = flags.for;
   const terminal = process.stdout.isTTY && !flags.plain ? new Terminal(process.stdout) : undefined;
   const say = (line: string) => process.stdout.write(`${line}\n`);
 
@@ -76,7 +88,9 @@ async function drive(flags: Flags): Promise<void> {
     await job.start();
     await watch();
   } catch (error) {
-    if (!isKerbError(error, ErrorCode.Cancelled)) startupError = isKerbError(error) ? error.message : messageOf(error);
+    if (!isKerbError(error, ErrorCode.Cancelled)) {
+      startupError = isKerbError(error) ? `${error.message} [${error.code}]` : messageOf(error);
+    }
   }
   clearInterval(drawing);
   const summary = summarise(job.view(forMs), startupError);

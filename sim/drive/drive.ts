@@ -276,7 +276,7 @@ export class Drive {
     return child;
   }
 
-  /** Tries again until `attempt` does not throw. Gives up when the child ends again and again, or takes too long. */
+  /** Tries again until `attempt` does not throw. Gives up when the child ends or takes too long. */
   async #until(child: SupervisedChild, attempt: () => Promise<void>): Promise<void> {
     const deadline = performance.now() + STEP_TIMEOUT_MS;
     for (;;) {
@@ -285,12 +285,8 @@ export class Drive {
         await attempt();
         return;
       } catch (error) {
-        if (child.deathsInARow >= 3) {
-          throw new KerbError(
-            ErrorCode.SimulatorFailed,
-            this.#errors.at(-1)?.message ?? `${child.spec.name} does not start`,
-          );
-        }
+        // What ends before it was ever ready will not be better the next time.
+        if (child.deathsInARow > 0) throw new KerbError(ErrorCode.SimulatorFailed, child.lastDeath);
         if (performance.now() > deadline) {
           const why = isKerbError(error) ? error.message : messageOf(error);
           throw new KerbError(

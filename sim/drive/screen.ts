@@ -145,8 +145,9 @@ export function summarise(view: DriveView, startupError: string | undefined): Su
   const problems: string[] = [];
   if (startupError) problems.push(startupError);
   const { obu } = view;
-  if (!obu) problems.push('the OBU never answered; see obu.log in the logs folder');
-  else {
+  if (!obu) {
+    if (!startupError) problems.push('the OBU never answered');
+  } else {
     if (obu.workloads.length === 0) problems.push('the manifest has no workload');
     for (const w of obu.workloads) {
       if (w.state !== 'Running') problems.push(`workload ${w.name} is ${state(w)}: ${w.reason}`);
@@ -170,7 +171,7 @@ export function renderSummary(summary: Summary): string[] {
   if (obu) {
     for (const bus of obu.buses) {
       lines.push(
-        `  bus ${bus.name} (${bus.kind}): ${count(bus.frames)} frames, load ${percent(bus.load)}, ${count(bus.dropped)} dropped`,
+        `  bus ${bus.name} (${bus.kind}): ${count(bus.frames)} frames since the OBU started, load ${percent(bus.load)}, ${count(bus.dropped)} dropped`,
       );
     }
     for (const camera of obu.cameras) {
@@ -198,7 +199,7 @@ export function renderSummary(summary: Summary): string[] {
   }
   if (broker)
     lines.push(
-      `  broker ${broker.broker}: ${count(broker.offloads.ok)} ok, ${broker.offloads.refused} refused, ${broker.offloads.failed} failed`,
+      `  broker ${broker.broker}, since it started: ${count(broker.offloads.ok)} ok, ${broker.offloads.refused} refused, ${broker.offloads.failed} failed`,
     );
   for (const error of summary.errors) lines.push(`  error: ${formatError(error)}`);
   if (summary.ok) lines.push('  result: OK');

@@ -114,7 +114,7 @@ await forEachIsolation((tenders, isolation) => {
       process.kill(tender.pid!, 'SIGSTOP');
       await expect(tender.call(Buffer.from('x'), 20)).rejects.toMatchObject({
         code: 8003,
-        message: expect.stringContaining('did not answer within 50 ms after its budget'),
+        message: expect.stringContaining('did not answer within 250 ms after its budget'),
       });
       expect(tender.state).toBe('Dead');
       if (guest !== undefined) await eventually(() => expect(gone(guest)).toBe(true));

@@ -157,7 +157,12 @@ await forEachIsolation((tenders, isolation) => {
 
     test('a budget that has run out is a deadline without a run', async () => {
       for (const budget of [0, -1, Number.NaN]) {
-        expect(await tenders.call('hello', 'road', budget)).toEqual({ outcome: 'deadline', runMs: 0, log: '' });
+        expect(await tenders.call('hello', 'road', budget)).toEqual({
+          outcome: 'deadline',
+          runMs: 0,
+          cpuMs: 0,
+          log: '',
+        });
       }
     });
 
