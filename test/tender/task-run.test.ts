@@ -21,7 +21,8 @@ function kerb(args: string[], input = ''): { code: number | null; stdout: string
   return { code: status, stdout, stderr };
 }
 
-const report = /^status 0, ran \d+\.\d{3} ms \(processor \d+\.\d{3} ms\), (\d+) bytes of output\n$/;
+const report =
+  /^status 0, isolation (?:vm|process), ran \d+\.\d{3} ms \(processor \d+\.\d{3} ms\), (\d+) bytes of output\n$/;
 
 describe('kerb task run', () => {
   test('an image, a package and a folder give the same', () => {
