@@ -42,7 +42,7 @@ export class BenchBroker {
     const daemon = new Daemon([
       join(root, 'bin/kerb.ts'),
       ...['broker', 'serve', '--id', ID, '--listen', '127.0.0.1:0', '--identity', identities.broker],
-      ...['--packages', packages, '--state', join(this.#folder, 'state'), '--api', api],
+      ...['--packages', packages, '--allow-unsigned', '--state', join(this.#folder, 'state'), '--api', api],
     ]);
     this.#daemon = daemon;
     let status: BrokerStatus | undefined;

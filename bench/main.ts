@@ -4,11 +4,12 @@ import { messageOf } from '../shared/errors.ts';
 import { table } from '../shared/table.ts';
 import type { Measurement } from './measure.ts';
 import { offloadSuite } from './offload.ts';
+import { tenderSuite } from './tender.ts';
 
 /** A suite measures with its peers in the same run, and says on standard error what it is doing. */
 type Suite = (say: (text: string) => void) => AsyncGenerator<Measurement>;
 
-const suites: Record<string, Suite> = { offload: offloadSuite };
+const suites: Record<string, Suite> = { offload: offloadSuite, tender: tenderSuite };
 
 const number = (value: number) =>
   value >= 1000 ? Math.round(value).toLocaleString('en-US') : value.toPrecision(3).replace(/e\+?/, 'e');

@@ -17,7 +17,13 @@ const modules: { readonly verbs: readonly string[]; readonly load: () => Promise
     load: async () => [(await import('../obu/cli.ts')).registerObuCommands],
   },
   { verbs: ['broker'], load: async () => [(await import('../broker/cli.ts')).registerBrokerCommands] },
-  { verbs: ['task'], load: async () => [(await import('../shared/task-package/cli.ts')).registerTaskCommands] },
+  {
+    verbs: ['task'],
+    load: async () => [
+      (await import('../shared/task-package/cli.ts')).registerTaskCommands,
+      (await import('../broker/task/cli.ts')).registerTaskRunCommand,
+    ],
+  },
   { verbs: ['pki'], load: async () => [(await import('../shared/identity/cli.ts')).registerPkiCommands] },
   { verbs: ['can'], load: async () => [(await import('../obu/can/cli.ts')).registerCanCommands] },
   { verbs: ['sim'], load: async () => [(await import('../sim/cli.ts')).registerSimCommands] },

@@ -1,19 +1,29 @@
 import { join, resolve } from 'node:path';
 import { type Command, InvalidArgumentError, Option } from 'commander';
-import { ErrorCode, isKerbError } from '../shared/errors.ts';
+import { ErrorCode, isKerbError, KerbError } from '../shared/errors.ts';
 import { ensureDevelopmentIdentities } from '../shared/identity/development.ts';
 import { createLog } from '../shared/log.ts';
+import { parseSize } from '../shared/size.ts';
+import { ensureDevelopmentSigner } from '../shared/task-package/signer.ts';
 import { DEFAULT_LIMITS, type RunningBroker, startBroker } from './main.ts';
+import { WISHED_ISOLATIONS, type WishedIsolation } from './tenders/tender.ts';
 
 interface ServeOptions {
   readonly id: string;
   readonly listen: { host: string; port: number };
   readonly identity?: string;
   readonly packages: string;
+  readonly trust?: string;
+  readonly allowUnsigned?: boolean;
   readonly state: string;
   readonly api?: string;
+  readonly isolation: WishedIsolation;
   readonly maxQueue: number;
   readonly maxQueuePerTenant: number;
+  readonly maxQueueBytes: number;
+  readonly tenderMemory: number;
+  readonly maxTenders: number;
+  readonly prestart: 'all' | readonly string[];
 }
 
 /** `kerb broker`: the edge element. */
@@ -30,14 +40,35 @@ export function registerBrokerCommands(program: Command): void {
         .argParser(parseListen),
     )
     .option('--identity <dir>', 'certificate.pem, key.pem and ca.pem; without it a development identity is made')
+    .option('--trust <dir>', 'public keys (*.pem) of the task signers whose packages are run')
+    .option('--allow-unsigned', 'run every package, whoever made it')
     .option('--state <dir>', 'directory for what the broker keeps', '.kerbside')
     .option('--api <socket>', 'control socket (default: broker-ID.sock in the state directory)')
+    .addOption(
+      new Option('--isolation <kind>', 'how tasks are confined; auto: vm where KVM proves itself, else process')
+        .choices(WISHED_ISOLATIONS)
+        .default('auto'),
+    )
     .option('--max-queue <n>', 'offloads that may wait for one task', parseCount, DEFAULT_LIMITS.maxQueuedPerPackage)
     .option(
       '--max-queue-per-tenant <n>',
       'offloads of one tenant that may wait',
       parseCount,
       DEFAULT_LIMITS.maxQueuedPerTenant,
+    )
+    .addOption(sizeOption('--max-queue-bytes <size>', 'input that may wait', DEFAULT_LIMITS.maxQueuedBytes))
+    .addOption(
+      sizeOption(
+        '--tender-memory <size>',
+        'memory that waiting tenders may hold; what does not fit is loaded with its offload',
+        DEFAULT_LIMITS.tenderMemory,
+      ),
+    )
+    .option('--max-tenders <n>', 'tender processes', parseCount, DEFAULT_LIMITS.maxTenders)
+    .addOption(
+      new Option('--prestart <tasks>', 'tasks to have a tender waiting for, like "echo,aqi"; or all, or none')
+        .default('all', 'all')
+        .argParser(parsePrestart),
     )
     .action(serve);
 }
@@ -64,12 +95,18 @@ async function serve(options: ServeOptions): Promise<void> {
         listen: options.listen,
         identityDir,
         packagesDir: options.packages,
+        trustDir: await trustDirOf(options, stateDir, log),
         stateDir,
         apiSocket: options.api ?? join(stateDir, `broker-${options.id}.sock`),
+        isolation: options.isolation,
+        prestart: options.prestart,
         limits: {
           ...DEFAULT_LIMITS,
           maxQueuedPerPackage: options.maxQueue,
           maxQueuedPerTenant: options.maxQueuePerTenant,
+          maxQueuedBytes: options.maxQueueBytes,
+          tenderMemory: options.tenderMemory,
+          maxTenders: options.maxTenders,
         },
       },
       { log, signal: cancel.signal },
@@ -81,6 +118,31 @@ async function serve(options: ServeOptions): Promise<void> {
     if (!isKerbError(error, ErrorCode.Cancelled)) throw error;
   }
   log.info('stopped');
+}
+
+/** No package is run unless somebody said whose are: on the command line, or by using development identities. */
+async function trustDirOf(
+  { trust, allowUnsigned, identity }: ServeOptions,
+  stateDir: string,
+  log: ReturnType<typeof createLog>,
+): Promise<string | undefined> {
+  if (trust !== undefined && allowUnsigned) {
+    throw new KerbError(ErrorCode.BadConfig, '--trust and --allow-unsigned contradict each other; give one of them');
+  }
+  if (trust !== undefined) return trust;
+  if (allowUnsigned) {
+    log.warn('--allow-unsigned: every package in the directory is run, whoever made it');
+    return undefined;
+  }
+  if (identity !== undefined) {
+    throw new KerbError(
+      ErrorCode.BadConfig,
+      'whose tasks may be run here? Give --trust DIR with the public keys of their signers (`kerb pki task-signer`), or --allow-unsigned',
+    );
+  }
+  const { dir, trust: development } = await ensureDevelopmentSigner(join(stateDir, 'identity'));
+  log.warn({ signer: dir }, 'no --trust: running tasks signed with the development key (`kerb task sign PACKAGE`)');
+  return development;
 }
 
 async function developmentIdentity(stateDir: string, id: string, log: ReturnType<typeof createLog>): Promise<string> {
@@ -96,6 +158,19 @@ function parseListen(text: string): { host: string; port: number } {
   const port = Number(match?.[3]);
   if (match === null || port > 65_535) throw new InvalidArgumentError('write it like 127.0.0.1:7443 or [::1]:7443');
   return { host: (match[1] ?? match[2])!, port };
+}
+
+function sizeOption(flags: string, description: string, defaultBytes: number): Option {
+  return new Option(flags, description).default(defaultBytes, `${defaultBytes / 1024 ** 2}m`).argParser((text) => {
+    const bytes = parseSize(text);
+    if (bytes === undefined || bytes < 1) throw new InvalidArgumentError('write it like 512m or 1.5g');
+    return bytes;
+  });
+}
+
+function parsePrestart(text: string): 'all' | readonly string[] {
+  if (text === 'all') return 'all';
+  return text === 'none' ? [] : text.split(',').map((name) => name.trim());
 }
 
 function parseCount(text: string): number {

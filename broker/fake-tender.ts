@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { ErrorCode, KerbError } from '../shared/errors.ts';
-import type { ImageInfo, Tender, TenderOutcome, TenderState } from './tenders/tender.ts';
+import type { ImageInfo, Isolation, Tender, TenderOutcome, TenderState } from './tenders/tender.ts';
 
 /**
  * For tests: a tender without a process. The first byte of the input says what it does, so that tests reach every end
@@ -8,7 +8,7 @@ import type { ImageInfo, Tender, TenderOutcome, TenderState } from './tenders/te
  * faults, 'a' aborts, 'r' refuses its input, 'b' gives bad output, 'd' runs into its deadline, 'k' dies.
  */
 export class FakeTender implements Tender {
-  readonly isolation = 'process';
+  readonly isolation: Isolation;
   readonly pid = undefined;
   readonly image: ImageInfo = { name: 'echo', memory: 1 << 20, maxInput: 65_536, maxOutput: 65_536 };
   readonly startError: KerbError | undefined;
@@ -16,7 +16,8 @@ export class FakeTender implements Tender {
   calls = 0;
   #onDeath: ((reason: string) => void) | undefined;
 
-  constructor(startError?: KerbError) {
+  constructor(startError?: KerbError, isolation: Isolation = 'process') {
+    this.isolation = isolation;
     this.startError = startError;
   }
 
@@ -39,20 +40,21 @@ export class FakeTender implements Tender {
     else await Promise.resolve();
     if (this.state === 'Busy') this.state = 'Waiting';
     const log = '';
+    const cpuMs = 0.05;
     const runMs = what === 's' ? input[1]! : 0.1;
     switch (what) {
       case 'f':
-        return { outcome: 'fault', fault: 'read of 0x0', runMs, log };
+        return { outcome: 'fault', fault: 'read of 0x0', runMs, cpuMs, log };
       case 'a':
-        return { outcome: 'aborted', code: 3, runMs, log };
+        return { outcome: 'aborted', code: 3, runMs, cpuMs, log };
       case 'r':
-        return { outcome: 'done', status: 22, output: Buffer.alloc(0), runMs, cpuMs: 0, log };
+        return { outcome: 'done', status: 22, output: Buffer.alloc(0), runMs, cpuMs, log };
       case 'b':
-        return { outcome: 'bad-output', reason: 'longer than declared', runMs, log };
+        return { outcome: 'bad-output', reason: 'longer than declared', runMs, cpuMs, log };
       case 'd':
-        return { outcome: 'deadline', runMs: budgetMs, log };
+        return { outcome: 'deadline', runMs: budgetMs, cpuMs, log };
       default:
-        return { outcome: 'done', status: 0, output: Buffer.from(input), runMs, cpuMs: 0, log };
+        return { outcome: 'done', status: 0, output: Buffer.from(input), runMs, cpuMs, log };
     }
   }
 

@@ -16,10 +16,14 @@ import { writeIdentity } from '../shared/identity/files.ts';
 import { loadIdentity } from '../shared/identity/x509-identity.ts';
 import { silentLog } from '../shared/log.ts';
 import { kerbside } from '../shared/protocol/generated/v2e.js';
+import { readSignatures, readTaskPackage, type TaskPackage } from '../shared/task-package/reader.ts';
+import { signTaskPackage } from '../shared/task-package/signature.ts';
+import { createSigner } from '../shared/task-package/signer.ts';
 import { fakeImage } from '../shared/task-package/testing.ts';
-import { buildTaskPackage } from '../shared/task-package/writer.ts';
+import { addSignature, buildTaskPackage } from '../shared/task-package/writer.ts';
 import { FakeTender } from './fake-tender.ts';
 import { type BrokerLimits, DEFAULT_LIMITS, type RunningBroker, startBroker } from './main.ts';
+import type { WishedIsolation } from './tenders/tender.ts';
 
 const { OffloadRequest, OffloadReply, ServiceAnnouncement } = kerbside.v2e.v1;
 type Reply = ReturnType<typeof OffloadReply.decode>;
@@ -55,31 +59,40 @@ const brokerNamed = (id: string) => ({ kind: 'broker', id, hosts: [] }) as const
 interface Options {
   readonly limits?: Partial<BrokerLimits>;
   readonly packagesDir?: string;
+  readonly trustDir?: string;
   readonly stateDir?: string;
   readonly identityDir?: string;
   readonly signal?: AbortSignal;
+  readonly prestart?: 'all' | readonly string[];
   /** One for each life of a tender; plain ones afterwards. */
   readonly tenders?: FakeTender[];
+  readonly isolation?: WishedIsolation;
 }
 
 async function start(options: Options = {}) {
   const stateDir = options.stateDir ?? fresh();
   const apiSocket = join(root, `s${next++}`);
   const made: FakeTender[] = [];
+  const wishes: WishedIsolation[] = [];
   const broker = await startBroker(
     {
       id: 'rsu-1',
       listen: { host: '127.0.0.1', port: 0 },
       identityDir: options.identityDir ?? (await identityDir(brokerNamed('rsu-1'))),
       packagesDir: options.packagesDir ?? packages,
+      trustDir: options.trustDir,
       stateDir,
       apiSocket,
-      limits: { ...DEFAULT_LIMITS, ...options.limits },
+      isolation: options.isolation ?? 'process',
+      prestart: options.prestart ?? 'all',
+      // One tender of each, so that what follows what is certain; pools have tests of their own.
+      limits: { ...DEFAULT_LIMITS, maxTendersPerTask: 1, ...options.limits },
     },
     {
       log: silentLog(),
       signal: options.signal,
-      createTender: () => {
+      createTender: (_imagePath, _log, isolation) => {
+        wishes.push(isolation);
         const tender = options.tenders?.[made.length] ?? new FakeTender();
         made.push(tender);
         return tender;
@@ -87,7 +100,7 @@ async function start(options: Options = {}) {
     },
   );
   undo.push(() => broker.stop());
-  return { broker, apiSocket, stateDir, tenders: made };
+  return { broker, apiSocket, stateDir, tenders: made, wishes };
 }
 
 /** A client of its own making, as a stranger would write it. */
@@ -119,6 +132,7 @@ async function connectWith(broker: RunningBroker, agent: Agent): Promise<Socket 
 }
 
 interface Wish {
+  readonly isolation?: string;
   readonly id?: string;
   readonly input?: Uint8Array | string;
   readonly budgetMs?: number;
@@ -127,13 +141,14 @@ interface Wish {
 
 let nextId = 0;
 function offload(socket: Socket, wish: Wish = {}): Promise<Reply> {
-  const { id = `o${nextId++}`, input = 'e', budgetMs = 5000, task = digest } = wish;
+  const { id = `o${nextId++}`, input = 'e', budgetMs = 5000, task = digest, isolation = '' } = wish;
   const bytes = OffloadRequest.encode({
     id,
     taskDigest: task,
     input: Buffer.from(input),
     budgetMs,
     priority: 500,
+    isolation,
   }).finish();
   return send(socket, bytes);
 }
@@ -155,6 +170,32 @@ describe('an offload', () => {
     expect(reply.result).toMatchObject({ isolation: 'process', broker: 'rsu-1', runMs: expect.closeTo(0.1) });
     expect(reply.heldMs).toBeGreaterThan(0);
     expect(broker.status()).toMatchObject({ clients: 1, queued: 0, offloads: { ok: 1, refused: 0, failed: 0 } });
+  });
+
+  test('that demands isolation vm is run where its task has it, and refused with its own code where not', async () => {
+    const { broker } = await start({ tenders: [new FakeTender()] });
+    const socket = await connect(broker);
+    const refused = await offload(socket, { id: 'd', isolation: 'vm' });
+    expect(refused.refusal).toMatchObject({ code: ErrorCode.IsolationUnavailable });
+    expect(refused.refusal?.message).toMatch(/echo has isolation process here/);
+    expect((await offload(socket, { id: 'd', isolation: 'any' })).result).toMatchObject({ isolation: 'process' });
+
+    const withVm = await start({ tenders: [new FakeTender(undefined, 'vm')] });
+    const other = await connect(withVm.broker);
+    expect((await offload(other, { isolation: 'vm' })).result).toMatchObject({ isolation: 'vm' });
+    expect((await offload(other)).result).toMatchObject({ isolation: 'vm' });
+    expect(ServiceAnnouncement.decode(other.hello!).isolations).toEqual(['vm']);
+  });
+
+  test('that was admitted for a vm is not run by the process that took its place', async () => {
+    const { broker } = await start({ tenders: [new FakeTender(undefined, 'vm'), new FakeTender()] });
+    const socket = await connect(broker);
+    const dies = offload(socket, { input: 'k' });
+    const waits = offload(socket, { isolation: 'vm' });
+    const free = offload(socket);
+    expect((await dies).refusal).toMatchObject({ code: ErrorCode.TenderDied });
+    expect((await waits).refusal).toMatchObject({ code: ErrorCode.IsolationUnavailable });
+    expect((await free).result).toMatchObject({ isolation: 'process' });
   });
 
   test('the announcement says what can be asked for', async () => {
@@ -213,6 +254,94 @@ describe('an offload', () => {
     tenders[0]!.die('out of memory');
     expect((await offload(socket)).result).not.toBeNull();
     expect(tenders).toHaveLength(2);
+  });
+});
+
+describe('pools of tenders', () => {
+  test('offloads that come at the same time run at the same time', async () => {
+    const { broker, tenders } = await start({ limits: { maxTendersPerTask: 3 } });
+    const socket = await connect(broker);
+    const replies = await Promise.all([1, 2, 3, 4, 5].map(() => offload(socket, { input: Uint8Array.of(0x73, 100) })));
+    expect(replies.every(({ result }) => result != null)).toBe(true);
+    expect(tenders).toHaveLength(3);
+    expect(tenders.every(({ calls }) => calls > 0)).toBe(true);
+    expect(broker.status().packages[0]).toMatchObject({ tenders: 3, calls: 5, cpuMs: expect.closeTo(0.25) });
+  });
+
+  test('a task that is not started ahead is started by its first offload, and that time is start, not queue', async () => {
+    const slow = new FakeTender();
+    slow.start = async () => {
+      await sleep(60);
+      slow.state = 'Waiting';
+    };
+    const { broker, tenders } = await start({ prestart: ['another'], tenders: [slow] });
+    expect(tenders).toHaveLength(0);
+    expect(broker.status().packages[0]).toMatchObject({ tender: 'Stopped', tenders: 0, memory: 0, reason: '' });
+    const socket = await connect(broker);
+    expect(ServiceAnnouncement.decode(socket.hello!).tasks).toHaveLength(1);
+    const { result } = await offload(socket);
+    expect(result!.startMs).toBeGreaterThan(50);
+    expect(result!.queueMs).toBeLessThan(result!.startMs!);
+    expect(result).toMatchObject({ runMs: expect.closeTo(0.1), cpuMs: expect.closeTo(0.05) });
+    expect((await offload(socket)).result!.startMs).toBeLessThan(result!.startMs!);
+  });
+
+  test('in quarantine: what waits and what comes is refused with the reason, and not run', async () => {
+    const { broker, tenders, apiSocket } = await start();
+    const socket = await connect(broker);
+    for (let i = 0; i < 4; i++) await offload(socket, { input: 'k' });
+    const [last, waiting] = await Promise.all([offload(socket, { input: 'k' }), offload(socket)]);
+    expect(last.refusal?.code).toBe(ErrorCode.TenderDied);
+    for (const { refusal } of [waiting, await offload(socket, { budgetMs: 3_000_000 })]) {
+      expect(refusal).toMatchObject({
+        code: ErrorCode.PackageQuarantined,
+        message: expect.stringMatching(/echo 1 is in quarantine for 10 s, because tender after tender was lost/),
+        retryAfterMs: expect.toSatisfy((ms: number) => ms > 0 && ms <= 10_000),
+      });
+    }
+    expect(tenders).toHaveLength(5);
+    expect(broker.status().packages[0]).toMatchObject({
+      tender: 'Quarantined',
+      reason: expect.stringMatching(/in quarantine/),
+    });
+    expect(await getControl(apiSocket, '/metrics')).toContain('broker_packages{state="Quarantined"} 1');
+  });
+
+  test('a task that may take more memory than all tenders may is refused, with both numbers', async () => {
+    const { broker } = await start({ limits: { tenderMemory: 1000 } });
+    expect(broker.status().packages).toEqual([]);
+    expect(broker.status().rejected![0]!.reason).toMatch(
+      /task echo 1 may take \d+ bytes of memory; .* may take 1000 \(--tender-memory\)/,
+    );
+  });
+
+  test('a tenant that floods does not make another one wait for all that it has sent', async () => {
+    const { broker } = await start();
+    const [flooding, calm] = [await connect(broker), await connect(broker, await identityDir(vehicle('b', 'Calm')))];
+    let answered = 0;
+    const flood = Array.from({ length: 80 }, async () => {
+      await offload(flooding, { input: Uint8Array.of(0x73, 5), budgetMs: 10_000 });
+      answered++;
+    });
+    await vi.waitUntil(() => broker.status().queued > 70);
+    const before = answered;
+    // Its deadline is the latest of all, and still it has its turn.
+    expect((await offload(calm, { budgetMs: 60_000 })).result).not.toBeNull();
+    expect(answered - before).toBeLessThan(20);
+    await Promise.all(flood);
+  });
+
+  test('more bytes than may wait are refused', async () => {
+    const { broker } = await start({ limits: { maxQueuedBytes: 100_000 } });
+    const socket = await connect(broker);
+    const slow = Uint8Array.of(0x73, 100);
+    const taken = [offload(socket, { input: slow }), offload(socket, { input: Buffer.alloc(40_000, 'e') })];
+    const { refusal } = await offload(socket, { input: Buffer.alloc(20_000, 'e') });
+    expect(refusal).toMatchObject({
+      code: ErrorCode.TooManyFromTenant,
+      message: 'tenant ACME has 40000 bytes of input waiting here; 20000 more are too many',
+    });
+    expect((await Promise.all(taken)).every(({ result }) => result != null)).toBe(true);
   });
 });
 
@@ -284,6 +413,18 @@ describe('refusals', () => {
     });
     running.push(offload(other));
     expect((await offload(other)).refusal).toMatchObject({ code: ErrorCode.QueueFull });
+    expect((await Promise.all(running)).every(({ result }) => result != null)).toBe(true);
+  });
+
+  test('a hint that comes from what the package says of its cost, before anything has run', async () => {
+    const packagesDir = fresh();
+    const parts = { images: [fakeImage()], version: '1', isolation: 'any', costMs: 4000 } as const;
+    const task = await buildTaskPackage(join(packagesDir, 'echo'), parts);
+    const { broker } = await start({ packagesDir, limits: { maxQueuedPerPackage: 1 } });
+    const socket = await connect(broker);
+    const running = [offload(socket, { task, input: Uint8Array.of(0x73, 60) }), offload(socket, { task })];
+    // One waits: half of one call.
+    expect((await offload(socket, { task })).refusal).toMatchObject({ code: ErrorCode.QueueFull, retryAfterMs: 2000 });
     expect((await Promise.all(running)).every(({ result }) => result != null)).toBe(true);
   });
 
@@ -360,6 +501,7 @@ describe('malformed messages', () => {
     ['a cut message', () => request({}).slice(0, 40), /no OffloadRequest|its task/],
     ['groups within groups without end', () => Buffer.alloc(60_000, 0x0b), /no OffloadRequest/],
     ['no id', () => request({ id: '' }), /its id/],
+    ['an unknown isolation', () => request({ isolation: 'none' }), /its isolation/],
     ['an id with a line break', () => request({ id: 'a\nb' }), /its id/],
     ['a very long id', () => request({ id: 'a'.repeat(129) }), /its id/],
     ['a task that is a path', () => request({ taskDigest: 'sha256:../../x' }), /its task/],
@@ -540,6 +682,22 @@ describe('starting and stopping', () => {
     expect(status.rejected?.[1]?.reason).toMatch(/demands isolation vm/);
   });
 
+  test('a task gets the isolation that it demands, and else what the broker is told', async () => {
+    const dir = fresh();
+    cpSync(packages, dir, { recursive: true });
+    await buildTaskPackage(join(dir, 'demanding'), { images: [fakeImage()], version: '1', isolation: 'vm' });
+    await buildTaskPackage(join(dir, 'modest'), { images: [fakeImage()], version: '1', isolation: 'process' });
+    const auto = await start({ packagesDir: dir, isolation: 'auto' });
+    expect(auto.broker.status().rejected).toEqual([]);
+    expect(auto.wishes.sort()).toEqual(['auto', 'process', 'vm']);
+    await auto.broker.stop();
+    const vm = await start({ packagesDir: dir, isolation: 'vm' });
+    expect(vm.broker.status().rejected?.map(({ reason }) => reason)).toEqual([
+      expect.stringMatching(/demands isolation process; this broker has vm/),
+    ]);
+    expect(vm.wishes).toEqual(['vm', 'vm']);
+  });
+
   test('the control socket answers with status and metrics', async () => {
     const { broker, apiSocket } = await start();
     const socket = await connect(broker);
@@ -558,6 +716,8 @@ describe('starting and stopping', () => {
       'broker_offloads_total{tenant="ACME",task="echo",result="GuestFault"} 1',
       'broker_refusals_total{reason="UnknownPackage"} 1',
       'broker_tenders{isolation="process",state="Waiting"} 1',
+      'broker_packages{state="Waiting"} 1',
+      'broker_guest_cpu_seconds_total{tenant="ACME",task="echo"} 0.0001',
       'broker_offload_seconds_count{phase="total"} 1',
       'broker_deadline_misses_total 0',
     ]) {
@@ -591,14 +751,71 @@ describe('starting and stopping', () => {
         listen: { host: '127.0.0.1', port: broker.port },
         identityDir: await identityDir(brokerNamed('rsu-1')),
         packagesDir: packages,
+        trustDir: undefined,
         stateDir,
         apiSocket: join(root, 'second'),
+        isolation: 'process',
+        prestart: 'all',
         limits: DEFAULT_LIMITS,
       },
       { log: silentLog(), createTender: () => tender },
     );
     await expect(second).rejects.toThrow(/EADDRINUSE/);
     expect(tender.state).toBe('Stopped');
+  });
+
+  test('of packages, only those that a trusted key has signed are run', async () => {
+    const packagesDir = fresh();
+    const maker = await createSigner(join(root, 'maker'), 'maker');
+    const stranger = await createSigner(join(root, 'stranger'), 'stranger');
+    const add = async (name: string): Promise<TaskPackage> => {
+      const dir = join(packagesDir, name);
+      await buildTaskPackage(dir, { images: [fakeImage({ name })], version: '1', isolation: 'any' });
+      return await readTaskPackage(dir);
+    };
+    const good = await add('good');
+    await signTaskPackage(good, maker);
+    await add('unsigned');
+    await signTaskPackage(await add('foreign'), stranger);
+    await signTaskPackage(await add('expired'), maker, 1, Date.now() - 2 * 86_400_000);
+    // Signed, and then changed: the signature is still there, about the package that was.
+    const before = await add('changed');
+    await signTaskPackage(before, maker);
+    const [signature] = await readSignatures(before);
+    await buildTaskPackage(before.dir, {
+      images: [fakeImage({ name: 'changed', filler: 'x' })],
+      version: '1',
+      isolation: 'any',
+    });
+    await addSignature(await readTaskPackage(before.dir), [signature!]);
+    // And one flipped bit in the image of a signed one.
+    const flipped = await add('flipped');
+    await signTaskPackage(flipped, maker);
+    const path = join(flipped.dir, 'blobs', ...flipped.images[0]!.digest.split(':'));
+    const bytes = readFileSync(path);
+    bytes[150] = bytes[150]! ^ 1;
+    writeFileSync(path, bytes);
+
+    const { broker, tenders } = await start({ packagesDir, trustDir: join(root, 'maker/public') });
+    const status = broker.status();
+    expect(status.packages).toMatchObject([{ digest: good.digest, tender: 'Waiting' }]);
+    expect(tenders).toHaveLength(1);
+    const codes = status.errors.map(({ source, code }) => [source.slice(packagesDir.length + 1), code]);
+    expect(Object.fromEntries(codes)).toEqual({
+      unsigned: ErrorCode.TaskUnsigned,
+      foreign: ErrorCode.TaskSignerUnknown,
+      expired: ErrorCode.TaskSignatureExpired,
+      changed: ErrorCode.TaskSignatureInvalid,
+      flipped: ErrorCode.TaskPackageDigestMismatch,
+    });
+    expect(status.rejected).toHaveLength(5);
+    const socket = await connect(broker);
+    expect((await offload(socket, { task: good.digest })).result).toBeTruthy();
+    expect((await offload(socket, { task: before.digest })).refusal?.code).toBe(ErrorCode.UnknownPackage);
+  });
+
+  test('a directory without a trusted key is no reason to trust everybody', async () => {
+    await expect(start({ trustDir: fresh() })).rejects.toMatchObject({ code: ErrorCode.BadIdentity });
   });
 
   test('cancelled while it starts: what was started is stopped', async () => {

@@ -1,3 +1,4 @@
+import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
 import { createControlServer, jsonReply } from '../shared/api/control-server.ts';
 import { RecentErrors } from '../shared/api/recent-errors.ts';
@@ -6,16 +7,19 @@ import { ErrorCode, KerbError, messageOf } from '../shared/errors.ts';
 import { loadIdentity } from '../shared/identity/x509-identity.ts';
 import type { Logger } from '../shared/log.ts';
 import type { TaskPackage } from '../shared/task-package/reader.ts';
+import { loadTrust } from '../shared/task-package/signer.ts';
 import { Admission, type AdmissionLimits } from './admission/admission.ts';
 import { BrokerMetrics } from './api/metrics.ts';
 import { type Announcement, encodeAnnouncement } from './ingress/codec.ts';
 import { Ingress } from './ingress/ingress.ts';
 import { type Flight, Offloads } from './offloads.ts';
-import { PackageStore } from './packages/package-store.ts';
+import { declaredMemory, PackageStore } from './packages/package-store.ts';
 import { type ResultLimits, ResultStore } from './results/result-store.ts';
-import { ProcessTender } from './tenders/process-tender.ts';
-import { TenderSupervisor } from './tenders/supervisor.ts';
-import type { Isolation, Tender } from './tenders/tender.ts';
+import { TenderPool } from './tenders/pool.ts';
+import type { PoolLimits } from './tenders/pool-plan.ts';
+import { TenderPools } from './tenders/pools.ts';
+import type { Isolation, Tender, WishedIsolation } from './tenders/tender.ts';
+import { TenderProcess } from './tenders/tender-process.ts';
 
 export interface BrokerConfig {
   /** Has to be the id in the certificate. */
@@ -24,14 +28,20 @@ export interface BrokerConfig {
   readonly listen: { readonly host: string; readonly port: number };
   readonly identityDir: string;
   readonly packagesDir: string;
+  /** Public keys of the task signers whose packages are run; undefined: everything is run, signed or not. */
+  readonly trustDir: string | undefined;
   /** For what has to outlive a connection: verified images. */
   readonly stateDir: string;
   /** Path of the control socket. */
   readonly apiSocket: string;
+  /** For every task that leaves it open. */
+  readonly isolation: WishedIsolation;
+  /** Names of the tasks whose first tender is started with the broker and stays while there is room. */
+  readonly prestart: 'all' | readonly string[];
   readonly limits: BrokerLimits;
 }
 
-export interface BrokerLimits extends AdmissionLimits, ResultLimits {
+export interface BrokerLimits extends AdmissionLimits, ResultLimits, PoolLimits {
   readonly maxClients: number;
   readonly maxJoined: number;
   /** Milliseconds that running offloads get when the broker stops. */
@@ -41,18 +51,27 @@ export interface BrokerLimits extends AdmissionLimits, ResultLimits {
 export const DEFAULT_LIMITS: BrokerLimits = {
   maxQueuedPerPackage: 256,
   maxQueuedPerTenant: 128,
+  maxQueuedBytes: 64 * 1024 * 1024,
   maxBytes: 64 * 1024 * 1024,
   maxCount: 10_000,
   maxAgeMs: 60_000,
   maxClients: 1024,
   maxJoined: 16,
   stopMs: 2000,
+  tenderMemory: 512 * 1024 * 1024,
+  maxTenders: 128,
+  // One more than can run at once: while its answer is on its way, the core is not idle.
+  maxTendersPerTask: availableParallelism() + 1,
+  maxLoading: availableParallelism(),
+  idleMs: 10_000,
+  forgetMs: 60_000,
+  tenureMs: 50,
 };
 
 /** What a test may put in the place of real parts. */
 export interface BrokerParts {
   readonly log: Logger;
-  readonly createTender?: (imagePath: string, log: Logger) => Tender;
+  readonly createTender?: CreateTender;
   /** Aborted: the start is taken back. */
   readonly signal?: AbortSignal;
 }
@@ -65,18 +84,28 @@ export interface RunningBroker {
   stop(): Promise<void>;
 }
 
-const ISOLATIONS: readonly Isolation[] = ['process'];
+type CreateTender = (imagePath: string, log: Logger, isolation: WishedIsolation) => Tender;
 
-function processTender(imagePath: string, log: Logger): Tender {
-  return new ProcessTender({ imagePath, log });
+interface Tended {
+  readonly taskPackage: TaskPackage;
+  readonly pool: TenderPool;
 }
 
+/** What tasks may demand of a broker with this wish. With `auto` the tender of one that demands `vm` finds out whether it can. */
+const ISOLATIONS: Readonly<Record<WishedIsolation, readonly Isolation[]>> = {
+  process: ['process'],
+  vm: ['vm'],
+  auto: ['process', 'vm'],
+};
+
+const tenderProcess: CreateTender = (imagePath, log, isolation) => new TenderProcess({ imagePath, log, isolation });
+
 /**
- * Starts a broker: verifies the packages, has a tender waiting for each of them, then listens.
+ * Starts a broker: verifies the packages, has a tender waiting for each that is to be ready ahead, then listens.
  * @throws KerbError BadIdentity | BadConfig | ApiUnavailable | Cancelled. What had been started is stopped again.
  */
 export async function startBroker(config: BrokerConfig, parts: BrokerParts): Promise<RunningBroker> {
-  const { log, signal, createTender = processTender } = parts;
+  const { log, signal, createTender = tenderProcess } = parts;
   const undo: (() => Promise<unknown>)[] = [];
   let stopping: Promise<void> | undefined;
   const stopAll = (): Promise<void> => {
@@ -98,10 +127,14 @@ export async function startBroker(config: BrokerConfig, parts: BrokerParts): Pro
         `the identity in ${config.identityDir} is of broker ${identity.self.id}, not ${config.id}; give the right --id or --identity`,
       );
     }
+    const { trustDir } = config;
+    const trusted = trustDir === undefined ? undefined : await unlessCancelled(loadTrust(trustDir));
     const store = new PackageStore({
       packagesDir: config.packagesDir,
       imagesDir: join(config.stateDir, 'images'),
-      isolations: ISOLATIONS,
+      isolations: ISOLATIONS[config.isolation],
+      maxMemory: config.limits.tenderMemory,
+      trusted,
     });
     await unlessCancelled(store.load());
 
@@ -114,18 +147,46 @@ export async function startBroker(config: BrokerConfig, parts: BrokerParts): Pro
 
     const metrics = new BrokerMetrics();
     const admission = new Admission<Flight>(config.limits, (flight, waitedMs) => offloads.spent(flight, waitedMs));
-    const offloads = new Offloads(admission, new ResultStore(config.limits), metrics, config.limits);
-    const tended = store.packages.map((taskPackage) => ({
-      taskPackage,
-      supervisor: superviseTender(taskPackage, store, offloads, errors, log, createTender),
-    }));
-    for (const { taskPackage, supervisor } of tended) {
-      const { name, maxInput } = taskPackage.config;
-      offloads.add({ digest: taskPackage.digest, name, maxInput, supervisor });
+    const pools = new TenderPools(config.limits, (digest) => admission.queuedFor(digest));
+    const results = new ResultStore(config.limits);
+    const offloads = new Offloads(admission, results, metrics, config.limits, () => pools.planSoon());
+    const kept = keptTasks(config.prestart, store.packages, log);
+    const tended = store.packages.map((taskPackage) => {
+      const { name, version } = taskPackage.config;
+      const task = `${name} ${version}`;
+      const pool: TenderPool = new TenderPool({
+        name: taskPackage.digest,
+        task,
+        declaredBytes: declaredMemory(taskPackage.config),
+        kept: kept.has(name),
+        maxTenders: config.limits.maxTendersPerTask,
+        idleMs: config.limits.idleMs,
+        createTender: async () =>
+          createTender(
+            await store.imageFile(taskPackage),
+            log.child({ task }),
+            isolationFor(taskPackage, pool.isolation, config.isolation),
+          ),
+        onWaiting: () => offloads.pump(taskPackage.digest),
+        onTrouble: (error) => {
+          errors.add(task, error.code, error.message);
+          // While another tender of it lives, what waits may still be served.
+          if (pool.refused || pool.state === 'Quarantined') offloads.abandon(taskPackage.digest, error);
+        },
+        onChange: () => pools.plan(),
+        log,
+      });
+      return { taskPackage, pool };
+    });
+    for (const { taskPackage, pool } of tended) {
+      const { name, maxInput, costMs } = taskPackage.config;
+      if (costMs !== undefined) admission.learn(taskPackage.digest, costMs);
+      pools.add(pool);
+      offloads.add({ digest: taskPackage.digest, name, maxInput, pool });
     }
-    undo.push(() => Promise.all(tended.map(({ supervisor }) => supervisor.stop())));
-    metrics.watchTenders(() => tended.map(({ supervisor }) => supervisor));
-    await orCancelled(Promise.all(tended.map(({ supervisor }) => supervisor.start())), signal);
+    undo.push(() => pools.stop());
+    metrics.watchPools(() => pools.pools);
+    await orCancelled(pools.start(), signal);
 
     const announce = (): Announcement => announcementOf(config.id, tended);
     const ingress = new Ingress({
@@ -151,15 +212,7 @@ export async function startBroker(config: BrokerConfig, parts: BrokerParts): Pro
       clients: ingress.clients,
       queued: admission.queued,
       offloads: offloads.counts(),
-      packages: tended.map(({ taskPackage, supervisor }) => ({
-        digest: taskPackage.digest,
-        name: taskPackage.config.name,
-        version: taskPackage.config.version,
-        tender: supervisor.state,
-        isolation: supervisor.isolation,
-        calls: supervisor.calls,
-        restarts: supervisor.restarts,
-      })),
+      packages: tended.map((one) => packageStatus(one)),
       rejected: store.rejected.map(({ path, error }) => ({ path, reason: error.message })),
       errors: errors.list(),
     });
@@ -205,41 +258,54 @@ function refusalLog(log: Logger, errors: RecentErrors): (client: string, error: 
   };
 }
 
-function superviseTender(
-  taskPackage: TaskPackage,
-  store: PackageStore,
-  offloads: Offloads,
-  errors: RecentErrors,
-  log: Logger,
-  createTender: (imagePath: string, log: Logger) => Tender,
-): TenderSupervisor {
-  const { digest, config } = taskPackage;
-  const task = `${config.name} ${config.version}`;
-  const supervisor: TenderSupervisor = new TenderSupervisor({
-    task,
-    createTender: async () => createTender(await store.imageFile(taskPackage), log.child({ task })),
-    onWaiting: () => offloads.pump(digest),
-    onTrouble: (error) => {
-      errors.add(task, error.code, error.message);
-      if (supervisor.refused) offloads.abandon(digest, error);
-    },
-    log,
-  });
-  return supervisor;
+/** What `auto` chose for the first tender of a task stays, so that all tenders of a pool are alike. */
+function isolationFor({ config }: TaskPackage, chosen: string, wish: WishedIsolation): WishedIsolation {
+  if (chosen === 'vm' || chosen === 'process') return chosen;
+  return config.isolation === 'any' ? wish : config.isolation;
 }
 
-/** Only what can be run is announced; a tender that is being replaced counts as one that can. */
-function announcementOf(
-  broker: string,
-  tended: readonly { readonly taskPackage: TaskPackage; readonly supervisor: TenderSupervisor }[],
-): Announcement {
+/** What --prestart names. A name that is none of a task is said and otherwise does no harm. */
+function keptTasks(
+  prestart: BrokerConfig['prestart'],
+  packages: readonly TaskPackage[],
+  log: Logger,
+): ReadonlySet<string> {
+  const names = new Set(packages.map(({ config }) => config.name));
+  if (prestart === 'all') return names;
+  for (const name of prestart) {
+    if (!names.has(name)) log.warn({ task: name }, 'a task that is to be started with the broker is not there');
+  }
+  return new Set(prestart);
+}
+
+function packageStatus({ taskPackage, pool }: Tended): BrokerStatus['packages'][number] {
+  const { digest, config } = taskPackage;
+  const { tenders } = pool;
+  return {
+    digest,
+    name: config.name,
+    version: config.version,
+    tender: pool.state,
+    tenders: tenders.length,
+    memory: tenders.reduce((sum, { bytes }) => sum + bytes, 0),
+    reason: pool.trouble ?? '',
+    isolation: pool.isolation,
+    calls: pool.calls,
+    cpuMs: pool.cpuMs,
+    restarts: pool.restarts,
+  };
+}
+
+/** Only what can be run is announced; a tender that is being replaced, and quarantine, which ends, count as what can. */
+function announcementOf(broker: string, tended: readonly Tended[]): Announcement {
   const tasks = tended
-    .filter(({ supervisor }) => !supervisor.refused)
+    .filter(({ pool }) => !pool.refused)
     .map(({ taskPackage: { digest, config } }) => {
       const { name, version, maxInput, maxOutput } = config;
       return { digest, name, version, maxInput, maxOutput };
     });
-  return { broker, tasks, isolations: ISOLATIONS, maxInput: Math.max(0, ...tasks.map(({ maxInput }) => maxInput)) };
+  const isolations = [...new Set(tended.map(({ pool }) => pool.isolation).filter(Boolean))].sort();
+  return { broker, tasks, isolations, maxInput: Math.max(0, ...tasks.map(({ maxInput }) => maxInput)) };
 }
 
 /** For a step that can be stopped in its middle: does not wait for it. */

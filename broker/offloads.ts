@@ -1,6 +1,6 @@
 /**
  * Every offload from its arrival to its answer: the same id joins or is answered again (results), waits (admission), and
- * is run by the one tender of its package (tenders).
+ * is run by a tender of its package (tenders).
  *
  * Hot path: one object and one promise per offload, no timer but the one for the earliest budget in the queues, no log line.
  */
@@ -9,9 +9,8 @@ import { RateWindow } from '../shared/rolling.ts';
 import type { Admission, Waiting } from './admission/admission.ts';
 import type { BrokerMetrics } from './api/metrics.ts';
 import type { ResultStore, TaskResult } from './results/result-store.ts';
-import { abortText } from './tenders/fault-text.ts';
-import type { CallEnd, TenderSupervisor } from './tenders/supervisor.ts';
-import type { TenderOutcome } from './tenders/tender.ts';
+import { describeEnd } from './tenders/describe-end.ts';
+import type { Blocked, CallEnd, TenderPool } from './tenders/pool.ts';
 
 /** An offload as it came in. Its data is checked already. */
 export interface IncomingOffload {
@@ -20,6 +19,8 @@ export interface IncomingOffload {
   readonly packageDigest: string;
   readonly input: Buffer;
   readonly budgetMs: number;
+  /** It is to be run in isolation `vm` or not at all. */
+  readonly demandsVm: boolean;
   /** `performance.now()` when its last byte was here. */
   readonly arrivedAt: number;
 }
@@ -43,13 +44,14 @@ export interface Runnable {
   readonly digest: string;
   readonly name: string;
   readonly maxInput: number;
-  readonly supervisor: TenderSupervisor;
+  readonly pool: TenderPool;
 }
 
 /** One offload that waits or runs. */
 export interface Flight extends Waiting {
   readonly key: string;
   readonly input: Buffer;
+  readonly demandsVm: boolean;
   readonly answers: Answer[];
 }
 
@@ -58,6 +60,7 @@ export class Offloads {
   readonly #results: ResultStore;
   readonly #metrics: BrokerMetrics;
   readonly #limits: OffloadLimits;
+  readonly #onShort: () => void;
   readonly #runnables = new Map<string, Runnable>();
   readonly #flights = new Map<string, Flight>();
   readonly #rate = new RateWindow();
@@ -70,11 +73,19 @@ export class Offloads {
   #refused = 0;
   #failed = 0;
 
-  constructor(admission: Admission<Flight>, results: ResultStore, metrics: BrokerMetrics, limits: OffloadLimits) {
+  /** `onShort` is told when offloads wait and one more tender would help. */
+  constructor(
+    admission: Admission<Flight>,
+    results: ResultStore,
+    metrics: BrokerMetrics,
+    limits: OffloadLimits,
+    onShort: () => void,
+  ) {
     this.#admission = admission;
     this.#results = results;
     this.#metrics = metrics;
     this.#limits = limits;
+    this.#onShort = onShort;
   }
 
   add(runnable: Runnable): void {
@@ -96,7 +107,7 @@ export class Offloads {
 
   /** Answers from the results, joins a flight or makes a new one; or says why not. */
   #take(offload: IncomingOffload, runnable: Runnable | undefined, answer: Answer): OffloadRefusal | undefined {
-    const { tenant, id, packageDigest, input, budgetMs, arrivedAt } = offload;
+    const { tenant, id, packageDigest, input, budgetMs, demandsVm, arrivedAt } = offload;
     if (this.#stopping) return refusal(ErrorCode.BrokerStopping, 'this broker is stopping; use another one');
     if (runnable === undefined) {
       const message = `this broker has no task package ${packageDigest}; its announcement lists what it has`;
@@ -107,47 +118,67 @@ export class Offloads {
       return refusal(ErrorCode.TenderInputTooLarge, message);
     }
 
+    if (demandsVm && !mayRunInVm(runnable)) return noVm(runnable);
+
     // A tenant's name holds no line break, so that no tenant can make the key of another one.
     const key = `${tenant}\n${id}`;
     const flight = this.#flights.get(key);
     if (flight !== undefined) return this.#join(flight, offload, answer);
     const earlier = this.#results.find(key, packageDigest, input, arrivedAt);
     if (earlier.found === 'other-offload') return otherOffload(id);
+    if (earlier.found === 'result' && demandsVm && earlier.result.isolation !== 'vm') return otherOffload(id);
     if (earlier.found === 'result') {
       answer(earlier.result, undefined);
       return undefined;
     }
 
-    const { supervisor } = runnable;
-    const { trouble } = supervisor;
-    if (trouble !== undefined && (supervisor.refused || supervisor.retryInMs >= budgetMs)) {
-      const message = `${runnable.name} cannot be run here now: ${trouble.message}`;
-      return refusal(ErrorCode.TenderUnavailable, message, Math.ceil(supervisor.retryInMs));
+    const { pool } = runnable;
+    const now = performance.now();
+    const blocked = pool.blocked(now);
+    if (blocked !== undefined && mustWaitTooLong(blocked, budgetMs)) {
+      const message = `${runnable.name} cannot be run here now: ${blocked.message}`;
+      return refusal(blocked.code, message, Number.isFinite(blocked.retryInMs) ? Math.ceil(blocked.retryInMs) : 0);
     }
     const deadline = arrivedAt + budgetMs;
-    const fresh: Flight = { key, tenant, packageDigest, input, arrivedAt, deadline, answers: [answer] };
-    const notAdmitted = this.#admission.admit(fresh, performance.now());
+    const bytes = input.length;
+    const fresh: Flight = {
+      key,
+      tenant,
+      packageDigest,
+      input,
+      bytes,
+      demandsVm,
+      arrivedAt,
+      deadline,
+      answers: [answer],
+    };
+    const notAdmitted = this.#admission.admit(fresh, now);
     if (notAdmitted !== undefined) return notAdmitted;
     this.#flights.set(key, fresh);
     this.pump(packageDigest);
+    if (pool.note(this.#admission.queuedFor(packageDigest), now)) this.#onShort();
     this.#watchBudgets();
     return undefined;
   }
 
-  /** Hands over what waits for this package while its tender is free. To be called when it has become free. */
+  /** Hands over what waits for this package while it has a free tender. To be called when one has become free. */
   pump(packageDigest: string): void {
     const runnable = this.#runnables.get(packageDigest);
-    if (runnable === undefined) return;
-    // Only one call at a time: once is enough.
-    if (runnable.supervisor.state !== 'Waiting') return;
-    const now = performance.now();
-    const flight = this.#admission.take(packageDigest, now);
-    if (flight === undefined) return;
-    runnable.supervisor.call(flight.input, flight.deadline - now, (end) => {
-      // The next one is on its way to the tender before this one's answer is written.
-      this.pump(packageDigest);
-      this.#land(runnable, flight, now, end);
-    });
+    while (runnable?.pool.canCall) {
+      const now = performance.now();
+      const flight = this.#admission.take(packageDigest, now);
+      if (flight === undefined) return;
+      if (flight.demandsVm && !mayRunInVm(runnable)) {
+        // It was admitted before the first tender of this task found out that there is no vm here.
+        this.#fail(flight, runnable, noVm(runnable));
+        continue;
+      }
+      runnable.pool.call(flight.input, flight.deadline - now, (end) => {
+        // The next one is on its way to the tender before this one's answer is written.
+        this.pump(packageDigest);
+        this.#land(runnable, flight, now, end);
+      });
+    }
   }
 
   /** Whoever waits in vain is told when the budget is spent, not when the tender is free. */
@@ -176,9 +207,11 @@ export class Offloads {
     this.#fail(flight, this.#runnables.get(flight.packageDigest), refusal(ErrorCode.BudgetSpentInQueue, message));
   };
 
-  /** A package whose tender will never wait: answers what waits for it. */
+  /** A package that will have no tender for a long time, or never: answers what waits for it. */
   abandon(packageDigest: string, error: KerbError): void {
-    this.#turnAway(packageDigest, refusal(ErrorCode.TenderUnavailable, error.message));
+    const quarantined = error.code === ErrorCode.PackageQuarantined;
+    const code = quarantined ? error.code : ErrorCode.TenderUnavailable;
+    this.#turnAway(packageDigest, refusal(code, error.message, quarantined ? Number(error.context.waitMs) : 0));
   }
 
   /** Takes nothing any more, answers what waits, and resolves when what runs has ended or `limitMs` has passed. */
@@ -204,7 +237,8 @@ export class Offloads {
   }
 
   #join(flight: Flight, offload: IncomingOffload, answer: Answer): OffloadRefusal | undefined {
-    if (flight.packageDigest !== offload.packageDigest || !flight.input.equals(offload.input)) {
+    const same = flight.packageDigest === offload.packageDigest && flight.demandsVm === offload.demandsVm;
+    if (!same || !flight.input.equals(offload.input)) {
       return otherOffload(offload.id);
     }
     if (flight.answers.length >= this.#limits.maxJoined) {
@@ -222,18 +256,23 @@ export class Offloads {
       return;
     }
     this.#admission.learn(flight.packageDigest, outcome.runMs);
+    this.#metrics.computed(flight.tenant, runnable.name, outcome.cpuMs);
     if (outcome.outcome !== 'done' || outcome.status !== 0) {
-      const why = describeEnd(runnable.name, outcome);
+      const { code, message } = describeEnd(runnable.name, outcome);
+      const why = refusal(code, message);
       if (why.code === ErrorCode.GuestDeadline) this.#metrics.deadlineMissed();
       this.#fail(flight, runnable, why);
       return;
     }
     const now = performance.now();
+    const coldMs = runnable.pool.coldMs(flight.arrivedAt, takenAt);
     const result: TaskResult = {
       output: outcome.output,
-      queueMs: takenAt - flight.arrivedAt,
+      queueMs: takenAt - flight.arrivedAt - coldMs,
+      startMs: coldMs + Math.max(0, now - takenAt - outcome.runMs),
       runMs: outcome.runMs,
-      isolation: runnable.supervisor.isolation,
+      cpuMs: outcome.cpuMs,
+      isolation: end.isolation,
     };
     this.#flights.delete(flight.key);
     for (const answer of flight.answers) answer(result, undefined);
@@ -243,7 +282,7 @@ export class Offloads {
     this.#results.keep(flight.key, flight.packageDigest, flight.input, result, now);
     this.#metrics.ok(flight.tenant, runnable.name);
     this.#metrics.took('queue', result.queueMs);
-    this.#metrics.took('start', Math.max(0, now - takenAt - outcome.runMs));
+    this.#metrics.took('start', result.startMs);
     this.#metrics.took('run', outcome.runMs);
     this.#metrics.took('total', now - flight.arrivedAt);
     this.#noticeIdle();
@@ -262,28 +301,26 @@ export class Offloads {
   }
 }
 
+/** In quarantine everything is refused at once: the wait would be long, and its end is uncertain. */
+function mustWaitTooLong({ code, retryInMs }: Blocked, budgetMs: number): boolean {
+  return retryInMs >= budgetMs || (code === ErrorCode.PackageQuarantined && retryInMs > 0);
+}
+
 function refusal(code: ErrorCode, message: string, retryAfterMs = 0): OffloadRefusal {
   return { code, message, retryAfterMs };
+}
+
+/** A pool that has had no tender yet finds out with its first one. */
+const mayRunInVm = ({ pool }: Runnable): boolean => pool.isolation === 'vm' || pool.isolation === '';
+
+function noVm({ name, pool }: Runnable): OffloadRefusal {
+  return refusal(
+    ErrorCode.IsolationUnavailable,
+    `isolation vm is demanded; ${name} has isolation ${pool.isolation} here: use another broker`,
+  );
 }
 
 function otherOffload(id: string): OffloadRefusal {
   const message = `the id ${id} belongs to another offload of this tenant, with another task or input; choose a new id`;
   return refusal(ErrorCode.BadOffloadRequest, message);
-}
-
-/** The guest's own ends, for the caller. */
-function describeEnd(task: string, end: TenderOutcome): OffloadRefusal {
-  const after = `after ${end.runMs.toFixed(1)} ms`;
-  switch (end.outcome) {
-    case 'done':
-      return refusal(ErrorCode.TaskRefusedInput, `${task} refused its input with status ${end.status} ${after}`);
-    case 'aborted':
-      return refusal(ErrorCode.GuestAborted, `${task} aborted ${after}: ${abortText(end.code)}`);
-    case 'deadline':
-      return refusal(ErrorCode.GuestDeadline, `${task} was ended because its budget was spent, ${after} of running`);
-    case 'fault':
-      return refusal(ErrorCode.GuestFault, `${task} faulted ${after}: ${end.fault}`);
-    case 'bad-output':
-      return refusal(ErrorCode.GuestBadOutput, `${task} gave back an output that is none: ${end.reason}`);
-  }
 }

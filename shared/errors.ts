@@ -21,6 +21,11 @@ export const ErrorCode = {
   SetupIncomplete: 1013,
   ApiUnavailable: 1014,
   WrongArchitecture: 1015,
+  TaskUnsigned: 1016,
+  TaskSignerUnknown: 1017,
+  TaskSignatureInvalid: 1018,
+  TaskSignatureExpired: 1019,
+  TaskTooLarge: 1020,
 
   BadManifest: 2001,
   UnsupportedManifestKey: 2002,
@@ -66,6 +71,8 @@ export const ErrorCode = {
   BrokerStopping: 7006,
   TooManyFromTenant: 7007,
   TaskRefusedInput: 7008,
+  IsolationUnavailable: 7009,
+  PackageQuarantined: 7010,
 
   ImageRefused: 8001,
   TenderUnavailable: 8002,

@@ -1,5 +1,6 @@
 import { describe, expect, test } from 'vitest';
 import { ErrorCode } from '../../shared/errors.ts';
+import { seededRandom } from '../testing.ts';
 import { Admission, type AdmissionLimits, type Waiting } from './admission.ts';
 
 interface Entry extends Waiting {
@@ -9,22 +10,41 @@ interface Entry extends Waiting {
 const A = 'sha256:a';
 const B = 'sha256:b';
 
-function entry(name: string, options: { at?: number; budget?: number; tenant?: string; digest?: string } = {}): Entry {
-  const { at = 0, budget = 100, tenant = 'acme', digest = A } = options;
-  return { name, packageDigest: digest, tenant, arrivedAt: at, deadline: at + budget };
+function entry(
+  name: string,
+  options: { at?: number; budget?: number; tenant?: string; digest?: string; bytes?: number } = {},
+): Entry {
+  const { at = 0, budget = 100, tenant = 'acme', digest = A, bytes = 1 } = options;
+  return { name, packageDigest: digest, tenant, arrivedAt: at, deadline: at + budget, bytes };
 }
 
 function admission(limits: Partial<AdmissionLimits> = {}) {
   const spent: [string, number][] = [];
   const queue = new Admission<Entry>(
-    { maxQueuedPerPackage: 4, maxQueuedPerTenant: 100, ...limits },
+    { maxQueuedPerPackage: 4, maxQueuedPerTenant: 100, maxQueuedBytes: 1e9, ...limits },
     (dropped, waited) => spent.push([dropped.name, waited]),
   );
   return { queue, spent };
 }
 
 describe('order', () => {
-  test('first come, first served, each package for itself', () => {
+  test('earliest deadline first, each package for itself', () => {
+    const { queue } = admission();
+    for (const [name, budget] of [
+      ['late', 90],
+      ['soon', 20],
+      ['later', 95],
+    ] as const)
+      queue.admit(entry(name, { budget }), 0);
+    queue.admit(entry('x', { budget: 1, digest: B }), 0);
+    expect([queue.take(A, 0), queue.take(A, 0), queue.take(A, 0)].map((e) => e?.name)).toEqual([
+      'soon',
+      'late',
+      'later',
+    ]);
+  });
+
+  test('of the same deadline first come, first served, each package for itself', () => {
     const { queue } = admission();
     for (const e of [entry('1'), entry('x', { digest: B }), entry('2'), entry('3')])
       expect(queue.admit(e, 0)).toBeUndefined();
@@ -144,6 +164,63 @@ describe('refusals', () => {
     queue.take(B, 0);
     expect(queue.admit(entry('5'), 0)).toBeUndefined();
   });
+});
+
+describe('bytes', () => {
+  test('are bounded: beyond them a full queue, and for one tenant half of them', () => {
+    const { queue } = admission({ maxQueuedBytes: 100 });
+    queue.admit(entry('1', { bytes: 30 }), 0);
+    expect(queue.admit(entry('2', { bytes: 21 }), 0)).toMatchObject({
+      code: ErrorCode.TooManyFromTenant,
+      message: 'tenant acme has 30 bytes of input waiting here; 21 more are too many',
+    });
+    expect(queue.admit(entry('3', { bytes: 20 }), 0)).toBeUndefined();
+    expect(queue.admit(entry('4', { bytes: 40, tenant: 'b', digest: B }), 0)).toBeUndefined();
+    expect(queue.admit(entry('5', { bytes: 11, tenant: 'c' }), 0)).toMatchObject({
+      code: ErrorCode.QueueFull,
+      message: '90 bytes of input wait here already; 11 more are too many',
+      retryAfterMs: expect.toSatisfy((hint: number) => hint > 0),
+    });
+    expect(queue.queuedBytes).toBe(90);
+    queue.take(B, 0);
+    expect(queue.admit(entry('5', { bytes: 11, tenant: 'c' }), 0)).toBeUndefined();
+  });
+
+  test('a single offload larger than all of them may wait, and those whose time is over make room', () => {
+    const { queue, spent } = admission({ maxQueuedBytes: 100 });
+    expect(queue.admit(entry('1', { bytes: 500, budget: 10 }), 0)).toBeUndefined();
+    expect(queue.admit(entry('2', { bytes: 1, tenant: 'b' }), 9)?.code).toBe(ErrorCode.QueueFull);
+    expect(queue.admit(entry('2', { bytes: 1, tenant: 'b' }), 10)).toBeUndefined();
+    expect(spent).toEqual([['1', 10]]);
+    expect(queue.queuedBytes).toBe(1);
+  });
+});
+
+test('with any traffic: what was admitted comes out once, run or spent, and the counts end at nothing', () => {
+  for (let seed = 1; seed <= 100; seed++) {
+    const random = seededRandom(seed);
+    const { queue, spent } = admission({ maxQueuedPerPackage: 20, maxQueuedPerTenant: 15, maxQueuedBytes: 300 });
+    const admitted = new Set<string>();
+    const out: string[] = [];
+    for (let now = 0; now < 400; now++) {
+      const digest = random() < 0.5 ? A : B;
+      if (random() < 0.7) {
+        const budget = 1 + Math.floor(random() * 60);
+        const e = entry(`${now}`, { at: now, budget, digest, bytes: Math.floor(random() * 40), tenant: `t${now % 3}` });
+        if (queue.admit(e, now) === undefined) admitted.add(e.name);
+      } else {
+        const taken = queue.take(digest, now);
+        if (taken !== undefined) out.push(taken.name);
+        if (taken !== undefined) expect(taken.deadline).toBeGreaterThan(now);
+      }
+      expect(queue.queuedFor(A) + queue.queuedFor(B)).toBe(queue.queued);
+    }
+    for (const digest of [A, B]) out.push(...queue.drain(digest).map(({ name }) => name));
+    const all = [...out, ...spent.map(([name]) => name)];
+    expect(new Set(all).size, `seed ${seed}`).toBe(all.length);
+    expect(new Set(all)).toEqual(admitted);
+    expect([queue.queued, queue.queuedBytes]).toEqual([0, 0]);
+  }
 });
 
 test('drain hands back what waits', () => {

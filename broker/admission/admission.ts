@@ -1,10 +1,11 @@
 /**
  * Who may wait, and who is next. Pure: values in, values out, and the time is an argument.
  *
- * First come, first served, one queue per task package. `WaitingQueue` is the joint for another order (earliest deadline
- * first): nothing else here knows how a queue is ordered.
+ * One queue per task package, ordered by `WaitingQueue`: tenants in turn, each by earliest deadline. What waits is bounded
+ * in number and in bytes.
  */
 import { ErrorCode } from '../../shared/errors.ts';
+import { WaitingQueue } from './waiting-queue.ts';
 
 /** What admission needs to know of an offload. Times in milliseconds of one monotonic clock. */
 export interface Waiting {
@@ -13,6 +14,8 @@ export interface Waiting {
   readonly arrivedAt: number;
   /** Arrival plus budget: from here on nobody waits for the answer. */
   readonly deadline: number;
+  /** What it keeps in memory while it waits. */
+  readonly bytes: number;
 }
 
 export interface AdmissionLimits {
@@ -20,6 +23,8 @@ export interface AdmissionLimits {
   readonly maxQueuedPerPackage: number;
   /** Offloads of one tenant that may wait, over all packages. */
   readonly maxQueuedPerTenant: number;
+  /** Bytes that may wait, over all packages; one tenant may fill half of it. A single offload may always wait. */
+  readonly maxQueuedBytes: number;
 }
 
 export interface AdmissionRefusal {
@@ -30,12 +35,9 @@ export interface AdmissionRefusal {
   readonly retryAfterMs: number;
 }
 
-interface WaitingQueue<T> {
-  readonly size: number;
-  push(entry: T): void;
-  shift(): T | undefined;
-  /** Takes out every entry for which `spent` is true. */
-  sweep(spent: (entry: T) => boolean): void;
+interface TenantShare {
+  count: number;
+  bytes: number;
 }
 
 /** How much the newest run time counts in the mean that retry hints come from. */
@@ -46,9 +48,10 @@ export class Admission<T extends Waiting> {
   readonly #limits: AdmissionLimits;
   readonly #onSpent: (entry: T, waitedMs: number) => void;
   readonly #queues = new Map<string, WaitingQueue<T>>();
-  readonly #queuedByTenant = new Map<string, number>();
+  readonly #shares = new Map<string, TenantShare>();
   readonly #meanRunMs = new Map<string, number>();
   #queued = 0;
+  #queuedBytes = 0;
   #earliest = Number.POSITIVE_INFINITY;
 
   /** `onSpent` is told of every entry that is dropped because its budget ran out while it waited. */
@@ -59,6 +62,9 @@ export class Admission<T extends Waiting> {
 
   get queued(): number {
     return this.#queued;
+  }
+  get queuedBytes(): number {
+    return this.#queuedBytes;
   }
 
   /** Before this moment no budget runs out here: when to call `sweep`. Infinity when nothing waits. */
@@ -81,45 +87,28 @@ export class Admission<T extends Waiting> {
     }
     let queue = this.#queues.get(entry.packageDigest);
     if (queue === undefined) {
-      queue = new FirstComeQueue<T>();
+      queue = new WaitingQueue<T>();
       this.#queues.set(entry.packageDigest, queue);
     }
-    const { maxQueuedPerPackage, maxQueuedPerTenant } = this.#limits;
-    const full = () => queue.size >= maxQueuedPerPackage;
-    const greedy = () => (this.#queuedByTenant.get(entry.tenant) ?? 0) >= maxQueuedPerTenant;
-    // Those whose time is over keep nobody out.
-    if (full() || greedy()) this.sweep(now);
-    if (greedy()) {
-      return {
-        code: ErrorCode.TooManyFromTenant,
-        message: `tenant ${entry.tenant} has ${maxQueuedPerTenant} offloads waiting here, as many as it may`,
-        retryAfterMs: this.#retryHint(entry.packageDigest),
-      };
+    let reason = this.#noRoom(entry, queue.size);
+    if (reason !== undefined) {
+      // Those whose time is over keep nobody out.
+      this.sweep(now);
+      reason = this.#noRoom(entry, queue.size);
     }
-    if (full()) {
-      return {
-        code: ErrorCode.QueueFull,
-        message: `${maxQueuedPerPackage} offloads wait for this task already, as many as may`,
-        retryAfterMs: this.#retryHint(entry.packageDigest),
-      };
-    }
+    if (reason !== undefined) return { ...reason, retryAfterMs: this.#retryHint(entry.packageDigest) };
     if (entry.deadline < this.earliestDeadline) this.#earliest = entry.deadline;
     queue.push(entry);
-    this.#count(entry.tenant, 1);
+    this.#count(entry, 1);
     return undefined;
   }
 
   /** The next one to run, after dropping those that nobody waits for any more. */
   take(packageDigest: string, now: number): T | undefined {
-    const queue = this.#queues.get(packageDigest);
-    if (queue === undefined) return undefined;
-    for (;;) {
-      const entry = queue.shift();
-      if (entry === undefined) return undefined;
-      this.#count(entry.tenant, -1);
-      if (entry.deadline > now) return entry;
-      this.#onSpent(entry, now - entry.arrivedAt);
-    }
+    this.sweep(now);
+    const entry = this.#queues.get(packageDigest)?.shift();
+    if (entry !== undefined) this.#count(entry, -1);
+    return entry;
   }
 
   /** Drops what has no budget left. Costs nothing while `earliestDeadline` lies ahead. */
@@ -127,15 +116,11 @@ export class Admission<T extends Waiting> {
     if (this.earliestDeadline > now) return;
     this.#earliest = Number.POSITIVE_INFINITY;
     for (const queue of this.#queues.values()) {
-      queue.sweep((entry) => {
-        if (entry.deadline > now) {
-          this.#earliest = Math.min(this.#earliest, entry.deadline);
-          return false;
-        }
-        this.#count(entry.tenant, -1);
+      queue.sweep(now, (entry) => {
+        this.#count(entry, -1);
         this.#onSpent(entry, now - entry.arrivedAt);
-        return true;
       });
+      this.#earliest = Math.min(this.#earliest, queue.earliestDeadline());
     }
   }
 
@@ -144,7 +129,7 @@ export class Admission<T extends Waiting> {
     const queue = this.#queues.get(packageDigest);
     const entries: T[] = [];
     for (let entry = queue?.shift(); entry !== undefined; entry = queue?.shift()) {
-      this.#count(entry.tenant, -1);
+      this.#count(entry, -1);
       entries.push(entry);
     }
     return entries;
@@ -162,43 +147,38 @@ export class Admission<T extends Waiting> {
     return Math.min(MAX_RETRY_HINT_MS, Math.max(1, Math.ceil((this.queuedFor(packageDigest) * mean) / 2)));
   }
 
-  #count(tenant: string, change: 1 | -1): void {
-    this.#queued += change;
-    const queued = (this.#queuedByTenant.get(tenant) ?? 0) + change;
-    if (queued === 0) this.#queuedByTenant.delete(tenant);
-    else this.#queuedByTenant.set(tenant, queued);
-  }
-}
-
-/** An array with a moving head, so that taking the first of many costs nothing. */
-class FirstComeQueue<T> implements WaitingQueue<T> {
-  #entries: (T | undefined)[] = [];
-  #head = 0;
-
-  get size(): number {
-    return this.#entries.length - this.#head;
-  }
-
-  push(entry: T): void {
-    this.#entries.push(entry);
-  }
-
-  shift(): T | undefined {
-    const entry = this.#entries[this.#head];
-    if (entry === undefined) return undefined;
-    this.#entries[this.#head++] = undefined; // it must not be kept alive
-    if (this.#head === this.#entries.length) {
-      this.#entries.length = 0;
-      this.#head = 0;
-    } else if (this.#head >= 64 && this.#head * 2 >= this.#entries.length) {
-      this.#entries = this.#entries.slice(this.#head);
-      this.#head = 0;
+  #noRoom({ tenant, bytes }: T, queuedForPackage: number): { code: ErrorCode; message: string } | undefined {
+    const { maxQueuedPerPackage, maxQueuedPerTenant, maxQueuedBytes } = this.#limits;
+    const share = this.#shares.get(tenant);
+    if (share !== undefined && share.count >= maxQueuedPerTenant) {
+      const message = `tenant ${tenant} has ${maxQueuedPerTenant} offloads waiting here, as many as it may`;
+      return { code: ErrorCode.TooManyFromTenant, message };
     }
-    return entry;
+    if (share !== undefined && share.bytes + bytes > maxQueuedBytes / 2) {
+      const message = `tenant ${tenant} has ${share.bytes} bytes of input waiting here; ${bytes} more are too many`;
+      return { code: ErrorCode.TooManyFromTenant, message };
+    }
+    if (queuedForPackage >= maxQueuedPerPackage) {
+      const message = `${maxQueuedPerPackage} offloads wait for this task already, as many as may`;
+      return { code: ErrorCode.QueueFull, message };
+    }
+    if (this.#queuedBytes > 0 && this.#queuedBytes + bytes > maxQueuedBytes) {
+      const message = `${this.#queuedBytes} bytes of input wait here already; ${bytes} more are too many`;
+      return { code: ErrorCode.QueueFull, message };
+    }
+    return undefined;
   }
 
-  sweep(spent: (entry: T) => boolean): void {
-    this.#entries = this.#entries.slice(this.#head).filter((entry) => !spent(entry as T));
-    this.#head = 0;
+  #count({ tenant, bytes }: T, change: 1 | -1): void {
+    this.#queued += change;
+    this.#queuedBytes += change * bytes;
+    let share = this.#shares.get(tenant);
+    if (share === undefined) {
+      share = { count: 0, bytes: 0 };
+      this.#shares.set(tenant, share);
+    }
+    share.count += change;
+    share.bytes += change * bytes;
+    if (share.count === 0) this.#shares.delete(tenant);
   }
 }

@@ -4,9 +4,14 @@ import { createRegistry } from '../../shared/metrics.ts';
 
 export type Phase = 'queue' | 'start' | 'run' | 'total';
 
-export interface TenderCount {
-  readonly isolation: string;
+/** What a pool tells when the metrics are read. */
+export interface PoolCount {
   readonly state: string;
+  readonly tenders: Iterable<{ readonly isolation: string; readonly state: string; readonly bytes: number }>;
+}
+
+interface CounterChild {
+  inc(value?: number): void;
 }
 
 const SECONDS = [0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5];
@@ -22,7 +27,9 @@ export class BrokerMetrics {
   readonly #refusals: Counter;
   readonly #misses: Counter;
   readonly #phases: Readonly<Record<Phase, { observe(seconds: number): void }>>;
-  readonly #kept = new Map<string, { inc(): void }>();
+  readonly #cpu: Counter;
+  readonly #kept = new Map<string, CounterChild>();
+  readonly #keptCpu = new Map<string, CounterChild>();
 
   constructor() {
     const registers = [this.registry];
@@ -43,9 +50,15 @@ export class BrokerMetrics {
       help: 'Offloads whose budget ran out while they waited or ran.',
       registers,
     });
+    this.#cpu = new Counter({
+      name: 'broker_guest_cpu_seconds_total',
+      help: 'What the unikernels of a tenant computed, by task.',
+      labelNames: ['tenant', 'task'],
+      registers,
+    });
     const seconds = new Histogram({
       name: 'broker_offload_seconds',
-      help: 'Time of successful offloads: waiting, handing over to the tender and back, inside the unikernel, altogether.',
+      help: 'Time of successful offloads: waiting for their turn, making a tender ready and handing over to it and back, inside the unikernel, altogether.',
       labelNames: ['phase'],
       buckets: SECONDS,
       registers,
@@ -58,18 +71,46 @@ export class BrokerMetrics {
     };
   }
 
-  /** Tenders are counted when the metrics are read. */
-  watchTenders(list: () => Iterable<TenderCount>): void {
+  /** Tenders and packages are counted when the metrics are read. */
+  watchPools(list: () => Iterable<PoolCount>): void {
+    const registers = [this.registry];
     new Gauge({
       name: 'broker_tenders',
       help: 'Tenders by isolation and state.',
       labelNames: ['isolation', 'state'],
-      registers: [this.registry],
+      registers,
       collect() {
         this.reset();
-        for (const { isolation, state } of list()) this.labels(isolation, state).inc();
+        for (const { tenders } of list()) {
+          for (const { isolation, state } of tenders) this.labels(isolation, state).inc();
+        }
       },
     });
+    new Gauge({
+      name: 'broker_tender_memory_bytes',
+      help: 'What the tenders hold while they wait, or are taken to hold.',
+      registers,
+      collect() {
+        let sum = 0;
+        for (const { tenders } of list()) for (const { bytes } of tenders) sum += bytes;
+        this.set(sum);
+      },
+    });
+    new Gauge({
+      name: 'broker_packages',
+      help: 'Task packages by what an offload meets that comes now.',
+      labelNames: ['state'],
+      registers,
+      collect() {
+        this.reset();
+        for (const { state } of list()) this.labels(state).inc();
+      },
+    });
+  }
+
+  /** Milliseconds of computing, whatever came of the call. */
+  computed(tenant: string, task: string, cpuMs: number): void {
+    this.#lookUp(this.#keptCpu, this.#cpu, tenant, task).inc(cpuMs / 1000);
   }
 
   ok(tenant: string, task: string): void {
@@ -96,12 +137,16 @@ export class BrokerMetrics {
   }
 
   #count(tenant: string, task: string, result: string): void {
-    const key = `${tenant}\n${task}\n${result}`;
-    let counter = this.#kept.get(key);
-    if (counter === undefined) {
-      counter = this.#offloads.labels(tenant, task, result);
-      this.#kept.set(key, counter);
+    this.#lookUp(this.#kept, this.#offloads, tenant, task, result).inc();
+  }
+
+  #lookUp(kept: Map<string, CounterChild>, counter: Counter, ...labels: string[]): CounterChild {
+    const key = labels.join('\n');
+    let child = kept.get(key);
+    if (child === undefined) {
+      child = counter.labels(...labels);
+      kept.set(key, child);
     }
-    counter.inc();
+    return child;
   }
 }

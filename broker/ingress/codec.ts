@@ -21,6 +21,8 @@ export interface DecodedOffload {
   readonly input: Buffer;
   readonly budgetMs: number;
   readonly priority: number;
+  /** The caller takes no other isolation than `vm`. */
+  readonly demandsVm: boolean;
 }
 
 /** @throws KerbError BadOffloadRequest; `context.id` is the id as far as there was one */
@@ -31,18 +33,18 @@ export function decodeOffload(bytes: Buffer): DecodedOffload {
   } catch (error) {
     throw bad('', `it is no OffloadRequest: ${messageOf(error)}`);
   }
-  const { id, taskDigest, input, budgetMs, priority } = request;
+  const { id, taskDigest, input, budgetMs, priority, isolation } = request;
   if (!OFFLOAD_ID.test(id)) throw bad('', 'its id is not 1 to 128 printable ASCII characters without spaces');
   if (!isDigest(taskDigest)) throw bad(id, 'its task is no "sha256:" and 64 hexadecimal digits');
   if (!(budgetMs > 0 && budgetMs <= MAX_BUDGET_MS))
     throw bad(id, `its budget is not above 0 and at most ${MAX_BUDGET_MS} ms`);
   if (priority > MAX_PRIORITY) throw bad(id, `its priority is above ${MAX_PRIORITY}`);
-  return { id, packageDigest: taskDigest, input: asBuffer(input), budgetMs, priority };
+  if (!['', 'any', 'vm'].includes(isolation)) throw bad(id, 'its isolation is neither "any" nor "vm"');
+  return { id, packageDigest: taskDigest, input: asBuffer(input), budgetMs, priority, demandsVm: isolation === 'vm' };
 }
 
 export function encodeResult(id: string, result: TaskResult, broker: string, heldMs: number): Uint8Array {
-  const { output, queueMs, runMs, isolation } = result;
-  return OffloadReply.encode({ id, result: { output, queueMs, runMs, isolation, broker }, heldMs }).finish();
+  return OffloadReply.encode({ id, result: { ...result, broker }, heldMs }).finish();
 }
 
 export function encodeRefusal(id: string, refusal: OffloadRefusal, heldMs: number): Uint8Array {

@@ -255,10 +255,10 @@ export class Ingress {
       send(encodeRefusal(id, { code: problem.code, message: problem.message, retryAfterMs: 0 }, 0));
       return;
     }
-    const { id, packageDigest, input, budgetMs } = decoded;
+    const { id, packageDigest, input, budgetMs, demandsVm } = decoded;
     const broker = this.#options.identity.self.id;
     this.#options.submit(
-      { tenant: client.tenant, id, packageDigest, input, budgetMs, arrivedAt },
+      { tenant: client.tenant, id, packageDigest, input, budgetMs, demandsVm, arrivedAt },
       (result, refusal) => {
         const heldMs = performance.now() - arrivedAt;
         if (result !== undefined) send(encodeResult(id, result, broker, heldMs));

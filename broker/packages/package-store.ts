@@ -2,9 +2,11 @@ import { randomBytes } from 'node:crypto';
 import { mkdir, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { ErrorCode, isKerbError, KerbError, messageOf } from '../../shared/errors.ts';
-import { digestOf } from '../../shared/task-package/format.ts';
+import { digestOf, type TaskConfig } from '../../shared/task-package/format.ts';
 import { hostArchitecture } from '../../shared/task-package/image-notes.ts';
 import { imageFor, readImage, readTaskPackage, type TaskPackage } from '../../shared/task-package/reader.ts';
+import { verifyTaskPackage } from '../../shared/task-package/signature.ts';
+import type { TrustedKeys } from '../../shared/task-package/signer.ts';
 
 export interface RejectedPackage {
   readonly path: string;
@@ -18,6 +20,15 @@ export interface PackageStoreOptions {
   readonly imagesDir: string;
   /** What the tenders of this broker can do. */
   readonly isolations: readonly string[];
+  /** Bytes that one tender may take. */
+  readonly maxMemory: number;
+  /** Whose packages are run; undefined: everybody's, also unsigned ones. */
+  readonly trusted: TrustedKeys | undefined;
+}
+
+/** Bytes that one tender may come to hold, as its package declares: the guest's memory, its input and its output. */
+export function declaredMemory({ memory, maxInput, maxOutput }: TaskConfig): number {
+  return memory + maxInput + maxOutput;
 }
 
 /** The task packages of a broker, by digest. Nothing is used that was not verified. */
@@ -58,6 +69,7 @@ export class PackageStore {
       const path = join(packagesDir, name);
       try {
         const found = await readTaskPackage(path);
+        if (this.#options.trusted !== undefined) await verifyTaskPackage(found, this.#options.trusted);
         imageFor(found, architecture());
         this.#checkUsable(found);
         // The same package twice is the same package.
@@ -106,7 +118,15 @@ export class PackageStore {
   }
 
   #checkUsable({ dir, config }: TaskPackage): void {
-    const { isolations } = this.#options;
+    const { isolations, maxMemory } = this.#options;
+    const needed = declaredMemory(config);
+    if (needed > maxMemory) {
+      throw new KerbError(
+        ErrorCode.TenderUnavailable,
+        `task ${config.name} ${config.version} may take ${needed} bytes of memory; the tenders of this broker may take ${maxMemory} (--tender-memory)`,
+        { dir, needed, maxMemory },
+      );
+    }
     if (config.isolation === 'any' || isolations.includes(config.isolation)) return;
     throw new KerbError(
       ErrorCode.TenderUnavailable,

@@ -6,7 +6,9 @@ const input = Buffer.from('picture');
 const result = (size = 10): TaskResult => ({
   output: Buffer.alloc(size, 7),
   queueMs: 1,
+  startMs: 0,
   runMs: 2,
+  cpuMs: 1,
   isolation: 'process',
 });
 const store = (limits: Partial<ResultLimits> = {}) =>

@@ -4,7 +4,10 @@ import { hash } from 'node:crypto';
 export interface TaskResult {
   readonly output: Buffer;
   readonly queueMs: number;
+  /** Until the task ran and from its end on: handing over, and starting a tender where there was none. */
+  readonly startMs: number;
   readonly runMs: number;
+  readonly cpuMs: number;
   readonly isolation: string;
 }
 

@@ -1,10 +1,13 @@
-/** How the guest's process ended, as the tender reports it. All but `signal` 31 and 9 can be made up by the guest. */
+/**
+ * How the guest ended, as the tender reports it. In isolation `process` all but `signal` 31 and 9 can be made up by the
+ * guest; in isolation `vm` nothing can, and the signal is the one that Linux would have sent to a process.
+ */
 export interface Fault {
   /** The signal, or 0 when the process ended by itself. */
   readonly signal: number;
   /** `si_code` of that signal, or 0 when the kernel ended the process outright. */
   readonly signalCode: number;
-  /** Exit code, when `signal` is 0. */
+  /** Exit code, when `signal` is 0. In isolation `vm` the processor's vector and error code: `frames.h`. */
   readonly status: number;
   readonly faultAddress: bigint;
   readonly instruction: bigint;
@@ -75,12 +78,37 @@ function describe(fault: Fault): string {
   }
 }
 
+const vectors = new Map([
+  [0, '#DE'],
+  [1, '#DB'],
+  [3, '#BP'],
+  [6, '#UD'],
+  [8, '#DF'],
+  [10, '#TS'],
+  [11, '#NP'],
+  [12, '#SS'],
+  [13, '#GP'],
+  [14, '#PF'],
+  [16, '#MF'],
+  [17, '#AC'],
+  [19, '#XM'],
+]);
+const vectorsWithErrorCode = new Set([8, 10, 11, 12, 13, 14, 17]);
+
+/** The processor's own name of a fault, as its manuals write it; empty in isolation `process`. */
+function exactFault(status: number): string {
+  if (status < 0x80000000) return '';
+  const vector = (status >>> 16) & 31;
+  const name = vectors.get(vector) ?? `vector ${vector}`;
+  return vectorsWithErrorCode.has(vector) ? `, ${name}(0x${(status & 0xffff).toString(16)})` : `, ${name}`;
+}
+
 /** One line that says what the guest did: signal, meaning, address where there is one, instruction. */
 export function faultText(fault: Fault): string {
   if (fault.signal === 0) return `ended with exit code ${fault.status} without ringing a doorbell`;
   const name = names.get(fault.signal) ?? `signal ${fault.signal}`;
   const where = fault.signalCode === 0 ? '' : `, instruction at ${hex(fault.instruction)}`;
-  return `${name}: ${describe(fault)}${where}`;
+  return `${name}: ${describe(fault)}${where}${exactFault(fault.status)}`;
 }
 
 /** Codes of the libOS, from 0xffff0000 up; a task's own codes are below. */
@@ -92,6 +120,15 @@ const aborts = new Map([
   [0xffff0005, 'a string function would have written past the end of its buffer'],
   [0xffff0006, 'made for another version of the unikernel ABI: build the task again'],
   [0xffff0007, 'exit() was called'],
+  [0xffff0010, 'WebAssembly trap: memory or table access out of bounds'],
+  [0xffff0011, 'WebAssembly trap: integer overflow'],
+  [0xffff0012, 'WebAssembly trap: integer division by zero'],
+  [0xffff0013, 'WebAssembly trap: NaN or infinity as an integer'],
+  [0xffff0014, 'WebAssembly trap: unreachable (AssemblyScript ends so when the declared memory is used up)'],
+  [0xffff0015, 'WebAssembly trap: indirect call of a function of another type'],
+  [0xffff0016, 'an error was thrown; the log has its message'],
+  [0xffff0017, 'the declared memory is too small for the data of the task'],
+  [0xffff0018, 'the task has more function types than a unikernel takes'],
 ]);
 
 /** What the code of an `aborted` outcome means. */

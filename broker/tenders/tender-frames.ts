@@ -1,5 +1,5 @@
 import { ErrorCode, KerbError } from '../../shared/errors.ts';
-import type { ImageInfo } from './tender.ts';
+import type { ImageInfo, Isolation } from './tender.ts';
 
 /**
  * What broker and tender say to each other; the layouts are those of `unikernel/include/kerbside/frames.h`.
@@ -14,6 +14,7 @@ const LOG_MAX = 4096;
 const REASON_MAX = 512;
 const LOADED_SIZE = 104;
 const OUTCOME_SIZE = 80;
+const ISOLATION_OFFSET = 96;
 const NAME_OFFSET = 32;
 const NAME_SIZE = 64;
 /** No frame of a tender is longer. */
@@ -34,7 +35,12 @@ export const OutcomeKind = { Done: 1, Aborted: 2, Deadline: 3, Fault: 4, BadOutp
 
 export type TenderFrame =
   | { readonly type: 'hello'; readonly inputFd: number; readonly outputFd: number }
-  | { readonly type: 'loaded'; readonly image: ImageInfo; readonly confinement: string }
+  | {
+      readonly type: 'loaded';
+      readonly image: ImageInfo;
+      readonly isolation: Isolation;
+      readonly confinement: string;
+    }
   | { readonly type: 'refused'; readonly reason: string }
   | { readonly type: 'failed'; readonly reason: string }
   | OutcomeFrame;
@@ -70,6 +76,11 @@ function readU64(frame: Buffer, offset: number): number {
   return value;
 }
 
+const isolations = new Map<number, Isolation>([
+  [1, 'process'],
+  [2, 'vm'],
+]);
+
 function decodeLoaded(frame: Buffer): TenderFrame {
   const name = frame.subarray(NAME_OFFSET, NAME_OFFSET + NAME_SIZE);
   const image: ImageInfo = {
@@ -78,7 +89,9 @@ function decodeLoaded(frame: Buffer): TenderFrame {
     maxOutput: readU64(frame, 24),
     name: name.toString('latin1', 0, name.indexOf(0)),
   };
-  return { type: 'loaded', image, confinement: frame.toString('utf8', LOADED_SIZE) };
+  const isolation = isolations.get(frame.readUInt32LE(ISOLATION_OFFSET));
+  if (isolation === undefined) throw bad('an unknown isolation');
+  return { type: 'loaded', image, isolation, confinement: frame.toString('utf8', LOADED_SIZE) };
 }
 
 function decodeOutcome(frame: Buffer): OutcomeFrame {

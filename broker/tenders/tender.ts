@@ -1,9 +1,16 @@
 /** How a tender confines its unikernel. */
 export type Isolation = 'process' | 'vm';
 
+/** What may be asked of a tender: `auto` is `vm` where KVM proves itself, else `process`. */
+export const WISHED_ISOLATIONS = ['process', 'vm', 'auto'] as const;
+export type WishedIsolation = (typeof WISHED_ISOLATIONS)[number];
+
 export type TenderState = 'Loading' | 'Waiting' | 'Busy' | 'Stopped' | 'Dead';
 
-/** One call of a unikernel, and everything that can come of it. Times in milliseconds. */
+/**
+ * One call of a unikernel, and everything that can come of it. Times in milliseconds: `runMs` by the wall clock, `cpuMs` of
+ * the guest's own process or vCPU.
+ */
 export type TenderOutcome =
   | {
       readonly outcome: 'done';
@@ -14,10 +21,28 @@ export type TenderOutcome =
       readonly cpuMs: number;
       readonly log: string;
     }
-  | { readonly outcome: 'aborted'; readonly code: number; readonly runMs: number; readonly log: string }
-  | { readonly outcome: 'deadline'; readonly runMs: number; readonly log: string }
-  | { readonly outcome: 'fault'; readonly fault: string; readonly runMs: number; readonly log: string }
-  | { readonly outcome: 'bad-output'; readonly reason: string; readonly runMs: number; readonly log: string };
+  | {
+      readonly outcome: 'aborted';
+      readonly code: number;
+      readonly runMs: number;
+      readonly cpuMs: number;
+      readonly log: string;
+    }
+  | { readonly outcome: 'deadline'; readonly runMs: number; readonly cpuMs: number; readonly log: string }
+  | {
+      readonly outcome: 'fault';
+      readonly fault: string;
+      readonly runMs: number;
+      readonly cpuMs: number;
+      readonly log: string;
+    }
+  | {
+      readonly outcome: 'bad-output';
+      readonly reason: string;
+      readonly runMs: number;
+      readonly cpuMs: number;
+      readonly log: string;
+    };
 
 /** What the ELF notes of an image declare; checked by the tender, never believed by the broker before that. */
 export interface ImageInfo {
@@ -30,6 +55,7 @@ export interface ImageInfo {
 
 /** The process that holds one unikernel and nothing else. One call at a time. */
 export interface Tender {
+  /** Known after `start()`. */
   readonly isolation: Isolation;
   readonly state: TenderState;
   readonly pid: number | undefined;

@@ -3,7 +3,8 @@
 #
 #   build-task.sh SOURCE IMAGE [LIBRARY...]
 #
-# SOURCE is a folder (all its *.c files are the task) or one C file. A folder may hold a file `libraries`: names of
+# SOURCE is a folder (all its *.c files are the task) or one C file, or a folder with a task in TypeScript, which
+# typescript/build.ts makes C of and hands back to this script. A folder with C files may hold a file `libraries`: names of
 # Debian static libraries, one a line, as after gcc's -l (`z` for zlib). KERB_TASK_CFLAGS adds compiler flags.
 # The compiler's messages come through as they are.
 set -eu
@@ -34,6 +35,10 @@ if [ -d "$source" ]; then
       [ -z "$library" ] || set -- "$@" "-l$library"
     done <"$source/libraries"
   fi
+  for file in "$source"/*.ts; do
+    [ -e "$file" ] || continue
+    exec "$here/../../node_modules/.bin/node" --disable-warning=ExperimentalWarning "$here/typescript/build.ts" "$source" "$image"
+  done
   found=
   for file in "$source"/*.c; do
     [ -e "$file" ] || continue
@@ -41,7 +46,7 @@ if [ -d "$source" ]; then
     set -- "$file" "$@"
   done
   if [ -z "$found" ]; then
-    echo "build-task.sh: $source holds no C file" >&2
+    echo "build-task.sh: $source holds neither C nor TypeScript" >&2
     exit 66
   fi
 elif [ -f "$source" ]; then

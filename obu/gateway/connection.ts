@@ -278,7 +278,8 @@ export class Connection {
     meter.offloadStarted();
     const id = ask.id ?? '';
     const input = ask.input ?? new Uint8Array();
-    desk.hand({ id, task: ask.task ?? '', input, budgetMs: ask.budgetMs ?? 0 }).then(
+    const [task, isolation, budgetMs] = [ask.task ?? '', ask.isolation ?? '', ask.budgetMs ?? 0];
+    desk.hand({ id, task, input, budgetMs, isolation }).then(
       ({ taskDigest, result }) => {
         meter.offloadDone(result);
         const { output, place, isolation, queueMs, runMs, totalMs } = result;

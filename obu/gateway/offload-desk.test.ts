@@ -15,11 +15,22 @@ function desk(answer: HandOffloader['answer']) {
   const offloader = new HandOffloader();
   offloader.answer = answer;
   const made = new OffloadDesk({ scope: 'car/app', priority: 5, guard, offloader });
-  const hand = (id: string, input: Uint8Array) => made.hand({ id, task: 't', input, budgetMs: 100 });
+  const hand = (id: string, input: Uint8Array, isolation = '') =>
+    made.hand({ id, task: 't', input, budgetMs: 100, isolation });
   return { hand, offloader, clear: () => made.clear() };
 }
 
 describe('the desk', () => {
+  it('passes a demand for an isolation on, knows no others, and takes no two under one id', async () => {
+    const { hand, offloader } = desk(async ({ input }) => result(input));
+    await hand('a', Buffer.of(1), 'vm');
+    await hand('b', Buffer.of(1));
+    expect(offloader.requests.map(({ isolation }) => isolation)).toEqual(['vm', 'any']);
+    await expect(hand('a', Buffer.of(1))).rejects.toMatchObject({ code: ErrorCode.BadGatewayRequest });
+    await expect(hand('c', Buffer.of(1), 'none')).rejects.toMatchObject({ code: ErrorCode.BadGatewayRequest });
+    expect(offloader.requests).toHaveLength(2);
+  });
+
   it('takes no more than so many open offloads, and takes more when they are done', async () => {
     const release: (() => void)[] = [];
     const { hand } = desk(({ input }) => new Promise((resolve) => release.push(() => resolve(result(input)))));
@@ -58,7 +69,8 @@ it('holds the budget as it was asked against the grant, and keeps some for the w
   const parts = { routers: new Map(), signals: new HandSignals(), cameras: new Map(), tasks: new Map([['t', DIGEST]]) };
   const granted = new GrantGuard(workload('app', { ...noGrants, offload: { tasks: ['t'], maxBudgetMs: 4990 } }), parts);
   const made = new OffloadDesk({ scope: 'car/app', priority: 5, guard: granted, offloader });
-  const ask = (id: string, budgetMs: number) => made.hand({ id, task: 't', input: Buffer.of(1), budgetMs });
+  const ask = (id: string, budgetMs: number) =>
+    made.hand({ id, task: 't', input: Buffer.of(1), budgetMs, isolation: '' });
   // A budget has lost microseconds on its way from the container.
   await expect(ask('a', 4999.98)).rejects.toMatchObject({
     code: ErrorCode.NotGranted,

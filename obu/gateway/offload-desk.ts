@@ -18,6 +18,8 @@ export interface Ask {
   readonly task: string;
   readonly input: Uint8Array;
   readonly budgetMs: number;
+  /** "any", "vm", or empty for "any". */
+  readonly isolation: string;
 }
 
 export interface Done {
@@ -62,10 +64,11 @@ export class OffloadDesk {
     checkAsk(ask);
     const known = this.#entries.get(ask.id);
     if (known !== undefined) {
-      if (known.ask.task === ask.task && sameBytes(known.ask.input, ask.input)) return known.outcome;
+      const same = known.ask.task === ask.task && known.ask.isolation === ask.isolation;
+      if (same && sameBytes(known.ask.input, ask.input)) return known.outcome;
       throw new KerbError(
         ErrorCode.BadGatewayRequest,
-        `offload id "${ask.id}" is already in use for another task or input; choose a new id for each offload`,
+        `offload id "${ask.id}" is already in use for another task, input or isolation; choose a new id for each offload`,
       );
     }
     const taskDigest = this.#options.guard.task(ask.task, ask.budgetMs);
@@ -98,6 +101,7 @@ export class OffloadDesk {
         budgetMs: withinReserve(ask.budgetMs),
         askedMs: ask.budgetMs,
         priority: this.#options.priority,
+        isolation: ask.isolation === 'vm' ? 'vm' : 'any',
       });
       return { taskDigest, result };
     } finally {
@@ -143,6 +147,9 @@ export class OffloadDesk {
 function checkAsk(ask: Ask): void {
   if (!/^[\x21-\x7e]{1,128}$/.test(ask.id)) {
     throw new KerbError(ErrorCode.BadGatewayRequest, 'an offload id has 1 to 128 printable ASCII characters');
+  }
+  if (!['', 'any', 'vm'].includes(ask.isolation)) {
+    throw new KerbError(ErrorCode.BadGatewayRequest, 'the isolation of an offload is "any" or "vm"');
   }
   if (!Number.isFinite(ask.budgetMs)) {
     throw new KerbError(ErrorCode.BadGatewayRequest, 'the budget of an offload is a number of milliseconds');

@@ -1,5 +1,6 @@
 import { z } from 'zod';
-import { MIN_MEM_LIMIT, parseSize, priorityWords, splitCommand } from './values.ts';
+import { parseSize } from '../../shared/size.ts';
+import { MIN_MEM_LIMIT, priorityWords, splitCommand } from './values.ts';
 import type { RestartPolicy } from './workload.ts';
 
 /** Names of workloads, buses, cameras and tasks: they become container names, directories and metric labels. */

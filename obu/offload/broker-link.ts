@@ -167,11 +167,11 @@ export class BrokerLink {
       }, leftMs);
       const pending: Pending = { request, startedAt, timer, resolve, reject };
       this.#pending.add(pending);
-      const { id, taskDigest, input, priority } = request;
+      const { id, taskDigest, input, priority, isolation } = request;
       // The way back counts too: the broker gives up in time for its answer to arrive. Never less than half of what is
       // left, so that one slow moment cannot make the estimate starve all that follow.
       const budgetMs = Math.max(leftMs - this.#onTheWayMs, leftMs / 2);
-      const bytes = WireRequest.encode({ id, taskDigest, input, budgetMs, priority }).finish();
+      const bytes = WireRequest.encode({ id, taskDigest, input, budgetMs, priority, isolation }).finish();
       socket.emit('offload', bytes, (reply: unknown) => this.#settle(pending, reply));
     });
   }

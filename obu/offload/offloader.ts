@@ -1,3 +1,6 @@
+/** What an offload may demand of the place where it runs. */
+export type DemandedIsolation = 'any' | 'vm';
+
 /** One offload as a workload asks for it. */
 export interface OffloadRequest {
   /** Chosen by the workload, unique within the tenant; the same id is the same offload. */
@@ -11,6 +14,8 @@ export interface OffloadRequest {
   readonly askedMs?: number;
   /** 0..1000, the priority of the workload. */
   readonly priority: number;
+  /** `vm`: refused by a place that would run it otherwise. Default `any`. */
+  readonly isolation?: DemandedIsolation;
 }
 
 export interface OffloadResult {

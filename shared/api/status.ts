@@ -97,9 +97,17 @@ export interface BrokerStatus {
     readonly digest: string;
     readonly name: string;
     readonly version: string;
+    /** What an offload meets that comes now: Waiting, Busy, Loading, Stopped (none is loaded), Dead or Quarantined. */
     readonly tender: string;
+    readonly tenders: number;
+    /** What its tenders hold while they wait, or are taken to hold, in bytes. */
+    readonly memory: number;
+    /** Why it cannot be run now; empty when it can. */
+    readonly reason: string;
     readonly isolation: string;
     readonly calls: number;
+    /** What all calls together computed, in milliseconds. */
+    readonly cpuMs: number;
     readonly restarts: number;
   }[];
   /** What lies among the packages and cannot be used. */

@@ -84,13 +84,19 @@ export interface Obu {
   /**
    * Runs a task on an edge element. Settles within the budget, whatever happens to the OBU and the network.
    * @param options.budgetMs Milliseconds from now until an answer is worth nothing.
+   * @param options.isolation `vm`: only in a virtual machine of its own; refused where the task runs otherwise.
    * @param options.id The same id is the same offload: give one to be able to ask again without running it twice.
    * @throws KerbError NotGranted | BudgetExhausted | ConnectionLost | InputTooLarge | Cancelled | what refused it
    */
   offload(
     task: string,
     input: Uint8Array,
-    options: { readonly budgetMs: number; readonly id?: string; readonly signal?: AbortSignal },
+    options: {
+      readonly budgetMs: number;
+      readonly id?: string;
+      readonly isolation?: 'any' | 'vm';
+      readonly signal?: AbortSignal;
+    },
   ): Promise<OffloadOutcome>;
   /** Ends everything: loops end, open offloads fail with Cancelled. */
   close(): void;
@@ -224,10 +230,10 @@ class GatewayClient implements Obu {
   offload(
     task: string,
     input: Uint8Array,
-    options: { budgetMs: number; id?: string; signal?: AbortSignal },
+    options: { budgetMs: number; id?: string; isolation?: 'any' | 'vm'; signal?: AbortSignal },
   ): Promise<OffloadOutcome> {
     const startedAt = performance.now();
-    const { budgetMs, id = randomUUID(), signal } = options;
+    const { budgetMs, id = randomUUID(), isolation, signal } = options;
     return new Promise<OffloadOutcome>((resolve, reject) => {
       if (this.#closed || signal?.aborted) throw cancelled();
       if (!(budgetMs > 0)) throw new KerbError(ErrorCode.BudgetExhausted, 'budgetMs has to be a number above 0');
@@ -249,7 +255,7 @@ class GatewayClient implements Obu {
         request: 0,
         body: () => {
           const leftMs = budgetMs - (performance.now() - startedAt);
-          return leftMs > 0 ? { offload: { id, task, input, budgetMs: leftMs } } : undefined;
+          return leftMs > 0 ? { offload: { id, task, input, budgetMs: leftMs, isolation } } : undefined;
         },
         onMessage: ({ offloadDone }) => {
           if (!offloadDone) return;

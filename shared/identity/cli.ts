@@ -14,9 +14,11 @@ interface IssueOptions {
   readonly force?: boolean;
 }
 
-/** `kerb pki`: an authority and the certificates of vehicles and brokers. */
+/** `kerb pki`: an authority, the certificates of vehicles and brokers, and keys of task signers. */
 export function registerPkiCommands(program: Command): void {
-  const pki = program.command('pki').description('make and look at the certificates of vehicles and brokers');
+  const pki = program
+    .command('pki')
+    .description('make and look at the certificates of vehicles and brokers, make keys of task signers');
 
   pki
     .command('ca')
@@ -60,6 +62,19 @@ export function registerPkiCommands(program: Command): void {
       const issued = await issueCertificate(authority, { kind: 'broker', id, hosts: options.host }, options.days);
       await writeIdentity(options.out, issued, authority.certificate, options.force);
       console.log(`identity of broker ${id} in ${options.out}; vehicles know it by this id, whatever its address`);
+    });
+
+  pki
+    .command('task-signer <name>')
+    .description('make the key with which tasks are signed, and its public half for those who trust it')
+    .requiredOption('--out <dir>', 'directory for key.pem and public/NAME.pem')
+    .option('--force', 'replace a key that is there')
+    .action(async (name: string, options: { out: string; force?: boolean }) => {
+      const { createSigner, SIGNER_PUBLIC } = await import('../task-package/signer.ts');
+      await createSigner(options.out, name, options.force);
+      console.log(
+        `task signer ${name} in ${options.out}; give ${join(options.out, SIGNER_PUBLIC, `${name}.pem`)} to the brokers (--trust), its key.pem to nobody`,
+      );
     });
 
   pki

@@ -4,16 +4,45 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parse } from 'yaml';
 import { z } from 'zod';
+import { parseDuration } from '../duration.ts';
 import { ErrorCode, KerbError, messageOf } from '../errors.ts';
-import { isolationSchema, versionSchema } from './format.ts';
+import { costSchema, isolationSchema, isTaskName, versionSchema } from './format.ts';
 import { buildTaskPackage } from './writer.ts';
 
-/** Beside a task's C files: what its image cannot say. Name and sizes are in the image, by KERB_TASK. */
+/** Beside a task's source: what that cannot say. C says its name and sizes itself, by KERB_TASK. */
 export const TASK_FILE = 'task.yaml';
+
+const UNIT = { KiB: 1024, MiB: 1024 * 1024 } as const;
+const sizeSchema = z
+  .string()
+  .regex(/^\d{1,10}( ?[KM]iB)?$/, 'is no size; write it like 4096, 64 KiB or 2 MiB')
+  .transform((text) => Number.parseInt(text, 10) * (UNIT[text.slice(-3) as keyof typeof UNIT] ?? 1));
 
 const taskFileSchema = z.strictObject({
   version: versionSchema,
   isolation: isolationSchema.default('any'),
+  /** How long a call is expected to take, like 5ms; in milliseconds from here on. */
+  cost: z
+    .string()
+    .transform((text, context) => {
+      try {
+        return parseDuration(text);
+      } catch (error) {
+        context.addIssue({ code: 'custom', message: messageOf(error) });
+        return z.NEVER;
+      }
+    })
+    .pipe(costSchema)
+    .optional(),
+  /** What KERB_TASK says in C. Sizes in bytes. */
+  typescript: z
+    .strictObject({
+      name: z.string().refine(isTaskName, 'is no name: 1 to 63 of a-z, 0-9 and -'),
+      memory: sizeSchema,
+      maxInput: sizeSchema,
+      maxOutput: sizeSchema,
+    })
+    .optional(),
 });
 
 export type TaskFile = z.infer<typeof taskFileSchema>;
@@ -56,12 +85,12 @@ export async function readTaskFile(dir: string): Promise<TaskFile> {
  * @throws KerbError BadConfig (task.yaml), BadTaskPackage (it does not compile, or is no task), SetupIncomplete
  */
 export async function buildTask(dir: string, out: string): Promise<string> {
-  const { version, isolation } = await readTaskFile(dir);
+  const { version, isolation, cost: costMs } = await readTaskFile(dir);
   const work = await mkdtemp(join(tmpdir(), 'kerb-task-'));
   try {
     const image = join(work, 'image.elf');
     await compile(dir, image);
-    return await buildTaskPackage(out, { images: [await readFile(image)], version, isolation });
+    return await buildTaskPackage(out, { images: [await readFile(image)], version, isolation, costMs });
   } finally {
     await rm(work, { recursive: true, force: true });
   }

@@ -1,9 +1,20 @@
 import { join } from 'node:path';
-import type { Command } from 'commander';
+import { type Command, InvalidArgumentError, Option } from 'commander';
+import type { Language } from './new.ts';
 
-/** `kerb task`: build and look at task packages. */
+/** `kerb task`: start a task, build and look at task packages. */
 export function registerTaskCommands(program: Command): void {
-  const task = program.command('task').description('build task packages and look at them');
+  const task = program.command('task').description('write, build, run and look at tasks');
+
+  task
+    .command('new <dir>')
+    .description('make a folder with a small task that builds at once; its name is that of the task')
+    .addOption(new Option('--lang <language>', 'what it is written in').choices(['c', 'ts']).default('c'))
+    .action(async (dir: string, options: { lang: Language }) => {
+      const { newTask } = await import('./new.ts');
+      const source = await newTask(dir, options.lang);
+      console.log(`${source} is the task; try it:  echo hello | kerb task run ${dir} --input -`);
+    });
 
   task
     .command('build <dir>')
@@ -15,14 +26,37 @@ export function registerTaskCommands(program: Command): void {
     });
 
   task
+    .command('sign <package>')
+    .description('sign a task package, so that brokers that trust the key run it')
+    .option('--key <dir>', 'directory of the signer, made by `kerb pki task-signer` (default: one for development)')
+    .option('--days <days>', 'days until the signature expires (default: 365)', parseDays)
+    .option('--state <dir>', 'where the signer for development is kept', '.kerbside')
+    .action(async (dir: string, options: { key?: string; days?: number; state: string }) => {
+      const { readTaskPackage } = await import('./reader.ts');
+      const { signTaskPackage } = await import('./signature.ts');
+      const { ensureDevelopmentSigner, loadSigner } = await import('./signer.ts');
+      const found = await readTaskPackage(dir);
+      const key = options.key ?? (await ensureDevelopmentSigner(join(options.state, 'identity'))).dir;
+      const { keyId, expiresAt } = await signTaskPackage(found, await loadSigner(key), options.days);
+      console.log(`${found.digest} signed with ${key} (${keyId.slice(0, 16)}…), until ${expiresAt.toISOString()}`);
+    });
+
+  task
     .command('inspect <package>')
     .description('verify a task package whole and print what it holds')
+    .option('--trust <dir>', 'public keys of task signers: fails unless one of them has signed it')
     .option('--json', 'as JSON')
-    .action(async (dir: string, options: { json?: boolean }) => {
+    .action(async (dir: string, options: { trust?: string; json?: boolean }) => {
       const { readTaskPackage } = await import('./reader.ts');
-      const { digest, config, images } = await readTaskPackage(dir);
+      const { listSignatures, verifyTaskPackage } = await import('./signature.ts');
+      const found = await readTaskPackage(dir);
+      const { digest, config, images } = found;
+      const { trust } = options;
+      const { loadTrust } = await import('./signer.ts');
+      const good = trust === undefined ? undefined : await verifyTaskPackage(found, await loadTrust(trust));
+      const signatures = good === undefined ? await listSignatures(found) : [good];
       if (options.json) {
-        console.log(JSON.stringify({ digest, ...config }, undefined, 2));
+        console.log(JSON.stringify({ digest, ...config, verified: good !== undefined, signatures }, undefined, 2));
         return;
       }
       const lines: [string, string][] = [
@@ -34,11 +68,24 @@ export function registerTaskCommands(program: Command): void {
         ['memory', `${config.memory} bytes`],
         ['input', `at most ${config.maxInput} bytes`],
         ['output', `at most ${config.maxOutput} bytes`],
+        ...(config.costMs === undefined ? [] : [['cost', `about ${config.costMs} ms a call`] as [string, string]]),
         ...images.map(({ architecture, digest: image, size }): [string, string] => [
           architecture,
           `${image}, ${size} bytes`,
         ]),
+        ...signatures.map(({ keyId, expiresAt }): [string, string] => [
+          'signed by',
+          `${good?.signer ?? 'an unchecked key'} (${keyId.slice(0, 16)}…), until ${expiresAt.toISOString()}`,
+        ]),
+        ...(signatures.length === 0 ? [['signed by', 'nobody'] as [string, string]] : []),
       ];
       for (const [name, value] of lines) console.log(`${name.padEnd(9)}  ${value}`);
     });
+}
+
+function parseDays(text: string): number {
+  const days = Number(text);
+  if (!Number.isInteger(days) || days < 1 || days > 36_500)
+    throw new InvalidArgumentError('1 to 36500 days are needed');
+  return days;
 }

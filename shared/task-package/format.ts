@@ -17,17 +17,37 @@ export const ARTIFACT_TYPE = 'application/vnd.kerbside.task.v1';
 export const CONFIG_TYPE = 'application/vnd.kerbside.task.config.v1+json';
 export const IMAGE_TYPE = 'application/vnd.kerbside.unikernel.v1';
 
+/** Of a signature's manifest and its one layer. */
+export const SIGNATURE_TYPE = 'application/vnd.dev.sigstore.bundle.v0.3+json';
+/** image-spec 1.1, guidance for an empty descriptor: the config of an artifact that has none. */
+export const EMPTY_TYPE = 'application/vnd.oci.empty.v1+json';
+export const EMPTY_JSON = Buffer.from('{}');
+
 export const CONFIG_SCHEMA_VERSION = 1;
 
 /** Bytes. What is larger is refused before it is read. */
 export const MAX_JSON = 1024 * 1024;
+export const MAX_SIGNATURES = 16;
+export const MAX_BUNDLE = 64 * 1024;
 export const MAX_IMAGE = 64 * 1024 * 1024;
 
+/** Bytes: what no task may declare (broker/unikernel/include/kerbside/abi.h, KERB_MAX_…). */
+export const DECLARED_LIMITS = {
+  memory: 256 * 1024 * 1024,
+  maxInput: 64 * 1024 * 1024,
+  maxOutput: 64 * 1024 * 1024,
+} as const;
+
 const DIGEST = /^sha256:[0-9a-f]{64}$/;
+const TASK_NAME = /^[a-z0-9-]{1,63}$/;
 const VERSION = /^[A-Za-z0-9][A-Za-z0-9._+-]{0,63}$/;
 
 export function isDigest(text: string): boolean {
   return DIGEST.test(text);
+}
+
+export function isTaskName(text: string): boolean {
+  return TASK_NAME.test(text);
 }
 
 export function digestOf(bytes: Uint8Array): string {
@@ -55,20 +75,32 @@ export const manifestSchema = z.looseObject({
   layers: z.array(descriptorSchema.extend({ mediaType: z.literal(IMAGE_TYPE) })).min(1),
 });
 
+export const signatureManifestSchema = z.looseObject({
+  schemaVersion: z.literal(2),
+  mediaType: z.literal(MANIFEST_TYPE),
+  artifactType: z.literal(SIGNATURE_TYPE),
+  layers: z.array(descriptorSchema.extend({ mediaType: z.literal(SIGNATURE_TYPE) })).length(1),
+  subject: descriptorSchema,
+});
+
 /** What a task may demand of its tender. `any` takes whatever the broker has. */
 export const isolationSchema = z.enum(['any', 'process', 'vm']);
 export const versionSchema = z.string().regex(VERSION, 'is no version: letters, digits and . _ + -, at most 64');
+/** Milliseconds, at most the longest budget. */
+export const costSchema = z.number().positive().max(3_600_000);
 
-/** The task's manifest. All but `version`, `isolation` and `images` repeats the notes of the images, and is checked against them. */
+/** The task's manifest. All but `version`, `isolation`, `costMs` and `images` repeats the notes of the images, and is checked against them. */
 export const configSchema = z.strictObject({
   schemaVersion: z.literal(CONFIG_SCHEMA_VERSION),
-  name: z.string().regex(/^[a-z0-9-]{1,63}$/),
+  name: z.string().regex(TASK_NAME),
   version: versionSchema,
   abiVersion: z.int().min(1),
   memory: bytes,
   maxInput: bytes,
   maxOutput: bytes,
   isolation: isolationSchema,
+  /** Milliseconds that a call takes, as its maker expects: what a broker goes by until it knows better. */
+  costMs: costSchema.optional(),
   /** In the order of the layers. */
   images: z.array(z.strictObject({ architecture: z.string().regex(/^[a-z0-9_]{1,32}$/), digest })).min(1),
 });

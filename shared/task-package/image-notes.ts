@@ -1,4 +1,5 @@
 import { ErrorCode, KerbError } from '../errors.ts';
+import { DECLARED_LIMITS } from './format.ts';
 
 export type Architecture = 'x86_64';
 
@@ -40,7 +41,7 @@ const NAME = /^[a-z0-9-]{1,63}\0+$/;
 /**
  * Reads the notes of a unikernel image. The image is hostile: every offset is checked before it is used. Whether the
  * image may be run is for the tender's loader to say; this is only about what it declares.
- * @throws KerbError BadTaskPackage
+ * @throws KerbError BadTaskPackage | WrongArchitecture | TaskTooLarge
  */
 export function readImageNotes(image: Buffer, where: string): ImageNotes {
   const bad = (what: string) =>
@@ -55,8 +56,14 @@ export function readImageNotes(image: Buffer, where: string): ImageNotes {
     throw bad('it does not start as a 64-bit little-endian ELF file does');
   }
   if (image.readUInt16LE(16) !== ET_EXEC) throw bad('it is no static executable (ET_EXEC)');
-  if (image.readUInt16LE(18) !== EM_X86_64)
-    throw bad(`it is for machine ${image.readUInt16LE(18)}, not for x86_64 (62)`);
+  const machine = image.readUInt16LE(18);
+  if (machine !== EM_X86_64) {
+    throw new KerbError(
+      ErrorCode.WrongArchitecture,
+      `${where} is for machine ${machine}, not for x86_64 (${EM_X86_64}); build it on or for x86_64`,
+      { where, machine },
+    );
+  }
 
   let abi: Buffer | undefined;
   let manifest: Buffer | undefined;
@@ -72,18 +79,23 @@ export function readImageNotes(image: Buffer, where: string): ImageNotes {
   if (abi.readUInt32LE(0) !== TARGET_X86_64) throw bad(`its ABI note is for target ${abi.readUInt32LE(0)}`);
   const name = manifest.toString('latin1', NAME_OFFSET);
   if (!NAME.test(name)) throw bad('the name in its manifest note is not 1 to 63 of a-z, 0-9 and -, filled with zeros');
-  const size = (offset: number): number => {
+  const size = (key: keyof typeof DECLARED_LIMITS, offset: number): number => {
     const value = manifest.readBigUInt64LE(offset);
-    if (value > 0xffff_ffffn) throw bad('a size in its manifest note is above 4 GiB');
-    return Number(value);
+    const limit = DECLARED_LIMITS[key];
+    if (value <= limit) return Number(value);
+    throw new KerbError(
+      ErrorCode.TaskTooLarge,
+      `${where} declares ${value} bytes of ${key}; no task may have more than ${limit}`,
+      { where, limit },
+    );
   };
   return {
     architecture: 'x86_64',
     abiVersion: abi.readUInt32LE(4),
     name: name.slice(0, name.indexOf('\0')),
-    memory: size(0),
-    maxInput: size(8),
-    maxOutput: size(16),
+    memory: size('memory', 0),
+    maxInput: size('maxInput', 8),
+    maxOutput: size('maxOutput', 16),
   };
 }
 

@@ -15,9 +15,13 @@ import {
   LAYOUT_VERSION,
   layoutSchema,
   MANIFEST_TYPE,
+  MAX_BUNDLE,
   MAX_IMAGE,
   MAX_JSON,
+  MAX_SIGNATURES,
   manifestSchema,
+  SIGNATURE_TYPE,
+  signatureManifestSchema,
   type TaskConfig,
 } from './format.ts';
 import { readImageNotes } from './image-notes.ts';
@@ -34,7 +38,8 @@ export interface TaskPackage {
 /**
  * Reads a package and verifies all of it: media types, schema versions, sizes, the digest of every blob, and that the
  * task's manifest says what the notes of its images say.
- * @throws KerbError BadTaskPackage, or TaskPackageDigestMismatch for bytes that are not what their digest says
+ * @throws KerbError BadTaskPackage; TaskPackageDigestMismatch for bytes that are not what their digest says; TaskTooLarge
+ * for what is larger than a package or a task may be; WrongArchitecture for an image of a machine that is not known here
  */
 export async function readTaskPackage(dir: string): Promise<TaskPackage> {
   const layout = parse(layoutSchema, await readWhole(join(dir, LAYOUT_FILE), MAX_JSON), join(dir, LAYOUT_FILE));
@@ -67,6 +72,25 @@ export async function readTaskPackage(dir: string): Promise<TaskPackage> {
   }
   for (const image of images) checkNotes(await readBlob(dir, image, MAX_IMAGE), image.architecture, config, dir);
   return { dir, digest: reference.digest, config, images };
+}
+
+/**
+ * The Sigstore bundles that the package carries about itself. What they say is not looked at.
+ * @throws KerbError BadTaskPackage | TaskPackageDigestMismatch
+ */
+export async function readSignatures({ dir, digest }: TaskPackage): Promise<Buffer[]> {
+  const index = parse(indexSchema, await readWhole(join(dir, INDEX_FILE), MAX_JSON), join(dir, INDEX_FILE));
+  const references = index.manifests.filter(({ artifactType }) => artifactType === SIGNATURE_TYPE);
+  if (references.length > MAX_SIGNATURES) {
+    throw bad(`${dir} holds ${references.length} signatures; the limit is ${MAX_SIGNATURES}`, { dir });
+  }
+  const bundles: Buffer[] = [];
+  for (const reference of references) {
+    const where = `the OCI manifest of a signature in ${dir}`;
+    const { layers, subject } = parse(signatureManifestSchema, await readBlob(dir, reference, MAX_JSON), where);
+    if (subject.digest === digest) bundles.push(await readBlob(dir, layers[0]!, MAX_BUNDLE));
+  }
+  return bundles;
 }
 
 /**
@@ -121,7 +145,7 @@ function checkNotes(image: Buffer, architecture: string, config: TaskConfig, dir
 async function readBlob(dir: string, { digest, size }: Descriptor, limit: number): Promise<Buffer> {
   // The schema has checked that a digest is "sha256:" and hexadecimal digits: it cannot lead out of the directory.
   const path = join(dir, 'blobs', ...digest.split(':'));
-  if (size > limit) throw bad(`${path} is announced with ${size} bytes; the limit is ${limit}`, { path });
+  if (size > limit) throw tooLarge(`${path} is announced with ${size} bytes; the limit is ${limit}`, { path });
   const bytes = await readWhole(path, limit, size);
   const actual = digestOf(bytes);
   if (actual === digest) return bytes;
@@ -142,7 +166,7 @@ async function readWhole(path: string, limit: number, size?: number): Promise<Bu
   try {
     const stat = await file.stat();
     if (!stat.isFile()) throw bad(`${path} is no regular file`, { path });
-    if (stat.size > limit) throw bad(`${path} has ${stat.size} bytes; the limit is ${limit}`, { path });
+    if (stat.size > limit) throw tooLarge(`${path} has ${stat.size} bytes; the limit is ${limit}`, { path });
     if (size !== undefined && stat.size !== size) {
       throw new KerbError(
         ErrorCode.TaskPackageDigestMismatch,
@@ -180,6 +204,10 @@ function check<T>(schema: z.ZodType<T>, value: unknown, where: string): T {
   if (result.success) return result.data;
   const issue = result.error.issues[0]!;
   throw bad(`${where} is not as it must be: ${issue.path.join('.') || 'the whole'}: ${issue.message}`, { where });
+}
+
+function tooLarge(message: string, context: Record<string, unknown>): KerbError {
+  return new KerbError(ErrorCode.TaskTooLarge, message, context);
 }
 
 function bad(message: string, context: Record<string, unknown>, cause?: unknown): KerbError {

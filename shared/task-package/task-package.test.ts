@@ -14,7 +14,7 @@ import {
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { ErrorCode } from '../errors.ts';
+import { ErrorCode, type KerbError } from '../errors.ts';
 import { digestOf } from './format.ts';
 import { readImageNotes } from './image-notes.ts';
 import { readImage, readTaskPackage } from './reader.ts';
@@ -125,6 +125,14 @@ describe('reading', () => {
     expect(await readImage(read, 'x86_64')).toEqual(image);
   });
 
+  test('a cost hint is kept, and is a part of what the digest covers', async () => {
+    const dir = fresh();
+    const digest = await buildTaskPackage(dir, { images: [image], version: '1.2.0', isolation: 'any', costMs: 2.5 });
+    expect((await readTaskPackage(dir)).config.costMs).toBe(2.5);
+    expect(digest).not.toBe(digestOfGood);
+    expect((await readTaskPackage(good)).config.costMs).toBeUndefined();
+  });
+
   test('other manifests in the index, such as a signature, are left alone', async () => {
     const dir = copy();
     const index = readJson(join(dir, 'index.json'));
@@ -165,7 +173,10 @@ describe('reading', () => {
           // index.json and oci-layout are not covered by the digest: a flip there is refused, or does not matter.
           const allowed = blob
             ? [ErrorCode.TaskPackageDigestMismatch]
-            : [ErrorCode.BadTaskPackage, ErrorCode.TaskPackageDigestMismatch, digestOfGood];
+            : [
+                ...[ErrorCode.BadTaskPackage, ErrorCode.TaskPackageDigestMismatch, ErrorCode.TaskTooLarge],
+                digestOfGood,
+              ];
           expect(allowed, `${file.name} byte ${at}`).toContain(outcome);
         } finally {
           writeFileSync(path, bytes);
@@ -214,13 +225,14 @@ describe('reading', () => {
     ['a digest that leads out', 'manifest', 'layers.0.digest', 'sha256:../../../etc/passwd', /layers.0.digest/],
     ['another hash', 'manifest', 'layers.0.digest', `md5:${'0'.repeat(32)}`, /layers.0.digest/],
     ['a size below zero', 'manifest', 'layers.0.size', -1, /layers.0.size/],
-    ['an image above the limit', 'manifest', 'layers.0.size', 2 ** 40, /the limit is/],
     ['a layer of another media type', 'manifest', 'layers.0.mediaType', 'application/x-tar', /layers.0.mediaType/],
     ['another artifact type', 'manifest', 'artifactType', 'x/y', /artifactType/],
     ['no layers', 'manifest', 'layers', [], /layers/],
     ['a config of another media type', 'manifest', 'config.mediaType', 'application/json', /config.mediaType/],
     ['OCI schema version 3', 'manifest', 'schemaVersion', 3, /schemaVersion/],
     ['a newer schema version', 'config', 'schemaVersion', 2, /schema version 2; this program reads 1/],
+    ['a cost below zero', 'config', 'costMs', -1, /costMs/],
+    ['a cost of more than an hour', 'config', 'costMs', 3_600_001, /costMs/],
     ['an unknown key', 'config', 'privileged', true, /privileged/],
     ['an unknown isolation', 'config', 'isolation', 'none', /isolation/],
     ['a version that is a path', 'config', 'version', '../1', /version/],
@@ -247,6 +259,70 @@ describe('reading', () => {
       code: ErrorCode.BadTaskPackage,
       message: expect.stringMatching(message),
     });
+  });
+
+  test.each<[string, 'manifest' | 'index', string, RegExp]>([
+    [
+      'an image above the limit',
+      'manifest',
+      'layers.0.size',
+      /announced with 1099511627776 bytes; the limit is 67108864/,
+    ],
+    ['an OCI manifest above the limit', 'index', 'manifests.0.size', /the limit is 1048576/],
+  ])('%s is refused before a byte of it is read', async (_, part, path, message) => {
+    const dir = forge((parts) => {
+      const keys = path.split('.');
+      const last = keys.pop()!;
+      keys.reduce((at: Json, key) => at[key], parts[part])[last] = 2 ** 40;
+      return undefined;
+    });
+    const refusal = { code: ErrorCode.TaskTooLarge, message: expect.stringMatching(message) };
+    // `forge` makes the sizes in the index right again.
+    if (part === 'index') {
+      const index = readJson(join(dir, 'index.json'));
+      index.manifests[0].size = 2 ** 40;
+      writeFileSync(join(dir, 'index.json'), JSON.stringify(index));
+    }
+    await expect(readTaskPackage(dir)).rejects.toMatchObject(refusal);
+  });
+
+  test('an index.json that is larger than any', async () => {
+    const dir = copy();
+    truncateSync(join(dir, 'index.json'), 1024 * 1024 + 1);
+    await expect(readTaskPackage(dir)).rejects.toMatchObject({ code: ErrorCode.TaskTooLarge });
+  });
+
+  test.each([
+    ['memory', 256 * 1024 * 1024],
+    ['maxInput', 64 * 1024 * 1024],
+    ['maxOutput', 64 * 1024 * 1024],
+  ] as const)('a task that declares more %s than any may have', async (key, limit) => {
+    const most = fakeImage({ [key]: limit });
+    expect(readImageNotes(most, 'x')[key]).toBe(limit);
+    const refusal = {
+      code: ErrorCode.TaskTooLarge,
+      message: expect.stringMatching(`declares ${limit + 1} bytes of ${key}; no task may have more than ${limit}`),
+    };
+    const more = fakeImage({ [key]: limit + 1 });
+    const building = buildTaskPackage(fresh(), { images: [more], version: '1', isolation: 'any' });
+    await expect(building).rejects.toMatchObject(refusal);
+    const dir = forge(({ config }) => {
+      config[key] = limit + 1;
+      return more;
+    });
+    await expect(readTaskPackage(dir)).rejects.toMatchObject(refusal);
+  });
+
+  test('an image for another machine', async () => {
+    const arm = fakeImage();
+    arm.writeUInt16LE(183, 18); // EM_AARCH64
+    const refusal = {
+      code: ErrorCode.WrongArchitecture,
+      message: expect.stringMatching(/is for machine 183, not for x86_64 \(62\); build it on or for x86_64/),
+    };
+    await expect(readTaskPackage(forge(() => arm))).rejects.toMatchObject(refusal);
+    const building = buildTaskPackage(fresh(), { images: [arm], version: '1', isolation: 'any' });
+    await expect(building).rejects.toMatchObject(refusal);
   });
 
   test('an image that is no ELF file, one without notes, and a second task in the index', async () => {
@@ -316,7 +392,8 @@ describe('image notes', () => {
       try {
         readImageNotes(bytes, 'x');
       } catch (error) {
-        expect(error).toMatchObject({ code: ErrorCode.BadTaskPackage });
+        const codes = [ErrorCode.BadTaskPackage, ErrorCode.WrongArchitecture, ErrorCode.TaskTooLarge];
+        expect(codes).toContain((error as KerbError).code);
       }
     };
     for (let size = 0; size < whole.length; size++) attempt(whole.subarray(0, size));

@@ -1,7 +1,8 @@
 import { randomBytes } from 'node:crypto';
-import { mkdir, readdir, rename, rm, writeFile } from 'node:fs/promises';
+import { mkdir, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { basename, dirname, join, resolve } from 'node:path';
-import { ErrorCode, isErrno, KerbError } from '../errors.ts';
+import { ErrorCode, isErrno, KerbError, messageOf } from '../errors.ts';
+import { writeFileAtomically } from '../identity/files.ts';
 import {
   ARTIFACT_TYPE,
   CONFIG_SCHEMA_VERSION,
@@ -9,12 +10,16 @@ import {
   type DemandedIsolation,
   type Descriptor,
   digestOf,
+  EMPTY_JSON,
+  EMPTY_TYPE,
   IMAGE_TYPE,
   INDEX_FILE,
   INDEX_TYPE,
+  indexSchema,
   LAYOUT_FILE,
   LAYOUT_VERSION,
   MANIFEST_TYPE,
+  SIGNATURE_TYPE,
   type TaskConfig,
 } from './format.ts';
 import { readImageNotes } from './image-notes.ts';
@@ -24,6 +29,8 @@ export interface TaskPackageParts {
   readonly images: readonly Buffer[];
   readonly version: string;
   readonly isolation: DemandedIsolation;
+  /** Milliseconds that a call is expected to take. */
+  readonly costMs?: number;
 }
 
 /**
@@ -66,6 +73,7 @@ export async function buildTaskPackage(out: string, parts: TaskPackageParts): Pr
     maxInput: declared.maxInput,
     maxOutput: declared.maxOutput,
     isolation: parts.isolation,
+    ...(parts.costMs === undefined ? {} : { costMs: parts.costMs }),
     images: images.map(({ notes }, i) => ({ architecture: notes.architecture, digest: layers[i]!.digest })),
   };
   const manifest = add(
@@ -87,6 +95,43 @@ export async function buildTaskPackage(out: string, parts: TaskPackageParts): Pr
     await writeFile(join(dir, INDEX_FILE), json(index));
   });
   return manifest.digest;
+}
+
+/**
+ * Gives a package these signatures (Sigstore bundles) and no others. Its digest stays as it is. Blobs of former ones are
+ * left: they cost little, and a reader may be at them.
+ * @throws KerbError BadTaskPackage: it cannot be written
+ */
+export async function addSignature({ dir, digest }: { dir: string; digest: string }, bundles: readonly Buffer[]) {
+  try {
+    const path = join(dir, INDEX_FILE);
+    const index = indexSchema.parse(JSON.parse(await readFile(path, 'utf8')));
+    const subject = index.manifests.find((manifest) => manifest.digest === digest)!;
+    const add = async (bytes: Buffer, mediaType: string): Promise<Descriptor> => {
+      await writeFile(join(dir, 'blobs', ...digestOf(bytes).split(':')), bytes);
+      return { mediaType, digest: digestOf(bytes), size: bytes.length };
+    };
+    const manifests = index.manifests.filter(({ artifactType }) => artifactType !== SIGNATURE_TYPE);
+    for (const bundle of bundles) {
+      const manifest = {
+        schemaVersion: 2,
+        mediaType: MANIFEST_TYPE,
+        artifactType: SIGNATURE_TYPE,
+        config: await add(EMPTY_JSON, EMPTY_TYPE),
+        layers: [await add(bundle, SIGNATURE_TYPE)],
+        subject: { mediaType: subject.mediaType, digest, size: subject.size },
+      };
+      manifests.push({ ...(await add(json(manifest), MANIFEST_TYPE)), artifactType: SIGNATURE_TYPE });
+    }
+    await writeFileAtomically(path, JSON.stringify({ ...index, manifests }), 0o644);
+  } catch (cause) {
+    throw new KerbError(
+      ErrorCode.BadTaskPackage,
+      `cannot put a signature into ${dir}: ${messageOf(cause)}`,
+      { dir },
+      { cause },
+    );
+  }
 }
 
 function json(value: unknown): Buffer {

@@ -6,6 +6,7 @@ import { getStatus } from '../../shared/api/control-client.ts';
 import type { BrokerStatus, ObuStatus, RecentError } from '../../shared/api/status.ts';
 import { ErrorCode, isKerbError, KerbError, messageOf } from '../../shared/errors.ts';
 import { ensureDevelopmentIdentities } from '../../shared/identity/development.ts';
+import { ensureDevelopmentSigner } from '../../shared/task-package/signer.ts';
 import { runKerb, SupervisedChild } from './child.ts';
 import { answers, freePort, makeSocketFolder, takeLock } from './host.ts';
 import type { DriveView } from './screen.ts';
@@ -82,11 +83,12 @@ export class Drive {
       tenant: 'kerbside-demo',
     });
 
+    const signer = await ensureDevelopmentSigner(join(state, 'identity'));
     const tasks: Record<string, string> = {};
     for (const task of readdirSync(join(root, 'examples', 'tasks')).sort()) {
       if (!['dashcam-filter', 'aggregate'].includes(task)) continue;
       this.#announce(`tasks: packaging ${task}`);
-      tasks[task] = await this.#package(task);
+      tasks[task] = await this.#package(task, signer.dir);
     }
 
     const { can } = this.#options;
@@ -119,7 +121,7 @@ export class Drive {
     const port = await freePort(7443);
     const broker = this.#spawn('broker', [
       ...['broker', 'serve', '--id', 'rsu-1', '--listen', `127.0.0.1:${port}`],
-      ...['--identity', identities.broker, '--packages', join(state, 'packages')],
+      ...['--identity', identities.broker, '--packages', join(state, 'packages'), '--trust', signer.trust],
       ...['--state', join(state, 'broker'), '--api', this.#brokerApi],
     ]);
     await this.#until(broker, async () => {
@@ -205,7 +207,7 @@ export class Drive {
     this.#onStep(step);
   }
 
-  async #package(task: string): Promise<string> {
+  async #package(task: string, signer: string): Promise<string> {
     const { root, state } = this.#options;
     const out = await runKerb(
       ['task', 'build', join(root, 'examples', 'tasks', task), '-o', join(state, 'packages', task)],
@@ -213,6 +215,7 @@ export class Drive {
     );
     const digest = /sha256:[0-9a-f]{64}/.exec(out)?.[0];
     if (!digest) throw new KerbError(ErrorCode.SimulatorFailed, `'kerb task build ${task}' printed no digest: ${out}`);
+    await runKerb(['task', 'sign', join(state, 'packages', task), '--key', signer], { signal: this.#abort.signal });
     return digest;
   }
 

@@ -81,6 +81,25 @@ describe('the screen', () => {
     expect(text.indexOf('the tender died')).toBeLessThan(text.indexOf('the broker went away'));
   });
 
+  it('shows how many tenders a task has, and why it has none', () => {
+    const task = {
+      digest: 'sha256:0',
+      version: '1',
+      memory: 0,
+      isolation: 'process',
+      calls: 1200,
+      cpuMs: 5,
+      restarts: 5,
+    };
+    const packages = [
+      { ...task, name: 'echo', tender: 'Busy', tenders: 3, reason: '' },
+      { ...task, name: 'aqi', tender: 'Quarantined', tenders: 0, reason: 'aqi 1 is in quarantine for 10 s' },
+    ];
+    const text = renderScreen({ ...view, broker: { ...broker, packages } }, 200).join('\n');
+    expect(text).toMatch(/task echo 1 {2}Busy, 3 tenders, isolation process, 1,200 calls, 5 restarts$/m);
+    expect(text).toMatch(/task aqi 1 {2}Quarantined, 0 tenders, .*: aqi 1 is in quarantine for 10 s$/m);
+  });
+
   it('leaves out errors of the start-up once all runs', () => {
     const text = renderScreen({ ...view, errorsSince: '2026-01-01T00:00:01.500Z' }, 200).join('\n');
     expect(text).not.toContain('the tender died');

@@ -94,7 +94,7 @@ export function renderScreen(view: DriveView, columns: number): string[] {
   if (broker) {
     for (const p of broker.packages) {
       lines.push(
-        `  task ${p.name} ${p.version}  tender ${p.tender}, isolation ${p.isolation}, ${count(p.calls)} calls, ${p.restarts} restarts`,
+        `  task ${p.name} ${p.version}  ${p.tender}, ${p.tenders} ${p.tenders === 1 ? 'tender' : 'tenders'}, isolation ${p.isolation}, ${count(p.calls)} calls, ${p.restarts} restarts${p.reason === '' ? '' : `: ${p.reason}`}`,
       );
     }
   }

@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, expect, test, vi } from 'vitest';
 import { BrokerOffloader } from '../../obu/offload/broker-offloader.ts';
-import { getStatus } from '../../shared/api/control-client.ts';
+import { getControl, getStatus } from '../../shared/api/control-client.ts';
 import type { BrokerStatus } from '../../shared/api/status.ts';
 import { ErrorCode } from '../../shared/errors.ts';
 import { ensureDevelopmentIdentities } from '../../shared/identity/development.ts';
@@ -19,7 +19,7 @@ const top = join(import.meta.dirname, '../..');
 let root: string;
 let identities: { vehicle: string; broker: string };
 let digest: string;
-let offloader: BrokerOffloader;
+let offloader: BrokerOffloader | undefined;
 const children: ChildProcess[] = [];
 
 beforeAll(async () => {
@@ -32,7 +32,7 @@ beforeAll(async () => {
   digest = await buildTask(join(top, 'examples/tasks/echo'), join(root, 'packages', 'echo'));
 });
 afterEach(async () => {
-  await offloader.stop();
+  await offloader?.stop();
   for (const child of children.splice(0)) {
     if (child.exitCode !== null || child.signalCode !== null) continue;
     child.kill('SIGKILL');
@@ -43,19 +43,27 @@ afterAll(() => rmSync(root, { recursive: true, force: true }));
 
 const api = () => join(root, 'api.sock');
 
-async function serve(port: number): Promise<{ child: ChildProcess; status: BrokerStatus; tender: number }> {
+async function serve(
+  port: number,
+  ...flags: string[]
+): Promise<{ child: ChildProcess; status: BrokerStatus; tender: number }> {
+  const { child, status } = await serveWith(port, ...flags);
+  return { child, status, tender: onlyChildOf(child.pid!) };
+}
+
+async function serveWith(port: number, ...flags: string[]): Promise<{ child: ChildProcess; status: BrokerStatus }> {
   const child = spawn(
     process.execPath,
     [
       ...[join(top, 'bin/kerb.ts'), 'broker', 'serve', '--id', 'rsu-1', '--listen', `127.0.0.1:${port}`],
-      ...['--identity', identities.broker, '--packages', join(root, 'packages')],
-      ...['--state', join(root, 'state'), '--api', api()],
+      ...['--identity', identities.broker, '--packages', join(root, 'packages'), '--allow-unsigned'],
+      ...['--state', join(root, 'state'), '--api', api(), ...flags],
     ],
     { stdio: ['ignore', 'ignore', 'inherit'], env: { ...process.env, KERB_LOG: 'error' } },
   );
   children.push(child);
   const status = await vi.waitFor(() => getStatus<BrokerStatus>(api()), { timeout: 20_000, interval: 100 });
-  return { child, status, tender: onlyChildOf(child.pid!) };
+  return { child, status };
 }
 
 function onlyChildOf(pid: number): number {
@@ -78,15 +86,15 @@ async function connect(url: string): Promise<void> {
   await offloader.start();
   await connected();
 }
-const connected = () => vi.waitUntil(() => offloader.places()[0]!.connected, { timeout: 20_000 });
+const connected = () => vi.waitUntil(() => offloader!.places()[0]!.connected, { timeout: 20_000 });
 
 let nextId = 0;
 function offload(input: Buffer, budgetMs = 5000) {
-  return offloader.offload({ id: `test/${nextId++}`, taskDigest: digest, input, budgetMs, priority: 500 });
+  return offloader!.offload({ id: `test/${nextId++}`, taskDigest: digest, input, budgetMs, priority: 500 });
 }
 
 test('pictures of every size come back as they were, and SIGTERM leaves nothing behind', async () => {
-  const { child, status, tender } = await serve(0);
+  const { child, status, tender } = await serve(0, '--isolation', 'process');
   expect(status.packages).toMatchObject([
     { digest, name: 'echo', version: '1.0.0', tender: 'Waiting', isolation: 'process' },
   ]);
@@ -102,6 +110,36 @@ test('pictures of every size come back as they were, and SIGTERM leaves nothing 
   expect(await once(child, 'exit')).toEqual([0, null]);
   expect(existsSync(api())).toBe(false);
   await vi.waitUntil(() => !isThere(tender));
+});
+
+test('without a word on it, the isolation is the strongest that the machine has, and is told to whoever offloads', async () => {
+  const { status } = await serve(0);
+  const [echo] = status.packages;
+  expect(['process', 'vm']).toContain(echo?.isolation);
+  await connect(status.url);
+  expect((await offload(Buffer.from('x'))).isolation).toBe(echo?.isolation);
+  expect(await getControl(api(), '/metrics')).toContain(
+    `broker_tenders{isolation="${echo?.isolation}",state="Waiting"} 1`,
+  );
+});
+
+test('with --prestart none, nothing is loaded before the first offload, and --max-tenders bounds what is', async () => {
+  const { child, status } = await serveWith(0, '--prestart', 'none', '--max-tenders', '1', '--tender-memory', '16m');
+  expect(status.packages).toMatchObject([{ digest, tender: 'Stopped', tenders: 0 }]);
+  await connect(status.url);
+  const outputs = await Promise.all(['a', 'b', 'c', 'd'].map((text) => offload(Buffer.from(text))));
+  expect(outputs.map(({ output }) => Buffer.from(output).toString())).toEqual(['a', 'b', 'c', 'd']);
+  onlyChildOf(child.pid!);
+});
+
+test('a memory that is none is refused with an example', async () => {
+  const flags = ['broker', 'serve', '--id', 'x', '--packages', root, '--tender-memory', 'much'];
+  const child = spawn(process.execPath, [join(top, 'bin/kerb.ts'), ...flags], { stdio: ['ignore', 'ignore', 'pipe'] });
+  let said = '';
+  child.stderr!.on('data', (chunk) => (said += chunk));
+  const [code] = await once(child, 'close');
+  expect(code).not.toBe(0);
+  expect(said).toMatch(/--tender-memory.*write it like 512m or 1\.5g/);
 });
 
 test('a tender that is killed is replaced, and nobody but its call notices', async () => {

@@ -1,7 +1,6 @@
 import { describe, expect, test } from 'vitest';
-import { answer, guestImage, Tenders, u64 } from './support.ts';
-
-const tenders = new Tenders();
+import type { TenderProcess } from '../../broker/tenders/tender-process.ts';
+import { answer, forEachIsolation, guestImage, u64 } from './support.ts';
 
 /** 100,000 and more: KERB_TEST_RESETS=100000. */
 const RESETS = Number(process.env.KERB_TEST_RESETS ?? 2000);
@@ -25,6 +24,7 @@ interface Findings {
   readonly dirtyRegisters: number;
   readonly dirtyVectorBytes: number;
   readonly bytesSeen: number;
+  readonly patternRegisters: number;
 }
 
 function findings(output: Buffer): Findings {
@@ -36,81 +36,111 @@ function findings(output: Buffer): Findings {
     dirtyRegisters: at(3),
     dirtyVectorBytes: at(4),
     bytesSeen: at(5),
+    patternRegisters: at(6),
   };
 }
 
-const clean = { dirtyBytes: 0, patternWords: 0, changedData: 0, dirtyRegisters: 0, dirtyVectorBytes: 0 };
+const clean = {
+  dirtyBytes: 0,
+  patternWords: 0,
+  changedData: 0,
+  dirtyRegisters: 0,
+  dirtyVectorBytes: 0,
+  patternRegisters: 0,
+};
 
-async function look(tender: Awaited<ReturnType<typeof tenders.guest>>, value: bigint): Promise<Findings> {
+async function look(tender: TenderProcess, value: bigint): Promise<Findings> {
   const outcome = await tender.call(message('l', ~value), 5_000);
   if (outcome.outcome !== 'done') throw new Error(JSON.stringify(outcome));
   expect(outcome.log).toBe('');
   return findings(outcome.output);
 }
 
-describe('an earlier call leaves nothing', () => {
-  test('that the looker would not find', async () => {
-    const tender = await tenders.guest('leak');
-    const outcome = await tender.call(message('d', ~pattern()), 5_000);
-    if (outcome.outcome !== 'done') throw new Error(JSON.stringify(outcome));
-    expect(findings(outcome.output)).toMatchObject({
-      dirtyBytes: 8,
-      patternWords: 1,
-      changedData: 1,
-      dirtyRegisters: 1,
-      dirtyVectorBytes: 1,
+await forEachIsolation((tenders, isolation) => {
+  describe('an earlier call leaves nothing', () => {
+    test('that the looker would not find', async () => {
+      const tender = await tenders.guest('leak');
+      const outcome = await tender.call(message('d', ~pattern()), 5_000);
+      if (outcome.outcome !== 'done') throw new Error(JSON.stringify(outcome));
+      expect(findings(outcome.output)).toMatchObject({
+        dirtyBytes: 8,
+        patternWords: 1,
+        changedData: 1,
+        dirtyRegisters: 1,
+        dirtyVectorBytes: 1,
+        patternRegisters: 1,
+      });
     });
-  });
 
-  test(`after ${RESETS} calls that filled everything`, async () => {
-    const tender = await tenders.guest('leak');
-    for (let i = 0; i < RESETS; i++) {
-      const value = pattern();
-      expect(await tender.call(message('f', value), 5_000)).toMatchObject({ outcome: 'done', status: 0 });
-      const found = await look(tender, value);
-      expect(found).toMatchObject(clean);
-      // All of the heap, stack, exchange pages: a look at next to nothing would prove nothing.
-      expect(found.bytesSeen).toBeGreaterThan(900_000);
-    }
-  }, 3_600_000);
+    test.each([
+      ['a mebibyte', 'leak', RESETS, 900_000],
+      ['more than is looked at page by page', 'leak-large', Math.ceil(RESETS / 10), 6_000_000],
+    ])(
+      'after calls that filled everything: %s, %s, %i times',
+      async (_memory, guest, resets, bytes) => {
+        const tender = await tenders.guest(guest);
+        for (let i = 0; i < resets; i++) {
+          const value = pattern();
+          expect(await tender.call(message('f', value), 5_000)).toMatchObject({ outcome: 'done', status: 0 });
+          const found = await look(tender, value);
+          expect(found).toMatchObject(clean);
+          // All of the heap, stack, exchange pages: a look at next to nothing would prove nothing.
+          expect(found.bytesSeen).toBeGreaterThan(bytes);
+        }
+      },
+      3_600_000,
+    );
 
-  test('after calls that filled everything and were killed', async () => {
-    const tender = await tenders.guest('leak');
-    for (let i = 0; i < 20; i++) {
-      const value = pattern();
-      expect((await tender.call(message('F', value), 20)).outcome).toBe('deadline');
-      expect(await look(tender, value)).toMatchObject(clean);
-    }
-  });
+    test.each(isolation === 'vm' ? ['leak', 'leak-large'] : ['leak'])(
+      'after calls that filled everything and were killed: %s',
+      async (guest) => {
+        const tender = await tenders.guest(guest);
+        for (let i = 0; i < 20; i++) {
+          const value = pattern();
+          expect((await tender.call(message('F', value), 20)).outcome).toBe('deadline');
+          expect(await look(tender, value)).toMatchObject(clean);
+        }
+      },
+    );
 
-  test('of a long input to the next, shorter one', async () => {
-    const tender = await tenders.guest('leak');
-    for (const size of [16_384, 4_097, 4_095, 100]) {
-      const value = pattern();
-      const long = Buffer.alloc(size, u64(value));
-      message('f', value).copy(long);
-      await tender.call(long, 5_000);
-      expect(await look(tender, value)).toMatchObject(clean);
-    }
-  });
+    test('after calls that filled everything and faulted', async () => {
+      const tender = await tenders.guest('leak');
+      for (let i = 0; i < RESETS / 20; i++) {
+        const value = pattern();
+        expect((await tender.call(message('X', value), 5_000)).outcome).toBe('fault');
+        expect(await look(tender, value)).toMatchObject(clean);
+      }
+    });
 
-  test('of a long output to the next call of a task that writes less than it says', async () => {
-    // Through the memfds: larger than what goes inline. `big-output` claims output that it never writes.
-    const tender = await tenders.start(guestImage('claim'));
-    const full = Buffer.alloc(2 << 20, 0xab);
-    const first = await tender.call(Buffer.concat([u64(full.length), full]), 5_000);
-    if (first.outcome !== 'done') throw new Error(JSON.stringify(first));
-    expect(first.output.equals(full)).toBe(true);
-    const second = await tender.call(u64(2 << 20), 5_000);
-    if (second.outcome !== 'done') throw new Error(JSON.stringify(second));
-    expect(second.output.equals(Buffer.alloc(2 << 20))).toBe(true);
-  });
+    test('of a long input to the next, shorter one', async () => {
+      const tender = await tenders.guest('leak');
+      for (const size of [16_384, 4_097, 4_095, 100]) {
+        const value = pattern();
+        const long = Buffer.alloc(size, u64(value));
+        message('f', value).copy(long);
+        await tender.call(long, 5_000);
+        expect(await look(tender, value)).toMatchObject(clean);
+      }
+    });
 
-  test('and the log of one call is not the log of the next', async () => {
-    await tenders.call('log-flood');
-    const outcome = await tenders.call('log-flood');
-    expect(answer(outcome)).toBe('done');
-    expect(outcome.log.startsWith('line 0 of')).toBe(true);
-    expect((await tenders.call('hello', 'x')).log).toBe('greeted 1 bytes\n');
+    test('of a long output to the next call of a task that writes less than it says', async () => {
+      // Through the memfds: larger than what goes inline. `big-output` claims output that it never writes.
+      const tender = await tenders.start(guestImage('claim'));
+      const full = Buffer.alloc(2 << 20, 0xab);
+      const first = await tender.call(Buffer.concat([u64(full.length), full]), 5_000);
+      if (first.outcome !== 'done') throw new Error(JSON.stringify(first));
+      expect(first.output.equals(full)).toBe(true);
+      const second = await tender.call(u64(2 << 20), 5_000);
+      if (second.outcome !== 'done') throw new Error(JSON.stringify(second));
+      expect(second.output.equals(Buffer.alloc(2 << 20))).toBe(true);
+    });
+
+    test('and the log of one call is not the log of the next', async () => {
+      await tenders.call('log-flood');
+      const outcome = await tenders.call('log-flood');
+      expect(answer(outcome)).toBe('done');
+      expect(outcome.log.startsWith('line 0 of')).toBe(true);
+      expect((await tenders.call('hello', 'x')).log).toBe('greeted 1 bytes\nand said so 2 times\n');
+    });
   });
 });

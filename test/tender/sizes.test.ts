@@ -1,6 +1,6 @@
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, expect, it } from 'vitest';
-import { ProcessTender } from '../../broker/tenders/process-tender.ts';
+import { TenderProcess } from '../../broker/tenders/tender-process.ts';
 import { silentLog } from '../../shared/log.ts';
 
 const imagePath = fileURLToPath(new URL('../../build/unikernel/tasks/echo.elf', import.meta.url));
@@ -8,9 +8,9 @@ const KIB = 1024;
 // Around the size up to which a payload travels in the frame; above it goes through a memfd.
 const sizes = [0, 1, 4 * KIB, 256 * KIB, 256 * KIB + 1, 300_000, 1024 * KIB, 4096 * KIB];
 
-let tender: ProcessTender;
+let tender: TenderProcess;
 beforeAll(async () => {
-  tender = new ProcessTender({ imagePath, log: silentLog() });
+  tender = new TenderProcess({ imagePath, log: silentLog() });
   await tender.start();
 });
 afterAll(() => tender.stop());

@@ -1,6 +1,7 @@
-import { afterAll } from 'vitest';
-import { ProcessTender } from '../../broker/tenders/process-tender.ts';
-import type { TenderOutcome } from '../../broker/tenders/tender.ts';
+import { afterAll, describe } from 'vitest';
+import type { Isolation, TenderOutcome } from '../../broker/tenders/tender.ts';
+import { TenderProcess } from '../../broker/tenders/tender-process.ts';
+import { messageOf } from '../../shared/errors.ts';
 import { silentLog } from '../../shared/log.ts';
 import { guestImage, taskImage } from './support-paths.ts';
 
@@ -15,38 +16,69 @@ export function u64(...values: (number | bigint)[]): Buffer {
   return bytes;
 }
 
+/** Why isolation `vm` cannot be had on this machine; undefined when it can. */
+async function vmTrouble(): Promise<string | undefined> {
+  const tender = new TenderProcess({ imagePath: guestImage('hello'), log: silentLog(), isolation: 'vm' });
+  try {
+    await tender.start();
+    return undefined;
+  } catch (error) {
+    return messageOf(error);
+  } finally {
+    await tender.stop();
+  }
+}
+
+/**
+ * The same tests for both isolations. Where there is no KVM that can be used, those for `vm` are skipped and the reason
+ * said; with KERB_TEST_VM=required they fail instead.
+ */
+export async function forEachIsolation(tests: (tenders: Tenders, isolation: Isolation) => void): Promise<void> {
+  describe('isolation process', () => tests(new Tenders('process'), 'process'));
+  const trouble = process.env.KERB_TEST_VM === 'required' ? undefined : await vmTrouble();
+  if (trouble === undefined) {
+    describe('isolation vm', () => tests(new Tenders('vm'), 'vm'));
+  } else {
+    console.warn(`skipped for isolation vm: ${trouble}`);
+    describe.skip(`isolation vm, skipped: ${trouble}`, () => tests(new Tenders('vm'), 'vm'));
+  }
+}
+
 /** Started tenders of one test file; all are stopped at its end. */
 export class Tenders {
-  readonly #all: ProcessTender[] = [];
-  readonly #byImage = new Map<string, Promise<ProcessTender>>();
+  readonly #all: TenderProcess[] = [];
+  readonly #byImage = new Map<string, Promise<TenderProcess>>();
 
-  constructor() {
+  readonly #isolation: Isolation;
+
+  constructor(isolation: Isolation = 'process') {
+    this.#isolation = isolation;
     afterAll(() => Promise.all(this.#all.map((tender) => tender.stop())));
   }
 
-  make(imagePath: string, binary?: string): ProcessTender {
-    const tender = new ProcessTender({ imagePath, log: silentLog(), binary });
+  make(imagePath: string, binary?: string): TenderProcess {
+    const tender = new TenderProcess({ imagePath, log: silentLog(), binary, isolation: this.#isolation });
     this.#all.push(tender);
     return tender;
   }
 
-  async start(imagePath: string): Promise<ProcessTender> {
+  async start(imagePath: string): Promise<TenderProcess> {
     const tender = this.make(imagePath);
     await tender.start();
     return tender;
   }
 
   /** The one tender of a test guest, started on first use. */
-  guest(name: string): Promise<ProcessTender> {
+  guest(name: string): Promise<TenderProcess> {
     return this.#shared(guestImage(name));
   }
 
   /** The one tender of a task of `examples/tasks`, started on first use. */
-  task(name: string): Promise<ProcessTender> {
+  task(name: string): Promise<TenderProcess> {
     return this.#shared(taskImage(name));
   }
 
-  #shared(imagePath: string): Promise<ProcessTender> {
+  #shared(imagePath: string): Promise<TenderProcess> {
     let tender = this.#byImage.get(imagePath);
     if (tender === undefined) {
       tender = this.start(imagePath);

@@ -1,11 +1,11 @@
 import { spawnSync } from 'node:child_process';
+import { createCipheriv } from 'node:crypto';
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
+import { gunzipSync } from 'node:zlib';
 import { describe, expect, test } from 'vitest';
 import type { TenderOutcome } from '../../broker/tenders/tender.ts';
-import { Tenders, taskImage } from './support.ts';
-
-const tenders = new Tenders();
+import { forEachIsolation, taskImage } from './support.ts';
 
 function output(outcome: TenderOutcome): Buffer {
   if (outcome.outcome !== 'done' || outcome.status !== 0) throw new Error(`not done: ${JSON.stringify(outcome)}`);
@@ -84,230 +84,372 @@ function road(width: number, height: number): Buffer {
   return Buffer.from(pixels);
 }
 
-describe('dashcam-filter', () => {
-  const run = async (input: Uint8Array): Promise<TenderOutcome> =>
-    (await tenders.task('dashcam-filter')).call(input, 5_000);
+await forEachIsolation((tenders) => {
+  describe('dashcam-filter', () => {
+    const run = async (input: Uint8Array): Promise<TenderOutcome> =>
+      (await tenders.task('dashcam-filter')).call(input, 5_000);
 
-  test.each([
-    [1, 1],
-    [1, 7],
-    [7, 1],
-    [2, 2],
-    [3, 5],
-    [5, 3],
-    [17, 16],
-    [64, 48],
-    [101, 99],
-    [320, 240],
-  ])('is exact on noise of %d x %d', async (width, height) => {
-    const pixels = bytes(width * height, width * 1000 + height);
-    expect(output(await run(picture(width, height, pixels))).equals(filtered(width, height, pixels))).toBe(true);
+    test.each([
+      [1, 1],
+      [1, 7],
+      [7, 1],
+      [2, 2],
+      [3, 5],
+      [5, 3],
+      [17, 16],
+      [64, 48],
+      [101, 99],
+      [320, 240],
+    ])('is exact on noise of %d x %d', async (width, height) => {
+      const pixels = bytes(width * height, width * 1000 + height);
+      expect(output(await run(picture(width, height, pixels))).equals(filtered(width, height, pixels))).toBe(true);
+    });
+
+    test('is exact on a road, and finds its lines', async () => {
+      const pixels = road(640, 360);
+      const result = output(await run(picture(640, 360, pixels)));
+      expect(result.equals(filtered(640, 360, pixels))).toBe(true);
+      const kept = result.subarray(8);
+      const edges = kept.reduce((count, value) => count + (value === 255 ? 1 : 0), 0);
+      expect(edges).toBeGreaterThan(1_000);
+      expect(edges).toBeLessThan(20_000);
+      // The sky is not kept.
+      expect(kept.subarray(0, 640 * 160).every((value) => value === 0)).toBe(true);
+    });
+
+    test('takes 1920 x 1080', async () => {
+      const pixels = road(1920, 1080);
+      expect(output(await run(picture(1920, 1080, pixels))).equals(filtered(1920, 1080, pixels))).toBe(true);
+    });
+
+    test.each([
+      ['nothing', Buffer.alloc(0), 1],
+      ['half a header', Buffer.alloc(7), 1],
+      ['no width', picture(0, 10, Buffer.alloc(0)), 2],
+      ['no height', picture(10, 0, Buffer.alloc(0)), 2],
+      ['a width above 4096', picture(4097, 1, Buffer.alloc(4097)), 2],
+      ['2^32 - 1 by 2^32 - 1', picture(0xffffffff, 0xffffffff, Buffer.alloc(1)), 2],
+      ['too few pixels', picture(10, 10, Buffer.alloc(99)), 3],
+      ['too many pixels', picture(10, 10, Buffer.alloc(101)), 3],
+    ])('refuses %s', async (_what, input, status) => {
+      const outcome = await run(input);
+      expect(outcome).toMatchObject({ outcome: 'done', status });
+      if (outcome.outcome === 'done') expect(outcome.output.length).toBe(0);
+    });
   });
 
-  test('is exact on a road, and finds its lines', async () => {
-    const pixels = road(640, 360);
-    const result = output(await run(picture(640, 360, pixels)));
-    expect(result.equals(filtered(640, 360, pixels))).toBe(true);
-    const kept = result.subarray(8);
-    const edges = kept.reduce((count, value) => count + (value === 255 ? 1 : 0), 0);
-    expect(edges).toBeGreaterThan(1_000);
-    expect(edges).toBeLessThan(20_000);
-    // The sky is not kept.
-    expect(kept.subarray(0, 640 * 160).every((value) => value === 0)).toBe(true);
+  interface Aggregate {
+    readonly count: number;
+    readonly mean: number;
+    readonly variance: number;
+    readonly minimum: number;
+    readonly maximum: number;
+    readonly quantiles: number[];
+  }
+
+  const doubles = (values: readonly number[]): Buffer => Buffer.from(new Float64Array(values).buffer);
+
+  function decoded(result: Buffer): Aggregate {
+    const at = (index: number): number => result.readDoubleLE(index * 8);
+    expect(result.length).toBe(80);
+    return {
+      count: at(0),
+      mean: at(1),
+      variance: at(2),
+      minimum: at(3),
+      maximum: at(4),
+      quantiles: [at(5), at(6), at(7), at(8), at(9)],
+    };
+  }
+
+  /** By sorting, and in exact arithmetic where it matters: values are multiples of 2^-20, so sums are whole BigInts. */
+  function aggregated(values: readonly number[]): Aggregate {
+    const sorted = [...values].sort((a, b) => a - b);
+    const scale = 2 ** 20;
+    const whole = values.map((value) => BigInt(value * scale));
+    const count = BigInt(values.length);
+    const sum = whole.reduce((total, value) => total + value, 0n);
+    // sum of (x - mean)^2 = (n * sum of x^2 - (sum of x)^2) / n
+    const squares = count * whole.reduce((total, value) => total + value * value, 0n) - sum * sum;
+    const ratio = (above: bigint, below: bigint): number => Number((above << 80n) / below) / 2 ** 80;
+    const quantile = (level: number): number => {
+      const place = level * (values.length - 1);
+      const low = Math.floor(place);
+      return sorted[low]! + (place - low) * (sorted[Math.min(low + 1, values.length - 1)]! - sorted[low]!);
+    };
+    return {
+      count: values.length,
+      mean: ratio(sum, count) / scale,
+      variance: values.length === 1 ? 0 : ratio(squares, count * (count - 1n)) / scale / scale,
+      minimum: sorted[0]!,
+      maximum: sorted.at(-1)!,
+      quantiles: [0.05, 0.25, 0.5, 0.75, 0.95].map(quantile),
+    };
+  }
+
+  function expectClose(actual: number, wanted: number, scale: number): void {
+    expect(Math.abs(actual - wanted)).toBeLessThanOrEqual(1e-13 * scale);
+  }
+
+  describe('aggregate', () => {
+    const run = async (input: Uint8Array): Promise<TenderOutcome> =>
+      (await tenders.task('aggregate')).call(input, 10_000);
+
+    const random = (count: number, seed: number, spread: number, offset: number): number[] => {
+      const raw = bytes(count * 4, seed);
+      return Array.from(
+        { length: count },
+        (_, i) => offset + Math.round((raw.readInt32LE(i * 4) / 2 ** 31) * spread * 2 ** 20) / 2 ** 20,
+      );
+    };
+
+    test.each([
+      ['one value', [42.5]],
+      ['two values', [3, 1]],
+      ['equal values', Array.from({ length: 1000 }, () => 7.25)],
+      ['ascending values', Array.from({ length: 1001 }, (_, i) => i)],
+      ['descending values', Array.from({ length: 1000 }, (_, i) => 1000 - i)],
+      ['few distinct values', random(5000, 3, 3, 0).map(Math.round)],
+      ['noise', random(10_000, 4, 100, 0)],
+      ['noise far from zero', random(10_000, 5, 1, 1e9)],
+      ['negative values', random(999, 6, 10, -1000)],
+    ])('of %s is right', async (_what, values) => {
+      const actual = decoded(output(await run(doubles(values))));
+      const wanted = aggregated(values);
+      const scale = Math.max(Math.abs(wanted.minimum), Math.abs(wanted.maximum), 1);
+      expect(actual.count).toBe(wanted.count);
+      expect(actual.minimum).toBe(wanted.minimum);
+      expect(actual.maximum).toBe(wanted.maximum);
+      expectClose(actual.mean, wanted.mean, scale);
+      // Each deviation is off by at most half a unit in the last place of the mean.
+      expectClose(actual.variance, wanted.variance, Math.max(wanted.variance, 1) * Math.max(1, scale / 1000));
+      wanted.quantiles.forEach((value, index) => {
+        expectClose(actual.quantiles[index]!, value, scale);
+      });
+    });
+
+    test('of the largest input is right', async () => {
+      const values = random(1 << 20, 8, 50, 0);
+      const actual = decoded(output(await run(doubles(values))));
+      const wanted = aggregated(values);
+      expectClose(actual.mean, wanted.mean, 50);
+      expectClose(actual.variance, wanted.variance, wanted.variance);
+      wanted.quantiles.forEach((value, index) => {
+        expectClose(actual.quantiles[index]!, value, 50);
+      });
+    });
+
+    test.each([
+      ['nothing', Buffer.alloc(0), 1],
+      ['half a value', Buffer.alloc(12), 2],
+      ['NaN', doubles([1, Number.NaN]), 3],
+      ['infinity', doubles([1, Number.POSITIVE_INFINITY]), 3],
+      ['minus infinity', doubles([Number.NEGATIVE_INFINITY]), 3],
+      ['what cannot be summed', doubles([1.7e308, 1.7e308]), 4],
+    ])('refuses %s', async (_what, input, status) => {
+      expect(await run(input)).toMatchObject({ outcome: 'done', status });
+    });
   });
 
-  test('takes 1920 x 1080', async () => {
-    const pixels = road(1920, 1080);
-    expect(output(await run(picture(1920, 1080, pixels))).equals(filtered(1920, 1080, pixels))).toBe(true);
-  });
-
-  test.each([
-    ['nothing', Buffer.alloc(0), 1],
-    ['half a header', Buffer.alloc(7), 1],
-    ['no width', picture(0, 10, Buffer.alloc(0)), 2],
-    ['no height', picture(10, 0, Buffer.alloc(0)), 2],
-    ['a width above 4096', picture(4097, 1, Buffer.alloc(4097)), 2],
-    ['2^32 - 1 by 2^32 - 1', picture(0xffffffff, 0xffffffff, Buffer.alloc(1)), 2],
-    ['too few pixels', picture(10, 10, Buffer.alloc(99)), 3],
-    ['too many pixels', picture(10, 10, Buffer.alloc(101)), 3],
-  ])('refuses %s', async (_what, input, status) => {
-    const outcome = await run(input);
-    expect(outcome).toMatchObject({ outcome: 'done', status });
-    if (outcome.outcome === 'done') expect(outcome.output.length).toBe(0);
-  });
-});
-
-interface Aggregate {
-  readonly count: number;
-  readonly mean: number;
-  readonly variance: number;
-  readonly minimum: number;
-  readonly maximum: number;
-  readonly quantiles: number[];
-}
-
-const doubles = (values: readonly number[]): Buffer => Buffer.from(new Float64Array(values).buffer);
-
-function decoded(result: Buffer): Aggregate {
-  const at = (index: number): number => result.readDoubleLE(index * 8);
-  expect(result.length).toBe(80);
-  return {
-    count: at(0),
-    mean: at(1),
-    variance: at(2),
-    minimum: at(3),
-    maximum: at(4),
-    quantiles: [at(5), at(6), at(7), at(8), at(9)],
-  };
-}
-
-/** By sorting, and in exact arithmetic where it matters: values are multiples of 2^-20, so sums are whole BigInts. */
-function aggregated(values: readonly number[]): Aggregate {
-  const sorted = [...values].sort((a, b) => a - b);
-  const scale = 2 ** 20;
-  const whole = values.map((value) => BigInt(value * scale));
-  const count = BigInt(values.length);
-  const sum = whole.reduce((total, value) => total + value, 0n);
-  // sum of (x - mean)^2 = (n * sum of x^2 - (sum of x)^2) / n
-  const squares = count * whole.reduce((total, value) => total + value * value, 0n) - sum * sum;
-  const ratio = (above: bigint, below: bigint): number => Number((above << 80n) / below) / 2 ** 80;
-  const quantile = (level: number): number => {
-    const place = level * (values.length - 1);
-    const low = Math.floor(place);
-    return sorted[low]! + (place - low) * (sorted[Math.min(low + 1, values.length - 1)]! - sorted[low]!);
-  };
-  return {
-    count: values.length,
-    mean: ratio(sum, count) / scale,
-    variance: values.length === 1 ? 0 : ratio(squares, count * (count - 1n)) / scale / scale,
-    minimum: sorted[0]!,
-    maximum: sorted.at(-1)!,
-    quantiles: [0.05, 0.25, 0.5, 0.75, 0.95].map(quantile),
-  };
-}
-
-function expectClose(actual: number, wanted: number, scale: number): void {
-  expect(Math.abs(actual - wanted)).toBeLessThanOrEqual(1e-13 * scale);
-}
-
-describe('aggregate', () => {
-  const run = async (input: Uint8Array): Promise<TenderOutcome> =>
-    (await tenders.task('aggregate')).call(input, 10_000);
-
-  const random = (count: number, seed: number, spread: number, offset: number): number[] => {
-    const raw = bytes(count * 4, seed);
-    return Array.from(
-      { length: count },
-      (_, i) => offset + Math.round((raw.readInt32LE(i * 4) / 2 ** 31) * spread * 2 ** 20) / 2 ** 20,
+  describe('echo', () => {
+    test.each([0, 1, 63, 64, 4096, 16_384, 16_385, 65_536, 262_144, 262_145, 1 << 20, (1 << 20) + 1, 4 << 20])(
+      'gives %d bytes back',
+      async (size) => {
+        const input = bytes(size, size + 1);
+        const tender = await tenders.task('echo');
+        for (let i = 0; i < 3; i++) expect(output(await tender.call(input, 5_000)).equals(input)).toBe(true);
+      },
     );
-  };
+  });
 
-  test.each([
-    ['one value', [42.5]],
-    ['two values', [3, 1]],
-    ['equal values', Array.from({ length: 1000 }, () => 7.25)],
-    ['ascending values', Array.from({ length: 1001 }, (_, i) => i)],
-    ['descending values', Array.from({ length: 1000 }, (_, i) => 1000 - i)],
-    ['few distinct values', random(5000, 3, 3, 0).map(Math.round)],
-    ['noise', random(10_000, 4, 100, 0)],
-    ['noise far from zero', random(10_000, 5, 1, 1e9)],
-    ['negative values', random(999, 6, 10, -1000)],
-  ])('of %s is right', async (_what, values) => {
-    const actual = decoded(output(await run(doubles(values))));
-    const wanted = aggregated(values);
-    const scale = Math.max(Math.abs(wanted.minimum), Math.abs(wanted.maximum), 1);
-    expect(actual.count).toBe(wanted.count);
-    expect(actual.minimum).toBe(wanted.minimum);
-    expect(actual.maximum).toBe(wanted.maximum);
-    expectClose(actual.mean, wanted.mean, scale);
-    // Each deviation is off by at most half a unit in the last place of the mean.
-    expectClose(actual.variance, wanted.variance, Math.max(wanted.variance, 1) * Math.max(1, scale / 1000));
-    wanted.quantiles.forEach((value, index) => {
-      expectClose(actual.quantiles[index]!, value, scale);
+  describe('compress', () => {
+    const run = async (input: Uint8Array): Promise<TenderOutcome> =>
+      (await tenders.task('compress')).call(input, 10_000);
+
+    test.each([
+      ['nothing', Buffer.alloc(0)],
+      ['one byte', Buffer.from('k')],
+      ['text', Buffer.from('the quick brown fox jumps over the lazy dog\n'.repeat(5_000))],
+      ['zeros', Buffer.alloc(1 << 20)],
+      ['noise', bytes(1 << 20, 9)],
+      ['the largest input, which cannot be made smaller', bytes(4 << 20, 10)],
+    ])('of %s is what gunzip gives back', async (_what, input) => {
+      const packed = output(await run(input));
+      expect(gunzipSync(packed).equals(input)).toBe(true);
+      const gzip = spawnSync('gzip', ['-dc'], { input: packed, maxBuffer: 8 << 20 });
+      expect(gzip.stderr.toString()).toBe('');
+      expect(gzip.stdout.equals(input)).toBe(true);
+      // Neither name nor time: the same bytes in, the same bytes out.
+      expect(output(await run(input)).equals(packed)).toBe(true);
+    });
+
+    test('makes text smaller', async () => {
+      const text = Buffer.from(
+        Array.from({ length: 20_000 }, (_, i) => `${i}: speed ${(i * 7) % 130} km/h`).join('\n'),
+      );
+      expect(output(await run(text)).length).toBeLessThan(text.length / 4);
     });
   });
 
-  test('of the largest input is right', async () => {
-    const values = random(1 << 20, 8, 50, 0);
-    const actual = decoded(output(await run(doubles(values))));
-    const wanted = aggregated(values);
-    expectClose(actual.mean, wanted.mean, 50);
-    expectClose(actual.variance, wanted.variance, wanted.variance);
-    wanted.quantiles.forEach((value, index) => {
-      expectClose(actual.quantiles[index]!, value, 50);
-    });
-  });
+  describe('crypt', () => {
+    const run = async (input: Uint8Array): Promise<TenderOutcome> => (await tenders.task('crypt')).call(input, 10_000);
 
-  test.each([
-    ['nothing', Buffer.alloc(0), 1],
-    ['half a value', Buffer.alloc(12), 2],
-    ['NaN', doubles([1, Number.NaN]), 3],
-    ['infinity', doubles([1, Number.POSITIVE_INFINITY]), 3],
-    ['minus infinity', doubles([Number.NEGATIVE_INFINITY]), 3],
-    ['what cannot be summed', doubles([1.7e308, 1.7e308]), 4],
-  ])('refuses %s', async (_what, input, status) => {
-    expect(await run(input)).toMatchObject({ outcome: 'done', status });
-  });
-});
-
-describe('echo', () => {
-  test.each([0, 1, 63, 64, 4096, 16_384, 16_385, 65_536, 262_144, 262_145, 1 << 20, (1 << 20) + 1, 4 << 20])(
-    'gives %d bytes back',
-    async (size) => {
-      const input = bytes(size, size + 1);
-      const tender = await tenders.task('echo');
-      for (let i = 0; i < 3; i++) expect(output(await tender.call(input, 5_000)).equals(input)).toBe(true);
-    },
-  );
-});
-
-describe('the same functions outside a tender', () => {
-  const program = (name: string): string => {
-    const path = join(import.meta.dirname, '../../build/bench', name);
-    if (!existsSync(path)) throw new Error(`${path} is missing: run make -C broker/unikernel tests (npm test does)`);
-    return path;
-  };
-  const pixels = road(160, 120);
-  const input = picture(160, 120, pixels);
-
-  test('as a program give the same result', () => {
-    const run = spawnSync(program('spawn-dashcam-filter'), { input });
-    expect(run.status).toBe(0);
-    expect(run.stdout.equals(filtered(160, 120, pixels))).toBe(true);
-    expect(spawnSync(program('spawn-dashcam-filter'), { input: Buffer.alloc(3) }).status).toBe(1);
-  });
-
-  test('in a loop give their times', () => {
-    const run = spawnSync(program('bare-dashcam-filter'), ['100'], { input, encoding: 'utf8' });
-    const times = JSON.parse(run.stdout) as { n: number; p50: number; p99: number; max: number };
-    expect(times.n).toBe(100);
-    expect(times.p50).toBeGreaterThan(0);
-    expect(times.max).toBeGreaterThanOrEqual(times.p99);
-    expect(taskImage('dashcam-filter')).toBeTruthy();
-  });
-});
-
-describe('build-task.sh', () => {
-  const script = join(import.meta.dirname, '../../broker/unikernel/build-task.sh');
-
-  test('passes on what the compiler says, with file and line', () => {
-    const run = spawnSync(script, [join(import.meta.dirname, 'broken/syntax.c'), '/dev/null'], { encoding: 'utf8' });
-    expect(run.status).not.toBe(0);
-    expect(run.stderr).toMatch(/broken\/syntax\.c:6:\d+: error:/);
-  });
-
-  test('refuses what a unikernel has not, by name', () => {
-    const run = spawnSync(script, [join(import.meta.dirname, 'broken/printf.c'), '/dev/null'], { encoding: 'utf8' });
-    expect(run.status).not.toBe(0);
-    expect(run.stderr).toMatch(/undefined reference to `(printf|puts|fopen)'/);
-  });
-
-  test('says what is missing', () => {
-    for (const source of ['/nonexistent', join(import.meta.dirname, '../../broker/unikernel/include')]) {
-      const run = spawnSync(script, [source, '/dev/null'], { encoding: 'utf8' });
-      expect(run.status).toBe(66);
-      expect(run.stderr).toContain(source);
+    interface Request {
+      readonly key: Buffer;
+      readonly nonce: Buffer;
+      readonly additional: Buffer;
+      readonly text: Buffer;
     }
-    expect(spawnSync(script, []).status).toBe(64);
+    const request = (operation: number, { key, nonce, additional, text }: Request): Buffer => {
+      const size = Buffer.alloc(4);
+      size.writeUInt32LE(additional.length);
+      return Buffer.concat([Buffer.from([operation]), key, nonce, size, additional, text]);
+    };
+    const hex = (text: string): Buffer => Buffer.from(text.replaceAll(/\s/g, ''), 'hex');
+
+    // RFC 8439, section 2.8.2.
+    const published: Request = {
+      key: hex('808182838485868788898a8b8c8d8e8f 909192939495969798999a9b9c9d9e9f'),
+      nonce: hex('07000000 4041424344454647'),
+      additional: hex('50515253c0c1c2c3c4c5c6c7'),
+      text: Buffer.from(
+        "Ladies and Gentlemen of the class of '99: If I could offer you only one tip for the future, sunscreen would be it.",
+      ),
+    };
+    const sealed = hex(`
+    d31a8d34648e60db7b86afbc53ef7ec2 a4aded51296e08fea9e2b5a736ee62d6 3dbea45e8ca9671282fafb69da92728b
+    1a71de0a9e060b2905d6a5b67ecd3b36 92ddbd7f2d778b8c9803aee328091b58 fab324e4fad675945585808b4831d7bc
+    3ff4def08e4b7a9de576d26586cec64b 6116 1ae10b594f09e26a7e902ecbd0600691`);
+
+    // RFC 8439, appendix A.5.
+    const draft: Request = {
+      key: hex('1c9240a5eb55d38af333888604f6b5f0 473917c1402b80099dca5cbc207075c0'),
+      nonce: hex('000000000102030405060708'),
+      additional: hex('f33388860000000000004e91'),
+      text: hex(`
+      64a0861575861af460f062c79be643bd 5e805cfd345cf389f108670ac76c8cb2 4c6cfc18755d43eea09ee94e382d26b0
+      bdb7b73c321b0100d4f03b7f355894cf 332f830e710b97ce98c8a84abd0b9481 14ad176e008d33bd60f982b1ff37c855
+      9797a06ef4f0ef61c186324e2b350638 3606907b6a7c02b0f9f6157b53c867e4 b9166c767b804d46a59b5216cde7a4e9
+      9040c5a40433225ee282a1b0a06c523e af4534d7f83fa1155b0047718cbc546a 0d072b04b3564eea1b422273f548271a
+      0bb2316053fa76991955ebd63159434e cebb4e466dae5a1073a6727627097a10 49e617d91d361094fa68f0ff77987130
+      305beaba2eda04df997b714d6c6f2c29 a6ad5cb4022b02709b eead9d67890cbb22392336fea1851f38`),
+    };
+
+    /** The same by Node's OpenSSL. */
+    const byOpenSsl = ({ key, nonce, additional, text }: Request): Buffer => {
+      const cipher = createCipheriv('chacha20-poly1305', key, nonce, { authTagLength: 16 });
+      cipher.setAAD(additional, { plaintextLength: text.length });
+      return Buffer.concat([cipher.update(text), cipher.final(), cipher.getAuthTag()]);
+    };
+
+    test('seals the vector of RFC 8439, and opens it and the one of its appendix', async () => {
+      expect(output(await run(request(0, published))).toString('hex')).toBe(sealed.toString('hex'));
+      expect(output(await run(request(1, { ...published, text: sealed }))).equals(published.text)).toBe(true);
+      expect(output(await run(request(1, draft))).toString()).toMatch(
+        /^Internet-Drafts are draft documents .* progress\./,
+      );
+    });
+
+    test.each([
+      [0, 0],
+      [1, 0],
+      [0, 13],
+      [16, 16],
+      [63, 1],
+      [65, 31],
+      [4096, 100],
+      [1 << 20, 5],
+      [4 << 20, 1000],
+    ])('seals and opens %d bytes with %d additional ones as OpenSSL does', async (size, additionalSize) => {
+      const wanted: Request = {
+        key: bytes(32, size + 1),
+        nonce: bytes(12, size + 2),
+        additional: bytes(additionalSize, size + 3),
+        text: bytes(size, size + 4),
+      };
+      const result = output(await run(request(0, wanted)));
+      expect(result.equals(byOpenSsl(wanted))).toBe(true);
+      expect(output(await run(request(1, { ...wanted, text: result }))).equals(wanted.text)).toBe(true);
+    });
+
+    test('gives nothing out when one bit is wrong, wherever', async () => {
+      const good = request(1, { ...published, text: sealed });
+      for (let at = 1; at < good.length; at++) {
+        if (at >= 45 && at < 49) continue; // the length of the additional data: below
+        const changed = Buffer.from(good);
+        changed[at] = changed[at]! ^ (1 << (at % 8));
+        const outcome = await run(changed);
+        expect(outcome).toMatchObject({ outcome: 'done', status: 3 });
+        if (outcome.outcome === 'done') expect(outcome.output.length).toBe(0);
+      }
+    });
+
+    const long = (additionalSize: number): Buffer => {
+      const input = request(1, { ...published, text: sealed });
+      input.writeUInt32LE(additionalSize, 45);
+      return input;
+    };
+    test.each([
+      ['nothing', Buffer.alloc(0), 1],
+      ['a request that is cut short', request(0, published).subarray(0, 48), 1],
+      ['an unknown operation', request(2, published), 2],
+      ['additional data that leaves the input', long(0xffffffff), 1],
+      ['additional data of another length', long(13), 3],
+      ['a text without a tag', request(1, { ...published, text: sealed.subarray(0, 15) }), 1],
+      ['an empty text with a wrong tag', request(1, { ...published, text: sealed.subarray(0, 16) }), 3],
+    ])('refuses %s', async (_what, input, status) => {
+      expect(await run(input)).toMatchObject({ outcome: 'done', status });
+    });
+  });
+
+  describe('the same functions outside a tender', () => {
+    const program = (name: string): string => {
+      const path = join(import.meta.dirname, '../../build/bench', name);
+      if (!existsSync(path)) throw new Error(`${path} is missing: run make -C broker/unikernel tests (npm test does)`);
+      return path;
+    };
+    const pixels = road(160, 120);
+    const input = picture(160, 120, pixels);
+
+    test('as a program give the same result', () => {
+      const run = spawnSync(program('spawn-dashcam-filter'), { input });
+      expect(run.status).toBe(0);
+      expect(run.stdout.equals(filtered(160, 120, pixels))).toBe(true);
+      expect(spawnSync(program('spawn-dashcam-filter'), { input: Buffer.alloc(3) }).status).toBe(1);
+    });
+
+    test('in a loop give their times', () => {
+      const run = spawnSync(program('bare-dashcam-filter'), ['100'], { input, encoding: 'utf8' });
+      const times = JSON.parse(run.stdout) as { n: number; p50: number; p99: number; max: number };
+      expect(times.n).toBe(100);
+      expect(times.p50).toBeGreaterThan(0);
+      expect(times.max).toBeGreaterThanOrEqual(times.p99);
+      expect(taskImage('dashcam-filter')).toBeTruthy();
+    });
+  });
+
+  describe('build-task.sh', () => {
+    const script = join(import.meta.dirname, '../../broker/unikernel/build-task.sh');
+
+    test('passes on what the compiler says, with file and line', () => {
+      const run = spawnSync(script, [join(import.meta.dirname, 'broken/syntax.c'), '/dev/null'], { encoding: 'utf8' });
+      expect(run.status).not.toBe(0);
+      expect(run.stderr).toMatch(/broken\/syntax\.c:6:\d+: error:/);
+    });
+
+    test('refuses what a unikernel has not, by name', () => {
+      const run = spawnSync(script, [join(import.meta.dirname, 'broken/printf.c'), '/dev/null'], { encoding: 'utf8' });
+      expect(run.status).not.toBe(0);
+      expect(run.stderr).toMatch(/undefined reference to `(printf|puts|fopen)'/);
+    });
+
+    test('says what is missing', () => {
+      for (const source of ['/nonexistent', join(import.meta.dirname, '../../broker/unikernel/include')]) {
+        const run = spawnSync(script, [source, '/dev/null'], { encoding: 'utf8' });
+        expect(run.status).toBe(66);
+        expect(run.stderr).toContain(source);
+      }
+      expect(spawnSync(script, []).status).toBe(64);
+    });
   });
 });

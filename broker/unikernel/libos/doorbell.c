@@ -8,6 +8,9 @@ void kerb_doorbells_bind(uint32_t isolation) {
     case KERB_ISOLATION_PROCESS:
       doorbells = &kerb_doorbells_process;
       break;
+    case KERB_ISOLATION_VM:
+      doorbells = &kerb_doorbells_vm;
+      break;
     default:
       __builtin_trap(); /* no doorbell to report it with */
   }

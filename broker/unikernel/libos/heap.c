@@ -32,6 +32,14 @@ void kerb_heap_init(uintptr_t start, size_t size) {
   arena_end = start + size;
 }
 
+void *kerb_heap_rest(size_t kept, size_t *size) {
+  const size_t left = arena_end - arena_next;
+  const uintptr_t start = (arena_next + kept + KERB_PAGE - 1) & ~(uintptr_t)(KERB_PAGE - 1);
+  *size = kept > left || start > arena_end ? 0 : arena_end - start;
+  if (*size > 0) arena_end = start;
+  return (void *)start;
+}
+
 /* Sizes 16, 32, 48, 64, then 80, 96, 112, 128, then 160, 192 ...: class c holds `class_size(c)` bytes. */
 static size_t class_size(unsigned class) {
   if (class < 4) return ALIGNMENT * (class + 1);

@@ -3,6 +3,7 @@
 #define KERBSIDE_LIBOS_H
 
 #include <kerbside/task.h>
+#include <stdarg.h>
 
 /* The four doorbells. How they are rung is all that differs between isolations: one such table for each. */
 struct kerb_doorbells {
@@ -12,13 +13,18 @@ struct kerb_doorbells {
   void (*log)(const void *text, size_t size);
 };
 
-extern const struct kerb_doorbells kerb_doorbells_process;
+extern const struct kerb_doorbells kerb_doorbells_process, kerb_doorbells_vm;
 
 /* Chooses the table that the info page asks for; stops the guest when there is none. */
 void kerb_doorbells_bind(uint32_t isolation);
 const struct kerb_doorbells *kerb_doorbells(void);
 
 void kerb_heap_init(uintptr_t start, size_t size);
+/* Takes all of the arena but `kept` bytes out of malloc()'s hands; it is zero, and `*size` bytes long (maybe none). */
+void *kerb_heap_rest(size_t kept, size_t *size);
+
+/* As kerb_logf; returns what vsnprintf does. */
+int kerb_vlogf(const char *format, va_list arguments);
 
 void kerb_start(const struct kerb_info *info) __attribute__((noreturn));
 

@@ -3,11 +3,16 @@
 
 #include "libos.h"
 
-void kerb_logf(const char *format, ...) {
+int kerb_vlogf(const char *format, va_list arguments) {
   char line[512];
+  const int size = vsnprintf(line, sizeof line, format, arguments);
+  if (size > 0) kerb_log(line, (size_t)size < sizeof line ? (size_t)size : sizeof line - 1);
+  return size;
+}
+
+void kerb_logf(const char *format, ...) {
   va_list arguments;
   va_start(arguments, format);
-  const int size = vsnprintf(line, sizeof line, format, arguments);
+  kerb_vlogf(format, arguments);
   va_end(arguments);
-  if (size > 0) kerb_log(line, (size_t)size < sizeof line ? (size_t)size : sizeof line - 1);
 }

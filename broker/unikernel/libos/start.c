@@ -18,25 +18,32 @@ struct thread_control_block {
   uint64_t canary;
 };
 
-static void set_up_thread(const struct kerb_info *info) {
+/* From the seed of this call. Nothing that checks a canary may be on the stack. */
+static void make_canary(const struct kerb_info *info) {
+  struct thread_control_block *block = (void *)(uintptr_t)KERB_THREAD_POINTER;
+  memcpy(&block->canary, info->seed, sizeof block->canary);
+  block->canary &= ~(uint64_t)0xff; /* a zero byte first, so that no string function can write the canary */
+}
+
+static void set_up_thread(void) {
   struct thread_control_block *block = (void *)(uintptr_t)KERB_THREAD_POINTER;
   const size_t align = (size_t)kerb_tls_align > 0 ? (size_t)kerb_tls_align : 1;
   const size_t size = ((size_t)kerb_tls_size + align - 1) & ~(align - 1);
   memcpy((char *)block - size, kerb_tls_image, (size_t)kerb_tls_image_size);
   block->self = block;
-  memcpy(&block->canary, info->seed, sizeof block->canary);
-  block->canary &= ~(uint64_t)0xff; /* a zero byte first, so that no string function can write the canary */
   uselocale(LC_GLOBAL_LOCALE);      /* musl's printf and multibyte functions ask the thread for its locale */
 }
 
 void kerb_start(const struct kerb_info *info) {
   kerb_doorbells_bind(info->isolation);
   if (info->abi_version != KERB_ABI_VERSION) kerb_abort(KERB_ABORT_ABI);
-  set_up_thread(info);
+  set_up_thread();
+  make_canary(info);
   kerb_heap_init(info->heap, info->heap_size);
   for (void (*const *init)(void) = kerb_init_start; init < kerb_init_end; init++) (*init)();
 
   kerb_doorbells()->ready();
+  make_canary(info); /* in isolation `vm` the one above is that of all calls */
 
   size_t output_size = 0;
   const int status = kerb_task((const uint8_t *)info->input, info->input_size, (uint8_t *)info->output,

@@ -3,10 +3,11 @@
 #define KERBSIDE_TENDER_FILTERS_H
 
 #include <stdbool.h>
+#include <stdint.h>
 
 /* Phase 1, before the image is looked at: no files, no sockets, no new programs. */
 bool filter_loading(void);
 /* Phase 2, before the first call: what one call needs, with its arguments where they say something. */
-bool filter_serving(void);
+bool filter_serving(uint32_t isolation);
 
 #endif

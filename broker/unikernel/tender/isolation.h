@@ -16,6 +16,7 @@ struct ending {
   uint64_t output_size; /* as the guest said it */
   uint64_t run_ns;
   uint64_t cpu_ns;
+  uint32_t fault; /* isolation `vm`: KERB_FAULT_EXACT, vector and error code, as the processor said them */
   uint32_t signal;
   int32_t signal_code;
   uint64_t fault_address;
@@ -38,9 +39,17 @@ struct isolation {
   void (*run)(struct guest *guest, uint64_t budget_ns, struct ending *ending);
 };
 
-extern const struct isolation isolation_process;
+extern const struct isolation isolation_process, isolation_vm;
+
+/*
+ * Proves by doing that this machine can run isolation `vm`: a virtual machine, ring 3 at full speed, vector registers, a
+ * fault. Says what it found, either way. After the first filter; `vm_open` came before confinement.
+ */
+bool vm_open(char reason[REASON_SIZE]);
+bool vm_prove(char reason[REASON_SIZE]);
+void vm_close(void);
 
 /* Descriptors of the tender. Those of a guest are none but KERB_LOG_FD. */
-enum { LOG_READ_FD = 4, INPUT_FD = 5, OUTPUT_FD = 6 };
+enum { LOG_READ_FD = 4, INPUT_FD = 5, OUTPUT_FD = 6, KVM_FD = 7 };
 
 #endif

@@ -18,10 +18,14 @@ struct guest {
   /* The tender's own writable view of the input memfd; the guest's views are read-only. */
   uint8_t *input;
   struct kerb_info *info;
+  uint64_t reused; /* bytes of each memfd up to which its pages are cleared and kept; above, they are taken away */
 };
 
-/* Maps everything and copies the image in. Sizes the two memfds, which are still empty. */
-bool layout_map(struct guest *guest, const uint8_t *file, char reason[REASON_SIZE]);
+/*
+ * Maps everything and copies the image in. Sizes the two memfds, which are still empty. `runs_here`: the guest will run in
+ * these mappings, so its text has to be executable in them.
+ */
+bool layout_map(struct guest *guest, const uint8_t *file, bool runs_here, char reason[REASON_SIZE]);
 
 /* Writes the info page of the next call. */
 void layout_begin(struct guest *guest, uint32_t isolation, uint64_t input_size);
@@ -36,6 +40,9 @@ bool layout_scrub(struct guest *guest);
 /* The guest's output and mailbox, readable here because nothing of the guest runs any more. */
 const uint8_t *layout_output(void);
 const struct kerb_mailbox *layout_mailbox(void);
+
+/* Guest memory as this process sees it, for a virtual machine to be backed by. */
+uint8_t *layout_memory(struct guest_address start);
 
 /* Maps anonymous private memory at a fixed guest address; false when something is there already. */
 bool layout_map_private(struct guest_address start, uint64_t size, int protection);

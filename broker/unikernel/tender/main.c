@@ -1,8 +1,8 @@
 /*
  * kerb-tender: holds one unikernel image and runs it once for each call that the broker sends.
  *
- *   kerb-tender IMAGE USER     serve on descriptor 3, as user USER when started as root
- *   kerb-tender --check IMAGE  check the image, print its manifest (exit 0) or why it is refused (exit 2)
+ *   kerb-tender IMAGE USER [ISOLATION]  serve on descriptor 3, as user USER when started as root; process | vm | auto
+ *   kerb-tender --check IMAGE           check the image, print its manifest (exit 0) or why it is refused (exit 2)
  *
  * Order matters: descriptors first, while the broker may still open them; then confinement; only then is a byte of the
  * image looked at. Whatever ends this process ends its call too, and nothing else.
@@ -103,14 +103,17 @@ static void say_hello(void) {
   send_all(&part, 1);
 }
 
-static void say_loaded(const struct guest *guest, uint32_t isolation, const char *confinement) {
-  const size_t size = strlen(confinement);
+static void say_loaded(const struct guest *guest, uint32_t isolation, const char *why, const char *confinement) {
+  char text[KERB_MAX_REASON];
+  snprintf(text, sizeof text, "isolation %s (%s); %s", isolation == KERB_ISOLATION_VM ? "vm" : "process", why,
+           confinement);
+  const size_t size = strlen(text);
   struct kerb_loaded_frame loaded = {
       .header = {.length = (uint32_t)(sizeof loaded - sizeof loaded.header.length + size), .type = KERB_FRAME_LOADED},
       .manifest = guest->image.manifest,
       .isolation = isolation,
   };
-  struct iovec parts[] = {{&loaded, sizeof loaded}, {(char *)confinement, size}};
+  struct iovec parts[] = {{&loaded, sizeof loaded}, {text, size}};
   send_all(parts, 2);
 }
 
@@ -194,7 +197,7 @@ static void send_outcome(const struct guest *guest, const struct ending *ending)
   struct kerb_outcome_frame outcome = {
       .header = {.type = KERB_FRAME_OUTCOME},
       .kind = kinds[ending->kind],
-      .status = ending->status,
+      .status = ending->kind == ENDING_FAULT && ending->fault != 0 ? ending->fault : ending->status,
       .output_size = ending->output_size,
       .run_ns = ending->run_ns,
       .cpu_ns = ending->cpu_ns,
@@ -252,21 +255,40 @@ static __attribute__((noreturn)) void serve(struct guest *guest, const struct is
   }
 }
 
+/*
+ * The isolation that was asked for. `auto` is `vm` wherever that proves itself, else `process`; `why` says what was found.
+ */
+static const struct isolation *choose(const char *wish, bool kvm_open, char why[REASON_SIZE]) {
+  if (strcmp(wish, "process") == 0) {
+    snprintf(why, REASON_SIZE, "as asked for");
+    return &isolation_process;
+  }
+  if (kvm_open && vm_prove(why)) return &isolation_vm;
+  if (kvm_open) vm_close();
+  return strcmp(wish, "auto") == 0 ? &isolation_process : NULL;
+}
+
+static bool known_isolation(const char *wish) {
+  return strcmp(wish, "process") == 0 || strcmp(wish, "vm") == 0 || strcmp(wish, "auto") == 0;
+}
+
 int main(int count, char **arguments) {
   if (count == 3 && strcmp(arguments[1], "--check") == 0) return check_only(arguments[2]);
   char *end = NULL;
-  const unsigned long user = count == 3 ? strtoul(arguments[2], &end, 10) : 0;
-  if (count != 3 || *end != 0 || user == 0 || user > 0xfffffffe) {
-    fprintf(stderr, "usage: kerb-tender IMAGE USER   (started by the broker)\n       kerb-tender --check IMAGE\n");
+  const unsigned long user = count == 3 || count == 4 ? strtoul(arguments[2], &end, 10) : 0;
+  const char *wish = count == 4 ? arguments[3] : "process";
+  if (end == NULL || *end != 0 || user == 0 || user > 0xfffffffe || !known_isolation(wish)) {
+    fprintf(stderr, "usage: kerb-tender IMAGE USER [process|vm|auto]   (started by the broker)\n"
+                    "       kerb-tender --check IMAGE\n");
     return EXIT_USAGE;
   }
   static struct guest guest = {.input_fd = INPUT_FD, .output_fd = OUTPUT_FD};
-  const struct isolation *isolation = &isolation_process;
-  char reason[REASON_SIZE] = "";
+  char reason[REASON_SIZE] = "", why[REASON_SIZE] = "";
   char confinement[CONFINEMENT_SIZE];
 
   setsid(); /* a Ctrl-C at the broker's terminal is the broker's to handle */
   open_descriptors();
+  const bool kvm_open = strcmp(wish, "process") != 0 && vm_open(why);
   uint64_t size = 0;
   const uint8_t *file = read_image(arguments[1], &size, reason);
   /*
@@ -279,14 +301,16 @@ int main(int count, char **arguments) {
 
   if (!confine((uid_t)user, confinement)) send_reason(KERB_FRAME_FAILED, confinement);
   if (!filter_loading()) send_reason(KERB_FRAME_FAILED, "this kernel has no seccomp filters");
+  const struct isolation *isolation = choose(wish, kvm_open, why);
+  if (isolation == NULL) send_reason(KERB_FRAME_FAILED, why);
   if (!image_check(file, size, &guest.image, reason)) send_reason(KERB_FRAME_REFUSED, reason);
-  if (!layout_map(&guest, file, reason) || !isolation->prepare(&guest, reason))
+  if (!layout_map(&guest, file, isolation->id == KERB_ISOLATION_PROCESS, reason) || !isolation->prepare(&guest, reason))
     send_reason(KERB_FRAME_FAILED, reason);
   munmap((void *)file, size + 1);
-  if (!filter_serving()) send_reason(KERB_FRAME_FAILED, "this kernel has no seccomp filters");
+  if (!filter_serving(isolation->id)) send_reason(KERB_FRAME_FAILED, "this kernel has no seccomp filters");
   if (!isolation->self_test(&guest, reason) || !get_ready(&guest, isolation, reason))
     send_reason(KERB_FRAME_FAILED, reason);
 
-  say_loaded(&guest, isolation->id, confinement);
+  say_loaded(&guest, isolation->id, why, confinement);
   serve(&guest, isolation);
 }

@@ -47,6 +47,46 @@ TASK {
     case 'S': /* a fault at the end of the fault stack itself: nothing left to report it on */
       __asm__ volatile("movl $0x3f100100, %%esp; ud2" ::: "memory");
       break;
+    case 'k':
+      __asm__ volatile("movl $231, %%eax; syscall" ::: "rax", "rcx", "r11", "memory");
+      break;
+    case 'v':
+      __asm__ volatile("xorl %%eax, %%eax; vmcall" ::: "rax");
+      break;
+    case 'V':
+      __asm__ volatile("xorl %%eax, %%eax; vmmcall" ::: "rax");
+      break;
+    case 'y':
+      __asm__ volatile("sysenter" ::: "memory", "rcx", "rdx");
+      break;
+    case 'x':
+      __asm__ volatile("xorl %%ecx, %%ecx; xgetbv; xsetbv" ::: "rax", "rcx", "rdx");
+      break;
+    case 'f': /* other bases, and done before anything needs the right ones */
+      __asm__ volatile("movl $0x501, %%edx; xorl %%edi, %%edi; xorl %%esi, %%esi; movl $0x100000, %%eax; wrgsbase %%rax; wrfsbase %%rax; outb %%al, %%dx" ::: "rax", "rdx", "rdi", "rsi");
+      break;
+    case 'g': {
+      uint64_t base;
+      __asm__ volatile("rdgsbase %0" : "=r"(base));
+      ANSWER("%llu", (unsigned long long)base);
+      return 0;
+    }
+    case 'd': /* the segment registers that ring 3 may load: an empty one, and fs, whose base goes with it */
+      __asm__ volatile("movw $3, %%ax; movw %%ax, %%ds; movw %%ax, %%es; movw %%ax, %%gs" ::: "rax");
+      break;
+    case 'z': /* interrupts are held off for one instruction after `mov ss` */
+      __asm__ volatile("movl $0x501, %%edx; movw %%ss, %%cx; xorl %%edi, %%edi; xorl %%esi, %%esi; movw %%cx, %%ss; outb %%al, %%dx" ::: "rcx", "rdx", "rdi", "rsi");
+      break;
+    case 'Z': /* a trap that is still to come when the call is over */
+      __asm__ volatile("movl $0x501, %%edx; xorl %%edi, %%edi; xorl %%esi, %%esi; pushfq; orl $0x100, (%%rsp); popfq; outb %%al, %%dx" ::: "rdx", "rdi", "rsi", "memory");
+      break;
+    case 'w': { /* what these leave behind: ds, es, gs, the direction and alignment flags, whether fs works */
+      uint16_t ds, es, gs;
+      uint64_t flags;
+      __asm__ volatile("movw %%ds, %0; movw %%es, %1; movw %%gs, %2; pushfq; popq %3" : "=r"(ds), "=r"(es), "=r"(gs), "=r"(flags));
+      ANSWER("%u %u %u %llu", ds & ~3u, es & ~3u, gs & ~3u, (unsigned long long)(flags & 0x44500));
+      return 0;
+    }
     default:
       break;
   }

@@ -24,6 +24,7 @@
  *   0x3f000000  mailbox RW-       (isolation `process` only)
  *   0x3f100000  fault stack RW-   (isolation `process` only)
  *   0x3ffff000  gate R-X          (isolation `process` only)
+ *   0x40000000  what the processor itself needs, out of the guest's reach (isolation `vm` only)
  */
 #define KERB_PAGE 0x1000
 #define KERB_GUEST_START 0x00100000
@@ -60,6 +61,17 @@
 #define KERB_EXIT_FAULT 0x12
 #define KERB_EXIT_GATE 0x20 /* plus the number of the step that the kernel refused; never after the guest has run */
 
+/*
+ * Isolation `vm`: a doorbell is one `out %al` to its port. Values are in registers: `done` has the status in edi and the
+ * output size in rsi, `abort` the code in edi, `log` the address in rdi and the length in rsi. Of all ports the guest may
+ * write to these eight; the last four are not doorbells.
+ */
+#define KERB_DOORBELL_READY 0x500
+#define KERB_DOORBELL_DONE 0x501
+#define KERB_DOORBELL_ABORT 0x502
+#define KERB_DOORBELL_LOG 0x503
+#define KERB_DOORBELL_END 0x508
+
 /* Codes of the libOS for `abort`; a task uses codes of its own below them. */
 #define KERB_ABORT_LIBOS 0xffff0000
 #define KERB_ABORT_CALLED 0xffff0001         /* abort() */
@@ -69,6 +81,16 @@
 #define KERB_ABORT_BUFFER 0xffff0005         /* a fortified string function found an overflow */
 #define KERB_ABORT_ABI 0xffff0006            /* an info page of another version */
 #define KERB_ABORT_EXIT 0xffff0007           /* exit() */
+/* Those of a task that was WebAssembly. */
+#define KERB_ABORT_WASM_BOUNDS 0xffff0010      /* trap: memory or table access out of bounds */
+#define KERB_ABORT_WASM_OVERFLOW 0xffff0011    /* trap: integer overflow */
+#define KERB_ABORT_WASM_DIVISION 0xffff0012    /* trap: integer division by zero */
+#define KERB_ABORT_WASM_CONVERSION 0xffff0013  /* trap: no integer (NaN) */
+#define KERB_ABORT_WASM_UNREACHABLE 0xffff0014 /* trap: unreachable; AssemblyScript's way to say "out of memory" */
+#define KERB_ABORT_WASM_CALL 0xffff0015        /* trap: indirect call of a function of another type */
+#define KERB_ABORT_WASM_THROWN 0xffff0016      /* throw, assert() or a failed check; the log has its message */
+#define KERB_ABORT_WASM_MEMORY 0xffff0017      /* the declared memory does not even hold the module's own data */
+#define KERB_ABORT_WASM_TYPES 0xffff0018       /* more function types than the libOS has room for */
 
 /* Notes: owner "Kerbside". */
 #define KERB_NOTE_OWNER "Kerbside"
@@ -94,7 +116,10 @@ struct kerb_note_manifest {
   char name[KERB_NAME_SIZE];
 };
 
-/* The info page: read-only for the guest, written afresh before each call. Lengths are valid after `ready`. */
+/*
+ * The info page: read-only for the guest, written afresh before each call. Lengths, time and seed are valid after `ready`:
+ * in isolation `vm` what comes before it runs once, and every call starts with the memory and registers of that moment.
+ */
 struct kerb_info {
   uint32_t abi_version;
   uint32_t isolation;

@@ -75,11 +75,17 @@ enum kerb_outcome_kind {
   KERB_OUTCOME_BAD_OUTPUT = 5,
 };
 
+/*
+ * The status of a fault in isolation `vm`: the processor's vector in bits 16 to 20, its error code in bits 0 to 15, and this
+ * bit. Without the bit nothing is known but the signal.
+ */
+#define KERB_FAULT_EXACT 0x80000000u
+
 /* Followed by `log_size` bytes of log and then, when `output_inline` is 1, `output_size` bytes of output. */
 struct kerb_outcome_frame {
   struct kerb_frame_header header;
   uint32_t kind;
-  uint32_t status; /* done: the task's; aborted: the code; fault by exit: the exit code */
+  uint32_t status; /* done: the task's; aborted: the code; fault by exit: the exit code; fault in `vm`: see below */
   uint64_t output_size; /* done: checked; bad output: what the guest claimed */
   uint64_t run_ns;
   uint64_t cpu_ns;

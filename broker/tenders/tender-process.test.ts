@@ -8,9 +8,9 @@ import { expect, test } from 'vitest';
 test('a start without a descriptor left fails, and does not end the broker', async () => {
   const script = `
     const { openSync } = await import('node:fs');
-    const { ProcessTender } = await import(${JSON.stringify(join(import.meta.dirname, 'process-tender.ts'))});
+    const { TenderProcess } = await import(${JSON.stringify(join(import.meta.dirname, 'tender-process.ts'))});
     const { silentLog } = await import(${JSON.stringify(join(import.meta.dirname, '../../shared/log.ts'))});
-    const tender = new ProcessTender({ imagePath: '/none', log: silentLog(), binary: process.execPath });
+    const tender = new TenderProcess({ imagePath: '/none', log: silentLog(), binary: process.execPath });
     process.stdout.write(''); // opens it while that can be done
     try { for (;;) openSync('/dev/null'); } catch {}
     const error = await tender.start().catch((error) => error);

@@ -3,7 +3,7 @@ import type { Socket } from 'node:net';
 import { resolve } from 'node:path';
 import { ErrorCode, KerbError, messageOf } from '../../shared/errors.ts';
 import type { Logger } from '../../shared/log.ts';
-import type { ImageInfo, Isolation, Tender, TenderOutcome, TenderState } from './tender.ts';
+import type { ImageInfo, Isolation, Tender, TenderOutcome, TenderState, WishedIsolation } from './tender.ts';
 import { tenderBinary } from './tender-binary.ts';
 import {
   BROKER_FRAME_SIZE,
@@ -19,10 +19,12 @@ import {
 import { TenderMemory } from './tender-memory.ts';
 import { outcomeOf } from './tender-outcome.ts';
 
-export interface ProcessTenderOptions {
+export interface TenderProcessOptions {
   /** The unikernel image. It is read once, in `start()`. */
   readonly imagePath: string;
   readonly log: Logger;
+  /** Default `auto`. */
+  readonly isolation?: WishedIsolation;
   /** The user that a tender started by root becomes; default 65534 (nobody). */
   readonly user?: number;
   /** The program to run; default `tenderBinary()`. */
@@ -48,12 +50,11 @@ interface Waiter<T> {
 }
 
 /**
- * A tender process with isolation `process`. Hot path: one call is one write, one chunk back, and no copy of an output
+ * A tender process: one image, in the isolation that was asked for. Hot path: one call is one write, one chunk back, and no copy of an output
  * that arrived in one piece.
  */
-export class ProcessTender implements Tender {
-  readonly isolation: Isolation = 'process';
-  readonly #options: ProcessTenderOptions;
+export class TenderProcess implements Tender {
+  readonly #options: TenderProcessOptions;
   readonly #reader = new TenderFrameReader();
   readonly #callBuffer = Buffer.alloc(BROKER_FRAME_SIZE + ONE_WRITE_MAX);
   readonly #onDeath: ((reason: string) => void)[] = [];
@@ -62,6 +63,7 @@ export class ProcessTender implements Tender {
   #socket: Socket | undefined;
   #memory: TenderMemory | undefined;
   #image: ImageInfo | undefined;
+  #isolation: Isolation = 'process';
   #confinement = '';
   #stderr = '';
   #verdict: string | undefined;
@@ -71,7 +73,7 @@ export class ProcessTender implements Tender {
   #pending: Waiter<OutcomeFrame> | undefined;
   #closed: Promise<void> = Promise.resolve();
 
-  constructor(options: ProcessTenderOptions) {
+  constructor(options: TenderProcessOptions) {
     this.#options = options;
   }
 
@@ -83,6 +85,10 @@ export class ProcessTender implements Tender {
     return this.#child?.pid;
   }
 
+  get isolation(): Isolation {
+    return this.#isolation;
+  }
+
   get image(): ImageInfo {
     if (this.#image === undefined) {
       throw new KerbError(ErrorCode.TenderUnavailable, 'The image of a tender is known only after start()');
@@ -90,7 +96,10 @@ export class ProcessTender implements Tender {
     return this.#image;
   }
 
-  /** How the tender is confined, and what this kernel lacks for more: one line for the log. Known after `start()`. */
+  /**
+   * Which isolation it is and why, how the tender itself is confined, and what this kernel lacks for more: one line for the
+   * log. Known after `start()`.
+   */
   get confinement(): string {
     return this.#confinement;
   }
@@ -102,7 +111,8 @@ export class ProcessTender implements Tender {
     const imagePath = resolve(this.#options.imagePath);
     const binary = this.#options.binary ?? tenderBinary();
     // Nothing of the broker goes along: no environment, no working directory, no descriptor but these.
-    const child = spawn(binary, [imagePath, String(this.#options.user ?? 65534)], {
+    const { user = 65534, isolation = 'auto' } = this.#options;
+    const child = spawn(binary, [imagePath, String(user), isolation], {
       stdio: ['ignore', 'ignore', 'pipe', 'pipe'],
       env: {},
       cwd: '/',
@@ -151,7 +161,7 @@ export class ProcessTender implements Tender {
         { task: this.image.name, size: input.length, maxInput: this.image.maxInput },
       );
     }
-    if (!(budgetMs > 0)) return { outcome: 'deadline', runMs: 0, log: '' };
+    if (!(budgetMs > 0)) return { outcome: 'deadline', runMs: 0, cpuMs: 0, log: '' };
     const budget = Math.min(budgetMs, MAX_BUDGET_MS);
     this.#state = 'Busy';
     const answer = new Promise<OutcomeFrame>((resolve, reject) => {
@@ -293,9 +303,10 @@ export class ProcessTender implements Tender {
       case 'loaded':
         if (this.#state !== 'Loading') return; // stopped meanwhile
         this.#image = frame.image;
+        this.#isolation = frame.isolation;
         this.#confinement = frame.confinement;
         this.#state = 'Waiting';
-        this.#options.log.debug(
+        this.#options.log.info(
           { pid: this.pid, task: frame.image.name, confinement: frame.confinement },
           'Tender ready',
         );

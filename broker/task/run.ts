@@ -1,0 +1,80 @@
+import { mkdtemp, readFile, rm, stat, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { buffer } from 'node:stream/consumers';
+import { ErrorCode, isErrno, KerbError, messageOf } from '../../shared/errors.ts';
+import { silentLog } from '../../shared/log.ts';
+import { buildTask } from '../../shared/task-package/build.ts';
+import { LAYOUT_FILE } from '../../shared/task-package/format.ts';
+import { hostArchitecture } from '../../shared/task-package/image-notes.ts';
+import { readImage, readTaskPackage } from '../../shared/task-package/reader.ts';
+import { describeEnd } from '../tenders/describe-end.ts';
+import type { TenderOutcome, WishedIsolation } from '../tenders/tender.ts';
+import { TenderProcess } from '../tenders/tender-process.ts';
+
+export type DoneOutcome = Extract<TenderOutcome, { outcome: 'done' }>;
+
+/**
+ * Runs a task once in a tender: the image `path`, the image of the package `path`, or the task whose source is in the
+ * folder `path`, built for this run.
+ * @throws KerbError BadTaskPackage, TaskPackageDigestMismatch, WrongArchitecture, ImageRefused, TenderUnavailable,
+ * TenderInputTooLarge, and for every end of the task but status 0: TaskRefusedInput, GuestAborted, GuestFault,
+ * GuestDeadline, GuestBadOutput. The log of such a call goes along as `context.log`.
+ */
+export async function runTask(
+  path: string,
+  input: Uint8Array,
+  budgetMs: number,
+  isolation: WishedIsolation = 'auto',
+): Promise<{ output: Buffer; outcome: DoneOutcome; isolation: string }> {
+  const work = await mkdtemp(join(tmpdir(), 'kerb-run-'));
+  try {
+    const tender = new TenderProcess({ imagePath: await imageOf(path, work), log: silentLog(), isolation });
+    try {
+      await tender.start();
+      const outcome = await tender.call(input, budgetMs);
+      if (outcome.outcome === 'done' && outcome.status === 0) {
+        return { output: outcome.output, outcome, isolation: tender.isolation };
+      }
+      const { code, message } = describeEnd(tender.image.name, outcome);
+      throw new KerbError(code, message, { path, log: outcome.log });
+    } finally {
+      await tender.stop();
+    }
+  } finally {
+    await rm(work, { recursive: true, force: true });
+  }
+}
+
+/** The image file behind what the user named. What has to be made for it is put into `work`. */
+async function imageOf(path: string, work: string): Promise<string> {
+  const found = await stat(path).catch((cause: unknown) => {
+    const why = isErrno(cause, 'ENOENT') ? 'does not exist' : `cannot be read: ${messageOf(cause)}`;
+    throw new KerbError(ErrorCode.BadTaskPackage, `${path} ${why}; name a task's folder, package or image`, { path });
+  });
+  if (!found.isDirectory()) return path;
+  let dir = path;
+  const isPackage = await stat(join(path, LAYOUT_FILE)).then(
+    () => true,
+    () => false,
+  );
+  if (!isPackage) {
+    dir = join(work, 'package');
+    await buildTask(path, dir);
+  }
+  const image = join(work, 'image.elf');
+  await writeFile(image, await readImage(await readTaskPackage(dir), hostArchitecture() ?? process.arch), {
+    mode: 0o400,
+  });
+  return image;
+}
+
+/** @throws KerbError BadConfig */
+export async function readInput(path: string | undefined): Promise<Buffer> {
+  if (path === undefined) return Buffer.alloc(0);
+  try {
+    return path === '-' ? await buffer(process.stdin) : await readFile(path);
+  } catch (cause) {
+    throw new KerbError(ErrorCode.BadConfig, `cannot read the input ${path}: ${messageOf(cause)}`, { path }, { cause });
+  }
+}

@@ -1,0 +1,29 @@
+import { ErrorCode } from '../../shared/errors.ts';
+import { abortText } from './fault-text.ts';
+import type { TenderOutcome } from './tender.ts';
+
+/** What a call that gave no result ended with, for its caller: a code and a sentence. `task` is the name of the task. */
+export function describeEnd(task: string, end: TenderOutcome): { readonly code: ErrorCode; readonly message: string } {
+  const after = `after ${end.runMs.toFixed(1)} ms`;
+  switch (end.outcome) {
+    case 'done':
+      return {
+        code: ErrorCode.TaskRefusedInput,
+        message: `${task} refused its input with status ${end.status} ${after}`,
+      };
+    case 'aborted':
+      return { code: ErrorCode.GuestAborted, message: `${task} aborted ${after}: ${abortText(end.code)}` };
+    case 'deadline':
+      return {
+        code: ErrorCode.GuestDeadline,
+        message: `${task} was ended because its budget was spent, ${after} of running`,
+      };
+    case 'fault':
+      return { code: ErrorCode.GuestFault, message: `${task} faulted ${after}: ${end.fault}` };
+    case 'bad-output':
+      return {
+        code: ErrorCode.GuestBadOutput,
+        message: `${task} gave back an output that is none: ${end.reason}`,
+      };
+  }
+}

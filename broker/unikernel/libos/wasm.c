@@ -1,0 +1,220 @@
+/*
+ * The host of a WebAssembly module that Debian's wasm2c (wabt 1.0.32) has made C of: the runtime behind wasm-rt.h, and
+ * what AssemblyScript imports. A module has one linear memory, which lies in the heap of the unikernel and so is bounded
+ * by the `memory` of the task's manifest. A trap ends the call with a code of its own.
+ *
+ * Addresses and sizes come from the module: each is checked against its memory.
+ */
+#include <stdarg.h>
+#include <string.h>
+#include <wasm-rt.h>
+
+#include "libos.h"
+#include "wasm.h"
+
+#define WASM_PAGE 0x10000u
+#define MAX_TYPES 256
+#define MAX_PARAMETERS 32
+/* Left to malloc() below the linear memory: the function tables. */
+#define HEAP_KEPT 0x10000u
+
+static struct {
+  const uint8_t *in;
+  size_t in_size;
+  uint8_t *out;
+  size_t out_capacity;
+  size_t *out_size;
+} call;
+static wasm_rt_memory_t *memory;
+
+void kerb_wasm_begin(const uint8_t *in, size_t in_size, uint8_t *out, size_t out_capacity, size_t *out_size) {
+  call.in = in;
+  call.in_size = in_size;
+  call.out = out;
+  call.out_capacity = out_capacity;
+  call.out_size = out_size;
+}
+
+/* --- the runtime ------------------------------------------------------------------------------------------------- */
+
+bool wasm_rt_is_initialized(void) { return true; }
+
+void wasm_rt_trap(wasm_rt_trap_t trap) {
+  switch (trap) {
+    case WASM_RT_TRAP_OOB:
+      kerb_abort(KERB_ABORT_WASM_BOUNDS);
+    case WASM_RT_TRAP_INT_OVERFLOW:
+      kerb_abort(KERB_ABORT_WASM_OVERFLOW);
+    case WASM_RT_TRAP_DIV_BY_ZERO:
+      kerb_abort(KERB_ABORT_WASM_DIVISION);
+    case WASM_RT_TRAP_INVALID_CONVERSION:
+      kerb_abort(KERB_ABORT_WASM_CONVERSION);
+    case WASM_RT_TRAP_CALL_INDIRECT:
+      kerb_abort(KERB_ABORT_WASM_CALL);
+    default:
+      kerb_abort(KERB_ABORT_WASM_UNREACHABLE);
+  }
+}
+
+/* Numbers from 1; the same signature has the same number. */
+uint32_t wasm_rt_register_func_type(uint32_t parameters, uint32_t results, ...) {
+  static struct {
+    uint32_t parameters, results;
+    uint8_t kinds[MAX_PARAMETERS];
+  } types[MAX_TYPES];
+  static uint32_t count;
+  if (count == MAX_TYPES || parameters > MAX_PARAMETERS || results > MAX_PARAMETERS - parameters)
+    kerb_abort(KERB_ABORT_WASM_TYPES);
+  memset(&types[count], 0, sizeof *types); /* a signature that was there already has left its traces */
+  types[count].parameters = parameters;
+  types[count].results = results;
+  va_list kinds;
+  va_start(kinds, results);
+  for (uint32_t i = 0; i < parameters + results; i++) types[count].kinds[i] = (uint8_t)va_arg(kinds, int);
+  va_end(kinds);
+  uint32_t found = 0;
+  while (memcmp(&types[found], &types[count], sizeof *types) != 0) found++;
+  if (found == count) count++;
+  return found + 1;
+}
+
+void wasm_rt_allocate_memory(wasm_rt_memory_t *allocated, uint32_t initial_pages, uint32_t max_pages) {
+  size_t room;
+  allocated->data = kerb_heap_rest(HEAP_KEPT, &room);
+  const uint32_t pages = (uint32_t)(room / WASM_PAGE);
+  if (initial_pages > pages) kerb_abort(KERB_ABORT_WASM_MEMORY);
+  allocated->pages = initial_pages;
+  allocated->size = initial_pages * WASM_PAGE;
+  allocated->max_pages = max_pages < pages ? max_pages : pages;
+  memory = allocated;
+}
+
+/* The arena is zero where nobody has written, so growing is only a larger number. */
+uint32_t wasm_rt_grow_memory(wasm_rt_memory_t *grown, uint32_t pages) {
+  const uint32_t before = grown->pages;
+  if (pages > grown->max_pages - before) return UINT32_MAX;
+  grown->pages += pages;
+  grown->size = grown->pages * WASM_PAGE;
+  return before;
+}
+
+void wasm_rt_free_memory(wasm_rt_memory_t *freed) { (void)freed; } /* it goes with the call */
+
+void wasm_rt_allocate_funcref_table(wasm_rt_funcref_table_t *table, uint32_t elements, uint32_t max_elements) {
+  table->data = calloc(elements, sizeof *table->data);
+  if (table->data == NULL && elements > 0) kerb_abort(KERB_ABORT_WASM_MEMORY);
+  table->size = elements;
+  table->max_size = max_elements;
+}
+
+void wasm_rt_free_funcref_table(wasm_rt_funcref_table_t *table) { (void)table; }
+
+/* --- what AssemblyScript imports --------------------------------------------------------------------------------- */
+
+struct Z_env_instance_t;
+
+static const uint8_t *range(uint32_t address, uint64_t size) {
+  if (address + size > memory->size) kerb_abort(KERB_ABORT_WASM_BOUNDS);
+  return memory->data + address;
+}
+
+static size_t put_utf8(char *to, uint32_t code) {
+  if (code < 0x80) return to[0] = (char)code, 1;
+  if (code < 0x800) return to[0] = (char)(0xc0 | code >> 6), to[1] = (char)(0x80 | (code & 63)), 2;
+  if (code < 0x10000) {
+    to[0] = (char)(0xe0 | code >> 12), to[1] = (char)(0x80 | (code >> 6 & 63)), to[2] = (char)(0x80 | (code & 63));
+    return 3;
+  }
+  to[0] = (char)(0xf0 | code >> 18), to[1] = (char)(0x80 | (code >> 12 & 63));
+  to[2] = (char)(0x80 | (code >> 6 & 63)), to[3] = (char)(0x80 | (code & 63));
+  return 4;
+}
+
+/* Logs a string of AssemblyScript: UTF-16, its size in bytes in the four bytes before it. What the log has no room for
+   anyway is not read. */
+static void log_string(uint32_t address) {
+  if (address == 0) return;
+  uint32_t size;
+  memcpy(&size, range(address - 4, 4), sizeof size);
+  const uint8_t *text = range(address, size);
+  char line[512];
+  size_t length = 0;
+  if (size > 2 * KERB_MAX_LOG) size = 2 * KERB_MAX_LOG;
+  for (uint32_t at = 0; at + 1 < size; at += 2) {
+    uint32_t code = text[at] | (uint32_t)text[at + 1] << 8;
+    if (code >= 0xd800 && code < 0xdc00 && at + 3 < size) {
+      const uint32_t low = text[at + 2] | (uint32_t)text[at + 3] << 8;
+      if (low >= 0xdc00 && low < 0xe000) {
+        code = 0x10000 + ((code - 0xd800) << 10) + (low - 0xdc00);
+        at += 2;
+      }
+    }
+    if (code >= 0xd800 && code < 0xe000) code = 0xfffd;
+    length += put_utf8(line + length, code);
+    if (length > sizeof line - 4) {
+      kerb_log(line, length);
+      length = 0;
+    }
+  }
+  kerb_log(line, length);
+}
+
+/* throw, assert() and AssemblyScript's own checks. */
+void Z_envZ_abort(struct Z_env_instance_t *env, uint32_t message, uint32_t file, uint32_t line, uint32_t column);
+void Z_envZ_abort(struct Z_env_instance_t *env, uint32_t message, uint32_t file, uint32_t line, uint32_t column) {
+  (void)env;
+  log_string(message);
+  kerb_log(" (", 2);
+  log_string(file);
+  kerb_logf(":%u:%u)\n", line, column);
+  kerb_abort(KERB_ABORT_WASM_THROWN);
+}
+
+void Z_envZ_consoleZ2Elog(struct Z_env_instance_t *env, uint32_t text);
+void Z_envZ_consoleZ2Elog(struct Z_env_instance_t *env, uint32_t text) {
+  (void)env;
+  log_string(text);
+  kerb_log("\n", 1);
+}
+
+/* For Math.random(): 53 fresh bits. */
+double Z_envZ_seed(struct Z_env_instance_t *env);
+double Z_envZ_seed(struct Z_env_instance_t *env) {
+  (void)env;
+  uint64_t bits;
+  memcpy(&bits, kerb_seed() + 8, sizeof bits); /* the first eight bytes are the stack protector's */
+  return (double)(bits >> 11);
+}
+
+double Z_envZ_DateZ2Enow(struct Z_env_instance_t *env);
+double Z_envZ_DateZ2Enow(struct Z_env_instance_t *env) {
+  (void)env;
+  return (double)kerb_time_ms();
+}
+
+uint32_t Z_envZ_kerbsideZ2EinputSize(struct Z_env_instance_t *env);
+uint32_t Z_envZ_kerbsideZ2EinputSize(struct Z_env_instance_t *env) {
+  (void)env;
+  return (uint32_t)call.in_size;
+}
+
+void Z_envZ_kerbsideZ2EreadInput(struct Z_env_instance_t *env, uint32_t to);
+void Z_envZ_kerbsideZ2EreadInput(struct Z_env_instance_t *env, uint32_t to) {
+  (void)env;
+  memcpy((uint8_t *)range(to, call.in_size), call.in, call.in_size);
+}
+
+void Z_envZ_kerbsideZ2EwriteOutput(struct Z_env_instance_t *env, uint32_t from, uint32_t size);
+void Z_envZ_kerbsideZ2EwriteOutput(struct Z_env_instance_t *env, uint32_t from, uint32_t size) {
+  (void)env;
+  const uint8_t *output = range(from, size);
+  *call.out_size = size;
+  /* More than was declared is not copied: the tender sees the size and says so. */
+  if (size <= call.out_capacity) memcpy(call.out, output, size);
+}
+
+void Z_envZ_kerbsideZ2Erefuse(struct Z_env_instance_t *env, uint32_t status);
+void Z_envZ_kerbsideZ2Erefuse(struct Z_env_instance_t *env, uint32_t status) {
+  (void)env;
+  kerb_doorbells()->done(status, 0);
+}

@@ -1,0 +1,129 @@
+/*
+ * Two ways back. Up to SCAN_MAX bytes of memory: every page is looked at; one that is in the copy is copied, one that must
+ * be zero is cleared unless it is. That trusts nobody, costs the call itself nothing, and leaves memory that was never
+ * touched untouched. Above that KVM's dirty log says which pages to put back; when those are many, all are dropped at once
+ * and the few that are not zero copied. The guest's own page tables say which pages it changed, too, and are not asked:
+ * under shadow paging their dirty bits are not to be trusted.
+ */
+#define _GNU_SOURCE
+#include "vm_snapshot.h"
+
+#include <string.h>
+#include <sys/mman.h>
+
+#define SCAN_MAX 0x100000
+#define RESTORE_MAX 512 /* pages from which on dropping everything is cheaper */
+#define BITS 64
+
+_Static_assert(SCAN_MAX / KERB_PAGE <= RESTORE_MAX, "what is scanned is never dropped");
+
+static uint64_t pages_of(const struct region *region) { return region->size / KERB_PAGE; }
+static bool has(const uint64_t *bits, uint64_t index) { return (bits[index / BITS] >> index % BITS & 1) != 0; }
+
+static bool is_zero(const uint8_t *page) {
+  typedef uint64_t wide __attribute__((vector_size(16), may_alias));
+  const wide *words = (const wide *)page;
+  for (unsigned i = 0; i < KERB_PAGE / sizeof *words; i += 16) {
+    wide any = words[i];
+    for (unsigned j = 1; j < 16; j++) any |= words[i + j];
+    if ((any[0] | any[1]) != 0) return false;
+  }
+  return true;
+}
+
+static void *room(uint64_t size) {
+  void *memory = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  return memory == MAP_FAILED ? NULL : memory;
+}
+
+static void take_page(struct snapshot *snapshot, struct kept *kept, uint64_t page) {
+  const uint8_t *from = snapshot->regions[kept->region].host + page * KERB_PAGE;
+  if (is_zero(from)) {
+    kept->nonzero[page / BITS] &= ~(1ull << page % BITS);
+    return;
+  }
+  kept->nonzero[page / BITS] |= 1ull << page % BITS;
+  memcpy(kept->copy + page * KERB_PAGE, from, KERB_PAGE);
+}
+
+static void restore_page(struct snapshot *snapshot, struct kept *kept, uint64_t page) {
+  uint8_t *to = snapshot->regions[kept->region].host + page * KERB_PAGE;
+  if (has(kept->nonzero, page))
+    memcpy(to, kept->copy + page * KERB_PAGE, KERB_PAGE);
+  else if (!is_zero(to))
+    memset(to, 0, KERB_PAGE);
+}
+
+/* Asks which pages may have changed. Where there is no log, `dirty` says once and for all: every page. */
+static bool refresh(struct snapshot *snapshot, struct kept *kept) {
+  return !snapshot->regions[kept->region].logged || machine_dirty(snapshot->machine, kept->region, kept->dirty);
+}
+
+static uint64_t words_of(const struct region *region) { return (pages_of(region) + BITS - 1) / BITS; }
+
+/* Every page whose bit is set. */
+static void each_page(struct snapshot *snapshot, struct kept *kept, const uint64_t *bitmap,
+                      void (*apply)(struct snapshot *, struct kept *, uint64_t page)) {
+  const uint64_t words = words_of(&snapshot->regions[kept->region]);
+  for (uint64_t word = 0; word < words; word++)
+    for (uint64_t bits = bitmap[word]; bits != 0; bits &= bits - 1)
+      apply(snapshot, kept, word * BITS + (uint64_t)__builtin_ctzll(bits));
+}
+
+static bool drop_and_copy(struct snapshot *snapshot, struct kept *kept) {
+  struct region *region = &snapshot->regions[kept->region];
+  if (madvise(region->host, region->size, MADV_DONTNEED) != 0) return false;
+  each_page(snapshot, kept, kept->nonzero, restore_page);
+  return true;
+}
+
+bool snapshot_prepare(struct snapshot *snapshot, struct machine *machine, struct region *regions, unsigned count) {
+  uint64_t total = 0;
+  *snapshot = (struct snapshot){.machine = machine, .regions = regions};
+  for (unsigned i = 0; i < count; i++)
+    if (regions[i].kept) total += regions[i].size;
+  for (unsigned i = 0; i < count; i++) {
+    struct region *region = &regions[i];
+    if (!region->kept) continue;
+    region->logged = total > SCAN_MAX;
+    struct kept *kept = &snapshot->kept[snapshot->kept_count++];
+    const uint64_t bitmap_size = words_of(region) * sizeof(uint64_t);
+    *kept = (struct kept){
+        .region = i, .copy = room(region->size), .nonzero = room(bitmap_size), .dirty = room(bitmap_size)};
+    if (kept->copy == NULL || kept->nonzero == NULL || kept->dirty == NULL) return false;
+    for (uint64_t page = 0; page < page_up(region->loaded) / KERB_PAGE; page++) take_page(snapshot, kept, page);
+    for (uint64_t page = 0; !region->logged && page < pages_of(region); page++)
+      kept->dirty[page / BITS] |= 1ull << page % BITS;
+  }
+  return true;
+}
+
+bool snapshot_take(struct snapshot *snapshot) {
+  for (unsigned i = 0; i < snapshot->kept_count; i++) {
+    struct kept *kept = &snapshot->kept[i];
+    if (!refresh(snapshot, kept)) return false;
+    each_page(snapshot, kept, kept->dirty, take_page);
+  }
+  return true;
+}
+
+bool snapshot_restore(struct snapshot *snapshot) {
+  for (unsigned i = 0; i < snapshot->kept_count; i++) {
+    struct kept *kept = &snapshot->kept[i];
+    if (!refresh(snapshot, kept)) return false;
+    uint64_t count = 0;
+    for (uint64_t word = 0; word < words_of(&snapshot->regions[kept->region]); word++)
+      count += (uint64_t)__builtin_popcountll(kept->dirty[word]);
+    if (count <= RESTORE_MAX)
+      each_page(snapshot, kept, kept->dirty, restore_page);
+    else if (!drop_and_copy(snapshot, kept))
+      return false;
+  }
+  return true;
+}
+
+bool snapshot_restore_all(struct snapshot *snapshot) {
+  for (unsigned i = 0; i < snapshot->kept_count; i++)
+    if (!drop_and_copy(snapshot, &snapshot->kept[i])) return false;
+  return true;
+}

@@ -1,0 +1,31 @@
+/* The guest's private memory as it was at one moment, and the way back to it. */
+#ifndef KERBSIDE_TENDER_VM_SNAPSHOT_H
+#define KERBSIDE_TENDER_VM_SNAPSHOT_H
+
+#include "vm_machine_x86_64.h"
+
+struct snapshot {
+  struct machine *machine;
+  struct region *regions;
+  struct kept {
+    unsigned region;
+    uint8_t *copy;     /* as large as the region; only pages that are not zero were ever touched */
+    uint64_t *nonzero; /* one bit for each page: it is in `copy`, otherwise it is zero */
+    uint64_t *dirty;   /* KVM's log; without one, every page */
+  } kept[MAX_REGIONS];
+  unsigned kept_count;
+};
+
+/*
+ * Decides for each kept region whether KVM logs its dirty pages, and makes room for the copies. The first snapshot is what
+ * the image holds.
+ */
+bool snapshot_prepare(struct snapshot *snapshot, struct machine *machine, struct region *regions, unsigned count);
+/* Takes the memory as it is now. The guest has run on it since the last snapshot or restore. */
+bool snapshot_take(struct snapshot *snapshot);
+/* Back to it after a run that ended well. */
+bool snapshot_restore(struct snapshot *snapshot);
+/* Back to it whatever happened, without asking the virtual machine. */
+bool snapshot_restore_all(struct snapshot *snapshot);
+
+#endif

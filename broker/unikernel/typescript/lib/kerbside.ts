@@ -1,0 +1,11 @@
+// What a task in TypeScript has besides AssemblyScript's own library. AssemblyScript makes every export of this folder a
+// global of the task, so nothing has to be imported.
+
+@external("env", "kerbside.refuse")
+declare function ringRefuse(status: i32): void;
+
+/** Ends the call: the input is refused with a status of the task's own, 1 to 2147483647, which the caller is told. */
+export function refuse(status: i32): void {
+  ringRefuse(status);
+  unreachable();
+}
