@@ -2,6 +2,7 @@ import { execFile } from 'node:child_process';
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { stripVTControlCharacters } from 'node:util';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { abortText } from '../../broker/tenders/fault-text.ts';
 import type { TenderOutcome } from '../../broker/tenders/tender.ts';
@@ -28,7 +29,9 @@ async function build(
   for (const [file, text] of Object.entries(files)) writeFileSync(join(dir, file), text);
   const image = join(root, `${folder.replaceAll('/', '-')}.elf`);
   return await new Promise((resolve) => {
-    execFile(script, [dir, image], (error, _stdout, stderr) => {
+    execFile(script, [dir, image], (error, _stdout, coloured) => {
+      // The test runner makes whatever it starts use colours in CI.
+      const stderr = stripVTControlCharacters(coloured);
       resolve({ code: error === null ? 0 : Number(error.code), stderr, image });
     });
   });
