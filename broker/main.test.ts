@@ -320,10 +320,11 @@ describe('pools of tenders', () => {
     const [flooding, calm] = [await connect(broker), await connect(broker, await identityDir(vehicle('b', 'Calm')))];
     let answered = 0;
     const flood = Array.from({ length: 80 }, async () => {
-      await offload(flooding, { input: Uint8Array.of(0x73, 5), budgetMs: 10_000 });
+      await offload(flooding, { input: Uint8Array.of(0x73, 20), budgetMs: 20_000 });
       answered++;
     });
-    await vi.waitUntil(() => broker.status().queued > 70);
+    // Far from all 80: on a busy machine the first are served while the last are on their way.
+    await vi.waitUntil(() => broker.status().queued > 40, { timeout: 10_000, interval: 5 });
     const before = answered;
     // Its deadline is the latest of all, and still it has its turn.
     expect((await offload(calm, { budgetMs: 60_000 })).result).not.toBeNull();
