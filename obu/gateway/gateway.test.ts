@@ -4,7 +4,7 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { connect, type Obu } from '../../shared/app-sdk/index.ts';
 import { ErrorCode, KerbError } from '../../shared/errors.ts';
 import { MAX_SUBSCRIPTIONS } from './connection.ts';
-import { allGrants, DIGEST, frame, HandObu, noGrants, value, workload } from './test-parts.ts';
+import { allGrants, canRead, DIGEST, frame, HandObu, noGrants, value, workload } from './test-parts.ts';
 
 let obu: HandObu;
 const clients: Obu[] = [];
@@ -201,11 +201,7 @@ describe('a gateway refuses, and names the grant that it would take,', () => {
 
 describe('a gateway says so when', () => {
   it.each([
-    [
-      'a bus is granted that the OBU has not',
-      { ...noGrants, can: [{ bus: 'can7', read: ['1:7'] }] },
-      ErrorCode.UnknownBus,
-    ],
+    ['a bus is granted that the OBU has not', { ...noGrants, can: [canRead('can7', '1:7')] }, ErrorCode.UnknownBus],
     ['a filter is bad', allGrants, ErrorCode.BadCanFilter],
   ])('%s', async (_what, grants, code) => {
     const app = await workloadWith(grants);
