@@ -1,4 +1,4 @@
-import { mkdir, rm, rmdir } from 'node:fs/promises';
+import { mkdir, rmdir } from 'node:fs/promises';
 import { dirname, resolve } from 'node:path';
 import { type ControlReply, createControlServer, jsonReply } from '../shared/api/control-server.ts';
 import { RecentErrors } from '../shared/api/recent-errors.ts';
@@ -14,16 +14,8 @@ import { openBus } from './can/open-bus.ts';
 import { CanRouter } from './can/router.ts';
 import type { ObuConfig } from './config.ts';
 import { createCamera } from './dashcam/ffmpeg-camera.ts';
-import { configHash } from './engine/container-spec.ts';
-import type { Engine } from './engine/docker-client.ts';
-import { StepRunner } from './engine/executors.ts';
-import { findEngine } from './engine/find-engine.ts';
-import { LastLines } from './engine/last-lines.ts';
-import { type Places, placesOf } from './engine/places.ts';
-import { PrivateEngine } from './engine/private-engine.ts';
-import { Reconciler } from './engine/reconciler.ts';
-import { removeAllContainers } from './engine/remove-all.ts';
-import { EngineWatch } from './engine/watch.ts';
+import { placesOf } from './engine/places.ts';
+import { startWorkloads } from './engine/start.ts';
 import type { GatewayMeter } from './gateway/connection.ts';
 import { Gateways } from './gateway/gateways.ts';
 import { StateLock } from './lock.ts';
@@ -54,7 +46,7 @@ export interface RunningObu {
   status(): ObuStatus;
   /** Prometheus text. */
   metrics(): Promise<string>;
-  /** Takes everything back: containers, the private engine, sockets. Safe to call twice. */
+  /** Takes everything back: containers unless they are to be kept, the private engine, sockets. Safe to call twice. */
   stop(): Promise<void>;
 }
 
@@ -213,15 +205,17 @@ class Obu implements RunningObu {
     });
     await this.#begin(
       'gateways',
-      () => gateways.closeAll(),
+      () => gateways.stop(),
       () => {},
     );
 
-    const engine = await this.#startEngine(places);
-    const { lines, reconciler } = await this.#startWorkloads(engine, gateways, places);
+    const { engine, lines, reconciler } = await startWorkloads({
+      ...{ config, workloads, places, gateways, signals, log: this.#log },
+      ...{ hurry: this.#options.hurry, begin: this.#begin.bind(this), errors: this.#errors },
+    });
 
     this.#sources = {
-      ...{ config, startedAt: this.#startedAt, engine, buses: buses.all, signals, cameras, workloads },
+      ...{ config, startedAt: this.#startedAt, engine, buses: buses.all, signals, cameras },
       ...{ reconciler, lines, offloads: this.#offloads, offloader, errors: this.#errors },
     };
     this.#log.info({ api, engine: engine.host, workloads: workloads.length }, `OBU ${config.obu} is up`);
@@ -320,73 +314,6 @@ class Obu implements RunningObu {
       () => offloader.start(),
     );
     return offloader;
-  }
-
-  async #startEngine(places: Places): Promise<Engine> {
-    const found = await findEngine(this.#log);
-    if (found !== undefined) {
-      this.#log.info({ host: found.host, version: found.version }, 'using the Docker Engine that is here');
-      return found;
-    }
-    const own = new PrivateEngine(places, this.#log, ({ code, message }) => this.#errors.add('engine', code, message));
-    let engine: Engine | undefined;
-    await this.#begin(
-      'private engine',
-      () => own.stop(this.#options.hurry),
-      async () => {
-        engine = await own.start();
-      },
-    );
-    return engine!;
-  }
-
-  async #startWorkloads(engine: Engine, gateways: Gateways, places: Places) {
-    const { config, workloads } = this.#options;
-    const owner = `${config.obu}/${places.stateHash}`;
-    const runner = new StepRunner({
-      engine,
-      gateways,
-      owner,
-      namePrefix: `kerbside-${config.obu}-${places.stateHash.slice(0, 6)}-`,
-      data: places.data,
-    });
-    const log = this.#log.child({ part: 'engine' });
-    const lines = new LastLines(engine, log);
-    const reconciler = new Reconciler({
-      engine,
-      owner,
-      desired: workloads.map((workload) => ({ workload, configHash: configHash(workload) })),
-      runner,
-      onRunning: (running) => lines.follow(running),
-      onFailure: (workload, reason) => this.#errors.add(`workload ${workload}`, ErrorCode.ContainerFailed, reason),
-      log,
-    });
-    const watch = new EngineWatch(engine, () => reconciler.trigger(), log);
-    await this.#begin(
-      'last lines',
-      () => lines.stop(),
-      () => {},
-    );
-    await this.#begin(
-      'containers',
-      async () => {
-        await removeAllContainers(engine, owner, runner, this.#options.hurry);
-        // Nobody has them mounted any more, whoever made them.
-        await rm(places.gateways, { recursive: true, force: true });
-      },
-      () => {},
-    );
-    await this.#begin(
-      'reconciler',
-      () => reconciler.stop(),
-      () => reconciler.start(),
-    );
-    await this.#begin(
-      'engine watch',
-      () => watch.stop(),
-      () => watch.start(),
-    );
-    return { lines, reconciler };
   }
 
   #gatewayMeter(): GatewayMeter {
