@@ -5,6 +5,7 @@ import { Server, type Socket } from 'socket.io';
 import { ErrorCode, isKerbError, KerbError, messageOf } from '../../shared/errors.ts';
 import type { Identity, VehiclePrincipal } from '../../shared/identity/identity.ts';
 import type { Logger } from '../../shared/log.ts';
+import { v2eParser } from '../../shared/protocol/v2e-parser.ts';
 import type { Answer, IncomingOffload } from '../offloads.ts';
 import { decodeOffload, encodeRefusal, encodeResult } from './codec.ts';
 
@@ -97,6 +98,7 @@ export class Ingress {
     const io = new Server<ClientEvents, BrokerEvents, NoEvents, SocketData>(https, {
       path: V2E_PATH,
       transports: ['websocket'],
+      parser: v2eParser,
       perMessageDeflate: false,
       httpCompression: false,
       serveClient: false,
