@@ -107,6 +107,11 @@ class Broker {
     return this;
   }
 
+  /** Past socket.io: each becomes one WebSocket message. */
+  sendRaw(...messages: (string | Buffer)[]): void {
+    for (const { conn } of this.#io.sockets.sockets.values()) for (const message of messages) conn.write(message);
+  }
+
   disconnectClients(): void {
     this.#io.disconnectSockets(true);
   }
@@ -290,6 +295,20 @@ describe('failures', () => {
     await startBroker(onOffload, port);
     await connected(own);
     expect((await own.offload(request())).place).toBe('broker:rsu-1');
+  });
+
+  test.each<[string, (string | Buffer)[]]>([
+    ['an empty message', [Buffer.alloc(0)]],
+    ['a message that is cut off', [Buffer.from([3, 0, 1])]],
+    ['a message of no known type', [Buffer.alloc(100, 0xff)]],
+    ['text that is no packet', ['?']],
+    ['text where an attachment was announced', ['51-["hello",{"_placeholder":true,"num":0}]', '2["hello"]']],
+  ])('a broker that sends %s is left, what was in flight is told, and it gets another chance', async (_, gibberish) => {
+    await startBroker(() => broker!.sendRaw(...gibberish));
+    const own = await startOffloader(broker!.url);
+    await connected(own);
+    await expect(own.offload(request())).rejects.toMatchObject({ code: ErrorCode.BrokerLost });
+    await connected(own);
   });
 
   test('a broker that shows its clients the door gets them back', async () => {

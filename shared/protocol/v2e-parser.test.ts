@@ -1,3 +1,7 @@
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { Server } from 'socket.io';
+import { io } from 'socket.io-client';
 import type { Packet } from 'socket.io-parser';
 import { describe, expect, test } from 'vitest';
 import { ErrorCode } from '../errors.ts';
@@ -88,6 +92,48 @@ describe('what socket.io writes its own way comes through, too', () => {
     decoder.add(message(3, 0, 1, 'x'));
     expect(packets).toEqual([{ type: 3, nsp: '/', data: [Buffer.from('x')], id: 0 }]);
   });
+});
+
+test('everything that socket.io does goes through it: rooms, namespaces, acknowledgements, mixed arguments', async () => {
+  const http = createServer();
+  const transports: 'websocket'[] = ['websocket'];
+  const server = new Server(http, { parser: v2eParser, transports });
+  for (const space of ['/', '/admin']) {
+    server.of(space).on('connection', (socket) => {
+      socket.join('room');
+      socket.on('back', (...given: unknown[]) => (given.pop() as (...back: unknown[]) => void)(...given));
+    });
+  }
+  await new Promise<void>((resolve) => http.listen(0, '127.0.0.1', resolve));
+  const url = `http://127.0.0.1:${(http.address() as AddressInfo).port}`;
+  const clients = ['/', '/', '/admin'].map((space) =>
+    io(url + space, { parser: v2eParser, transports, forceNew: true }),
+  );
+  try {
+    await Promise.all(clients.map((client) => new Promise<void>((resolve) => client.once('connect', resolve))));
+    for (const client of clients) {
+      const back = (...given: unknown[]) =>
+        new Promise<unknown[]>((done) => client.emit('back', ...given, (...all: unknown[]) => done(all)));
+      // All at once: messages of one kind between those of the other.
+      const answers = await Promise.all([
+        back(bytes),
+        back('text'),
+        back(bytes, { inner: bytes }),
+        back(bytes),
+        back(),
+      ]);
+      expect(answers).toEqual([[bytes], ['text'], [bytes, { inner: bytes }], [bytes], []]);
+    }
+    const heard = clients.map(
+      (client) => new Promise<unknown[]>((done) => client.once('news', (...all: unknown[]) => done(all))),
+    );
+    server.to('room').emit('news', bytes);
+    server.of('/admin').emit('news', bytes, { inner: bytes });
+    expect(await Promise.all(heard)).toEqual([[bytes], [bytes], [bytes, { inner: bytes }]]);
+  } finally {
+    for (const client of clients) client.disconnect();
+    await server.close();
+  }
 });
 
 describe('what a peer must not send', () => {
