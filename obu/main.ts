@@ -13,6 +13,7 @@ import { type MeteredBus, readStatus, type StatusSources } from './api/status.ts
 import { openBus } from './can/open-bus.ts';
 import { CanRouter } from './can/router.ts';
 import type { ObuConfig } from './config.ts';
+import { takeSnapshot } from './dashcam/snapshot.ts';
 import { createOwnCamera, type OwnCamera } from './dashcam/start.ts';
 import { configHash } from './engine/container-spec.ts';
 import type { Engine } from './engine/docker-client.ts';
@@ -173,6 +174,7 @@ class Obu implements RunningObu {
           type: this.#metrics.contentType,
           body: await this.metrics(),
         }),
+        'GET /v1/cameras/:name/snapshot': ({ params }) => this.#snapshot(params.name!),
       },
       log: this.#log,
     });
@@ -299,6 +301,14 @@ class Obu implements RunningObu {
       }
     });
     return cameras;
+  }
+
+  async #snapshot(name: string): Promise<ControlReply> {
+    if (this.#sources === undefined) throw new KerbError(ErrorCode.ApiUnavailable, 'the OBU is still starting');
+    const own = this.#sources.cameras.find(({ camera }) => camera.name === name);
+    if (own !== undefined) return { type: 'image/jpeg', body: (await takeSnapshot(own.camera)).data };
+    const known = this.#sources.cameras.map(({ camera }) => camera.name).join(', ') || 'none at all';
+    throw new KerbError(ErrorCode.UnknownCamera, `this OBU has no camera "${name}"; it has ${known}`, { camera: name });
   }
 
   /** Puts a failure among the errors when it was not the last one of this source. */
