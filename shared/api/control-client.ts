@@ -74,11 +74,13 @@ function failed(socketPath: string, path: string, why: string, cause?: unknown):
 
 /** The daemon's own error, when it sent one that this version knows. */
 function refusalOf(path: string, status: number, body: string): KerbError {
+  const answered = (text: string) =>
+    new KerbError(ErrorCode.ApiUnavailable, `${path} was answered with ${status}: ${text}`, { path, status });
   try {
     const { message, code, context } = JSON.parse(body);
     if (typeof message === 'string' && errorName(code) !== 'Unknown')
       return new KerbError(code, message, context ?? {});
-    if (typeof message === 'string') return new KerbError(ErrorCode.ApiUnavailable, message, { path, status });
+    if (typeof message === 'string') return answered(message);
   } catch {
     // Not JSON: somebody else's server.
   }
