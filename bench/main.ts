@@ -48,17 +48,18 @@ for (const signal of ['SIGINT', 'SIGTERM'] as const) {
 
 const machine = describeMachine();
 const rows: ReportRow[] = [];
-try {
-  for (const [name, suite] of Object.entries(suites)) {
-    if (interrupted || (flags.only !== undefined && flags.only !== name)) continue;
+for (const [name, suite] of Object.entries(suites)) {
+  if (interrupted || (flags.only !== undefined && flags.only !== name)) continue;
+  try {
     for await (const row of suite((text) => process.stderr.write(`${name}: ${text}\n`))) {
       rows.push(withLoad(row));
       if (interrupted) break;
     }
+  } catch (error) {
+    // What was measured until then is good, and the next suite knows nothing of it.
+    process.stderr.write(`bench: suite ${name} broke off: ${messageOf(error)}\n`);
+    process.exitCode = 1;
   }
-} catch (error) {
-  process.stderr.write(`bench: ${messageOf(error)}\n`);
-  process.exitCode = 1;
 }
 if (interrupted) process.exitCode = 130;
 for (const line of reportLines(machine, rows)) console.log(line);
