@@ -7,6 +7,7 @@ import { hostArchitecture } from '../../shared/task-package/image-notes.ts';
 import { imageFor, readImage, readTaskPackage, type TaskPackage } from '../../shared/task-package/reader.ts';
 import { verifyTaskPackage } from '../../shared/task-package/signature.ts';
 import type { TrustedKeys } from '../../shared/task-package/signer.ts';
+import type { Origin, PushedPackages } from './pushed-packages.ts';
 
 export interface RejectedPackage {
   readonly path: string;
@@ -16,6 +17,8 @@ export interface RejectedPackage {
 export interface PackageStoreOptions {
   /** Directory of OCI image layouts. Names that start with a dot are left alone. */
   readonly packagesDir: string;
+  /** What was pushed while the broker ran. */
+  readonly pushed: PushedPackages;
   /** Where verified images are put for the tenders; nobody else may write there. */
   readonly imagesDir: string;
   /** What the tenders of this broker can do. */
@@ -35,6 +38,7 @@ export function declaredMemory({ memory, maxInput, maxOutput }: TaskConfig): num
 export class PackageStore {
   readonly #options: PackageStoreOptions;
   readonly #packages = new Map<string, TaskPackage>();
+  readonly #origins = new Map<string, Origin>();
   readonly #rejected: RejectedPackage[] = [];
 
   constructor(options: PackageStoreOptions) {
@@ -45,17 +49,31 @@ export class PackageStore {
     return [...this.#packages.values()];
   }
 
+  has(digest: string): boolean {
+    return this.#packages.has(digest);
+  }
+
+  /** Who has pushed it; undefined for what lies in the packages directory. */
+  originOf(digest: string): Origin | undefined {
+    return this.#origins.get(digest);
+  }
+
+  get origins(): Iterable<Origin> {
+    return this.#origins.values();
+  }
+
   /** What was found and cannot be used. */
   get rejected(): readonly RejectedPackage[] {
     return this.#rejected;
   }
 
   /**
-   * Reads and verifies every package of the directory. A bad one is listed in `rejected` and does not stop the others.
-   * @throws KerbError BadConfig when the directory cannot be read, or that of the images cannot be written
+   * Reads and verifies every package, those that were pushed too. A bad one is listed in `rejected` and does not stop the
+   * others.
+   * @throws KerbError BadConfig when a directory cannot be read, or that of the images cannot be written
    */
   async load(): Promise<void> {
-    const { packagesDir, imagesDir } = this.#options;
+    const { packagesDir, imagesDir, pushed } = this.#options;
     const entries = await readdir(packagesDir).catch((error: unknown) => {
       throw new KerbError(
         ErrorCode.BadConfig,
@@ -66,18 +84,11 @@ export class PackageStore {
     });
     for (const name of entries.sort()) {
       if (name.startsWith('.')) continue;
-      const path = join(packagesDir, name);
-      try {
-        const found = await readTaskPackage(path);
-        if (this.#options.trusted !== undefined) await verifyTaskPackage(found, this.#options.trusted);
-        imageFor(found, architecture());
-        this.#checkUsable(found);
-        // The same package twice is the same package.
-        if (!this.#packages.has(found.digest)) this.#packages.set(found.digest, found);
-      } catch (error) {
-        if (!isKerbError(error)) throw error;
-        this.#rejected.push({ path, error });
-      }
+      await this.#load(join(packagesDir, name));
+    }
+    for (const { digest, path, origin } of await pushed.load()) {
+      if (isKerbError(origin)) this.#rejected.push({ path, error: origin });
+      else await this.#load(path, digest, origin);
     }
     try {
       await mkdir(imagesDir, { recursive: true, mode: 0o700 });
@@ -93,6 +104,37 @@ export class PackageStore {
         { cause },
       );
     }
+  }
+
+  /**
+   * Reads and verifies all of a package: what has passed may be run here.
+   * @throws KerbError as readTaskPackage and verifyTaskPackage; WrongArchitecture, TenderUnavailable: it is good, but not here
+   */
+  async verify(path: string): Promise<TaskPackage> {
+    const found = await readTaskPackage(path);
+    if (this.#options.trusted !== undefined) await verifyTaskPackage(found, this.#options.trusted);
+    imageFor(found, architecture());
+    this.#checkUsable(found);
+    return found;
+  }
+
+  /** Takes in what has passed `verify`; `origin` when it was pushed. */
+  add(found: TaskPackage, origin?: Origin): void {
+    // The same package twice is the same package.
+    if (this.#packages.has(found.digest)) return;
+    this.#packages.set(found.digest, found);
+    if (origin !== undefined) this.#origins.set(found.digest, origin);
+  }
+
+  /** It is not to be used again. Tenders that have its image open keep that. */
+  async remove(digest: string): Promise<void> {
+    const found = this.#packages.get(digest);
+    if (found === undefined) return;
+    this.#packages.delete(digest);
+    this.#origins.delete(digest);
+    const image = imageFileName(found);
+    if (this.packages.some((other) => imageFileName(other) === image)) return;
+    await rm(join(this.#options.imagesDir, image), { force: true });
   }
 
   /**
@@ -117,6 +159,17 @@ export class PackageStore {
     return path;
   }
 
+  async #load(path: string, digest?: string, origin?: Origin): Promise<void> {
+    try {
+      const found = await this.verify(path);
+      if (digest !== undefined && found.digest !== digest) throw isAnother(path, digest, found.digest);
+      this.add(found, origin);
+    } catch (error) {
+      if (!isKerbError(error)) throw error;
+      this.#rejected.push({ path, error });
+    }
+  }
+
   #checkUsable({ dir, config }: TaskPackage): void {
     const { isolations, maxMemory } = this.#options;
     const needed = declaredMemory(config);
@@ -134,6 +187,15 @@ export class PackageStore {
       { dir, isolation: config.isolation },
     );
   }
+}
+
+/** The package at `path` is whole, and not the one that it is said to be. */
+export function isAnother(path: string, expected: string, actual: string): KerbError {
+  return new KerbError(
+    ErrorCode.TaskPackageDigestMismatch,
+    `${path} is the package ${actual}, not ${expected}; push it again`,
+    { path, expected, actual },
+  );
 }
 
 function architecture(): string {

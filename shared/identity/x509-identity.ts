@@ -136,7 +136,7 @@ class X509Identity implements Identity {
     return { ...this.#context(), requestCert: true, rejectUnauthorized: true };
   }
 
-  clientOptions(brokerId: string) {
+  clientOptions(brokerId: string | undefined) {
     return {
       ...this.#context(),
       rejectUnauthorized: true,
@@ -144,9 +144,10 @@ class X509Identity implements Identity {
       checkServerIdentity: (_host: string, peer: { raw: Buffer }): Error | undefined => {
         try {
           const found = principalOf(new X509Certificate(peer.raw));
-          if (found.kind === 'broker' && found.id === brokerId) return undefined;
+          if (found.kind === 'broker' && (brokerId === undefined || found.id === brokerId)) return undefined;
+          const expected = brokerId === undefined ? 'a broker' : principalUrn('broker', brokerId);
           return bad(
-            `the other end is ${principalUrn(found.kind, found.id)}, not ${principalUrn('broker', brokerId)}; check the broker's id and address`,
+            `the other end is ${principalUrn(found.kind, found.id)}, not ${expected}; check the broker's id and address`,
           );
         } catch (error) {
           return error instanceof Error ? error : bad(messageOf(error));
