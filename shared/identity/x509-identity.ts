@@ -1,6 +1,8 @@
 import { createPrivateKey, type KeyObject, X509Certificate } from 'node:crypto';
 import { readFile, stat } from 'node:fs/promises';
 import { join } from 'node:path';
+// Node 24 (24.21): where `toLegacyObject` is called before this module is loaded, no TLS connection is ever begun after it.
+import 'node:tls';
 import type { TLSSocket } from 'node:tls';
 import { ErrorCode, isErrno, KerbError, messageOf } from '../errors.ts';
 import { type Identity, isTenant, type Principal, parsePrincipalUrn, principalUrn } from './identity.ts';
