@@ -205,7 +205,7 @@ export async function startBroker(config: BrokerConfig, parts: BrokerParts): Pro
       log,
     });
     undo.push(() => desk.stop());
-    metrics.watchPushed(() => store.origins);
+    metrics.watchPushed(() => store.origins.values());
 
     const ingress = new Ingress({
       identity,

@@ -1,4 +1,4 @@
-import { existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { Agent } from 'node:https';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -13,7 +13,7 @@ import { silentLog } from '../shared/log.ts';
 import { kerbside } from '../shared/protocol/generated/v2e.js';
 import { digestOf } from '../shared/task-package/format.ts';
 import { type PackageFile, readPackageFiles, readSignatures, readTaskPackage } from '../shared/task-package/reader.ts';
-import { signTaskPackage } from '../shared/task-package/signature.ts';
+import { listSignatures, signTaskPackage } from '../shared/task-package/signature.ts';
 import { createSigner, type Signer } from '../shared/task-package/signer.ts';
 import { type FakeImage, fakeImage } from '../shared/task-package/testing.ts';
 import { addSignature, buildTaskPackage } from '../shared/task-package/writer.ts';
@@ -229,6 +229,52 @@ describe('a push', () => {
     );
     expect(outcomes.sort()).toEqual(['ALREADY_THERE', 'STORED']);
     await vi.waitFor(() => expect(pushed()).toEqual([big.digest.slice(7)]));
+  });
+});
+
+describe('a signature', () => {
+  test('is renewed by pushing the same package again, while it is served', async () => {
+    const limits = { maxTenantPackages: 1 };
+    const { broker, stateDir, pushed } = await start({ pushLimits: limits, push: { tenants: ['ACME', 'Other'] } });
+    const vehicle = await raw(broker);
+    const pusher = await client(broker);
+    const day = 86_400_000;
+    const old = await packed({}, signer, 1, Date.now() - day + 60_000);
+    await pusher.push(old.digest, old.files);
+    const runs = offload(vehicle, old.digest, Buffer.from([0x73, 200]));
+    const renewed = await packed({}, signer, 30);
+    expect(renewed.digest).toBe(old.digest);
+    expect(await (await client(broker, other)).push(old.digest, renewed.files)).toBe('ALREADY_THERE');
+    expect(await pusher.push(old.digest, renewed.files)).toBe('STORED');
+    expect(await pusher.push(old.digest, renewed.files)).toBe('ALREADY_THERE');
+    expect((await runs).result).toBeTruthy();
+    expect(broker.status().packages).toMatchObject([{ digest: old.digest, calls: 1 }]);
+    expect(pushed()).toEqual([old.digest.slice(7)]);
+    const kept = await readTaskPackage(join(stateDir, 'pushed', old.digest.slice(7), 'package'));
+    const [signature, ...more] = await listSignatures(kept);
+    expect(more).toEqual([]);
+    expect(signature!.expiresAt.getTime()).toBeGreaterThan(Date.now() + 29 * day);
+    // A worse one does not take the place of a good one.
+    const foreign = await packed({}, stranger);
+    await expect(pusher.push(old.digest, foreign.files)).rejects.toMatchObject({ code: ErrorCode.TaskSignerUnknown });
+    expect(await listSignatures(kept)).toEqual([signature]);
+  });
+
+  test('and a crash between the old and the new one leaves the old one', async () => {
+    const { broker, stateDir } = await start();
+    const echo = await packed();
+    await (await client(broker)).push(echo.digest, echo.files);
+    await broker.stop();
+    const dir = join(stateDir, 'pushed');
+    renameSync(join(dir, echo.digest.slice(7)), join(dir, `.replaced-${echo.digest.slice(7)}`));
+    mkdirSync(join(dir, '.incoming-0123'));
+    const again = await start({ stateDir });
+    expect(again.broker.status()).toMatchObject({ packages: [{ digest: echo.digest }], rejected: [] });
+    expect(again.pushed()).toEqual([echo.digest.slice(7)]);
+    await again.broker.stop();
+    mkdirSync(join(dir, `.replaced-${echo.digest.slice(7)}`));
+    await start({ stateDir });
+    expect(again.pushed()).toEqual([echo.digest.slice(7)]);
   });
 });
 

@@ -58,8 +58,9 @@ export class PackageStore {
     return this.#origins.get(digest);
   }
 
-  get origins(): Iterable<Origin> {
-    return this.#origins.values();
+  /** Of all that was pushed, by digest. */
+  get origins(): ReadonlyMap<string, Origin> {
+    return this.#origins;
   }
 
   /** What was found and cannot be used. */
@@ -124,6 +125,12 @@ export class PackageStore {
     if (this.#packages.has(found.digest)) return;
     this.#packages.set(found.digest, found);
     if (origin !== undefined) this.#origins.set(found.digest, origin);
+  }
+
+  /** The same package has come again, with other signatures. */
+  renew(found: TaskPackage, origin: Origin): void {
+    this.#packages.set(found.digest, found);
+    this.#origins.set(found.digest, origin);
   }
 
   /** It is not to be used again. Tenders that have its image open keep that. */

@@ -3,7 +3,7 @@ import type { VehiclePrincipal } from '../../shared/identity/identity.ts';
 import type { Logger } from '../../shared/log.ts';
 import type { TaskPackage } from '../../shared/task-package/reader.ts';
 import type { BrokerMetrics } from '../api/metrics.ts';
-import type { PushOutcome } from '../ingress/push-codec.ts';
+import type { FileOffer, PushOutcome } from '../ingress/push-codec.ts';
 import { isAnother, type PackageStore } from './package-store.ts';
 import { type PushClient, PushSession } from './push-session.ts';
 import type { IncomingPackage, Origin, PushedPackages } from './pushed-packages.ts';
@@ -97,15 +97,18 @@ export class PushDesk {
     );
   }
 
-  has(digest: string): boolean {
-    return this.#options.store.has(digest);
+  /** There is nothing to send. Who has pushed a package may push it again with other signatures, to renew them. */
+  async isThere(digest: string, files: readonly FileOffer[], { tenant }: VehiclePrincipal): Promise<boolean> {
+    const { store, pushed } = this.#options;
+    if (!store.has(digest)) return false;
+    return store.originOf(digest)?.tenant !== tenant || (await pushed.holds(digest, files));
   }
 
   /**
-   * Takes `bytes` of the tenant's quota; the result gives them back.
+   * Takes `bytes` of the tenant's quota for this package; the result gives them back.
    * @throws KerbError TaskTooLarge | PushQuotaSpent | TooManyFromTenant
    */
-  reserve(tenant: string, bytes: number): () => void {
+  reserve(digest: string, bytes: number, { tenant }: VehiclePrincipal): () => void {
     const { limits, store } = this.#options;
     if (bytes > limits.maxPackageBytes) {
       throw new KerbError(
@@ -118,7 +121,9 @@ export class PushDesk {
       const message = `tenant ${tenant} has ${open.length} pushes under way here, as many as it may; try again`;
       throw new KerbError(ErrorCode.TooManyFromTenant, message, { retryAfterMs: 1000 });
     }
-    const there = [...store.origins].filter((one) => one.tenant === tenant);
+    const there = [...store.origins]
+      .filter(([name, one]) => one.tenant === tenant && name !== digest)
+      .map(([, one]) => one);
     const advice = 'remove one with `kerb task remove`';
     if (there.length + open.length >= limits.maxTenantPackages) {
       const message = `tenant ${tenant} may keep ${limits.maxTenantPackages} packages here (--push-packages); ${advice}`;
@@ -142,12 +147,13 @@ export class PushDesk {
       const { store, pushed, onPushed, log } = this.#options;
       this.checkMayPush(client);
       // Somebody else may have been faster.
-      if (store.has(digest)) return 'ALREADY_THERE';
+      if (await this.isThere(digest, incoming.files, client)) return 'ALREADY_THERE';
       const found = await this.#verified(incoming.packageDir, digest);
       const origin: Origin = { tenant: client.tenant, vehicle: client.id, bytes, at: new Date().toISOString() };
       const kept = { ...found, dir: await pushed.keep(incoming, digest, origin) };
-      store.add(kept, origin);
-      onPushed(kept);
+      const renewed = store.has(digest);
+      store.renew(kept, origin);
+      if (!renewed) onPushed(kept);
       const { name, version } = found.config;
       log.info({ task: `${name} ${version}`, digest, tenant: client.tenant, vehicle: client.id }, 'a task was pushed');
       return 'STORED';

@@ -98,9 +98,9 @@ export class PushSession implements PushClient {
   }
 
   async #begin({ digest, files }: Extract<PushStep, { step: 'open' }>): Promise<PushOutcome> {
-    if (this.#desk.has(digest)) return 'ALREADY_THERE';
+    if (await this.#desk.isThere(digest, files, this.#client)) return 'ALREADY_THERE';
     const total = files.reduce((sum, { size }) => sum + size, 0);
-    const release = this.#desk.reserve(this.#client.tenant, total);
+    const release = this.#desk.reserve(digest, total, this.#client);
     try {
       const incoming = await this.#pushed.begin(files);
       this.#state = { at: 'receiving', digest, total, received: 0, incoming, release };

@@ -3,12 +3,15 @@ import { type FileHandle, mkdir, open, readdir, readFile, rename, rm } from 'nod
 import { dirname, join } from 'node:path';
 import { z } from 'zod';
 import { ErrorCode, isErrno, KerbError, messageOf } from '../../shared/errors.ts';
+import { exists } from '../../shared/identity/files.ts';
 import { isTenant } from '../../shared/identity/identity.ts';
 import type { FileOffer } from '../ingress/push-codec.ts';
 
 const PACKAGE_DIR = 'package';
 const ORIGIN_FILE = 'origin.json';
 const ENTRY = /^[0-9a-f]{64}$/;
+/** In front of the name of an entry that another one takes the place of. */
+const REPLACED = '.replaced-';
 
 const originSchema = z.strictObject({
   tenant: z.string().refine(isTenant, 'is no tenant'),
@@ -34,7 +37,7 @@ export interface PushedEntry {
 /**
  * The directory of the packages that were pushed: `HEX/package`, an OCI image layout, and `HEX/origin.json`, for each
  * digest "sha256:HEX". One is there whole or not at all, and what is there is on the disk: it is written under a name
- * with a dot, synced and renamed. Whatever a crash has left under such a name goes at the next start.
+ * with a dot, synced and renamed. What a crash has left under such a name goes at the next start.
  */
 export class PushedPackages {
   readonly #dir: string;
@@ -48,8 +51,8 @@ export class PushedPackages {
     const entries: PushedEntry[] = [];
     try {
       await mkdir(this.#dir, { recursive: true, mode: 0o700 });
+      for (const name of await readdir(this.#dir)) if (name.startsWith('.')) await this.#tidy(name);
       for (const name of (await readdir(this.#dir)).sort()) {
-        if (name.startsWith('.')) await rm(join(this.#dir, name), { recursive: true, force: true });
         if (!ENTRY.test(name)) continue;
         const digest = `sha256:${name}`;
         entries.push({ digest, path: this.#packageOf(digest), origin: await this.#originOf(digest) });
@@ -72,27 +75,41 @@ export class PushedPackages {
     return new IncomingPackage(dir, files);
   }
 
-  /** From here on it is there, also after a power cut. Gives the path of its layout. */
+  /** From here on it is there, in the place of one that was, also after a power cut. Gives the path of its layout. */
   async keep(incoming: IncomingPackage, digest: string, origin: Origin): Promise<string> {
     await incoming.seal(origin);
     const target = join(this.#dir, hexOf(digest));
-    // One that is there is of no use, or it would be served: it was rejected when the broker started.
-    await this.remove(digest);
-    await rename(incoming.dir, target);
+    const replaced = join(this.#dir, `${REPLACED}${hexOf(digest)}`);
+    await renameIfThere(target, replaced);
+    await rename(incoming.dir, target).catch(async (error: unknown) => {
+      await renameIfThere(replaced, target);
+      throw error;
+    });
     await syncDirectory(this.#dir);
+    await rm(replaced, { recursive: true, force: true });
     return this.#packageOf(digest);
+  }
+
+  /** All of these files are in it. Those with a digest in their name are the same then. */
+  async holds(digest: string, files: readonly FileOffer[]): Promise<boolean> {
+    for (const { path } of files) if (!(await exists(join(this.#packageOf(digest), path)))) return false;
+    return true;
   }
 
   async remove(digest: string): Promise<void> {
     const gone = join(this.#dir, `.removed-${randomBytes(8).toString('hex')}`);
-    try {
-      await rename(join(this.#dir, hexOf(digest)), gone);
-    } catch (error) {
-      if (isErrno(error, 'ENOENT')) return;
-      throw error;
-    }
+    if (!(await renameIfThere(join(this.#dir, hexOf(digest)), gone))) return;
     await syncDirectory(this.#dir);
     await rm(gone, { recursive: true, force: true });
+  }
+
+  /** What a crash has left goes, but for the old one where it came between taking that away and putting the new one there. */
+  async #tidy(name: string): Promise<void> {
+    const path = join(this.#dir, name);
+    const entry = name.slice(REPLACED.length);
+    const isLast = name.startsWith(REPLACED) && ENTRY.test(entry) && !(await exists(join(this.#dir, entry)));
+    if (isLast) await rename(path, join(this.#dir, entry));
+    else await rm(path, { recursive: true, force: true });
   }
 
   #packageOf(digest: string): string {
@@ -113,7 +130,7 @@ export class PushedPackages {
 /** The files of one push on their way to the disk, in the order in which they were announced. */
 export class IncomingPackage {
   readonly dir: string;
-  readonly #files: readonly FileOffer[];
+  readonly files: readonly FileOffer[];
   #next = 0;
   /** Bytes of the file at `#next` that are written. */
   #written = 0;
@@ -121,7 +138,7 @@ export class IncomingPackage {
 
   constructor(dir: string, files: readonly FileOffer[]) {
     this.dir = dir;
-    this.#files = files;
+    this.files = files;
   }
 
   /** The OCI image layout in it. */
@@ -132,7 +149,7 @@ export class IncomingPackage {
   /** Writes what follows, which may end one file and begin others. True when that was all of the last one. */
   async write(data: Uint8Array): Promise<boolean> {
     let rest = data;
-    for (let file = this.#files[this.#next]; file !== undefined; file = this.#files[this.#next]) {
+    for (let file = this.files[this.#next]; file !== undefined; file = this.files[this.#next]) {
       if (rest.length === 0 && this.#written < file.size) return false;
       this.#open ??= await open(join(this.packageDir, file.path), 'wx', 0o600);
       const part = rest.subarray(0, file.size - this.#written);
@@ -171,6 +188,17 @@ export class IncomingPackage {
     const file = this.#open;
     this.#open = undefined;
     await file?.close();
+  }
+}
+
+/** False: there is nothing under that name. */
+async function renameIfThere(from: string, to: string): Promise<boolean> {
+  try {
+    await rename(from, to);
+    return true;
+  } catch (error) {
+    if (isErrno(error, 'ENOENT')) return false;
+    throw error;
   }
 }
 
