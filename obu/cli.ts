@@ -8,6 +8,7 @@ import { createLog, silentLog } from '../shared/log.ts';
 import { ServiceManager } from '../shared/service-manager.ts';
 import { statusLines } from './api/status-lines.ts';
 import { parseObuConfig, readNamedFile } from './config.ts';
+import { registerCameraCommands } from './dashcam/cli.ts';
 import { type Engine, reachEngine } from './engine/docker-client.ts';
 import { findEngine } from './engine/find-engine.ts';
 import { buildBaseImage } from './engine/images/base-image.ts';
@@ -31,7 +32,7 @@ interface EngineOptions {
   readonly api: string;
 }
 
-/** `kerb obu`, `kerb status` and `kerb image`. */
+/** `kerb obu`, `kerb status`, `kerb camera` and `kerb image`. */
 export function registerObuCommands(program: Command): void {
   const defaultApi = join(runtimeRoot(), 'obu.sock');
   const api = () => new Option('--api <socket>', 'control socket of the OBU').default(defaultApi);
@@ -58,6 +59,8 @@ export function registerObuCommands(program: Command): void {
       const text = options.output === 'json' ? JSON.stringify(status, undefined, 2) : statusLines(status).join('\n');
       process.stdout.write(`${text}\n`);
     });
+
+  registerCameraCommands(program, api);
 
   const image = program.command('image').description('images for workloads, built without a registry');
   const engine = () =>
