@@ -81,7 +81,11 @@ export function registerBrokerCommands(program: Command): void {
         .default('all', 'all')
         .argParser(parsePrestart),
     )
-    .option('--push-from <tenants>', 'whose vehicles may push task packages, like "ACME,Example Fleet"', parseTenants)
+    .option(
+      '--push-from <tenants>',
+      'whose vehicles may push task packages, like "ACME,Example Fleet" (default: nobody)',
+      parseTenants,
+    )
     .addOption(sizeOption('--push-size <size>', 'one package that is pushed', DEFAULT_PUSH_LIMITS.maxPackageBytes))
     .addOption(sizeOption('--push-quota <size>', 'what one tenant may keep here', DEFAULT_PUSH_LIMITS.maxTenantBytes))
     .option('--push-packages <n>', 'packages of one tenant', parseCount, DEFAULT_PUSH_LIMITS.maxTenantPackages)

@@ -524,7 +524,7 @@ describe('what a tenant may take', () => {
 
   test('open pushes count too, and give back what they took however they end', async () => {
     const [one, two] = [await packed({ filler: '1' }), await packed({ filler: '2' })];
-    const { broker, pushed } = await start({ pushLimits: { maxTenantPushes: 1, stallMs: 300 } });
+    const { broker, pushed, apiSocket } = await start({ pushLimits: { maxTenantPushes: 1, stallMs: 300 } });
     const first = await raw(broker);
     expect((await send(first, openStep(one))).state).toBe(0);
     const second = await raw(broker);
@@ -547,6 +547,9 @@ describe('what a tenant may take', () => {
     await expect(cancelled).rejects.toMatchObject({ code: ErrorCode.Cancelled });
     third.close();
     await vi.waitFor(() => expect(pushed()).toEqual([]));
+    expect(await getControl(apiSocket, '/metrics')).toContain(
+      'broker_pushes_total{tenant="ACME",result="broken_off"} 2',
+    );
     expect(await (await client(broker)).push(two.digest, two.files)).toBe('STORED');
   });
 });
@@ -627,9 +630,29 @@ describe('what lies on the disk', () => {
     expect(pushed()).toEqual([echo.digest.slice(7)]);
     expect(again.broker.status()).toMatchObject({ packages: [], rejected: [{ path: expect.stringContaining(dir) }] });
     expect(await (await client(again.broker)).push(echo.digest, echo.files)).toBe('STORED');
+    expect(again.broker.status()).toMatchObject({ packages: [{ digest: echo.digest }], rejected: [] });
     expect(pushed()).toEqual([echo.digest.slice(7)]);
     await again.broker.stop();
     expect((await start({ stateDir })).broker.status()).toMatchObject({ packages: [{ name: 'echo' }], rejected: [] });
+  });
+
+  test('one that is rejected counts for whoever has pushed it, who may remove it', async () => {
+    const limits = { maxTenantPackages: 1 };
+    const { broker, stateDir, pushed } = await start({ pushLimits: limits });
+    const [one, two] = [await packed({ filler: '1' }), await packed({ filler: '2' })];
+    await (await client(broker)).push(one.digest, one.files);
+    await broker.stop();
+    rmSync(join(stateDir, 'pushed', one.digest.slice(7), 'package', 'index.json'));
+    const again = await start({ stateDir, pushLimits: limits, push: { tenants: ['ACME', 'Other'] } });
+    const pusher = await client(again.broker);
+    await expect(pusher.push(two.digest, two.files)).rejects.toMatchObject({ code: ErrorCode.PushQuotaSpent });
+    await expect((await client(again.broker, other)).remove(one.digest)).rejects.toMatchObject({
+      code: ErrorCode.PushForbidden,
+    });
+    await pusher.remove(one.digest);
+    expect(again.broker.status()).toMatchObject({ packages: [], rejected: [] });
+    expect(pushed()).toEqual([]);
+    expect(await pusher.push(two.digest, two.files)).toBe('STORED');
   });
 
   test('one under the name of another, or whose origin cannot be read, is not served', async () => {

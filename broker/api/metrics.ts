@@ -59,7 +59,7 @@ export class BrokerMetrics {
     });
     this.#pushes = new Counter({
       name: 'broker_pushes_total',
-      help: 'Pushes and removals of task packages by tenant and result (stored, already_there, removed, or the name of the error).',
+      help: 'Pushes and removals of task packages by tenant and result (stored, already_there, removed, broken_off, or the name of the error).',
       labelNames: ['tenant', 'result'],
       registers,
     });

@@ -11,6 +11,8 @@ import type { Origin, PushedPackages } from './pushed-packages.ts';
 
 export interface RejectedPackage {
   readonly path: string;
+  /** Under which it was pushed; undefined for what lies in the packages directory. */
+  readonly digest?: string | undefined;
   readonly error: KerbError;
 }
 
@@ -39,7 +41,7 @@ export class PackageStore {
   readonly #options: PackageStoreOptions;
   readonly #packages = new Map<string, TaskPackage>();
   readonly #origins = new Map<string, Origin>();
-  readonly #rejected: RejectedPackage[] = [];
+  #rejected: readonly RejectedPackage[] = [];
 
   constructor(options: PackageStoreOptions) {
     this.#options = options;
@@ -58,7 +60,7 @@ export class PackageStore {
     return this.#origins.get(digest);
   }
 
-  /** Of all that was pushed, by digest. */
+  /** Of all that was pushed, by digest; also of what was rejected when the broker started. */
   get origins(): ReadonlyMap<string, Origin> {
     return this.#origins;
   }
@@ -88,7 +90,7 @@ export class PackageStore {
       await this.#load(join(packagesDir, name));
     }
     for (const { digest, path, origin } of await pushed.load()) {
-      if (isKerbError(origin)) this.#rejected.push({ path, error: origin });
+      if (isKerbError(origin)) this.#reject({ path, digest, error: origin });
       else await this.#load(path, digest, origin);
     }
     try {
@@ -119,26 +121,20 @@ export class PackageStore {
     return found;
   }
 
-  /** Takes in what has passed `verify`; `origin` when it was pushed. */
-  add(found: TaskPackage, origin?: Origin): void {
-    // The same package twice is the same package.
-    if (this.#packages.has(found.digest)) return;
-    this.#packages.set(found.digest, found);
-    if (origin !== undefined) this.#origins.set(found.digest, origin);
-  }
-
-  /** The same package has come again, with other signatures. */
-  renew(found: TaskPackage, origin: Origin): void {
+  /** Takes in a package that was pushed and has passed `verify`, in the place of itself if it was there. */
+  put(found: TaskPackage, origin: Origin): void {
+    this.#forgetRejected(found.digest);
     this.#packages.set(found.digest, found);
     this.#origins.set(found.digest, origin);
   }
 
   /** It is not to be used again. Tenders that have its image open keep that. */
   async remove(digest: string): Promise<void> {
+    this.#forgetRejected(digest);
+    this.#origins.delete(digest);
     const found = this.#packages.get(digest);
     if (found === undefined) return;
     this.#packages.delete(digest);
-    this.#origins.delete(digest);
     const image = imageFileName(found);
     if (this.packages.some((other) => imageFileName(other) === image)) return;
     await rm(join(this.#options.imagesDir, image), { force: true });
@@ -170,11 +166,24 @@ export class PackageStore {
     try {
       const found = await this.verify(path);
       if (digest !== undefined && found.digest !== digest) throw isAnother(path, digest, found.digest);
-      this.add(found, origin);
+      // The same package twice is the same package.
+      if (this.#packages.has(found.digest)) return;
+      this.#packages.set(found.digest, found);
+      if (origin !== undefined) this.#origins.set(found.digest, origin);
     } catch (error) {
       if (!isKerbError(error)) throw error;
-      this.#rejected.push({ path, error });
+      this.#reject({ path, digest, error });
+      // It takes room all the same, and may be removed or pushed again by whose it is.
+      if (digest !== undefined && origin !== undefined) this.#origins.set(digest, origin);
     }
+  }
+
+  #reject(rejected: RejectedPackage): void {
+    this.#rejected = [...this.#rejected, rejected];
+  }
+
+  #forgetRejected(digest: string): void {
+    this.#rejected = this.#rejected.filter((rejected) => rejected.digest !== digest);
   }
 
   #checkUsable({ dir, config }: TaskPackage): void {

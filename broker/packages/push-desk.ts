@@ -152,7 +152,7 @@ export class PushDesk {
       const origin: Origin = { tenant: client.tenant, vehicle: client.id, bytes, at: new Date().toISOString() };
       const kept = { ...found, dir: await pushed.keep(incoming, digest, origin) };
       const renewed = store.has(digest);
-      store.renew(kept, origin);
+      store.put(kept, origin);
       if (!renewed) onPushed(kept);
       const { name, version } = found.config;
       log.info({ task: `${name} ${version}`, digest, tenant: client.tenant, vehicle: client.id }, 'a task was pushed');
@@ -165,13 +165,14 @@ export class PushDesk {
     return this.#inTurn<PushOutcome>(async () => {
       const { store, pushed, onRemoved, log } = this.#options;
       this.checkMayPush(client);
-      if (!store.has(digest)) {
+      const origin = store.originOf(digest);
+      if (!store.has(digest) && origin === undefined) {
         throw new KerbError(
           ErrorCode.UnknownPackage,
           `this broker has no task package ${digest}; it may be gone already`,
         );
       }
-      if (store.originOf(digest)?.tenant !== client.tenant) {
+      if (origin?.tenant !== client.tenant) {
         const message = `tenant ${client.tenant} has not pushed ${digest}; who has, or who runs the broker, removes it`;
         throw new KerbError(ErrorCode.PushForbidden, message);
       }
@@ -193,8 +194,9 @@ export class PushDesk {
     return told;
   }
 
-  succeeded(client: VehiclePrincipal, outcome: PushOutcome): void {
-    this.#options.metrics.pushed(client.tenant, outcome.toLowerCase());
+  /** A push or a removal came to an end that is no failure. */
+  ended({ tenant }: VehiclePrincipal, outcome: PushOutcome | 'broken_off'): void {
+    this.#options.metrics.pushed(tenant, outcome.toLowerCase());
   }
 
   async #verified(dir: string, digest: string): Promise<TaskPackage> {

@@ -67,6 +67,8 @@ export class PushSession implements PushClient {
     this.#waiting++;
     return this.#inTurn(async () => {
       try {
+        // Nobody hears it, and nobody is to blame.
+        if (this.#ended) return encodePushRefusal(badPush('the connection is gone'));
         return encodePushState(await this.#step(message));
       } catch (error) {
         return await this.#fail(error);
@@ -79,6 +81,7 @@ export class PushSession implements PushClient {
   end(): Promise<void> {
     this.#ended = true;
     return this.#inTurn(async () => {
+      if (this.#state.at === 'receiving') this.#desk.ended(this.#client, 'broken_off');
       await this.#close({ at: 'idle' }).catch(() => {});
       this.#onEnd();
     });
@@ -87,13 +90,12 @@ export class PushSession implements PushClient {
   async #step(message: Uint8Array): Promise<PushOutcome> {
     const step = decodePush(message);
     const state = this.#state;
-    if (this.#ended) throw badPush('the connection is gone');
     if (step.step === 'data') return await this.#receive(step.data);
     if (state.at === 'receiving') throw badPush('another one is under way on this connection');
     this.#state = { at: 'idle' };
     this.#desk.checkMayPush(this.#client);
     const outcome = step.step === 'open' ? await this.#begin(step) : await this.#desk.remove(step.digest, this.#client);
-    if (outcome !== 'RECEIVING') this.#desk.succeeded(this.#client, outcome);
+    if (outcome !== 'RECEIVING') this.#desk.ended(this.#client, outcome);
     return outcome;
   }
 
@@ -125,7 +127,7 @@ export class PushSession implements PushClient {
     clearTimeout(this.#stall);
     const outcome = await this.#desk.store(state.incoming, state.digest, this.#client, state.total);
     await this.#close({ at: 'idle' });
-    this.#desk.succeeded(this.#client, outcome);
+    this.#desk.ended(this.#client, outcome);
     return outcome;
   }
 
