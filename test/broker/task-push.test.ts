@@ -38,7 +38,7 @@ beforeAll(async () => {
   }
   cpSync(join(root, 'echo'), join(root, 'unsigned'), { recursive: true });
   expect((await kerb('task', 'sign', 'echo', '--key', 'maker')).code).toBe(0);
-}, 120_000);
+});
 afterEach(async () => {
   await offloader?.stop();
   offloader = undefined;
@@ -105,10 +105,10 @@ async function echo(digest: string, text: string): Promise<string> {
   return Buffer.from((await offloader!.offload(request)).output).toString();
 }
 
-/** A package of some megabytes, which takes a while on its way. */
-async function largePackage(name: string): Promise<{ dir: string; digest: string }> {
+/** A package that takes a while on its way. */
+async function largePackage(name: string, bytes = 12_000_000): Promise<{ dir: string; digest: string }> {
   const dir = join(root, name);
-  const images = [fakeImage({ name, filler: name.repeat(Math.ceil(12_000_000 / name.length)) })];
+  const images = [fakeImage({ name, filler: name.repeat(Math.ceil(bytes / name.length)) })];
   const digest = await buildTaskPackage(dir, { images, version: '1', isolation: 'any' });
   await signTaskPackage(await readTaskPackage(dir), await loadSigner(join(root, 'maker')));
   return { dir, digest };
@@ -142,7 +142,7 @@ test('pushed, offloaded by a vehicle that was there before, killed, started agai
   await vi.waitFor(async () => expect((await status()).packages).toEqual([]));
   expect(pushed()).toEqual([]);
   await expect(echo(digest, 'three')).rejects.toThrow();
-}, 60_000);
+});
 
 test('refused with a sentence each: nobody may, this tenant may not, unsigned, too large, damaged, no broker, no URL', async () => {
   const { child, status: closed } = await serve();
@@ -177,7 +177,7 @@ test('refused with a sentence each: nobody may, this tenant may not, unsigned, t
   );
   expect(await kerb('task', 'push', 'echo', ...at('rsu-1'))).toMatchObject({ code: 2 });
   expect((await kerb('task', 'remove', 'echo', ...at(open.url))).stderr).toMatch(/echo is no digest/);
-}, 60_000);
+});
 
 test('a quota of packages holds over restarts, and two that push the same at once share one', async () => {
   const flags = ['--push-from', 'ACME', '--push-packages', '1', '--push-quota', '20m'];
@@ -194,7 +194,7 @@ test('a quota of packages holds over restarts, and two that push the same at onc
   expect((await kerb('task', 'push', dir, ...at(second.url))).stderr).toMatch(
     /--push-packages.*\[7012 PushQuotaSpent\]/,
   );
-}, 60_000);
+});
 
 test('killed in the middle of a push, the broker starts again with nothing of it, and takes it anew', async () => {
   const { child, status: first } = await serve('--push-from', 'ACME', '--prestart', 'none');
@@ -214,11 +214,11 @@ test('killed in the middle of a push, the broker starts again with nothing of it
   expect(pushed()).toEqual([]);
   expect((await kerb('task', 'push', dir, ...at(second.url))).stdout).toMatch(/is stored there and served/);
   expect(pushed()).toEqual([digest.slice(7)]);
-}, 60_000);
+});
 
 test('Ctrl-C ends a push: the exit code says so, and the broker keeps nothing of it', async () => {
-  const { status: broker } = await serve('--push-from', 'ACME', '--prestart', 'none');
-  const { dir } = await largePackage('interrupted');
+  const { status: broker } = await serve('--push-from', 'ACME', '--prestart', 'none', '--push-size', '64m');
+  const { dir } = await largePackage('interrupted', 60_000_000);
   const pusher = spawn(process.execPath, [join(top, 'bin/kerb.ts'), 'task', 'push', dir, ...at(broker.url)], {
     cwd: root,
     stdio: ['ignore', 'ignore', 'pipe'],
@@ -232,4 +232,4 @@ test('Ctrl-C ends a push: the exit code says so, and the broker keeps nothing of
   expect({ code, said }).toEqual({ code: 130, said: expect.stringMatching(/^interrupted: .* keeps nothing\n$/) });
   await vi.waitFor(() => expect(pushed()).toEqual([]));
   expect((await status()).packages).toEqual([]);
-}, 60_000);
+});
