@@ -5,6 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { PackageStore } from '../broker/packages/package-store.ts';
+import { PushedPackages } from '../broker/packages/pushed-packages.ts';
 import type { Isolation } from '../broker/tenders/tender.ts';
 import type { TenderProcess } from '../broker/tenders/tender-process.ts';
 import { buildTask } from '../shared/task-package/build.ts';
@@ -40,11 +41,12 @@ export async function* coldStarts(isolation: Isolation, say: Say): AsyncGenerato
     const signer = await createSigner(join(folder, 'signer'), 'bench');
     await signTaskPackage(await readTaskPackage(dir), signer);
     const trusted = await loadTrust(join(folder, 'signer/public'));
+    const pushed = new PushedPackages(join(folder, 'pushed'));
     let count = 0;
     const samples = await rounds(async () => {
       const imagesDir = join(folder, `images${count++}`);
       const isolations = [isolation];
-      const store = new PackageStore({ packagesDir, imagesDir, isolations, maxMemory: 2 ** 30, trusted });
+      const store = new PackageStore({ packagesDir, pushed, imagesDir, isolations, maxMemory: 2 ** 30, trusted });
       await store.load();
       const [taskPackage] = store.packages;
       if (taskPackage === undefined) throw store.rejected[0]?.error ?? new Error('the package of the bench is gone');
