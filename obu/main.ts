@@ -215,6 +215,7 @@ class Obu implements RunningObu {
     const { engine, lines, reconciler } = await startWorkloads({
       ...{ config, workloads, places, gateways, signals, log: this.#log },
       ...{ hurry: this.#options.hurry, begin: this.#begin.bind(this), errors: this.#errors },
+      onPreempted: (victim, by) => this.#metrics.preempted(victim, by),
     });
 
     this.#sources = {

@@ -35,15 +35,17 @@ export class Gateway {
   readonly #context: ConnectionContext;
   readonly #connections = new Map<Socket, Connection>();
   #server: Server | undefined;
+  #priority: number;
 
   constructor(workload: Workload, socketPath: string, parts: GatewayParts) {
     const guard = new GrantGuard(workload, parts.offers);
     this.#workload = workload;
+    this.#priority = workload.priority;
     this.#socketPath = socketPath;
     this.#parts = parts;
     this.#desk = new OffloadDesk({
       scope: `${parts.vehicle}/${workload.name}`,
-      priority: workload.priority,
+      priority: () => this.#priority,
       guard,
       offloader: parts.offloader,
     });
@@ -53,6 +55,11 @@ export class Gateway {
     );
     const mayLog = () => limit.take();
     this.#context = { workload, vehicle, obu, guard, desk: this.#desk, meter, log, mayLog };
+  }
+
+  /** Of offloads that are handed in from now on. */
+  set priority(priority: number) {
+    this.#priority = priority;
   }
 
   /** Listens; a socket file that a dead process left is replaced. @throws KerbError GatewayUnavailable */
