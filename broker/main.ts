@@ -292,6 +292,7 @@ function packageStatus({ taskPackage, pool }: Tended): BrokerStatus['packages'][
     isolation: pool.isolation,
     calls: pool.calls,
     cpuMs: pool.cpuMs,
+    peakMemory: pool.peakMemory,
     restarts: pool.restarts,
   };
 }

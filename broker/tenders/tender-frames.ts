@@ -5,7 +5,7 @@ import type { ImageInfo, Isolation } from './tender.ts';
  * What broker and tender say to each other; the layouts are those of `unikernel/include/kerbside/frames.h`.
  * Hot path: a call's frame is written into a buffer that is kept, an outcome that arrived in one piece is not copied.
  */
-export const WIRE_VERSION = 1;
+export const WIRE_VERSION = 2;
 /** Payloads above this many bytes go through the tender's memfds. */
 export const INLINE_MAX = 256 * 1024;
 export const BROKER_FRAME_SIZE = 32;
@@ -13,7 +13,7 @@ export const BROKER_FRAME_SIZE = 32;
 const LOG_MAX = 4096;
 const REASON_MAX = 512;
 const LOADED_SIZE = 104;
-const OUTCOME_SIZE = 80;
+const OUTCOME_SIZE = 88;
 const ISOLATION_OFFSET = 96;
 const NAME_OFFSET = 32;
 const NAME_SIZE = 64;
@@ -60,6 +60,8 @@ export interface OutcomeFrame {
   readonly signalCode: number;
   readonly faultAddress: bigint;
   readonly instruction: bigint;
+  /** Bytes. */
+  readonly memory: number;
 }
 
 function bad(reason: string): KerbError {
@@ -117,6 +119,7 @@ function decodeOutcome(frame: Buffer): OutcomeFrame {
     signalCode: frame.readInt32LE(52),
     faultAddress: frame.readBigUInt64LE(56),
     instruction: frame.readBigUInt64LE(64),
+    memory: readU64(frame, 80),
   };
 }
 

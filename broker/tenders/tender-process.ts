@@ -161,7 +161,7 @@ export class TenderProcess implements Tender {
         { task: this.image.name, size: input.length, maxInput: this.image.maxInput },
       );
     }
-    if (!(budgetMs > 0)) return { outcome: 'deadline', runMs: 0, cpuMs: 0, log: '' };
+    if (!(budgetMs > 0)) return { outcome: 'deadline', runMs: 0, cpuMs: 0, peakMemory: 0, log: '' };
     const budget = Math.min(budgetMs, MAX_BUDGET_MS);
     this.#state = 'Busy';
     const answer = new Promise<OutcomeFrame>((resolve, reject) => {

@@ -108,6 +108,8 @@ export interface BrokerStatus {
     readonly calls: number;
     /** What all calls together computed, in milliseconds. */
     readonly cpuMs: number;
+    /** Most of its own memory that a call of it had in use, in bytes. */
+    readonly peakMemory: number;
     readonly restarts: number;
   }[];
   /** What lies among the packages and cannot be used. */

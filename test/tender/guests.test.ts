@@ -49,6 +49,39 @@ await forEachIsolation((tenders, isolation) => {
       expect(answer(await tenders.call('heap'))).toBe('1 1 0 1');
     });
 
+    test('is told how much of its memory it used', async () => {
+      const used = async (guest: string, bytes: number): Promise<number> => {
+        const outcome = await tenders.call(guest, u64(bytes));
+        expect(outcome).toMatchObject({ outcome: 'done', status: 0, output: Buffer.alloc(0) });
+        return outcome.peakMemory;
+      };
+      // `use-memory-small` declares 1 MiB, `use-memory` 32 MiB: isolation vm counts them in different ways.
+      for (const [guest, mebibytes] of [
+        ['use-memory-small', 0.5],
+        ['use-memory', 0.5],
+        ['use-memory', 4],
+        ['use-memory', 24],
+      ] as const) {
+        const little = await used(guest, 0);
+        expect(little).toBeGreaterThan(0);
+        expect(little).toBeLessThan(65_536);
+        const bytes = mebibytes * 2 ** 20;
+        const much = await used(guest, bytes);
+        expect(much).toBeGreaterThanOrEqual(bytes);
+        expect(much).toBeLessThan(bytes + 65_536);
+        // Each call is counted by itself.
+        expect(await used(guest, 0)).toBeLessThan(65_536);
+      }
+    });
+
+    test('is not charged with its input and output', async () => {
+      const input = Buffer.alloc(1 << 20, 7);
+      const outcome = await (await tenders.task('echo')).call(input, 5_000);
+      expect(outcome).toMatchObject({ outcome: 'done', output: input });
+      // In isolation process, reading the input may count one page for each 64 KiB.
+      expect(outcome.peakMemory).toBeLessThan(131_072);
+    });
+
     test('gets a fresh seed, page-aligned buffers and a clock that stands still', async () => {
       const before = Date.now();
       const [first, second] = [answer(await tenders.call('info')), answer(await tenders.call('info'))];
@@ -161,6 +194,7 @@ await forEachIsolation((tenders, isolation) => {
           outcome: 'deadline',
           runMs: 0,
           cpuMs: 0,
+          peakMemory: 0,
           log: '',
         });
       }

@@ -40,7 +40,7 @@
   LET(read), LET_WITH(clone, 0, CLONE_PIDFD | SIGCHLD), LET(waitid), LET_WITH(pidfd_send_signal, 1, SIGKILL),  \
       LET_WITH(prctl, 0, PR_SET_PDEATHSIG), LET(getppid), LET(close_range), LET_WITH(prlimit64, 0, 0),         \
       LET_WITH(arch_prctl, 0, ARCH_SET_FS), LET_WITH(seccomp, 0, SECCOMP_SET_MODE_FILTER),                     \
-      LET_WITH(fcntl, 1, F_SETFL)
+      LET_WITH(fcntl, 1, F_SETFL), LET(fstat)
 
 /*
  * A call, and then the way back: to the snapshot, or to a new machine. The one mapping that is made is that of kvm_run. An

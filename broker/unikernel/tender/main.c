@@ -208,6 +208,7 @@ static void send_outcome(const struct guest *guest, const struct ending *ending)
       .fault_address = ending->fault_address,
       .instruction = ending->instruction,
       .stack_pointer = ending->stack_pointer,
+      .memory = ending->memory,
   };
   size_t inline_size = 0;
   if (ending->kind == ENDING_DONE) {

@@ -20,6 +20,7 @@
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -34,6 +35,7 @@ extern const char kerb_gate_start[], kerb_gate_end[], kerb_gate_entry[], kerb_ga
 
 static pid_t tender_pid;
 static int next_pidfd = -1; /* the process that waits in the gate; -1 when there is none */
+static uint64_t gate_faults; /* page faults of a process that passes the gate and runs nothing of the guest */
 
 static uintptr_t at_gate(const char *label) { return KERB_GATE + (uintptr_t)(label - kerb_gate_start); }
 
@@ -152,7 +154,7 @@ static void read_exit(const siginfo_t *exit, struct ending *ending) {
 }
 
 /* Waits for the end of the process, at the latest until the budget has run out. */
-static void watch(int pidfd, uint64_t started, uint64_t budget_ns, struct ending *ending) {
+static void watch(int pidfd, uint64_t started, uint64_t budget_ns, struct ending *ending, uint64_t *faults) {
   struct pollfd watched[2] = {{.fd = pidfd, .events = POLLIN}, {.fd = KERB_SOCKET_FD, .events = POLLIN | POLLRDHUP}};
   bool killed = false;
   for (;;) {
@@ -179,6 +181,7 @@ static void watch(int pidfd, uint64_t started, uint64_t budget_ns, struct ending
   ending->run_ns = now_ns() - started;
   ending->cpu_ns = (uint64_t)(usage.ru_utime.tv_sec + usage.ru_stime.tv_sec) * 1000000000 +
                    (uint64_t)(usage.ru_utime.tv_usec + usage.ru_stime.tv_usec) * 1000;
+  *faults = (uint64_t)usage.ru_minflt;
   /* One that ended in the instant before the kill was in time. */
   const bool in_time = exit.si_code == CLD_EXITED;
   if (!killed || (in_time && ending->kind == ENDING_DEADLINE)) read_exit(&exit, ending);
@@ -218,12 +221,27 @@ static bool open_gate(void) {
   return true;
 }
 
+/*
+ * See struct ending. No huge pages here (confine.c), so a fault is a page. The gate's own are known; of its pages two are the
+ * guest's: the first of the stack, and that of the thread pointer. Pages of the output, and its mailbox, the file counts.
+ */
+static uint64_t memory_used(const struct guest *guest, uint64_t faults) {
+  struct stat output = {0};
+  fstat(guest->output_fd, &output);
+  const uint64_t output_pages = (uint64_t)output.st_blocks / (KERB_PAGE / 512);
+  const uint64_t others = gate_faults + (output_pages > 0 ? output_pages - 1 : 0);
+  const uint64_t used = (faults > others ? faults - others + 2 : 2) * KERB_PAGE, most = layout_writable(guest);
+  return used < most ? used : most;
+}
+
 static void run(struct guest *guest, uint64_t budget_ns, struct ending *ending) {
-  (void)guest;
   memset(ending, 0, offsetof(struct ending, log));
   const uint64_t started = now_ns();
   if (!open_gate()) return tender_broken(ending, "the pipe of the log");
-  watch(next_pidfd, started, budget_ns, ending);
+  uint64_t faults = 0;
+  watch(next_pidfd, started, budget_ns, ending, &faults);
+  if (gate_faults == 0) gate_faults = faults; /* the self-test comes first */
+  ending->memory = memory_used(guest, faults);
   close(next_pidfd);
   next_pidfd = -1;
   /* The gate's own write comes first; a guest that was killed at the gate has left nothing. */

@@ -18,7 +18,7 @@
 
 #include <kerbside/abi.h>
 
-#define KERB_WIRE_VERSION 1
+#define KERB_WIRE_VERSION 2
 #define KERB_SOCKET_FD 3
 #define KERB_INLINE_MAX 0x40000 /* 256 KiB: larger payloads go through the memfds */
 #define KERB_MAX_BUDGET_NS 3600000000000ull
@@ -96,8 +96,9 @@ struct kerb_outcome_frame {
   uint64_t fault_address;
   uint64_t instruction;
   uint64_t stack_pointer;
+  uint64_t memory; /* bytes of its own memory that the guest used; see struct ending of tender/isolation.h */
 };
 
 _Static_assert(sizeof(struct kerb_broker_frame) == 32, "broker frames are 32 bytes");
-_Static_assert(sizeof(struct kerb_outcome_frame) == 80, "an outcome is 80 bytes");
+_Static_assert(sizeof(struct kerb_outcome_frame) == 88, "an outcome is 88 bytes");
 #endif
