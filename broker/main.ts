@@ -15,11 +15,11 @@ import { Ingress } from './ingress/ingress.ts';
 import { type Flight, Offloads } from './offloads.ts';
 import { declaredMemory, PackageStore } from './packages/package-store.ts';
 import { type ResultLimits, ResultStore } from './results/result-store.ts';
+import { BlankTenders } from './tenders/blank-tenders.ts';
 import { TenderPool } from './tenders/pool.ts';
 import type { PoolLimits } from './tenders/pool-plan.ts';
 import { TenderPools } from './tenders/pools.ts';
 import type { Isolation, Tender, WishedIsolation } from './tenders/tender.ts';
-import { TenderProcess } from './tenders/tender-process.ts';
 
 export interface BrokerConfig {
   /** Has to be the id in the certificate. */
@@ -44,6 +44,8 @@ export interface BrokerConfig {
 export interface BrokerLimits extends AdmissionLimits, ResultLimits, PoolLimits {
   readonly maxClients: number;
   readonly maxJoined: number;
+  /** Tenders that wait for a task that none waits for. */
+  readonly blankTenders: number;
   /** Milliseconds that running offloads get when the broker stops. */
   readonly stopMs: number;
 }
@@ -57,6 +59,7 @@ export const DEFAULT_LIMITS: BrokerLimits = {
   maxAgeMs: 60_000,
   maxClients: 1024,
   maxJoined: 16,
+  blankTenders: 2,
   stopMs: 2000,
   tenderMemory: 512 * 1024 * 1024,
   maxTenders: 128,
@@ -98,14 +101,12 @@ const ISOLATIONS: Readonly<Record<WishedIsolation, readonly Isolation[]>> = {
   auto: ['process', 'vm'],
 };
 
-const tenderProcess: CreateTender = (imagePath, log, isolation) => new TenderProcess({ imagePath, log, isolation });
-
 /**
  * Starts a broker: verifies the packages, has a tender waiting for each that is to be ready ahead, then listens.
  * @throws KerbError BadIdentity | BadConfig | ApiUnavailable | Cancelled. What had been started is stopped again.
  */
 export async function startBroker(config: BrokerConfig, parts: BrokerParts): Promise<RunningBroker> {
-  const { log, signal, createTender = tenderProcess } = parts;
+  const { log, signal } = parts;
   const undo: (() => Promise<unknown>)[] = [];
   let stopping: Promise<void> | undefined;
   const stopAll = (): Promise<void> => {
@@ -147,6 +148,14 @@ export async function startBroker(config: BrokerConfig, parts: BrokerParts): Pro
 
     const metrics = new BrokerMetrics();
     const admission = new Admission<Flight>(config.limits, (flight, waitedMs) => offloads.spent(flight, waitedMs));
+    let { createTender } = parts;
+    if (createTender === undefined) {
+      const blanks = new BlankTenders({ count: config.limits.blankTenders, isolation: config.isolation, log });
+      undo.push(() => blanks.stop());
+      await orCancelled(blanks.start(), signal);
+      createTender = (imagePath, taskLog, isolation) => blanks.take(imagePath, taskLog, isolation);
+    }
+    const newTender = createTender;
     const pools = new TenderPools(config.limits, (digest) => admission.queuedFor(digest));
     const results = new ResultStore(config.limits);
     const offloads = new Offloads(admission, results, metrics, config.limits, () => pools.planSoon());
@@ -162,7 +171,7 @@ export async function startBroker(config: BrokerConfig, parts: BrokerParts): Pro
         maxTenders: config.limits.maxTendersPerTask,
         idleMs: config.limits.idleMs,
         createTender: async () =>
-          createTender(
+          newTender(
             await store.imageFile(taskPackage),
             log.child({ task }),
             isolationFor(taskPackage, pool.isolation, config.isolation),

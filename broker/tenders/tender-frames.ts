@@ -1,5 +1,5 @@
 import { ErrorCode, KerbError } from '../../shared/errors.ts';
-import type { ImageInfo, Isolation } from './tender.ts';
+import type { ImageInfo, Isolation, WishedIsolation } from './tender.ts';
 
 /**
  * What broker and tender say to each other; the layouts are those of `unikernel/include/kerbside/frames.h`.
@@ -26,9 +26,11 @@ const FrameType = {
   Refused: 3,
   Failed: 4,
   Outcome: 5,
+  Blank: 6,
   Opened: 16,
   Call: 17,
   Release: 18,
+  Load: 19,
 } as const;
 
 export const OutcomeKind = { Done: 1, Aborted: 2, Deadline: 3, Fault: 4, BadOutput: 5 } as const;
@@ -41,6 +43,7 @@ export type TenderFrame =
       readonly isolation: Isolation;
       readonly confinement: string;
     }
+  | { readonly type: 'blank' }
   | { readonly type: 'refused'; readonly reason: string }
   | { readonly type: 'failed'; readonly reason: string }
   | OutcomeFrame;
@@ -134,6 +137,9 @@ export function decodeTenderFrame(frame: Buffer): TenderFrame {
       if (version !== WIRE_VERSION) throw bad(`wire version ${version} instead of ${WIRE_VERSION}: run npm run setup`);
       return { type: 'hello', inputFd: frame.readUInt32LE(12), outputFd: frame.readUInt32LE(16) };
     }
+    case FrameType.Blank:
+      if (frame.length !== 8) throw bad('a blank of another length');
+      return { type: 'blank' };
     case FrameType.Loaded:
       if (frame.length < LOADED_SIZE || frame.length > LOADED_SIZE + REASON_MAX) throw bad('bad length');
       return decodeLoaded(frame);
@@ -209,6 +215,17 @@ function bareFrame(type: number): Buffer {
   const frame = Buffer.alloc(BROKER_FRAME_SIZE);
   frame.writeUInt32LE(BROKER_FRAME_SIZE - 4, 0);
   frame.writeUInt32LE(type, 4);
+  return frame;
+}
+
+/** What goes before the `imageSize` bytes of an image. */
+export function loadFrame(imageSize: number, isolation: WishedIsolation): Buffer {
+  const frame = Buffer.alloc(BROKER_FRAME_SIZE);
+  frame.writeUInt32LE(BROKER_FRAME_SIZE - 4 + imageSize, 0);
+  frame.writeUInt32LE(FrameType.Load, 4);
+  frame.writeUInt32LE(imageSize, 8);
+  frame.writeUInt32LE(1, 24);
+  frame.writeUInt32LE(isolation === 'auto' ? 0 : isolation === 'process' ? 1 : 2, 28);
   return frame;
 }
 

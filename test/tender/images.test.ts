@@ -232,7 +232,7 @@ describe('a tender', () => {
   test('reports a missing image', async () => {
     await expect(tenders.make(join(folder, 'missing')).start()).rejects.toMatchObject({
       code: 8001,
-      message: expect.stringContaining('cannot be opened: No such file or directory'),
+      message: expect.stringContaining('cannot be opened: ENOENT'),
     });
   });
 

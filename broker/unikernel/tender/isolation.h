@@ -59,6 +59,9 @@ extern const struct isolation isolation_process, isolation_vm;
  */
 bool vm_open(char reason[REASON_SIZE]);
 bool vm_prove(char reason[REASON_SIZE]);
+/* Makes the virtual machine that the image will get, as far as that is possible before it is known. */
+bool vm_stand_by(char reason[REASON_SIZE]);
+/* Also without a machine; afterwards there is none to be had. */
 void vm_close(void);
 
 /* Descriptors of the tender. Those of a guest are none but KERB_LOG_FD. */

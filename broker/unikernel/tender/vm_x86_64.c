@@ -79,6 +79,13 @@ static void list_regions(const struct guest *guest) {
 
 _Static_assert(MAX_SEGMENTS + 6 <= MAX_REGIONS, "every image fits");
 
+bool vm_stand_by(char reason[REASON_SIZE]) { return machine_begin(&machine, reason); }
+
+void vm_close(void) {
+  machine_end(&machine);
+  machine_close();
+}
+
 static bool prepare(struct guest *guest, char reason[REASON_SIZE]) {
   list_regions(guest);
   if (!machine_prepare(&machine, regions, region_count, reason)) return false;
