@@ -173,8 +173,9 @@ await forEachIsolation((tenders, isolation) => {
     });
 
     test('a flood of log without end meets its deadline, and what came first is kept', async () => {
-      for (let call = 0; call < 20; call++) {
-        const outcome = await tenders.call('log-endless', empty, 40);
+      for (let call = 0; call < 10; call++) {
+        // Long enough for the guest to get a processor at all on a busy machine.
+        const outcome = await tenders.call('log-endless', empty, 250);
         expect(outcome.outcome).toBe('deadline');
         expect(outcome.log).toMatch(/^line 0 of a flood/);
         expect((await tenders.guest('log-endless')).state).toBe('Waiting');
@@ -182,9 +183,9 @@ await forEachIsolation((tenders, isolation) => {
     });
 
     test('an endless loop ends at its deadline, with its log', async () => {
-      const outcome = await tenders.call('loop', empty, 60);
+      const outcome = await tenders.call('loop', empty, 250);
       expect(outcome).toMatchObject({ outcome: 'deadline', log: 'looping\n' });
-      expect(outcome.runMs).toBeGreaterThanOrEqual(59);
+      expect(outcome.runMs).toBeGreaterThanOrEqual(249);
       expect((await tenders.guest('loop')).state).toBe('Waiting');
     });
 

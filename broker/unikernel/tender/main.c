@@ -350,6 +350,7 @@ int main(int count, char **arguments) {
   uint8_t *file = receive_image(load.input_size, reason);
   const struct isolation *isolation = choose(load.isolation, has_vm, why);
   if (isolation == NULL) send_reason(KERB_FRAME_FAILED, why);
+  if (isolation->id == KERB_ISOLATION_VM) confine_priority();
   if (file == NULL) send_reason(KERB_FRAME_FAILED, reason);
   if (!image_check(file, load.input_size, &guest.image, reason)) send_reason(KERB_FRAME_REFUSED, reason);
   if (!layout_map(&guest, file, isolation->id == KERB_ISOLATION_PROCESS, reason) || !isolation->prepare(&guest, reason))

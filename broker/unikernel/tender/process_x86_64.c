@@ -11,6 +11,7 @@
 #include <cpuid.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/futex.h>
 #include <poll.h>
 #include <sched.h>
 #include <signal.h>
@@ -35,6 +36,8 @@ extern const char kerb_gate_start[], kerb_gate_end[], kerb_gate_entry[], kerb_ga
 
 static pid_t tender_pid;
 static int next_pidfd = -1; /* the process that waits in the gate; -1 when there is none */
+static pid_t next_pid;
+static uint32_t *death_lock; /* see die_first */
 static uint64_t gate_faults; /* page faults of a process that passes the gate and runs nothing of the guest */
 
 static uintptr_t at_gate(const char *label) { return KERB_GATE + (uintptr_t)(label - kerb_gate_start); }
@@ -81,9 +84,24 @@ static bool direct_faults(void) {
   return syscall(SYS_sigaltstack, &stack, NULL) == 0;
 }
 
+/*
+ * A process dies in its own time on a processor, for which it may have to wait long on a busy machine; it has run its last
+ * instruction, so it may have that time at once. Where this process may not say so (confine.c), there is a second way that
+ * takes it through the first part of dying: who holds a lock that others wait for with priority inheritance runs with the
+ * priority of who waits (futex(2), FUTEX_LOCK_PI), a lock is held by whom it names, and it passes on when its holder ends.
+ * The page is shared, because only such a lock may have a holder in another process; the guest does not have it any more.
+ */
+static void die_first(void) {
+  const struct sched_param lowest = {.sched_priority = 1};
+  if (syscall(SYS_sched_setscheduler, next_pid, SCHED_FIFO, &lowest) == 0) return;
+  *death_lock = (uint32_t)next_pid;
+  syscall(SYS_futex, death_lock, FUTEX_LOCK_PI, 0, NULL, NULL, 0);
+}
+
 static bool prepare(struct guest *guest, char reason[REASON_SIZE]) {
   tender_pid = getpid();
-  if ((size_t)(kerb_gate_end - kerb_gate_start) <= KERB_PAGE &&
+  death_lock = mmap(NULL, KERB_PAGE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+  if (death_lock != MAP_FAILED && (size_t)(kerb_gate_end - kerb_gate_start) <= KERB_PAGE &&
       layout_map_private((struct guest_address){KERB_GATE}, KERB_PAGE, PROT_NONE) &&
       layout_map_private((struct guest_address){KERB_FAULT_STACK}, KERB_FAULT_STACK_SIZE, PROT_READ | PROT_WRITE) &&
       build_gate(guest->image.entry.value) && direct_faults())
@@ -174,6 +192,7 @@ static void watch(int pidfd, uint64_t started, uint64_t budget_ns, struct ending
     killed = true;
     watched[1].fd = -1;
     if (syscall(SYS_pidfd_send_signal, pidfd, SIGKILL, NULL, 0) != 0) return tender_broken(ending, "pidfd_send_signal");
+    die_first();
   }
   siginfo_t exit = {0};
   struct rusage usage = {0};
@@ -193,7 +212,10 @@ static bool fork_guest(bool self_test, char reason[REASON_SIZE]) {
   if (write(KERB_LOG_FD, page, sizeof page) == sizeof page && block_log(true)) {
     const long pid = syscall(SYS_clone, CLONE_PIDFD | SIGCHLD, NULL, &next_pidfd, NULL, NULL);
     if (pid == 0) become_guest(self_test);
-    if (pid > 0) return true;
+    if (pid > 0) {
+      next_pid = (pid_t)pid;
+      return true;
+    }
   }
   next_pidfd = -1;
   snprintf(reason, REASON_SIZE, "cannot start a process for the next call: %s", strerror(errno));
