@@ -191,7 +191,7 @@ static int check_only(const char *path) {
  */
 static void open_descriptors(void) {
   int log[2];
-  if (pipe2(log, O_NONBLOCK | O_CLOEXEC) != 0 || fcntl(log[1], F_SETPIPE_SZ, KERB_MAX_LOG) < 0)
+  if (pipe2(log, O_NONBLOCK | O_CLOEXEC) != 0 || fcntl(log[1], F_SETPIPE_SZ, KERB_PAGE) < 0)
     die(EXIT_FAILED, "cannot make a pipe for the log");
   const int input = memfd_create("kerb-input", MFD_CLOEXEC | MFD_ALLOW_SEALING);
   const int output = memfd_create("kerb-output", MFD_CLOEXEC | MFD_ALLOW_SEALING);

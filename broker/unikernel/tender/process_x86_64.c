@@ -121,9 +121,14 @@ static __attribute__((noreturn)) void become_guest(bool self_test) {
   for (;;) syscall(SYS_exit_group, KERB_EXIT_GATE);
 }
 
-/* Empties the pipe of the log to its end, and keeps what a call may leave there. */
+/*
+ * Empties the pipe of the log to its end, and keeps what a call may leave there. The gate's own byte comes first; a guest that
+ * was killed at the gate has left nothing.
+ */
 static size_t drain_log(char kept[KERB_MAX_LOG]) {
   size_t size = 0;
+  char gate;
+  if (read(LOG_READ_FD, &gate, 1) != 1) return 0;
   char rest[512];
   for (;;) {
     const size_t room = KERB_MAX_LOG - size;
@@ -207,7 +212,7 @@ static void watch(int pidfd, uint64_t started, uint64_t budget_ns, struct ending
 }
 
 static bool fork_guest(bool self_test, char reason[REASON_SIZE]) {
-  static const char page[KERB_MAX_LOG];
+  static const char page[KERB_PAGE];
   if (next_pidfd >= 0) return true;
   if (write(KERB_LOG_FD, page, sizeof page) == sizeof page && block_log(true)) {
     const long pid = syscall(SYS_clone, CLONE_PIDFD | SIGCHLD, NULL, &next_pidfd, NULL, NULL);
@@ -232,7 +237,7 @@ static bool make_ready(struct guest *guest, char reason[REASON_SIZE]) {
  * already be writing, and one that writes without end must neither keep us here nor lose its first lines.
  */
 static bool open_gate(void) {
-  char filler[KERB_MAX_LOG];
+  char filler[KERB_PAGE];
   if (!block_log(false)) return false;
   for (size_t taken = 0; taken < sizeof filler;) {
     const ssize_t got = read(LOG_READ_FD, filler, sizeof filler - taken);
@@ -266,9 +271,7 @@ static void run(struct guest *guest, uint64_t budget_ns, struct ending *ending) 
   ending->memory = memory_used(guest, faults);
   close(next_pidfd);
   next_pidfd = -1;
-  /* The gate's own write comes first; a guest that was killed at the gate has left nothing. */
   ending->log_size = drain_log(ending->log);
-  if (ending->log_size > 0) memmove(ending->log, ending->log + 1, --ending->log_size);
 }
 
 static bool self_test(struct guest *guest, char reason[REASON_SIZE]) {
