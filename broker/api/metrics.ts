@@ -33,6 +33,7 @@ export class BrokerMetrics {
   readonly #phases: Readonly<Record<Phase, { observe(seconds: number): void }>>;
   readonly #cpu: Counter;
   readonly #memory: Histogram;
+  readonly #pushes: Counter;
   readonly #kept = new Map<string, CounterChild>();
   readonly #keptCpu = new Map<string, CounterChild>();
   readonly #keptMemory = new Map<string, { observe(bytes: number): void }>();
@@ -67,6 +68,12 @@ export class BrokerMetrics {
       help: 'Most of its own memory (data, stack, heap) that a unikernel had in use during one call, by task.',
       labelNames: ['task'],
       buckets: BYTES,
+      registers,
+    });
+    this.#pushes = new Counter({
+      name: 'broker_pushes_total',
+      help: 'Pushes and removals of task packages by tenant and result (stored, already_there, removed, broken_off, or the name of the error).',
+      labelNames: ['tenant', 'result'],
       registers,
     });
     const seconds = new Histogram({
@@ -119,6 +126,36 @@ export class BrokerMetrics {
         for (const { state } of list()) this.labels(state).inc();
       },
     });
+  }
+
+  /** What was pushed is counted when the metrics are read. */
+  watchPushed(list: () => Iterable<{ readonly tenant: string; readonly bytes: number }>): void {
+    const registers = [this.registry];
+    new Gauge({
+      name: 'broker_pushed_packages',
+      help: 'Task packages that a tenant has pushed and that are there.',
+      labelNames: ['tenant'],
+      registers,
+      collect() {
+        this.reset();
+        for (const { tenant } of list()) this.labels(tenant).inc();
+      },
+    });
+    new Gauge({
+      name: 'broker_pushed_bytes',
+      help: 'What the packages that a tenant has pushed take on the disk.',
+      labelNames: ['tenant'],
+      registers,
+      collect() {
+        this.reset();
+        for (const { tenant, bytes } of list()) this.labels(tenant).inc(bytes);
+      },
+    });
+  }
+
+  /** A push or a removal has come to its end. */
+  pushed(tenant: string, result: string): void {
+    this.#pushes.labels(tenant, result).inc();
   }
 
   /** What a call took, whatever came of it. */
