@@ -282,8 +282,9 @@ static bool self_test(struct guest *guest, char reason[REASON_SIZE]) {
   if (ending.kind == ENDING_TENDER_BROKEN)
     memcpy(reason, ending.reason, REASON_SIZE);
   else if (ending.kind == ENDING_FAULT && ending.signal == 0 && ending.status >= KERB_EXIT_GATE)
-    snprintf(reason, REASON_SIZE, "this kernel refused step %u of letting go of the tender's memory (gate_x86_64.S)",
-             ending.status - KERB_EXIT_GATE);
+    snprintf(reason, REASON_SIZE, "this kernel refused step %u of letting go of the tender's memory (gate_x86_64.S)%s",
+             ending.status - KERB_EXIT_GATE,
+             ending.status - KERB_EXIT_GATE == 2 ? "; one with CONFIG_MSEAL_SYSTEM_MAPPINGS does: isolation vm is left" : "");
   else
     snprintf(reason, REASON_SIZE, "the self-test of isolation `process` ended with signal %u", ending.signal);
   return false;
