@@ -3,7 +3,7 @@ import { dirname, join, resolve } from 'node:path';
 import { type ControlReply, createControlServer, jsonReply } from '../shared/api/control-server.ts';
 import { RecentErrors } from '../shared/api/recent-errors.ts';
 import type { ObuStatus } from '../shared/api/status.ts';
-import { ErrorCode, KerbError, messageOf } from '../shared/errors.ts';
+import { ErrorCode, errorName, KerbError, messageOf } from '../shared/errors.ts';
 import { loadIdentity } from '../shared/identity/x509-identity.ts';
 import type { Logger } from '../shared/log.ts';
 import { BusMeter } from './api/bus-meter.ts';
@@ -345,7 +345,10 @@ class Obu implements RunningObu {
         this.#offloads.failed();
         this.#metrics.offload('failed');
       },
-      failure: (workload, { code, message }) => this.#errors.add(`workload ${workload}`, code, message),
+      failure: (workload, { code, message }) => {
+        this.#errors.add(`workload ${workload}`, code, message);
+        this.#metrics.gatewayFailure(workload, errorName(code));
+      },
     };
   }
 }

@@ -56,6 +56,8 @@ export const ErrorCode = {
   UnknownBus: 5004,
   GatewayDefect: 5005,
   GatewayUnavailable: 5006,
+  KeptWaiting: 5030,
+  ReadsNothing: 5031,
 
   NoBroker: 6001,
   BrokerLost: 6002,

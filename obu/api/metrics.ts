@@ -11,6 +11,11 @@ export class ObuMetrics {
   readonly #picturesDropped = this.#counter('obu_camera_frames_dropped_total', 'Pictures that a slow workload lost', [
     'workload',
   ]);
+  readonly #gatewayFailures = this.#counter(
+    'obu_gateway_failures_total',
+    'What a workload was refused on its gateway, or did wrong there',
+    ['workload', 'reason'],
+  );
   readonly #signalLatency = new Histogram({
     name: 'obu_signal_latency_seconds',
     help: 'From the CAN frame that carried a signal until it was handed to the socket of a workload',
@@ -44,6 +49,11 @@ export class ObuMetrics {
 
   pictureDropped(workload: string): void {
     this.#picturesDropped.inc({ workload });
+  }
+
+  /** @param reason name of an error code */
+  gatewayFailure(workload: string, reason: string): void {
+    this.#gatewayFailures.inc({ workload, reason });
   }
 
   preempted(victim: string, by: string): void {

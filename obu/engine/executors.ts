@@ -60,8 +60,14 @@ export class StepRunner {
       this.#served.delete(container.gateway);
       await this.#parts.gateways.close(container.gateway);
     },
-    freeze: ({ container }) => this.#unlessDone(this.#container(container.id).pause()),
-    thaw: ({ container }) => this.#unlessDone(this.#container(container.id).unpause()),
+    freeze: ({ container }) => {
+      this.#parts.gateways.setFrozen(container.gateway, true);
+      return this.#unlessDone(this.#container(container.id).pause());
+    },
+    thaw: async ({ container }) => {
+      await this.#unlessDone(this.#container(container.id).unpause());
+      this.#parts.gateways.setFrozen(container.gateway, false);
+    },
     weigh: ({ container, priority, throttled }) => {
       this.#parts.gateways.setPriority(container.gateway, priority);
       return this.#weigh(container.id, priority, throttled);

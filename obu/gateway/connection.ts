@@ -8,6 +8,7 @@ import type { GrantGuard } from './grants.ts';
 import { isCheapToDecode, MAX_PLAIN } from './large-message.ts';
 import { MAX_OPEN, type OffloadDesk } from './offload-desk.ts';
 import { Outbox, type Sink, type Stream } from './outbox.ts';
+import { HELLO_MS, MESSAGE_MS, Patience, READ_MS } from './patience.ts';
 import { CameraStream, CanStream, SignalStream } from './streams.ts';
 import { encodeMessage, formatOf, type ServerMessageFields } from './wire.ts';
 
@@ -47,6 +48,8 @@ export interface ConnectionContext {
   readonly log: Logger;
   /** False while this workload has filled its share of the log. */
   readonly mayLog: () => boolean;
+  /** Since when its container has not been frozen, by `performance.now()`; undefined while it is. */
+  readonly awakeSinceMs: () => number | undefined;
 }
 
 interface Subscription {
@@ -66,6 +69,11 @@ export class Connection {
   /** Messages that have come and wait for their turn; while there are any, the socket is not read. */
   readonly #inbox: Buffer[] = [];
   #timer: NodeJS.Timeout | undefined;
+  readonly #hello: Patience;
+  readonly #message: Patience;
+  readonly #read: Patience;
+  /** Bytes that the kernel had taken when the wait for more of that began. */
+  #taken = 0;
   #crowded = false;
   readonly #subscriptions = new Map<number, Subscription>();
   readonly #offloads = new Set<number>();
@@ -85,11 +93,23 @@ export class Connection {
     };
     // Without offloads there is nothing large to say.
     this.#reader = new DelimitedReader(context.workload.grants.offload ? MAX_CLIENT_MESSAGE : MAX_PLAIN);
-    this.#outbox = new Outbox(sink, (crowded) => {
-      this.#crowded = crowded;
-      if (crowded) socket.pause();
-      else this.#work();
-    });
+    this.#outbox = new Outbox(
+      sink,
+      (crowded) => {
+        this.#crowded = crowded;
+        if (crowded) socket.pause();
+        else this.#work();
+      },
+      (full) => {
+        if (full) this.#awaitReading();
+        else this.#read.end();
+      },
+    );
+    const { awakeSinceMs } = context;
+    this.#hello = new Patience(HELLO_MS, awakeSinceMs, () => this.#tooSlow('its Hello', HELLO_MS));
+    this.#message = new Patience(MESSAGE_MS, awakeSinceMs, () => this.#tooSlow('the rest of a message', MESSAGE_MS));
+    this.#read = new Patience(READ_MS, awakeSinceMs, () => this.#checkReading());
+    this.#hello.begin();
     socket.on('drain', () => this.#outbox.drained());
   }
 
@@ -97,11 +117,15 @@ export class Connection {
   receive(chunk: Buffer): void {
     if (this.#phase === 'closed') return;
     try {
-      for (const bytes of this.#reader.push(chunk)) this.#inbox.push(bytes);
+      const complete = this.#reader.push(chunk);
+      if (complete.length > 0) this.#message.end();
+      for (const bytes of complete) this.#inbox.push(bytes);
     } catch (error) {
       this.#end(0, toKerbError(error, this.#context.log));
     }
     this.#work();
+    if (this.#isClosed()) return;
+    if (this.#reader.isWaiting) this.#message.begin();
   }
 
   /** Handles a burst of what has come. Whoever it waits for, answers to leave or its own timer, calls it again. */
@@ -130,6 +154,7 @@ export class Connection {
     this.#phase = 'closed';
     this.#inbox.length = 0;
     clearTimeout(this.#timer);
+    for (const patience of [this.#hello, this.#message, this.#read]) patience.end();
     for (const { end } of this.#subscriptions.values()) end();
     this.#subscriptions.clear();
     this.#outbox.discard();
@@ -171,7 +196,10 @@ export class Connection {
     const { workload, vehicle, obu, log } = this.#context;
     const { can, cameras, offload, signals } = workload.grants;
     this.#phase = 'open';
-    log.info({ workload: workload.name, client: String(hello.client ?? '').slice(0, 100) }, 'workload connected');
+    this.#hello.end();
+    if (this.#context.mayLog()) {
+      log.info({ workload: workload.name, client: String(hello.client ?? '').slice(0, 100) }, 'workload connected');
+    }
     this.#answer({
       request,
       welcome: {
@@ -313,12 +341,39 @@ export class Connection {
   }
 
   #fail(request: number, error: KerbError): void {
+    this.#note(error, request);
+    this.#answer({ request, failure: failureOf(error) });
+  }
+
+  #note(error: KerbError, request = 0): void {
     const { workload, meter, log } = this.#context;
     meter.failure(workload.name, error);
-    if (this.#context.mayLog()) {
-      log.warn({ workload: workload.name, request, code: error.code }, `${errorName(error.code)}: ${error.message}`);
+    if (!this.#context.mayLog()) return;
+    log.warn({ workload: workload.name, request, code: error.code }, `${errorName(error.code)}: ${error.message}`);
+  }
+
+  #awaitReading(): void {
+    this.#taken = this.#socket.bytesWritten - this.#socket.writableLength;
+    this.#read.begin();
+  }
+
+  /** One that reads slowly is not named, it only loses what it is too slow for; one that reads nothing is, once. */
+  #checkReading(): void {
+    if (this.#socket.bytesWritten - this.#socket.writableLength > this.#taken) {
+      this.#awaitReading();
+      return;
     }
-    this.#answer({ request, failure: failureOf(error) });
+    this.#note(
+      new KerbError(
+        ErrorCode.ReadsNothing,
+        `it has read nothing from its gateway for ${READ_MS / 1000} s; frames, signals and pictures that come are lost to it`,
+      ),
+    );
+  }
+
+  #tooSlow(what: string, ms: number): void {
+    const message = `${what} has not come for ${ms / 1000} s; its connection is ended`;
+    this.#end(0, new KerbError(ErrorCode.KeptWaiting, message));
   }
 
   /** Says why and ends the connection. */

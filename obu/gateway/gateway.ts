@@ -1,9 +1,10 @@
 import type { Server as NetServer, Socket } from 'node:net';
 import nodeIpc, { type Server } from 'node-ipc';
-import { ErrorCode, KerbError, messageOf } from '../../shared/errors.ts';
+import { ErrorCode, errorName, KerbError, messageOf } from '../../shared/errors.ts';
 import type { Logger } from '../../shared/log.ts';
 import type { Workload } from '../manifest/workload.ts';
 import type { Offloader } from '../offload/offloader.ts';
+import { CONNECT_BURST, CONNECTS_PER_SECOND, ConnectLimit } from './connect-limit.ts';
 import { Connection, type ConnectionContext, type GatewayMeter } from './connection.ts';
 import { GrantGuard, type Offers } from './grants.ts';
 import { LogLimit } from './log-limit.ts';
@@ -34,7 +35,9 @@ export class Gateway {
   readonly #desk: OffloadDesk;
   readonly #context: ConnectionContext;
   readonly #connections = new Map<Socket, Connection>();
+  readonly #limit = new ConnectLimit();
   #server: Server | undefined;
+  #awakeSinceMs: number | undefined = Number.NEGATIVE_INFINITY;
   #priority: number;
 
   constructor(workload: Workload, socketPath: string, parts: GatewayParts) {
@@ -54,7 +57,13 @@ export class Gateway {
       log.warn({ workload: workload.name }, `${skipped} more refusals of workload ${workload.name} were not logged`),
     );
     const mayLog = () => limit.take();
-    this.#context = { workload, vehicle, obu, guard, desk: this.#desk, meter, log, mayLog };
+    const awakeSinceMs = () => this.#awakeSinceMs;
+    this.#context = { workload, vehicle, obu, guard, desk: this.#desk, meter, log, mayLog, awakeSinceMs };
+  }
+
+  /** Whether its container is frozen: what can do nothing is not blamed for doing nothing. */
+  set frozen(frozen: boolean) {
+    this.#awakeSinceMs = frozen ? undefined : performance.now();
   }
 
   /** Of offloads that are handed in from now on. */
@@ -99,10 +108,7 @@ export class Gateway {
       }
     });
     const listener = server.server as NetServer;
-    listener.on('drop', () => {
-      const { name } = this.#workload;
-      this.#parts.log.warn({ workload: name }, `workload ${name} has ${MAX_CONNECTIONS} connections open, the limit`);
-    });
+    listener.on('drop', () => this.#turnAway(`it has ${MAX_CONNECTIONS} connections open, which is the limit`));
   }
 
   /** Ends every connection and removes the socket file. Safe to call twice and during `start()`. */
@@ -121,12 +127,27 @@ export class Gateway {
   }
 
   #connected(server: Server, socket: Socket): void {
+    if (!this.#limit.take()) {
+      socket.destroy();
+      this.#turnAway(
+        `it has opened ${CONNECT_BURST} connections in a row and opens more than ${CONNECTS_PER_SECOND} per second`,
+      );
+      return;
+    }
     this.#connections.set(socket, new Connection(socket, (bytes) => server.emit(socket, bytes), this.#context));
   }
 
   #disconnected(socket: Socket): void {
     this.#connections.get(socket)?.close();
     this.#connections.delete(socket);
+  }
+
+  #turnAway(why: string): void {
+    const { name } = this.#workload;
+    const { meter, log, mayLog } = this.#context;
+    const error = new KerbError(ErrorCode.TooManyRequests, `${why}; another one was refused`, { workload: name });
+    meter.failure(name, error);
+    if (mayLog()) log.warn({ workload: name, code: error.code }, `${errorName(error.code)}: ${error.message}`);
   }
 
   #unavailable(why: string): KerbError {

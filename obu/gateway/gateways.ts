@@ -43,6 +43,12 @@ export class Gateways {
     if (gateway !== undefined) gateway.priority = priority;
   }
 
+  /** Whether the container of this gateway is frozen. */
+  setFrozen(key: string, frozen: boolean): void {
+    const gateway = this.#open.get(key);
+    if (gateway !== undefined) gateway.frozen = frozen;
+  }
+
   /** Ends the gateway and removes its folder. */
   async close(key: string): Promise<void> {
     await this.#stop(key);

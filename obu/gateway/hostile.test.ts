@@ -1,13 +1,14 @@
 import { connect as connectSocket, type Socket } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { connect } from '../../shared/app-sdk/index.ts';
 import { ErrorCode } from '../../shared/errors.ts';
 import { DelimitedReader, delimit } from '../../shared/protocol/framing.ts';
 import { kerbside } from '../../shared/protocol/generated/gateway.js';
 import { MAX_CONNECTIONS } from './gateway.ts';
 import { MAX_PLAIN } from './large-message.ts';
-import { MAX_OPEN } from './offload-desk.ts';
+import { MAX_OPEN, MAX_OPEN_BYTES } from './offload-desk.ts';
+import { HELLO_MS, MESSAGE_MS, READ_MS } from './patience.ts';
 import { allGrants, HandObu, value, workload } from './test-parts.ts';
 
 const { ClientMessage, ServerMessage } = kerbside.gateway.v1;
@@ -298,5 +299,177 @@ describe('others do not notice', () => {
       break;
     }
     polite.close();
+  });
+});
+
+describe('is named', () => {
+  /** Time stands still for the gateway's deadlines, and goes on as it is told to; sockets go on by themselves. */
+  const stopTime = () => vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout', 'performance'] });
+  /** Lets what is on sockets arrive. */
+  const arrive = async (until: () => boolean) => {
+    while (!until()) await new Promise((resolve) => setImmediate(resolve));
+  };
+  const some = async () => {
+    let turns = 0;
+    await arrive(() => ++turns > 100);
+  };
+  afterEach(() => {
+    vi.useRealTimers();
+  });
+
+  it('a container that connects and says nothing', async () => {
+    stopTime();
+    const client = new RawClient();
+    await some();
+    vi.advanceTimersByTime(HELLO_MS);
+    await client.closed;
+    expect(client.answers).toMatchObject([failure(ErrorCode.KeptWaiting, /its Hello has not come for 10 s/)]);
+    expect(obu.failures).toMatchObject([{ workload: 'hostile', error: { code: ErrorCode.KeptWaiting } }]);
+  });
+
+  it.each([
+    ['half a length', Buffer.of(0x80)],
+    ['half a message', Buffer.of(100, 1, 2, 3)],
+  ])('a container that sends %s, byte by byte, and never the rest', async (_what, begin) => {
+    stopTime();
+    const client = new RawClient();
+    client.hello();
+    await arrive(() => client.answers.length === 1);
+    for (const byte of begin) client.socket.write(Buffer.of(byte));
+    await some();
+    vi.advanceTimersByTime(MESSAGE_MS - 1);
+    await some();
+    expect(client.socket.destroyed).toBe(false);
+    vi.advanceTimersByTime(1);
+    await client.closed;
+    expect(client.answers[1]).toMatchObject(failure(ErrorCode.KeptWaiting, /the rest of a message has not come/));
+  });
+
+  it('nobody who sends message after message, each beginning with the end of the one before', async () => {
+    stopTime();
+    const client = new RawClient();
+    const bytes = delimit(ClientMessage.encode({ request: 1, hello: { version: 1, client: 'test' } }).finish());
+    const ask = delimit(ClientMessage.encode({ request: 2, unsubscribe: { subscription: 9 } }).finish());
+    client.socket.write(Buffer.concat([bytes, ask.subarray(0, 3)]));
+    await arrive(() => client.answers.length === 1);
+    await some();
+    for (let i = 0; i < 5; i++) {
+      vi.advanceTimersByTime(MESSAGE_MS - 1);
+      const { length } = client.answers;
+      client.socket.write(Buffer.concat([ask.subarray(3), ask.subarray(0, 3)]));
+      await arrive(() => client.answers.length > length);
+    }
+    expect(client.socket.destroyed).toBe(false);
+  });
+
+  it('nobody who is frozen', async () => {
+    const { path: mine, gateway } = await obu.serve(workload('frozen', allGrants));
+    path = mine;
+    stopTime();
+    const client = new RawClient();
+    client.hello();
+    client.socket.write(Buffer.of(100, 1));
+    await arrive(() => client.answers.length === 1);
+    await some();
+    gateway.frozen = true;
+    vi.advanceTimersByTime(10 * MESSAGE_MS);
+    gateway.frozen = false;
+    vi.advanceTimersByTime(MESSAGE_MS - 1);
+    await some();
+    expect(client.socket.destroyed).toBe(false);
+    vi.advanceTimersByTime(MESSAGE_MS);
+    await client.closed;
+    expect(client.answers[1]).toMatchObject(failure(ErrorCode.KeptWaiting, /the rest of a message/));
+  });
+
+  it('a container that subscribes to frames, signals and pictures and reads nothing, once; nobody who reads', async () => {
+    const reader = await connect({ path: (await obu.serve(workload('reader', allGrants))).path });
+    const pictures = reader.camera('front', { format: 'gray8' })[Symbol.asyncIterator]();
+    stopTime();
+    const stuck = new RawClient();
+    stuck.hello();
+    stuck.send({ request: 2, subscribeCan: { bus: 'can0' } });
+    stuck.send({ request: 3, subscribeSignals: { paths: ['Vehicle.Speed'] } });
+    stuck.send({ request: 4, subscribeCamera: { camera: 'front', format: 2 } });
+    await arrive(() => stuck.answers.length === 4);
+    stuck.socket.pause();
+    let pictureNumber = 0;
+    const next = pictures.next();
+    await arrive(() => obu.camera.consumers.size === 2);
+    const deliver = async () => {
+      obu.bus.deliver(0x100, 0x101);
+      obu.signals.deliver(value('Vehicle.Speed', 1));
+      obu.camera.deliver(++pictureNumber, Buffer.alloc(300_000));
+      await some();
+    };
+    await deliver();
+    expect((await next).value).toMatchObject({ sequence: 1 });
+    let read = 1;
+    while (obu.dropped.pictures === 0) {
+      const picture = pictures.next();
+      await deliver();
+      expect((await picture).value).toMatchObject({ sequence: ++read });
+    }
+    for (let i = 0; i < 4; i++) {
+      vi.advanceTimersByTime(READ_MS);
+      await deliver();
+    }
+    expect(read).toBeGreaterThan(2);
+    expect(obu.failures).toMatchObject([
+      { workload: 'hostile', error: { code: ErrorCode.ReadsNothing, message: expect.stringContaining('for 5 s') } },
+    ]);
+    reader.close();
+  });
+
+  it('a container that connects and disconnects in a loop, and it is refused for a while', async () => {
+    const polite = await connect({ path: (await obu.serve(workload('polite', allGrants))).path });
+    while (obu.failures.length < 20) {
+      const client = new RawClient();
+      client.hello();
+      await Promise.race([client.answer(1).catch(() => {}), client.closed]);
+      client.socket.destroy();
+      await client.closed;
+    }
+    expect(new Set(obu.failures.map(({ workload: name, error }) => `${name}: ${error.message}`))).toEqual(
+      new Set([
+        'hostile: it has opened 50 connections in a row and opens more than 10 per second; another one was refused',
+      ]),
+    );
+    await polite.offload('dashcam-filter', Buffer.of(1), { budgetMs: 400 });
+    polite.close();
+  });
+
+  it('a container that holds all its connections and wants more', async () => {
+    const clients = Array.from({ length: MAX_CONNECTIONS }, () => new RawClient());
+    for (const client of clients) client.hello();
+    for (const client of clients) await client.answer(1);
+    await new RawClient().closed;
+    expect(obu.failures).toMatchObject([
+      { workload: 'hostile', error: { code: ErrorCode.TooManyRequests, message: expect.stringContaining('4 conn') } },
+    ]);
+  });
+
+  it('a container that hands in large offloads and hangs up, again and again', async () => {
+    const polite = await connect({ path: (await obu.serve(workload('polite', allGrants))).path });
+    const answers: (() => void)[] = [];
+    const done = obu.offloader.answer;
+    obu.offloader.answer = (request) =>
+      request.input.length < 10
+        ? done(request)
+        : new Promise((_, reject) => answers.push(() => reject(new Error('-'))));
+    const input = Buffer.alloc(4 * 1024 * 1024);
+    for (let i = 0; obu.failures.length === 0; i++) {
+      const client = new RawClient();
+      client.hello();
+      client.send({ request: 2, offload: { id: `o${i}`, task: 'dashcam-filter', input, budgetMs: 400 } });
+      while (obu.offloader.requests.length <= i && obu.failures.length === 0) await sleep(5);
+      client.socket.destroy();
+      await client.closed;
+    }
+    expect(obu.offloader.requests).toHaveLength(MAX_OPEN_BYTES / input.length);
+    expect(obu.failures).toMatchObject([{ workload: 'hostile', error: { code: ErrorCode.TooManyRequests } }]);
+    await polite.offload('dashcam-filter', Buffer.of(1), { budgetMs: 400 });
+    polite.close();
+    for (const answer of answers) answer();
   });
 });

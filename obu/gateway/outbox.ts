@@ -37,17 +37,23 @@ interface Answer {
 export class Outbox {
   readonly #sink: Sink;
   readonly #onCrowded: (crowded: boolean) => void;
+  readonly #onFull: (full: boolean) => void;
   readonly #answers: Answer[] = [];
   /** Streams that have something, in the order of their turns. */
   readonly #ready = new Set<Stream>();
   #scheduled: NodeJS.Immediate | undefined;
   #crowded = false;
+  #full = false;
   #closed = false;
 
-  /** @param onCrowded Called with true when requests have to wait for answers to leave, with false when they needn't. */
-  constructor(sink: Sink, onCrowded: (crowded: boolean) => void) {
+  /**
+   * @param onCrowded Called with true when requests have to wait for answers to leave, with false when they needn't.
+   * @param onFull Called with true when nothing more goes onto the socket, with false when something does again.
+   */
+  constructor(sink: Sink, onCrowded: (crowded: boolean) => void, onFull: (full: boolean) => void = () => {}) {
     this.#sink = sink;
     this.#onCrowded = onCrowded;
+    this.#onFull = onFull;
   }
 
   /** Sends an answer; `sent` is called when it was handed to the socket, or never if the connection ends before. */
@@ -124,6 +130,11 @@ export class Outbox {
       }
     } finally {
       this.#sink.uncork();
+    }
+    const full = this.#sink.pending >= HIGH_WATER;
+    if (full !== this.#full) {
+      this.#full = full;
+      this.#onFull(full);
     }
     this.#updateCrowded();
   }

@@ -70,6 +70,11 @@ export class DelimitedReader {
     return messages;
   }
 
+  /** Whether a message, or the length in front of it, has begun and not ended. */
+  get isWaiting(): boolean {
+    return this.#message !== undefined || this.#head.length > 0;
+  }
+
   /** Returns what of `rest` belongs to the next message. */
   #fill(message: Buffer, rest: Buffer, messages: Buffer[]): Buffer {
     const copied = rest.copy(message, this.#filled);
