@@ -84,7 +84,7 @@ export function sentenceOfParts({ memory, cpus }: Claim): string {
   return parts.join(' and ') || 'nothing';
 }
 
-function mebibytes(bytes: number): string {
+export function mebibytes(bytes: number): string {
   return `${Math.round((bytes / 2 ** 20) * 10) / 10} MiB`;
 }
 
