@@ -1,5 +1,5 @@
 // The gate: the last code of ours that a call's process runs. It lies on one page inside the guest's range, R-X, because
-// by then nothing else of the tender is left. Copied to KERB_GATE by process_x86_64.c; holds no secret, and once the
+// by then nothing else of the tender is left. Copied to KERB_GATE by process.c; holds no secret, and once the
 // filter is in place its system calls are worth no more than any that the guest brings along.
 #include <kerbside/abi.h>
 
