@@ -105,8 +105,8 @@ static void say_hello(void) {
 
 static void say_loaded(const struct guest *guest, uint32_t isolation, const char *why, const char *confinement) {
   char text[KERB_MAX_REASON];
-  snprintf(text, sizeof text, "isolation %s (%s); %s", isolation == KERB_ISOLATION_VM ? "vm" : "process", why,
-           confinement);
+  snprintf(text, sizeof text, "isolation %s (%s); %s%s", isolation == KERB_ISOLATION_VM ? "vm" : "process", why,
+           confinement, filter_warning());
   const size_t size = strlen(text);
   struct kerb_loaded_frame loaded = {
       .header = {.length = (uint32_t)(sizeof loaded - sizeof loaded.header.length + size), .type = KERB_FRAME_LOADED},
@@ -263,7 +263,8 @@ static const struct isolation *choose(const char *wish, bool kvm_open, char why[
     snprintf(why, REASON_SIZE, "as asked for");
     return &isolation_process;
   }
-  if (kvm_open && vm_prove(why)) return &isolation_vm;
+  const struct isolation *vm = kvm_open ? vm_prove(why) : NULL;
+  if (vm != NULL) return vm;
   if (kvm_open) vm_close();
   return strcmp(wish, "auto") == 0 ? &isolation_process : NULL;
 }
