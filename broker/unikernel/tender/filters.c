@@ -5,7 +5,6 @@
 #include <linux/audit.h>
 #include <linux/filter.h>
 #include <linux/seccomp.h>
-#include <sched.h>
 #include <signal.h>
 #include <stddef.h>
 #include <sys/mman.h>
@@ -41,8 +40,8 @@
 
 /* The tender's own steps, then those of the new process on its way to the gate. */
 #define SERVING_PROCESS                                                                                        \
-  LET(read), LET_WITH(clone, 0, CLONE_PIDFD | SIGCHLD), LET(waitid), LET_WITH(pidfd_send_signal, 1, SIGKILL),  \
-      LET_WITH(prctl, 0, PR_SET_PDEATHSIG), LET(getppid), LET(close_range), LET_WITH(prlimit64, 0, 0),         \
+  LET(read), LET_WITH(clone, 0, SIGCHLD), LET_WITH(pidfd_open, 1, 0), LET(waitid),                          \
+      LET_WITH(pidfd_send_signal, 1, SIGKILL), LET_WITH(prctl, 0, PR_SET_PDEATHSIG), LET(getppid), LET(close_range), LET_WITH(prlimit64, 0, 0),         \
       LET_WITH(seccomp, 0, SECCOMP_SET_MODE_FILTER), LET_WITH(fcntl, 1, F_SETFL) MACHINE_PROCESS
 
 #ifdef KERB_UNSEALED /* kerb-tender-unsealed alone, which qemu-user runs in tests: it knows no seccomp. See Makefile */
