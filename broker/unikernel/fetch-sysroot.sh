@@ -28,7 +28,7 @@ mkdir -p "$work/lists/partial" "$work/cache/archives/partial" "$work/root" "$wor
 
 apt() {
   apt-get -qq -o APT::Architecture="$debian" -o APT::Architectures="$debian" -o Acquire::Languages=none \
-    -o APT::Sandbox::User="$(id -un)" -o Dir::State::Lists="$work/lists" -o Dir::Cache="$work/cache" \
+    -o Acquire::Retries=1 -o Acquire::http::Timeout=20 -o APT::Sandbox::User="$(id -un)" -o Dir::State::Lists="$work/lists" -o Dir::Cache="$work/cache" \
     -o Dir::State::status=/dev/null "$@" >"$work/log" 2>&1
 }
 cd "$work/packages"
