@@ -8,7 +8,7 @@ import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'no
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { crc32 } from 'node:zlib';
-import { afterAll, describe, expect, test } from 'vitest';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import type { TenderOutcome } from '../../broker/tenders/tender.ts';
 import { tenderBinary } from '../../broker/tenders/tender-binary.ts';
 import { answer, built, fault, guestImage, Tenders, taskImage, u64 } from './support.ts';
@@ -36,7 +36,10 @@ const bytes = (size: number, seed = 1): Buffer => {
 const header = (...values: number[]): Buffer => Buffer.from(new Uint32Array(values).buffer);
 
 describe.skipIf(trouble !== undefined)(`arm64${trouble === undefined ? '' : `, skipped: ${trouble}`}`, () => {
-  const folder = mkdtempSync(join(tmpdir(), 'kerb-aarch64-'));
+  let folder: string;
+  beforeAll(() => {
+    folder = mkdtempSync(join(tmpdir(), 'kerb-aarch64-'));
+  });
   afterAll(() => rmSync(folder, { recursive: true, force: true }));
   const tenders = new Tenders('process', AARCH64);
   const here = new Tenders('process');
