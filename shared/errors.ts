@@ -43,6 +43,7 @@ export const ErrorCode = {
   BadSignalMapping: 3005,
   UnknownSignal: 3006,
   SignalOutOfRange: 3007,
+  BadCondition: 3008,
 
   CameraUnavailable: 4001,
   BadCameraSource: 4002,

@@ -8,7 +8,8 @@ import { silentLog } from '../../shared/log.ts';
 import type { CanBus } from '../can/bus.ts';
 import { CanRouter } from '../can/router.ts';
 import type { Camera, CameraWish, Picture } from '../dashcam/camera.ts';
-import type { Grants, Workload } from '../manifest/workload.ts';
+import { workloadOf } from '../manifest/test-workload.ts';
+import type { CanGrant, Grants, Workload } from '../manifest/workload.ts';
 import type { Offloader, OffloadRequest, OffloadResult } from '../offload/offloader.ts';
 import type { SignalSource, SignalValue } from '../signals/signal.ts';
 import type { GatewayMeter } from './connection.ts';
@@ -90,6 +91,7 @@ export class HandCamera implements Camera {
       state: { state: 'Running' } as const,
       consumers: 0,
       fps: 0,
+      lost: 0,
     };
   }
   subscribe(wish: CameraWish, listener: (picture: Picture) => void) {
@@ -126,8 +128,13 @@ export class HandOffloader implements Offloader {
 
 export const DIGEST = `sha256:${'ab'.repeat(32)}`;
 
+/** Grants frames to read and none to write. */
+export function canRead(bus: string, ...read: string[]): CanGrant {
+  return { bus, read, write: [], as: 'socket', when: undefined };
+}
+
 export const allGrants: Grants = {
-  can: [{ bus: 'can0', read: ['100:700'] }],
+  can: [canRead('can0', '100:700')],
   signals: ['read:Vehicle.Speed', 'read:Vehicle.Chassis'],
   cameras: [{ name: 'front', maxFps: 10 }],
   offload: { tasks: ['dashcam-filter'], maxBudgetMs: 500 },
@@ -136,18 +143,7 @@ export const allGrants: Grants = {
 export const noGrants: Grants = { can: [], signals: [], cameras: [], offload: undefined };
 
 export function workload(name: string, grants: Grants): Workload {
-  return {
-    name,
-    image: `${name}:1`,
-    command: undefined,
-    entrypoint: undefined,
-    environment: {},
-    restart: { policy: 'no' },
-    memLimit: undefined,
-    cpus: undefined,
-    priority: 700,
-    grants,
-  };
+  return workloadOf({ name, priority: 700, grants });
 }
 
 /** One OBU without containers: gateways on real Unix sockets, with everything behind them driven by hand. */

@@ -3,10 +3,27 @@ export type RestartPolicy =
   | { readonly policy: 'no' | 'always' | 'unless-stopped' }
   | { readonly policy: 'on-failure' /** Undefined: no limit. */; readonly maxRetries: number | undefined };
 
+/** One kind of frame that a workload may send. */
+export interface CanWrite {
+  readonly id: number;
+  /** 29-bit id. */
+  readonly ext: boolean;
+  /** Data bytes that it must have; undefined: any. */
+  readonly length: number | undefined;
+  /** Frames of this id per second; undefined: no limit of its own. */
+  readonly maxPerSecond: number | undefined;
+}
+
 export interface CanGrant {
   readonly bus: string;
   /** can-utils grammar, "id:mask" or "id~mask". */
   readonly read: readonly string[];
+  /** Empty: the workload may send nothing. */
+  readonly write: readonly CanWrite[];
+  /** How the frames come in: on the gateway's socket, or on a CAN interface in the container's network namespace. */
+  readonly as: 'socket' | 'interface';
+  /** Condition over signals (obu/signals/condition.ts) that has to hold while the workload writes; undefined: none. */
+  readonly when: string | undefined;
 }
 
 export interface CameraGrant {
@@ -31,6 +48,31 @@ export interface Grants {
   readonly offload: OffloadGrant | undefined;
 }
 
+/** How the engine finds out whether a running container is well. Times in milliseconds. */
+export interface HealthCheck {
+  /** As the engine takes it: `['CMD', program, …]`, `['CMD-SHELL', line]`, or `['NONE']` to disable that of the image. */
+  readonly test: readonly string[];
+  readonly intervalMs: number;
+  readonly timeoutMs: number;
+  readonly retries: number;
+  /** Failures in this time after the start do not count. */
+  readonly startPeriodMs: number;
+}
+
+/** Another workload of the same manifest that has to have come this far before this one is started. */
+export interface Dependency {
+  readonly workload: string;
+  readonly condition: 'started' | 'healthy' | 'completed';
+}
+
+export interface UpdatePolicy {
+  /** `hand-over`: the new container has to be up (and healthy) before the old one is stopped. */
+  readonly strategy: 'kill-then-start' | 'hand-over';
+  readonly rollback: 'on-unhealthy' | 'never';
+  /** `parked`: a new image or manifest waits until the vehicle stands. */
+  readonly when: 'now' | 'parked';
+}
+
 /** A container that an OBU keeps running: one service of the manifest, checked and normalised. */
 export interface Workload {
   readonly name: string;
@@ -45,7 +87,22 @@ export interface Workload {
   readonly memLimit: number | undefined;
   /** CPUs, may be a fraction; undefined: no limit. */
   readonly cpus: number | undefined;
+  /** Undefined: as the image says. */
+  readonly healthcheck: HealthCheck | undefined;
+  /** Sorted by name. */
+  readonly dependsOn: readonly Dependency[];
+  /** Signal that asks it to end, `SIGTERM`. */
+  readonly stopSignal: string;
+  /** Milliseconds from that signal to SIGKILL. */
+  readonly stopGraceMs: number;
   /** 0..1000; the higher one wins. */
   readonly priority: number;
+  /** What may be done to it to make room for one of higher priority. */
+  readonly preemption: 'freeze' | 'stop' | 'never';
+  /** Whether a peer may run it. */
+  readonly outsource: 'allowed' | 'never' | 'preferred';
+  /** What the OBU that runs it must have: "camera/front", "bus/can0". Sorted. */
+  readonly requires: readonly string[];
+  readonly update: UpdatePolicy;
   readonly grants: Grants;
 }

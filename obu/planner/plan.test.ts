@@ -1,4 +1,5 @@
 import { describe, expect, it } from 'vitest';
+import { workloadOf } from '../manifest/test-workload.ts';
 import type { RestartPolicy, Workload } from '../manifest/workload.ts';
 import { plan } from './plan.ts';
 import {
@@ -15,19 +16,7 @@ const OWNER = 'obu-1/abc';
 const NOW = 1_000_000;
 
 function desired(name: string, extra: Partial<Workload> = {}, configHash = `hash-${name}`): Desired {
-  const workload: Workload = {
-    name,
-    image: `${name}:1`,
-    command: undefined,
-    entrypoint: undefined,
-    environment: {},
-    restart: { policy: 'always' },
-    memLimit: undefined,
-    cpus: undefined,
-    priority: 500,
-    grants: { signals: [], can: [], cameras: [], offload: undefined },
-    ...extra,
-  };
+  const workload = workloadOf({ name, image: `${name}:1`, restart: { policy: 'always' }, ...extra });
   return { workload, configHash };
 }
 
