@@ -217,9 +217,11 @@ int main(void) {
   call("road", 4, 5000);
   check(strcmp(output(), "hello, road") == 0, "a guest answers");
   check(start("/kerb-tender", "/guests/hello.elf", "vm") == KERB_FRAME_FAILED, "isolation vm is refused");
-  check_seal();
-  check_faults();
-  check_leaks();
+  if (failed == 0) { /* else it is this kernel that no tender can do with */
+    check_seal();
+    check_faults();
+    check_leaks();
+  }
   printf("%u checks passed, %u failed\n", passed, failed);
   fflush(stdout);
   sync();
