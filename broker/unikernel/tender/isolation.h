@@ -39,14 +39,14 @@ struct isolation {
   void (*run)(struct guest *guest, uint64_t budget_ns, struct ending *ending);
 };
 
-extern const struct isolation isolation_process, isolation_vm; /* the second one only where there is KVM code: vm_x86_64.c */
+extern const struct isolation isolation_process, isolation_vm;
 
 /*
  * Proves by doing that this machine can run isolation `vm`: a virtual machine, ring 3 at full speed, vector registers, a
- * fault. Says what it found, either way; NULL: it cannot. After the first filter; `vm_open` came before confinement.
+ * fault. Says what it found, either way. After the first filter; `vm_open` came before confinement.
  */
 bool vm_open(char reason[REASON_SIZE]);
-const struct isolation *vm_prove(char reason[REASON_SIZE]);
+bool vm_prove(char reason[REASON_SIZE]);
 void vm_close(void);
 
 /* Descriptors of the tender. Those of a guest are none but KERB_LOG_FD. */

@@ -263,8 +263,7 @@ static const struct isolation *choose(const char *wish, bool kvm_open, char why[
     snprintf(why, REASON_SIZE, "as asked for");
     return &isolation_process;
   }
-  const struct isolation *vm = kvm_open ? vm_prove(why) : NULL;
-  if (vm != NULL) return vm;
+  if (kvm_open && vm_prove(why)) return &isolation_vm;
   if (kvm_open) vm_close();
   return strcmp(wish, "auto") == 0 ? &isolation_process : NULL;
 }

@@ -8,9 +8,9 @@ bool vm_open(char reason[REASON_SIZE]) {
   return false;
 }
 
-const struct isolation *vm_prove(char reason[REASON_SIZE]) {
-  (void)reason;
-  return NULL;
-}
+bool vm_prove(char reason[REASON_SIZE]) { return vm_open(reason); }
 
 void vm_close(void) {}
+
+/* Never chosen: it cannot be opened. */
+const struct isolation isolation_vm = {.id = KERB_ISOLATION_VM};

@@ -103,19 +103,16 @@ bool vm_open(char reason[REASON_SIZE]) { return machine_open(reason); }
 
 void vm_close(void) { machine_close(); }
 
-const struct isolation *vm_prove(char reason[REASON_SIZE]) {
+bool vm_prove(char reason[REASON_SIZE]) {
   uint8_t *memory = mmap(NULL, 2 * KERB_PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-  if (memory == MAP_FAILED || !alarm_open()) {
-    says(reason, "no memory or no timer for the self-test");
-    return NULL;
-  }
+  if (memory == MAP_FAILED || !alarm_open()) return says(reason, "no memory or no timer for the self-test");
   memcpy(memory, kerb_probe_start, (size_t)(kerb_probe_end - kerb_probe_start));
   regions[0] = (struct region){.start = KERB_GUEST_START, .size = KERB_PAGE, .host = memory, .executable = true};
   regions[1] = (struct region){
       .start = KERB_STACK_TOP - KERB_PAGE, .size = KERB_PAGE, .host = memory + KERB_PAGE, .writable = true};
-  if (!machine_prepare(&machine, regions, 2, reason)) return NULL;
+  if (!machine_prepare(&machine, regions, 2, reason)) return false;
   const bool proved = prove(reason);
   machine_release(&machine);
   munmap(memory, 2 * KERB_PAGE);
-  return proved ? &isolation_vm : NULL;
+  return proved;
 }
