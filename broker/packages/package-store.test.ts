@@ -7,6 +7,7 @@ import { hostArchitecture } from '../../shared/task-package/architecture.ts';
 import { fakeImage } from '../../shared/task-package/testing.ts';
 import { buildTaskPackage } from '../../shared/task-package/writer.ts';
 import { PackageStore } from './package-store.ts';
+import { PushedPackages } from './pushed-packages.ts';
 
 let root: string;
 beforeEach(() => {
@@ -33,6 +34,7 @@ test("takes its own machine's image, and refuses a package without one with its 
     isolations: ['process'],
     maxMemory: 1 << 30,
     trusted: undefined,
+    pushed: new PushedPackages(join(root, 'pushed')),
   });
   await store.load();
   const [both, ...more] = store.packages;
