@@ -4,7 +4,9 @@
 #include <kerbside/frames.h>
 #include <linux/audit.h>
 #include <linux/filter.h>
+#include <linux/futex.h>
 #include <linux/seccomp.h>
+#include <sched.h>
 #include <signal.h>
 #include <stddef.h>
 #include <sys/mman.h>
@@ -40,9 +42,11 @@
 
 /* The tender's own steps, then those of the new process on its way to the gate. */
 #define SERVING_PROCESS                                                                                        \
-  LET(read), LET_WITH(clone, 0, SIGCHLD), LET_WITH(pidfd_open, 1, 0), LET(waitid),                          \
-      LET_WITH(pidfd_send_signal, 1, SIGKILL), LET_WITH(prctl, 0, PR_SET_PDEATHSIG), LET(getppid), LET(close_range), LET_WITH(prlimit64, 0, 0),         \
-      LET_WITH(seccomp, 0, SECCOMP_SET_MODE_FILTER), LET_WITH(fcntl, 1, F_SETFL) MACHINE_PROCESS
+  LET(read), LET_WITH(clone, 0, SIGCHLD), LET_WITH(pidfd_open, 1, 0), LET(waitid),                             \
+      LET_WITH(pidfd_send_signal, 1, SIGKILL), LET_WITH(prctl, 0, PR_SET_PDEATHSIG), LET(getppid),             \
+      LET(close_range), LET_WITH(prlimit64, 0, 0), LET_WITH(seccomp, 0, SECCOMP_SET_MODE_FILTER),              \
+      LET_WITH(fcntl, 1, F_SETFL), LET(fstat), LET_WITH(futex, 1, FUTEX_LOCK_PI),                              \
+      LET_WITH(sched_setscheduler, 1, SCHED_FIFO) MACHINE_PROCESS
 
 #ifdef KERB_UNSEALED /* kerb-tender-unsealed alone, which qemu-user runs in tests: it knows no seccomp. See Makefile */
 static bool unsealed;
@@ -69,7 +73,7 @@ bool filter_loading(void) {
   static const struct sock_filter rules[] = {
       ONLY_THIS_MACHINE, SERVING, SERVING_PROCESS MACHINE_VM, LET(mmap), LET(mprotect), LET(brk), LET(ftruncate),
       LET(fcntl), LET(getpid), LET(gettid), LET(rt_sigaction), LET(rt_sigprocmask), LET(sigaltstack), LET(madvise),
-      LET(timer_create), KILL,
+      LET(timer_create), LET_WITH(sched_setscheduler, 1, SCHED_OTHER | SCHED_RESET_ON_FORK), KILL,
   };
   return install(rules, sizeof rules / sizeof *rules);
 }

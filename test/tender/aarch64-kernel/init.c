@@ -56,13 +56,17 @@ static void say(enum kerb_frame_type type, const void *input, size_t size, uint6
   const struct kerb_broker_frame call = {.header = {(uint32_t)(sizeof call - 4 + size), type},
                                          .input_size = size,
                                          .budget_ns = budget_ms * 1000000,
-                                         .input_inline = type == KERB_FRAME_CALL};
+                                         .input_inline = type != KERB_FRAME_OPENED};
   if (write(tender, &call, sizeof call) < 0 || write(tender, input, size) < 0) perror("write");
 }
 
 /* Another tender, in the place of the one before. Prints how it is confined. */
 static int start(const char *program, const char *image, const char *isolation) {
+  static char file[1 << 20];
   int pair[2];
+  FILE *opened = fopen(image, "rb");
+  const size_t size = opened == NULL ? 0 : fread(file, 1, sizeof file, opened);
+  if (opened != NULL) fclose(opened);
   if (tender >= 0) {
     close(tender);
     waitpid(tender_pid, NULL, 0);
@@ -70,7 +74,7 @@ static int start(const char *program, const char *image, const char *isolation) 
   if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) != 0) return -1;
   tender_pid = fork();
   if (tender_pid == 0) {
-    char *arguments[] = {(char *)program, (char *)image, "65534", (char *)isolation, NULL}, *none[] = {NULL};
+    char *arguments[] = {(char *)program, "65534", (char *)isolation, NULL}, *none[] = {NULL};
     const int end = dup(pair[1]); /* out of the way of descriptor 3 */
     dup2(end, KERB_SOCKET_FD);
     execve(program, arguments, none);
@@ -80,7 +84,11 @@ static int start(const char *program, const char *image, const char *isolation) 
   tender = pair[0];
   receive();
   say(KERB_FRAME_OPENED, "", 0, 0);
-  const uint32_t type = receive();
+  uint32_t type = receive();
+  if (type == KERB_FRAME_BLANK) {
+    say(KERB_FRAME_LOAD, file, size, 0);
+    type = receive();
+  }
   const size_t header = type == KERB_FRAME_LOADED ? sizeof(struct kerb_loaded_frame) : sizeof(struct kerb_frame_header);
   printf("        %s: %s\n", image, frame + header);
   counter_readable = strstr(frame + header, "cannot switch off the time-stamp counter") != NULL;
