@@ -2,7 +2,7 @@ import { readFile } from 'node:fs/promises';
 import { dirname, resolve } from 'node:path';
 import { z } from 'zod';
 import { ErrorCode, isErrno, KerbError } from '../shared/errors.ts';
-import { namePattern, nameRule } from './manifest/schema.ts';
+import { namePattern, nameRule } from './manifest/values.ts';
 import { type Problem, parseYaml, problemsError } from './yaml.ts';
 
 export interface BusConfig {

@@ -35,6 +35,7 @@ export const ErrorCode = {
   UnknownWorkload: 2006,
   ImageBuildFailed: 2007,
   ObuAlreadyRunning: 2008,
+  BadSignalScope: 2010,
 
   BusUnavailable: 3001,
   BusDown: 3002,

@@ -7,9 +7,6 @@ import type { Action, ActionKind } from '../planner/state.ts';
 import { containerOptions } from './container-spec.ts';
 import { type Engine, engineMessage, engineStatus } from './docker-client.ts';
 
-/** Seconds between SIGTERM and SIGKILL. */
-export const STOP_GRACE_S = 5;
-
 type Executors = { readonly [K in ActionKind]: (step: Extract<Action, { step: K }>) => Promise<void> };
 
 export interface ExecutorParts {
@@ -33,7 +30,7 @@ export class StepRunner {
       await this.#parts.gateways.open(desired.workload);
       this.#served.set(desired.workload.name, container.id);
     },
-    stop: ({ container }) => this.stopContainer(container.id, STOP_GRACE_S),
+    stop: ({ container }) => this.stopContainer(container.id),
     remove: async ({ container }) => {
       await this.removeContainer(container.id);
       // Another container of the same workload may already have its own gateway.
@@ -58,9 +55,10 @@ export class StepRunner {
     return this.#executors[step.step as K](step);
   }
 
-  async stopContainer(id: string, graceSeconds: number): Promise<void> {
+  /** Asks it to end, in the way and the time that it was created with. */
+  async stopContainer(id: string): Promise<void> {
     try {
-      await this.#parts.engine.calls.getContainer(id).stop({ t: graceSeconds });
+      await this.#parts.engine.calls.getContainer(id).stop();
     } catch (error) {
       // 304: it is stopped already; 404: it is gone.
       const status = engineStatus(error);
