@@ -46,6 +46,13 @@ export function registerObuCommands(program: Command): void {
     .requiredOption('--state <dir>', 'folder for everything that is kept: the private engine, data of workloads')
     .addOption(api())
     .action(serve);
+  obu
+    .command('schema')
+    .description('print the JSON schema of manifests, for editors')
+    .action(async () => {
+      const { manifestJsonSchema } = await import('./manifest/json-schema.ts');
+      process.stdout.write(`${JSON.stringify(manifestJsonSchema(), undefined, 2)}\n`);
+    });
 
   program
     .command('status')

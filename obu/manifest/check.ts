@@ -83,8 +83,7 @@ function checkGrants(service: RawService, say: Say): void {
 }
 
 function checkOffers(service: RawService, offers: ObuOffers, say: Say): void {
-  const obu = service['x-obu'];
-  const grants = obu?.grants;
+  const grants = service['x-obu']?.grants;
   const exists = (one: string, known: readonly string[], path: readonly PropertyKey[], what: string) => {
     if (known.includes(one)) return;
     const has = known.length === 0 ? `it has no ${what} at all` : `it has ${known.join(', ')}`;
@@ -94,10 +93,6 @@ function checkOffers(service: RawService, offers: ObuOffers, say: Say): void {
     const fault = signalFault(path, offers.signals);
     if (fault !== undefined) say(at, fault);
   };
-  obu?.requires?.forEach((requirement, i) => {
-    const [kind, name] = requirement.split('/', 2) as ['bus' | 'camera', string];
-    exists(name, kind === 'bus' ? offers.buses : offers.cameras, ['x-obu', 'requires', i], kind);
-  });
   grants?.signals?.forEach((text, i) => {
     const { deny, action, path } = parseScope(text);
     // What it provides need have no other source.

@@ -195,9 +195,6 @@ describe('a manifest', () => {
     const signals = ['Vehicle.Cabin.Door', 'Vehicle.Speed'];
     const offers = { buses: ['can1'], cameras: [], tasks: ['dashcam-filter'], signals };
     expect(problemLines(failureOf(whole, offers))).toEqual([
-      'car.yaml:33: services.lane-warning.x-obu.requires.0: this OBU has no camera "front"; it has no camera at all',
-      'car.yaml:33: services.lane-warning.x-obu.requires.1: this OBU has no bus "can0"; it has can1',
-      'car.yaml:33: services.lane-warning.x-obu.requires.2: this OBU has no camera "front"; it has no camera at all',
       'car.yaml:40: services.lane-warning.x-obu.grants.signals.3: this OBU has no signal "Vehicle.Cabin.Seat"; the nearest that it has is the branch "Vehicle.Cabin"',
       'car.yaml:41: services.lane-warning.x-obu.grants.signals.4: this OBU has no signal "Vehicle.Cabin.HVAC"; the nearest that it has is the branch "Vehicle.Cabin"',
       'car.yaml:43: services.lane-warning.x-obu.grants.can.0.bus: this OBU has no bus "can0"; it has can1',

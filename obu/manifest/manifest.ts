@@ -19,8 +19,8 @@ const DEFAULT_STOP_GRACE_MS = 5000;
  * two manifests that mean the same give equal values.
  *
  * @param file Name for messages.
- * @param offers When given, grants and requirements that name a bus, camera, task or signal that is not there are
- * problems as well.
+ * @param offers When given, grants that name a bus, camera, task or signal that is not there are problems as well.
+ * (What a workload requires may be there on another OBU.)
  * @throws KerbError BadManifest; the message names file, line and key of the first problem and `context.problems` lists
  * all of them. Nothing of a manifest with a problem is used.
  */

@@ -8,13 +8,10 @@ import { name, priority } from './values.ts';
 
 const oneOf = <const T extends readonly string[]>(...words: T) => z.enum(words, `must be one of ${words.join(', ')}`);
 
-/** What of an OBU a workload can need. */
-export const requirementPattern = /^(bus|camera)\/(.+)$/;
-
 const requirement = value<string>(
   { type: 'string', pattern: '^(bus|camera)/[a-z0-9]([a-z0-9_.-]{0,61}[a-z0-9])?$' },
   (raw) => {
-    const match = typeof raw === 'string' ? requirementPattern.exec(raw) : null;
+    const match = typeof raw === 'string' ? /^(bus|camera)\/(.+)$/.exec(raw) : null;
     if (match === null || !name.safeParse(match[2]).success) return refuse('must be camera/NAME or bus/NAME');
     return raw as string;
   },
@@ -23,14 +20,14 @@ const requirement = value<string>(
 const update = z.strictObject(
   {
     strategy: key(
-      '`kill-then-start`, or `hand-over`: the new container has to be up before the old one is stopped',
+      '`kill-then-start` (if not given), or `hand-over`: the new container has to be up before the old one is stopped',
       oneOf('kill-then-start', 'hand-over'),
     ),
     rollback: key(
-      '`on-unhealthy`: back to the last image and manifest that were good, or `never`',
+      '`on-unhealthy` (if not given): back to the last image and manifest that were good, or `never`',
       oneOf('on-unhealthy', 'never'),
     ),
-    when: key('`now`, or `parked`: an update waits until the vehicle stands', oneOf('now', 'parked')),
+    when: key('`now` (if not given), or `parked`: an update waits until the vehicle stands', oneOf('now', 'parked')),
   },
   'must be a map',
 );
@@ -112,7 +109,7 @@ const canGrant = z.strictObject(
       z.array(canWrite, 'must be a list of { id, len, maxRate }').min(1, 'is empty'),
     ),
     as: key(
-      '`socket`: over the gateway socket; `interface`: a CAN interface in the container, for unmodified programs',
+      '`socket` (if not given): over the gateway socket; `interface`: a CAN interface in the container, for unmodified programs',
       oneOf('socket', 'interface'),
     ),
     when: key('condition over signals that has to hold while it sends, such as `Vehicle.IsMoving == false`', condition),
@@ -145,7 +142,7 @@ const offloadGrant = z.strictObject({
 const grants = z.strictObject(
   {
     signals: key(
-      'scopes, `read|actuate|provide:PATH`: a branch means all below it, `*` one level; both others include `read`; `!` in front denies, which beats every grant',
+      'scopes of Kuksa: `read:PATH`, and `actuate:PATH` and `provide:PATH`, which include it; a branch means all below it, `*` one level; `!` in front denies, which beats every grant',
       z.array(scope, 'must be a list of scopes'),
     ),
     can: key('CAN frames, one entry for each bus', z.array(canGrant, 'must be a list')),
