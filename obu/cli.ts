@@ -5,6 +5,7 @@ import { getStatus } from '../shared/api/control-client.ts';
 import type { ObuStatus } from '../shared/api/status.ts';
 import { ErrorCode, isErrno, isKerbError, KerbError } from '../shared/errors.ts';
 import { createLog, silentLog } from '../shared/log.ts';
+import { ServiceManager } from '../shared/service-manager.ts';
 import { statusLines } from './api/status-lines.ts';
 import { parseObuConfig, readNamedFile } from './config.ts';
 import { type Engine, reachEngine } from './engine/docker-client.ts';
@@ -97,6 +98,7 @@ function growHeapFirst(): void {
 async function serve(options: ServeOptions): Promise<void> {
   growHeapFirst();
   const log = createLog('obu');
+  const manager = new ServiceManager({ env: process.env, pid: process.pid, log });
   const cancel = new AbortController();
   const hurry = new AbortController();
   let running: RunningObu | undefined;
@@ -126,7 +128,9 @@ async function serve(options: ServeOptions): Promise<void> {
       ...{ config, workloads, log, signal: cancel.signal, hurry: hurry.signal },
       ...{ state: resolve(options.state), api: resolve(options.api) },
     });
+    await manager.ready(`OBU ${config.obu}: ${workloads.length} workloads`);
     await stopped;
+    await manager.stopping();
     await running.stop();
     log.info('stopped');
   } catch (error) {
