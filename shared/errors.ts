@@ -36,6 +36,10 @@ export const ErrorCode = {
   ImageBuildFailed: 2007,
   ObuAlreadyRunning: 2008,
   BadSignalScope: 2010,
+  StateDamaged: 2011,
+  StateUnavailable: 2012,
+  BadBundle: 2013,
+  NothingToRollBack: 2014,
 
   BusUnavailable: 3001,
   BusDown: 3002,

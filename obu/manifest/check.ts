@@ -68,9 +68,9 @@ function checkGrants(service: RawService, say: Say): void {
     if (grant.when !== undefined && grant.write === undefined) {
       say([...at, 'when'], 'holds back what is sent, and this grant has no `write`');
     }
-    const ids = (grant.write ?? []).map(({ id }) => `${id.id}/${id.ext}`);
-    ids.forEach((id, j) => {
-      if (ids.indexOf(id) < j) say([...at, 'write', j, 'id'], 'this id is granted twice');
+    const frames = (grant.write ?? []).map(({ id, len }) => `${id.id}/${id.ext}/${len}`);
+    frames.forEach((frame, j) => {
+      if (frames.indexOf(frame) < j) say([...at, 'write', j, 'id'], 'this id with this length is granted twice');
     });
   });
   once(

@@ -417,7 +417,7 @@ const bad: readonly [string, string, RegExp][] = [
   ['an id above 7FF', can('write: [{ id: "800" }]'), /write\.0\.id: "800" is above 7FF/],
   ['an id above 29 bits', can('write: [{ id: "20000000" }]'), /write\.0\.id: "20000000" is above 1FFFFFFF/],
   ['an id of five digits', can('write: [{ id: "12345" }]'), /write\.0\.id: "12345" is no id/],
-  ['an id twice', can('write: [{ id: "1" }, { id: "001" }]'), /write\.1\.id: this id is granted twice/],
+  ['an id twice', can('write: [{ id: "1" }, { id: "001" }]'), /write\.1\.id: this id with this length is/],
   ['a length of nine', can('write: [{ id: "1", len: 9 }]'), /write\.0\.len: must be one of 0, 1/],
   ['a rate without unit', can('write: [{ id: "1", maxRate: 10 }]'), /write\.0\.maxRate: must be frames per second/],
   ['a rate of nothing', can('write: [{ id: "1", maxRate: 0/s }]'), /write\.0\.maxRate: must be frames per second/],
