@@ -1,7 +1,9 @@
 import { mkdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import type { Workload } from '../manifest/workload.ts';
+import type { Grants, Workload } from '../manifest/workload.ts';
 import { Gateway, type GatewayParts } from './gateway.ts';
+
+const NO_GRANTS: Grants = { signals: [], can: [], cameras: [], offload: undefined };
 
 export const GATEWAY_SOCKET = 'gateway.sock';
 
@@ -35,6 +37,19 @@ export class Gateways {
     const gateway = new Gateway(workload, join(folder, GATEWAY_SOCKET), this.#parts);
     this.#open.set(workload.name, gateway);
     await gateway.start();
+  }
+
+  /** Serves the gateways of this workload by its grants of now; whoever lost one is told at once. */
+  regrant(workload: Workload): void {
+    for (const gateway of this.#open.values()) if (gateway.workload.name === workload.name) gateway.regrant(workload);
+  }
+
+  /** Nothing is granted any more to workloads that are none of these. */
+  revokeAllBut(names: ReadonlySet<string>): void {
+    for (const gateway of this.#open.values()) {
+      const { workload } = gateway;
+      if (!names.has(workload.name)) gateway.regrant({ ...workload, grants: NO_GRANTS });
+    }
   }
 
   /** Ends the gateway and removes its folder. */

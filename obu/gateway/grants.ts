@@ -17,14 +17,25 @@ export interface Offers {
 
 /**
  * The grants of one workload, held against what it asks for. Every refusal names what the manifest would have to say.
+ * Everybody who serves the workload asks the same guard, so that other grants hold for all of them at once.
  */
 export class GrantGuard {
-  readonly #workload: Workload;
+  #workload: Workload;
   readonly #offers: Offers;
 
   constructor(workload: Workload, offers: Offers) {
     this.#workload = workload;
     this.#offers = offers;
+  }
+
+  /** As the manifest has it now. */
+  get workload(): Workload {
+    return this.#workload;
+  }
+
+  /** From now on the grants are those of this one. */
+  regrant(workload: Workload): void {
+    this.#workload = workload;
   }
 
   /** Where the signals come from. */
