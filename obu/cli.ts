@@ -15,13 +15,11 @@ import type { BuiltImage } from './engine/images/build.ts';
 import { buildWorkloadImage } from './engine/images/workload-image.ts';
 import { runtimeRoot } from './engine/places.ts';
 import { type RunningObu, startObu } from './main.ts';
-import { parseManifest } from './manifest/manifest.ts';
-import { loadVssMapping } from './signals/vss-mapping.ts';
 import { problemLines } from './yaml.ts';
 
 interface ServeOptions {
   readonly config: string;
-  readonly manifest: string;
+  readonly manifest?: string;
   readonly state: string;
   readonly api: string;
 }
@@ -43,8 +41,11 @@ export function registerObuCommands(program: Command): void {
     .command('serve')
     .description('run an OBU until SIGINT or SIGTERM; a second one makes it hurry')
     .requiredOption('--config <file>', 'what this OBU is and has: buses, signals, cameras, brokers, tasks')
-    .requiredOption('--manifest <file>', 'the workloads: a Compose file with x-obu blocks')
-    .requiredOption('--state <dir>', 'folder for everything that is kept: the private engine, data of workloads')
+    .option('--manifest <file>', 'the workloads, a Compose file with x-obu blocks (default: what was applied last)')
+    .requiredOption(
+      '--state <dir>',
+      'folder for everything that is kept: manifests, data of workloads, the private engine',
+    )
     .addOption(api())
     .action(serve);
   obu
@@ -116,19 +117,15 @@ async function serve(options: ServeOptions): Promise<void> {
   });
   try {
     const config = parseObuConfig(await readNamedFile(options.config, ErrorCode.BadConfig), options.config);
-    const offers = {
-      buses: config.buses.map(({ name }) => name),
-      cameras: config.cameras.map(({ name }) => name),
-      tasks: [...config.tasks.keys()],
-      signals: (await Promise.all(config.signals.mapping.map(loadVssMapping))).flat().map(({ path }) => path),
+    const manifest = options.manifest && {
+      file: options.manifest,
+      text: await readNamedFile(options.manifest, ErrorCode.BadManifest),
     };
-    const manifest = await readNamedFile(options.manifest, ErrorCode.BadManifest);
-    const workloads = parseManifest(manifest, options.manifest, offers);
     running = await startObu({
-      ...{ config, workloads, log, signal: cancel.signal, hurry: hurry.signal },
+      ...{ config, log, signal: cancel.signal, hurry: hurry.signal, ...(manifest && { manifest }) },
       ...{ state: resolve(options.state), api: resolve(options.api) },
     });
-    await manager.ready(`OBU ${config.obu}: ${workloads.length} workloads`);
+    await manager.ready(`OBU ${config.obu}: ${running.status().workloads.length} workloads`);
     await stopped;
     await manager.stopping();
     await running.stop();

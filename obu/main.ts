@@ -7,6 +7,7 @@ import { ErrorCode, KerbError, messageOf } from '../shared/errors.ts';
 import { loadIdentity } from '../shared/identity/x509-identity.ts';
 import type { Logger } from '../shared/log.ts';
 import { BusMeter } from './api/bus-meter.ts';
+import { manifestRoutes } from './api/manifest-routes.ts';
 import { ObuMetrics } from './api/metrics.ts';
 import { OffloadMeter } from './api/offload-meter.ts';
 import { type MeteredBus, readStatus, type StatusSources } from './api/status.ts';
@@ -29,16 +30,20 @@ import { Gateways } from './gateway/gateways.ts';
 import { StateLock } from './lock.ts';
 import type { Workload } from './manifest/workload.ts';
 import { NoOffloader } from './no-offloader.ts';
+import { offersOf } from './offers.ts';
 import { BrokerOffloader } from './offload/broker-offloader.ts';
+import type { Desired } from './planner/state.ts';
 import { loadDbc } from './signals/dbc-parser.ts';
 import { SignalStore } from './signals/signal-store.ts';
 import { loadVssMapping } from './signals/vss-mapping.ts';
+import { DesiredState, type ManifestFile } from './state/desired-state.ts';
 
 const SAMPLE_MS = 1000;
 
 export interface ObuOptions {
   readonly config: ObuConfig;
-  readonly workloads: readonly Workload[];
+  /** What is applied when it is another one than before; undefined: the OBU goes on with what was applied before. */
+  readonly manifest?: ManifestFile;
   /** Folder for everything that is kept; made when missing. */
   readonly state: string;
   /** Control socket. */
@@ -84,6 +89,10 @@ interface Part {
   readonly stop: () => Promise<void> | void;
 }
 
+function stillStarting(): KerbError {
+  return new KerbError(ErrorCode.ApiUnavailable, 'the OBU is still starting');
+}
+
 /** Makes a folder and those above it. @throws KerbError BadConfig */
 async function makeFolder(path: string, mode?: number): Promise<void> {
   try {
@@ -91,6 +100,10 @@ async function makeFolder(path: string, mode?: number): Promise<void> {
   } catch (error) {
     throw new KerbError(ErrorCode.BadConfig, `folder ${path} cannot be made: ${messageOf(error)}`, { path });
   }
+}
+
+function toDesired(workload: Workload): Desired {
+  return { workload, configHash: configHash(workload) };
 }
 
 class Obu implements RunningObu {
@@ -104,6 +117,7 @@ class Obu implements RunningObu {
   readonly #parts: Part[] = [];
   #stopped: Promise<void> | undefined;
   #sources: StatusSources | undefined;
+  #managed: { readonly desired: DesiredState; readonly reconciler: Reconciler } | undefined;
 
   constructor(options: ObuOptions) {
     this.#options = options;
@@ -111,7 +125,7 @@ class Obu implements RunningObu {
   }
 
   status(): ObuStatus {
-    if (this.#sources === undefined) throw new KerbError(ErrorCode.ApiUnavailable, 'the OBU is still starting');
+    if (this.#sources === undefined) throw stillStarting();
     return readStatus(this.#sources);
   }
 
@@ -154,7 +168,7 @@ class Obu implements RunningObu {
   }
 
   async start(): Promise<void> {
-    const { config, workloads, state, api } = this.#options;
+    const { config, manifest, state, api } = this.#options;
     await makeFolder(state);
     const places = placesOf(state);
     const lock = new StateLock(state, places.stateHash);
@@ -171,6 +185,10 @@ class Obu implements RunningObu {
         'GET /metrics': async (): Promise<ControlReply> => ({
           type: this.#metrics.contentType,
           body: await this.metrics(),
+        }),
+        ...manifestRoutes(() => {
+          if (this.#managed === undefined) throw stillStarting();
+          return this.#managed;
         }),
       },
       log: this.#log,
@@ -194,6 +212,18 @@ class Obu implements RunningObu {
       },
     );
 
+    const desired = new DesiredState({
+      database: places.database,
+      offers: await offersOf(config),
+      onChange: (workloads, before) => this.#workloadsChanged(gateways, workloads, before),
+      onProblem: ({ code, message }) => this.#errors.add('state', code, message),
+      log: this.#log.child({ part: 'state' }),
+    });
+    await this.#begin(
+      'desired state',
+      () => desired.stop(),
+      () => desired.start(manifest),
+    );
     const buses = await this.#startBuses();
     const signals = await this.#startSignals(buses.routers);
     const cameras = await this.#startCameras();
@@ -218,13 +248,16 @@ class Obu implements RunningObu {
     );
 
     const engine = await this.#startEngine(places);
-    const { lines, reconciler } = await this.#startWorkloads(engine, gateways, places);
+    const { lines, reconciler } = await this.#startWorkloads(engine, gateways, places, desired.workloads);
+    this.#managed = { desired, reconciler };
+    await this.#everySecond('manifest watch', () => desired.watch((workload) => reconciler.state(workload)));
 
     this.#sources = {
-      ...{ config, startedAt: this.#startedAt, engine, buses: buses.all, signals, cameras, workloads },
-      ...{ reconciler, lines, offloads: this.#offloads, offloader, errors: this.#errors },
+      ...{ config, startedAt: this.#startedAt, engine, buses: buses.all, signals, cameras },
+      ...{ workloads: () => desired.workloads, reconciler, lines },
+      ...{ offloads: this.#offloads, offloader, errors: this.#errors },
     };
-    this.#log.info({ api, engine: engine.host, workloads: workloads.length }, `OBU ${config.obu} is up`);
+    this.#log.info({ api, engine: engine.host, workloads: desired.workloads.length }, `OBU ${config.obu} is up`);
   }
 
   async #startBuses() {
@@ -340,8 +373,22 @@ class Obu implements RunningObu {
     return engine!;
   }
 
-  async #startWorkloads(engine: Engine, gateways: Gateways, places: Places) {
-    const { config, workloads } = this.#options;
+  /**
+   * Grants first: what was taken away must not outlive the moment. Only what waits for the vehicle to be parked is served
+   * as before until then.
+   */
+  #workloadsChanged(gateways: Gateways, workloads: readonly Workload[], before: readonly Workload[]): void {
+    const hashes = new Map(before.map((workload) => [workload.name, configHash(workload)]));
+    for (const workload of workloads) {
+      const waits = workload.update.when === 'parked' && hashes.get(workload.name) !== configHash(workload);
+      if (!waits) gateways.regrant(workload);
+    }
+    gateways.revokeAllBut(new Set(workloads.map(({ name }) => name)));
+    this.#managed?.reconciler.setDesired(workloads.map(toDesired));
+  }
+
+  async #startWorkloads(engine: Engine, gateways: Gateways, places: Places, workloads: readonly Workload[]) {
+    const { config } = this.#options;
     const owner = `${config.obu}/${places.stateHash}`;
     const runner = new StepRunner({
       engine,
@@ -355,7 +402,7 @@ class Obu implements RunningObu {
     const reconciler = new Reconciler({
       engine,
       owner,
-      desired: workloads.map((workload) => ({ workload, configHash: configHash(workload) })),
+      desired: workloads.map(toDesired),
       runner,
       onRunning: (running) => lines.follow(running),
       onFailure: (workload, reason) => this.#errors.add(`workload ${workload}`, ErrorCode.ContainerFailed, reason),

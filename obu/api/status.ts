@@ -26,7 +26,8 @@ export interface StatusSources {
   readonly buses: readonly MeteredBus[];
   readonly signals: SignalStore;
   readonly cameras: readonly Camera[];
-  readonly workloads: readonly Workload[];
+  /** Those that are wanted at this moment. */
+  readonly workloads: () => readonly Workload[];
   readonly reconciler: Reconciler;
   readonly lines: LastLines;
   readonly offloads: OffloadMeter;
@@ -59,7 +60,7 @@ export function readStatus(sources: StatusSources): ObuStatus {
       const reason = state.state === 'Failed' ? state.reason : '';
       return { name, source, simulated, state: state.state, reason, fps, consumers };
     }),
-    workloads: sources.workloads.map(({ name, image, priority }) => ({
+    workloads: sources.workloads().map(({ name, image, priority }) => ({
       name,
       image,
       priority,

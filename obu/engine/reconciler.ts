@@ -32,6 +32,7 @@ export interface ReconcilerParts {
  */
 export class Reconciler {
   readonly #parts: ReconcilerParts;
+  #desired: readonly Desired[];
   #memory: ReadonlyMap<string, Memory> = new Map();
   #states: ReadonlyMap<string, WorkloadState> = new Map();
   #loop: Promise<void> | undefined;
@@ -41,6 +42,7 @@ export class Reconciler {
 
   constructor(parts: ReconcilerParts) {
     this.#parts = parts;
+    this.#desired = parts.desired;
   }
 
   start(): void {
@@ -58,6 +60,26 @@ export class Reconciler {
   trigger(): void {
     this.#triggered = true;
     this.#wake?.();
+  }
+
+  /** Other workloads are wanted from now on. Steps of a plan for those of before are not begun any more. */
+  setDesired(desired: readonly Desired[]): void {
+    const before = new Map(this.#desired.map((one) => [one.workload.name, JSON.stringify(one)]));
+    const same = new Set(
+      desired.flatMap((one) => (before.get(one.workload.name) === JSON.stringify(one) ? [one.workload.name] : [])),
+    );
+    this.#desired = desired;
+    // What was known of the others is about something else.
+    this.#states = new Map([...this.#states].filter(([workload]) => same.has(workload)));
+    this.trigger();
+  }
+
+  /** What would be done next if these were wanted; nothing is. @throws errors of dockerode when the engine does not answer */
+  async preview(desired: readonly Desired[]): Promise<Plan> {
+    const { owner, runner } = this.#parts;
+    const seen = await this.#observe(desired);
+    const observed = { ...seen, gateways: runner.served };
+    return plan({ owner, desired, observed, memory: this.#memory, nowMs: Date.now() });
   }
 
   state(workload: string): WorkloadState {
@@ -85,11 +107,12 @@ export class Reconciler {
 
   /** Rounds until nothing is left to do; returns how long to sleep. */
   async #settle(): Promise<number> {
-    const { engine, owner, desired, runner } = this.#parts;
+    const { owner, runner } = this.#parts;
     while (!this.#stopping) {
       this.#triggered = false;
-      const images = desired.map(({ workload }) => workload.image);
-      const seen = await observe(engine, owner, images);
+      const desired = this.#desired;
+      const seen = await this.#observe(desired);
+      if (desired !== this.#desired) continue;
       this.#parts.onRunning(
         new Map(seen.containers.flatMap((c) => (c.state === 'running' ? [[c.workload, c.id]] : []))),
       );
@@ -104,10 +127,16 @@ export class Reconciler {
       }
       for (const action of actions) {
         if (this.#stopping) return 0;
+        if (desired !== this.#desired) break;
         await this.#carryOut(action);
       }
     }
     return 0;
+  }
+
+  #observe(desired: readonly Desired[]) {
+    const images = desired.map(({ workload }) => workload.image);
+    return observe(this.#parts.engine, this.#parts.owner, images);
   }
 
   async #carryOut(action: Action): Promise<void> {
