@@ -3,10 +3,12 @@ import { setFlagsFromString } from 'node:v8';
 import { type Command, Option } from 'commander';
 import { getStatus } from '../shared/api/control-client.ts';
 import type { ObuStatus } from '../shared/api/status.ts';
-import { ErrorCode, isErrno, isKerbError, KerbError } from '../shared/errors.ts';
+import { ErrorCode, isKerbError, KerbError } from '../shared/errors.ts';
 import { createLog, silentLog } from '../shared/log.ts';
 import { ServiceManager } from '../shared/service-manager.ts';
 import { statusLines } from './api/status-lines.ts';
+import { statusOf } from './cli/api-client.ts';
+import { registerManifestCommands } from './cli/manifest-commands.ts';
 import { parseObuConfig, readNamedFile } from './config.ts';
 import { type Engine, reachEngine } from './engine/docker-client.ts';
 import { findEngine } from './engine/find-engine.ts';
@@ -48,13 +50,7 @@ export function registerObuCommands(program: Command): void {
     )
     .addOption(api())
     .action(serve);
-  obu
-    .command('schema')
-    .description('print the JSON schema of manifests, for editors')
-    .action(async () => {
-      const { manifestJsonSchema } = await import('./manifest/json-schema.ts');
-      process.stdout.write(`${JSON.stringify(manifestJsonSchema(), undefined, 2)}\n`);
-    });
+  registerManifestCommands(obu, api);
 
   program
     .command('status')
@@ -136,21 +132,6 @@ async function serve(options: ServeOptions): Promise<void> {
     const lines = isKerbError(error) ? problemLines(error) : [];
     if (lines.length > 1) for (const line of lines) process.stderr.write(`kerb: ${line}\n`);
     throw error;
-  }
-}
-
-/** @throws KerbError ApiUnavailable that says what to do when no OBU is there at all */
-async function statusOf(api: string): Promise<ObuStatus> {
-  try {
-    return await getStatus<ObuStatus>(api);
-  } catch (error) {
-    if (!isKerbError(error) || !(isErrno(error.cause, 'ENOENT') || isErrno(error.cause, 'ECONNREFUSED'))) throw error;
-    throw new KerbError(
-      error.code,
-      `no OBU runs at ${api} (${error.cause.code}); start one with kerb obu serve, or name its socket with --api: npm start has it at .kerbside/run/obu.sock`,
-      { api },
-      { cause: error },
-    );
   }
 }
 
