@@ -2,6 +2,7 @@ import { readFile } from 'node:fs/promises';
 import { dirname, resolve } from 'node:path';
 import { z } from 'zod';
 import { ErrorCode, isErrno, KerbError } from '../shared/errors.ts';
+import { type RuntimeConfig, runtimeConfigOf, runtimeKeys, runtimeShape } from './engine/runtime-config.ts';
 import { namePattern, nameRule } from './manifest/values.ts';
 import { type Problem, parseYaml, problemsError } from './yaml.ts';
 
@@ -29,6 +30,7 @@ export interface ObuConfig {
   readonly identity: string | undefined;
   /** Digest of the task package by the name that grants use. */
   readonly tasks: ReadonlyMap<string, string>;
+  readonly runtime: RuntimeConfig;
 }
 
 const name = z.string('must be a name').regex(namePattern, nameRule);
@@ -76,6 +78,7 @@ const schema = z.strictObject(
     brokers: z.array(broker, 'must be a list').optional(),
     identity: path.optional(),
     tasks: z.record(name, digest).optional(),
+    ...runtimeShape,
   },
   'must be a map with at least `vehicle` and `obu`',
 );
@@ -86,6 +89,8 @@ function knownKeys(at: readonly PropertyKey[]): readonly string[] {
   if (at[0] === 'buses') return Object.keys(bus.shape);
   if (at[0] === 'cameras') return Object.keys(camera.shape);
   if (at[0] === 'brokers') return Object.keys(broker.shape);
+  const runtime = runtimeKeys[String(at[0])];
+  if (runtime !== undefined) return runtime;
   return Object.keys(signals.shape);
 }
 
@@ -138,6 +143,7 @@ export function parseObuConfig(text: string, file: string): ObuConfig {
     brokers,
     identity: raw.identity && absolute(raw.identity),
     tasks: new Map(Object.entries(raw.tasks ?? {})),
+    runtime: runtimeConfigOf(raw),
   };
 }
 

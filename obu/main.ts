@@ -1,4 +1,4 @@
-import { mkdir, rm, rmdir } from 'node:fs/promises';
+import { mkdir, rmdir } from 'node:fs/promises';
 import { dirname, resolve } from 'node:path';
 import { type ControlReply, createControlServer, jsonReply } from '../shared/api/control-server.ts';
 import { RecentErrors } from '../shared/api/recent-errors.ts';
@@ -16,23 +16,15 @@ import { CanRouter } from './can/router.ts';
 import type { ObuConfig } from './config.ts';
 import { createCamera } from './dashcam/ffmpeg-camera.ts';
 import { configHash } from './engine/container-spec.ts';
-import type { Engine } from './engine/docker-client.ts';
-import { StepRunner } from './engine/executors.ts';
-import { findEngine } from './engine/find-engine.ts';
-import { LastLines } from './engine/last-lines.ts';
-import { type Places, placesOf } from './engine/places.ts';
-import { PrivateEngine } from './engine/private-engine.ts';
-import { Reconciler } from './engine/reconciler.ts';
-import { removeAllContainers } from './engine/remove-all.ts';
-import { EngineWatch } from './engine/watch.ts';
+import { placesOf } from './engine/places.ts';
+import type { Reconciler } from './engine/reconciler.ts';
+import { startWorkloads } from './engine/start.ts';
 import type { GatewayMeter } from './gateway/connection.ts';
 import { Gateways } from './gateway/gateways.ts';
 import { StateLock } from './lock.ts';
-import type { Workload } from './manifest/workload.ts';
 import { NoOffloader } from './no-offloader.ts';
 import { offersOf } from './offers.ts';
 import { BrokerOffloader } from './offload/broker-offloader.ts';
-import type { Desired } from './planner/state.ts';
 import { loadDbc } from './signals/dbc-parser.ts';
 import { SignalStore } from './signals/signal-store.ts';
 import { loadVssMapping } from './signals/vss-mapping.ts';
@@ -59,7 +51,7 @@ export interface RunningObu {
   status(): ObuStatus;
   /** Prometheus text. */
   metrics(): Promise<string>;
-  /** Takes everything back: containers, the private engine, sockets. Safe to call twice. */
+  /** Takes everything back: containers unless they are to be kept, the private engine, sockets. Safe to call twice. */
   stop(): Promise<void>;
 }
 
@@ -100,10 +92,6 @@ async function makeFolder(path: string, mode?: number): Promise<void> {
   } catch (error) {
     throw new KerbError(ErrorCode.BadConfig, `folder ${path} cannot be made: ${messageOf(error)}`, { path });
   }
-}
-
-function toDesired(workload: Workload): Desired {
-  return { workload, configHash: configHash(workload) };
 }
 
 class Obu implements RunningObu {
@@ -215,7 +203,13 @@ class Obu implements RunningObu {
     const desired = new DesiredState({
       database: places.database,
       offers: await offersOf(config),
-      onChange: (workloads, before) => this.#workloadsChanged(gateways, workloads, before),
+      onChange: (workloads) => {
+        // What was taken away must not outlive the moment.
+        gateways.follow(workloads, configHash);
+        this.#managed?.reconciler.setDesired(
+          workloads.map((workload) => ({ workload, configHash: configHash(workload) })),
+        );
+      },
       onProblem: ({ code, message }) => this.#errors.add('state', code, message),
       log: this.#log.child({ part: 'state' }),
     });
@@ -243,19 +237,20 @@ class Obu implements RunningObu {
     });
     await this.#begin(
       'gateways',
-      () => gateways.closeAll(),
+      () => gateways.stop(),
       () => {},
     );
 
-    const engine = await this.#startEngine(places);
-    const { lines, reconciler } = await this.#startWorkloads(engine, gateways, places, desired.workloads);
+    const { engine, lines, reconciler } = await startWorkloads({
+      ...{ config, workloads: desired.workloads, places, gateways, signals, store: desired.store, log: this.#log },
+      ...{ hurry: this.#options.hurry, begin: this.#begin.bind(this), errors: this.#errors },
+    });
     this.#managed = { desired, reconciler };
     await this.#everySecond('manifest watch', () => desired.watch((workload) => reconciler.state(workload)));
 
     this.#sources = {
       ...{ config, startedAt: this.#startedAt, engine, buses: buses.all, signals, cameras },
-      ...{ workloads: () => desired.workloads, reconciler, lines },
-      ...{ offloads: this.#offloads, offloader, errors: this.#errors },
+      ...{ reconciler, lines, offloads: this.#offloads, offloader, errors: this.#errors },
     };
     this.#log.info({ api, engine: engine.host, workloads: desired.workloads.length }, `OBU ${config.obu} is up`);
   }
@@ -353,87 +348,6 @@ class Obu implements RunningObu {
       () => offloader.start(),
     );
     return offloader;
-  }
-
-  async #startEngine(places: Places): Promise<Engine> {
-    const found = await findEngine(this.#log);
-    if (found !== undefined) {
-      this.#log.info({ host: found.host, version: found.version }, 'using the Docker Engine that is here');
-      return found;
-    }
-    const own = new PrivateEngine(places, this.#log, ({ code, message }) => this.#errors.add('engine', code, message));
-    let engine: Engine | undefined;
-    await this.#begin(
-      'private engine',
-      () => own.stop(this.#options.hurry),
-      async () => {
-        engine = await own.start();
-      },
-    );
-    return engine!;
-  }
-
-  /**
-   * Grants first: what was taken away must not outlive the moment. Only what waits for the vehicle to be parked is served
-   * as before until then.
-   */
-  #workloadsChanged(gateways: Gateways, workloads: readonly Workload[], before: readonly Workload[]): void {
-    const hashes = new Map(before.map((workload) => [workload.name, configHash(workload)]));
-    for (const workload of workloads) {
-      const waits = workload.update.when === 'parked' && hashes.get(workload.name) !== configHash(workload);
-      if (!waits) gateways.regrant(workload);
-    }
-    gateways.revokeAllBut(new Set(workloads.map(({ name }) => name)));
-    this.#managed?.reconciler.setDesired(workloads.map(toDesired));
-  }
-
-  async #startWorkloads(engine: Engine, gateways: Gateways, places: Places, workloads: readonly Workload[]) {
-    const { config } = this.#options;
-    const owner = `${config.obu}/${places.stateHash}`;
-    const runner = new StepRunner({
-      engine,
-      gateways,
-      owner,
-      namePrefix: `kerbside-${config.obu}-${places.stateHash.slice(0, 6)}-`,
-      data: places.data,
-    });
-    const log = this.#log.child({ part: 'engine' });
-    const lines = new LastLines(engine, log);
-    const reconciler = new Reconciler({
-      engine,
-      owner,
-      desired: workloads.map(toDesired),
-      runner,
-      onRunning: (running) => lines.follow(running),
-      onFailure: (workload, reason) => this.#errors.add(`workload ${workload}`, ErrorCode.ContainerFailed, reason),
-      log,
-    });
-    const watch = new EngineWatch(engine, () => reconciler.trigger(), log);
-    await this.#begin(
-      'last lines',
-      () => lines.stop(),
-      () => {},
-    );
-    await this.#begin(
-      'containers',
-      async () => {
-        await removeAllContainers(engine, owner, runner, this.#options.hurry);
-        // Nobody has them mounted any more, whoever made them.
-        await rm(places.gateways, { recursive: true, force: true });
-      },
-      () => {},
-    );
-    await this.#begin(
-      'reconciler',
-      () => reconciler.stop(),
-      () => reconciler.start(),
-    );
-    await this.#begin(
-      'engine watch',
-      () => watch.stop(),
-      () => watch.start(),
-    );
-    return { lines, reconciler };
   }
 
   #gatewayMeter(): GatewayMeter {

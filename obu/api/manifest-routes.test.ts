@@ -26,19 +26,25 @@ beforeEach(async () => {
     ...{ onChange: () => {}, onProblem: () => {}, log: silentLog(), nowMs: () => 0 },
   });
   desired.start({ file: 'car.yaml', text });
-  const preview = async (wanted: readonly Desired[]): Promise<Plan> => {
+  const planNow = async (wanted: readonly Desired[]): Promise<Plan> => {
     previewed = wanted;
     const why = 'image b:latest is not there';
     return {
       steps: [
-        { step: 'create-and-start', desired: wanted[0]!, why: 'the manifest names it' },
+        {
+          step: 'create-and-start',
+          version: { ...wanted[0]!, imageId: 'sha256:1' },
+          gateway: 'a',
+          why: 'the manifest names it',
+        },
         { step: 'refuse-missing-image', workload: 'b', image: 'b:latest', why },
       ],
       states: new Map(),
       memory: new Map(),
+      used: { memory: 0, cpus: 0 },
     };
   };
-  const routes = manifestRoutes(() => ({ desired, reconciler: { preview } }));
+  const routes = manifestRoutes(() => ({ desired, reconciler: { planNow } }));
   server = createControlServer({ socketPath: socket, routes, log: silentLog() });
   await server.start();
 });

@@ -10,7 +10,7 @@ import type { Generation } from '../state/state-store.ts';
 /** @throws KerbError ApiUnavailable while the OBU is starting */
 export type ManifestParts = () => {
   readonly desired: DesiredState;
-  readonly reconciler: Pick<Reconciler, 'preview'>;
+  readonly reconciler: Pick<Reconciler, 'planNow'>;
 };
 
 /**
@@ -33,7 +33,7 @@ export function manifestRoutes(parts: ManifestParts): Readonly<Record<string, Co
       const manifest = manifestOf(query.get('file') ?? 'manifest', body);
       if (query.get('dryRun') !== '1') return jsonReply(desired.apply(manifest) satisfies AppliedReply);
       const { workloads, changes } = desired.compare(manifest);
-      const { steps } = await reconciler.preview(
+      const { steps } = await reconciler.planNow(
         workloads.map((workload) => ({ workload, configHash: configHash(workload) })),
       );
       const reply: DryRunReply = { changes, steps: steps.filter(isAction).map(describe) };
@@ -62,7 +62,7 @@ function describe(step: Step): DryRunReply['steps'][number] {
 }
 
 function workloadOf(step: Step): string {
-  if ('desired' in step) return step.desired.workload.name;
+  if ('version' in step) return step.version.workload.name;
   return 'container' in step ? step.container.workload : step.workload;
 }
 

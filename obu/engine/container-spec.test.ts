@@ -1,19 +1,28 @@
 import { describe, expect, it } from 'vitest';
 import { parseManifest } from '../manifest/manifest.ts';
+import { workloadOf } from '../manifest/test-workload.ts';
 import { configHash, containerOptions } from './container-spec.ts';
 
 const text = (extra: string) => `services: { app: { image: "app:1", ${extra} } }`;
 const workload = (extra = '') => parseManifest(text(extra), 'a.yaml')[0]!;
-const places = { owner: 'obu-1/abc', containerName: 'kerbside-app', gateway: '/run/g/app', data: '/state/data/app' };
+const places = {
+  owner: 'obu-1/abc',
+  gatewayKey: 'app',
+  containerName: 'kerbside-app',
+  gateway: '/run/g/app',
+  data: '/state/data/app',
+};
+
+const image = { id: 'sha256:1', user: '' };
 
 describe('a container', () => {
   it('has what the manifest gives it and nothing else', () => {
-    const options = containerOptions(workload('mem_limit: 64m, cpus: 0.5, environment: { A: 1 }'), '', places);
+    const options = containerOptions(workload('mem_limit: 64m, cpus: 0.5, environment: { A: 1 }'), image, places);
     expect(options).toMatchObject({
-      Image: 'app:1',
+      Image: 'sha256:1',
       User: '10001:10001',
       Env: ['A=1', 'KERBSIDE_GATEWAY=/run/kerbside/gateway.sock'],
-      Labels: { 'kerbside.owner': 'obu-1/abc', 'kerbside.workload': 'app' },
+      Labels: { 'kerbside.owner': 'obu-1/abc', 'kerbside.workload': 'app', 'kerbside.gateway': 'app' },
       HostConfig: {
         NetworkMode: 'none',
         CapDrop: ['ALL'],
@@ -34,13 +43,13 @@ describe('a container', () => {
   });
 
   it('has no limits when the manifest gives none', () => {
-    const { HostConfig } = containerOptions(workload(), '', places);
+    const { HostConfig } = containerOptions(workload(), image, places);
     expect(HostConfig).not.toHaveProperty('Memory');
     expect(HostConfig).not.toHaveProperty('NanoCpus');
   });
 
   it('runs as whom its image says', () => {
-    expect(containerOptions(workload(), '1000', places).User).toBe('1000');
+    expect(containerOptions(workload(), { ...image, user: '1000' }, places).User).toBe('1000');
   });
 
   it('gets every key of Compose that the manifest takes', () => {
@@ -50,7 +59,7 @@ describe('a container', () => {
       shm_size: 1m, ulimits: { nofile: 100, core: { soft: 0, hard: 1 } }, tmpfs: ["/tmp:size=1m", /var/log],
       healthcheck: { test: [CMD, x], interval: 2s, timeout: 1s, retries: 5 }`;
     const tmpfs = 'rw,noexec,nosuid,nodev,mode=1777';
-    expect(containerOptions(workload(extra), '1000', places)).toMatchObject({
+    expect(containerOptions(workload(extra), { ...image, user: '1000' }, places)).toMatchObject({
       Cmd: ['a'],
       Entrypoint: ['b'],
       WorkingDir: '/app',
@@ -73,7 +82,7 @@ describe('a container', () => {
         Tmpfs: { '/tmp': `${tmpfs},size=1048576`, '/var/log': `${tmpfs},size=67108864` },
       },
     });
-    const disabled = containerOptions(workload('healthcheck: { disable: true }'), '', places);
+    const disabled = containerOptions(workload('healthcheck: { disable: true }'), image, places);
     expect(disabled.Healthcheck).toEqual({ Test: ['NONE'] });
   });
 
@@ -91,5 +100,12 @@ describe('a container', () => {
       'x-obu: { grants: { signals: ["read:A"], can: [{ bus: a, read: ["1:7"] }], cameras: [{ name: b, maxFps: 1 }] } }',
     ];
     for (const extra of others) expect(configHash(workload(extra)), extra).toBe(configHash(workload()));
+  });
+
+  it('weighs as much as its priority says', () => {
+    const weights = (priority: number) =>
+      containerOptions(workloadOf({ name: 'app', priority }), image, places).HostConfig;
+    expect(weights(1000)).toMatchObject({ CpuShares: 49_152, BlkioWeight: 1000, OomScoreAdj: 0 });
+    expect(weights(0)).toMatchObject({ CpuShares: 192, BlkioWeight: 10, OomScoreAdj: 1000 });
   });
 });

@@ -1,16 +1,20 @@
 import { createHash } from 'node:crypto';
 import type { ContainerCreateOptions, HealthConfig, HostConfig } from 'dockerode';
 import type { HealthCheck, Workload } from '../manifest/workload.ts';
+import { containerPart } from '../planner/version.ts';
+import { weightsOf } from '../planner/weights.ts';
 
 export const Label = {
   /** Which OBU, on which state folder. */
   owner: 'kerbside.owner',
   workload: 'kerbside.workload',
   configHash: 'kerbside.config',
+  /** Key of its gateway, see `gatewayKeys`. */
+  gateway: 'kerbside.gateway',
 } as const;
 
 /** Raised when this file makes other containers of the same workload, so that running ones are replaced. */
-const SPEC_VERSION = 2;
+const SPEC_VERSION = 3;
 
 /** Where a container finds its gateway and its data. */
 export const GATEWAY_MOUNT = '/run/kerbside';
@@ -22,16 +26,10 @@ const DEFAULT_TMP = 'size=64m,mode=1777';
 /** Who a container runs as when its image does not say: nobody that the host knows. */
 export const DEFAULT_USER = '10001:10001';
 
-/**
- * Hash of everything that a container is made from, but its image. What only the planner or the gateway goes by is not
- * in it: another priority or fewer grants are no reason to restart a container.
- */
+/** Hash of everything that a container is made from, but its image. How the workload is treated is not in it. */
 export function configHash(workload: Workload): string {
-  const { grants, restart, dependsOn, priority, preemption, outsource, requires, update, ...container } = workload;
-  // A CAN interface is a part of the container's network namespace.
-  const interfaces = grants.can.filter(({ as }) => as === 'interface');
   return createHash('sha256')
-    .update(JSON.stringify([SPEC_VERSION, container, interfaces]))
+    .update(JSON.stringify([SPEC_VERSION, containerPart(workload)]))
     .digest('hex')
     .slice(0, 16);
 }
@@ -39,6 +37,7 @@ export function configHash(workload: Workload): string {
 export interface ContainerPlaces {
   /** `owner` label. */
   readonly owner: string;
+  readonly gatewayKey: string;
   readonly containerName: string;
   /** Folder of the gateway socket on the host. */
   readonly gateway: string;
@@ -49,34 +48,36 @@ export interface ContainerPlaces {
 /**
  * The container of a workload. It gets what the manifest gives it and nothing else: no network, no capabilities, no new
  * privileges, a root file system that it can't write to, its gateway, and one folder of its own.
- * @param imageUser `User` of the image; empty when it names none.
+ * @param image Its id, so that no other one is started that has got the name meanwhile, and its `User`, which may be empty.
  */
 export function containerOptions(
   workload: Workload,
-  imageUser: string,
+  image: { readonly id: string; readonly user: string },
   places: ContainerPlaces,
 ): ContainerCreateOptions {
   const { command, entrypoint, healthcheck, hostname, stopSignal, workingDir } = workload;
   return {
     name: places.containerName,
-    Image: workload.image,
+    Image: image.id,
     ...(command && { Cmd: [...command] }),
     ...(entrypoint && { Entrypoint: [...entrypoint] }),
     ...(workingDir !== undefined && { WorkingDir: workingDir }),
     ...(hostname !== undefined && { Hostname: hostname }),
     ...(stopSignal !== undefined && { StopSignal: stopSignal }),
+    // In whole seconds, and never a shorter time than the manifest gives.
     StopTimeout: Math.ceil(workload.stopGraceMs / 1000),
     ...(healthcheck && { Healthcheck: healthcheckOptions(healthcheck) }),
     Env: [
       ...Object.entries(workload.environment).map(([name, value]) => `${name}=${value}`),
       `KERBSIDE_GATEWAY=${GATEWAY_MOUNT}/gateway.sock`,
     ],
-    User: workload.user ?? (imageUser || DEFAULT_USER),
+    User: workload.user ?? (image.user || DEFAULT_USER),
     Labels: {
       ...workload.labels,
       [Label.owner]: places.owner,
       [Label.workload]: workload.name,
       [Label.configHash]: configHash(workload),
+      [Label.gateway]: places.gatewayKey,
     },
     HostConfig: hostOptions(workload, places),
   };
@@ -84,6 +85,7 @@ export function containerOptions(
 
 function hostOptions(workload: Workload, places: ContainerPlaces): HostConfig {
   const { memLimit, memReservation, cpus, cpuset, shmSize } = workload;
+  const weights = weightsOf(workload.priority);
   return {
     // Restarting is the planner's: two who restart would fight.
     RestartPolicy: { Name: 'no' },
@@ -111,6 +113,9 @@ function hostOptions(workload: Workload, places: ContainerPlaces): HostConfig {
     ...(cpus !== undefined && { NanoCpus: Math.round(cpus * 1e9) }),
     ...(cpuset !== undefined && { CpusetCpus: cpuset }),
     ...(shmSize !== undefined && { ShmSize: shmSize }),
+    CpuShares: weights.cpuShares,
+    BlkioWeight: weights.blkioWeight,
+    OomScoreAdj: weights.oomScoreAdj,
   };
 }
 
