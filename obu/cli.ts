@@ -1,17 +1,14 @@
 import { join, resolve } from 'node:path';
 import { setFlagsFromString } from 'node:v8';
 import { type Command, Option } from 'commander';
-import { getStatus } from '../shared/api/control-client.ts';
-import type { ObuStatus } from '../shared/api/status.ts';
-import { ErrorCode, isKerbError, KerbError } from '../shared/errors.ts';
-import { createLog, silentLog } from '../shared/log.ts';
+import { ErrorCode, isKerbError } from '../shared/errors.ts';
+import { createLog } from '../shared/log.ts';
 import { ServiceManager } from '../shared/service-manager.ts';
 import { statusLines } from './api/status-lines.ts';
 import { statusOf } from './cli/api-client.ts';
+import { type EngineOptions, engineOf } from './cli/engine.ts';
 import { registerManifestCommands } from './cli/manifest-commands.ts';
 import { parseObuConfig, readNamedFile } from './config.ts';
-import { type Engine, reachEngine } from './engine/docker-client.ts';
-import { findEngine } from './engine/find-engine.ts';
 import { buildBaseImage } from './engine/images/base-image.ts';
 import type { BuiltImage } from './engine/images/build.ts';
 import { buildWorkloadImage } from './engine/images/workload-image.ts';
@@ -26,15 +23,13 @@ interface ServeOptions {
   readonly api: string;
 }
 
-interface EngineOptions {
-  readonly engine?: string;
-  readonly api: string;
-}
-
 /** `kerb obu`, `kerb status` and `kerb image`. */
 export function registerObuCommands(program: Command): void {
   const defaultApi = join(runtimeRoot(), 'obu.sock');
   const api = () => new Option('--api <socket>', 'control socket of the OBU').default(defaultApi);
+
+  const engine = () =>
+    new Option('--engine <host>', 'Docker Engine, unix:///PATH (default: that of the OBU, else the one here)');
 
   const obu = program
     .command('obu')
@@ -50,7 +45,7 @@ export function registerObuCommands(program: Command): void {
     )
     .addOption(api())
     .action(serve);
-  registerManifestCommands(obu, api);
+  registerManifestCommands(obu, api, engine);
 
   program
     .command('status')
@@ -64,8 +59,6 @@ export function registerObuCommands(program: Command): void {
     });
 
   const image = program.command('image').description('images for workloads, built without a registry');
-  const engine = () =>
-    new Option('--engine <host>', 'Docker Engine, unix:///PATH (default: that of the OBU, else the one here)');
   image
     .command('base')
     .description('build kerbside/app, which workloads in JavaScript and TypeScript are built on')
@@ -133,19 +126,6 @@ async function serve(options: ServeOptions): Promise<void> {
     if (lines.length > 1) for (const line of lines) process.stderr.write(`kerb: ${line}\n`);
     throw error;
   }
-}
-
-/** The engine that was named, else that of the OBU that runs, else the one of this machine. */
-async function engineOf({ engine, api }: EngineOptions): Promise<Engine> {
-  if (engine !== undefined) return reachEngine('external', engine);
-  const status = await getStatus<ObuStatus>(api).catch(() => undefined); // no OBU runs there
-  if (status !== undefined) return reachEngine(status.engine.kind, status.engine.host);
-  const here = await findEngine(silentLog());
-  if (here !== undefined) return here;
-  throw new KerbError(
-    ErrorCode.EngineUnavailable,
-    `no Docker Engine: none runs here and no OBU answers at ${api}; start the OBU first, or name one with --engine`,
-  );
 }
 
 function progress(line: string): void {

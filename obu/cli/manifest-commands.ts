@@ -1,12 +1,17 @@
+import { stat } from 'node:fs/promises';
 import { basename } from 'node:path';
 import { type Command, InvalidArgumentError, Option } from 'commander';
 import type { AppliedReply, DryRunReply, ManifestChange, ManifestReply } from '../../shared/api/manifest.ts';
 import { parseDuration } from '../../shared/duration.ts';
-import { ErrorCode, isKerbError, KerbError } from '../../shared/errors.ts';
+import { ErrorCode, isErrno, isKerbError, KerbError } from '../../shared/errors.ts';
 import { table } from '../../shared/table.ts';
+import { checkBundle, isTar, loadImages } from '../bundle/read.ts';
+import { writeBundle } from '../bundle/write.ts';
 import { readNamedFile } from '../config.ts';
+import { reachEngine } from '../engine/docker-client.ts';
 import { problemLines } from '../yaml.ts';
 import { askObu, statusOf } from './api-client.ts';
+import { type EngineOptions, engineOf } from './engine.ts';
 import { isMoving, isWell, stateWord, untilSettled } from './settle.ts';
 
 /** A busy board starts a container in seconds; a large bundle is loaded before. */
@@ -20,8 +25,12 @@ interface WaitOptions {
   readonly timeout: number;
 }
 
-/** `kerb obu apply`, `rollback`, `get manifest` and `schema`. @param api makes the option of the control socket */
-export function registerManifestCommands(obu: Command, api: () => Option): void {
+/**
+ * `kerb obu apply`, `rollback`, `get manifest`, `bundle` and `schema`.
+ * @param api makes the option of the control socket
+ * @param engine makes the option of the engine
+ */
+export function registerManifestCommands(obu: Command, api: () => Option, engine: () => Option): void {
   const waiting = (command: Command) =>
     command
       .addOption(api())
@@ -56,6 +65,14 @@ export function registerManifestCommands(obu: Command, api: () => Option): void 
     .action(getManifest);
 
   obu
+    .command('bundle <manifest>')
+    .description('write a manifest and its images into one file, for an OBU without network: kerb obu apply FILE.tar')
+    .requiredOption('-o, --output <file>', 'the bundle, FILE.tar')
+    .addOption(engine())
+    .addOption(api())
+    .action(bundle);
+
+  obu
     .command('schema')
     .description('print the JSON schema of manifests, for editors')
     .action(async () => {
@@ -73,10 +90,18 @@ function toDuration(text: string): number {
 }
 
 async function apply(file: string, options: WaitOptions & { dryRun?: boolean }): Promise<void> {
-  await statusOf(options.api); // before anything is read: is there an OBU at all?
-  const body = await readNamedFile(file, ErrorCode.BadManifest);
-  const query = `file=${encodeURIComponent(basename(file))}`;
-  const call = { method: 'POST', body, timeoutMs: CALL_TIMEOUT_MS } as const;
+  const { engine } = await statusOf(options.api); // before anything is read: is there an OBU at all?
+  const manifest = await untilInterrupted(async (signal) => {
+    if (!(await isBundle(file)))
+      return { file: basename(file), text: await readNamedFile(file, ErrorCode.BadManifest) };
+    const checked = await checkBundle(file, progress, signal);
+    const images = Object.keys(checked.index.images).join(', ');
+    if (options.dryRun) print(`would load ${images}`);
+    else await loadImages(checked, await reachEngine(engine.kind, engine.host), progress, signal);
+    return checked.manifest;
+  });
+  const query = `file=${encodeURIComponent(manifest.file)}`;
+  const call = { method: 'POST', body: manifest.text, timeoutMs: CALL_TIMEOUT_MS } as const;
   try {
     if (options.dryRun) printDryRun(await askObu<DryRunReply>(options.api, `/v1/manifest?${query}&dryRun=1`, call));
     else await report(await askObu<AppliedReply>(options.api, `/v1/manifest?${query}`, call), options);
@@ -85,6 +110,40 @@ async function apply(file: string, options: WaitOptions & { dryRun?: boolean }):
     const lines = isKerbError(error, ErrorCode.BadManifest) ? problemLines(error) : [];
     if (lines.length > 1) for (const line of lines) progress(`kerb: ${line}`);
     throw error;
+  }
+}
+
+/** @throws KerbError BadManifest when the file can't be read */
+async function isBundle(file: string): Promise<boolean> {
+  try {
+    return await isTar(file);
+  } catch (error) {
+    if (!isErrno(error)) throw error;
+    throw new KerbError(ErrorCode.BadManifest, `${file} cannot be read: ${error.code}`, { file });
+  }
+}
+
+async function bundle(file: string, options: EngineOptions & { output: string }): Promise<void> {
+  const manifest = { file, text: await readNamedFile(file, ErrorCode.BadManifest) };
+  const engine = await engineOf(options);
+  const { output } = options;
+  const index = await untilInterrupted((signal) => writeBundle({ engine, manifest, output, progress, signal }));
+  const { size } = await stat(output);
+  const images = Object.keys(index.images).join(', ');
+  print(`${output}: ${file} and ${images} for ${index.architecture}, ${(size / 1e6).toFixed(1)} MB`);
+}
+
+/** A Ctrl-C ends the work cleanly. @throws KerbError Cancelled */
+async function untilInterrupted<T>(work: (signal: AbortSignal) => Promise<T>): Promise<T> {
+  const interrupt = new AbortController();
+  const onInterrupt = () => interrupt.abort();
+  process.once('SIGINT', onInterrupt);
+  process.once('SIGTERM', onInterrupt);
+  try {
+    return await work(interrupt.signal);
+  } finally {
+    process.off('SIGINT', onInterrupt);
+    process.off('SIGTERM', onInterrupt);
   }
 }
 
@@ -99,15 +158,13 @@ async function report({ generation, file, changes }: AppliedReply, options: Wait
   print(`generation ${generation} of the manifest, ${file}`);
   for (const line of changeLines(changes)) print(line);
   if (!options.wait) return;
-  const interrupt = new AbortController();
-  const onInterrupt = () => interrupt.abort();
-  process.once('SIGINT', onInterrupt);
-  const workloads = await untilSettled({
-    status: () => statusOf(options.api),
-    onState: (one) => progress(`${one.name}: ${stateWord(one)}: ${one.reason}`),
-    timeoutMs: options.timeout,
-    signal: interrupt.signal,
-  }).finally(() => process.off('SIGINT', onInterrupt));
+  const workloads = await untilInterrupted((signal) =>
+    untilSettled({
+      status: () => statusOf(options.api),
+      onState: (one) => progress(`${one.name}: ${stateWord(one)}: ${one.reason}`),
+      ...{ timeoutMs: options.timeout, signal },
+    }),
+  );
   const notWell = workloads.filter((one) => !isWell(one));
   if (notWell.length === 0) {
     print(`all ${workloads.length} workloads are well`);
