@@ -45,7 +45,7 @@ const all = `
     cpus: 0.5
     cpuset: "0"
     pids_limit: 64
-    ulimits: { nofile: { soft: 100, hard: 200 } }
+    ulimits: { core: { soft: 4096, hard: 8192 } }
     shm_size: 2m
     tmpfs: ["/var/cache:size=1m,mode=0700,uid=7"]
     user: "7:8"
@@ -233,11 +233,11 @@ describe('kerb obu apply', () => {
     expect(HostConfig).toMatchObject({
       ...{ Memory: 268_435_456, MemoryReservation: 33_554_432, NanoCpus: 5e8, CpusetCpus: '0', PidsLimit: 64 },
       ...{ ShmSize: 2_097_152, Init: true, ReadonlyRootfs: true, NetworkMode: 'none' },
-      Ulimits: [{ Name: 'nofile', Soft: 100, Hard: 200 }],
+      Ulimits: [{ Name: 'core', Soft: 4096, Hard: 8192 }],
     });
     const facts = `
       const { readFileSync, statSync } = require('fs');
-      const limits = /^Max open files +(\\d+) +(\\d+)/m.exec(readFileSync('/proc/self/limits', 'utf8')).slice(1);
+      const limits = /^Max core file size +(\\d+) +(\\d+)/m.exec(readFileSync('/proc/self/limits', 'utf8')).slice(1);
       const { mode, uid } = statSync('/var/cache');
       const init = readFileSync('/proc/1/comm', 'utf8').trim();
       console.log(JSON.stringify([limits, os.hostname(), process.getuid(), process.getgid(), init, mode & 0o777, uid]));`;
@@ -246,7 +246,7 @@ describe('kerb obu apply', () => {
     const chunks: Buffer[] = [];
     for await (const chunk of await exec.start({ Tty: true })) chunks.push(chunk as Buffer);
     const answer = Buffer.concat(chunks).toString();
-    expect(JSON.parse(answer)).toEqual([['100', '200'], 'every', 7, 8, 'docker-init', 0o700, 7]);
+    expect(JSON.parse(answer)).toEqual([['4096', '8192'], 'every', 7, 8, 'docker-init', 0o700, 7]);
   });
 
   it('says which workloads are not well', async () => {
