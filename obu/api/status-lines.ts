@@ -33,6 +33,24 @@ export function statusLines(status: ObuStatus): string[] {
       ]),
     ),
     ...table(
+      ['RECORDING', 'STATE', 'FILES', 'SIZE', 'LOCKED', 'EVENTS', 'FOLDER'],
+      status.cameras.flatMap(({ name, recording }) =>
+        recording === undefined
+          ? []
+          : [
+              [
+                name,
+                withReason(recording.state, recording.reason),
+                String(recording.files),
+                megabytes(recording.bytes),
+                megabytes(recording.lockedBytes),
+                String(recording.events),
+                recording.folder,
+              ],
+            ],
+      ),
+    ),
+    ...table(
       ['WORKLOAD', 'PRIORITY', 'STATE', 'RESTARTS', 'WHY'],
       status.workloads.map((one) => [
         one.name,
@@ -63,6 +81,10 @@ function inUse(
 ): string {
   const number = (value: number) => String(Math.round((value / unit) * 100) / 100);
   return `${number(part.used)} of ${number(part.total - part.reserved)} (${number(part.reserved)} reserved)`;
+}
+
+function megabytes(bytes: number): string {
+  return `${(bytes / 1e6).toFixed(1)} MB`;
 }
 
 function withReason(state: string, reason: string): string {

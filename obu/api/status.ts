@@ -2,7 +2,7 @@ import type { RecentErrors } from '../../shared/api/recent-errors.ts';
 import type { ObuStatus } from '../../shared/api/status.ts';
 import type { CanBus } from '../can/bus.ts';
 import type { BusConfig, ObuConfig } from '../config.ts';
-import type { Camera } from '../dashcam/camera.ts';
+import type { OwnCamera } from '../dashcam/start.ts';
 import type { Engine } from '../engine/docker-client.ts';
 import type { LastLines } from '../engine/last-lines.ts';
 import type { Reconciler } from '../engine/reconciler.ts';
@@ -24,7 +24,7 @@ export interface StatusSources {
   readonly engine: Engine;
   readonly buses: readonly MeteredBus[];
   readonly signals: SignalStore;
-  readonly cameras: readonly Camera[];
+  readonly cameras: readonly OwnCamera[];
   readonly reconciler: Reconciler;
   readonly lines: LastLines;
   readonly offloads: OffloadMeter;
@@ -53,10 +53,10 @@ export function readStatus(sources: StatusSources): ObuStatus {
       dropped: bus.stats.framesDropped,
     })),
     signals: { paths: signals.paths().length, withValue: signals.withValue },
-    cameras: sources.cameras.map((camera) => {
-      const { name, source, simulated, state, fps, consumers } = camera.status();
+    cameras: sources.cameras.map(({ camera, recording }) => {
+      const { state, ...status } = camera.status();
       const reason = state.state === 'Failed' ? state.reason : '';
-      return { name, source, simulated, state: state.state, reason, fps, consumers };
+      return { ...status, state: state.state, reason, recording: recording() };
     }),
     workloads: reconciler.desired.map(({ workload: { name, image, priority } }) => ({
       name,
