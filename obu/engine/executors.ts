@@ -57,7 +57,10 @@ export class StepRunner {
     },
     freeze: ({ container }) => this.#unlessDone(this.#container(container.id).pause()),
     thaw: ({ container }) => this.#unlessDone(this.#container(container.id).unpause()),
-    weigh: ({ container, priority, throttled }) => this.#weigh(container.id, priority, throttled),
+    weigh: ({ container, priority, throttled }) => {
+      this.#parts.gateways.setPriority(container.gateway, priority);
+      return this.#weigh(container.id, priority, throttled);
+    },
     'keep-image': ({ workload, imageId }) => keepImage(this.#parts.engine, this.#parts.stateHash, workload, imageId),
     'release-image': async ({ workload }) => {
       this.#unreleased.add(workload);

@@ -37,6 +37,7 @@ export interface WorkloadParts {
   /** Default: memory that ends with the process. */
   readonly store?: ReconcilerStore;
   readonly errors: RecentErrors;
+  readonly onPreempted: (victim: string, by: string) => void;
   readonly log: Logger;
   readonly begin: Begin;
   /** Makes stopping quick instead of gentle. */
@@ -76,6 +77,8 @@ export async function startWorkloads(parts: WorkloadParts) {
     }),
     onRunning: (running) => lines.follow(running),
     onFailure: (workload, reason) => errors.add(`workload ${workload}`, ErrorCode.ContainerFailed, reason),
+    onPreempted: parts.onPreempted,
+    seed: Math.random(),
     onEngineFault: (reason) => errors.add('engine', ErrorCode.EngineUnavailable, reason),
   });
   const watch = new EngineWatch(engine, () => reconciler.trigger(), log);
