@@ -190,9 +190,10 @@ export class Reconciler {
         const waits = next.steps.flatMap((step) => (step.step === 'wait' ? [step.untilMs - input.nowMs] : []));
         return Math.max(0, Math.min(RESYNC_MS, ...waits));
       }
-      // Nothing is started into room that could not be made: a step that fails ends the round.
+      // Nothing is started into room that could not be made.
       const results = await Promise.allSettled(actions.filter(isClearing).map((step) => this.#carryOut(step)));
       for (const result of results) if (result.status === 'rejected') throw result.reason;
+      if (results.some((result) => result.status === 'fulfilled' && !result.value)) continue;
       for (const action of actions.filter((step) => !isClearing(step))) {
         if (this.#abort.signal.aborted) return 0;
         if (this.#desired !== desired) break;
@@ -218,13 +219,15 @@ export class Reconciler {
     };
   }
 
-  async #carryOut(action: Action): Promise<void> {
+  /** @returns false when it could not be taken away */
+  async #carryOut(action: Action): Promise<boolean> {
     const { runner, log } = this.#parts;
     const workload = workloadOf(action);
     log.info({ workload, step: action.step }, `${action.step} ${workload}: ${action.why}`);
     try {
-      await runner.run(action);
+      const done = await runner.run(action);
       if (action.step === 'create-and-start') this.#remember(workload, rememberStart);
+      return done;
     } catch (error) {
       const refusedStart =
         action.step === 'create-and-start' &&
@@ -232,6 +235,7 @@ export class Reconciler {
       if (!refusedStart) throw error;
       log.warn({ workload }, `workload ${workload} could not be started: ${messageOf(error)}`);
       this.#remember(workload, (memory) => rememberRefusedStart(memory, messageOf(error), Date.now()));
+      return true;
     }
   }
 
