@@ -6,7 +6,7 @@ import { ErrorCode, isErrno, KerbError, messageOf } from '../shared/errors.ts';
 import { parseSize } from '../shared/size.ts';
 import { CODECS, type Codec } from './dashcam/encoder.ts';
 import { type RuntimeConfig, runtimeConfigOf, runtimeKeys, runtimeShape } from './engine/runtime-config.ts';
-import { namePattern, nameRule } from './manifest/schema.ts';
+import { namePattern, nameRule } from './manifest/values.ts';
 import { type Condition, parseCondition } from './signals/condition.ts';
 import { type Problem, parseYaml, problemsError } from './yaml.ts';
 

@@ -52,28 +52,60 @@ describe('a container', () => {
     expect(containerOptions(workload(), { ...image, user: '1000' }, places).User).toBe('1000');
   });
 
-  it('has another hash as soon as anything is another that it is made from', () => {
-    const hashes = ['', 'cpus: 1', 'command: [a]', 'x-obu: { grants: { signals: ["read:A"] } }'];
+  it('gets every key of Compose that the manifest takes', () => {
+    const extra = `
+      command: [a], entrypoint: [b], working_dir: /app, hostname: me, user: "7:8", init: true, stop_signal: INT,
+      stop_grace_period: 2s500ms, labels: { one: 1 }, mem_limit: 64m, mem_reservation: 32m, cpuset: "0", pids_limit: 9,
+      shm_size: 1m, ulimits: { nofile: 100, core: { soft: 0, hard: 1 } }, tmpfs: ["/tmp:size=1m", /var/log],
+      healthcheck: { test: [CMD, x], interval: 2s, timeout: 1s, retries: 5 }`;
+    const tmpfs = 'rw,noexec,nosuid,nodev,mode=1777';
+    expect(containerOptions(workload(extra), { ...image, user: '1000' }, places)).toMatchObject({
+      Cmd: ['a'],
+      Entrypoint: ['b'],
+      WorkingDir: '/app',
+      Hostname: 'me',
+      User: '7:8',
+      StopSignal: 'SIGINT',
+      StopTimeout: 3,
+      Labels: { one: '1', 'kerbside.workload': 'app' },
+      Healthcheck: { Test: ['CMD', 'x'], Interval: 2e9, Timeout: 1e9, Retries: 5, StartPeriod: 1e6 },
+      HostConfig: {
+        Init: true,
+        MemoryReservation: 33_554_432,
+        CpusetCpus: '0',
+        PidsLimit: 9,
+        ShmSize: 1_048_576,
+        Ulimits: [
+          { Name: 'core', Soft: 0, Hard: 1 },
+          { Name: 'nofile', Soft: 100, Hard: 100 },
+        ],
+        Tmpfs: { '/tmp': `${tmpfs},size=1048576`, '/var/log': `${tmpfs},size=67108864` },
+      },
+    });
+    const disabled = containerOptions(workload('healthcheck: { disable: true }'), image, places);
+    expect(disabled.Healthcheck).toEqual({ Test: ['NONE'] });
+  });
+
+  it('has another hash as soon as anything that it is made from is another', () => {
+    const face = 'x-obu: { grants: { can: [{ bus: a, as: interface, read: ["1:7"] }] } }';
+    const hashes = ['', 'cpus: 1', 'command: [a]', 'healthcheck: { test: a }', 'labels: [a=b]', face];
     expect(new Set(hashes.map((extra) => configHash(workload(extra)))).size).toBe(hashes.length);
     expect(configHash(workload('cpus: 1.0'))).toBe(configHash(workload('cpus: "1"')));
   });
 
-  it('has the same hash when only its treatment is another: it runs on', () => {
-    const treated = workloadOf({ name: 'app', priority: 1, preemption: 'never', restart: { policy: 'always' } });
-    expect(configHash(treated)).toBe(configHash(workloadOf({ name: 'app' })));
+  it('has the same hash when only what the OBU does with it is another', () => {
+    const others = [
+      'restart: always',
+      'x-obu: { priority: 1, preemption: never, outsource: never, requires: [bus/a], update: { when: parked } }',
+      'x-obu: { grants: { signals: ["read:A"], can: [{ bus: a, read: ["1:7"] }], cameras: [{ name: b, maxFps: 1 }] } }',
+    ];
+    for (const extra of others) expect(configHash(workload(extra)), extra).toBe(configHash(workload()));
   });
 
-  it('weighs as much as its priority says, and ends and is looked after as the manifest says', () => {
-    const healthcheck = { test: ['CMD', '/ok'], intervalMs: 2000, timeoutMs: 500, retries: 3, startPeriodMs: 0 };
-    const own = { priority: 1000, stopSignal: 'SIGINT', stopGraceMs: 1500, healthcheck };
-    expect(containerOptions(workloadOf({ name: 'app', ...own }), image, places)).toMatchObject({
-      StopSignal: 'SIGINT',
-      StopTimeout: 2,
-      Healthcheck: { Test: ['CMD', '/ok'], Interval: 2e9, Timeout: 5e8, Retries: 3, StartPeriod: 0 },
-      HostConfig: { CpuShares: 49_152, BlkioWeight: 1000, OomScoreAdj: 0 },
-    });
-    const idle = containerOptions(workloadOf({ name: 'app', priority: 0 }), image, places);
-    expect(idle.HostConfig).toMatchObject({ CpuShares: 192, BlkioWeight: 10, OomScoreAdj: 1000 });
-    expect(idle).not.toHaveProperty('Healthcheck');
+  it('weighs as much as its priority says', () => {
+    const weights = (priority: number) =>
+      containerOptions(workloadOf({ name: 'app', priority }), image, places).HostConfig;
+    expect(weights(1000)).toMatchObject({ CpuShares: 49_152, BlkioWeight: 1000, OomScoreAdj: 0 });
+    expect(weights(0)).toMatchObject({ CpuShares: 192, BlkioWeight: 10, OomScoreAdj: 1000 });
   });
 });

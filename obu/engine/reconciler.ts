@@ -102,9 +102,14 @@ export class Reconciler {
     this.#wake?.();
   }
 
-  /** From now on this is what is wanted. */
+  /** From now on this is what is wanted; no further step for what was wanted before is begun. */
   setDesired(desired: readonly Desired[]): void {
+    const before = new Map(this.#desired.map((one) => [one.workload.name, JSON.stringify(one)]));
+    const changed = desired.filter((one) => before.get(one.workload.name) !== JSON.stringify(one));
     this.#desired = desired;
+    // What is known of them is about something else.
+    this.#states = new Map(this.#states);
+    for (const { workload } of changed) (this.#states as Map<string, WorkloadState>).delete(workload.name);
     this.trigger();
   }
 
@@ -173,10 +178,11 @@ export class Reconciler {
     for (let round = 0; round < MAX_ROUNDS && !this.#abort.signal.aborted; round++) {
       this.#triggered = false;
       const input = await this.#look(this.#desired);
+      const desired = this.#desired;
       const { containers } = input.observed;
       this.#parts.onRunning(new Map(containers.flatMap((c) => (c.state === 'running' ? [[c.workload, c.id]] : []))));
       // What is wanted, or remembered, may have changed while the engine was asked.
-      const next = plan({ ...input, memory: this.#memory, desired: this.#desired });
+      const next = plan({ ...input, memory: this.#memory, desired });
       this.#accept(next);
       const actions = next.steps.filter(isAction);
       if (actions.length === 0) {
@@ -190,6 +196,7 @@ export class Reconciler {
       if (results.some((result) => result.status === 'fulfilled' && !result.value)) continue;
       for (const action of actions.filter((step) => !isClearing(step))) {
         if (this.#abort.signal.aborted) return 0;
+        if (this.#desired !== desired) break;
         await this.#carryOut(action);
       }
     }

@@ -1,7 +1,9 @@
 import { mkdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import type { Workload } from '../manifest/workload.ts';
+import type { Grants, Workload } from '../manifest/workload.ts';
 import { Gateway, type GatewayParts } from './gateway.ts';
+
+const NO_GRANTS: Grants = { signals: [], can: [], cameras: [], offload: undefined };
 
 export const GATEWAY_SOCKET = 'gateway.sock';
 
@@ -35,6 +37,22 @@ export class Gateways {
     const gateway = new Gateway(workload, join(folder, GATEWAY_SOCKET), this.#parts);
     this.#open.set(key, gateway);
     await gateway.start();
+  }
+
+  /**
+   * The manifest has changed, and every gateway goes by it at once; but those of containers whose update waits for the
+   * vehicle to be parked stay as they are until then.
+   * @param hashOf Hash of everything that a container is made from.
+   */
+  follow(workloads: readonly Workload[], hashOf: (workload: Workload) => string): void {
+    const wanted = new Map(workloads.map((workload) => [workload.name, workload]));
+    for (const gateway of this.#open.values()) {
+      const workload = wanted.get(gateway.workload.name);
+      if (workload === undefined) gateway.regrant({ ...gateway.workload, grants: NO_GRANTS });
+      else if (workload.update.when === 'now' || hashOf(workload) === hashOf(gateway.workload)) {
+        gateway.regrant(workload);
+      }
+    }
   }
 
   /** Of offloads that are handed in from now on. */

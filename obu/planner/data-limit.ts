@@ -44,7 +44,11 @@ export function heldForData(
     if (bytes > limits.bytes) {
       hold(workload, 'its-limit', `its /data takes more than the ${mebibytes(limits.bytes)} that it may; ${then}`);
     } else if (entries > limits.entries) {
-      hold(workload, 'its-limit', `its /data has more than the ${limits.entries} files and folders that it may; ${then}`);
+      hold(
+        workload,
+        'its-limit',
+        `its /data has more than the ${limits.entries} files and folders that it may; ${then}`,
+      );
     }
   }
   // Of those who fill it, one at a time: the next look shows whether that was enough.
@@ -66,4 +70,3 @@ export function heldForData(
   }
   return held;
 }
-

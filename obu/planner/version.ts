@@ -8,10 +8,11 @@ export type Policy = Pick<
   'restart' | 'dependsOn' | 'priority' | 'preemption' | 'outsource' | 'requires' | 'update'
 >;
 
-/** What the container of a workload is made from. */
-export function containerPart(workload: Workload): Omit<Workload, keyof Policy> {
-  const { restart, dependsOn, priority, preemption, outsource, requires, update, ...rest } = workload;
-  return rest;
+/** What the container of a workload is made from. Other grants are its gateway's, and no reason for a new container. */
+export function containerPart(workload: Workload): unknown {
+  const { grants, restart, dependsOn, priority, preemption, outsource, requires, update, ...rest } = workload;
+  // But a CAN interface is a part of its network namespace.
+  return { ...rest, interfaces: grants.can.filter(({ as }) => as === 'interface') };
 }
 
 export function sameVersion(
