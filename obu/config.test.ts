@@ -44,6 +44,7 @@ describe('the configuration of an OBU', () => {
         capacity: {},
         reserve: { memory: expect.any(Number), cpus: 0.25 },
         undeclared: { memory: 64 * MIB, cpus: 0.1 },
+        data: { limit: 1024 * MIB, keepFree: 256 * MIB },
         pressure: { memory: 20, cpu: 90 },
         parked: expect.objectContaining({ text: 'Vehicle.Speed == 0' }),
         onStop: 'stop',
@@ -53,12 +54,13 @@ describe('the configuration of an OBU', () => {
 
   it('takes what it says about workloads as a whole', () => {
     const text =
-      'vehicle: a\nobu: b\ncapacity: { memory: 1g, cpus: 2 }\nreserve: { memory: 100m }\nundeclared: { cpus: 0 }\n' +
+      'vehicle: a\nobu: b\ncapacity: { memory: 1g, cpus: 2 }\nreserve: { memory: 100m }\nundeclared: { cpus: 0 }\ndata: { limit: 64m }\n' +
       'pressure: { cpu: 50 }\nparked: Vehicle.Speed < 1\nonStop: keep';
     expect(parseObuConfig(text, 'obu.yaml').runtime).toMatchObject({
       capacity: { memory: 1024 * MIB, cpus: 2 },
       reserve: { memory: 100 * MIB, cpus: 0.25 },
       undeclared: { memory: 64 * MIB, cpus: 0 },
+      data: { limit: 64 * MIB, keepFree: 256 * MIB },
       pressure: { memory: 20, cpu: 50 },
       parked: { text: 'Vehicle.Speed < 1' },
       onStop: 'keep',

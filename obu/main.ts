@@ -248,6 +248,7 @@ class Obu implements RunningObu {
       ...{ config, workloads: desired.workloads, places, gateways, signals, store: desired.store, log: this.#log },
       ...{ hurry: this.#options.hurry, begin: this.#begin.bind(this), errors: this.#errors },
       onPreempted: (victim, by) => this.#metrics.preempted(victim, by),
+      onFault: (workload, error) => this.#fault(workload, error),
     });
     this.#managed = { desired, reconciler };
     await this.#everySecond('manifest watch', () => desired.watch((workload) => reconciler.state(workload)));
@@ -379,10 +380,12 @@ class Obu implements RunningObu {
         this.#offloads.failed();
         this.#metrics.offload('failed');
       },
-      failure: (workload, { code, message }) => {
-        this.#errors.add(`workload ${workload}`, code, message);
-        this.#metrics.gatewayFailure(workload, errorName(code));
-      },
+      failure: (workload, error) => this.#fault(workload, error),
     };
+  }
+
+  #fault(workload: string, { code, message }: KerbError): void {
+    this.#errors.add(`workload ${workload}`, code, message);
+    this.#metrics.workloadFault(workload, errorName(code));
   }
 }

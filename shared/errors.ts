@@ -43,6 +43,7 @@ export const ErrorCode = {
   NothingToRollBack: 2014,
   UnknownManifest: 2015,
   DiskFull: 2016,
+  TooManyProcesses: 2030,
 
   BusUnavailable: 3001,
   BusDown: 3002,

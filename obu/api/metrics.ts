@@ -11,9 +11,9 @@ export class ObuMetrics {
   readonly #picturesDropped = this.#counter('obu_camera_frames_dropped_total', 'Pictures that a slow workload lost', [
     'workload',
   ]);
-  readonly #gatewayFailures = this.#counter(
-    'obu_gateway_failures_total',
-    'What a workload was refused on its gateway, or did wrong there',
+  readonly #workloadFaults = this.#counter(
+    'obu_workload_faults_total',
+    'What a workload was refused, or did that it may not',
     ['workload', 'reason'],
   );
   readonly #signalLatency = new Histogram({
@@ -52,8 +52,8 @@ export class ObuMetrics {
   }
 
   /** @param reason name of an error code */
-  gatewayFailure(workload: string, reason: string): void {
-    this.#gatewayFailures.inc({ workload, reason });
+  workloadFault(workload: string, reason: string): void {
+    this.#workloadFaults.inc({ workload, reason });
   }
 
   preempted(victim: string, by: string): void {

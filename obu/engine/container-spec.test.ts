@@ -11,6 +11,8 @@ const places = {
   containerName: 'kerbside-app',
   gateway: '/run/g/app',
   data: '/state/data/app',
+  group: '/kerbside-abc',
+  memoryLeft: 99_000_000,
 };
 
 const image = { id: 'sha256:1', user: '' };
@@ -25,6 +27,7 @@ describe('a container', () => {
       Labels: { 'kerbside.owner': 'obu-1/abc', 'kerbside.workload': 'app', 'kerbside.gateway': 'app' },
       HostConfig: {
         NetworkMode: 'none',
+        CgroupParent: '/kerbside-abc',
         CapDrop: ['ALL'],
         SecurityOpt: ['no-new-privileges'],
         ReadonlyRootfs: true,
@@ -42,9 +45,13 @@ describe('a container', () => {
     expect(options).not.toHaveProperty('Entrypoint');
   });
 
-  it('has no limits when the manifest gives none', () => {
-    const { HostConfig } = containerOptions(workload(), image, places);
-    expect(HostConfig).not.toHaveProperty('Memory');
+  it('has the memory that others leave, and no other limits, when the manifest gives none', () => {
+    const { HostConfig, Labels } = containerOptions(workload(), image, places);
+    expect(HostConfig).toMatchObject({ Memory: 99_000_000, MemorySwap: 99_000_000 });
+    expect(Labels).toMatchObject({ 'kerbside.undeclared': 'memory' });
+    expect(containerOptions(workload('mem_limit: 64m'), image, places).Labels).not.toHaveProperty(
+      'kerbside.undeclared',
+    );
     expect(HostConfig).not.toHaveProperty('NanoCpus');
   });
 
@@ -96,7 +103,7 @@ describe('a container', () => {
   it('has the same hash when only what the OBU does with it is another', () => {
     const others = [
       'restart: always',
-      'x-obu: { priority: 1, preemption: never, outsource: never, requires: [bus/a], update: { when: parked } }',
+      'x-obu: { priority: 1, preemption: never, outsource: never, requires: [bus/a], data: 1m, update: { when: parked } }',
       'x-obu: { grants: { signals: ["read:A"], can: [{ bus: a, read: ["1:7"] }], cameras: [{ name: b, maxFps: 1 }] } }',
     ];
     for (const extra of others) expect(configHash(workload(extra)), extra).toBe(configHash(workload()));

@@ -11,10 +11,12 @@ export const Label = {
   configHash: 'kerbside.config',
   /** Key of its gateway, see `gatewayKeys`. */
   gateway: 'kerbside.gateway',
+  /** There when its limit of memory is what others left, and not declared. */
+  undeclared: 'kerbside.undeclared',
 } as const;
 
 /** Raised when this file makes other containers of the same workload, so that running ones are replaced. */
-const SPEC_VERSION = 3;
+const SPEC_VERSION = 4;
 
 /** Where a container finds its gateway and its data. */
 export const GATEWAY_MOUNT = '/run/kerbside';
@@ -43,6 +45,10 @@ export interface ContainerPlaces {
   readonly gateway: string;
   /** Folder for results on the host. */
   readonly data: string;
+  /** Control group that it is made in. */
+  readonly group: string;
+  /** Bytes that it may use when it declares no limit. */
+  readonly memoryLeft: number;
 }
 
 /**
@@ -78,18 +84,21 @@ export function containerOptions(
       [Label.workload]: workload.name,
       [Label.configHash]: configHash(workload),
       [Label.gateway]: places.gatewayKey,
+      ...(workload.memLimit === undefined && { [Label.undeclared]: 'memory' }),
     },
     HostConfig: hostOptions(workload, places),
   };
 }
 
 function hostOptions(workload: Workload, places: ContainerPlaces): HostConfig {
-  const { memLimit, memReservation, cpus, cpuset, shmSize } = workload;
+  const { memReservation, cpus, cpuset, shmSize } = workload;
+  const memory = workload.memLimit ?? places.memoryLeft;
   const weights = weightsOf(workload.priority);
   return {
     // Restarting is the planner's: two who restart would fight.
     RestartPolicy: { Name: 'no' },
     NetworkMode: 'none',
+    CgroupParent: places.group,
     CapDrop: ['ALL'],
     SecurityOpt: ['no-new-privileges'],
     ReadonlyRootfs: true,
@@ -108,7 +117,8 @@ function hostOptions(workload: Workload, places: ContainerPlaces): HostConfig {
     ],
     LogConfig: { Type: 'json-file', Config: { 'max-size': '1m', 'max-file': '2' } },
     // The limit holds for swap as well: a board that swaps is a board that stalls.
-    ...(memLimit !== undefined && { Memory: memLimit, MemorySwap: memLimit }),
+    Memory: memory,
+    MemorySwap: memory,
     ...(memReservation !== undefined && { MemoryReservation: memReservation }),
     ...(cpus !== undefined && { NanoCpus: Math.round(cpus * 1e9) }),
     ...(cpuset !== undefined && { CpusetCpus: cpuset }),

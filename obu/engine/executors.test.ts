@@ -12,7 +12,7 @@ function runnerOf(error: Error): StepRunner {
   const engine = { host: 'unix:///s', calls: { getContainer: () => one }, streams: {} } as unknown as Engine;
   const gateways = {} as Gateways; // nothing gets as far as them
   const places = { owner: 'o', stateHash: 's', namePrefix: 'n', data: '/nowhere' };
-  return new StepRunner({ engine, gateways, ...places, log: silentLog() });
+  return new StepRunner({ engine, gateways, ...places, group: '/g', memoryLeft: () => 0, log: silentLog() });
 }
 const seen = { containers: [container('a'), container('b')], images: new Map(), kept: new Map() };
 const refusal = Object.assign(new Error('HTTP 500'), { statusCode: 500, json: { message: 'no freezer here' } });

@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import { ErrorCode, isErrno, KerbError } from '../../shared/errors.ts';
 import type { Logger } from '../../shared/log.ts';
 import type { Gateways } from '../gateway/gateways.ts';
+import type { Workload } from '../manifest/workload.ts';
 import { type Action, type ActionKind, isClearing, type Observed, type Version } from '../planner/state.ts';
 import { weightsOf } from '../planner/weights.ts';
 import { containerOptions } from './container-spec.ts';
@@ -28,6 +29,10 @@ export interface ExecutorParts {
   readonly namePrefix: string;
   /** Folder that holds a folder per workload. */
   readonly data: string;
+  /** Control group that containers are made in. */
+  readonly group: string;
+  /** Bytes that a workload may use which declares no limit. */
+  readonly memoryLeft: (workload: Workload) => number;
   readonly log: Logger;
 }
 
@@ -60,9 +65,9 @@ export class StepRunner {
       this.#served.delete(container.gateway);
       await this.#parts.gateways.close(container.gateway);
     },
-    freeze: ({ container }) => {
+    freeze: async ({ container }) => {
+      await this.#unlessDone(this.#container(container.id).pause());
       this.#parts.gateways.setFrozen(container.gateway, true);
-      return this.#unlessDone(this.#container(container.id).pause());
     },
     thaw: async ({ container }) => {
       await this.#unlessDone(this.#container(container.id).unpause());
@@ -150,7 +155,7 @@ export class StepRunner {
   }
 
   async #createAndStart(version: Version, gateway: string): Promise<void> {
-    const { engine, gateways, owner, namePrefix, data } = this.#parts;
+    const { engine, gateways, owner, namePrefix, data, group, memoryLeft } = this.#parts;
     const { workload, imageId } = version;
     const dataFolder = join(data, workload.name);
     // The folder above is closed to everybody else on this machine; in the container any user may write here.
@@ -169,6 +174,7 @@ export class StepRunner {
           containerName: `${namePrefix}${gateway}`,
           gateway: gateways.folder(gateway),
           data: dataFolder,
+          ...{ group, memoryLeft: memoryLeft(workload) },
         },
       );
       const container = await engine.calls.createContainer(options);

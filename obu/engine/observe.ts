@@ -55,7 +55,7 @@ function toObserved(info: ContainerInspectInfo): ObservedContainer {
     imageId: info.Image,
     state: info.State.Status as ContainerState,
     health: healthOf(info.State.Health?.Status),
-    memLimit: Memory || undefined,
+    memLimit: Label.undeclared in labels ? undefined : Memory || undefined,
     cpus: NanoCpus === undefined || NanoCpus === 0 ? undefined : NanoCpus / 1e9,
     cpuShares: CpuShares ?? 0,
     exitCode: info.State.ExitCode,

@@ -47,6 +47,7 @@ export interface ReconcilerParts {
   /** See PlanInput. */
   readonly has: ReadonlySet<string>;
   readonly parked: () => PlanInput['parked'];
+  readonly held: () => PlanInput['held'];
   /** See PlanInput. */
   readonly seed: number;
   /** Called after each look at the engine with the containers that run: [workload, container id]. */
@@ -204,7 +205,7 @@ export class Reconciler {
   }
 
   async #look(desired: readonly Desired[]): Promise<PlanInput> {
-    const { engine, owner, runner, pressure, resources, has, parked, seed } = this.#parts;
+    const { engine, owner, runner, pressure, resources, has, parked, held, seed } = this.#parts;
     const memory = this.#memory;
     const images = desired.flatMap(({ workload }) => {
       const known = memory.get(workload.name);
@@ -213,7 +214,7 @@ export class Reconciler {
     });
     const seen = await withTimeout(observe(engine, this.#parts, images), LOOK_TIMEOUT_MS);
     return {
-      ...{ owner, desired, memory, has, parked: parked(), seed, nowMs: Date.now() },
+      ...{ owner, desired, memory, has, parked: parked(), held: held(), seed, nowMs: Date.now() },
       observed: runner.see(seen),
       resources: { ...resources, pressure: pressure.levels },
     };

@@ -18,6 +18,8 @@ export interface RuntimeConfig {
   readonly pressure: PressureThresholds;
   /** Holds while the vehicle is parked. */
   readonly parked: Condition;
+  /** Bytes: what a workload may keep in its /data that names no limit, and what of the disk is kept free. */
+  readonly data: { readonly limit: number; readonly keepFree: number };
   /** Whether the containers go on when the OBU is asked to stop. */
   readonly onStop: 'stop' | 'keep';
 }
@@ -40,6 +42,10 @@ const pressure = z.strictObject(
   { memory: percent.optional(), cpu: percent.optional() },
   'must be a map with `memory` and `cpu`',
 );
+const data = z.strictObject(
+  { limit: memory.optional(), keepFree: memory.optional() },
+  'must be a map with `limit` and `keepFree`',
+);
 const condition = z.string('must be a condition such as "Vehicle.Speed == 0"').transform((text, context): Condition => {
   try {
     return parseCondition(text);
@@ -55,6 +61,7 @@ export const runtimeShape = {
   reserve: claim.optional(),
   undeclared: claim.optional(),
   pressure: pressure.optional(),
+  data: data.optional(),
   parked: condition.optional(),
   onStop: z.enum(['stop', 'keep'], 'must be stop or keep').optional(),
 };
@@ -67,6 +74,7 @@ export const runtimeKeys: Readonly<Record<string, readonly string[]>> = {
   reserve: Object.keys(claim.shape),
   undeclared: Object.keys(claim.shape),
   pressure: Object.keys(pressure.shape),
+  data: Object.keys(data.shape),
 };
 
 export function runtimeConfigOf(raw: z.infer<typeof shape>): RuntimeConfig {
@@ -75,6 +83,7 @@ export function runtimeConfigOf(raw: z.infer<typeof shape>): RuntimeConfig {
     reserve: { memory: raw.reserve?.memory ?? defaultReserve(totalmem()), cpus: raw.reserve?.cpus ?? 0.25 },
     undeclared: { memory: raw.undeclared?.memory ?? 64 * MIB, cpus: raw.undeclared?.cpus ?? 0.1 },
     pressure: { memory: raw.pressure?.memory ?? 20, cpu: raw.pressure?.cpu ?? 90 },
+    data: { limit: raw.data?.limit ?? 1024 * MIB, keepFree: raw.data?.keepFree ?? 256 * MIB },
     parked: raw.parked ?? parseCondition('Vehicle.Speed == 0'),
     onStop: raw.onStop ?? 'stop',
   };

@@ -6,12 +6,15 @@ import type { Logger } from '../../shared/log.ts';
 import type { ObuConfig } from '../config.ts';
 import type { Gateways } from '../gateway/gateways.ts';
 import type { Workload } from '../manifest/workload.ts';
+import { capacityOf, memoryLeftFor } from '../planner/capacity.ts';
 import type { ReconcilerStore } from '../planner/state.ts';
 import type { SignalSource } from '../signals/signal.ts';
 import { configHash } from './container-spec.ts';
+import { DataWatch } from './data-watch.ts';
 import { type Engine, engineMessage } from './docker-client.ts';
 import { StepRunner } from './executors.ts';
 import { findEngine } from './find-engine.ts';
+import { GroupWatch } from './group-watch.ts';
 import { LastLines } from './last-lines.ts';
 import { MemoryStore } from './memory-store.ts';
 import type { Places } from './places.ts';
@@ -20,6 +23,9 @@ import { PrivateEngine } from './private-engine.ts';
 import { Reconciler } from './reconciler.ts';
 import { removeAllContainers } from './remove-all.ts';
 import { EngineWatch } from './watch.ts';
+import { type CgroupInfo, WorkloadGroup } from './workload-group.ts';
+
+const CGROUPS = '/sys/fs/cgroup';
 
 /** Starts a part so that a stop in the middle takes it back too. */
 export type Begin = (
@@ -38,6 +44,8 @@ export interface WorkloadParts {
   readonly store?: ReconcilerStore;
   readonly errors: RecentErrors;
   readonly onPreempted: (victim: string, by: string) => void;
+  /** A workload did what it may not, and was kept from it. */
+  readonly onFault: (workload: string, error: KerbError) => void;
   readonly log: Logger;
   readonly begin: Begin;
   /** Makes stopping quick instead of gentle. */
@@ -51,20 +59,32 @@ export async function startWorkloads(parts: WorkloadParts) {
   const log = parts.log.child({ part: 'engine' });
   const engine = await startEngine(parts);
   const owner = `${config.obu}/${places.stateHash}`;
+  const machine = await machineOf(engine);
+  const resources = {
+    total: { memory: runtime.capacity.memory ?? machine.MemTotal, cpus: runtime.capacity.cpus ?? machine.NCPU },
+    reserve: runtime.reserve,
+    undeclared: runtime.undeclared,
+  };
+  const group = new WorkloadGroup({
+    ...{ stateHash: places.stateHash, info: machine, memory: capacityOf(resources).memory },
+    root: engine.host.startsWith('unix://') ? CGROUPS : undefined,
+  });
+  const groupWatch = new GroupWatch(group, parts.onFault, log);
+  const wanted = () => reconciler.desired.map(({ workload }) => workload);
   const runner = new StepRunner({
-    ...{ engine, gateways, owner, stateHash: places.stateHash, data: places.data, log },
+    ...{ engine, gateways, owner, stateHash: places.stateHash, data: places.data, group: group.parent, log },
+    memoryLeft: (workload) => memoryLeftFor(workload, wanted(), resources),
     namePrefix: `kerbside-${config.obu}-${places.stateHash.slice(0, 6)}-`,
   });
-  const { NCPU, MemTotal } = await machineOf(engine);
+  const dataWatch = new DataWatch({
+    ...{ data: places.data, workloads: wanted, ...runtime.data, log },
+    onChange: () => reconciler.trigger(),
+  });
   const lines = new LastLines(engine, log);
   const reconciler = new Reconciler({
     ...{ engine, owner, stateHash: places.stateHash, runner, store: parts.store ?? new MemoryStore(), log },
     desired: parts.workloads.map((workload) => ({ workload, configHash: configHash(workload) })),
-    resources: {
-      total: { memory: runtime.capacity.memory ?? MemTotal, cpus: runtime.capacity.cpus ?? NCPU },
-      reserve: runtime.reserve,
-      undeclared: runtime.undeclared,
-    },
+    resources,
     pressure: new PressureLadders(runtime.pressure),
     readPressure: engine.host.startsWith('unix://') ? readPressure : undefined,
     has: new Set([
@@ -75,7 +95,11 @@ export async function startWorkloads(parts: WorkloadParts) {
       condition: runtime.parked.text,
       holds: runtime.parked.holds((path) => signals.get(path)?.value),
     }),
-    onRunning: (running) => lines.follow(running),
+    held: () => dataWatch.held,
+    onRunning: (running) => {
+      lines.follow(running);
+      groupWatch.follow(running);
+    },
     onFailure: (workload, reason) => errors.add(`workload ${workload}`, ErrorCode.ContainerFailed, reason),
     onPreempted: parts.onPreempted,
     seed: Math.random(),
@@ -86,6 +110,11 @@ export async function startWorkloads(parts: WorkloadParts) {
     'last lines',
     () => lines.stop(),
     () => {},
+  );
+  await begin(
+    'control groups',
+    () => groupWatch.stop(),
+    () => groupWatch.start(),
   );
   await begin(
     'containers',
@@ -102,6 +131,11 @@ export async function startWorkloads(parts: WorkloadParts) {
     },
   );
   await begin(
+    'data folders',
+    () => dataWatch.stop(),
+    () => dataWatch.start(),
+  );
+  await begin(
     'reconciler',
     () => reconciler.stop(),
     () => reconciler.start(),
@@ -111,10 +145,10 @@ export async function startWorkloads(parts: WorkloadParts) {
     () => watch.stop(),
     () => watch.start(),
   );
-  return { engine, lines, reconciler };
+  return { engine, lines, reconciler, dataWatch };
 }
 
-async function machineOf(engine: Engine): Promise<{ readonly NCPU: number; readonly MemTotal: number }> {
+async function machineOf(engine: Engine): Promise<CgroupInfo & { readonly NCPU: number; readonly MemTotal: number }> {
   try {
     return (await engine.calls.info()) as { NCPU: number; MemTotal: number };
   } catch (error) {

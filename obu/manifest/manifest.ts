@@ -74,6 +74,7 @@ function toWorkload(name: string, service: RawService): Workload {
       rollback: obu?.update?.rollback ?? 'on-unhealthy',
       when: obu?.update?.when ?? 'now',
     },
+    dataLimit: obu?.data,
     grants: {
       signals: [...new Set(grants?.signals)].sort(),
       can: (grants?.can ?? []).map(toCanGrant),

@@ -4,7 +4,7 @@ import { messageOf } from '../../shared/errors.ts';
 import { parseCondition } from '../signals/condition.ts';
 import { parseScope } from '../signals/scopes.ts';
 import { key, refuse, value } from './value.ts';
-import { name, priority } from './values.ts';
+import { name, priority, size } from './values.ts';
 
 const oneOf = <const T extends readonly string[]>(...words: T) => z.enum(words, `must be one of ${words.join(', ')}`);
 
@@ -166,6 +166,10 @@ export const xObu = z.strictObject(
     requires: key(
       'what the OBU that runs it has to have: `camera/NAME`, `bus/NAME`',
       z.array(requirement, 'must be a list such as [camera/front]'),
+    ),
+    data: key(
+      'what it may keep in `/data`, as a size; with more it is stopped. If not given, as `data` of the OBU says (1g)',
+      size(4096, 'must be at least 4k'),
     ),
     update: key('how it is replaced by a new image or configuration', update),
     grants: key('all that it may touch; what is not here is refused', grants),

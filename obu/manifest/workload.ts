@@ -130,5 +130,7 @@ export interface Workload {
   /** What the OBU that runs it must have: "camera/front", "bus/can0". Sorted. */
   readonly requires: readonly string[];
   readonly update: UpdatePolicy;
+  /** Bytes that it may keep in its /data; undefined: what the OBU gives everyone. */
+  readonly dataLimit: number | undefined;
   readonly grants: Grants;
 }

@@ -28,7 +28,7 @@ export const minus = (a: Claim, b: Claim): Claim => ({ memory: a.memory - b.memo
 export const sumOf = (claims: readonly Claim[]): Claim => claims.reduce(plus, NOTHING);
 
 /** What workloads may take together. */
-export function capacityOf({ total, reserve }: Resources): Claim {
+export function capacityOf({ total, reserve }: Pick<Resources, 'total' | 'reserve'>): Claim {
   return { memory: Math.max(0, total.memory - reserve.memory), cpus: Math.max(0, total.cpus - reserve.cpus) };
 }
 
@@ -54,6 +54,25 @@ export function claimOf(
   undeclared: Claim,
 ): Claim {
   return { memory: limits.memLimit ?? undeclared.memory, cpus: limits.cpus ?? undeclared.cpus };
+}
+
+/** The least that the Docker Engine takes as a limit of memory. */
+const LEAST_MEMORY = 6 * 2 ** 20;
+
+/**
+ * Bytes that a workload may use which declares no limit: what all others leave, and never less than it counts as. More
+ * than that would be somebody else's.
+ */
+export function memoryLeftFor(
+  workload: { readonly name: string; readonly memReservation: number | undefined },
+  all: readonly { readonly name: string; readonly memLimit: number | undefined }[],
+  resources: Omit<Resources, 'pressure'>,
+): number {
+  const { undeclared } = resources;
+  const others = all.filter(({ name }) => name !== workload.name);
+  const taken = others.reduce((sum, { memLimit }) => sum + (memLimit ?? undeclared.memory), 0);
+  const left = capacityOf(resources).memory - taken;
+  return Math.max(left, undeclared.memory, workload.memReservation ?? 0, LEAST_MEMORY);
 }
 
 /** What a container takes now. A frozen one keeps its memory and needs no CPU. */

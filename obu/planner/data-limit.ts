@@ -2,8 +2,7 @@
 import { mebibytes } from './capacity.ts';
 
 export interface DataLimits {
-  /** Bytes and entries that one workload may keep. */
-  readonly bytes: number;
+  /** Files and folders that one workload may keep. */
   readonly entries: number;
   /** Bytes of the disk that are kept for the OBU. */
   readonly keepFree: number;
@@ -14,6 +13,8 @@ export interface DataUse {
   readonly folder: string;
   readonly bytes: number;
   readonly entries: number;
+  /** Bytes that it may keep. */
+  readonly limit: number;
   /** Bytes that came since the look before. */
   readonly grown: number;
 }
@@ -39,10 +40,10 @@ export function heldForData(
 ): ReadonlyMap<string, HeldForData> {
   const held = new Map<string, HeldForData>();
   const hold = (workload: string, cause: HeldForData['cause'], why: string) => held.set(workload, { cause, why });
-  for (const { workload, folder, bytes, entries } of uses) {
+  for (const { workload, folder, bytes, entries, limit } of uses) {
     const then = `it is started again when there is less in ${folder}`;
-    if (bytes > limits.bytes) {
-      hold(workload, 'its-limit', `its /data takes more than the ${mebibytes(limits.bytes)} that it may; ${then}`);
+    if (bytes > limit) {
+      hold(workload, 'its-limit', `its /data takes more than the ${mebibytes(limit)} that it may; ${then}`);
     } else if (entries > limits.entries) {
       hold(
         workload,

@@ -226,6 +226,20 @@ describe('a requirement', () => {
   });
 });
 
+describe('what keeps too much in its /data', () => {
+  it('is stopped with the reason, is not started, and runs again when it is held no more', () => {
+    const held = [['a', 'its /data is full']] as const;
+    const state = { state: 'Failed', detail: 'DataFull', reason: 'its /data is full' };
+    const other = container('b', { health: 'healthy' });
+    const result = planOf({ desired: [desired('a'), desired('b')], containers: [container('a'), other], held });
+    expect([kinds(result.steps), result.states.get('a')]).toEqual([['stop id-a'], state]);
+    const after = planOf({ desired: [desired('a'), desired('b')], containers: [other], held });
+    expect([kinds(after.steps), after.states.get('a')]).toEqual([[], state]);
+    const freed = planOf({ desired: [desired('a'), desired('b')], containers: [other] });
+    expect(kinds(freed.steps)).toEqual(['create-and-start a']);
+  });
+});
+
 describe('a person', () => {
   const frozen = memoryOf('a', rememberFreeze(freshMemory, NOW));
   it('freezes what runs, and it stays so, also without a container', () => {

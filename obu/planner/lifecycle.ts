@@ -61,6 +61,11 @@ class Decision {
       const state: WorkloadState = { state: 'Pending', detail: 'RequirementMissing', reason };
       return this.#intent({ memory: before, state, steps: this.#clearAll(this.#own, reason) });
     }
+    const held = this.#input.held.get(this.#name);
+    if (held !== undefined) {
+      const state: WorkloadState = { state: 'Failed', detail: 'DataFull', reason: held };
+      return this.#intent({ memory: before, state, steps: this.#clearAll(this.#own, held) });
+    }
     const frozen = this.#frozenByPerson(before);
     if (frozen !== undefined) return frozen;
     const target = targetOf(this.#desired, before, this.#own, observed.images, parked);

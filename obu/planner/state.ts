@@ -151,6 +151,8 @@ export interface PlanInput {
   readonly resources: Resources;
   /** What workloads may require of this OBU: "camera/front", "bus/can0". */
   readonly has: ReadonlySet<string>;
+  /** Workloads that may not run, each with a sentence that says why. */
+  readonly held: ReadonlyMap<string, string>;
   /** The condition under which the vehicle counts as parked, and whether it holds. */
   readonly parked: { readonly condition: string; readonly holds: boolean };
   /** Any number; OBUs with different ones do not start things again at the same moments. */

@@ -67,6 +67,7 @@ export interface Scene {
   readonly capacity?: Claim;
   readonly pressure?: Resources['pressure'];
   readonly has?: readonly string[];
+  readonly held?: readonly (readonly [string, string])[];
   readonly parked?: boolean;
   readonly nowMs?: number;
 }
@@ -91,6 +92,7 @@ export function inputOf(scene: Scene): PlanInput {
       pressure: scene.pressure ?? { memory: 0, cpu: 0 },
     },
     has: new Set(scene.has ?? []),
+    held: new Map(scene.held),
     parked: { condition: 'Vehicle.Speed == 0', holds: scene.parked ?? true },
     seed: SEED,
     nowMs: scene.nowMs ?? NOW,

@@ -5,12 +5,13 @@ import type { Desired, Memory, Observed, ObservedContainer, Version } from './st
 /** How a workload is treated, as opposed to what its container is made from: changes without a new container. */
 export type Policy = Pick<
   Workload,
-  'restart' | 'dependsOn' | 'priority' | 'preemption' | 'outsource' | 'requires' | 'update'
+  'restart' | 'dependsOn' | 'priority' | 'preemption' | 'outsource' | 'requires' | 'update' | 'dataLimit'
 >;
 
 /** What the container of a workload is made from. Other grants are its gateway's, and no reason for a new container. */
 export function containerPart(workload: Workload): unknown {
-  const { grants, restart, dependsOn, priority, preemption, outsource, requires, update, ...rest } = workload;
+  const { grants, restart, dependsOn, priority, preemption, outsource, requires, update, dataLimit, ...rest } =
+    workload;
   // But a CAN interface is a part of its network namespace.
   return { ...rest, interfaces: grants.can.filter(({ as }) => as === 'interface') };
 }
@@ -24,8 +25,8 @@ export function sameVersion(
 
 /** A version that the OBU has run under a manifest before, treated as the present one says. */
 function earlier(version: Version, { workload }: Desired): Version {
-  const { restart, dependsOn, priority, preemption, outsource, requires, update } = workload;
-  const policy: Policy = { restart, dependsOn, priority, preemption, outsource, requires, update };
+  const { restart, dependsOn, priority, preemption, outsource, requires, update, dataLimit } = workload;
+  const policy: Policy = { restart, dependsOn, priority, preemption, outsource, requires, update, dataLimit };
   return { ...version, workload: { ...version.workload, ...policy } };
 }
 

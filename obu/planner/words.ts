@@ -42,7 +42,7 @@ export function withNote(state: WorkloadState, note: string): WorkloadState {
 export function sentenceOf(end: End): string {
   switch (end.kind) {
     case 'out-of-memory':
-      return 'it used more memory than its mem_limit and was killed';
+      return 'it used more memory than its mem_limit (without one: than the others leave) and was killed';
     case 'could-not-start':
       return `the engine could not start it: ${end.message}`;
     case 'exited':

@@ -113,6 +113,7 @@ export class Runtime {
         await start();
       },
       onPreempted: (victim, by) => this.preemptions.push([victim, by]),
+      onFault: (workload, { code, message }) => this.errors.add(`workload ${workload}`, code, message),
       ...{ hurry: undefined, log: process.env.KERB_TEST_LOG ? createLog('test') : silentLog() },
     });
     this.engine = engine;

@@ -1,0 +1,68 @@
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { dirname, join } from 'node:path';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { WorkloadGroup } from './workload-group.ts';
+
+/** Folders and files as the kernel shows them; test/docker/neighbours.test.ts has the kernel's own. */
+let root: string;
+beforeEach(() => {
+  root = mkdtempSync(join(tmpdir(), 'kerb-cgroup-'));
+});
+afterEach(() => rmSync(root, { recursive: true }));
+
+const group = (CgroupDriver: string, CgroupVersion: string) =>
+  new WorkloadGroup({ stateHash: 'abc', info: { CgroupDriver, CgroupVersion }, memory: 1000 * 4096, root });
+function put(path: string, text: string): void {
+  mkdirSync(dirname(join(root, path)), { recursive: true });
+  writeFileSync(join(root, path), text);
+}
+const get = (path: string) => readFileSync(join(root, path), 'utf8');
+
+describe.each([
+  ['cgroupfs', '1', '/kerbside-abc', 'memory/kerbside-abc/memory.limit_in_bytes', 'pids/kerbside-abc/C1/pids.events'],
+  ['cgroupfs', '2', '/kerbside-abc', 'kerbside-abc/memory.max', 'kerbside-abc/C1/pids.events'],
+  [
+    'systemd',
+    '2',
+    'kerbside_abc.slice',
+    'kerbside_abc.slice/memory.max',
+    'kerbside_abc.slice/docker-C1.scope/pids.events',
+  ],
+])('with the driver %s and version %s', (driver, version, parent, limit, events) => {
+  it('the limit is set as soon as there is a group, and again when somebody changed it', () => {
+    const one = group(driver, version);
+    expect(one.parent).toBe(parent);
+    expect(one.limit()).toBe('');
+    put(limit, 'max\n');
+    expect(one.limit()).toBe('');
+    expect(get(limit)).toBe('4096000');
+    put(limit, '9223372036854771712\n');
+    one.limit();
+    expect(get(limit)).toBe('4096000');
+    put(limit, '4063232\n'); // as a kernel with pages of 64 KiB rounds it
+    one.limit();
+    expect(get(limit)).toBe('4063232\n');
+  });
+
+  it('says how often processes were refused', () => {
+    const one = group(driver, version);
+    expect(one.refusedProcesses('C1')).toBe(0);
+    put(events, 'max 12\n');
+    expect(one.refusedProcesses('C1')).toBe(12);
+  });
+});
+
+it('says why a limit cannot be set', () => {
+  mkdirSync(join(root, 'kerbside-abc/memory.max'), { recursive: true });
+  expect(group('cgroupfs', '2').limit()).toMatch(/EISDIR/);
+  const elsewhere = new WorkloadGroup({ stateHash: 'abc', info: {}, memory: 1, root: undefined });
+  expect(elsewhere.limit()).toBe('the engine is on another machine');
+});
+
+it('removes what is empty, wherever version 1 has it', () => {
+  for (const one of ['memory/kerbside-abc', 'pids/kerbside-abc/C1']) mkdirSync(join(root, one), { recursive: true });
+  group('cgroupfs', '1').remove();
+  expect(existsSync(join(root, 'memory/kerbside-abc'))).toBe(false);
+  expect(existsSync(join(root, 'pids/kerbside-abc/C1'))).toBe(true);
+});
