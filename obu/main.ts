@@ -392,6 +392,7 @@ class Obu implements RunningObu {
   #gatewayMeter(): GatewayMeter {
     return {
       canDropped: (workload) => this.#metrics.canDropped(workload),
+      canDenied: (workload, reason) => this.#metrics.canDenied(workload, reason),
       pictureDropped: (workload) => this.#metrics.pictureDropped(workload),
       signalLatency: (seconds) => this.#metrics.signalLatency(seconds),
       offloadStarted: () => this.#offloads.started(),

@@ -8,6 +8,10 @@ export class ObuMetrics {
   readonly #canDropped = this.#counter('obu_can_frames_dropped_total', 'CAN frames that a slow workload lost', [
     'workload',
   ]);
+  readonly #canDenied = this.#counter('obu_can_frames_denied_total', 'CAN frames that a workload was not let send', [
+    'workload',
+    'reason',
+  ]);
   readonly #picturesDropped = this.#counter('obu_camera_frames_dropped_total', 'Pictures that a slow workload lost', [
     'workload',
   ]);
@@ -35,6 +39,10 @@ export class ObuMetrics {
 
   canDropped(workload: string): void {
     this.#canDropped.inc({ workload });
+  }
+
+  canDenied(workload: string, reason: string): void {
+    this.#canDenied.inc({ workload, reason });
   }
 
   pictureDropped(workload: string): void {

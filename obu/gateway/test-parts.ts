@@ -23,7 +23,15 @@ export class HandBus implements CanBus {
   readonly listeners = new Set<(frame: CanFrame) => void>();
   async start() {}
   async stop() {}
-  send() {}
+  readonly sent: CanFrame[] = [];
+  /** Thrown by `send`, once. */
+  sendFailure: KerbError | undefined;
+  send(one: CanFrame) {
+    const failure = this.sendFailure;
+    this.sendFailure = undefined;
+    if (failure !== undefined) throw failure;
+    this.sent.push(one);
+  }
   onState() {
     return () => {};
   }
@@ -152,15 +160,17 @@ export class HandObu {
   readonly camera = new HandCamera();
   readonly offloader = new HandOffloader();
   readonly failures: { workload: string; error: KerbError }[] = [];
+  readonly denied: string[] = [];
   readonly dropped = { can: 0, pictures: 0 };
+  readonly router = new CanRouter(this.bus);
   readonly #gateways: Gateway[] = [];
   readonly #folder: Promise<string> = mkdtemp(join(tmpdir(), 'kerb-gw-'));
 
   async serve(one: Workload): Promise<{ path: string; gateway: Gateway }> {
-    const router = new CanRouter(this.bus);
-    router.start();
+    this.router.start();
     const meter: GatewayMeter = {
       canDropped: () => this.dropped.can++,
+      canDenied: (name, reason) => this.denied.push(`${name} ${reason}`),
       pictureDropped: () => this.dropped.pictures++,
       signalLatency: () => {},
       offloadStarted: () => {},
@@ -173,7 +183,7 @@ export class HandObu {
       vehicle: 'car',
       obu: 'obu-1',
       offers: {
-        routers: new Map([['can0', router]]),
+        routers: new Map([['can0', this.router]]),
         signals: this.signals,
         cameras: new Map([['front', this.camera]]),
         tasks: new Map([['dashcam-filter', DIGEST]]),

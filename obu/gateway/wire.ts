@@ -9,6 +9,7 @@ import protobuf from 'protobufjs/minimal.js';
 import type { CanFrame } from '../../shared/can/frame.ts';
 import { kerbside } from '../../shared/protocol/generated/gateway.js';
 import type { Picture, PictureFormat } from '../dashcam/camera.ts';
+import type { CanGrant } from '../manifest/workload.ts';
 import type { SignalValue } from '../signals/signal.ts';
 
 const { Writer } = protobuf;
@@ -24,6 +25,15 @@ const fixed64 = (field: number) => ((field << 3) | 1) >>> 0;
 /** Any message that is not sent often. */
 export function encodeMessage(message: ServerMessageFields): Uint8Array[] {
   return [ServerMessage.encode(message, Writer.create().fork()).ldelim().finish()];
+}
+
+export function toWireGrant({ bus, read, write, as, when }: CanGrant): kerbside.gateway.v1.CanGrant.$Properties {
+  return {
+    ...{ bus, read: [...read], as, when: when ?? '' },
+    write: write.map(({ id, ext, length, maxPerSecond }) => ({
+      ...{ id, extended: ext, length: length ?? 0, anyLength: length === undefined, maxPerSecond: maxPerSecond ?? 0 },
+    })),
+  };
 }
 
 /** The flags of a CanFrame as gateway.proto has them. */

@@ -13,6 +13,9 @@ export { ErrorCode, errorName, isKerbError, KerbError } from '../errors.ts';
 export type { ItemStream } from './item-stream.ts';
 export type {
   CanBatch,
+  CanGrant,
+  CanWriteGrant,
+  FrameToSend,
   Grants,
   OffloadOutcome,
   Picture,
