@@ -6,12 +6,12 @@ import type { ObuStatus } from '../shared/api/status.ts';
 import { ErrorCode, KerbError, messageOf } from '../shared/errors.ts';
 import { loadIdentity } from '../shared/identity/x509-identity.ts';
 import type { Logger } from '../shared/log.ts';
-import { BusMeter } from './api/bus-meter.ts';
 import { ObuMetrics } from './api/metrics.ts';
 import { OffloadMeter } from './api/offload-meter.ts';
-import { type MeteredBus, readStatus, type StatusSources } from './api/status.ts';
-import { openBus } from './can/open-bus.ts';
-import { CanRouter } from './can/router.ts';
+import { readStatus, type StatusSources } from './api/status.ts';
+import { Buses } from './can/buses.ts';
+import { ContainerInterfaces } from './can/container-interface.ts';
+import type { CanRouter } from './can/router.ts';
 import type { ObuConfig } from './config.ts';
 import { createCamera } from './dashcam/ffmpeg-camera.ts';
 import { configHash } from './engine/container-spec.ts';
@@ -218,7 +218,7 @@ class Obu implements RunningObu {
     );
 
     const engine = await this.#startEngine(places);
-    const { lines, reconciler } = await this.#startWorkloads(engine, gateways, places);
+    const { lines, reconciler } = await this.#startWorkloads(engine, gateways, buses, places);
 
     this.#sources = {
       ...{ config, startedAt: this.#startedAt, engine, buses: buses.all, signals, cameras, workloads },
@@ -227,37 +227,20 @@ class Obu implements RunningObu {
     this.#log.info({ api, engine: engine.host, workloads: workloads.length }, `OBU ${config.obu} is up`);
   }
 
-  async #startBuses() {
-    const all: MeteredBus[] = [];
-    const routers = new Map<string, CanRouter>();
-    for (const config of this.#options.config.buses) {
-      const name = config.kind === 'userspace' ? config.name : (config.interface ?? config.name);
-      const choice = { name, kind: config.kind, ...(config.socket && { socketPath: config.socket }) };
-      const log = this.#log.child({ bus: config.name });
-      const { bus, reason } = openBus(choice, { log, client: `kerb obu ${this.#options.config.obu}` });
-      log.info(reason);
-      bus.onState((state) => {
-        if (state.state !== 'Down') return;
-        this.#errors.add(`bus ${config.name}`, ErrorCode.BusDown, state.reason);
-      });
-      const router = new CanRouter(bus);
-      await this.#begin(
-        `bus ${config.name}`,
-        () => bus.stop(),
-        () => bus.start(),
-      );
-      await this.#begin(
-        `router of ${config.name}`,
-        () => router.stop(),
-        () => router.start(),
-      );
-      all.push({ config, bus, meter: new BusMeter(bus, config.bitrate) });
-      routers.set(config.name, router);
-    }
-    await this.#everySecond('bus meter', () => {
-      for (const { meter } of all) meter.sample();
+  async #startBuses(): Promise<Buses> {
+    const { buses: configs, obu } = this.#options.config;
+    const buses = new Buses({
+      configs,
+      client: `kerb obu ${obu}`,
+      onTrouble: (bus, code, reason) => this.#errors.add(`bus ${bus}`, code, reason),
+      log: this.#log.child({ part: 'can' }),
     });
-    return { all, routers };
+    await this.#begin(
+      'buses',
+      () => buses.stop(),
+      () => buses.start(),
+    );
+    return buses;
   }
 
   async #startSignals(routers: ReadonlyMap<string, CanRouter>): Promise<SignalStore> {
@@ -340,12 +323,19 @@ class Obu implements RunningObu {
     return engine!;
   }
 
-  async #startWorkloads(engine: Engine, gateways: Gateways, places: Places) {
+  async #startWorkloads(engine: Engine, gateways: Gateways, buses: Buses, places: Places) {
     const { config, workloads } = this.#options;
     const owner = `${config.obu}/${places.stateHash}`;
+    const interfaces = new ContainerInterfaces({
+      owner,
+      local: engine.host.startsWith('unix://'),
+      buses: buses.byName,
+      log: this.#log.child({ part: 'can' }),
+    });
     const runner = new StepRunner({
       engine,
       gateways,
+      interfaces,
       owner,
       namePrefix: `kerbside-${config.obu}-${places.stateHash.slice(0, 6)}-`,
       data: places.data,
@@ -366,6 +356,11 @@ class Obu implements RunningObu {
       'last lines',
       () => lines.stop(),
       () => {},
+    );
+    await this.#begin(
+      'CAN interfaces of containers',
+      () => interfaces.stop(),
+      () => interfaces.start(),
     );
     await this.#begin(
       'containers',

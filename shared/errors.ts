@@ -46,6 +46,7 @@ export const ErrorCode = {
   BadCondition: 3008,
   CanInterfaceUnavailable: 3020,
   NoInterfaceGrant: 3021,
+  BusErrors: 3022,
 
   CameraUnavailable: 4001,
   BadCameraSource: 4002,

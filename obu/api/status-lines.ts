@@ -8,7 +8,7 @@ export function statusLines(status: ObuStatus): string[] {
     `engine: Docker ${engine.version} (${engine.kind}) at ${engine.host}`,
     '',
     ...table(
-      ['BUS', 'KIND', 'STATE', 'FRAMES/S', 'LOAD', 'DROPPED'],
+      ['BUS', 'KIND', 'STATE', 'FRAMES/S', 'LOAD', 'DROPPED', 'ERRORS'],
       status.buses.map((bus) => [
         bus.name,
         bus.kind,
@@ -16,6 +16,7 @@ export function statusLines(status: ObuStatus): string[] {
         bus.framesPerSecond.toFixed(0),
         `${(100 * bus.load).toFixed(1)} %`,
         String(bus.dropped),
+        String(bus.errorFrames),
       ]),
     ),
     `signals: ${signals.withValue} of ${signals.paths} paths have a value`,

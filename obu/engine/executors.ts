@@ -1,6 +1,7 @@
 import { chmod, mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
-import { ErrorCode, KerbError } from '../../shared/errors.ts';
+import { ErrorCode, isKerbError, KerbError } from '../../shared/errors.ts';
+import type { ContainerInterfaces } from '../can/container-interface.ts';
 import type { Gateways } from '../gateway/gateways.ts';
 import type { Workload } from '../manifest/workload.ts';
 import type { Action, ActionKind } from '../planner/state.ts';
@@ -15,6 +16,7 @@ type Executors = { readonly [K in ActionKind]: (step: Extract<Action, { step: K 
 export interface ExecutorParts {
   readonly engine: Engine;
   readonly gateways: Gateways;
+  readonly interfaces: ContainerInterfaces;
   readonly owner: string;
   /** In front of the name of the workload. */
   readonly namePrefix: string;
@@ -30,12 +32,14 @@ export class StepRunner {
   readonly #executors: Executors = {
     'create-and-start': ({ desired }) => this.#createAndStart(desired.workload),
     adopt: async ({ desired, container }) => {
+      if (!(await this.#adoptInterfaces(desired.workload, container.id))) return;
       await this.#parts.gateways.open(desired.workload);
       this.#served.set(desired.workload.name, container.id);
     },
     stop: ({ container }) => this.stopContainer(container.id, STOP_GRACE_S),
     remove: async ({ container }) => {
       await this.removeContainer(container.id);
+      await this.#parts.interfaces.detach(container.id);
       // Another container of the same workload may already have its own gateway.
       const serving = this.#served.get(container.workload);
       if (serving !== undefined && serving !== container.id) return;
@@ -79,7 +83,7 @@ export class StepRunner {
   }
 
   async #createAndStart(workload: Workload): Promise<void> {
-    const { engine, gateways, owner, namePrefix, data } = this.#parts;
+    const { engine, gateways, interfaces, owner, namePrefix, data } = this.#parts;
     const dataFolder = join(data, workload.name);
     // The folder above is closed to everybody else on this machine; in the container any user may write here.
     await mkdir(dataFolder, { recursive: true });
@@ -96,14 +100,45 @@ export class StepRunner {
       });
       const container = await engine.calls.createContainer(options);
       id = container.id;
+      await interfaces.prepare(workload, id);
       await container.start();
+      if (hasInterface(workload)) {
+        const { Pid } = (await container.inspect()).State;
+        // 0: it has ended already, and the planner will see that.
+        if (Pid > 0) await interfaces.attach(id, Pid);
+      }
     } catch (error) {
-      if (id !== undefined) await this.removeContainer(id);
+      if (id !== undefined) {
+        await this.removeContainer(id);
+        await interfaces.detach(id);
+      }
       await gateways.close(workload.name);
+      if (isKerbError(error, ErrorCode.CanInterfaceUnavailable) || isKerbError(error, ErrorCode.NoInterfaceGrant)) {
+        throw new KerbError(ErrorCode.ContainerFailed, error.message, { workload: workload.name }, { cause: error });
+      }
       // Without a status it is the connection to the engine that failed, not the container.
       if (engineStatus(error) === undefined) throw error;
       throw new KerbError(ErrorCode.ContainerFailed, engineMessage(error), { workload: workload.name });
     }
     this.#served.set(workload.name, id);
   }
+
+  /** False when the container cannot have its interfaces back: it is removed, and its successor's start says why. */
+  async #adoptInterfaces(workload: Workload, id: string): Promise<boolean> {
+    if (!hasInterface(workload)) return true;
+    const { Pid } = (await this.#parts.engine.calls.getContainer(id).inspect()).State;
+    try {
+      if (Pid > 0) await this.#parts.interfaces.adopt(workload, id, Pid);
+      return true;
+    } catch (error) {
+      if (!isKerbError(error)) throw error;
+      await this.removeContainer(id);
+      await this.#parts.interfaces.detach(id);
+      return false;
+    }
+  }
+}
+
+function hasInterface({ grants }: Workload): boolean {
+  return grants.can.some(({ as }) => as === 'interface');
 }

@@ -19,7 +19,7 @@ export class HandBus implements CanBus {
   readonly name = 'can0';
   readonly kind = 'userspace';
   readonly state = { state: 'Up' } as const;
-  readonly stats = { framesReceived: 0, framesSent: 0, framesDropped: 0, bits: 0 };
+  readonly stats = { framesReceived: 0, framesSent: 0, framesDropped: 0, errorFrames: 0, bits: 0 };
   readonly listeners = new Set<(frame: CanFrame) => void>();
   async start() {}
   async stop() {}

@@ -33,6 +33,34 @@ export interface VcanReport {
   readonly noFd: { readonly message: string; readonly noFd: unknown };
 }
 
+/** What inside-interface.ts found out. Frames are texts as `formatFrame` writes them. */
+export interface InterfaceReport {
+  /** Why a workload could not start without the kernel's vxcan, and without its can-gw. */
+  readonly missing: readonly string[];
+  readonly leftAfterFailure: readonly string[];
+  /** Why a workload cannot start whose grant has a rate. */
+  readonly refused: string;
+  readonly inside: { readonly user: string; readonly capabilities: string; readonly interfaces: readonly string[] };
+  readonly exchange: Exchange;
+  /** The OBU was killed and another one took over; how often the program in the container had started by then. */
+  readonly startsAfterAdoption: number;
+  readonly adopted: Exchange;
+  /** After the bus was removed and made again. */
+  readonly returned: Exchange;
+  /** After the container was killed. */
+  readonly restarted: Exchange;
+  readonly whileRunning: number;
+  readonly left: { readonly interfaces: readonly string[]; readonly rules: number };
+  readonly unprivileged: string;
+}
+
+/** What the candumps of the workloads `some` and `all`, and one on the host, have seen of the same frames. */
+export interface Exchange {
+  readonly some: readonly string[];
+  readonly all: readonly string[];
+  readonly host: readonly string[];
+}
+
 /** Sent from either side: standard, extended, remote and FD, shortest and longest. */
 export const frames: readonly string[] = [
   '123#',
