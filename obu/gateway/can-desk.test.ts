@@ -193,6 +193,28 @@ describe('a workload that may not', () => {
   });
 });
 
+describe('a workload that reads a bus', () => {
+  it('is told when it goes down and comes back, and at once when it is down already', async () => {
+    const reason = 'the interface was removed';
+    const client = await app('app', writer);
+    const batches = client.can({ bus: 'can0' })[Symbol.asyncIterator]();
+    const first = batches.next();
+    await client.sendCan('can0', []);
+    obu.bus.deliver(0x55);
+    expect((await first).value).toMatchObject({ frames: [{ id: 0x55 }], state: undefined });
+    obu.bus.enter({ state: 'Down', reason });
+    expect((await batches.next()).value).toMatchObject({ frames: [], state: { state: 'Down', reason } });
+    for await (const { frames, state } of client.can({ bus: 'can0' })) {
+      expect([frames, state]).toEqual([[], { state: 'Down', reason }]);
+      break;
+    }
+    obu.bus.enter({ state: 'Up' });
+    expect((await batches.next()).value).toMatchObject({ frames: [], state: { state: 'Up', reason: '' } });
+    client.close();
+    await until(() => obu.bus.stateListeners.size === 0);
+  });
+});
+
 describe('a bad neighbour', () => {
   it('that writes as fast as it can is denied and named, and the others are served as before', async () => {
     const [flooder, reader] = [await app('flooder', writer), await app('reader', writer)];

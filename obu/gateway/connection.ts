@@ -213,7 +213,13 @@ export class Connection {
     const bus = ask.bus ?? '';
     const { router, granted } = guard.can(bus);
     const stream = new CanStream(request, bus, this.#wake, () => meter.canDropped(workload.name));
-    this.#open(request, stream, () => router.subscribe(filters, granted, stream.push, this));
+    this.#open(request, stream, () => {
+      const ends = [router.subscribe(filters, granted, stream.push, this), router.bus.onState(stream.stateChanged)];
+      if (router.bus.state.state !== 'Up') stream.stateChanged(router.bus.state);
+      return () => {
+        for (const end of ends) end();
+      };
+    });
   }
 
   #sendCan(request: number, ask: kerbside.gateway.v1.SendCan.$Properties): void {

@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import type { CanFrame } from '../../shared/can/frame.ts';
 import type { KerbError } from '../../shared/errors.ts';
 import { silentLog } from '../../shared/log.ts';
-import type { CanBus } from '../can/bus.ts';
+import type { BusState, CanBus } from '../can/bus.ts';
 import { CanRouter } from '../can/router.ts';
 import type { Camera, CameraWish, Picture } from '../dashcam/camera.ts';
 import { workloadOf } from '../manifest/test-workload.ts';
@@ -18,7 +18,7 @@ import { Gateway } from './gateway.ts';
 export class HandBus implements CanBus {
   readonly name = 'can0';
   readonly kind = 'userspace';
-  readonly state = { state: 'Up' } as const;
+  state: BusState = { state: 'Up' };
   readonly stats = { framesReceived: 0, framesSent: 0, framesDropped: 0, errorFrames: 0, bits: 0 };
   readonly listeners = new Set<(frame: CanFrame) => void>();
   async start() {}
@@ -32,8 +32,14 @@ export class HandBus implements CanBus {
     if (failure !== undefined) throw failure;
     this.sent.push(one);
   }
-  onState() {
-    return () => {};
+  readonly stateListeners = new Set<(state: BusState) => void>();
+  onState(listener: (state: BusState) => void) {
+    this.stateListeners.add(listener);
+    return () => this.stateListeners.delete(listener);
+  }
+  enter(state: BusState) {
+    this.state = state;
+    for (const listener of this.stateListeners) listener(state);
   }
   subscribe(listener: (frame: CanFrame) => void) {
     this.listeners.add(listener);

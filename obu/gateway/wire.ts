@@ -8,6 +8,7 @@
 import protobuf from 'protobufjs/minimal.js';
 import type { CanFrame } from '../../shared/can/frame.ts';
 import { kerbside } from '../../shared/protocol/generated/gateway.js';
+import type { BusState } from '../can/bus.ts';
 import type { Picture, PictureFormat } from '../dashcam/camera.ts';
 import type { CanGrant } from '../manifest/workload.ts';
 import type { SignalValue } from '../signals/signal.ts';
@@ -48,7 +49,14 @@ export function flagsOf(frame: CanFrame): number {
   );
 }
 
-export function encodeCanFrames(request: number, bus: string, frames: Iterable<CanFrame>, dropped: number): Uint8Array {
+/** @param state Told when it changed. */
+export function encodeCanFrames(
+  request: number,
+  bus: string,
+  frames: Iterable<CanFrame>,
+  dropped: number,
+  state?: BusState,
+): Uint8Array {
   const writer = Writer.create().fork();
   writer.uint32(varint(1)).uint32(request);
   writer.uint32(delimited(5)).fork();
@@ -63,6 +71,10 @@ export function encodeCanFrames(request: number, bus: string, frames: Iterable<C
     writer.ldelim();
   }
   if (dropped > 0) writer.uint32(varint(3)).uint64(dropped);
+  if (state !== undefined) {
+    writer.uint32(delimited(4)).string(state.state);
+    if (state.state !== 'Up') writer.uint32(delimited(5)).string(state.reason);
+  }
   return writer.ldelim().ldelim().finish();
 }
 

@@ -12,6 +12,14 @@ export type ClientFields = kerbside.gateway.v1.ClientMessage.$Properties;
 export interface CanBatch {
   readonly bus: string;
   readonly frames: readonly CanFrame[];
+  /** Of the bus after these frames, when it changed, and at first when it is not up; undefined: as before. */
+  readonly state: BusState | undefined;
+}
+
+/** `reason` is a sentence for a person, empty when the bus is up. */
+export interface BusState {
+  readonly state: 'Up' | 'Warning' | 'Passive' | 'BusOff' | 'Down';
+  readonly reason: string;
 }
 
 export type SignalDatum = number | boolean | string;
@@ -131,7 +139,11 @@ export function toCanBatch(message: kerbside.gateway.v1.CanFrames.$Properties): 
       timeUs: toNumber(frame.timeUs),
     };
   });
-  return { bus: message.bus ?? '', frames };
+  const { bus, state, reason } = message;
+  return {
+    ...{ bus: bus ?? '', frames },
+    state: state ? { state: state as BusState['state'], reason: reason ?? '' } : undefined,
+  };
 }
 
 /** @throws KerbError BadCanFrame */

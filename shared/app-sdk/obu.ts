@@ -48,7 +48,7 @@ export interface Obu {
   readonly obu: string;
   readonly grants: Grants;
   /**
-   * CAN frames of a bus, in batches.
+   * CAN frames of a bus, in batches. A batch also tells when the bus goes down or comes back, even without frames.
    * @param options.filters can-utils grammar, "id:mask" and "id~mask" in hex; left out: everything granted.
    * @throws KerbError NotGranted | UnknownBus | BadCanFilter, from the loop
    */
