@@ -32,7 +32,7 @@ export class Candump {
   }
 }
 
-export async function until(what: string, condition: () => boolean, timeoutMs = 10_000): Promise<void> {
+export async function until(what: string, condition: () => boolean, timeoutMs = 60_000): Promise<void> {
   const giveUp = performance.now() + timeoutMs;
   while (!condition()) {
     if (performance.now() > giveUp) throw new Error(`waited in vain until ${what}`);

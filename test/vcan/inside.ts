@@ -16,7 +16,7 @@ import type { CanFrame } from '../../shared/can/frame.ts';
 import { KerbError, messageOf } from '../../shared/errors.ts';
 import { CAR_DBC, CAR_MAPPING } from '../../sim/can/cli.ts';
 import { Candump, cansend, ip, until } from './can-utils.ts';
-import { filterFrames, filters, frames, shortFdFrames, type VcanReport } from './report.ts';
+import { controllerFrames, filterFrames, filters, frames, shortFdFrames, type VcanReport } from './report.ts';
 
 /** What the kernel has put on its lists for vcan0: so many receivers listen. */
 async function untilListening(dumps: readonly Candump[], bus: CanBus): Promise<void> {
@@ -135,6 +135,21 @@ async function comingsAndGoings(bus: CanBus) {
   return { states: [...states], sendWhileDown: sendWhileDown.message, afterReturn: [...afterReturn] };
 }
 
+/** Error frames, as a driver makes them, and a frame that shows the controller to be back. */
+async function controllerErrors(bus: CanBus): Promise<VcanReport['controller']> {
+  const states: string[] = [];
+  const end = bus.onState(({ state }) => states.push(state));
+  const seen: string[] = [];
+  const unsubscribe = bus.subscribe((frame) => seen.push(formatFrame(frame)));
+  for (const text of controllerFrames) {
+    cansend(text);
+    await until(`${text} arrives`, () => seen.includes(text));
+  }
+  unsubscribe();
+  end();
+  return { states, seen, errorFrames: bus.stats.errorFrames };
+}
+
 function failure(act: () => void): KerbError {
   try {
     act();
@@ -172,6 +187,7 @@ async function run(): Promise<VcanReport> {
     ...(await directions(bus)),
     filters: await compareFilters(bus),
     simulator: await simulator(bus),
+    controller: await controllerErrors(bus),
     losses: await losses(bus),
     ...(await comingsAndGoings(bus)),
     noInterface: await startFailure('vcan9'),

@@ -25,7 +25,7 @@ beforeAll(async () => {
       ip link set vcan0 up
       '${process.execPath}' test/vcan/inside-interface.ts '${file}' /tmp/kerbside
     `,
-    timeoutMs: 280_000,
+    timeoutMs: 500_000,
   });
   const text = await readFile(file, 'utf8').catch(() => undefined);
   if (text === undefined || machine.status !== 0) {
@@ -33,7 +33,7 @@ beforeAll(async () => {
     throw new Error(`the machine ${what}: ${text ?? ''}\n${machine.console.slice(-6000)}`);
   }
   report = JSON.parse(text);
-}, 300_000);
+}, 520_000);
 
 afterAll(async () => {
   if (folder !== undefined) await rm(folder, { recursive: true, force: true });

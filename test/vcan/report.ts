@@ -23,6 +23,12 @@ export interface VcanReport {
     readonly paths: readonly string[];
     readonly allPaths: number;
   };
+  /** States of our bus while `controllerFrames` came, and those frames as it got them. */
+  readonly controller: {
+    readonly states: readonly string[];
+    readonly seen: readonly string[];
+    readonly errorFrames: number;
+  };
   readonly losses: { readonly sent: number; readonly received: number; readonly dropped: number };
   /** States of our bus while the interface went down, up, away and came back, and a frame after all of it. */
   readonly states: readonly string[];
@@ -78,6 +84,14 @@ export const frames: readonly string[] = [
 
 /** Of at most 8 bytes: the package does not tell on receive that they were FD. */
 export const shortFdFrames: readonly string[] = ['124##0', '124##1AABB', '1ABCDEF0##01122334455667788'];
+
+/** Warning, error passive, bus-off, and a frame of another program. */
+export const controllerFrames: readonly string[] = [
+  '20000004#0008000000006000',
+  '20000004#0020000000008800',
+  '20000040#0000000000000000',
+  '123#11',
+];
 
 export const filterFrames: readonly string[] = [
   '100#00',
