@@ -13,7 +13,7 @@ type Register = (program: Command) => void;
  */
 const modules: { readonly verbs: readonly string[]; readonly load: () => Promise<Register[]> }[] = [
   {
-    verbs: ['obu', 'status', 'image'],
+    verbs: ['obu', 'status', 'image', 'camera'],
     load: async () => [(await import('../obu/cli.ts')).registerObuCommands],
   },
   { verbs: ['broker'], load: async () => [(await import('../broker/cli.ts')).registerBrokerCommands] },

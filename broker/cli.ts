@@ -3,6 +3,7 @@ import { type Command, InvalidArgumentError, Option } from 'commander';
 import { ErrorCode, isKerbError, KerbError } from '../shared/errors.ts';
 import { ensureDevelopmentIdentities } from '../shared/identity/development.ts';
 import { createLog } from '../shared/log.ts';
+import { ServiceManager } from '../shared/service-manager.ts';
 import { parseSize } from '../shared/size.ts';
 import { ensureDevelopmentSigner } from '../shared/task-package/signer.ts';
 import { DEFAULT_LIMITS, type RunningBroker, startBroker } from './main.ts';
@@ -75,6 +76,7 @@ export function registerBrokerCommands(program: Command): void {
 
 async function serve(options: ServeOptions): Promise<void> {
   const log = createLog('broker');
+  const manager = new ServiceManager({ env: process.env, pid: process.pid, log });
   const cancel = new AbortController();
   let running: RunningBroker | undefined;
   const stopped = new Promise<void>((resolveStopped) => {
@@ -111,7 +113,9 @@ async function serve(options: ServeOptions): Promise<void> {
       },
       { log, signal: cancel.signal },
     );
+    await manager.ready(`broker ${options.id} on ${running.url}`);
     await stopped;
+    await manager.stopping();
     await running.stop();
   } catch (error) {
     // Asked to stop while it started: that is an end, not a failure.

@@ -3,7 +3,7 @@ import type { ObuStatus } from '../../shared/api/status.ts';
 import { reasonOf } from '../can/bus.ts';
 import type { ObuBus } from '../can/buses.ts';
 import type { ObuConfig } from '../config.ts';
-import type { Camera } from '../dashcam/camera.ts';
+import type { OwnCamera } from '../dashcam/start.ts';
 import type { Engine } from '../engine/docker-client.ts';
 import type { LastLines } from '../engine/last-lines.ts';
 import type { Reconciler } from '../engine/reconciler.ts';
@@ -19,7 +19,7 @@ export interface StatusSources {
   readonly engine: Engine;
   readonly buses: readonly ObuBus[];
   readonly signals: SignalStore;
-  readonly cameras: readonly Camera[];
+  readonly cameras: readonly OwnCamera[];
   readonly workloads: readonly Workload[];
   readonly reconciler: Reconciler;
   readonly lines: LastLines;
@@ -49,10 +49,10 @@ export function readStatus(sources: StatusSources): ObuStatus {
       errorFrames: bus.stats.errorFrames,
     })),
     signals: { paths: signals.paths().length, withValue: signals.withValue },
-    cameras: sources.cameras.map((camera) => {
-      const { name, source, simulated, state, fps, consumers } = camera.status();
+    cameras: sources.cameras.map(({ camera, recording }) => {
+      const { state, ...status } = camera.status();
       const reason = state.state === 'Failed' ? state.reason : '';
-      return { name, source, simulated, state: state.state, reason, fps, consumers };
+      return { ...status, state: state.state, reason, recording: recording() };
     }),
     workloads: sources.workloads.map(({ name, image, priority }) => ({
       name,

@@ -24,7 +24,9 @@ const obu: ObuStatus = {
     },
   ],
   signals: { paths: 20, withValue: 19 },
-  cameras: [{ name: 'front', source: 'sim:/s', simulated: true, state: 'Running', reason: '', fps: 15, consumers: 1 }],
+  cameras: [
+    { name: 'front', source: 'sim:/s', simulated: true, state: 'Running', reason: '', fps: 15, consumers: 1, lost: 0 },
+  ],
   workloads: [
     {
       name: 'drive-log',
