@@ -19,7 +19,7 @@ export function reasonOf(state: BusState): string {
 export interface BusStats {
   readonly framesReceived: number;
   readonly framesSent: number;
-  /** Frames that the bus knows it lost before we saw them. */
+  /** Frames that are known to be lost: before we saw them, or after we handed them over. */
   readonly framesDropped: number;
   /** Error frames of the controller, which are no frames of the bus. */
   readonly errorFrames: number;

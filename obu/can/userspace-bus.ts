@@ -112,12 +112,23 @@ export class UserspaceBus extends BusCore implements CanBus {
   #flush(): void {
     const bytes = this.#batched * RECORD_SIZE;
     if (bytes === 0) return;
+    const frames = this.#batched;
     const batch = this.#batch.subarray(0, bytes);
     // The rest of the buffer serves the next batches; a new one is made when little is left.
     const rest = this.#batch.subarray(bytes);
     this.#batch = rest.length < 16 * RECORD_SIZE ? Buffer.allocUnsafe(0) : rest;
     this.#batched = 0;
-    this.#socket?.write(batch);
+    if (this.#socket === undefined) this.#notSent(frames);
+    else this.#socket.write(batch, (error) => error && this.#notSent(frames));
+  }
+
+  /** They were taken when the connection still looked well. */
+  #notSent(frames: number): void {
+    this.countDropped(frames);
+    this.#options.log.warn(
+      { bus: this.name, frames },
+      `${this.name}: ${frames} frames were not sent: the bus went away`,
+    );
   }
 
   /** One connection: resolves once the bus has said hello. */

@@ -12,6 +12,7 @@ import { placesOf } from '../../obu/engine/places.ts';
 import { processesWith } from '../../obu/engine/processes.ts';
 import { type RunningObu, startObu } from '../../obu/main.ts';
 import { parseManifest } from '../../obu/manifest/manifest.ts';
+import { workloadOf } from '../../obu/manifest/test-workload.ts';
 import type { WorkloadStatus } from '../../shared/api/status.ts';
 import { ErrorCode } from '../../shared/errors.ts';
 import { silentLog } from '../../shared/log.ts';
@@ -38,6 +39,21 @@ services:
   no-image: { image: "kerbside-test-absent:1" }
 `;
 
+const writer = workloadOf({
+  name: 'write',
+  image: PROBE,
+  environment: { MODE: 'write' },
+  grants: {
+    ...{ signals: [], cameras: [], offload: undefined },
+    can: [
+      {
+        ...{ bus: 'can0', read: [], as: 'socket', when: 'Vehicle.Speed > 100' },
+        write: [{ id: 0x3e9, ext: false, length: 2, maxPerSecond: 0.001 }],
+      },
+    ],
+  },
+});
+
 const car = new TestCar();
 const state = mkdtempSync(join(tmpdir(), 'kerb-docker-'));
 let obu: RunningObu;
@@ -50,7 +66,7 @@ beforeAll(async () => {
   execFileSync('tools/build-app-sdk.sh');
   await car.start();
   const config = parseObuConfig(car.config(), join(car.folder, 'obu.yaml'));
-  const workloads = parseManifest(manifest, 'test.compose.yaml');
+  const workloads = [...parseManifest(manifest, 'test.compose.yaml'), writer];
   obu = await startObu({ config, workloads, state, api: join(state, 'api.sock'), log: silentLog() });
   const { kind, host } = obu.status().engine;
   engine = await reachEngine(kind, host);
@@ -118,6 +134,22 @@ describe('a container', () => {
     expect(report.picture).toMatchObject({ camera: 'front', format: 'gray8', width: 64, height: 48, bytes: 64 * 48 });
     const [darkest, brightest] = (report.picture as { data: [number, number] }).data;
     expect(brightest).toBeGreaterThan(darkest);
+  });
+
+  it('writes to the bus what it was granted, and nothing else', async () => {
+    const report = await reported('write');
+    expect(report.grants).toEqual(JSON.parse(JSON.stringify(writer.grants.can)));
+    const refused = (code: number) => expect.objectContaining({ code });
+    expect(report).toMatchObject({
+      length: refused(ErrorCode.CanWriteWrongLength),
+      id: refused(ErrorCode.CanWriteNotGranted),
+      rate: refused(ErrorCode.CanWriteTooFast),
+    });
+    expect(car.heard).toEqual(['3E9#0102']);
+    const metrics = await obu.metrics();
+    for (const reason of ['length', 'id', 'rate']) {
+      expect(metrics).toContain(`obu_can_frames_denied_total{workload="write",reason="${reason}"} 1`);
+    }
   });
 
   it('without a grant is refused, and the refusal names the grant', async () => {
