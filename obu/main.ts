@@ -144,7 +144,10 @@ class Obu implements RunningObu {
     if (this.#stopped !== undefined) throw new KerbError(ErrorCode.Cancelled, 'stopped');
     this.#parts.push({ name, stop });
     await start();
-    if (this.#stopped !== undefined) throw new KerbError(ErrorCode.Cancelled, 'stopped');
+    if (this.#stopped === undefined) return;
+    // What it has made after it was stopped goes as well.
+    await stop();
+    throw new KerbError(ErrorCode.Cancelled, 'stopped');
   }
 
   async #everySecond(name: string, task: () => void): Promise<void> {
@@ -344,6 +347,8 @@ class Obu implements RunningObu {
       owner,
       local: engine.host.startsWith('unix://'),
       buses: buses.byName,
+      pidOf: async (container) => (await engine.calls.getContainer(container).inspect()).State.Pid,
+      onTrouble: (workload, { code, message }) => this.#errors.add(`workload ${workload}`, code, message),
       log: this.#log.child({ part: 'can' }),
     });
     const runner = new StepRunner({

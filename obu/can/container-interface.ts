@@ -7,12 +7,11 @@
  * process: everything but its last step, moving it in, is done before.
  *
  * What is in the kernel outlives an OBU that is killed, on purpose: its containers go on. The name of the host's end
- * says which OBU's it is and its alias which container's, so that the next OBU finds it. Interface indexes are random: can-gw drops a frame silently when the
- * index that it came in on equals that of the destination, and it compares them across namespaces.
+ * says which OBU's it is and its alias which container's, so that the next OBU finds it.
  */
-import { createHash, randomInt } from 'node:crypto';
+import { createHash } from 'node:crypto';
 import { readdirSync } from 'node:fs';
-import { ErrorCode, KerbError, messageOf } from '../../shared/errors.ts';
+import { ErrorCode, isKerbError, KerbError, messageOf } from '../../shared/errors.ts';
 import type { Logger } from '../../shared/log.ts';
 import type { CanGrant, Workload } from '../manifest/workload.ts';
 import type { CanBus } from './bus.ts';
@@ -24,10 +23,19 @@ import {
   rulesOf,
   writeCubes,
 } from './interface-rules.ts';
-import { hasInterface, ip, NET, readNet, readText, removeInterface, tool, unavailable } from './net-tools.ts';
-
-const CANFD_MTU = 72;
-const PEER = '-in';
+import {
+  argsOf,
+  hasInterface,
+  ip,
+  listRules,
+  NET,
+  readNet,
+  readText,
+  removeInterface,
+  run,
+  unavailable,
+} from './net-tools.ts';
+import { CANFD_MTU, isPeer, makePair, newHostEnd, peerOf } from './vxcan-pair.ts';
 
 export interface ContainerInterfacesParts {
   /** Which OBU, on which state folder. */
@@ -36,23 +44,28 @@ export interface ContainerInterfacesParts {
   readonly local: boolean;
   /** The buses of this OBU, by the name that grants use. */
   readonly buses: ReadonlyMap<string, CanBus>;
+  /** Process id of a container's first process, 0 when it does not run. */
+  readonly pidOf: (container: string) => Promise<number>;
+  /** A running container could not be given what its workload is granted. */
+  readonly onTrouble: (workload: string, error: KerbError) => void;
   readonly log: Logger;
 }
 
 interface Link extends ContainerLink {
-  readonly container: string;
   readonly bus: string;
-  /** Name of the container's end while it is on the host. */
-  readonly peer: string;
+}
+
+interface Container {
+  readonly id: string;
+  readonly workload: Workload;
+  readonly links: readonly Link[];
 }
 
 export class ContainerInterfaces {
   readonly #parts: ContainerInterfacesParts;
   /** Of the names of all host ends of this OBU: 6 characters. */
   readonly #prefix: string;
-  #links: readonly Link[] = [];
-  /** Rules that are in the kernel, with the indexes of their interfaces: a rule dies with either of them. */
-  #installed = new Set<string>();
+  readonly #containers = new Map<string, Container>();
   #turn: Promise<unknown> = Promise.resolve();
   readonly #unsubscribe: (() => void)[] = [];
 
@@ -66,13 +79,14 @@ export class ContainerInterfaces {
   async start(): Promise<void> {
     const { buses, log } = this.#parts;
     await this.#inTurn(async () => {
-      for (const host of this.#ours()) if (hasInterface(peerOf(host.name))) await removeInterface(host.name);
+      for (const { name } of this.#ours()) if (hasInterface(peerOf(name))) await removeInterface(name);
     });
     for (const bus of buses.values()) {
-      const restore = () => this.#inTurn(() => this.#sync('new'));
       const end = bus.onState(({ state }) => {
-        if (state !== 'Up' || this.#links.length === 0) return;
-        restore().catch((error: unknown) => log.error(`CAN interfaces of containers: ${messageOf(error)}`));
+        if (state !== 'Up' || this.#links().length === 0) return;
+        this.#inTurn(() => this.#sync()).catch((error: unknown) => {
+          log.error(`the rules for CAN interfaces of containers could not be restored: ${messageOf(error)}`);
+        });
       });
       this.#unsubscribe.push(end);
     }
@@ -82,7 +96,7 @@ export class ContainerInterfaces {
   async stop(): Promise<void> {
     for (const end of this.#unsubscribe.splice(0)) end();
     await this.#inTurn(async () => {
-      this.#links = [];
+      this.#containers.clear();
       for (const { name } of this.#ours()) await removeInterface(name);
     });
   }
@@ -92,84 +106,89 @@ export class ContainerInterfaces {
    * @throws KerbError NoInterfaceGrant for a grant that cannot be an interface; CanInterfaceUnavailable that says what
    * this machine lacks and what to run
    */
-  prepare(workload: Workload, container: string): Promise<void> {
-    return this.#inTurn(() => this.#prepare(workload, container));
-  }
-
-  async #prepare(workload: Workload, container: string): Promise<void> {
-    const grants = workload.grants.can.filter(({ as }) => as === 'interface');
-    if (grants.length === 0) return;
-    try {
-      for (const grant of grants) {
-        const link = this.#linkOf(grant, workload.name, container, `${this.#prefix}${newIndex().toString(36)}`);
-        const { host, peer, bus, fd } = link;
-        const mtu = ['mtu', fd ? '72' : '16'];
-        const peerIndex = String(newIndex());
-        await ip(
-          ...['link', 'add', host, ...mtu, 'index', String(newIndex())],
-          ...['type', 'vxcan', 'peer', 'name', peer, ...mtu, 'index', peerIndex],
-        );
-        this.#links = [...this.#links, link];
-        await ip('link', 'set', host, 'alias', `${shortId(container)} ${bus} ${workload.name}`, 'up');
-      }
-      await this.#sync('new');
-    } catch (error) {
-      await this.#detach(container);
-      throw error;
-    }
+  prepare(workload: Workload, id: string): Promise<void> {
+    return this.#inTurn(() => this.#apply({ id, workload, links: [] }));
   }
 
   /**
-   * Moves the interfaces into the namespace of the container, whose first process has this pid.
+   * Moves the interfaces into the namespace of the container, which has started.
    * @throws KerbError CanInterfaceUnavailable
    */
-  attach(container: string, pid: number): Promise<void> {
-    return this.#inTurn(async () => {
-      for (const { peer, bus, container: whose } of this.#links) {
-        if (whose === container && hasInterface(peer)) await this.#moveIn(peer, bus, container, pid);
-      }
-    });
+  attach(id: string): Promise<void> {
+    return this.#inTurn(() => this.#moveIn(id));
   }
 
   /**
-   * Takes over a container that an OBU before us has started: its interfaces are kept when they are there.
+   * Takes over a running container that an OBU before us has started: interfaces that it has are kept.
    * @throws KerbError as `prepare` and `attach`
    */
-  adopt(workload: Workload, container: string, pid: number): Promise<void> {
+  adopt(workload: Workload, id: string): Promise<void> {
     return this.#inTurn(async () => {
-      const grants = workload.grants.can.filter(({ as }) => as === 'interface');
-      if (grants.length === 0) return;
-      const found = this.#ours().filter((one) => one.container === shortId(container));
-      const whole = grants.every(({ bus }) => found.some((one) => one.bus === bus && !hasInterface(peerOf(one.name))));
-      if (whole) {
-        const kept = grants.map((grant) => {
-          const { name } = found.find(({ bus }) => bus === grant.bus)!;
-          return this.#linkOf(grant, workload.name, container, name);
-        });
-        this.#links = [...this.#links.filter((link) => link.container !== container), ...kept];
-        await this.#sync('may exist');
-        return;
-      }
-      for (const { name } of found) await removeInterface(name);
-      await this.#prepare(workload, container);
-      for (const { peer, bus, container: whose } of this.#links) {
-        if (whose === container) await this.#moveIn(peer, bus, container, pid);
-      }
+      const known = this.#ours().filter(({ container }) => container === shortId(id));
+      const links = known.map(({ name, bus }) => ({ bus, host: name, device: '', fd: false, read: [], write: [] }));
+      await this.#apply({ id, workload, links });
+      await this.#moveIn(id);
     });
   }
 
   /** Removes the interfaces of a container; nothing happens when it has none. */
-  detach(container: string): Promise<void> {
-    return this.#inTurn(() => this.#detach(container));
+  detach(id: string): Promise<void> {
+    return this.#inTurn(() => this.#detach(id));
   }
 
-  async #detach(container: string): Promise<void> {
-    const gone = this.#links.filter((link) => link.container === container);
-    this.#links = this.#links.filter((link) => link.container !== container);
-    for (const { host } of gone) await removeInterface(host);
+  /**
+   * The manifest has changed: running containers are held to their grants of now.
+   * @param wanted What a container of this workload is to be held to now; undefined when it stays as it is.
+   */
+  follow(wanted: (workload: Workload) => Workload | undefined): Promise<void> {
+    return this.#inTurn(async () => {
+      for (const container of [...this.#containers.values()]) {
+        const workload = wanted(container.workload);
+        if (workload === undefined || !grantsDiffer(workload, container.workload)) continue;
+        try {
+          await this.#apply({ ...container, workload });
+          await this.#moveIn(container.id);
+        } catch (error) {
+          if (!isKerbError(error)) throw error;
+          // What it may have is not known to be so any more: nothing, then, until it is started again.
+          this.#containers.set(container.id, { ...container, workload, links: [] });
+          this.#parts.onTrouble(workload.name, error);
+        }
+      }
+    });
   }
 
-  #linkOf(grant: CanGrant, workload: string, container: string, host: string): Link {
+  /** Makes and removes what is missing and too much; after a failure the container has no interfaces. */
+  async #apply(container: Container): Promise<void> {
+    const { id, workload, links: before } = container;
+    const grants = workload.grants.can.filter(({ as }) => as === 'interface');
+    const links: Link[] = [];
+    try {
+      for (const { bus, host } of before) {
+        if (!grants.some((grant) => grant.bus === bus)) await removeInterface(host);
+      }
+      for (const grant of grants) {
+        const known = before.find(({ bus, host }) => bus === grant.bus && hasInterface(host));
+        const link = this.#linkOf(grant, workload.name, known?.host ?? newHostEnd(this.#prefix));
+        links.push(link);
+        if (known === undefined) await makePair(link.host, link.fd, `${shortId(id)} ${link.bus} ${workload.name}`);
+      }
+      this.#containers.set(id, { id, workload, links });
+      if (links.length > 0 || before.length > 0) await this.#sync();
+    } catch (error) {
+      for (const { host } of [...before, ...links]) await removeInterface(host);
+      this.#containers.delete(id);
+      throw error;
+    }
+  }
+
+  async #detach(id: string): Promise<void> {
+    const links = this.#containers.get(id)?.links ?? [];
+    this.#containers.delete(id);
+    for (const { host } of links) await removeInterface(host);
+  }
+
+  #linkOf(grant: CanGrant, workload: string, host: string): Link {
     const problem = interfaceGrantProblem(grant);
     if (problem !== undefined) {
       throw new KerbError(ErrorCode.NoInterfaceGrant, `CAN bus "${grant.bus}" of workload ${workload}: ${problem}`);
@@ -177,8 +196,7 @@ export class ContainerInterfaces {
     if (!this.#parts.local) throw unavailable('the Docker Engine is on another machine; use `as: socket`');
     const device = this.#deviceOf(grant.bus);
     const fd = Number(readNet(device, 'mtu')) >= CANFD_MTU;
-    const [read, write] = [readCubes(grant.read), writeCubes(grant)];
-    return { container, bus: grant.bus, device, host, peer: peerOf(host), fd, read, write };
+    return { bus: grant.bus, device, host, fd, read: readCubes(grant.read), write: writeCubes(grant) };
   }
 
   #deviceOf(bus: string): string {
@@ -193,49 +211,59 @@ export class ContainerInterfaces {
     return found.name;
   }
 
-  async #moveIn(peer: string, bus: string, container: string, pid: number): Promise<void> {
-    const cgroup = () => readText(`/proc/${pid}/cgroup`);
+  async #moveIn(id: string): Promise<void> {
+    const waiting = (this.#containers.get(id)?.links ?? []).filter(({ host }) => hasInterface(peerOf(host)));
+    if (waiting.length === 0) return;
+    const pid = await this.#parts.pidOf(id);
+    const cgroup = () => (pid > 0 ? readText(`/proc/${pid}/cgroup`) : '');
     const found = cgroup();
     // A container that has ended already needs none; that it has is seen elsewhere.
     if (found === '') return;
-    if (!found.includes(shortId(container))) {
-      throw unavailable(`process ${pid} is not of container ${shortId(container)}; is its engine on this machine?`);
+    if (!found.includes(shortId(id))) {
+      throw unavailable(`process ${pid} is not of container ${shortId(id)}; is its engine on this machine?`);
     }
     try {
-      await ip('link', 'set', peer, 'netns', String(pid), 'name', bus, 'up');
+      for (const { host, bus } of waiting) await ip('link', 'set', peerOf(host), 'netns', `${pid}`, 'name', bus, 'up');
     } catch (error) {
       if (cgroup() !== '') throw error;
     }
   }
 
-  /**
-   * Adds the rules that are missing. Those of interfaces that are gone are gone with them.
-   * @param missing What is known of those that we did not add: a rule that is there twice doubles the frames.
-   */
-  async #sync(missing: 'new' | 'may exist'): Promise<void> {
-    const links = this.#links.filter(({ device, host }) => hasInterface(device) && hasInterface(host));
-    const rules = new Map(rulesOf(links).map((rule) => [keyOf(rule), rule]));
-    this.#installed = new Set([...this.#installed].filter((key) => rules.has(key)));
-    for (const [key, rule] of rules) {
-      if (this.#installed.has(key)) continue;
-      const args = argsOf(rule);
-      // Fails when there was none, which is well; anything else fails again in the next line.
-      if (missing === 'may exist') await tool('cangw', ['-D', ...args]).catch(() => undefined);
-      try {
-        await tool('cangw', ['-A', ...args]);
-      } catch (error) {
-        // A container or a bus that goes takes its interface with it, at any moment.
-        if (hasInterface(rule.from) && hasInterface(rule.to)) throw error;
-        continue;
-      }
-      this.#installed.add(key);
+  /** Brings the kernel's rules to what they should be. Those of interfaces that are gone are gone with them. */
+  async #sync(): Promise<void> {
+    const links = this.#links().filter(({ device, host }) => hasInterface(device) && hasInterface(host));
+    const missing = new Map(rulesOf(links).map((rule) => [argsOf(rule).join(' '), rule]));
+    for (const rule of await this.#installed()) {
+      const key = argsOf(rule).join(' ');
+      // A rule that is there twice would double the frames.
+      if (!missing.delete(key)) await this.#change('-D', rule);
     }
+    for (const rule of missing.values()) await this.#change('-A', rule);
+  }
+
+  async #change(command: '-A' | '-D', rule: GatewayRule): Promise<void> {
+    try {
+      await run('cangw', [command, ...argsOf(rule)]);
+    } catch (error) {
+      // A container or a bus that goes takes its interface with it, at any moment.
+      if (hasInterface(rule.from) && hasInterface(rule.to)) throw error;
+    }
+  }
+
+  /** The rules that are in the kernel, of our interfaces. */
+  async #installed(): Promise<GatewayRule[]> {
+    const isOurs = (name: string) => name.startsWith(this.#prefix);
+    return (await listRules()).filter(({ from, to }) => isOurs(from) || isOurs(to));
+  }
+
+  #links(): Link[] {
+    return [...this.#containers.values()].flatMap(({ links }) => links);
   }
 
   /** The host's ends of all pairs that an OBU of our name has made here. */
   #ours(): { readonly name: string; readonly container: string; readonly bus: string }[] {
     return readdirSync(NET).flatMap((name) => {
-      if (!name.startsWith(this.#prefix) || name.endsWith(PEER)) return [];
+      if (!name.startsWith(this.#prefix) || isPeer(name)) return [];
       const [container = '', bus = ''] = readNet(name, 'ifalias').split(' ');
       return [{ name, container, bus }];
     });
@@ -249,24 +277,8 @@ export class ContainerInterfaces {
   }
 }
 
-function argsOf({ from, to, fd, cube }: GatewayRule): string[] {
-  const filter = `${cube.id.toString(16)}:${cube.mask.toString(16)}`;
-  // -e: programs on the destination's own host see the frame as well.
-  return ['-s', from, '-d', to, '-e', ...(fd ? ['-X'] : []), '-f', filter];
-}
-
-function keyOf(rule: GatewayRule): string {
-  return [...argsOf(rule), readNet(rule.from, 'ifindex'), readNet(rule.to, 'ifindex')].join(' ');
-}
-
-/** One that nobody else has; six digits in base 36. An index has 31 bits, the kernel counts its own from 1. */
-function newIndex(): number {
-  return randomInt(0x10000000, 0x40000000);
-}
-
-/** The container's end while it is on the host; at most 15 characters, and no host end's name ends like that. */
-function peerOf(host: string): string {
-  return `${host}${PEER}`;
+function grantsDiffer(a: Workload, b: Workload): boolean {
+  return JSON.stringify(a.grants.can) !== JSON.stringify(b.grants.can);
 }
 
 /** Long enough to be one container, short enough for an alias and for a person. */

@@ -2,6 +2,7 @@
 import { execFile } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { ErrorCode, KerbError } from '../../shared/errors.ts';
+import type { GatewayRule } from './interface-rules.ts';
 
 export const NET = '/sys/class/net';
 const TOOL_TIMEOUT_MS = 10_000;
@@ -33,16 +34,46 @@ export async function removeInterface(name: string): Promise<void> {
   }
 }
 
-export function ip(...args: string[]): Promise<void> {
-  return tool('ip', args);
+export async function ip(...args: string[]): Promise<void> {
+  await run('ip', args);
 }
 
-/** Runs a tool of the system. @throws KerbError CanInterfaceUnavailable that says what is missing and what to run */
-export function tool(name: 'ip' | 'cangw', args: readonly string[]): Promise<void> {
+/** A rule as `cangw` takes it. -e: programs on the destination's own host see the frame as well. */
+export function argsOf({ from, to, fd, cube }: GatewayRule): string[] {
+  const filter = `${cube.id.toString(16)}:${cube.mask.toString(16)}`;
+  return ['-s', from, '-d', to, '-e', ...(fd ? ['-X'] : []), '-f', filter];
+}
+
+/** The rules of can-gw with plain filters, as all of ours are. */
+export async function listRules(): Promise<GatewayRule[]> {
+  // Its exit status means nothing: it is what the kernel's last message happened to be.
+  return parseRules(await run('cangw', ['-L'], { anyStatus: true }));
+}
+
+export function parseRules(list: string): GatewayRule[] {
+  return list.split('\n').flatMap((line) => {
+    const [command = ''] = line.split(' #');
+    const match = /^cangw -A -s (\S+) -d (\S+)((?: -[a-zA-Z])*?)(?: -f ([0-9A-F]+):([0-9A-F]+))?$/.exec(command.trim());
+    if (match === null) return [];
+    const [, from, to, flags, id = '0', mask = '0'] = match;
+    const cube = { id: Number.parseInt(id, 16), mask: Number.parseInt(mask, 16) };
+    return [{ from: from!, to: to!, fd: flags!.split(' ').includes('-X'), cube }];
+  });
+}
+
+/**
+ * Runs a tool of the system, and gives its output.
+ * @throws KerbError CanInterfaceUnavailable that says what is missing and what to run
+ */
+export function run(
+  name: 'ip' | 'cangw',
+  args: readonly string[],
+  { anyStatus = false }: { anyStatus?: boolean } = {},
+): Promise<string> {
   const env = { ...process.env, LC_ALL: 'C', PATH: `${process.env.PATH ?? ''}:/usr/sbin:/sbin` };
   return new Promise((resolve, reject) => {
-    execFile(name, args, { env, timeout: TOOL_TIMEOUT_MS }, (error, _stdout, stderr) => {
-      if (error === null) resolve();
+    execFile(name, args, { env, timeout: TOOL_TIMEOUT_MS }, (error, stdout, stderr) => {
+      if (error === null || (anyStatus && typeof error.code === 'number')) resolve(stdout);
       else reject(unavailable(explain(name, args, error, stderr), error));
     });
   });

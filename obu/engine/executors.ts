@@ -102,11 +102,7 @@ export class StepRunner {
       id = container.id;
       await interfaces.prepare(workload, id);
       await container.start();
-      if (hasInterface(workload)) {
-        const { Pid } = (await container.inspect()).State;
-        // 0: it has ended already, and the planner will see that.
-        if (Pid > 0) await interfaces.attach(id, Pid);
-      }
+      await interfaces.attach(id);
     } catch (error) {
       if (id !== undefined) {
         await this.removeContainer(id);
@@ -125,20 +121,13 @@ export class StepRunner {
 
   /** False when the container cannot have its interfaces back: it is removed, and its successor's start says why. */
   async #adoptInterfaces(workload: Workload, id: string): Promise<boolean> {
-    if (!hasInterface(workload)) return true;
-    const { Pid } = (await this.#parts.engine.calls.getContainer(id).inspect()).State;
     try {
-      if (Pid > 0) await this.#parts.interfaces.adopt(workload, id, Pid);
+      await this.#parts.interfaces.adopt(workload, id);
       return true;
     } catch (error) {
       if (!isKerbError(error)) throw error;
       await this.removeContainer(id);
-      await this.#parts.interfaces.detach(id);
       return false;
     }
   }
-}
-
-function hasInterface({ grants }: Workload): boolean {
-  return grants.can.some(({ as }) => as === 'interface');
 }

@@ -4,18 +4,24 @@
  * file that its first argument names; the second is a folder that is empty.
  */
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
-import { copyFileSync, mkdirSync, readdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs';
+import { copyFileSync, mkdirSync, readdirSync, readFileSync, readlinkSync, symlinkSync, writeFileSync } from 'node:fs';
 import { connect } from 'node:net';
 import { basename, dirname, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { ContainerInterfaces } from '../../obu/can/container-interface.ts';
+import type { GatewayRule } from '../../obu/can/interface-rules.ts';
+import { listRules } from '../../obu/can/net-tools.ts';
+import { openBus } from '../../obu/can/open-bus.ts';
 import { type Engine, reachEngine } from '../../obu/engine/docker-client.ts';
 import { placesOf } from '../../obu/engine/places.ts';
 import type { RunningObu } from '../../obu/main.ts';
+import type { CanGrant } from '../../obu/manifest/workload.ts';
 import { getStatus } from '../../shared/api/control-client.ts';
 import type { ObuStatus } from '../../shared/api/status.ts';
 import { formatFrame, parseCandumpLine } from '../../shared/can/candump.ts';
+import { silentLog } from '../../shared/log.ts';
 import { Candump, cansend, ip, until } from './can-utils.ts';
-import { apiOf, IMAGE, serve } from './interface-obu.ts';
+import { apiOf, dumper, IMAGE, listed, serve } from './interface-obu.ts';
 import type { InterfaceReport } from './report.ts';
 
 const [, , reportFile, folder] = process.argv as [string, string, string, string];
@@ -159,7 +165,7 @@ async function run(): Promise<InterfaceReport> {
   loadModule('vxcan');
   await untilStatus('can-gw is missed', (status) => reasonOf(status, 'some').includes('can-gw'));
   missing.push(reasonOf(await getStatus<ObuStatus>(apiOf(folder)), 'some'));
-  const leftAfterFailure = kernelInterfaces();
+  await until('nothing is left of an attempt', () => kernelInterfaces().length === 0);
   loadModule('can-gw');
   await untilDumping(1);
   const refused = reasonOf(await getStatus<ObuStatus>(apiOf(folder)), 'rated');
@@ -201,10 +207,58 @@ async function run(): Promise<InterfaceReport> {
   const whileRunning = kernelInterfaces().length;
   await obu.stop();
   return {
-    ...{ missing, leftAfterFailure, refused, inside, exchange: exchanged, startsAfterAdoption, adopted, returned },
+    ...{ missing, refused, inside, exchange: exchanged, startsAfterAdoption, adopted, returned },
     ...{ restarted, whileRunning, left: { interfaces: kernelInterfaces(), rules: ruleCount() } },
+    regrants: await regrants(),
     unprivileged: withoutCapability(),
   };
+}
+
+/** A manifest that changes while the container runs, held against the rules of the kernel. */
+async function regrants(): Promise<InterfaceReport['regrants']> {
+  const { bus } = openBus({ name: 'vcan0', kind: 'socketcan' });
+  await bus.start();
+  // It stands for a container: a process in a network namespace of its own, and what tells which one it is.
+  const holder = spawn('unshare', ['--net', 'sleep', '1000'], { stdio: 'ignore' });
+  const id = readFileSync('/proc/self/cgroup', 'utf8').trim().slice(0, 12);
+  const troubles: string[] = [];
+  const interfaces = new ContainerInterfaces({
+    ...{ owner: 'regrants', local: true, buses: new Map([['can0', bus]]), log: silentLog() },
+    pidOf: async () => holder.pid!,
+    onTrouble: (_workload, error) => troubles.push(error.message),
+  });
+  const inside = () => readFileSync(`/proc/${holder.pid}/net/dev`, 'utf8').includes('can0:');
+  const look = async () => ({ inside: inside(), rules: (await listRules()).map(describeRule).sort() });
+  const steps: InterfaceReport['regrants']['steps'][number][] = [];
+  const grants: readonly (Partial<CanGrant> | undefined)[] = [
+    { read: ['100:700'], write: [listed(0x3e9)] },
+    { read: ['200:700'] },
+    { read: ['200:700'], as: 'socket' },
+    { read: ['300:700'], write: [listed(0x3ea)] },
+    { write: [{ ...listed(0x3ea), maxPerSecond: 1 }] },
+    undefined,
+  ];
+  await interfaces.start();
+  await interfaces.prepare(dumper('changing', grants[0]!), id);
+  await until('the namespace is there', () => {
+    return readlinkSync(`/proc/${holder.pid}/ns/net`) !== readlinkSync('/proc/self/ns/net');
+  });
+  await interfaces.attach(id);
+  for (const grant of grants) {
+    const workload = dumper('changing', grant ?? {});
+    const now = grant === undefined ? { ...workload, grants: { ...workload.grants, can: [] } } : workload;
+    await interfaces.follow(() => now);
+    steps.push(await look());
+  }
+  await interfaces.stop();
+  holder.kill('SIGKILL');
+  await bus.stop();
+  return { steps, troubles };
+}
+
+function describeRule({ from, to, fd, cube }: GatewayRule): string {
+  const side = (name: string) => (name === 'vcan0' ? 'bus' : 'container');
+  return `${side(from)} to ${side(to)}${fd ? ' FD' : ''} ${cube.id.toString(16)}:${cube.mask.toString(16)}`;
 }
 
 async function killed(child: ChildProcess): Promise<void> {

@@ -12,10 +12,10 @@ import { createLog } from '../../shared/log.ts';
 
 export const IMAGE = 'kerbside-test-can:1';
 
-const listed = (id: number): CanWrite => ({ id, ext: false, length: undefined, maxPerSecond: undefined });
+export const listed = (id: number): CanWrite => ({ id, ext: false, length: undefined, maxPerSecond: undefined });
 
 /** Programs that know nothing of an OBU: candump as soon as there is an interface. */
-function dumper(name: string, grant: Partial<CanGrant>): Workload {
+export function dumper(name: string, grant: Partial<CanGrant>): Workload {
   const waits = 'until [ -e /sys/class/net/can0 ]; do sleep 0.05; done';
   return workloadOf({
     name,

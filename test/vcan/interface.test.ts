@@ -66,7 +66,6 @@ describe('a container with a CAN interface', () => {
   it('waits for what the kernel lacks, and says what to run', () => {
     expect(report.missing[0]).toContain('the kernel has no vxcan; run: modprobe vxcan');
     expect(report.missing[1]).toContain('the kernel has no can-gw; run: modprobe can-gw');
-    expect(report.leftAfterFailure).toEqual([]);
     expect(report.unprivileged).toContain('run it as root, or with the capability CAP_NET_ADMIN');
   });
 
@@ -93,6 +92,21 @@ describe('a container with a CAN interface', () => {
 
   it('gets a new interface when it is started again', () => {
     expect(report.restarted).toEqual(expected);
+  });
+
+  it('is held to the grants of now when the manifest changes while it runs', () => {
+    const both = (rule: string) => [rule.replace(/ (\S+)$/, ' FD $1'), rule];
+    expect(report.regrants).toEqual({
+      steps: [
+        { inside: true, rules: [...both('bus to container 100:700'), ...both('container to bus 3e9:c00007ff')].sort() },
+        { inside: true, rules: both('bus to container 200:700').sort() },
+        { inside: false, rules: [] },
+        { inside: true, rules: [...both('bus to container 300:700'), ...both('container to bus 3ea:c00007ff')].sort() },
+        { inside: false, rules: [] },
+        { inside: false, rules: [] },
+      ],
+      troubles: [expect.stringMatching(/cannot hold id 3EA to a rate/)],
+    });
   });
 
   it('leaves nothing behind in the kernel', () => {

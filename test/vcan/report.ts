@@ -43,7 +43,6 @@ export interface VcanReport {
 export interface InterfaceReport {
   /** Why a workload could not start without the kernel's vxcan, and without its can-gw. */
   readonly missing: readonly string[];
-  readonly leftAfterFailure: readonly string[];
   /** Why a workload cannot start whose grant has a rate. */
   readonly refused: string;
   readonly inside: { readonly user: string; readonly capabilities: string; readonly interfaces: readonly string[] };
@@ -57,6 +56,11 @@ export interface InterfaceReport {
   readonly restarted: Exchange;
   readonly whileRunning: number;
   readonly left: { readonly interfaces: readonly string[]; readonly rules: number };
+  /** After each change of a manifest: whether the container has the interface, and the rules of the kernel. */
+  readonly regrants: {
+    readonly steps: readonly { readonly inside: boolean; readonly rules: readonly string[] }[];
+    readonly troubles: readonly string[];
+  };
   readonly unprivileged: string;
 }
 
