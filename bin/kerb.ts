@@ -21,7 +21,7 @@ const modules: { readonly verbs: readonly string[]; readonly load: () => Promise
     verbs: ['task'],
     load: async () => [
       (await import('../shared/task-package/cli.ts')).registerTaskCommands,
-      (await import('../broker/task/cli.ts')).registerTaskRunCommand,
+      (await import('../broker/task/cli.ts')).registerBrokerTaskCommands,
     ],
   },
   { verbs: ['pki'], load: async () => [(await import('../shared/identity/cli.ts')).registerPkiCommands] },

@@ -136,6 +136,13 @@ export interface BrokerStatus {
     /** What all calls together computed, in milliseconds. */
     readonly cpuMs: number;
     readonly restarts: number;
+    /** Who has pushed it, and when (ISO 8601, UTC); not there for one that lies in the packages directory. */
+    readonly pushed?: {
+      readonly tenant: string;
+      readonly vehicle: string;
+      readonly bytes: number;
+      readonly at: string;
+    };
   }[];
   /** What lies among the packages and cannot be used. */
   readonly rejected?: readonly { readonly path: string; readonly reason: string }[];
