@@ -16,6 +16,7 @@ import { writeIdentity } from '../shared/identity/files.ts';
 import { loadIdentity } from '../shared/identity/x509-identity.ts';
 import { silentLog } from '../shared/log.ts';
 import { kerbside } from '../shared/protocol/generated/v2e.js';
+import { v2eParser } from '../shared/protocol/v2e-parser.ts';
 import { readSignatures, readTaskPackage, type TaskPackage } from '../shared/task-package/reader.ts';
 import { signTaskPackage } from '../shared/task-package/signature.ts';
 import { createSigner } from '../shared/task-package/signer.ts';
@@ -113,6 +114,7 @@ async function connectWith(broker: RunningBroker, agent: Agent): Promise<Socket 
   const socket: Socket & { hello?: Uint8Array } = io(broker.url, {
     path: '/v2e',
     transports: ['websocket'],
+    parser: v2eParser,
     agent: agent as unknown as string,
     reconnection: false,
     forceNew: true,
@@ -151,6 +153,10 @@ function offload(socket: Socket, wish: Wish = {}): Promise<Reply> {
     isolation,
   }).finish();
   return send(socket, bytes);
+}
+/** Past socket.io: what is given becomes one WebSocket message each. */
+function sendRaw(socket: Socket, ...messages: (string | Buffer)[]): void {
+  for (const message of messages) socket.io.engine.write(message);
 }
 function send(socket: Socket, payload: unknown): Promise<Reply> {
   return new Promise((resolve, reject) => {
@@ -549,6 +555,18 @@ describe('malformed messages', () => {
     ['nothing', (socket) => socket.emit('offload')],
     ['no acknowledgement', (socket) => socket.emit('offload', Buffer.from('x'))],
     ['a message above the limit', (socket) => socket.emit('offload', Buffer.alloc(300_000), () => {})],
+    ['an empty message', (socket) => sendRaw(socket, Buffer.alloc(0))],
+    ['a message that is cut off', (socket) => sendRaw(socket, Buffer.from([2, 200, 1, 0, 0, 0, 0x6f]))],
+    ['a message of an unknown type', (socket) => sendRaw(socket, Buffer.alloc(64, 0x7f))],
+    ['an event of socket.io itself', (socket) => sendRaw(socket, Buffer.from('\x02\x0a\0\0\0\0disconnect'))],
+    ['more attachments than allowed', (socket) => sendRaw(socket, '599-["offload"]')],
+    [
+      'an attachment that there is not',
+      (socket) => sendRaw(socket, '51-["offload",{"_placeholder":true,"num":9}]', 'x'),
+    ],
+    ['text where an attachment was announced', (socket) => sendRaw(socket, '51-["offload"]', '2["offload"]')],
+    ['an event in another namespace', (socket) => sendRaw(socket, '2/admin,0["offload"]')],
+    ['text that is no packet', (socket) => sendRaw(socket, '\0')],
   ])('%s: costs the connection, and only that', async (_, act) => {
     const { broker } = await start();
     const [bad, good] = [await connect(broker), await connect(broker)];

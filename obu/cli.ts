@@ -9,6 +9,7 @@ import { statusOf } from './cli/api-client.ts';
 import { type EngineOptions, engineOf } from './cli/engine.ts';
 import { registerManifestCommands } from './cli/manifest-commands.ts';
 import { parseObuConfig, readNamedFile } from './config.ts';
+import { registerCameraCommands } from './dashcam/cli.ts';
 import { buildBaseImage } from './engine/images/base-image.ts';
 import type { BuiltImage } from './engine/images/build.ts';
 import { buildWorkloadImage } from './engine/images/workload-image.ts';
@@ -23,7 +24,7 @@ interface ServeOptions {
   readonly api: string;
 }
 
-/** `kerb obu`, `kerb status` and `kerb image`. */
+/** `kerb obu`, `kerb status`, `kerb camera` and `kerb image`. */
 export function registerObuCommands(program: Command): void {
   const defaultApi = join(runtimeRoot(), 'obu.sock');
   const api = () => new Option('--api <socket>', 'control socket of the OBU').default(defaultApi);
@@ -57,6 +58,8 @@ export function registerObuCommands(program: Command): void {
       const text = options.output === 'json' ? JSON.stringify(status, undefined, 2) : statusLines(status).join('\n');
       process.stdout.write(`${text}\n`);
     });
+
+  registerCameraCommands(program, api);
 
   const image = program.command('image').description('images for workloads, built without a registry');
   image

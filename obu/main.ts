@@ -1,31 +1,33 @@
 import { mkdir, rmdir } from 'node:fs/promises';
-import { dirname, resolve } from 'node:path';
+import { dirname, join, resolve } from 'node:path';
 import { type ControlReply, createControlServer, jsonReply } from '../shared/api/control-server.ts';
 import { RecentErrors } from '../shared/api/recent-errors.ts';
 import type { ObuStatus } from '../shared/api/status.ts';
 import { ErrorCode, KerbError, messageOf } from '../shared/errors.ts';
 import { loadIdentity } from '../shared/identity/x509-identity.ts';
 import type { Logger } from '../shared/log.ts';
-import { BusMeter } from './api/bus-meter.ts';
 import { manifestRoutes } from './api/manifest-routes.ts';
 import { ObuMetrics } from './api/metrics.ts';
 import { OffloadMeter } from './api/offload-meter.ts';
-import { type MeteredBus, readStatus, type StatusSources } from './api/status.ts';
-import { openBus } from './can/open-bus.ts';
-import { CanRouter } from './can/router.ts';
+import { readStatus, type StatusSources } from './api/status.ts';
+import { Buses } from './can/buses.ts';
+import type { ContainerInterfaces } from './can/container-interface.ts';
+import type { CanRouter } from './can/router.ts';
 import type { ObuConfig } from './config.ts';
-import { createCamera } from './dashcam/ffmpeg-camera.ts';
+import { takeSnapshot } from './dashcam/snapshot.ts';
+import { createOwnCamera, type OwnCamera } from './dashcam/start.ts';
 import { configHash } from './engine/container-spec.ts';
 import { placesOf } from './engine/places.ts';
 import type { Reconciler } from './engine/reconciler.ts';
 import { startWorkloads } from './engine/start.ts';
 import type { GatewayMeter } from './gateway/connection.ts';
-import { Gateways } from './gateway/gateways.ts';
+import { Gateways, heldTo } from './gateway/gateways.ts';
 import { StateLock } from './lock.ts';
 import { NoOffloader } from './no-offloader.ts';
 import { offersOf } from './offers.ts';
 import { BrokerOffloader } from './offload/broker-offloader.ts';
 import { loadDbc } from './signals/dbc-parser.ts';
+import type { SignalSource } from './signals/signal.ts';
 import { SignalStore } from './signals/signal-store.ts';
 import { loadVssMapping } from './signals/vss-mapping.ts';
 import { DesiredState, type ManifestFile } from './state/desired-state.ts';
@@ -105,7 +107,9 @@ class Obu implements RunningObu {
   readonly #parts: Part[] = [];
   #stopped: Promise<void> | undefined;
   #sources: StatusSources | undefined;
-  #managed: { readonly desired: DesiredState; readonly reconciler: Reconciler } | undefined;
+  #managed:
+    | { readonly desired: DesiredState; readonly reconciler: Reconciler; readonly interfaces: ContainerInterfaces }
+    | undefined;
 
   constructor(options: ObuOptions) {
     this.#options = options;
@@ -144,7 +148,10 @@ class Obu implements RunningObu {
     if (this.#stopped !== undefined) throw new KerbError(ErrorCode.Cancelled, 'stopped');
     this.#parts.push({ name, stop });
     await start();
-    if (this.#stopped !== undefined) throw new KerbError(ErrorCode.Cancelled, 'stopped');
+    if (this.#stopped === undefined) return;
+    // What it has made after it was stopped goes as well.
+    await stop();
+    throw new KerbError(ErrorCode.Cancelled, 'stopped');
   }
 
   async #everySecond(name: string, task: () => void): Promise<void> {
@@ -174,6 +181,7 @@ class Obu implements RunningObu {
           type: this.#metrics.contentType,
           body: await this.metrics(),
         }),
+        'GET /v1/cameras/:name/snapshot': ({ params }) => this.#snapshot(params.name!),
         ...manifestRoutes(() => {
           if (this.#managed === undefined) throw stillStarting();
           return this.#managed;
@@ -206,6 +214,9 @@ class Obu implements RunningObu {
       onChange: (workloads) => {
         // What was taken away must not outlive the moment.
         gateways.follow(workloads, configHash);
+        this.#managed?.interfaces.follow(heldTo(workloads, configHash)).catch((error: unknown) => {
+          this.#log.error(`CAN interfaces of containers could not follow the manifest: ${messageOf(error)}`);
+        });
         this.#managed?.reconciler.setDesired(
           workloads.map((workload) => ({ workload, configHash: configHash(workload) })),
         );
@@ -220,7 +231,7 @@ class Obu implements RunningObu {
     );
     const buses = await this.#startBuses();
     const signals = await this.#startSignals(buses.routers);
-    const cameras = await this.#startCameras();
+    const cameras = await this.#startCameras(signals, join(state, 'recordings'));
     const offloader = await this.#startOffloader();
     const gateways = new Gateways(places.gateways, {
       vehicle: config.vehicle,
@@ -228,7 +239,7 @@ class Obu implements RunningObu {
       offers: {
         routers: buses.routers,
         signals,
-        cameras: new Map(cameras.map((camera) => [camera.name, camera])),
+        cameras: new Map(cameras.map(({ camera }) => [camera.name, camera])),
         tasks: config.tasks,
       },
       offloader,
@@ -241,11 +252,11 @@ class Obu implements RunningObu {
       () => {},
     );
 
-    const { engine, lines, reconciler } = await startWorkloads({
+    const { engine, lines, reconciler, interfaces } = await startWorkloads({
       ...{ config, workloads: desired.workloads, places, gateways, signals, store: desired.store, log: this.#log },
-      ...{ hurry: this.#options.hurry, begin: this.#begin.bind(this), errors: this.#errors },
+      ...{ hurry: this.#options.hurry, begin: this.#begin.bind(this), errors: this.#errors, buses: buses.byName },
     });
-    this.#managed = { desired, reconciler };
+    this.#managed = { desired, reconciler, interfaces };
     await this.#everySecond('manifest watch', () => desired.watch((workload) => reconciler.state(workload)));
 
     this.#sources = {
@@ -255,37 +266,20 @@ class Obu implements RunningObu {
     this.#log.info({ api, engine: engine.host, workloads: desired.workloads.length }, `OBU ${config.obu} is up`);
   }
 
-  async #startBuses() {
-    const all: MeteredBus[] = [];
-    const routers = new Map<string, CanRouter>();
-    for (const config of this.#options.config.buses) {
-      const name = config.kind === 'userspace' ? config.name : (config.interface ?? config.name);
-      const choice = { name, kind: config.kind, ...(config.socket && { socketPath: config.socket }) };
-      const log = this.#log.child({ bus: config.name });
-      const { bus, reason } = openBus(choice, { log, client: `kerb obu ${this.#options.config.obu}` });
-      log.info(reason);
-      bus.onState((state) => {
-        if (state.state !== 'Down') return;
-        this.#errors.add(`bus ${config.name}`, ErrorCode.BusDown, state.reason);
-      });
-      const router = new CanRouter(bus);
-      await this.#begin(
-        `bus ${config.name}`,
-        () => bus.stop(),
-        () => bus.start(),
-      );
-      await this.#begin(
-        `router of ${config.name}`,
-        () => router.stop(),
-        () => router.start(),
-      );
-      all.push({ config, bus, meter: new BusMeter(bus, config.bitrate) });
-      routers.set(config.name, router);
-    }
-    await this.#everySecond('bus meter', () => {
-      for (const { meter } of all) meter.sample();
+  async #startBuses(): Promise<Buses> {
+    const { buses: configs, obu } = this.#options.config;
+    const buses = new Buses({
+      configs,
+      client: `kerb obu ${obu}`,
+      onTrouble: (bus, code, reason) => this.#errors.add(`bus ${bus}`, code, reason),
+      log: this.#log.child({ part: 'can' }),
     });
-    return { all, routers };
+    await this.#begin(
+      'buses',
+      () => buses.stop(),
+      () => buses.start(),
+    );
+    return buses;
   }
 
   async #startSignals(routers: ReadonlyMap<string, CanRouter>): Promise<SignalStore> {
@@ -306,29 +300,40 @@ class Obu implements RunningObu {
     return store;
   }
 
-  async #startCameras() {
-    const cameras = this.#options.config.cameras.map(({ name, source }) =>
-      createCamera({ name, source, log: this.#log }),
+  async #startCameras(signals: SignalSource, recordings: string): Promise<readonly OwnCamera[]> {
+    const cameras = this.#options.config.cameras.map((config) =>
+      createOwnCamera(config, { recordings, signals, log: this.#log }),
     );
-    for (const camera of cameras) {
+    for (const own of cameras) {
       await this.#begin(
-        `camera ${camera.name}`,
-        () => camera.stop(),
-        () => camera.start(),
+        `camera ${own.camera.name}`,
+        () => own.stop(),
+        () => own.start(),
       );
     }
     const known = new Map<string, string>();
     await this.#everySecond('camera watch', () => {
-      for (const camera of cameras) {
+      for (const { camera, recording } of cameras) {
         const { state } = camera.status();
-        const reason = state.state === 'Failed' ? state.reason : '';
-        if (reason !== '' && known.get(camera.name) !== reason) {
-          this.#errors.add(`camera ${camera.name}`, ErrorCode.CameraUnavailable, reason);
-        }
-        known.set(camera.name, reason);
+        this.#newFailure(known, `camera ${camera.name}`, state.state === 'Failed' ? state.reason : '');
+        this.#newFailure(known, `recording of ${camera.name}`, recording()?.reason ?? '');
       }
     });
     return cameras;
+  }
+
+  async #snapshot(name: string): Promise<ControlReply> {
+    if (this.#sources === undefined) throw new KerbError(ErrorCode.ApiUnavailable, 'the OBU is still starting');
+    const own = this.#sources.cameras.find(({ camera }) => camera.name === name);
+    if (own !== undefined) return { type: 'image/jpeg', body: (await takeSnapshot(own.camera)).data };
+    const known = this.#sources.cameras.map(({ camera }) => camera.name).join(', ') || 'none at all';
+    throw new KerbError(ErrorCode.UnknownCamera, `this OBU has no camera "${name}"; it has ${known}`, { camera: name });
+  }
+
+  /** Puts a failure among the errors when it was not the last one of this source. */
+  #newFailure(known: Map<string, string>, source: string, reason: string): void {
+    if (reason !== '' && known.get(source) !== reason) this.#errors.add(source, ErrorCode.CameraUnavailable, reason);
+    known.set(source, reason);
   }
 
   async #startOffloader() {
@@ -353,6 +358,7 @@ class Obu implements RunningObu {
   #gatewayMeter(): GatewayMeter {
     return {
       canDropped: (workload) => this.#metrics.canDropped(workload),
+      canDenied: (workload, reason) => this.#metrics.canDenied(workload, reason),
       pictureDropped: (workload) => this.#metrics.pictureDropped(workload),
       signalLatency: (seconds) => this.#metrics.signalLatency(seconds),
       offloadStarted: () => this.#offloads.started(),

@@ -10,7 +10,7 @@ export function statusLines(status: ObuStatus): string[] {
     `declared by workloads: ${inUse(memory, 2 ** 20)} MiB of memory, ${inUse(cpus, 1)} CPUs; pressure: ${pressure}`,
     '',
     ...table(
-      ['BUS', 'KIND', 'STATE', 'FRAMES/S', 'LOAD', 'DROPPED'],
+      ['BUS', 'KIND', 'STATE', 'FRAMES/S', 'LOAD', 'DROPPED', 'ERRORS'],
       status.buses.map((bus) => [
         bus.name,
         bus.kind,
@@ -18,6 +18,7 @@ export function statusLines(status: ObuStatus): string[] {
         bus.framesPerSecond.toFixed(0),
         `${(100 * bus.load).toFixed(1)} %`,
         String(bus.dropped),
+        String(bus.errorFrames),
       ]),
     ),
     `signals: ${signals.withValue} of ${signals.paths} paths have a value`,
@@ -31,6 +32,24 @@ export function statusLines(status: ObuStatus): string[] {
         String(camera.consumers),
         camera.simulated ? `${camera.source} (simulated)` : camera.source,
       ]),
+    ),
+    ...table(
+      ['RECORDING', 'STATE', 'FILES', 'SIZE', 'LOCKED', 'EVENTS', 'FOLDER'],
+      status.cameras.flatMap(({ name, recording }) =>
+        recording === undefined
+          ? []
+          : [
+              [
+                name,
+                withReason(recording.state, recording.reason),
+                String(recording.files),
+                megabytes(recording.bytes),
+                megabytes(recording.lockedBytes),
+                String(recording.events),
+                recording.folder,
+              ],
+            ],
+      ),
     ),
     ...table(
       ['WORKLOAD', 'PRIORITY', 'STATE', 'RESTARTS', 'WHY'],
@@ -63,6 +82,10 @@ function inUse(
 ): string {
   const number = (value: number) => String(Math.round((value / unit) * 100) / 100);
   return `${number(part.used)} of ${number(part.total - part.reserved)} (${number(part.reserved)} reserved)`;
+}
+
+function megabytes(bytes: number): string {
+  return `${(bytes / 1e6).toFixed(1)} MB`;
 }
 
 function withReason(state: string, reason: string): string {

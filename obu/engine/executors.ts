@@ -1,8 +1,10 @@
 import { chmod, mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { ErrorCode, isErrno, KerbError } from '../../shared/errors.ts';
+import { ErrorCode, isErrno, isKerbError, KerbError } from '../../shared/errors.ts';
 import type { Logger } from '../../shared/log.ts';
+import type { ContainerInterfaces } from '../can/container-interface.ts';
 import type { Gateways } from '../gateway/gateways.ts';
+import type { Workload } from '../manifest/workload.ts';
 import type { Action, ActionKind, Observed, Version } from '../planner/state.ts';
 import { weightsOf } from '../planner/weights.ts';
 import { containerOptions } from './container-spec.ts';
@@ -19,6 +21,7 @@ type Executors = { readonly [K in ActionKind]: (step: Extract<Action, { step: K 
 export interface ExecutorParts {
   readonly engine: Engine;
   readonly gateways: Gateways;
+  readonly interfaces: ContainerInterfaces;
   readonly owner: string;
   /** See Places. */
   readonly stateHash: string;
@@ -42,6 +45,7 @@ export class StepRunner {
   readonly #executors: Executors = {
     'create-and-start': ({ version, gateway }) => this.#createAndStart(version, gateway),
     adopt: async ({ desired, container }) => {
+      if (!(await this.#adoptInterfaces(desired.workload, container.id))) return;
       await this.#parts.gateways.open(container.gateway, desired.workload);
       this.#served.set(container.gateway, container.id);
     },
@@ -49,6 +53,7 @@ export class StepRunner {
     remove: async ({ container }) => {
       await this.removeContainer(container.id);
       this.#weights.delete(container.id);
+      await this.#parts.interfaces.detach(container.id);
       // Another container may already have a gateway with its key.
       const serving = this.#served.get(container.gateway);
       if (serving !== undefined && serving !== container.id) return;
@@ -118,7 +123,7 @@ export class StepRunner {
   }
 
   async #createAndStart(version: Version, gateway: string): Promise<void> {
-    const { engine, gateways, owner, namePrefix, data } = this.#parts;
+    const { engine, gateways, interfaces, owner, namePrefix, data } = this.#parts;
     const { workload, imageId } = version;
     const dataFolder = join(data, workload.name);
     // The folder above is closed to everybody else on this machine; in the container any user may write here.
@@ -143,10 +148,18 @@ export class StepRunner {
       id = container.id;
       const { Warnings } = container as unknown as { Warnings?: readonly string[] | null };
       for (const warning of Warnings ?? []) this.#sayOnce(`the Docker Engine says: ${warning}`);
+      await interfaces.prepare(workload, id);
       await container.start();
+      await interfaces.attach(id);
     } catch (error) {
-      if (id !== undefined) await this.removeContainer(id);
+      if (id !== undefined) {
+        await this.removeContainer(id);
+        await interfaces.detach(id);
+      }
       await gateways.close(gateway);
+      if (isKerbError(error, ErrorCode.CanInterfaceUnavailable) || isKerbError(error, ErrorCode.NoInterfaceGrant)) {
+        throw new KerbError(ErrorCode.ContainerFailed, error.message, { workload: workload.name }, { cause: error });
+      }
       // Without a status it is the connection to the engine that failed, not the container.
       if (engineStatus(error) === undefined) throw error;
       throw new KerbError(ErrorCode.ContainerFailed, engineMessage(error), { workload: workload.name });
@@ -187,5 +200,17 @@ export class StepRunner {
     if (this.#said.has(message)) return;
     this.#said.add(message);
     this.#parts.log.warn(message);
+  }
+
+  /** False when the container cannot have its interfaces back: it is removed, and its successor's start says why. */
+  async #adoptInterfaces(workload: Workload, id: string): Promise<boolean> {
+    try {
+      await this.#parts.interfaces.adopt(workload, id);
+      return true;
+    } catch (error) {
+      if (!isKerbError(error)) throw error;
+      await this.removeContainer(id);
+      return false;
+    }
   }
 }

@@ -411,6 +411,11 @@ const bad: readonly [string, string, RegExp][] = [
     grants('        can: [{ bus: can0, read: ["1:7"], as: file }]'),
     /can\.0\.as: must be one of socket, i/,
   ],
+  [
+    'as: interface with a rate',
+    grants('        can: [{ bus: can0, write: [{ id: "3E9", maxRate: 10/s }], as: interface }]'),
+    /can\.0\.as: the kernel cannot hold id 3E9 to a rate; use `as: socket`/,
+  ],
   ['a bus of which nothing is granted', grants('        can: [{ bus: can0 }]'), /can\.0: grants nothing/],
   ['an id that is a number', can('write: [{ id: 123 }]'), /write\.0\.id: must be an id in hex, in quotes/],
   ['an id that YAML takes for 3e9', can('write: [{ id: 3E9 }]'), /write\.0\.id: must be an id in hex, in quotes/],

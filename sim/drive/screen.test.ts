@@ -25,10 +25,13 @@ const obu: ObuStatus = {
       bitrate: 500_000,
       frames: 31_204,
       dropped: 0,
+      errorFrames: 0,
     },
   ],
   signals: { paths: 20, withValue: 19 },
-  cameras: [{ name: 'front', source: 'sim:/s', simulated: true, state: 'Running', reason: '', fps: 15, consumers: 1 }],
+  cameras: [
+    { name: 'front', source: 'sim:/s', simulated: true, state: 'Running', reason: '', fps: 15, consumers: 1, lost: 0 },
+  ],
   workloads: [
     {
       name: 'drive-log',
