@@ -50,7 +50,7 @@ services:
             write: [{ id: "3E9", len: 8, maxRate: 10/s }, { id: "18DA00F1" }]
             as: socket
             when: Vehicle.IsMoving == false
-          - { bus: can1, write: [{ id: "1", len: 0, maxRate: 0.5/s }], as: interface }
+          - { bus: can1, write: [{ id: "1" }], as: interface }
         cameras: [{ name: front, maxFps: 10 }]
         offload: { tasks: ["dashcam-filter"], maxBudgetMs: 500 }
   bare:
@@ -162,7 +162,7 @@ describe('a manifest', () => {
             {
               bus: 'can1',
               read: [],
-              write: [{ id: 1, ext: false, length: 0, maxPerSecond: 0.5 }],
+              write: [{ id: 1, ext: false, length: undefined, maxPerSecond: undefined }],
               as: 'interface',
               when: undefined,
             },
