@@ -5,7 +5,7 @@ import type { Logger } from '../../shared/log.ts';
 import type { ContainerInterfaces } from '../can/container-interface.ts';
 import type { Gateways } from '../gateway/gateways.ts';
 import type { Workload } from '../manifest/workload.ts';
-import type { Action, ActionKind, Observed, Version } from '../planner/state.ts';
+import { type Action, type ActionKind, isClearing, type Observed, type Version } from '../planner/state.ts';
 import { weightsOf } from '../planner/weights.ts';
 import { containerOptions } from './container-spec.ts';
 import { type Engine, engineMessage, engineStatus } from './docker-client.ts';
@@ -13,6 +13,8 @@ import { keepImage, releaseImage } from './kept-images.ts';
 
 /** Seconds that the engine gives a container which names no grace of its own. */
 const DEFAULT_GRACE_S = 10;
+/** A container that the engine could not stop, freeze or remove is left alone for this long before it is tried again. */
+const STUCK_MS = 30_000;
 /** How much longer than the grace the engine may take to stop a container. */
 const STOP_MARGIN_S = 30;
 
@@ -39,8 +41,11 @@ export class StepRunner {
   readonly #served = new Map<string, string>();
   /** CPU shares that a container was given, by id: an engine that can't do it is not asked again and again. */
   readonly #weights = new Map<string, number>();
+  #diskWeights = true;
   /** Workloads whose kept image could not be let go. */
   readonly #unreleased = new Set<string>();
+  /** Until when a container counts as stuck, by id. */
+  readonly #stuck = new Map<string, number>();
   readonly #said = new Set<string>();
   readonly #executors: Executors = {
     'create-and-start': ({ version, gateway }) => this.#createAndStart(version, gateway),
@@ -54,6 +59,7 @@ export class StepRunner {
       await this.removeContainer(container.id);
       this.#weights.delete(container.id);
       await this.#parts.interfaces.detach(container.id);
+      this.#stuck.delete(container.id);
       // Another container may already have a gateway with its key.
       const serving = this.#served.get(container.gateway);
       if (serving !== undefined && serving !== container.id) return;
@@ -62,7 +68,10 @@ export class StepRunner {
     },
     freeze: ({ container }) => this.#unlessDone(this.#container(container.id).pause()),
     thaw: ({ container }) => this.#unlessDone(this.#container(container.id).unpause()),
-    weigh: ({ container, priority, throttled }) => this.#weigh(container.id, priority, throttled),
+    weigh: ({ container, priority, throttled }) => {
+      this.#parts.gateways.setPriority(container.gateway, priority);
+      return this.#weigh(container.id, priority, throttled);
+    },
     'keep-image': ({ workload, imageId }) => keepImage(this.#parts.engine, this.#parts.stateHash, workload, imageId),
     'release-image': async ({ workload }) => {
       this.#unreleased.add(workload);
@@ -80,14 +89,32 @@ export class StepRunner {
     return {
       images: seen.images,
       kept: new Map([...seen.kept].filter(([workload]) => !this.#unreleased.has(workload))),
-      containers: seen.containers.map((one) => ({ ...one, cpuShares: this.#weights.get(one.id) ?? one.cpuShares })),
+      containers: seen.containers.map((one) => ({
+        ...one,
+        // It holds what it holds, and nothing can be done about it now: others are planned around it.
+        state: (this.#stuck.get(one.id) ?? 0) > Date.now() ? 'removing' : one.state,
+        cpuShares: this.#weights.get(one.id) ?? one.cpuShares,
+      })),
       gateways: new Set(this.#served.values()),
     };
   }
 
-  /** @throws KerbError ContainerFailed when a container can't be made or started, errors of the engine otherwise */
-  run<K extends ActionKind>(step: Extract<Action, { step: K }>): Promise<void> {
-    return this.#executors[step.step as K](step);
+  /**
+   * @returns false when the engine answers that it cannot take something away: that is no reason to stop for the others
+   * @throws KerbError ContainerFailed when a container can't be made or started, errors of the engine otherwise
+   */
+  async run<K extends ActionKind>(step: Extract<Action, { step: K }>): Promise<boolean> {
+    try {
+      await this.#executors[step.step as K](step);
+      return true;
+    } catch (error) {
+      if (!isClearing(step) || !('container' in step) || engineStatus(error) === undefined) throw error;
+      const { id, workload } = step.container;
+      this.#stuck.set(id, Date.now() + STUCK_MS);
+      const message = `the Docker Engine cannot ${step.step} the container of workload ${workload}: ${engineMessage(error)}`;
+      this.#parts.log.error({ workload }, `${message}; trying again in ${STUCK_MS / 1000} s`);
+      return false;
+    }
   }
 
   /** Asks a container to end as its manifest says, and kills it when its grace is over. */
@@ -142,6 +169,7 @@ export class StepRunner {
           containerName: `${namePrefix}${gateway}`,
           gateway: gateways.folder(gateway),
           data: dataFolder,
+          diskWeights: this.#diskWeights,
         },
       );
       const container = await engine.calls.createContainer(options);
@@ -157,6 +185,7 @@ export class StepRunner {
         await interfaces.detach(id);
       }
       await gateways.close(gateway);
+      if (this.#learnsOfDiskWeights(error)) return await this.#createAndStart(version, gateway);
       if (isKerbError(error, ErrorCode.CanInterfaceUnavailable) || isKerbError(error, ErrorCode.NoInterfaceGrant)) {
         throw new KerbError(ErrorCode.ContainerFailed, error.message, { workload: workload.name }, { cause: error });
       }
@@ -167,14 +196,28 @@ export class StepRunner {
     this.#served.set(gateway, id);
   }
 
+  /**
+   * Whether this error says, for the first time, that the kernel has no weights for disks. No engine tells it before: with
+   * cgroup v2 it writes `io.weight`, which only kernels with CONFIG_BLK_CGROUP_IOCOST or bfq have, and gives up.
+   */
+  #learnsOfDiskWeights(error: unknown): boolean {
+    if (!this.#diskWeights || engineStatus(error) === undefined) return false;
+    if (!/\b(io|blkio)(\.\w+)?\.weight\b/.test(engineMessage(error))) return false;
+    this.#diskWeights = false;
+    this.#sayOnce('this kernel has no weights for disks; priorities count for CPU and memory only');
+    return true;
+  }
+
   async #weigh(id: string, priority: number, throttled: boolean): Promise<void> {
     const { cpuShares, blkioWeight, oomScoreAdj } = weightsOf(priority, throttled);
     // Before it is tried: what the engine refuses, or does in another way, is not done again and again.
     this.#weights.set(id, cpuShares);
     try {
-      await this.#container(id).update({ CpuShares: cpuShares, BlkioWeight: blkioWeight });
+      const disk = this.#diskWeights ? { BlkioWeight: blkioWeight } : {};
+      await this.#container(id).update({ CpuShares: cpuShares, ...disk });
     } catch (error) {
       if (engineStatus(error) === undefined) throw error;
+      if (this.#learnsOfDiskWeights(error)) return await this.#weigh(id, priority, throttled);
       this.#sayOnce(`the Docker Engine does not change weights: ${engineMessage(error)}`);
     }
     if (this.#parts.engine.host.startsWith('unix://')) await this.#adjustOomScore(id, oomScoreAdj);
