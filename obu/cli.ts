@@ -15,7 +15,7 @@ import { buildWorkloadImage } from './engine/images/workload-image.ts';
 import { runtimeRoot } from './engine/places.ts';
 import { type RunningObu, startObu } from './main.ts';
 import { parseManifest } from './manifest/manifest.ts';
-import { loadVssMapping } from './signals/vss-mapping.ts';
+import { loadLeaves } from './signals/start.ts';
 import { problemLines } from './yaml.ts';
 
 interface ServeOptions {
@@ -111,7 +111,7 @@ async function serve(options: ServeOptions): Promise<void> {
       buses: config.buses.map(({ name }) => name),
       cameras: config.cameras.map(({ name }) => name),
       tasks: [...config.tasks.keys()],
-      signals: (await Promise.all(config.signals.mapping.map(loadVssMapping))).flat().map(({ path }) => path),
+      signals: [...new Set((await loadLeaves(config.obu, config.signals)).map(({ path }) => path))],
     };
     const manifest = await readNamedFile(options.manifest, ErrorCode.BadManifest);
     const workloads = parseManifest(manifest, options.manifest, offers);

@@ -44,6 +44,13 @@ export const ErrorCode = {
   UnknownSignal: 3006,
   SignalOutOfRange: 3007,
   BadCondition: 3008,
+  NotAnActuator: 3030,
+  NoActuationProvider: 3031,
+  ActuationTimedOut: 3032,
+  ActuationRefused: 3033,
+  BadSignalValue: 3034,
+  BadSignalScope: 3035,
+  AlreadyProvided: 3036,
 
   CameraUnavailable: 4001,
   BadCameraSource: 4002,

@@ -8,6 +8,7 @@ import { Connection, type ConnectionContext, type GatewayMeter } from './connect
 import { GrantGuard, type Offers } from './grants.ts';
 import { LogLimit } from './log-limit.ts';
 import { OffloadDesk } from './offload-desk.ts';
+import { SignalDesk } from './signal-desk.ts';
 
 /** Connections that one container may have open. */
 export const MAX_CONNECTIONS = 4;
@@ -32,6 +33,7 @@ export class Gateway {
   readonly #socketPath: string;
   readonly #parts: GatewayParts;
   readonly #desk: OffloadDesk;
+  readonly #signals: SignalDesk;
   readonly #context: ConnectionContext;
   readonly #connections = new Map<Socket, Connection>();
   #server: Server | undefined;
@@ -48,11 +50,12 @@ export class Gateway {
       offloader: parts.offloader,
     });
     const { vehicle, obu, meter, log } = parts;
+    this.#signals = new SignalDesk(workload.name, guard, meter);
     const limit = new LogLimit((skipped) =>
       log.warn({ workload: workload.name }, `${skipped} more refusals of workload ${workload.name} were not logged`),
     );
     const mayLog = () => limit.take();
-    this.#context = { workload, vehicle, obu, guard, desk: this.#desk, meter, log, mayLog };
+    this.#context = { workload, vehicle, obu, guard, desk: this.#desk, signals: this.#signals, meter, log, mayLog };
   }
 
   /** Listens; a socket file that a dead process left is replaced. @throws KerbError GatewayUnavailable */
@@ -103,6 +106,7 @@ export class Gateway {
     const server = this.#server;
     this.#server = undefined;
     this.#desk.clear();
+    this.#signals.close();
     for (const connection of this.#connections.values()) connection.close();
     this.#connections.clear();
     if (server === undefined) return;

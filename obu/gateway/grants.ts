@@ -3,12 +3,13 @@ import type { CanRouter } from '../can/router.ts';
 import type { Camera } from '../dashcam/camera.ts';
 import type { Workload } from '../manifest/workload.ts';
 import { pathMatcher } from '../signals/expand-paths.ts';
-import type { SignalSource } from '../signals/signal.ts';
+import { compileScopes, type ScopeAction, type Scopes } from '../signals/scope.ts';
+import type { VehicleSignals } from '../signals/signal.ts';
 
 /** What the OBU has to offer, before anything is granted. */
 export interface Offers {
   readonly routers: ReadonlyMap<string, CanRouter>;
-  readonly signals: SignalSource;
+  readonly signals: VehicleSignals;
   readonly cameras: ReadonlyMap<string, Camera>;
   /** Digest of the task package by the name that grants use. */
   readonly tasks: ReadonlyMap<string, string>;
@@ -20,14 +21,17 @@ export interface Offers {
 export class GrantGuard {
   readonly #workload: Workload;
   readonly #offers: Offers;
+  readonly #scopes: Scopes;
 
+  /** @throws KerbError BadSignalScope */
   constructor(workload: Workload, offers: Offers) {
     this.#workload = workload;
     this.#offers = offers;
+    this.#scopes = compileScopes(workload.grants.signals);
   }
 
-  /** Where the signals come from. */
-  get source(): SignalSource {
+  /** All signals of the vehicle; ask the guard before anything is done with one. */
+  get source(): VehicleSignals {
     return this.#offers.signals;
   }
 
@@ -54,25 +58,31 @@ export class GrantGuard {
       throw new KerbError(ErrorCode.BadGatewayRequest, 'a subscription to signals has to name at least one path');
     }
     const all = this.#offers.signals.paths();
-    const scopes = this.#workload.grants.signals.map((scope) => pathMatcher(scope.slice('read:'.length)));
-    const isGranted = (path: string) => scopes.some((matches) => matches(path));
     const leaves = new Set<string>();
     for (const path of paths) {
       const isAsked = pathMatcher(path);
-      const mayRead = all.filter((leaf) => isAsked(leaf) && isGranted(leaf));
+      const mayRead = all.filter((leaf) => isAsked(leaf) && this.#scopes.allows('read', leaf));
       for (const leaf of mayRead) leaves.add(leaf);
       if (mayRead.length > 0) continue;
       // Said before grants are spoken of: a grant for what is not there would be refused in the manifest.
-      if (!all.some(isAsked)) {
-        throw new KerbError(
-          ErrorCode.UnknownSignal,
-          `this OBU has no signal "${path}"; its mapping files name those that it has`,
-          { path },
-        );
-      }
-      throw this.#notGranted(`read signal "${path}"`, `x-obu.grants.signals: ["read:${path}"]`);
+      if (!all.some(isAsked)) throw unknownSignal(path);
+      throw this.#signalNotGranted('read', path);
     }
     return leaves;
+  }
+
+  /**
+   * Lets pass what the workload may do with one leaf.
+   * @throws KerbError NotGranted | UnknownSignal
+   */
+  signal(action: ScopeAction, path: string): void {
+    if (this.#offers.signals.info(path) === undefined) throw unknownSignal(path);
+    if (!this.#scopes.allows(action, path)) throw this.#signalNotGranted(action, path);
+  }
+
+  /** The leaves among these that the workload may read. */
+  readable(leaves: readonly string[]): string[] {
+    return leaves.filter((leaf) => this.#scopes.allows('read', leaf));
   }
 
   /**
@@ -114,6 +124,15 @@ export class GrantGuard {
     return digest;
   }
 
+  #signalNotGranted(action: ScopeAction, path: string): KerbError {
+    const denied = this.#scopes.deniedBy(action, path);
+    const wanted = `x-obu.grants.signals: ["${action}:${path}"]`;
+    return this.#notGranted(
+      `${action} signal "${path}"`,
+      denied === undefined ? wanted : `${wanted} and not "${denied}", which denies it`,
+    );
+  }
+
   #notGranted(what: string, wanted: string): KerbError {
     const { name } = this.#workload;
     return new KerbError(ErrorCode.NotGranted, `workload ${name} may not ${what}; its manifest would need ${wanted}`, {
@@ -121,4 +140,9 @@ export class GrantGuard {
       wanted,
     });
   }
+}
+
+function unknownSignal(path: string): KerbError {
+  const message = `this OBU has no signal "${path}"; its mapping files name those that it has`;
+  return new KerbError(ErrorCode.UnknownSignal, message, { path });
 }

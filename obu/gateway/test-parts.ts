@@ -11,7 +11,9 @@ import type { Camera, CameraWish, Picture } from '../dashcam/camera.ts';
 import { workloadOf } from '../manifest/test-workload.ts';
 import type { CanGrant, Grants, Workload } from '../manifest/workload.ts';
 import type { Offloader, OffloadRequest, OffloadResult } from '../offload/offloader.ts';
-import type { SignalSource, SignalValue } from '../signals/signal.ts';
+import type { SignalDatum, SignalValue, VehicleSignals } from '../signals/signal.ts';
+import { SignalStore } from '../signals/signal-store.ts';
+import { parseVssTree } from '../signals/vss-mapping.ts';
 import type { GatewayMeter } from './connection.ts';
 import { Gateway } from './gateway.ts';
 
@@ -52,30 +54,41 @@ export function frame(id: number, extra: Partial<CanFrame> = {}): CanFrame {
   };
 }
 
-export class HandSignals implements SignalSource {
-  readonly listeners = new Map<(values: readonly SignalValue[]) => void, ReadonlySet<string>>();
-  readonly known: SignalValue[] = [];
-  paths() {
-    return ['Vehicle.Cabin.Door.IsOpen', 'Vehicle.Chassis.SteeringWheel.Angle', 'Vehicle.Speed'];
+/** Real signals, with no bus behind them: what is delivered is what a provider named "can0" has. */
+export class HandSignals extends SignalStore implements VehicleSignals {
+  readonly listeners = new Set<unknown>();
+  readonly #hand = this.openProvider('can0');
+
+  constructor() {
+    const leaves = `
+Vehicle.Cabin.Door.IsOpen: { datatype: boolean, type: actuator }
+Vehicle.Chassis.SteeringWheel.Angle: { datatype: int16, unit: degrees, min: -720, max: 720 }
+Vehicle.Speed: { datatype: float, unit: km/h, description: Vehicle speed. }
+`;
+    super([], parseVssTree(leaves, 'hand.vspec'));
   }
-  get(path: string) {
-    return this.known.find((value) => value.path === path);
+
+  override subscribe(leaves: ReadonlySet<string>, listener: (values: readonly SignalValue[]) => void) {
+    const end = super.subscribe(leaves, listener);
+    this.listeners.add(listener);
+    return () => {
+      end();
+      this.listeners.delete(listener);
+    };
   }
-  subscribe(leaves: ReadonlySet<string>, listener: (values: readonly SignalValue[]) => void) {
-    this.listeners.set(listener, leaves);
-    listener(this.known.filter((value) => leaves.has(value.path)));
-    return () => this.listeners.delete(listener);
+
+  deliver(...values: { readonly path: string; readonly value: SignalDatum }[]) {
+    this.#hand.provide(values);
   }
-  deliver(...values: SignalValue[]) {
-    for (const [listener, leaves] of this.listeners) {
-      const theirs = values.filter((value) => leaves.has(value.path));
-      if (theirs.length > 0) listener(theirs);
-    }
+
+  /** The source of all values is gone. */
+  lose() {
+    this.#hand.close();
   }
 }
 
 export function value(path: string, datum: SignalValue['value']): SignalValue {
-  return { path, value: datum, timeUs: Date.now() * 1000, source: 'can0' };
+  return { path, value: datum, timeUs: Date.now() * 1000, source: 'can0', stale: false };
 }
 
 export class HandCamera implements Camera {
@@ -152,7 +165,7 @@ export class HandObu {
   readonly camera = new HandCamera();
   readonly offloader = new HandOffloader();
   readonly failures: { workload: string; error: KerbError }[] = [];
-  readonly dropped = { can: 0, pictures: 0 };
+  readonly dropped = { can: 0, pictures: 0, signals: 0 };
   readonly #gateways: Gateway[] = [];
   readonly #folder: Promise<string> = mkdtemp(join(tmpdir(), 'kerb-gw-'));
 
@@ -163,6 +176,7 @@ export class HandObu {
       canDropped: () => this.dropped.can++,
       pictureDropped: () => this.dropped.pictures++,
       signalLatency: () => {},
+      signalDropped: () => this.dropped.signals++,
       offloadStarted: () => {},
       offloadDone: () => {},
       offloadFailed: () => {},
