@@ -398,7 +398,7 @@ class Obu implements RunningObu {
       canDropped: (workload) => this.#metrics.canDropped(workload),
       pictureDropped: (workload) => this.#metrics.pictureDropped(workload),
       signalLatency: (seconds) => this.#metrics.signalLatency(seconds),
-      signalDropped: (workload) => this.#metrics.signalDropped(workload),
+      signalsDropped: (workload, count) => this.#metrics.signalsDropped(workload, count),
       offloadStarted: () => this.#offloads.started(),
       offloadDone: (receipt) => {
         this.#offloads.done(receipt);

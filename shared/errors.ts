@@ -63,6 +63,8 @@ export const ErrorCode = {
   UnknownBus: 5004,
   GatewayDefect: 5005,
   GatewayUnavailable: 5006,
+  KuksaUnavailable: 5020,
+  KuksaUnauthenticated: 5021,
 
   NoBroker: 6001,
   BrokerLost: 6002,

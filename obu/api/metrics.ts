@@ -51,8 +51,8 @@ export class ObuMetrics {
     this.#picturesDropped.inc({ workload });
   }
 
-  signalDropped(workload: string): void {
-    this.#signalsDropped.inc({ workload });
+  signalsDropped(workload: string, count: number): void {
+    this.#signalsDropped.inc({ workload }, count);
   }
 
   signalLatency(seconds: number): void {

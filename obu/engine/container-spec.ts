@@ -1,5 +1,6 @@
 import { createHash } from 'node:crypto';
 import type { ContainerCreateOptions } from 'dockerode';
+import { kuksaEnvironment } from '../gateway/kuksa/endpoint.ts';
 import type { Workload } from '../manifest/workload.ts';
 
 export const Label = {
@@ -10,7 +11,7 @@ export const Label = {
 } as const;
 
 /** Raised when this file makes other containers of the same workload, so that running ones are replaced. */
-const SPEC_VERSION = 1;
+const SPEC_VERSION = 2;
 
 /** Where a container finds its gateway and its data. */
 export const GATEWAY_MOUNT = '/run/kerbside';
@@ -56,6 +57,7 @@ export function containerOptions(
     Env: [
       ...Object.entries(workload.environment).map(([name, value]) => `${name}=${value}`),
       `KERBSIDE_GATEWAY=${GATEWAY_MOUNT}/gateway.sock`,
+      ...(workload.grants.signals.length > 0 ? kuksaEnvironment(GATEWAY_MOUNT) : []),
     ],
     User: imageUser || DEFAULT_USER,
     Labels: {

@@ -30,7 +30,7 @@ export class StepRunner {
   readonly #executors: Executors = {
     'create-and-start': ({ desired }) => this.#createAndStart(desired.workload),
     adopt: async ({ desired, container }) => {
-      await this.#parts.gateways.open(desired.workload);
+      await this.#parts.gateways.open(desired.workload, { isAdopted: true });
       this.#served.set(desired.workload.name, container.id);
     },
     stop: ({ container }) => this.stopContainer(container.id, STOP_GRACE_S),

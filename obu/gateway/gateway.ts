@@ -1,11 +1,13 @@
 import type { Server as NetServer, Socket } from 'node:net';
+import { dirname } from 'node:path';
 import nodeIpc, { type Server } from 'node-ipc';
-import { ErrorCode, KerbError, messageOf } from '../../shared/errors.ts';
+import { ErrorCode, errorName, KerbError, messageOf } from '../../shared/errors.ts';
 import type { Logger } from '../../shared/log.ts';
 import type { Workload } from '../manifest/workload.ts';
 import type { Offloader } from '../offload/offloader.ts';
 import { Connection, type ConnectionContext, type GatewayMeter } from './connection.ts';
 import { GrantGuard, type Offers } from './grants.ts';
+import { KuksaEndpoint } from './kuksa/endpoint.ts';
 import { LogLimit } from './log-limit.ts';
 import { OffloadDesk } from './offload-desk.ts';
 import { SignalDesk } from './signal-desk.ts';
@@ -24,6 +26,11 @@ export interface GatewayParts {
   readonly log: Logger;
 }
 
+export interface GatewayOptions {
+  /** The container has run since before this OBU was started, and knows its token already. */
+  readonly isAdopted?: boolean;
+}
+
 /**
  * The gateway of one container: a socket that only this container can reach, and that serves exactly the grants of its
  * workload. The grants are those of the moment when it was made; another container gets another gateway.
@@ -36,9 +43,11 @@ export class Gateway {
   readonly #signals: SignalDesk;
   readonly #context: ConnectionContext;
   readonly #connections = new Map<Socket, Connection>();
+  /** Undefined when the workload has no grant of signals. */
+  readonly #kuksa: KuksaEndpoint | undefined;
   #server: Server | undefined;
 
-  constructor(workload: Workload, socketPath: string, parts: GatewayParts) {
+  constructor(workload: Workload, socketPath: string, parts: GatewayParts, { isAdopted = false }: GatewayOptions = {}) {
     const guard = new GrantGuard(workload, parts.offers);
     this.#workload = workload;
     this.#socketPath = socketPath;
@@ -56,6 +65,7 @@ export class Gateway {
     );
     const mayLog = () => limit.take();
     this.#context = { workload, vehicle, obu, guard, desk: this.#desk, signals: this.#signals, meter, log, mayLog };
+    if (workload.grants.signals.length > 0) this.#kuksa = this.#makeKuksa(isAdopted);
   }
 
   /** Listens; a socket file that a dead process left is replaced. @throws KerbError GatewayUnavailable */
@@ -95,10 +105,8 @@ export class Gateway {
       }
     });
     const listener = server.server as NetServer;
-    listener.on('drop', () => {
-      const { name } = this.#workload;
-      this.#parts.log.warn({ workload: name }, `workload ${name} has ${MAX_CONNECTIONS} connections open, the limit`);
-    });
+    listener.on('drop', () => this.#crowded(MAX_CONNECTIONS));
+    await this.#kuksa?.start();
   }
 
   /** Ends every connection and removes the socket file. Safe to call twice and during `start()`. */
@@ -106,6 +114,7 @@ export class Gateway {
     const server = this.#server;
     this.#server = undefined;
     this.#desk.clear();
+    await this.#kuksa?.stop();
     this.#signals.close();
     for (const connection of this.#connections.values()) connection.close();
     this.#connections.clear();
@@ -115,6 +124,26 @@ export class Gateway {
       listener && listener.listening === true ? new Promise((resolve) => listener.once('close', resolve)) : undefined;
     server.stop();
     await closed;
+  }
+
+  #makeKuksa(keepToken: boolean): KuksaEndpoint {
+    const { name } = this.#workload;
+    const { meter, log, mayLog } = this.#context;
+    return new KuksaEndpoint({
+      ...{ workload: name, folder: dirname(this.#socketPath), keepToken, desk: this.#signals },
+      onDrop: (count) => meter.signalsDropped(name, count),
+      onFailure: (error) => {
+        meter.failure(name, error);
+        if (mayLog()) log.warn({ workload: name, code: error.code }, `${errorName(error.code)}: ${error.message}`);
+      },
+      onDefect: (error) => log.error({ workload: name, err: error }, 'unexpected error in kuksa.val'),
+      onCrowded: (limit) => this.#crowded(limit),
+    });
+  }
+
+  #crowded(limit: number): void {
+    const { name } = this.#workload;
+    this.#parts.log.warn({ workload: name }, `workload ${name} has ${limit} connections open, the limit`);
   }
 
   #connected(server: Server, socket: Socket): void {

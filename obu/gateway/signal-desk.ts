@@ -16,7 +16,7 @@ export interface SignalDeskMeter {
   /** Seconds from the frame that carried it until it was handed to the socket of the workload. */
   signalLatency(seconds: number): void;
   /** Values that a slow workload lost. */
-  signalDropped(workload: string): void;
+  signalsDropped(workload: string, count: number): void;
 }
 
 /** One for each container; its connections and its kuksa.val socket share it. */
@@ -62,7 +62,7 @@ export class SignalDesk {
       options,
       wake,
       (_count, newestUs) => this.#meter.signalLatency(Math.max(0, Date.now() - newestUs / 1000) / 1000),
-      () => this.#meter.signalDropped(this.#workload),
+      () => this.#meter.signalsDropped(this.#workload, 1),
     );
     const subscribe = () => {
       const end = this.#guard.source.subscribe(leaves, stream.push);

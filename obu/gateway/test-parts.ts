@@ -1,5 +1,5 @@
 /** For the tests of this room: the ends that a gateway is wired to, driven by hand. */
-import { mkdtemp, rm } from 'node:fs/promises';
+import { mkdir, mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { CanFrame } from '../../shared/can/frame.ts';
@@ -15,7 +15,7 @@ import type { SignalDatum, SignalValue, VehicleSignals } from '../signals/signal
 import { SignalStore } from '../signals/signal-store.ts';
 import { parseVssTree } from '../signals/vss-mapping.ts';
 import type { GatewayMeter } from './connection.ts';
-import { Gateway } from './gateway.ts';
+import { Gateway, type GatewayOptions } from './gateway.ts';
 
 export class HandBus implements CanBus {
   readonly name = 'can0';
@@ -169,33 +169,42 @@ export class HandObu {
   readonly #gateways: Gateway[] = [];
   readonly #folder: Promise<string> = mkdtemp(join(tmpdir(), 'kerb-gw-'));
 
-  async serve(one: Workload): Promise<{ path: string; gateway: Gateway }> {
+  async serve(one: Workload, options?: GatewayOptions): Promise<{ path: string; gateway: Gateway }> {
     const router = new CanRouter(this.bus);
     router.start();
     const meter: GatewayMeter = {
       canDropped: () => this.dropped.can++,
       pictureDropped: () => this.dropped.pictures++,
       signalLatency: () => {},
-      signalDropped: () => this.dropped.signals++,
+      signalsDropped: (_, count) => {
+        this.dropped.signals += count;
+      },
       offloadStarted: () => {},
       offloadDone: () => {},
       offloadFailed: () => {},
       failure: (name, error) => this.failures.push({ workload: name, error }),
     };
-    const path = join(await this.#folder, `${one.name}.sock`);
-    const gateway = new Gateway(one, path, {
-      vehicle: 'car',
-      obu: 'obu-1',
-      offers: {
-        routers: new Map([['can0', router]]),
-        signals: this.signals,
-        cameras: new Map([['front', this.camera]]),
-        tasks: new Map([['dashcam-filter', DIGEST]]),
+    const folder = join(await this.#folder, one.name);
+    await mkdir(folder, { recursive: true });
+    const path = join(folder, 'gateway.sock');
+    const gateway = new Gateway(
+      one,
+      path,
+      {
+        vehicle: 'car',
+        obu: 'obu-1',
+        offers: {
+          routers: new Map([['can0', router]]),
+          signals: this.signals,
+          cameras: new Map([['front', this.camera]]),
+          tasks: new Map([['dashcam-filter', DIGEST]]),
+        },
+        offloader: this.offloader,
+        meter,
+        log: silentLog(),
       },
-      offloader: this.offloader,
-      meter,
-      log: silentLog(),
-    });
+      options,
+    );
     this.#gateways.push(gateway);
     await gateway.start();
     return { path, gateway };
