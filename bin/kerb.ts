@@ -13,7 +13,7 @@ type Register = (program: Command) => void;
  */
 const modules: { readonly verbs: readonly string[]; readonly load: () => Promise<Register[]> }[] = [
   {
-    verbs: ['obu', 'status', 'image'],
+    verbs: ['obu', 'status', 'image', 'camera'],
     load: async () => [(await import('../obu/cli.ts')).registerObuCommands],
   },
   { verbs: ['broker'], load: async () => [(await import('../broker/cli.ts')).registerBrokerCommands] },
@@ -21,7 +21,7 @@ const modules: { readonly verbs: readonly string[]; readonly load: () => Promise
     verbs: ['task'],
     load: async () => [
       (await import('../shared/task-package/cli.ts')).registerTaskCommands,
-      (await import('../broker/task/cli.ts')).registerTaskRunCommand,
+      (await import('../broker/task/cli.ts')).registerBrokerTaskCommands,
     ],
   },
   { verbs: ['pki'], load: async () => [(await import('../shared/identity/cli.ts')).registerPkiCommands] },

@@ -2,11 +2,17 @@ import { join, resolve } from 'node:path';
 import { type Command, InvalidArgumentError, Option } from 'commander';
 import { ErrorCode, isKerbError, KerbError } from '../shared/errors.ts';
 import { ensureDevelopmentIdentities } from '../shared/identity/development.ts';
+import { isTenant } from '../shared/identity/identity.ts';
 import { createLog } from '../shared/log.ts';
+import { ServiceManager } from '../shared/service-manager.ts';
 import { parseSize } from '../shared/size.ts';
 import { ensureDevelopmentSigner } from '../shared/task-package/signer.ts';
-import { DEFAULT_LIMITS, type RunningBroker, startBroker } from './main.ts';
+import { DEFAULT_LIMITS, type PushConfig, type RunningBroker, startBroker } from './main.ts';
+import { DEFAULT_PUSH_LIMITS } from './packages/push-desk.ts';
 import { WISHED_ISOLATIONS, type WishedIsolation } from './tenders/tender.ts';
+
+/** Bytes: the largest that an example takes, and what one connection may make a broker hold while it arrives. */
+const DEFAULT_PUSH_INPUT = 4 * 1024 * 1024;
 
 interface ServeOptions {
   readonly id: string;
@@ -24,6 +30,11 @@ interface ServeOptions {
   readonly tenderMemory: number;
   readonly maxTenders: number;
   readonly prestart: 'all' | readonly string[];
+  readonly pushFrom?: readonly string[];
+  readonly pushSize: number;
+  readonly pushQuota: number;
+  readonly pushPackages: number;
+  readonly pushInput: number;
 }
 
 /** `kerb broker`: the edge element. */
@@ -70,11 +81,21 @@ export function registerBrokerCommands(program: Command): void {
         .default('all', 'all')
         .argParser(parsePrestart),
     )
+    .option(
+      '--push-from <tenants>',
+      'whose vehicles may push task packages, like "ACME,Example Fleet" (default: nobody)',
+      parseTenants,
+    )
+    .addOption(sizeOption('--push-size <size>', 'one package that is pushed', DEFAULT_PUSH_LIMITS.maxPackageBytes))
+    .addOption(sizeOption('--push-quota <size>', 'what one tenant may keep here', DEFAULT_PUSH_LIMITS.maxTenantBytes))
+    .option('--push-packages <n>', 'packages of one tenant', parseCount, DEFAULT_PUSH_LIMITS.maxTenantPackages)
+    .addOption(sizeOption('--push-input <size>', 'input that a pushed task may take', DEFAULT_PUSH_INPUT))
     .action(serve);
 }
 
 async function serve(options: ServeOptions): Promise<void> {
   const log = createLog('broker');
+  const manager = new ServiceManager({ env: process.env, pid: process.pid, log });
   const cancel = new AbortController();
   let running: RunningBroker | undefined;
   const stopped = new Promise<void>((resolveStopped) => {
@@ -100,6 +121,7 @@ async function serve(options: ServeOptions): Promise<void> {
         apiSocket: options.api ?? join(stateDir, `broker-${options.id}.sock`),
         isolation: options.isolation,
         prestart: options.prestart,
+        ...(options.pushFrom === undefined ? {} : { push: pushConfig(options.pushFrom, options) }),
         limits: {
           ...DEFAULT_LIMITS,
           maxQueuedPerPackage: options.maxQueue,
@@ -111,13 +133,26 @@ async function serve(options: ServeOptions): Promise<void> {
       },
       { log, signal: cancel.signal },
     );
+    await manager.ready(`broker ${options.id} on ${running.url}`);
     await stopped;
+    await manager.stopping();
     await running.stop();
   } catch (error) {
     // Asked to stop while it started: that is an end, not a failure.
     if (!isKerbError(error, ErrorCode.Cancelled)) throw error;
   }
   log.info('stopped');
+}
+
+function pushConfig(tenants: readonly string[], options: ServeOptions): PushConfig {
+  const { pushSize, pushQuota, pushPackages, pushInput } = options;
+  const limits = {
+    ...DEFAULT_PUSH_LIMITS,
+    maxPackageBytes: pushSize,
+    maxTenantBytes: pushQuota,
+    maxTenantPackages: pushPackages,
+  };
+  return { tenants, limits, maxInput: pushInput };
 }
 
 /** No package is run unless somebody said whose are: on the command line, or by using development identities. */
@@ -171,6 +206,15 @@ function sizeOption(flags: string, description: string, defaultBytes: number): O
 function parsePrestart(text: string): 'all' | readonly string[] {
   if (text === 'all') return 'all';
   return text === 'none' ? [] : text.split(',').map((name) => name.trim());
+}
+
+function parseTenants(text: string): readonly string[] {
+  const tenants = text.split(',').map((name) => name.trim());
+  const wrong = tenants.find((name) => !isTenant(name));
+  if (wrong === undefined) return tenants;
+  throw new InvalidArgumentError(
+    `${JSON.stringify(wrong)} is no tenant, as certificates name one; write it like "ACME,Example Fleet"`,
+  );
 }
 
 function parseCount(text: string): number {

@@ -10,15 +10,17 @@ import type { TaskPackage } from '../shared/task-package/reader.ts';
 import { loadTrust } from '../shared/task-package/signer.ts';
 import { Admission, type AdmissionLimits } from './admission/admission.ts';
 import { BrokerMetrics } from './api/metrics.ts';
-import { type Announcement, encodeAnnouncement } from './ingress/codec.ts';
+import { encodeAnnouncement } from './ingress/codec.ts';
 import { Ingress } from './ingress/ingress.ts';
 import { type Flight, Offloads } from './offloads.ts';
-import { declaredMemory, PackageStore } from './packages/package-store.ts';
+import { PackageStore } from './packages/package-store.ts';
+import { DEFAULT_PUSH_LIMITS, PushDesk, type PushLimits } from './packages/push-desk.ts';
+import { PushedPackages } from './packages/pushed-packages.ts';
 import { type ResultLimits, ResultStore } from './results/result-store.ts';
-import { TenderPool } from './tenders/pool.ts';
+import { type CreateTender, ServedTasks } from './served-tasks.ts';
 import type { PoolLimits } from './tenders/pool-plan.ts';
 import { TenderPools } from './tenders/pools.ts';
-import type { Isolation, Tender, WishedIsolation } from './tenders/tender.ts';
+import type { Isolation, WishedIsolation } from './tenders/tender.ts';
 import { TenderProcess } from './tenders/tender-process.ts';
 
 export interface BrokerConfig {
@@ -39,7 +41,19 @@ export interface BrokerConfig {
   /** Names of the tasks whose first tender is started with the broker and stays while there is room. */
   readonly prestart: 'all' | readonly string[];
   readonly limits: BrokerLimits;
+  /** Undefined: nobody may push. */
+  readonly push?: PushConfig;
 }
+
+export interface PushConfig {
+  /** Whose vehicles may push. */
+  readonly tenants: readonly string[];
+  readonly limits: PushLimits;
+  /** Bytes of input that a pushed task may take. */
+  readonly maxInput: number;
+}
+
+const NO_PUSHES: PushConfig = { tenants: [], limits: DEFAULT_PUSH_LIMITS, maxInput: 0 };
 
 export interface BrokerLimits extends AdmissionLimits, ResultLimits, PoolLimits {
   readonly maxClients: number;
@@ -84,13 +98,6 @@ export interface RunningBroker {
   stop(): Promise<void>;
 }
 
-type CreateTender = (imagePath: string, log: Logger, isolation: WishedIsolation) => Tender;
-
-interface Tended {
-  readonly taskPackage: TaskPackage;
-  readonly pool: TenderPool;
-}
-
 /** What tasks may demand of a broker with this wish. With `auto` the tender of one that demands `vm` finds out whether it can. */
 const ISOLATIONS: Readonly<Record<WishedIsolation, readonly Isolation[]>> = {
   process: ['process'],
@@ -129,8 +136,16 @@ export async function startBroker(config: BrokerConfig, parts: BrokerParts): Pro
     }
     const { trustDir } = config;
     const trusted = trustDir === undefined ? undefined : await unlessCancelled(loadTrust(trustDir));
+    if (config.push !== undefined && trusted === undefined) {
+      throw new KerbError(
+        ErrorCode.BadConfig,
+        'what is pushed is run only if somebody trusted has signed it; give --trust, or take no pushes',
+      );
+    }
+    const pushed = new PushedPackages(join(config.stateDir, 'pushed'));
     const store = new PackageStore({
       packagesDir: config.packagesDir,
+      pushed,
       imagesDir: join(config.stateDir, 'images'),
       isolations: ISOLATIONS[config.isolation],
       maxMemory: config.limits.tenderMemory,
@@ -150,53 +165,57 @@ export async function startBroker(config: BrokerConfig, parts: BrokerParts): Pro
     const pools = new TenderPools(config.limits, (digest) => admission.queuedFor(digest));
     const results = new ResultStore(config.limits);
     const offloads = new Offloads(admission, results, metrics, config.limits, () => pools.planSoon());
-    const kept = keptTasks(config.prestart, store.packages, log);
-    const tended = store.packages.map((taskPackage) => {
-      const { name, version } = taskPackage.config;
-      const task = `${name} ${version}`;
-      const pool: TenderPool = new TenderPool({
-        name: taskPackage.digest,
-        task,
-        declaredBytes: declaredMemory(taskPackage.config),
-        kept: kept.has(name),
-        maxTenders: config.limits.maxTendersPerTask,
-        idleMs: config.limits.idleMs,
-        createTender: async () =>
-          createTender(
-            await store.imageFile(taskPackage),
-            log.child({ task }),
-            isolationFor(taskPackage, pool.isolation, config.isolation),
-          ),
-        onWaiting: () => offloads.pump(taskPackage.digest),
-        onTrouble: (error) => {
-          errors.add(task, error.code, error.message);
-          // While another tender of it lives, what waits may still be served.
-          if (pool.refused || pool.state === 'Quarantined') offloads.abandon(taskPackage.digest, error);
-        },
-        onChange: () => pools.plan(),
-        log,
-      });
-      return { taskPackage, pool };
+    const served = new ServedTasks({
+      store,
+      pools,
+      offloads,
+      admission,
+      isolation: config.isolation,
+      prestart: config.prestart,
+      limits: config.limits,
+      createTender,
+      errors,
+      log,
     });
-    for (const { taskPackage, pool } of tended) {
-      const { name, maxInput, costMs } = taskPackage.config;
-      if (costMs !== undefined) admission.learn(taskPackage.digest, costMs);
-      pools.add(pool);
-      offloads.add({ digest: taskPackage.digest, name, maxInput, pool });
-    }
+    for (const taskPackage of store.packages) served.add(taskPackage);
+    warnOfUnknown(config.prestart, store.packages, log);
     undo.push(() => pools.stop());
     metrics.watchPools(() => pools.pools);
     await orCancelled(pools.start(), signal);
 
-    const announce = (): Announcement => announcementOf(config.id, tended);
+    const announcement = () => encodeAnnouncement(served.announcement(config.id));
+    const { tenants, limits, maxInput } = config.push ?? NO_PUSHES;
+    // How much a message may hold is settled when the ingress starts.
+    const largestInput = Math.max(served.announcement(config.id).maxInput, maxInput);
+    const onRefused = refusalLog(log, errors);
+    const changed = (change: () => void) => {
+      change();
+      ingress.announce();
+    };
+    const desk = new PushDesk({
+      store,
+      pushed,
+      tenants,
+      limits,
+      maxInput: largestInput,
+      onPushed: (taskPackage) => changed(() => served.add(taskPackage)),
+      onRemoved: (digest) => changed(() => served.remove(digest)),
+      onRefused,
+      metrics,
+      log,
+    });
+    undo.push(() => desk.stop());
+    metrics.watchPushed(() => store.origins.values());
+
     const ingress = new Ingress({
       identity,
       listen: config.listen,
-      maxInput: announce().maxInput,
+      maxInput: largestInput,
       maxClients: config.limits.maxClients,
-      announcement: () => encodeAnnouncement(announce()),
+      announcement,
       submit: (offload, answer) => offloads.submit(offload, answer),
-      onRefused: refusalLog(log, errors),
+      pushes: (client) => desk.session(client),
+      onRefused,
       log,
     });
     undo.push(() => ingress.stop());
@@ -212,7 +231,7 @@ export async function startBroker(config: BrokerConfig, parts: BrokerParts): Pro
       clients: ingress.clients,
       queued: admission.queued,
       offloads: offloads.counts(),
-      packages: tended.map((one) => packageStatus(one)),
+      packages: served.status(),
       rejected: store.rejected.map(({ path, error }) => ({ path, reason: error.message })),
       errors: errors.list(),
     });
@@ -226,7 +245,7 @@ export async function startBroker(config: BrokerConfig, parts: BrokerParts): Pro
     });
     undo.push(() => control.stop());
     await unlessCancelled(control.start());
-    log.info({ broker: config.id, url, api: config.apiSocket, packages: tended.length }, 'the broker takes offloads');
+    log.info({ broker: config.id, url, api: config.apiSocket, packages: served.size }, 'the broker takes offloads');
     return { url, port: ingress.port, status, stop: stopAll };
   } catch (error) {
     await stopAll();
@@ -258,54 +277,13 @@ function refusalLog(log: Logger, errors: RecentErrors): (client: string, error: 
   };
 }
 
-/** What `auto` chose for the first tender of a task stays, so that all tenders of a pool are alike. */
-function isolationFor({ config }: TaskPackage, chosen: string, wish: WishedIsolation): WishedIsolation {
-  if (chosen === 'vm' || chosen === 'process') return chosen;
-  return config.isolation === 'any' ? wish : config.isolation;
-}
-
-/** What --prestart names. A name that is none of a task is said and otherwise does no harm. */
-function keptTasks(
-  prestart: BrokerConfig['prestart'],
-  packages: readonly TaskPackage[],
-  log: Logger,
-): ReadonlySet<string> {
+/** A name that is none of a task is said and otherwise does no harm: it may still be pushed. */
+function warnOfUnknown(prestart: BrokerConfig['prestart'], packages: readonly TaskPackage[], log: Logger): void {
+  if (prestart === 'all') return;
   const names = new Set(packages.map(({ config }) => config.name));
-  if (prestart === 'all') return names;
   for (const name of prestart) {
     if (!names.has(name)) log.warn({ task: name }, 'a task that is to be started with the broker is not there');
   }
-  return new Set(prestart);
-}
-
-function packageStatus({ taskPackage, pool }: Tended): BrokerStatus['packages'][number] {
-  const { digest, config } = taskPackage;
-  const { tenders } = pool;
-  return {
-    digest,
-    name: config.name,
-    version: config.version,
-    tender: pool.state,
-    tenders: tenders.length,
-    memory: tenders.reduce((sum, { bytes }) => sum + bytes, 0),
-    reason: pool.trouble ?? '',
-    isolation: pool.isolation,
-    calls: pool.calls,
-    cpuMs: pool.cpuMs,
-    restarts: pool.restarts,
-  };
-}
-
-/** Only what can be run is announced; a tender that is being replaced, and quarantine, which ends, count as what can. */
-function announcementOf(broker: string, tended: readonly Tended[]): Announcement {
-  const tasks = tended
-    .filter(({ pool }) => !pool.refused)
-    .map(({ taskPackage: { digest, config } }) => {
-      const { name, version, maxInput, maxOutput } = config;
-      return { digest, name, version, maxInput, maxOutput };
-    });
-  const isolations = [...new Set(tended.map(({ pool }) => pool.isolation).filter(Boolean))].sort();
-  return { broker, tasks, isolations, maxInput: Math.max(0, ...tasks.map(({ maxInput }) => maxInput)) };
 }
 
 /** For a step that can be stopped in its middle: does not wait for it. */

@@ -92,6 +92,13 @@ export class Offloads {
     this.#runnables.set(runnable.digest, runnable);
   }
 
+  /** It is run no more: what waits for it is turned away, what runs comes to its end. */
+  remove(packageDigest: string): void {
+    this.#turnAway(packageDigest, gone(packageDigest));
+    this.#runnables.delete(packageDigest);
+    this.#admission.forget(packageDigest);
+  }
+
   counts() {
     return { ok: this.#ok, refused: this.#refused, failed: this.#failed, perSecond: this.#rate.perSecond() };
   }
@@ -109,10 +116,7 @@ export class Offloads {
   #take(offload: IncomingOffload, runnable: Runnable | undefined, answer: Answer): OffloadRefusal | undefined {
     const { tenant, id, packageDigest, input, budgetMs, demandsVm, arrivedAt } = offload;
     if (this.#stopping) return refusal(ErrorCode.BrokerStopping, 'this broker is stopping; use another one');
-    if (runnable === undefined) {
-      const message = `this broker has no task package ${packageDigest}; its announcement lists what it has`;
-      return refusal(ErrorCode.UnknownPackage, message);
-    }
+    if (runnable === undefined) return gone(packageDigest);
     if (input.length > runnable.maxInput) {
       const message = `${input.length} bytes of input are more than the ${runnable.maxInput} that ${runnable.name} takes`;
       return refusal(ErrorCode.TenderInputTooLarge, message);
@@ -308,6 +312,11 @@ function mustWaitTooLong({ code, retryInMs }: Blocked, budgetMs: number): boolea
 
 function refusal(code: ErrorCode, message: string, retryAfterMs = 0): OffloadRefusal {
   return { code, message, retryAfterMs };
+}
+
+function gone(packageDigest: string): OffloadRefusal {
+  const message = `this broker has no task package ${packageDigest}; its announcement lists what it has`;
+  return refusal(ErrorCode.UnknownPackage, message);
 }
 
 /** A pool that has had no tender yet finds out with its first one. */

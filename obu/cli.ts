@@ -5,8 +5,10 @@ import { getStatus } from '../shared/api/control-client.ts';
 import type { ObuStatus } from '../shared/api/status.ts';
 import { ErrorCode, isErrno, isKerbError, KerbError } from '../shared/errors.ts';
 import { createLog, silentLog } from '../shared/log.ts';
+import { ServiceManager } from '../shared/service-manager.ts';
 import { statusLines } from './api/status-lines.ts';
 import { parseObuConfig, readNamedFile } from './config.ts';
+import { registerCameraCommands } from './dashcam/cli.ts';
 import { type Engine, reachEngine } from './engine/docker-client.ts';
 import { findEngine } from './engine/find-engine.ts';
 import { buildBaseImage } from './engine/images/base-image.ts';
@@ -30,7 +32,7 @@ interface EngineOptions {
   readonly api: string;
 }
 
-/** `kerb obu`, `kerb status` and `kerb image`. */
+/** `kerb obu`, `kerb status`, `kerb camera` and `kerb image`. */
 export function registerObuCommands(program: Command): void {
   const defaultApi = join(runtimeRoot(), 'obu.sock');
   const api = () => new Option('--api <socket>', 'control socket of the OBU').default(defaultApi);
@@ -57,6 +59,8 @@ export function registerObuCommands(program: Command): void {
       const text = options.output === 'json' ? JSON.stringify(status, undefined, 2) : statusLines(status).join('\n');
       process.stdout.write(`${text}\n`);
     });
+
+  registerCameraCommands(program, api);
 
   const image = program.command('image').description('images for workloads, built without a registry');
   const engine = () =>
@@ -90,6 +94,7 @@ function growHeapFirst(): void {
 async function serve(options: ServeOptions): Promise<void> {
   growHeapFirst();
   const log = createLog('obu');
+  const manager = new ServiceManager({ env: process.env, pid: process.pid, log });
   const cancel = new AbortController();
   const hurry = new AbortController();
   let running: RunningObu | undefined;
@@ -119,7 +124,9 @@ async function serve(options: ServeOptions): Promise<void> {
       ...{ config, workloads, log, signal: cancel.signal, hurry: hurry.signal },
       ...{ state: resolve(options.state), api: resolve(options.api) },
     });
+    await manager.ready(`OBU ${config.obu}: ${workloads.length} workloads`);
     await stopped;
+    await manager.stopping();
     await running.stop();
     log.info('stopped');
   } catch (error) {

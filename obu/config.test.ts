@@ -44,7 +44,7 @@ describe('the configuration of an OBU', () => {
         defaults: ['/etc/kerbside/defaults.json'],
         sources: new Map([['Vehicle.Cabin.*.IsOpen', ['can1', 'my-app']]]),
       },
-      cameras: [{ name: 'front', source: 'sim:/run/road.sock' }],
+      cameras: [{ name: 'front', source: 'sim:/run/road.sock', recording: undefined }],
       brokers: [{ id: 'rsu-1', url: 'https://127.0.0.1:7443' }],
       identity: '/etc/kerbside/identity/vehicle',
       tasks: new Map([['dashcam-filter', DIGEST]]),
@@ -55,12 +55,35 @@ describe('the configuration of an OBU', () => {
     expect(parseObuConfig('vehicle: a\nobu: b\n', 'obu.yaml')).toMatchObject({ buses: [], brokers: [], cameras: [] });
   });
 
+  it('records a camera as it says, and as usual where it says nothing', () => {
+    const recordingOf = (text: string) =>
+      parseObuConfig(`vehicle: a\nobu: b\ncameras: { c: { source: "sim:/x", recording: ${text} } }`, '/etc/obu.yaml')
+        .cameras[0]!.recording;
+    const keep = { maxBytes: 2 * 1024 ** 3, maxAgeMs: 86_400_000, maxLockedBytes: 1024 ** 3 };
+    expect(recordingOf('{}')).toEqual({ folder: undefined, codec: 'h264', fps: 15, keep, lock: undefined });
+    const text =
+      '{ folder: rec, codec: mjpeg, fps: 5, keep: { size: 100m, age: 1h, locked: 0 }, lock: { when: "V.A == 1", after: 5s } }';
+    expect(recordingOf(text)).toMatchObject({
+      folder: '/etc/rec',
+      keep: { maxBytes: 100 * 1024 ** 2, maxAgeMs: 3_600_000, maxLockedBytes: 0 },
+      lock: { when: { text: 'V.A == 1' }, beforeMs: 30_000, afterMs: 5000 },
+    });
+  });
+
+  const recorded = (text: string) => `vehicle: a\nobu: b\ncameras:\n  c: { source: "sim:/x", recording: ${text} }`;
   const bad: readonly [string, string, RegExp][] = [
     ['nothing', '', /^obu\.yaml:1: must be a map/],
     ['no vehicle', 'obu: b', /vehicle: must be an id/],
     ['an id with a slash', 'vehicle: a/b\nobu: b', /:1: vehicle: an id has/],
     ['a typo', 'vehicle: a\nobu: b\nbusses: {}', /:3: busses: .*did you mean `buses`\?/],
     ['a typo in a bus', 'vehicle: a\nobu: b\nbuses: { can0: { bitrat: 1 } }', /buses\.can0\.bitrat: .*`bitrate`/],
+    ['a typo in a recording', recorded('{ kep: {} }'), /:4: cameras\.c\.recording\.kep: .*`keep`/],
+    ['a typo in what is kept', recorded('{ keep: { sise: 1g } }'), /recording\.keep\.sise: .*`size`/],
+    ['a size that is none', recorded('{ keep: { size: lots } }'), /keep\.size: must be a size such as 500m/],
+    ['an age that is none', recorded('{ keep: { age: old } }'), /keep\.age: must be a duration such as 30s/],
+    ['a condition that is none', recorded('{ lock: { when: "V.A = 1" } }'), /lock\.when: condition "V\.A = 1": cannot/],
+    ['a codec that is none', recorded('{ codec: av1 }'), /codec: must be h264 or mjpeg/],
+    ['a rate that is none', recorded('{ fps: 0 }'), /fps: must be above 0/],
     ['an unknown kind of bus', 'vehicle: a\nobu: b\nbuses: { can0: { kind: lin } }', /kind: must be auto, socketcan/],
     [
       'no path of sources',

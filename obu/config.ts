@@ -1,8 +1,12 @@
 import { readFile } from 'node:fs/promises';
 import { dirname, resolve } from 'node:path';
 import { z } from 'zod';
-import { ErrorCode, isErrno, KerbError } from '../shared/errors.ts';
+import { parseDuration } from '../shared/duration.ts';
+import { ErrorCode, isErrno, KerbError, messageOf } from '../shared/errors.ts';
+import { parseSize } from '../shared/size.ts';
+import { CODECS, type Codec } from './dashcam/encoder.ts';
 import { namePattern, nameRule } from './manifest/schema.ts';
+import { type Condition, parseCondition } from './signals/condition.ts';
 import type { SignalsConfig } from './signals/start.ts';
 import { type Problem, parseYaml, problemsError } from './yaml.ts';
 
@@ -17,13 +21,29 @@ export interface BusConfig {
   readonly bitrate: number;
 }
 
+/** That a camera is recorded, and what of it is kept. Times in milliseconds. */
+export interface RecordingConfig {
+  /** Undefined: a folder of the state folder. */
+  readonly folder: string | undefined;
+  readonly codec: Codec;
+  readonly fps: number;
+  readonly keep: { readonly maxBytes: number; readonly maxAgeMs: number; readonly maxLockedBytes: number };
+  readonly lock: { readonly when: Condition; readonly beforeMs: number; readonly afterMs: number } | undefined;
+}
+
+export interface CameraConfig {
+  readonly name: string;
+  readonly source: string;
+  readonly recording: RecordingConfig | undefined;
+}
+
 /** What one OBU is and has, from its configuration file. Paths are absolute. */
 export interface ObuConfig {
   readonly vehicle: string;
   readonly obu: string;
   readonly buses: readonly BusConfig[];
   readonly signals: SignalsConfig;
-  readonly cameras: readonly { readonly name: string; readonly source: string }[];
+  readonly cameras: readonly CameraConfig[];
   readonly brokers: readonly { readonly id: string; readonly url: string }[];
   /** Directory with the identity of this vehicle; needed when there are brokers. */
   readonly identity: string | undefined;
@@ -55,7 +75,44 @@ const bus = z.strictObject(
   'must be a map; {} for all defaults',
 );
 
-const camera = z.strictObject({ source: path }, 'must be a map with the key `source`');
+/** A text or number that a function turns into a value, or undefined when it is none. */
+function read<Out>(parse: (text: string) => Out, rule: string) {
+  return z.union([z.string(), z.number()], rule).transform((value, context): Out => {
+    try {
+      return parse(String(value));
+    } catch (error) {
+      context.addIssue({ code: 'custom', message: rule === '' ? messageOf(error) : rule });
+      return z.NEVER;
+    }
+  });
+}
+
+const size = read((text) => {
+  const bytes = parseSize(text);
+  if (bytes === undefined) throw new Error(text);
+  return bytes;
+}, 'must be a size such as 500m or 2g');
+const duration = read(parseDuration, 'must be a duration such as 30s, 10m or 24h');
+
+const keep = z.strictObject(
+  { size: size.optional(), age: duration.optional(), locked: size.optional() },
+  'must be a map',
+);
+const lock = z.strictObject(
+  { when: read(parseCondition, ''), before: duration.optional(), after: duration.optional() },
+  'must be a map with the key `when`',
+);
+const recording = z.strictObject(
+  {
+    folder: path.optional(),
+    codec: z.enum(CODECS, `must be ${CODECS.join(' or ')}`).optional(),
+    fps: z.number('must be pictures per second').gt(0, 'must be above 0').max(60, 'must be at most 60').optional(),
+    keep: keep.optional(),
+    lock: lock.optional(),
+  },
+  'must be a map; {} for all defaults',
+);
+const camera = z.strictObject({ source: path, recording: recording.optional() }, 'must be a map with the key `source`');
 const broker = z.strictObject({
   id,
   url: z.string('must be a URL').regex(/^https:\/\/[^\s/]+\/?$/, 'must be https://HOST:PORT'),
@@ -93,7 +150,11 @@ const schema = z.strictObject(
 function knownKeys(at: readonly PropertyKey[]): readonly string[] {
   if (at.length === 0) return Object.keys(schema.shape);
   if (at[0] === 'buses') return Object.keys(bus.shape);
-  if (at[0] === 'cameras') return Object.keys(camera.shape);
+  if (at[0] === 'cameras') {
+    if (at.at(-1) === 'keep') return Object.keys(keep.shape);
+    if (at.at(-1) === 'lock') return Object.keys(lock.shape);
+    return Object.keys(at.length > 2 ? recording.shape : camera.shape);
+  }
   if (at[0] === 'brokers') return Object.keys(broker.shape);
   return Object.keys(signals.shape);
 }
@@ -146,10 +207,29 @@ export function parseObuConfig(text: string, file: string): ObuConfig {
       defaults: (raw.signals?.defaults ?? []).map(absolute),
       sources: new Map(Object.entries(raw.signals?.sources ?? {})),
     },
-    cameras: Object.entries(raw.cameras ?? {}).map(([cameraName, { source }]) => ({ name: cameraName, source })),
+    cameras: Object.entries(raw.cameras ?? {}).map(([cameraName, { source, recording: kept }]) => ({
+      name: cameraName,
+      source,
+      recording: kept && toRecording(kept, absolute),
+    })),
     brokers,
     identity: raw.identity && absolute(raw.identity),
     tasks: new Map(Object.entries(raw.tasks ?? {})),
+  };
+}
+
+function toRecording(raw: z.infer<typeof recording>, absolute: (path: string) => string): RecordingConfig {
+  const { keep: kept, lock: locked } = raw;
+  return {
+    folder: raw.folder && absolute(raw.folder),
+    codec: raw.codec ?? 'h264',
+    fps: raw.fps ?? 15,
+    keep: {
+      maxBytes: kept?.size ?? 2 * 1024 ** 3,
+      maxAgeMs: kept?.age ?? 24 * 3_600_000,
+      maxLockedBytes: kept?.locked ?? 1024 ** 3,
+    },
+    lock: locked && { when: locked.when, beforeMs: locked.before ?? 30_000, afterMs: locked.after ?? 30_000 },
   };
 }
 

@@ -1,5 +1,5 @@
 import { mkdir, rm, rmdir } from 'node:fs/promises';
-import { dirname, resolve } from 'node:path';
+import { dirname, join, resolve } from 'node:path';
 import { type ControlReply, createControlServer, jsonReply } from '../shared/api/control-server.ts';
 import { RecentErrors } from '../shared/api/recent-errors.ts';
 import type { ObuStatus } from '../shared/api/status.ts';
@@ -13,7 +13,8 @@ import { type MeteredBus, readStatus, type StatusSources } from './api/status.ts
 import { openBus } from './can/open-bus.ts';
 import { CanRouter } from './can/router.ts';
 import type { ObuConfig } from './config.ts';
-import { createCamera } from './dashcam/ffmpeg-camera.ts';
+import { takeSnapshot } from './dashcam/snapshot.ts';
+import { createOwnCamera, type OwnCamera } from './dashcam/start.ts';
 import { configHash } from './engine/container-spec.ts';
 import type { Engine } from './engine/docker-client.ts';
 import { StepRunner } from './engine/executors.ts';
@@ -31,6 +32,7 @@ import type { Workload } from './manifest/workload.ts';
 import { NoOffloader } from './no-offloader.ts';
 import { BrokerOffloader } from './offload/broker-offloader.ts';
 import { OwnState } from './signals/own-state.ts';
+import type { SignalSource } from './signals/signal.ts';
 import type { SignalStore } from './signals/signal-store.ts';
 import { makeSignals } from './signals/start.ts';
 
@@ -172,6 +174,7 @@ class Obu implements RunningObu {
           type: this.#metrics.contentType,
           body: await this.metrics(),
         }),
+        'GET /v1/cameras/:name/snapshot': ({ params }) => this.#snapshot(params.name!),
       },
       log: this.#log,
     });
@@ -196,7 +199,7 @@ class Obu implements RunningObu {
 
     const buses = await this.#startBuses();
     const signals = await this.#startSignals(buses.all, buses.routers);
-    const cameras = await this.#startCameras();
+    const cameras = await this.#startCameras(signals, join(state, 'recordings'));
     const offloader = await this.#startOffloader();
     const gateways = new Gateways(places.gateways, {
       vehicle: config.vehicle,
@@ -204,7 +207,7 @@ class Obu implements RunningObu {
       offers: {
         routers: buses.routers,
         signals,
-        cameras: new Map(cameras.map((camera) => [camera.name, camera])),
+        cameras: new Map(cameras.map(({ camera }) => [camera.name, camera])),
         tasks: config.tasks,
       },
       offloader,
@@ -282,29 +285,40 @@ class Obu implements RunningObu {
     return store;
   }
 
-  async #startCameras() {
-    const cameras = this.#options.config.cameras.map(({ name, source }) =>
-      createCamera({ name, source, log: this.#log }),
+  async #startCameras(signals: SignalSource, recordings: string): Promise<readonly OwnCamera[]> {
+    const cameras = this.#options.config.cameras.map((config) =>
+      createOwnCamera(config, { recordings, signals, log: this.#log }),
     );
-    for (const camera of cameras) {
+    for (const own of cameras) {
       await this.#begin(
-        `camera ${camera.name}`,
-        () => camera.stop(),
-        () => camera.start(),
+        `camera ${own.camera.name}`,
+        () => own.stop(),
+        () => own.start(),
       );
     }
     const known = new Map<string, string>();
     await this.#everySecond('camera watch', () => {
-      for (const camera of cameras) {
+      for (const { camera, recording } of cameras) {
         const { state } = camera.status();
-        const reason = state.state === 'Failed' ? state.reason : '';
-        if (reason !== '' && known.get(camera.name) !== reason) {
-          this.#errors.add(`camera ${camera.name}`, ErrorCode.CameraUnavailable, reason);
-        }
-        known.set(camera.name, reason);
+        this.#newFailure(known, `camera ${camera.name}`, state.state === 'Failed' ? state.reason : '');
+        this.#newFailure(known, `recording of ${camera.name}`, recording()?.reason ?? '');
       }
     });
     return cameras;
+  }
+
+  async #snapshot(name: string): Promise<ControlReply> {
+    if (this.#sources === undefined) throw new KerbError(ErrorCode.ApiUnavailable, 'the OBU is still starting');
+    const own = this.#sources.cameras.find(({ camera }) => camera.name === name);
+    if (own !== undefined) return { type: 'image/jpeg', body: (await takeSnapshot(own.camera)).data };
+    const known = this.#sources.cameras.map(({ camera }) => camera.name).join(', ') || 'none at all';
+    throw new KerbError(ErrorCode.UnknownCamera, `this OBU has no camera "${name}"; it has ${known}`, { camera: name });
+  }
+
+  /** Puts a failure among the errors when it was not the last one of this source. */
+  #newFailure(known: Map<string, string>, source: string, reason: string): void {
+    if (reason !== '' && known.get(source) !== reason) this.#errors.add(source, ErrorCode.CameraUnavailable, reason);
+    known.set(source, reason);
   }
 
   async #startOffloader() {

@@ -83,6 +83,10 @@ export const ErrorCode = {
   TaskRefusedInput: 7008,
   IsolationUnavailable: 7009,
   PackageQuarantined: 7010,
+  PushForbidden: 7011,
+  PushQuotaSpent: 7012,
+  BadPushRequest: 7013,
+  PackageNotStored: 7014,
 
   ImageRefused: 8001,
   TenderUnavailable: 8002,

@@ -232,3 +232,15 @@ test('drain hands back what waits', () => {
   expect(queue.drain('sha256:none')).toEqual([]);
   expect(spent).toEqual([]);
 });
+
+test('a package that is forgotten leaves no hint behind, and may come again', () => {
+  const { queue } = admission({ maxQueuedPerPackage: 1 });
+  queue.learn(A, 1000);
+  queue.admit(entry('1'), 0);
+  expect(queue.admit(entry('2'), 0)?.retryAfterMs).toBe(500);
+  expect(queue.drain(A).map(({ name }) => name)).toEqual(['1']);
+  queue.forget(A);
+  expect(queue.admit(entry('3'), 0)).toBeUndefined();
+  expect(queue.admit(entry('4'), 0)?.retryAfterMs).toBe(1);
+  expect(queue.take(A, 1)?.name).toBe('3');
+});

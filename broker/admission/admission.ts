@@ -141,6 +141,12 @@ export class Admission<T extends Waiting> {
     this.#meanRunMs.set(packageDigest, mean === undefined ? runMs : mean + (runMs - mean) * MEAN_WEIGHT);
   }
 
+  /** Nothing waits for this package, and nothing will. */
+  forget(packageDigest: string): void {
+    this.#queues.delete(packageDigest);
+    this.#meanRunMs.delete(packageDigest);
+  }
+
   /** When half of those who wait now will be through. */
   #retryHint(packageDigest: string): number {
     const mean = this.#meanRunMs.get(packageDigest) ?? 1;

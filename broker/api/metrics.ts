@@ -28,6 +28,7 @@ export class BrokerMetrics {
   readonly #misses: Counter;
   readonly #phases: Readonly<Record<Phase, { observe(seconds: number): void }>>;
   readonly #cpu: Counter;
+  readonly #pushes: Counter;
   readonly #kept = new Map<string, CounterChild>();
   readonly #keptCpu = new Map<string, CounterChild>();
 
@@ -54,6 +55,12 @@ export class BrokerMetrics {
       name: 'broker_guest_cpu_seconds_total',
       help: 'What the unikernels of a tenant computed, by task.',
       labelNames: ['tenant', 'task'],
+      registers,
+    });
+    this.#pushes = new Counter({
+      name: 'broker_pushes_total',
+      help: 'Pushes and removals of task packages by tenant and result (stored, already_there, removed, broken_off, or the name of the error).',
+      labelNames: ['tenant', 'result'],
       registers,
     });
     const seconds = new Histogram({
@@ -106,6 +113,36 @@ export class BrokerMetrics {
         for (const { state } of list()) this.labels(state).inc();
       },
     });
+  }
+
+  /** What was pushed is counted when the metrics are read. */
+  watchPushed(list: () => Iterable<{ readonly tenant: string; readonly bytes: number }>): void {
+    const registers = [this.registry];
+    new Gauge({
+      name: 'broker_pushed_packages',
+      help: 'Task packages that a tenant has pushed and that are there.',
+      labelNames: ['tenant'],
+      registers,
+      collect() {
+        this.reset();
+        for (const { tenant } of list()) this.labels(tenant).inc();
+      },
+    });
+    new Gauge({
+      name: 'broker_pushed_bytes',
+      help: 'What the packages that a tenant has pushed take on the disk.',
+      labelNames: ['tenant'],
+      registers,
+      collect() {
+        this.reset();
+        for (const { tenant, bytes } of list()) this.labels(tenant).inc(bytes);
+      },
+    });
+  }
+
+  /** A push or a removal has come to its end. */
+  pushed(tenant: string, result: string): void {
+    this.#pushes.labels(tenant, result).inc();
   }
 
   /** Milliseconds of computing, whatever came of the call. */

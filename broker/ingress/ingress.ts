@@ -6,7 +6,9 @@ import { ErrorCode, isKerbError, KerbError, messageOf } from '../../shared/error
 import type { Identity, VehiclePrincipal } from '../../shared/identity/identity.ts';
 import type { Logger } from '../../shared/log.ts';
 import type { Answer, IncomingOffload } from '../offloads.ts';
+import type { PushClient } from '../packages/push-session.ts';
 import { decodeOffload, encodeRefusal, encodeResult } from './codec.ts';
+import { badPush, encodePushRefusal } from './push-codec.ts';
 
 /** Path of the V2E endpoint on a broker. */
 export const V2E_PATH = '/v2e';
@@ -21,6 +23,8 @@ export interface IngressOptions {
   /** An encoded ServiceAnnouncement, for every new client. */
   readonly announcement: () => Uint8Array;
   readonly submit: (offload: IncomingOffload, answer: Answer) => void;
+  /** Takes what a new connection pushes. */
+  readonly pushes: (client: VehiclePrincipal) => PushClient;
   /** A client was turned away, or sent something that could not be used. */
   readonly onRefused: (client: string, error: KerbError) => void;
   readonly log: Logger;
@@ -41,7 +45,7 @@ interface SocketData {
   client: VehiclePrincipal;
 }
 type NoEvents = Record<string, never>;
-type ClientEvents = { offload: (payload: unknown, reply: unknown) => void };
+type ClientEvents = Record<'offload' | 'push', (payload: unknown, reply: unknown) => void>;
 type BrokerEvents = { hello: (announcement: Uint8Array) => void };
 type ClientSocket = Socket<ClientEvents, BrokerEvents, NoEvents, SocketData>;
 
@@ -138,6 +142,11 @@ export class Ingress {
     https.on('error', (error) => log.error({ err: messageOf(error) }, 'the listening socket failed'));
   }
 
+  /** Tells every client anew what there is. */
+  announce(): void {
+    this.#io?.emit('hello', this.#options.announcement());
+  }
+
   /** Ends every connection. */
   async stop(): Promise<void> {
     const io = this.#io;
@@ -205,7 +214,7 @@ export class Ingress {
   }
 
   #serve(socket: ClientSocket): void {
-    const { announcement, log } = this.#options;
+    const { announcement, pushes, log } = this.#options;
     const { client } = socket.data;
     log.info({ vehicle: client.id, tenant: client.tenant }, 'a vehicle is connected');
     socket.on('disconnect', (reason) => log.info({ vehicle: client.id, reason }, 'a vehicle is gone'));
@@ -215,6 +224,9 @@ export class Ingress {
       unread.bytes = 0;
     });
     socket.on('offload', (payload, reply) => this.#takeOffload(socket, client, unread, payload, reply));
+    const push = pushes(client);
+    socket.on('push', (payload, reply) => this.#takePush(socket, client, push, payload, reply));
+    socket.on('disconnect', () => void push.end());
     socket.emit('hello', announcement());
   }
 
@@ -265,6 +277,20 @@ export class Ingress {
         else if (refusal !== undefined) send(encodeRefusal(id, refusal, heldMs));
       },
     );
+  }
+
+  #takePush(socket: ClientSocket, client: VehiclePrincipal, push: PushClient, payload: unknown, reply: unknown): void {
+    if (!Buffer.isBuffer(payload) || typeof reply !== 'function') {
+      this.#giveUp(socket, client, badPush('it needs one binary argument and an acknowledgement'));
+      return;
+    }
+    if (client.expiresAt < Date.now()) {
+      const expired = unauthenticated('the certificate of this vehicle has expired since it connected');
+      reply(encodePushRefusal(expired));
+      this.#giveUp(socket, client, expired);
+      return;
+    }
+    void push.take(payload).then((bytes) => reply(bytes));
   }
 
   #giveUp(socket: ClientSocket, client: VehiclePrincipal, problem: KerbError): void {

@@ -7,15 +7,20 @@ import { hostArchitecture } from '../../shared/task-package/image-notes.ts';
 import { imageFor, readImage, readTaskPackage, type TaskPackage } from '../../shared/task-package/reader.ts';
 import { verifyTaskPackage } from '../../shared/task-package/signature.ts';
 import type { TrustedKeys } from '../../shared/task-package/signer.ts';
+import type { Origin, PushedPackages } from './pushed-packages.ts';
 
 export interface RejectedPackage {
   readonly path: string;
+  /** Under which it was pushed; undefined for what lies in the packages directory. */
+  readonly digest?: string | undefined;
   readonly error: KerbError;
 }
 
 export interface PackageStoreOptions {
   /** Directory of OCI image layouts. Names that start with a dot are left alone. */
   readonly packagesDir: string;
+  /** What was pushed while the broker ran. */
+  readonly pushed: PushedPackages;
   /** Where verified images are put for the tenders; nobody else may write there. */
   readonly imagesDir: string;
   /** What the tenders of this broker can do. */
@@ -35,7 +40,8 @@ export function declaredMemory({ memory, maxInput, maxOutput }: TaskConfig): num
 export class PackageStore {
   readonly #options: PackageStoreOptions;
   readonly #packages = new Map<string, TaskPackage>();
-  readonly #rejected: RejectedPackage[] = [];
+  readonly #origins = new Map<string, Origin>();
+  #rejected: readonly RejectedPackage[] = [];
 
   constructor(options: PackageStoreOptions) {
     this.#options = options;
@@ -45,17 +51,32 @@ export class PackageStore {
     return [...this.#packages.values()];
   }
 
+  has(digest: string): boolean {
+    return this.#packages.has(digest);
+  }
+
+  /** Who has pushed it; undefined for what lies in the packages directory. */
+  originOf(digest: string): Origin | undefined {
+    return this.#origins.get(digest);
+  }
+
+  /** Of all that was pushed, by digest; also of what was rejected when the broker started. */
+  get origins(): ReadonlyMap<string, Origin> {
+    return this.#origins;
+  }
+
   /** What was found and cannot be used. */
   get rejected(): readonly RejectedPackage[] {
     return this.#rejected;
   }
 
   /**
-   * Reads and verifies every package of the directory. A bad one is listed in `rejected` and does not stop the others.
-   * @throws KerbError BadConfig when the directory cannot be read, or that of the images cannot be written
+   * Reads and verifies every package, those that were pushed too. A bad one is listed in `rejected` and does not stop the
+   * others.
+   * @throws KerbError BadConfig when a directory cannot be read, or that of the images cannot be written
    */
   async load(): Promise<void> {
-    const { packagesDir, imagesDir } = this.#options;
+    const { packagesDir, imagesDir, pushed } = this.#options;
     const entries = await readdir(packagesDir).catch((error: unknown) => {
       throw new KerbError(
         ErrorCode.BadConfig,
@@ -66,18 +87,11 @@ export class PackageStore {
     });
     for (const name of entries.sort()) {
       if (name.startsWith('.')) continue;
-      const path = join(packagesDir, name);
-      try {
-        const found = await readTaskPackage(path);
-        if (this.#options.trusted !== undefined) await verifyTaskPackage(found, this.#options.trusted);
-        imageFor(found, architecture());
-        this.#checkUsable(found);
-        // The same package twice is the same package.
-        if (!this.#packages.has(found.digest)) this.#packages.set(found.digest, found);
-      } catch (error) {
-        if (!isKerbError(error)) throw error;
-        this.#rejected.push({ path, error });
-      }
+      await this.#load(join(packagesDir, name));
+    }
+    for (const { digest, path, origin } of await pushed.load()) {
+      if (isKerbError(origin)) this.#reject({ path, digest, error: origin });
+      else await this.#load(path, digest, origin);
     }
     try {
       await mkdir(imagesDir, { recursive: true, mode: 0o700 });
@@ -93,6 +107,37 @@ export class PackageStore {
         { cause },
       );
     }
+  }
+
+  /**
+   * Reads and verifies all of a package: what has passed may be run here.
+   * @throws KerbError as readTaskPackage and verifyTaskPackage; WrongArchitecture, TenderUnavailable: it is good, but not here
+   */
+  async verify(path: string): Promise<TaskPackage> {
+    const found = await readTaskPackage(path);
+    if (this.#options.trusted !== undefined) await verifyTaskPackage(found, this.#options.trusted);
+    imageFor(found, architecture());
+    this.#checkUsable(found);
+    return found;
+  }
+
+  /** Takes in a package that was pushed and has passed `verify`, in the place of itself if it was there. */
+  put(found: TaskPackage, origin: Origin): void {
+    this.#forgetRejected(found.digest);
+    this.#packages.set(found.digest, found);
+    this.#origins.set(found.digest, origin);
+  }
+
+  /** It is not to be used again. Tenders that have its image open keep that. */
+  async remove(digest: string): Promise<void> {
+    this.#forgetRejected(digest);
+    this.#origins.delete(digest);
+    const found = this.#packages.get(digest);
+    if (found === undefined) return;
+    this.#packages.delete(digest);
+    const image = imageFileName(found);
+    if (this.packages.some((other) => imageFileName(other) === image)) return;
+    await rm(join(this.#options.imagesDir, image), { force: true });
   }
 
   /**
@@ -117,6 +162,30 @@ export class PackageStore {
     return path;
   }
 
+  async #load(path: string, digest?: string, origin?: Origin): Promise<void> {
+    try {
+      const found = await this.verify(path);
+      if (digest !== undefined && found.digest !== digest) throw isAnother(path, digest, found.digest);
+      // The same package twice is the same package.
+      if (this.#packages.has(found.digest)) return;
+      this.#packages.set(found.digest, found);
+      if (origin !== undefined) this.#origins.set(found.digest, origin);
+    } catch (error) {
+      if (!isKerbError(error)) throw error;
+      this.#reject({ path, digest, error });
+      // It takes room all the same, and may be removed or pushed again by whose it is.
+      if (digest !== undefined && origin !== undefined) this.#origins.set(digest, origin);
+    }
+  }
+
+  #reject(rejected: RejectedPackage): void {
+    this.#rejected = [...this.#rejected, rejected];
+  }
+
+  #forgetRejected(digest: string): void {
+    this.#rejected = this.#rejected.filter((rejected) => rejected.digest !== digest);
+  }
+
   #checkUsable({ dir, config }: TaskPackage): void {
     const { isolations, maxMemory } = this.#options;
     const needed = declaredMemory(config);
@@ -134,6 +203,15 @@ export class PackageStore {
       { dir, isolation: config.isolation },
     );
   }
+}
+
+/** The package at `path` is whole, and not the one that it is said to be. */
+export function isAnother(path: string, expected: string, actual: string): KerbError {
+  return new KerbError(
+    ErrorCode.TaskPackageDigestMismatch,
+    `${path} is the package ${actual}, not ${expected}; push it again`,
+    { path, expected, actual },
+  );
 }
 
 function architecture(): string {

@@ -3,6 +3,7 @@ import { type Command, InvalidArgumentError, Option } from 'commander';
 import { parseDuration } from '../../shared/duration.ts';
 import { ErrorCode, isKerbError, KerbError, messageOf } from '../../shared/errors.ts';
 import { WISHED_ISOLATIONS, type WishedIsolation } from '../tenders/tender.ts';
+import { registerTaskPushCommands } from './push-cli.ts';
 
 interface RunOptions {
   readonly input?: string;
@@ -11,8 +12,8 @@ interface RunOptions {
   readonly isolation: WishedIsolation;
 }
 
-/** Adds `run` to the verb `task` of shared/task-package, which can have no tender of its own. */
-export function registerTaskRunCommand(program: Command): void {
+/** Adds to the verb `task` of shared/task-package what takes a tender or a broker. */
+export function registerBrokerTaskCommands(program: Command): void {
   const task = program.commands.find((command) => command.name() === 'task') ?? program.command('task');
   task
     .command('run <task>')
@@ -22,6 +23,7 @@ export function registerTaskRunCommand(program: Command): void {
     .option('--budget <time>', 'the time it gets, like 500ms', parseBudget, 500)
     .addOption(new Option('--isolation <how>', 'how it is held').choices(WISHED_ISOLATIONS).default('auto'))
     .action(run);
+  registerTaskPushCommands(task);
 }
 
 async function run(task: string, options: RunOptions): Promise<void> {

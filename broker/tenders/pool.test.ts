@@ -240,3 +240,29 @@ test('when all are busy, one is let go as soon as its call ends', async () => {
   expect(made[0]!.state).toBe('Stopped');
   expect(a.tenders).toEqual([]);
 });
+
+test('a removed pool ends what waits at once and what is busy after its call, and starts nothing again', async () => {
+  const { pools, pool, made, waiting } = poolsOf(['echo', 'other']);
+  await pools.start();
+  const running = call(pool, slow(50));
+  await pool.start();
+  pools.remove('echo');
+  pools.remove('never there');
+  expect(pools.pools.map(({ name }) => name)).toEqual(['other']);
+  expect(pool.canCall).toBe(false);
+  waiting.set('echo', 5);
+  pools.plan();
+  expect((await running).outcome).toMatchObject({ outcome: 'done' });
+  await vi.waitFor(() => expect(pool.tenders).toEqual([]));
+  expect(made.filter(({ state }) => state === 'Waiting')).toHaveLength(1);
+});
+
+test('a removed pool whose last call still runs is ended with the others', async () => {
+  const { pools, pool, made } = poolsOf(['echo']);
+  await pools.start();
+  const running = call(pool, slow(200));
+  pools.remove('echo');
+  await pools.stop();
+  expect(made[0]!.state).toBe('Stopped');
+  await running;
+});

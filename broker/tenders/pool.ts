@@ -80,6 +80,7 @@ export class TenderPool {
   #restarts = 0;
   #isolation = '';
   #measuredBytes = 0;
+  #onEmpty: (() => void) | undefined;
   #usedAt = Number.NEGATIVE_INFINITY;
   #emptySince = Number.NEGATIVE_INFINITY;
   /** When there was no tender and the first one was loading. */
@@ -270,6 +271,13 @@ export class TenderPool {
     }
   }
 
+  /** Lets every tender go, and has no other ever. Resolves when the last one is gone. */
+  async retire(): Promise<void> {
+    this.#stopped = true;
+    for (const { id } of [...this.#held]) this.letGo(id);
+    if (this.#held.size > 0) await new Promise<void>((resolve) => (this.#onEmpty = resolve));
+  }
+
   /** Ends every tender, at once. */
   async stop(): Promise<void> {
     this.#stopped = true;
@@ -319,7 +327,10 @@ export class TenderPool {
 
   #remove(held: Held): void {
     if (!this.#held.delete(held)) return;
-    if (this.#held.size === 0) this.#emptySince = performance.now();
+    if (this.#held.size === 0) {
+      this.#emptySince = performance.now();
+      this.#onEmpty?.();
+    }
     this.#options.onChange();
   }
 

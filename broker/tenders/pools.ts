@@ -11,6 +11,8 @@ export class TenderPools {
   readonly #limits: PoolLimits;
   readonly #queued: (pool: string) => number;
   readonly #pools = new Map<string, TenderPool>();
+  /** Removed, and waiting for their last calls. */
+  readonly #leaving = new Set<TenderPool>();
   readonly #starting = new Set<Promise<void>>();
   #running = false;
   #plannedAt = Number.NEGATIVE_INFINITY;
@@ -26,6 +28,15 @@ export class TenderPools {
 
   add(pool: TenderPool): void {
     this.#pools.set(pool.name, pool);
+  }
+
+  /** Its tenders end, each after the call that it has. */
+  remove(name: string): void {
+    const pool = this.#pools.get(name);
+    if (pool === undefined) return;
+    this.#pools.delete(name);
+    this.#leaving.add(pool);
+    void pool.retire().then(() => this.#leaving.delete(pool));
   }
 
   get pools(): readonly TenderPool[] {
@@ -46,7 +57,7 @@ export class TenderPools {
     this.#running = false;
     clearTimeout(this.#timer);
     clearInterval(this.#measureTimer);
-    await Promise.all(this.pools.map((pool) => pool.stop()));
+    await Promise.all([...this.pools, ...this.#leaving].map((pool) => pool.stop()));
   }
 
   /** Offloads wait, and a tender more would help. Cheap to call often. */

@@ -31,6 +31,24 @@ export function statusLines(status: ObuStatus): string[] {
       ]),
     ),
     ...table(
+      ['RECORDING', 'STATE', 'FILES', 'SIZE', 'LOCKED', 'EVENTS', 'FOLDER'],
+      status.cameras.flatMap(({ name, recording }) =>
+        recording === undefined
+          ? []
+          : [
+              [
+                name,
+                withReason(recording.state, recording.reason),
+                String(recording.files),
+                megabytes(recording.bytes),
+                megabytes(recording.lockedBytes),
+                String(recording.events),
+                recording.folder,
+              ],
+            ],
+      ),
+    ),
+    ...table(
       ['WORKLOAD', 'PRIORITY', 'STATE', 'RESTARTS', 'WHY'],
       status.workloads.map((one) => [
         one.name,
@@ -52,6 +70,10 @@ export function statusLines(status: ObuStatus): string[] {
       `${offloads.total.p50.toFixed(1)} ms, p99 ${offloads.total.p99.toFixed(1)} ms`,
     ...status.errors.slice(-5).map(({ time, source, message }) => `${time} ${source}: ${message}`),
   ];
+}
+
+function megabytes(bytes: number): string {
+  return `${(bytes / 1e6).toFixed(1)} MB`;
 }
 
 function withReason(state: string, reason: string): string {

@@ -2,7 +2,7 @@ import type { RecentErrors } from '../../shared/api/recent-errors.ts';
 import type { ObuStatus } from '../../shared/api/status.ts';
 import type { CanBus } from '../can/bus.ts';
 import type { BusConfig, ObuConfig } from '../config.ts';
-import type { Camera } from '../dashcam/camera.ts';
+import type { OwnCamera } from '../dashcam/start.ts';
 import type { Engine } from '../engine/docker-client.ts';
 import type { LastLines } from '../engine/last-lines.ts';
 import type { Reconciler } from '../engine/reconciler.ts';
@@ -25,7 +25,7 @@ export interface StatusSources {
   readonly engine: Engine;
   readonly buses: readonly MeteredBus[];
   readonly signals: SignalStore;
-  readonly cameras: readonly Camera[];
+  readonly cameras: readonly OwnCamera[];
   readonly workloads: readonly Workload[];
   readonly reconciler: Reconciler;
   readonly lines: LastLines;
@@ -57,10 +57,10 @@ export function readStatus(sources: StatusSources): ObuStatus {
       paths: signals.paths().length,
       ...{ withValue: signals.withValue, stale: signals.stale, invalid: signals.invalid, ignored: signals.ignored },
     },
-    cameras: sources.cameras.map((camera) => {
-      const { name, source, simulated, state, fps, consumers } = camera.status();
+    cameras: sources.cameras.map(({ camera, recording }) => {
+      const { state, ...status } = camera.status();
       const reason = state.state === 'Failed' ? state.reason : '';
-      return { name, source, simulated, state: state.state, reason, fps, consumers };
+      return { ...status, state: state.state, reason, recording: recording() };
     }),
     workloads: sources.workloads.map(({ name, image, priority }) => ({
       name,

@@ -37,6 +37,8 @@ export interface CameraStatus {
   readonly consumers: number;
   /** Pictures per second that came from the camera over the last seconds. */
   readonly fps: number;
+  /** Pictures that a conversion or a recording was too slow for; what a slow workload loses is counted at its gateway. */
+  readonly lost: number;
 }
 
 /** One camera with one owner and any number of consumers. */

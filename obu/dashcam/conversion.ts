@@ -34,6 +34,11 @@ export class Conversion {
     return this.#converter.failure;
   }
 
+  /** Pictures that came too fast to be converted. */
+  get lost(): number {
+    return this.#converter.lost;
+  }
+
   /** Adds one consumer; the returned function takes it away, and may be called twice. */
   add(listener: (picture: Picture) => void): () => void {
     const consumer = { listener };

@@ -43,6 +43,7 @@ export class Converter {
   #headerLine = '';
   #inFlight: NumberedPicture[] = [];
   #newest: NumberedPicture | undefined;
+  #lost = 0;
   #failures = 0;
   #retryAtMs = 0;
   #failure: string | undefined;
@@ -64,6 +65,11 @@ export class Converter {
     return this.#failure;
   }
 
+  /** Pictures that were not converted, because ffmpeg was too slow or not there. */
+  get lost(): number {
+    return this.#lost;
+  }
+
   push(picture: NumberedPicture): void {
     const nowMs = picture.raw.monotonicMs;
     const oldest = this.#inFlight[0];
@@ -73,9 +79,13 @@ export class Converter {
     // The camera came back with another size: begin anew.
     if (this.#process !== undefined && this.#headerLine !== picture.raw.header.line) this.#end(this.#process);
     if (this.#process === undefined) {
-      if (nowMs < this.#retryAtMs) return;
+      if (nowMs < this.#retryAtMs) {
+        this.#lost++;
+        return;
+      }
       this.#launch(picture.raw.header);
     }
+    if (this.#newest !== undefined) this.#lost++;
     this.#newest = picture;
     this.#feed();
   }
@@ -138,6 +148,7 @@ export class Converter {
 
   #end(process: FfmpegProcess): void {
     this.#process = undefined;
+    this.#lost += this.#inFlight.length + (this.#newest === undefined ? 0 : 1);
     this.#inFlight = [];
     this.#newest = undefined;
     const ended = process.stop().finally(() => this.#ending.delete(ended));

@@ -16,6 +16,7 @@ import { Conversion } from './conversion.ts';
 import type { RawPicture } from './converter.ts';
 import { cancelled, checkFfmpeg } from './ffmpeg.ts';
 import { CameraReader, type CameraTiming } from './reader.ts';
+import type { RawCamera } from './recorder.ts';
 import { type CameraSource, describeSource, parseSource } from './source.ts';
 import { checkWish, wishKey } from './wish.ts';
 
@@ -35,11 +36,11 @@ const TIMING: CameraTiming = { firstPictureMs: 15_000, stallMs: 5000, lingerMs: 
 const FPS_WINDOW_MS = 3000;
 
 /** A camera, not yet started. @throws KerbError BadCameraSource */
-export function createCamera(options: CameraOptions): Camera {
+export function createCamera(options: CameraOptions): Camera & RawCamera {
   return new FfmpegCamera(options, parseSource(options.source));
 }
 
-class FfmpegCamera implements Camera {
+class FfmpegCamera implements Camera, RawCamera {
   readonly name: string;
   readonly #source: CameraSource;
   readonly #log: Logger;
@@ -47,6 +48,9 @@ class FfmpegCamera implements Camera {
   readonly #timing: CameraTiming;
   readonly #reader: CameraReader;
   readonly #conversions = new Map<string, Conversion>();
+  readonly #watchers = new Set<{ readonly listener: (picture: RawPicture) => boolean }>();
+  /** Of conversions that are gone. */
+  #lostBefore = 0;
   /** What is being stopped; `stop()` waits for it. */
   readonly #ending = new Set<Promise<void>>();
   /** Set from start() to stop(). */
@@ -84,7 +88,7 @@ class FfmpegCamera implements Camera {
     }
     if (this.#life !== life) throw cancelled();
     this.#ready = true;
-    if (this.#conversions.size > 0) this.#reader.start();
+    if (this.#isWanted) this.#reader.start();
   }
 
   /** Ends all processes of this camera and all subscriptions; returns when they are gone. */
@@ -95,6 +99,7 @@ class FfmpegCamera implements Camera {
     clearTimeout(this.#linger);
     for (const conversion of this.#conversions.values()) this.#end(conversion.stop());
     this.#conversions.clear();
+    this.#watchers.clear();
     this.#end(this.#reader.stop());
     await Promise.all(this.#ending);
   }
@@ -118,6 +123,20 @@ class FfmpegCamera implements Camera {
     };
   }
 
+  watch(listener: (picture: RawPicture) => boolean): () => void {
+    const watcher = { listener };
+    this.#watchers.add(watcher);
+    clearTimeout(this.#linger);
+    if (this.#ready) this.#reader.start();
+    return () => {
+      if (this.#watchers.delete(watcher)) this.#restIfUnwanted();
+    };
+  }
+
+  get #isWanted(): boolean {
+    return this.#conversions.size > 0 || this.#watchers.size > 0;
+  }
+
   status(): CameraStatus {
     const conversions = [...this.#conversions.values()];
     return {
@@ -125,8 +144,9 @@ class FfmpegCamera implements Camera {
       source: describeSource(this.#source),
       simulated: this.#source.kind === 'sim',
       state: this.#state(),
-      consumers: conversions.reduce((sum, conversion) => sum + conversion.consumers, 0),
+      consumers: conversions.reduce((sum, conversion) => sum + conversion.consumers, this.#watchers.size),
       fps: this.#fps(),
+      lost: conversions.reduce((sum, conversion) => sum + conversion.lost, this.#lostBefore),
     };
   }
 
@@ -151,6 +171,7 @@ class FfmpegCamera implements Camera {
     this.#arrivals.push(picture.monotonicMs);
     let kept = false;
     for (const conversion of this.#conversions.values()) kept = conversion.push(picture) || kept;
+    for (const { listener } of this.#watchers) kept = listener(picture) || kept;
     return kept;
   }
 
@@ -160,8 +181,13 @@ class FfmpegCamera implements Camera {
 
   #drop(key: string, conversion: Conversion): void {
     this.#conversions.delete(key);
+    this.#lostBefore += conversion.lost;
     this.#end(conversion.stop());
-    if (this.#conversions.size > 0) return;
+    this.#restIfUnwanted();
+  }
+
+  #restIfUnwanted(): void {
+    if (this.#isWanted) return;
     clearTimeout(this.#linger);
     this.#linger = setTimeout(() => this.#end(this.#reader.stop()), this.#timing.lingerMs);
   }

@@ -7,6 +7,8 @@ const OLDEST = [5, 1] as const;
 const STDERR_LINE = 1000;
 /** How long a process gets to end by itself after SIGTERM before it is killed; closing an RTSP session takes a while. */
 const TERM_GRACE_MS = 1000;
+/** How long a process gets to write out what it has after the end of its input. */
+const FINISH_GRACE_MS = 3000;
 
 /** No report file, no proxy, no terminal colours: ffmpeg does what its arguments say and nothing else. */
 const ENVIRONMENT = { PATH: process.env.PATH ?? '/usr/bin:/bin', LC_ALL: 'C', AV_LOG_FORCE_NOCOLOR: '1' };
@@ -76,6 +78,15 @@ export class FfmpegProcess {
   /** Its standard input, while it runs. */
   get stdin(): Writable | undefined {
     return this.#child?.stdin;
+  }
+
+  /** Ends its input and waits until it has written what it has and is gone. Safe to call twice. */
+  async finish(): Promise<void> {
+    if (this.#child !== undefined && this.#killTimer === undefined) {
+      this.#killTimer = setTimeout(() => this.kill(), FINISH_GRACE_MS);
+      this.#child.stdin.end();
+    }
+    await this.#done;
   }
 
   /** Ends it, kindly at first, and waits until it is gone. Safe to call twice. */

@@ -104,6 +104,7 @@ export class HandCamera implements Camera {
       state: { state: 'Running' } as const,
       consumers: 0,
       fps: 0,
+      lost: 0,
     };
   }
   subscribe(wish: CameraWish, listener: (picture: Picture) => void) {

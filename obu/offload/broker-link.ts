@@ -221,9 +221,10 @@ export class BrokerLink {
         };
       });
       this.#maxInput = hello.maxInput;
+      const what = this.#announced ? 'a broker has announced its tasks anew' : 'connected to a broker';
       this.#announced = true;
       this.#reason = '';
-      log.info({ broker: target.id, url: target.url, tasks: this.#offers.length }, 'connected to a broker');
+      log.info({ broker: target.id, url: target.url, tasks: this.#offers.length }, what);
     } catch (error) {
       this.#reason = `its announcement cannot be used: ${messageOf(error)}`;
       log.warn({ broker: target.id, reason: this.#reason }, 'no connection to a broker');

@@ -1,39 +1,91 @@
-import { request } from 'node:http';
-import { ErrorCode, KerbError, messageOf } from '../errors.ts';
+import { type IncomingMessage, request } from 'node:http';
+import { ErrorCode, errorName, KerbError, messageOf } from '../errors.ts';
 
 /** Longest answer that a control socket may give, in bytes; a status is a few kilobytes. */
 const MAX_ANSWER = 16 * 1024 * 1024;
 
+export interface ControlCall {
+  readonly method?: 'GET' | 'POST' | 'PUT' | 'DELETE';
+  readonly body?: string | Uint8Array;
+  /** Milliseconds without a byte from the daemon; 0 for as long as it takes. */
+  readonly timeoutMs?: number;
+  /** Ends the call. */
+  readonly signal?: AbortSignal;
+}
+
 /**
- * One GET on the control socket of a daemon.
- * @param path for example `/v1/status`
- * @throws KerbError ApiUnavailable when nobody answers within `timeoutMs`, or answers anything but 200; its cause is the
- * system's error (ENOENT, ECONNREFUSED) when nobody is there
+ * One call on the control socket of a daemon; the answer comes in the parts in which it is sent.
+ * @param path for example `/v1/status`; parts that a person typed need `encodeURIComponent`
+ * @throws KerbError ApiUnavailable when nobody answers in time, and its cause is the system's error (ENOENT,
+ * ECONNREFUSED) when nobody is there; the daemon's own KerbError when it answers with one
  */
-export function getControl(socketPath: string, path: string, timeoutMs = 2000): Promise<string> {
+export async function* streamControl(socketPath: string, path: string, call: ControlCall = {}): AsyncGenerator<Buffer> {
+  const answer = await send(socketPath, path, call);
+  if (answer.statusCode !== 200) throw refusalOf(path, answer.statusCode ?? 0, await wholeOf(answer));
+  try {
+    for await (const chunk of answer as AsyncIterable<Buffer>) yield chunk;
+  } catch (error) {
+    if (call.signal?.aborted) return;
+    throw failed(socketPath, path, messageOf(error), error);
+  } finally {
+    answer.destroy();
+  }
+}
+
+/** As `streamControl`, with the whole answer at once, of 16 MiB at most. */
+export async function callControl(socketPath: string, path: string, call: ControlCall = {}): Promise<Buffer> {
+  const chunks: Buffer[] = [];
+  let size = 0;
+  for await (const chunk of streamControl(socketPath, path, call)) {
+    size += chunk.length;
+    if (size > MAX_ANSWER) throw failed(socketPath, path, `the answer is longer than ${MAX_ANSWER} bytes`);
+    chunks.push(chunk);
+  }
+  return Buffer.concat(chunks);
+}
+
+/** One GET, as text. @throws KerbError as `streamControl` */
+export async function getControl(socketPath: string, path: string, timeoutMs = 2000): Promise<string> {
+  return (await callControl(socketPath, path, { timeoutMs })).toString('utf8');
+}
+
+function send(socketPath: string, path: string, call: ControlCall): Promise<IncomingMessage> {
+  const { method = 'GET', body, timeoutMs = 2000, signal } = call;
   return new Promise((resolve, reject) => {
-    const failed = (why: string, cause?: unknown) => {
-      const message = `no answer on the control socket ${socketPath}: ${why}`;
-      reject(new KerbError(ErrorCode.ApiUnavailable, message, { socketPath, path }, { cause }));
-    };
-    const call = request({ socketPath, path, timeout: timeoutMs, agent: false }, (answer) => {
-      const chunks: Buffer[] = [];
-      let size = 0;
-      answer.on('data', (chunk: Buffer) => {
-        size += chunk.length;
-        if (size > MAX_ANSWER) answer.destroy(new Error(`the answer is longer than ${MAX_ANSWER} bytes`));
-        chunks.push(chunk);
-      });
-      answer.on('error', (error) => failed(messageOf(error)));
-      answer.on('end', () => {
-        const body = Buffer.concat(chunks).toString('utf8');
-        if (answer.statusCode === 200) resolve(body);
-        else failed(`${path} was answered with ${answer.statusCode}: ${body.slice(0, 200)}`);
-      });
-    });
-    call.on('timeout', () => call.destroy(new Error(`nothing came within ${timeoutMs} ms`)));
-    call.on('error', (error) => failed(messageOf(error), error));
-    call.end();
+    const asked = request({ socketPath, path, method, timeout: timeoutMs, agent: false, signal }, resolve);
+    asked.on('timeout', () => asked.destroy(new Error(`nothing came within ${timeoutMs} ms`)));
+    asked.on('error', (error) => reject(failed(socketPath, path, messageOf(error), error)));
+    asked.end(body);
+  });
+}
+
+async function wholeOf(answer: IncomingMessage): Promise<string> {
+  let text = '';
+  for await (const chunk of answer as AsyncIterable<Buffer>) {
+    if (text.length < MAX_ANSWER) text += chunk.toString('utf8');
+  }
+  return text;
+}
+
+function failed(socketPath: string, path: string, why: string, cause?: unknown): KerbError {
+  const message = `no answer on the control socket ${socketPath}: ${why}`;
+  return new KerbError(ErrorCode.ApiUnavailable, message, { socketPath, path }, { cause });
+}
+
+/** The daemon's own error, when it sent one that this version knows. */
+function refusalOf(path: string, status: number, body: string): KerbError {
+  const answered = (text: string) =>
+    new KerbError(ErrorCode.ApiUnavailable, `${path} was answered with ${status}: ${text}`, { path, status });
+  try {
+    const { message, code, context } = JSON.parse(body);
+    if (typeof message === 'string' && errorName(code) !== 'Unknown')
+      return new KerbError(code, message, context ?? {});
+    if (typeof message === 'string') return answered(message);
+  } catch {
+    // Not JSON: somebody else's server.
+  }
+  return new KerbError(ErrorCode.ApiUnavailable, `${path} was answered with ${status}: ${body.slice(0, 200)}`, {
+    path,
   });
 }
 

@@ -6,6 +6,7 @@ import { join } from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { ErrorCode, KerbError } from '../errors.ts';
 import { silentLog } from '../log.ts';
+import { callControl, streamControl } from './control-client.ts';
 import { type ControlServerOptions, createControlServer, jsonReply } from './control-server.ts';
 
 let dir: string;
@@ -51,16 +52,91 @@ test('answers its routes, is private, and leaves no file behind', async () => {
   await server.stop();
 });
 
-test('a route that throws is a 500 with its sentence', async () => {
+test('a route that refuses is a 400 with its sentence, one with a defect a 500', async () => {
   const server = serverWith({
     'GET /v1/status': () => {
-      throw new KerbError(ErrorCode.BusDown, 'the bus is down');
+      throw new KerbError(ErrorCode.BusDown, 'the bus is down', { bus: 'can0' });
+    },
+    'GET /defect': () => {
+      throw new TypeError('x is undefined');
     },
   });
   await server.start();
   const { status, body } = await get('/v1/status');
-  expect(status).toBe(500);
-  expect(JSON.parse(body)).toEqual({ message: 'the bus is down', code: ErrorCode.BusDown });
+  expect(status).toBe(400);
+  expect(JSON.parse(body)).toEqual({ message: 'the bus is down', code: ErrorCode.BusDown, context: { bus: 'can0' } });
+  expect(await get('/defect')).toMatchObject({ status: 500, body: '{"message":"x is undefined"}' });
+  await expect(callControl(socketPath, '/v1/status')).rejects.toMatchObject({
+    ...{ code: ErrorCode.BusDown, message: 'the bus is down', context: { bus: 'can0' } },
+  });
+  await expect(callControl(socketPath, '/defect')).rejects.toMatchObject({ code: ErrorCode.ApiUnavailable });
+  await expect(callControl(socketPath, '/nowhere')).rejects.toThrow('no such route: GET /nowhere');
+  await server.stop();
+});
+
+test('a route gets what was asked: the parts of its path, the query, the body', async () => {
+  const server = serverWith({
+    'POST /v1/workloads/:name/freeze': ({ params, query, body }) =>
+      jsonReply({ params, by: query.get('by'), body: body.toString() }),
+  });
+  await server.start();
+  const path = `/v1/workloads/${encodeURIComponent('a/b')}/freeze?by=me`;
+  const reply = await callControl(socketPath, path, { method: 'POST', body: 'why' });
+  expect(JSON.parse(reply.toString())).toEqual({ params: { name: 'a/b' }, by: 'me', body: 'why' });
+  const odd = await callControl(socketPath, '/v1/workloads/%zz/freeze', { method: 'POST' });
+  expect(JSON.parse(odd.toString()).params).toEqual({ name: '%zz' });
+  expect((await get('/v1/workloads//freeze', 'POST')).status).toBe(404);
+  expect((await get('/v1/workloads/a/b/freeze', 'POST')).status).toBe(404);
+  await server.stop();
+});
+
+test('a body that is too long is refused, and the server goes on', async () => {
+  const server = serverWith({ 'PUT /v1/manifest': ({ body }) => jsonReply(body.length) });
+  await server.start();
+  const send = (size: number) => callControl(socketPath, '/v1/manifest', { method: 'PUT', body: Buffer.alloc(size) });
+  await expect(send(5 * 1024 * 1024)).rejects.toMatchObject({ code: ErrorCode.ApiUnavailable });
+  expect((await send(4 * 1024 * 1024)).toString()).toBe(String(4 * 1024 * 1024));
+  await server.stop();
+});
+
+test('an answer that never ends comes in parts, and ends with its client', async () => {
+  let ended = 0;
+  const server = serverWith({
+    'GET /v1/events': ({ signal }) => ({
+      type: 'text/plain',
+      body: (async function* () {
+        try {
+          for (let n = 0; !signal.aborted; n++) {
+            yield `${n}\n`;
+            await new Promise((resolve) => setTimeout(resolve, 5));
+          }
+        } finally {
+          ended++;
+        }
+      })(),
+    }),
+  });
+  await server.start();
+  let text = '';
+  for await (const chunk of streamControl(socketPath, '/v1/events')) {
+    text += chunk.toString();
+    if (text.includes('3\n')) break;
+  }
+  expect(text).toMatch(/^0\n1\n2\n3\n/);
+  const stop = new AbortController();
+  const again = streamControl(socketPath, '/v1/events', { signal: stop.signal });
+  await again.next();
+  stop.abort();
+  while (!(await again.next()).done);
+  while (ended < 2) await new Promise((resolve) => setTimeout(resolve, 5));
+  await server.stop();
+});
+
+test('nobody there is told apart from no answer in time', async () => {
+  await expect(callControl(socketPath, '/')).rejects.toMatchObject({ cause: { code: 'ENOENT' } });
+  const server = serverWith({ 'GET /': () => new Promise(() => {}) });
+  await server.start();
+  await expect(callControl(socketPath, '/', { timeoutMs: 50 })).rejects.toThrow('nothing came within 50 ms');
   await server.stop();
 });
 

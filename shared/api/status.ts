@@ -34,6 +34,26 @@ export interface WorkloadStatus {
   readonly lastLine: string;
 }
 
+/** How the recording of a camera is doing. */
+export interface RecordingStatus {
+  readonly state: 'Recording' | 'Failed';
+  /** Empty while it is recording. */
+  readonly reason: string;
+  readonly folder: string;
+  readonly files: number;
+  /** Of all its files, those that are locked included. */
+  readonly bytes: number;
+  readonly lockedBytes: number;
+  /** Milliseconds since 1970 of the oldest that is kept; 0 when there is none. */
+  readonly oldestMs: number;
+  /** Pictures that the encoder was too slow for. */
+  readonly lostPictures: number;
+  /** Fragments that the disk was too slow or too full for. */
+  readonly lostSeconds: number;
+  /** How often the condition of its lock has begun to hold. */
+  readonly events: number;
+}
+
 export interface ObuStatus {
   readonly vehicle: string;
   readonly obu: string;
@@ -69,6 +89,10 @@ export interface ObuStatus {
     readonly reason: string;
     readonly fps: number;
     readonly consumers: number;
+    /** Pictures that a conversion or the recording was too slow for. */
+    readonly lost: number;
+    /** Undefined when it is not recorded. */
+    readonly recording?: RecordingStatus | undefined;
   }[];
   readonly workloads: readonly WorkloadStatus[];
   readonly offloads: {
@@ -118,6 +142,13 @@ export interface BrokerStatus {
     /** What all calls together computed, in milliseconds. */
     readonly cpuMs: number;
     readonly restarts: number;
+    /** Who has pushed it, and when (ISO 8601, UTC); not there for one that lies in the packages directory. */
+    readonly pushed?: {
+      readonly tenant: string;
+      readonly vehicle: string;
+      readonly bytes: number;
+      readonly at: string;
+    };
   }[];
   /** What lies among the packages and cannot be used. */
   readonly rejected?: readonly { readonly path: string; readonly reason: string }[];

@@ -23,8 +23,8 @@ export interface Identity {
   readonly self: Principal;
   /** For the listening end. Asks for a certificate and refuses whoever has none of the same authority. */
   serverOptions(): SecureContextOptions & TlsOptions;
-  /** For the calling end. The handshake fails unless the other end is the broker `brokerId`. */
-  clientOptions(brokerId: string): SecureContextOptions & ConnectionOptions;
+  /** For the calling end. The handshake fails unless the other end is the broker `brokerId`; undefined: any broker. */
+  clientOptions(brokerId: string | undefined): SecureContextOptions & ConnectionOptions;
   /**
    * Who is at the other end of a handshaken connection.
    * @throws KerbError BadIdentity when its certificate names nobody of Kerbside, or has expired since.

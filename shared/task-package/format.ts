@@ -83,6 +83,9 @@ export const signatureManifestSchema = z.looseObject({
   subject: descriptorSchema,
 });
 
+/** What every OCI manifest of a package refers to. */
+export const filesSchema = z.looseObject({ config: descriptorSchema, layers: z.array(descriptorSchema) });
+
 /** What a task may demand of its tender. `any` takes whatever the broker has. */
 export const isolationSchema = z.enum(['any', 'process', 'vm']);
 export const versionSchema = z.string().regex(VERSION, 'is no version: letters, digits and . _ + -, at most 64');

@@ -9,6 +9,7 @@ import {
   configSchema,
   type Descriptor,
   digestOf,
+  filesSchema,
   INDEX_FILE,
   indexSchema,
   LAYOUT_FILE,
@@ -91,6 +92,39 @@ export async function readSignatures({ dir, digest }: TaskPackage): Promise<Buff
     if (subject.digest === digest) bundles.push(await readBlob(dir, layers[0]!, MAX_BUNDLE));
   }
   return bundles;
+}
+
+/** One file of a package: its path in the layout, and all of it. */
+export interface PackageFile {
+  readonly path: string;
+  readonly bytes: Buffer;
+}
+
+/**
+ * The files that make up a package with its signatures, hashed again now; whatever else lies in its directory is left out.
+ * @throws KerbError BadTaskPackage | TaskPackageDigestMismatch | TaskTooLarge
+ */
+export async function readPackageFiles({ dir, digest }: TaskPackage): Promise<PackageFile[]> {
+  const indexBytes = await readWhole(join(dir, INDEX_FILE), MAX_JSON);
+  const index = parse(indexSchema, indexBytes, join(dir, INDEX_FILE));
+  const blobs = new Map<string, Buffer>();
+  const add = async (descriptor: Descriptor, limit: number): Promise<Buffer> => {
+    const bytes = blobs.get(descriptor.digest) ?? (await readBlob(dir, descriptor, limit));
+    blobs.set(descriptor.digest, bytes);
+    return bytes;
+  };
+  const wanted = index.manifests.filter((one) => one.digest === digest || one.artifactType === SIGNATURE_TYPE);
+  for (const reference of wanted) {
+    const where = `an OCI manifest in ${dir}`;
+    const { config, layers } = parse(filesSchema, await add(reference, MAX_JSON), where);
+    await add(config, MAX_JSON);
+    for (const layer of layers) await add(layer, MAX_IMAGE);
+  }
+  return [
+    { path: LAYOUT_FILE, bytes: await readWhole(join(dir, LAYOUT_FILE), MAX_JSON) },
+    { path: INDEX_FILE, bytes: indexBytes },
+    ...[...blobs].map(([name, bytes]) => ({ path: `blobs/${name.replace(':', '/')}`, bytes })),
+  ];
 }
 
 /**

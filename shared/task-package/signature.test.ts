@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { ErrorCode } from '../errors.ts';
 import { digestOf } from './format.ts';
-import { readTaskPackage, type TaskPackage } from './reader.ts';
+import { readPackageFiles, readTaskPackage, type TaskPackage } from './reader.ts';
 import { listSignatures, signTaskPackage, verifyTaskPackage } from './signature.ts';
 import {
   createSigner,
@@ -98,6 +98,34 @@ describe('a signed package', () => {
     await signTaskPackage(made, maker);
     expect(await listSignatures(made)).toHaveLength(1);
     expect((await verifyTaskPackage(made, trusted)).signer).toBe('maker');
+  });
+});
+
+describe('the files of a package', () => {
+  test('are all that it takes elsewhere, and nothing that lies beside them', async () => {
+    const made = await packaged();
+    await signTaskPackage(made, maker, 1);
+    await signTaskPackage(made, stranger);
+    await signTaskPackage(made, maker, 30); // the blobs of the first one are left, and of no use
+    writeFileSync(join(made.dir, 'notes.txt'), 'mine');
+    const files = await readPackageFiles(made);
+    const dir = join(root, 'elsewhere');
+    mkdirSync(join(dir, 'blobs/sha256'), { recursive: true });
+    for (const { path, bytes } of files) writeFileSync(join(dir, path), bytes, { flag: 'wx' });
+    const there = await readTaskPackage(dir);
+    expect(there.digest).toBe(made.digest);
+    expect((await verifyTaskPackage(there, trusted)).signer).toBe('maker');
+    expect(await listSignatures(there)).toHaveLength(2);
+    // manifest, config, image; two signatures with a manifest each; their empty config
+    expect(readdirSync(join(dir, 'blobs/sha256'))).toHaveLength(3 + 2 * 2 + 1);
+    expect(readdirSync(join(made.dir, 'blobs/sha256')).length).toBeGreaterThan(8);
+  });
+
+  test('are hashed again when they are read', async () => {
+    const made = await signed();
+    const path = join(made.dir, 'blobs', ...made.images[0]!.digest.split(':'));
+    writeFileSync(path, Buffer.alloc(readFileSync(path).length));
+    await expect(readPackageFiles(made)).rejects.toMatchObject({ code: ErrorCode.TaskPackageDigestMismatch });
   });
 });
 

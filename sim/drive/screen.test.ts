@@ -23,7 +23,9 @@ const obu: ObuStatus = {
     },
   ],
   signals: { paths: 20, withValue: 19, stale: 0, invalid: 0, ignored: 0 },
-  cameras: [{ name: 'front', source: 'sim:/s', simulated: true, state: 'Running', reason: '', fps: 15, consumers: 1 }],
+  cameras: [
+    { name: 'front', source: 'sim:/s', simulated: true, state: 'Running', reason: '', fps: 15, consumers: 1, lost: 0 },
+  ],
   workloads: [
     {
       name: 'drive-log',

@@ -7,6 +7,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { abortText } from '../../broker/tenders/fault-text.ts';
 import type { TenderOutcome } from '../../broker/tenders/tender.ts';
 import { fault, Tenders } from './support.ts';
+import { guestImage } from './support-paths.ts';
 
 const script = join(import.meta.dirname, '../../broker/unikernel/build-task.sh');
 const tenders = new Tenders();
@@ -66,9 +67,12 @@ export function task(input: StaticArray<u8>): StaticArray<u8> {
     case 13: for (;;) {}
     case 15: { let all = 0; for (let i = 0; i < 20000; i++) all += new StaticArray<u8>(1000).length; return text(all.toString()); }
     case 16: return text((i32.MIN_VALUE / (n - n - 1)).toString());
+    case 17: { const f = deeper; const g = halved; return text(call_indirect<i32>(load<u32>(changetype<usize>(f)) * (1 - n) + load<u32>(changetype<usize>(g)) * n, <f64>n).toString()); }
     default: return text(input[900].toString());
   }
 }
+// Of the type that case 17 calls by: without any, the compiler would know better than to call.
+function halved(value: f64): i32 { return <i32>(value * 0.5); }
 `;
 
 describe('a task in TypeScript', () => {
@@ -126,10 +130,34 @@ describe('a task in TypeScript', () => {
     [5, 0xffff0014],
     [7, 0xffff0014],
     [16, 0xffff0011],
+    [17, 0xffff0015],
     [99, 0xffff0016],
   ])('trap or error %d aborts with a code of its own', async (which, code) => {
     expect(await call(which, 0)).toMatchObject({ outcome: 'aborted', code });
     expect(abortText(code)).not.toMatch(/aborted with code/);
+  });
+
+  test('so does a trap that only other compilers know', async () => {
+    const tender = await tenders.start(guestImage('wasm-trap'));
+    expect(await tender.call(Buffer.alloc(0), 2_000)).toMatchObject({ outcome: 'aborted', code: 0xffff0013 });
+    expect(abortText(0xffff0013)).not.toMatch(/aborted with code/);
+  });
+
+  test('a function with more parameters than the libOS has room for', async () => {
+    const parameters = Array.from({ length: 33 }, (_, i) => `p${i}: i32`).join(', ');
+    const many = `
+      function many(${parameters}): i32 { return p0 + p32; }
+      let chosen: i32 = 0;
+      export function task(input: StaticArray<u8>): StaticArray<u8> {
+        const f = many;
+        chosen = call_indirect<i32>(load<u32>(changetype<usize>(f)), ${Array.from({ length: 33 }, (_, i) => i).join(', ')});
+        return new StaticArray<u8>(chosen);
+      }`;
+    const built = await build('many', { 'many.ts': many, 'task.yaml': yaml('many') });
+    expect(built.stderr).toBe('');
+    const tender = await tenders.start(built.image);
+    expect(await tender.call(Buffer.alloc(1), 2_000)).toMatchObject({ outcome: 'aborted', code: 0xffff0018 });
+    expect(abortText(0xffff0018)).not.toMatch(/aborted with code/);
   });
 
   test('an error is logged with its file and line', async () => {

@@ -292,6 +292,24 @@ describe('a program that writes', () => {
     await expect(user.call('Actuate', open)).rejects.toEqual(code(status.UNAVAILABLE));
   });
 
+  it('and reads nothing on its provider stream holds up nobody', async () => {
+    const { path } = await serve(['provide:Vehicle.Cabin', 'read:Vehicle']);
+    const deaf = reach(path);
+    const stream = deaf.provide();
+    stream.on('error', () => {}); // when the client is closed
+    stream.write({ provideActuationRequest: { actuatorIdentifiers: [{ path: DOOR }] } });
+    // Each of these is answered with an error; when it is not read from any more, its own messages pile up with it.
+    for (let i = 0; stream.writableLength < 1000; i++) {
+      stream.write({ publishValuesRequest: { requestId: i, dataPoints: { 99: {} } } });
+      if (i % 100 === 0) await sleep(1);
+    }
+    await reach(path).call('GetValue', at(SPEED));
+    const asked = Array.from({ length: 30 }, () => obu.signals.actuate(DOOR, true, 20));
+    for (const one of await Promise.allSettled(asked)) {
+      expect(one).toMatchObject({ status: 'rejected' });
+    }
+  });
+
   it('publishes on a provider stream, and hears signal by signal what was wrong', async () => {
     const program = await programWith('provide:Vehicle.Chassis', 'read:Vehicle');
     const stream = program.provide();

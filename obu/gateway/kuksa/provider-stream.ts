@@ -26,15 +26,22 @@ interface Pending {
   readonly reject: (error: KerbError) => void;
 }
 
+/** What a provider is written to. */
+export interface ProviderSink {
+  write(message: ProviderResponse): void;
+  /** It does not read what it was written before. */
+  readonly isFull: boolean;
+}
+
 export class ProviderStream {
   readonly #signals: KuksaSignals;
-  readonly #write: (message: ProviderResponse) => void;
+  readonly #sink: ProviderSink;
   readonly #pending = new Map<string, Pending[]>();
   #ends: (() => void)[] = [];
 
-  constructor(signals: KuksaSignals, write: (message: ProviderResponse) => void) {
+  constructor(signals: KuksaSignals, sink: ProviderSink) {
     this.#signals = signals;
-    this.#write = write;
+    this.#sink = sink;
   }
 
   /** @throws KerbError when the stream is to end with it */
@@ -42,11 +49,11 @@ export class ProviderStream {
     const { provideActuationRequest, provideSignalRequest, publishValuesRequest, batchActuateStreamResponse } = message;
     if (provideActuationRequest) {
       this.#serve(provideActuationRequest.actuatorIdentifiers ?? []);
-      this.#write({ provideActuationResponse: {} });
+      this.#sink.write({ provideActuationResponse: {} });
     } else if (provideSignalRequest) {
       const ids = limited(Object.keys(provideSignalRequest.signalsSampleIntervals ?? {}));
       for (const id of ids) this.#signals.desk.guard.signal('provide', this.#signals.pathOf(Number(id)));
-      this.#write({ provideSignalResponse: {} });
+      this.#sink.write({ provideSignalResponse: {} });
     } else if (publishValuesRequest) this.#publish(publishValuesRequest);
     else if (batchActuateStreamResponse) this.#answered(batchActuateStreamResponse);
     // What else there is answers questions that this OBU does not ask.
@@ -66,14 +73,15 @@ export class ProviderStream {
     this.#ends.push(this.#signals.desk.provider.serve(paths, (path, value) => this.#actuate(path, value)));
   }
 
-  #actuate(path: string, value: SignalDatum): Promise<void> {
+  async #actuate(path: string, value: SignalDatum): Promise<void> {
+    if (this.#sink.isFull) throw refused(path, 'it does not read what it is asked');
     const pending = this.#pending.get(path) ?? [];
     this.#pending.set(path, pending);
     if (pending.length >= MAX_PENDING) pending.shift()!.reject(refused(path, 'it leaves actuations unanswered'));
     const { promise, resolve, reject } = Promise.withResolvers<void>();
     pending.push({ resolve, reject });
     const info = this.#signals.source.info(path)!;
-    this.#write({
+    this.#sink.write({
       batchActuateStreamRequest: { actuateRequests: [{ signalId: { path }, value: toWireValue(info, value) }] },
     });
     return promise;
@@ -107,7 +115,8 @@ export class ProviderStream {
         status[id] = toWireError(error);
       }
     }
-    if (Object.keys(status).length > 0) this.#write({ publishValuesResponse: { requestId: requestId ?? 0, status } });
+    if (Object.keys(status).length > 0)
+      this.#sink.write({ publishValuesResponse: { requestId: requestId ?? 0, status } });
   }
 }
 

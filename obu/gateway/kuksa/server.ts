@@ -7,6 +7,7 @@
  */
 
 import { timingSafeEqual } from 'node:crypto';
+import { once } from 'node:events';
 import type { Socket } from 'node:net';
 import {
   Server,
@@ -16,19 +17,19 @@ import {
   type ServerUnaryCall,
   type ServerWritableStream,
   type sendUnaryData,
-  status,
   type UntypedHandleCall,
 } from '@grpc/grpc-js';
 import packageJson from '../../../package.json' with { type: 'json' };
-import { ErrorCode, isKerbError, KerbError, messageOf } from '../../../shared/errors.ts';
+import { ErrorCode, isKerbError, KerbError } from '../../../shared/errors.ts';
 import type { kuksa } from '../../../shared/protocol/generated/kuksa.js';
-import type { SignalValue } from '../../signals/signal.ts';
 import { MAX_PLAIN } from '../large-message.ts';
 import type { SignalDesk } from '../signal-desk.ts';
+import { Pace } from './pace.ts';
 import { type ProviderRequest, type ProviderResponse, ProviderStream } from './provider-stream.ts';
 import { valService } from './service.ts';
 import { checkPath, KuksaSignals } from './signals.ts';
-import { Subscriber } from './subscriber.ts';
+import { type StatusError, toStatus } from './status.ts';
+import { subscribe } from './subscription.ts';
 import { fromWireValue, timeOf, toDatapoint } from './values.ts';
 
 type V2 = typeof kuksa.val.v2;
@@ -40,8 +41,6 @@ const MAX_STREAMS = 64;
 /** Messages that may be kept for a slow subscriber, as in Kuksa. */
 const MAX_BUFFER = 1000;
 const MAX_SIGNALS = 4096;
-/** Longest subscription that a timer can end. */
-const MAX_DURATION_MS = 2 ** 31 - 1;
 
 export interface KuksaServerParts {
   readonly desk: SignalDesk;
@@ -109,6 +108,7 @@ class Calls {
   readonly signals: KuksaSignals;
   readonly #parts: KuksaServerParts;
   readonly #expected: Buffer;
+  readonly #pace = new Pace();
   /** What is open and to be taken back. */
   readonly #open = new Set<() => void>();
 
@@ -126,6 +126,7 @@ class Calls {
     return (call: ServerUnaryCall<Request, object>, done: sendUnaryData<object>) => {
       const run = async () => {
         this.#authenticate(call);
+        await this.#pace.turn();
         return answer(call.request);
       };
       run().then(
@@ -153,40 +154,15 @@ class Calls {
         const paths = pathsOf(call.request, this.signals);
         paths.forEach(checkPath);
         const leaves = this.#parts.desk.leaves(paths);
-        const infos = new Map([...leaves].map((path) => [path, this.signals.source.info(path)!]));
-        const keys = new Map([...leaves].map((path) => [path, keyOf(path, this.signals)]));
-        const messageOfValues = (values: Iterable<readonly [string, SignalValue | undefined]>) => ({
-          entries: Object.fromEntries(
-            [...values].map(([path, now]) => [keys.get(path)!, toDatapoint(infos.get(path)!, now)]),
-          ),
+        const end = subscribe(this.signals, leaves, {
+          call,
+          keyOf: (path) => keyOf(path, this.signals),
+          bufferSize: bufferSize ?? 0,
+          minIntervalMs: filter?.minSampleInterval?.intervalMs ?? 0,
+          durationMs: filter?.durationMs ?? 0,
+          onDrop: this.#parts.onDrop,
         });
-        const subscriber = new Subscriber(
-          { write: (values) => call.write(messageOfValues(values.map((value) => [value.path, value]))) },
-          {
-            bufferSize: bufferSize ?? 0,
-            minIntervalMs: filter?.minSampleInterval?.intervalMs ?? 0,
-            onDrop: this.#parts.onDrop,
-          },
-        );
-        const { source } = this.signals;
-        call.write(messageOfValues([...leaves].map((path) => [path, source.get(path)])));
-        // What is known was said just now, what has no value too; the tree says the former again at once.
-        let isFirst = true;
-        const unsubscribe = source.subscribe(leaves, (values) => {
-          if (!isFirst) subscriber.push(values);
-        });
-        isFirst = false;
-        call.on('drain', subscriber.drained);
-        this.#whileOpen(call, () => {
-          unsubscribe();
-          subscriber.end();
-        });
-        const durationMs = filter?.durationMs ?? 0;
-        if (durationMs > 0) {
-          const timer = setTimeout(() => call.end(), Math.min(durationMs, MAX_DURATION_MS));
-          call.on('close', () => clearTimeout(timer));
-          call.on('cancelled', () => clearTimeout(timer));
-        }
+        this.#whileOpen(call, end);
       } catch (error) {
         call.emit('error', this.#toStatus(error));
       }
@@ -233,7 +209,10 @@ class Calls {
       call.on('data', (request: Fields<'ActuateRequest'>) => {
         if (isOver) return;
         call.pause();
-        last = this.actuate([request]).then(() => call.resume(), finish);
+        last = this.#pace
+          .turn()
+          .then(() => this.actuate([request]))
+          .then(() => call.resume(), finish);
       });
       call.on('end', () => void last.then(() => finish(undefined)));
       call.on('error', () => {
@@ -253,7 +232,12 @@ class Calls {
 
   providerStream(): UntypedHandleCall {
     return (call: ServerDuplexStream<ProviderRequest, ProviderResponse>) => {
-      const stream = new ProviderStream(this.signals, (message) => call.write(message));
+      const stream = new ProviderStream(this.signals, {
+        write: (message) => call.write(message),
+        get isFull() {
+          return call.writableNeedDrain;
+        },
+      });
       const end = this.#whileOpen(call, () => stream.close());
       const fail = (error: unknown) => {
         end();
@@ -270,7 +254,15 @@ class Calls {
           stream.receive(message);
         } catch (error) {
           fail(error);
+          return;
         }
+        // Who does not read the answers is not read from either.
+        call.pause();
+        const drained = call.writableNeedDrain ? once(call, 'drain') : undefined;
+        Promise.all([this.#pace.turn(), drained]).then(
+          () => call.resume(),
+          () => {}, // it failed meanwhile, and has ended
+        );
       });
       call.on('end', () => {
         end();
@@ -281,12 +273,12 @@ class Calls {
 
   /** Calls `end` once, whichever way the call ends, or when the server stops. */
   #whileOpen(call: { on(event: 'close' | 'cancelled' | 'error', listener: () => void): unknown }, end: () => void) {
-    const once = () => {
-      if (this.#open.delete(once)) end();
+    const endOnce = () => {
+      if (this.#open.delete(endOnce)) end();
     };
-    this.#open.add(once);
-    for (const event of ['close', 'cancelled', 'error'] as const) call.on(event, once);
-    return once;
+    this.#open.add(endOnce);
+    for (const event of ['close', 'cancelled', 'error'] as const) call.on(event, endOnce);
+    return endOnce;
   }
 
   /** @throws KerbError Unauthenticated */
@@ -301,31 +293,12 @@ class Calls {
     );
   }
 
-  #toStatus(error: unknown): Error & { code: status; details: string } {
+  #toStatus(error: unknown): StatusError {
     if (isKerbError(error)) this.#parts.onFailure(error);
     else this.#parts.onDefect(error);
-    const code = isKerbError(error) ? (statusOf[error.code] ?? status.INTERNAL) : status.INTERNAL;
-    const details = isKerbError(error) ? error.message : `unexpected error in the OBU: ${messageOf(error)}`;
-    return Object.assign(new Error(details), { code, details });
+    return toStatus(error);
   }
 }
-
-const statusOf: Partial<Record<number, status>> = {
-  [ErrorCode.KuksaUnauthenticated]: status.UNAUTHENTICATED,
-  [ErrorCode.UnknownSignal]: status.NOT_FOUND,
-  [ErrorCode.NotGranted]: status.PERMISSION_DENIED,
-  [ErrorCode.BadGatewayRequest]: status.INVALID_ARGUMENT,
-  [ErrorCode.BadSignalValue]: status.INVALID_ARGUMENT,
-  [ErrorCode.SignalOutOfRange]: status.INVALID_ARGUMENT,
-  [ErrorCode.NotAnActuator]: status.INVALID_ARGUMENT,
-  [ErrorCode.TooManyRequests]: status.RESOURCE_EXHAUSTED,
-  [ErrorCode.AlreadyProvided]: status.ALREADY_EXISTS,
-  [ErrorCode.NoActuationProvider]: status.UNAVAILABLE,
-  [ErrorCode.BusDown]: status.UNAVAILABLE,
-  [ErrorCode.BusWriteFailed]: status.UNAVAILABLE,
-  [ErrorCode.ActuationTimedOut]: status.DEADLINE_EXCEEDED,
-  [ErrorCode.ActuationRefused]: status.ABORTED,
-};
 
 /** @throws KerbError BadGatewayRequest | TooManyRequests */
 function some<T>(list: readonly T[] | null | undefined): readonly T[] {

@@ -1,0 +1,231 @@
+import { ErrorCode, errorName, isKerbError, KerbError, messageOf } from '../../shared/errors.ts';
+import type { VehiclePrincipal } from '../../shared/identity/identity.ts';
+import type { Logger } from '../../shared/log.ts';
+import type { TaskPackage } from '../../shared/task-package/reader.ts';
+import type { BrokerMetrics } from '../api/metrics.ts';
+import type { FileOffer, PushOutcome } from '../ingress/push-codec.ts';
+import { isAnother, type PackageStore } from './package-store.ts';
+import { type PushClient, PushSession } from './push-session.ts';
+import type { IncomingPackage, Origin, PushedPackages } from './pushed-packages.ts';
+
+export interface PushLimits {
+  /** Bytes of one package, all files together. */
+  readonly maxPackageBytes: number;
+  /** Bytes on the disk, of all packages that one tenant has pushed or is pushing. */
+  readonly maxTenantBytes: number;
+  /** Packages of one tenant. */
+  readonly maxTenantPackages: number;
+  /** Pushes of one tenant at the same time. */
+  readonly maxTenantPushes: number;
+  /** Milliseconds that a push may stand still before it is given up. */
+  readonly stallMs: number;
+}
+
+export const DEFAULT_PUSH_LIMITS: PushLimits = {
+  maxPackageBytes: 16 * 1024 * 1024,
+  maxTenantBytes: 64 * 1024 * 1024,
+  maxTenantPackages: 32,
+  maxTenantPushes: 4,
+  stallMs: 15_000,
+};
+
+export interface PushDeskOptions {
+  readonly store: PackageStore;
+  readonly pushed: PushedPackages;
+  /** Who may push; nobody when it is empty. */
+  readonly tenants: readonly string[];
+  readonly limits: PushLimits;
+  /** The largest input that the broker takes over the wire as long as it runs, in bytes. */
+  readonly maxInput: number;
+  /** A package is in the store, to be served from now on. */
+  readonly onPushed: (found: TaskPackage) => void;
+  /** A package is to be let go. */
+  readonly onRemoved: (digest: string) => void;
+  /** A push came to nothing. */
+  readonly onRefused: (client: string, error: KerbError) => void;
+  readonly metrics: BrokerMetrics;
+  readonly log: Logger;
+}
+
+/** What an open push may come to take of its tenant's quota. */
+interface Reservation {
+  readonly tenant: string;
+  readonly bytes: number;
+}
+
+/**
+ * Who may push what, and what becomes of it. A package that has come in is verified by the store exactly as those that
+ * are found when the broker starts, then put on the disk, then served, then acknowledged.
+ */
+export class PushDesk {
+  readonly #options: PushDeskOptions;
+  readonly #sessions = new Set<PushSession>();
+  readonly #open = new Set<Reservation>();
+  /** Settles when nobody changes the store. */
+  #turn: Promise<unknown> = Promise.resolve();
+  #stopping = false;
+
+  constructor(options: PushDeskOptions) {
+    this.#options = options;
+  }
+
+  /** For one connection; to be ended with it. */
+  session(client: VehiclePrincipal): PushClient {
+    const session = new PushSession(client, this, this.#options.pushed, this.#options.limits, () =>
+      this.#sessions.delete(session),
+    );
+    this.#sessions.add(session);
+    return session;
+  }
+
+  /** Gives up what is on its way and waits for what is being stored. */
+  async stop(): Promise<void> {
+    this.#stopping = true;
+    await Promise.all([...this.#sessions].map((session) => session.end()));
+    await this.#turn;
+  }
+
+  /** @throws KerbError PushForbidden | BrokerStopping */
+  checkMayPush({ tenant }: VehiclePrincipal): void {
+    const { tenants } = this.#options;
+    if (this.#stopping) throw new KerbError(ErrorCode.BrokerStopping, 'this broker is stopping; use another one');
+    if (tenants.includes(tenant)) return;
+    const why = tenants.length === 0 ? 'takes no pushes' : `takes no pushes from tenant ${tenant}`;
+    throw new KerbError(
+      ErrorCode.PushForbidden,
+      `this broker ${why}; whoever runs it allows them with \`kerb broker serve --push-from "${tenant}"\``,
+    );
+  }
+
+  /** There is nothing to send. Who has pushed a package may push it again with other signatures, to renew them. */
+  async isThere(digest: string, files: readonly FileOffer[], { tenant }: VehiclePrincipal): Promise<boolean> {
+    const { store, pushed } = this.#options;
+    if (!store.has(digest)) return false;
+    return store.originOf(digest)?.tenant !== tenant || (await pushed.holds(digest, files));
+  }
+
+  /**
+   * Takes `bytes` of the tenant's quota for this package; the result gives them back.
+   * @throws KerbError TaskTooLarge | PushQuotaSpent | TooManyFromTenant
+   */
+  reserve(digest: string, bytes: number, { tenant }: VehiclePrincipal): () => void {
+    const { limits, store } = this.#options;
+    if (bytes > limits.maxPackageBytes) {
+      throw new KerbError(
+        ErrorCode.TaskTooLarge,
+        `the package has ${bytes} bytes; this broker takes ${limits.maxPackageBytes} (--push-size)`,
+      );
+    }
+    const open = [...this.#open].filter((one) => one.tenant === tenant);
+    if (open.length >= limits.maxTenantPushes) {
+      const message = `tenant ${tenant} has ${open.length} pushes under way here, as many as it may; try again`;
+      throw new KerbError(ErrorCode.TooManyFromTenant, message, { retryAfterMs: 1000 });
+    }
+    const there = [...store.origins]
+      .filter(([name, one]) => one.tenant === tenant && name !== digest)
+      .map(([, one]) => one);
+    const advice = 'remove one with `kerb task remove`';
+    if (there.length + open.length >= limits.maxTenantPackages) {
+      const message = `tenant ${tenant} may keep ${limits.maxTenantPackages} packages here (--push-packages); ${advice}`;
+      throw new KerbError(ErrorCode.PushQuotaSpent, message);
+    }
+    const used = [...there, ...open].reduce((sum, one) => sum + one.bytes, 0);
+    if (used + bytes > limits.maxTenantBytes) {
+      throw new KerbError(
+        ErrorCode.PushQuotaSpent,
+        `tenant ${tenant} keeps ${used} bytes of packages here and may keep ${limits.maxTenantBytes} (--push-quota); ${bytes} more are too many: ${advice}`,
+      );
+    }
+    const reservation = { tenant, bytes };
+    this.#open.add(reservation);
+    return () => this.#open.delete(reservation);
+  }
+
+  /** Verifies what has come in, keeps it and has it served. @throws KerbError: as PackageStore.verify, and PackageNotStored */
+  store(incoming: IncomingPackage, digest: string, client: VehiclePrincipal, bytes: number): Promise<PushOutcome> {
+    return this.#inTurn<PushOutcome>(async () => {
+      const { store, pushed, onPushed, log } = this.#options;
+      this.checkMayPush(client);
+      // Somebody else may have been faster.
+      if (await this.isThere(digest, incoming.files, client)) return 'ALREADY_THERE';
+      const found = await this.#verified(incoming.packageDir, digest);
+      const origin: Origin = { tenant: client.tenant, vehicle: client.id, bytes, at: new Date().toISOString() };
+      const kept = { ...found, dir: await pushed.keep(incoming, digest, origin) };
+      const renewed = store.has(digest);
+      store.put(kept, origin);
+      if (!renewed) onPushed(kept);
+      const { name, version } = found.config;
+      log.info({ task: `${name} ${version}`, digest, tenant: client.tenant, vehicle: client.id }, 'a task was pushed');
+      return 'STORED';
+    });
+  }
+
+  /** @throws KerbError UnknownPackage; PushForbidden: it is not this tenant's */
+  remove(digest: string, client: VehiclePrincipal): Promise<PushOutcome> {
+    return this.#inTurn<PushOutcome>(async () => {
+      const { store, pushed, onRemoved, log } = this.#options;
+      this.checkMayPush(client);
+      const origin = store.originOf(digest);
+      if (!store.has(digest) && origin === undefined) {
+        throw new KerbError(
+          ErrorCode.UnknownPackage,
+          `this broker has no task package ${digest}; it may be gone already`,
+        );
+      }
+      if (origin?.tenant !== client.tenant) {
+        const message = `tenant ${client.tenant} has not pushed ${digest}; who has, or who runs the broker, removes it`;
+        throw new KerbError(ErrorCode.PushForbidden, message);
+      }
+      await pushed.remove(digest);
+      onRemoved(digest);
+      await store.remove(digest);
+      log.info({ digest, tenant: client.tenant, vehicle: client.id }, 'a pushed task was removed');
+      return 'REMOVED';
+    });
+  }
+
+  /** A push or a removal came to nothing. Gives what its client is told. */
+  failed(client: VehiclePrincipal, error: unknown): KerbError {
+    const told = isKerbError(error) ? error : notStored(error);
+    const { metrics, log, onRefused } = this.#options;
+    metrics.pushed(client.tenant, errorName(told.code));
+    if (told !== error) log.error({ err: messageOf(error) }, 'a pushed task package could not be stored');
+    onRefused(`vehicle ${client.id}`, told);
+    return told;
+  }
+
+  /** A push or a removal came to an end that is no failure. */
+  ended({ tenant }: VehiclePrincipal, outcome: PushOutcome | 'broken_off'): void {
+    this.#options.metrics.pushed(tenant, outcome.toLowerCase());
+  }
+
+  async #verified(dir: string, digest: string): Promise<TaskPackage> {
+    try {
+      const found = await this.#options.store.verify(dir);
+      if (found.digest !== digest) throw isAnother(dir, digest, found.digest);
+      const { name, version, maxInput } = found.config;
+      const { maxInput: limit } = this.#options;
+      if (maxInput <= limit) return found;
+      throw new KerbError(
+        ErrorCode.TaskTooLarge,
+        `task ${name} ${version} takes inputs of ${maxInput} bytes; this broker was started for ${limit} (--push-input)`,
+      );
+    } catch (error) {
+      if (!isKerbError(error)) throw error;
+      // Where it lies here is nothing to whoever has sent it.
+      throw new KerbError(error.code, error.message.replaceAll(dir, 'the pushed package'), {}, { cause: error });
+    }
+  }
+
+  /** One change of the store at a time. */
+  #inTurn<T>(change: () => Promise<T>): Promise<T> {
+    const done = this.#turn.then(change);
+    this.#turn = done.catch(() => {});
+    return done;
+  }
+}
+
+function notStored(error: unknown): KerbError {
+  const why = error instanceof Error && 'code' in error ? String(error.code) : 'see its log';
+  return new KerbError(ErrorCode.PackageNotStored, `the broker could not store the package (${why}); try again later`);
+}
