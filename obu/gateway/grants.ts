@@ -6,6 +6,9 @@ import { pathMatcher } from '../signals/expand-paths.ts';
 import { compileScopes, type ScopeAction, type Scopes } from '../signals/scope.ts';
 import type { VehicleSignals } from '../signals/signal.ts';
 
+/** Branches in one request: each is held against every leaf there is. */
+const MAX_PATTERNS = 64;
+
 /** What the OBU has to offer, before anything is granted. */
 export interface Offers {
   readonly routers: ReadonlyMap<string, CanRouter>;
@@ -57,16 +60,29 @@ export class GrantGuard {
     if (paths.length === 0) {
       throw new KerbError(ErrorCode.BadGatewayRequest, 'a subscription to signals has to name at least one path');
     }
-    const all = this.#offers.signals.paths();
+    const { signals } = this.#offers;
+    const all = signals.paths();
     const leaves = new Set<string>();
+    let patterns = 0;
     for (const path of paths) {
+      if (signals.info(path) !== undefined) {
+        this.signal('read', path);
+        leaves.add(path);
+        continue;
+      }
+      if (++patterns > MAX_PATTERNS) {
+        throw new KerbError(
+          ErrorCode.TooManyRequests,
+          `more than ${MAX_PATTERNS} branches and paths with * in one request, which is the limit`,
+        );
+      }
       const isAsked = pathMatcher(path);
-      const mayRead = all.filter((leaf) => isAsked(leaf) && this.#scopes.allows('read', leaf));
-      for (const leaf of mayRead) leaves.add(leaf);
-      if (mayRead.length > 0) continue;
+      const meant = all.filter(isAsked);
       // Said before grants are spoken of: a grant for what is not there would be refused in the manifest.
-      if (!all.some(isAsked)) throw unknownSignal(path);
-      throw this.#signalNotGranted('read', path);
+      if (meant.length === 0) throw unknownSignal(path);
+      const mayRead = this.readable(meant);
+      if (mayRead.length === 0) throw this.#signalNotGranted('read', path);
+      for (const leaf of mayRead) leaves.add(leaf);
     }
     return leaves;
   }

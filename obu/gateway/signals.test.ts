@@ -40,6 +40,8 @@ describe('a workload with scopes', () => {
     await expect(app.get([ANGLE])).rejects.toThrow(/and not "!read:Vehicle.Chassis", which denies it/);
     await expect(app.get(['Vehicle.No'])).rejects.toEqual(code(ErrorCode.UnknownSignal));
     await expect(app.get([])).rejects.toEqual(code(ErrorCode.BadGatewayRequest));
+    await expect(app.get(Array(65).fill('Vehicle.*'))).rejects.toEqual(code(ErrorCode.TooManyRequests));
+    await expect(app.get(Array(4097).fill('Vehicle.Speed'))).rejects.toEqual(code(ErrorCode.TooManyRequests));
   });
 
   it('hears that a value is stale', async () => {

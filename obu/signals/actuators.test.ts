@@ -92,6 +92,8 @@ describe('actuating', () => {
     // Fan 40 % is 80; Warm 22 degrees is raw 4; the counter was 0.
     expect(bus.sent).toEqual([checked(80, 0, 4, 0, 0, 0, 1)]);
     bus.put(101, 10, 0);
+    // What somebody else says of the path acknowledges nothing.
+    store.openProvider('app').provide([{ path: 'Vehicle.Fan', value: 40 }]);
     bus.put(101, 80, 0);
     // Its interval of a minute does not matter to who waits.
     await expect(done).resolves.toMatchObject({ path: 'Vehicle.Fan', value: 40, source: 'can0', stale: false });

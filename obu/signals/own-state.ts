@@ -2,7 +2,7 @@
  * The OBU's own state as ordinary signals, under `Vehicle.ControlUnit.<OBU>` of VSS 6.0. What VSS has no leaf for
  * (uptime, workloads) is in the branch `Kerbside` below it, as VSS wants additions to be.
  */
-import { existsSync, readFileSync } from 'node:fs';
+import { readFileSync } from 'node:fs';
 import { cpus, freemem, totalmem } from 'node:os';
 import type { ProvidedValue, SignalDatum, SignalInfo, SignalProvider } from './signal.ts';
 import type { VssLeaf } from './vss-mapping.ts';
@@ -65,7 +65,7 @@ export function controlUnitOf(obu: string): string {
 
 /** The leaves of an OBU of this name, on this machine. */
 export function ownLeaves(obu: string): VssLeaf[] {
-  const here = Object.values<Own>(own).filter((one) => one !== own.temperature || existsSync(THERMAL_ZONE));
+  const here = Object.values<Own>(own).filter((one) => one !== own.temperature || readTemperature() !== undefined);
   return here.map(({ leaf, datatype, unit = '', limits, description }) => {
     const path = `${controlUnitOf(obu)}.${leaf}`;
     const info: SignalInfo = {

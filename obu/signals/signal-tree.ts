@@ -22,7 +22,7 @@ export class Leaf {
   slots: readonly Slot[] = [];
   winner: Slot | undefined;
   value: SignalValue | undefined;
-  /** Called with every value of any source, whether or not it wins or is delivered. */
+  /** Called with every value of any bus, whether or not it wins or is delivered. */
   readonly watchers = new Set<Listener>();
 
   constructor(info: SignalInfo) {
@@ -196,7 +196,7 @@ export class SignalTree implements SignalSource {
       slot.fresh = true;
       if (options.ttlMs > 0) this.#lookAt(nowMs + options.ttlMs);
     }
-    if (leaf.watchers.size > 0) for (const watcher of leaf.watchers) watcher([value]);
+    if (!options.isProvided && leaf.watchers.size > 0) for (const watcher of leaf.watchers) watcher([value]);
     const { winner, value: before } = leaf;
     if (winner !== slot && winner?.fresh && isBetter(winner, slot)) return undefined;
     leaf.winner = slot;

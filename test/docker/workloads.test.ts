@@ -50,7 +50,11 @@ beforeAll(async () => {
   execFileSync('tools/build-app-sdk.sh');
   await car.start();
   const config = parseObuConfig(car.config(), join(car.folder, 'obu.yaml'));
-  const workloads = parseManifest(manifest, 'test.compose.yaml');
+  const workloads = parseManifest(manifest, 'test.compose.yaml').map((one) =>
+    one.name === 'read'
+      ? { ...one, grants: { ...one.grants, signals: ['read:Vehicle.Speed', 'actuate:Vehicle.Cabin'] } }
+      : one,
+  );
   obu = await startObu({ config, workloads, state, api: join(state, 'api.sock'), log: silentLog() });
   const { kind, host } = obu.status().engine;
   engine = await reachEngine(kind, host);
@@ -116,6 +120,8 @@ describe('a container', () => {
     expect(speed).toMatchObject({ path: 'Vehicle.Speed', source: 'can0' });
     expect(speed!.value).toBeCloseTo(123.45, 2);
     expect(report.got).toMatchObject([{ path: 'Vehicle.Speed', stale: false }]);
+    expect(report.actuated).toMatchObject({ value: 40, source: 'can0', stale: false });
+    expect(car.fanWishes).toEqual([[40, 1, 41]]);
     // 16 is UNAUTHENTICATED.
     expect(report.kuksa).toEqual({ status: '0', value: Math.fround(123.45) });
     expect(report.kuksaRefused).toEqual({ status: '16', value: null });

@@ -12,6 +12,7 @@ const MAX_PATH = 1000;
 
 export class KuksaSignals {
   readonly desk: SignalDesk;
+  #ids: ReadonlyMap<string, number> | undefined;
 
   constructor(desk: SignalDesk) {
     this.desk = desk;
@@ -40,7 +41,8 @@ export class KuksaSignals {
 
   /** Numbers are places in the sorted list of all paths, from 1 on: the same as long as the OBU runs. */
   idOf(path: string): number {
-    return this.source.paths().indexOf(path) + 1;
+    this.#ids ??= new Map(this.source.paths().map((leaf, i) => [leaf, i + 1]));
+    return this.#ids.get(path)!;
   }
 
   /** @throws KerbError UnknownSignal | NotGranted | BadGatewayRequest */
@@ -68,8 +70,7 @@ export class KuksaSignals {
     const path = root.replace(/\.\*\*$/, '');
     const leaves =
       path === '' || path === '**' ? this.desk.guard.readable(this.source.paths()) : [...this.desk.leaves([path])];
-    const ids = new Map(this.source.paths().map((leaf, i) => [leaf, i + 1]));
-    return leaves.map((leaf) => toMetadata(this.source.info(leaf)!, ids.get(leaf)!));
+    return leaves.map((leaf) => toMetadata(this.source.info(leaf)!, this.idOf(leaf)));
   }
 }
 

@@ -66,6 +66,8 @@ const modes: Record<string, () => Promise<void>> = {
     const kuksa = await kuksaSpeed(readFileSync(process.env.KUKSA_TOKEN_FILE!, 'utf8'));
     const kuksaRefused = await kuksaSpeed('another-token');
     const got = await obu.get(['Vehicle.Speed']);
+    const fan = 'Vehicle.Cabin.HVAC.Station.Row1.Driver.FanSpeed';
+    const actuated = await obu.actuate(fan, 40);
     const picture = await first(obu.camera('front', { format: 'gray8', width: 64, height: 48 }));
     report('read', {
       identity: [obu.vehicle, obu.obu, obu.workload],
@@ -73,7 +75,7 @@ const modes: Record<string, () => Promise<void>> = {
       filteredIds: [...new Set(filtered.frames.map(({ id }) => id))],
       frame: { data: [...filtered.frames[0]!.data], timeUs: filtered.frames[0]!.timeUs },
       values,
-      ...{ got, kuksa, kuksaRefused },
+      ...{ got, kuksa, kuksaRefused, actuated },
       picture: { ...picture, data: [Math.min(...picture.data), Math.max(...picture.data)], bytes: picture.data.length },
     });
     await idle();
