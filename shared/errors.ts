@@ -35,6 +35,7 @@ export const ErrorCode = {
   UnknownWorkload: 2006,
   ImageBuildFailed: 2007,
   ObuAlreadyRunning: 2008,
+  BadSignalScope: 2010,
 
   BusUnavailable: 3001,
   BusDown: 3002,
@@ -49,8 +50,7 @@ export const ErrorCode = {
   ActuationTimedOut: 3032,
   ActuationRefused: 3033,
   BadSignalValue: 3034,
-  BadSignalScope: 3035,
-  AlreadyProvided: 3036,
+  AlreadyProvided: 3035,
 
   CameraUnavailable: 4001,
   BadCameraSource: 4002,

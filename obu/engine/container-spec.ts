@@ -57,7 +57,7 @@ export function containerOptions(
     Env: [
       ...Object.entries(workload.environment).map(([name, value]) => `${name}=${value}`),
       `KERBSIDE_GATEWAY=${GATEWAY_MOUNT}/gateway.sock`,
-      ...(workload.grants.signals.length > 0 ? kuksaEnvironment(GATEWAY_MOUNT) : []),
+      ...kuksaEnvironment(GATEWAY_MOUNT),
     ],
     User: imageUser || DEFAULT_USER,
     Labels: {

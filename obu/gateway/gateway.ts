@@ -43,8 +43,7 @@ export class Gateway {
   readonly #signals: SignalDesk;
   readonly #context: ConnectionContext;
   readonly #connections = new Map<Socket, Connection>();
-  /** Undefined when the workload has no grant of signals. */
-  readonly #kuksa: KuksaEndpoint | undefined;
+  readonly #kuksa: KuksaEndpoint;
   #server: Server | undefined;
 
   constructor(workload: Workload, socketPath: string, parts: GatewayParts, { isAdopted = false }: GatewayOptions = {}) {
@@ -65,7 +64,7 @@ export class Gateway {
     );
     const mayLog = () => limit.take();
     this.#context = { workload, vehicle, obu, guard, desk: this.#desk, signals: this.#signals, meter, log, mayLog };
-    if (workload.grants.signals.length > 0) this.#kuksa = this.#makeKuksa(isAdopted);
+    this.#kuksa = this.#makeKuksa(isAdopted);
   }
 
   /** Listens; a socket file that a dead process left is replaced. @throws KerbError GatewayUnavailable */
@@ -106,7 +105,7 @@ export class Gateway {
     });
     const listener = server.server as NetServer;
     listener.on('drop', () => this.#crowded(MAX_CONNECTIONS));
-    await this.#kuksa?.start();
+    await this.#kuksa.start();
   }
 
   /** Ends every connection and removes the socket file. Safe to call twice and during `start()`. */
@@ -114,7 +113,7 @@ export class Gateway {
     const server = this.#server;
     this.#server = undefined;
     this.#desk.clear();
-    await this.#kuksa?.stop();
+    await this.#kuksa.stop();
     this.#signals.close();
     for (const connection of this.#connections.values()) connection.close();
     this.#connections.clear();

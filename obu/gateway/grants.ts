@@ -3,7 +3,7 @@ import type { CanRouter } from '../can/router.ts';
 import type { Camera } from '../dashcam/camera.ts';
 import type { Workload } from '../manifest/workload.ts';
 import { pathMatcher } from '../signals/expand-paths.ts';
-import { compileScopes, type ScopeAction, type Scopes } from '../signals/scope.ts';
+import { compileScopes, parseScope, type ScopeCheck, type SignalAction } from '../signals/scopes.ts';
 import type { VehicleSignals } from '../signals/signal.ts';
 
 /** Branches in one request: each is held against every leaf there is. */
@@ -20,17 +20,29 @@ export interface Offers {
 
 /**
  * The grants of one workload, held against what it asks for. Every refusal names what the manifest would have to say.
+ * Everybody who serves the workload asks the same guard, so that other grants hold for all of them at once.
  */
 export class GrantGuard {
-  readonly #workload: Workload;
+  #workload: Workload;
   readonly #offers: Offers;
-  readonly #scopes: Scopes;
+  #allows: ScopeCheck;
 
   /** @throws KerbError BadSignalScope */
   constructor(workload: Workload, offers: Offers) {
     this.#workload = workload;
     this.#offers = offers;
-    this.#scopes = compileScopes(workload.grants.signals);
+    this.#allows = compileScopes(workload.grants.signals);
+  }
+
+  /** As the manifest has it now. */
+  get workload(): Workload {
+    return this.#workload;
+  }
+
+  /** From now on the grants are those of this one. @throws KerbError BadSignalScope */
+  regrant(workload: Workload): void {
+    this.#allows = compileScopes(workload.grants.signals);
+    this.#workload = workload;
   }
 
   /** All signals of the vehicle; ask the guard before anything is done with one. */
@@ -91,14 +103,14 @@ export class GrantGuard {
    * Lets pass what the workload may do with one leaf.
    * @throws KerbError NotGranted | UnknownSignal
    */
-  signal(action: ScopeAction, path: string): void {
+  signal(action: SignalAction, path: string): void {
     if (this.#offers.signals.info(path) === undefined) throw unknownSignal(path);
-    if (!this.#scopes.allows(action, path)) throw this.#signalNotGranted(action, path);
+    if (!this.#allows(action, path)) throw this.#signalNotGranted(action, path);
   }
 
   /** The leaves among these that the workload may read. */
   readable(leaves: readonly string[]): string[] {
-    return leaves.filter((leaf) => this.#scopes.allows('read', leaf));
+    return leaves.filter((leaf) => this.#allows('read', leaf));
   }
 
   /**
@@ -140,12 +152,14 @@ export class GrantGuard {
     return digest;
   }
 
-  #signalNotGranted(action: ScopeAction, path: string): KerbError {
-    const denied = this.#scopes.deniedBy(action, path);
+  #signalNotGranted(action: SignalAction, path: string): KerbError {
+    const denied = this.#workload.grants.signals.map(parseScope).find((scope) => {
+      return scope.deny && scope.action === action && pathMatcher(scope.path)(path);
+    });
     const wanted = `x-obu.grants.signals: ["${action}:${path}"]`;
     return this.#notGranted(
       `${action} signal "${path}"`,
-      denied === undefined ? wanted : `${wanted} and not "${denied}", which denies it`,
+      denied === undefined ? wanted : `${wanted} and not "${denied.text}", which denies it`,
     );
   }
 

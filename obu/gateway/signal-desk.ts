@@ -37,7 +37,10 @@ export class SignalDesk {
     return this.#guard;
   }
 
-  /** The container is gone: its values are stale, and nothing it served is served any more. */
+  /**
+   * The container is gone, or may no longer be what it was: its values are stale until it provides them anew, and
+   * nothing that it served is served any more.
+   */
   close(): void {
     this.#provider?.close();
     this.#provider = undefined;

@@ -60,6 +60,12 @@ export class KuksaEndpoint {
     }
   }
 
+  /** The grants have changed: what is open ends with UNAVAILABLE, so that programs ask again for what they may have now. */
+  async regrant(): Promise<void> {
+    const server = await this.#server?.catch(() => undefined);
+    server?.endStreams();
+  }
+
   /** Ends every connection and the token. Safe to call twice and during `start()`. */
   async stop(): Promise<void> {
     const listener = this.#listener;

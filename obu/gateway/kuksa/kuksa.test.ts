@@ -1,17 +1,23 @@
 import { once } from 'node:events';
-import { existsSync, readFileSync, statSync } from 'node:fs';
+import { existsSync, mkdtempSync, readFileSync, statSync } from 'node:fs';
+import { rm } from 'node:fs/promises';
 import { connect as connectHttp2 } from 'node:http2';
 import { connect } from 'node:net';
+import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { status } from '@grpc/grpc-js';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { ErrorCode } from '../../../shared/errors.ts';
+import { GrantGuard } from '../grants.ts';
+import { SignalDesk } from '../signal-desk.ts';
 import { HandObu, noGrants, workload } from '../test-parts.ts';
+import { KuksaEndpoint } from './endpoint.ts';
 import { TestClient } from './test-client.ts';
 
 let obu: HandObu;
 const clients: TestClient[] = [];
+const endings: (() => Promise<void>)[] = [];
 
 beforeEach(() => {
   obu = new HandObu();
@@ -19,6 +25,7 @@ beforeEach(() => {
 
 afterEach(async () => {
   for (const client of clients.splice(0)) client.close();
+  for (const end of endings.splice(0)) await end();
   await obu.close();
 });
 
@@ -40,6 +47,39 @@ function reach(path: string, token?: string, options?: object): TestClient {
 
 async function programWith(...signals: string[]): Promise<TestClient> {
   return reach((await serve(signals)).path);
+}
+
+/** Guard, desk and endpoint without the gateway around them. */
+async function serveAlone(signals: string[]) {
+  const folder = mkdtempSync(join(tmpdir(), 'kerb-kuksa-'));
+  const one = workload('alone', { ...noGrants, signals });
+  const guard = new GrantGuard(one, {
+    ...{ routers: new Map(), cameras: new Map(), tasks: new Map(), signals: obu.signals },
+  });
+  const desk = new SignalDesk('alone', guard, { signalLatency: () => {}, signalsDropped: () => {} });
+  const endpoint = new KuksaEndpoint({
+    ...{
+      workload: 'alone',
+      folder,
+      keepToken: false,
+      desk,
+      onDrop: () => {},
+      onFailure: () => {},
+      onCrowded: () => {},
+    },
+    onDefect: (error) => expect.unreachable(String(error)),
+  });
+  await endpoint.start();
+  endings.push(async () => {
+    await endpoint.stop();
+    await rm(folder, { recursive: true });
+  });
+  const regrant = async (scopes: string[]) => {
+    guard.regrant({ ...one, grants: { ...noGrants, signals: scopes } });
+    desk.close();
+    await endpoint.regrant();
+  };
+  return { path: join(folder, 'gateway.sock'), regrant };
 }
 
 /** What comes on a stream: each next one, or the error that it ends with. */
@@ -337,10 +377,24 @@ describe('a program that writes', () => {
 });
 
 describe('the endpoint', () => {
-  it('is there only for a workload with a grant of signals', async () => {
-    const { path } = await serve([]);
-    expect(existsSync(join(dirname(path), 'kuksa.sock'))).toBe(false);
-    expect(existsSync(join(dirname(path), 'token'))).toBe(false);
+  it('gives nothing to a workload without a grant of signals', async () => {
+    const program = reach((await serve([])).path);
+    await expect(program.call('GetValue', at(SPEED))).rejects.toEqual(code(status.PERMISSION_DENIED));
+    expect(await program.call('ListMetadata', {})).toMatchObject({ metadata: [] });
+  });
+
+  it('ends what is open when the grants change, and goes by the new ones', async () => {
+    const { path, regrant } = await serveAlone(['read:Vehicle', 'provide:Vehicle.Chassis']);
+    const program = reach(path);
+    const next = reader(program.subscribe({ signalPaths: [SPEED] }));
+    await next();
+    await program.call('PublishValue', { ...at(ANGLE), dataPoint: { value: { int32: 5 } } });
+    await regrant(['read:Vehicle.Cabin']);
+    await expect(next()).rejects.toEqual(code(status.UNAVAILABLE));
+    expect(obu.signals.listeners.size).toBe(0);
+    expect(obu.signals.get(ANGLE)).toMatchObject({ value: 5, stale: true });
+    await expect(program.call('GetValue', at(SPEED))).rejects.toEqual(code(status.PERMISSION_DENIED));
+    await program.call('GetValue', at(DOOR));
   });
 
   it('has another token each time, unless the container has run since before', async () => {

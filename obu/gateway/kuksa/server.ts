@@ -54,6 +54,8 @@ export interface KuksaServerParts {
 
 export interface KuksaServer {
   accept(socket: Socket): void;
+  /** Ends subscriptions and provider streams with UNAVAILABLE. */
+  endStreams(): void;
   stop(): void;
 }
 
@@ -94,12 +96,19 @@ export function createKuksaServer(parts: KuksaServerParts): KuksaServer {
   const injector = server.createConnectionInjector(ServerCredentials.createInsecure());
   return {
     accept: (socket) => injector.injectConnection(socket),
+    endStreams: () => calls.endStreams('the grants of this workload have changed; ask again'),
     stop: () => {
-      calls.close();
+      calls.endStreams('the OBU ends the gateway of this workload');
       injector.destroy();
       server.forceShutdown();
     },
   };
+}
+
+/** A subscription or a provider stream. */
+interface OpenCall {
+  on(event: 'close' | 'cancelled' | 'error', listener: () => void): unknown;
+  emit(event: 'error', error: Error): unknown;
 }
 
 type AnyCall = ServerUnaryCall<unknown, unknown> | ServerReadableStream<unknown, unknown>;
@@ -109,8 +118,8 @@ class Calls {
   readonly #parts: KuksaServerParts;
   readonly #expected: Buffer;
   readonly #pace = new Pace();
-  /** What is open and to be taken back. */
-  readonly #open = new Set<() => void>();
+  /** What is open, and how it is taken back. */
+  readonly #open = new Map<() => void, OpenCall>();
 
   constructor(parts: KuksaServerParts) {
     this.#parts = parts;
@@ -118,8 +127,11 @@ class Calls {
     this.#expected = Buffer.from(`Bearer ${parts.token}`);
   }
 
-  close(): void {
-    for (const end of [...this.#open]) end();
+  endStreams(why: string): void {
+    for (const [end, call] of [...this.#open]) {
+      end();
+      call.emit('error', toStatus(new KerbError(ErrorCode.GatewayUnavailable, why)));
+    }
   }
 
   unary<Request>(answer: (request: Request) => object | Promise<object>): UntypedHandleCall {
@@ -272,11 +284,11 @@ class Calls {
   }
 
   /** Calls `end` once, whichever way the call ends, or when the server stops. */
-  #whileOpen(call: { on(event: 'close' | 'cancelled' | 'error', listener: () => void): unknown }, end: () => void) {
+  #whileOpen(call: OpenCall, end: () => void) {
     const endOnce = () => {
       if (this.#open.delete(endOnce)) end();
     };
-    this.#open.add(endOnce);
+    this.#open.set(endOnce, call);
     for (const event of ['close', 'cancelled', 'error'] as const) call.on(event, endOnce);
     return endOnce;
   }

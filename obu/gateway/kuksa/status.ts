@@ -12,6 +12,7 @@ const statusOf: Partial<Record<number, status>> = {
   [ErrorCode.TooManyRequests]: status.RESOURCE_EXHAUSTED,
   [ErrorCode.AlreadyProvided]: status.ALREADY_EXISTS,
   [ErrorCode.NoActuationProvider]: status.UNAVAILABLE,
+  [ErrorCode.GatewayUnavailable]: status.UNAVAILABLE,
   [ErrorCode.BusDown]: status.UNAVAILABLE,
   [ErrorCode.BusWriteFailed]: status.UNAVAILABLE,
   [ErrorCode.ActuationTimedOut]: status.DEADLINE_EXCEEDED,
