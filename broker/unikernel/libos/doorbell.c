@@ -20,4 +20,7 @@ const struct kerb_doorbells *kerb_doorbells(void) { return doorbells; }
 
 void kerb_abort(uint32_t code) { doorbells->abort(code); }
 
-void kerb_log(const char *text, size_t size) { doorbells->log(text, size); }
+/* One that is too long for any log is not cut off: a pipe would do that otherwise than a virtual machine. */
+void kerb_log(const char *text, size_t size) {
+  if (size <= KERB_MAX_LOG) doorbells->log(text, size);
+}

@@ -3,6 +3,7 @@
 #include <kerbside/frames.h>
 #include <linux/audit.h>
 #include <linux/filter.h>
+#include <linux/futex.h>
 #include <linux/kvm.h>
 #include <linux/seccomp.h>
 #include <sched.h>
@@ -40,7 +41,8 @@
   LET(read), LET_WITH(clone, 0, CLONE_PIDFD | SIGCHLD), LET(waitid), LET_WITH(pidfd_send_signal, 1, SIGKILL),  \
       LET_WITH(prctl, 0, PR_SET_PDEATHSIG), LET(getppid), LET(close_range), LET_WITH(prlimit64, 0, 0),         \
       LET_WITH(arch_prctl, 0, ARCH_SET_FS), LET_WITH(seccomp, 0, SECCOMP_SET_MODE_FILTER),                     \
-      LET_WITH(fcntl, 1, F_SETFL)
+      LET_WITH(fcntl, 1, F_SETFL), LET(fstat), \
+      LET_WITH(futex, 1, FUTEX_LOCK_PI), LET_WITH(sched_setscheduler, 1, SCHED_FIFO)
 
 /*
  * A call, and then the way back: to the snapshot, or to a new machine. The one mapping that is made is that of kvm_run. An
@@ -67,7 +69,8 @@ bool filter_loading(void) {
   static const struct sock_filter rules[] = {
       ONLY_X86_64,         SERVING,          SERVING_PROCESS, SERVING_VM,     LET(mmap),        LET(mprotect),
       LET(brk),            LET(ftruncate),   LET(fcntl),      LET(getpid),    LET(gettid),      LET(rt_sigaction),
-      LET(rt_sigprocmask), LET(sigaltstack), LET(madvise),    LET(timer_create), KILL,
+      LET(rt_sigprocmask), LET(sigaltstack), LET(madvise),    LET(timer_create),
+      LET_WITH(sched_setscheduler, 1, SCHED_OTHER | SCHED_RESET_ON_FORK), KILL,
   };
   return install(rules, sizeof rules / sizeof *rules);
 }

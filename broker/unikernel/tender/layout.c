@@ -87,6 +87,16 @@ bool layout_map(struct guest *guest, const uint8_t *file, bool runs_here, char r
   return mapped;
 }
 
+uint64_t layout_writable(const struct guest *guest) {
+  const struct image *image = &guest->image;
+  uint64_t size = image->heap_size + KERB_STACK_SIZE + page_up(image->tls_size) + KERB_PAGE;
+  for (unsigned i = 0; i < image->segment_count; i++) {
+    const struct segment *segment = &image->segments[i];
+    if (segment->writable) size += page_up(segment->start.value + segment->memory_size) - page_down(segment->start.value);
+  }
+  return size;
+}
+
 void layout_begin(struct guest *guest, uint32_t isolation, uint64_t input_size) {
   struct timespec now;
   /* Asked of the kernel directly: the vDSO would read the time-stamp counter, which is switched off here. */

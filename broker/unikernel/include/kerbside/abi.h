@@ -48,7 +48,7 @@
 #define KERB_MAX_INPUT 0x4000000      /* 64 MiB */
 #define KERB_MAX_OUTPUT 0x4000000     /* 64 MiB */
 #define KERB_MAX_TLS 0x100000         /* 1 MiB */
-#define KERB_MAX_LOG 0x1000           /* bytes of log that one call may leave */
+#define KERB_MAX_LOG 0xfff            /* bytes of log that one call may leave: a page of pipe less a byte of the gate's */
 #define KERB_NAME_SIZE 64             /* with the closing zero */
 
 #define KERB_ISOLATION_PROCESS 1
