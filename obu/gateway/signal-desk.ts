@@ -9,8 +9,8 @@ import { SignalStream, type SignalStreamOptions } from './streams.ts';
 type WireValue = kerbside.gateway.v1.SignalValue.$Properties;
 
 const MAX_PATHS = 4096;
-/** Actuations of one container that may be under way. */
-const MAX_ACTUATIONS = 64;
+/** Actuations of one container that may be under way: others who set the same message wait behind them. */
+const MAX_ACTUATIONS = 8;
 
 export interface SignalDeskMeter {
   /** Seconds from the frame that carried it until it was handed to the socket of the workload. */
