@@ -8,9 +8,11 @@ void kerb_doorbells_bind(uint32_t isolation) {
     case KERB_ISOLATION_PROCESS:
       doorbells = &kerb_doorbells_process;
       break;
+#ifdef __x86_64__
     case KERB_ISOLATION_VM:
       doorbells = &kerb_doorbells_vm;
       break;
+#endif
     default:
       __builtin_trap(); /* no doorbell to report it with */
   }

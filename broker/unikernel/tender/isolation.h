@@ -28,7 +28,7 @@ struct ending {
    * at the end than at the start, so that one which was used and put back is not seen.
    */
   uint64_t memory;
-  uint32_t fault; /* isolation `vm`: KERB_FAULT_EXACT, vector and error code, as the processor said them */
+  uint32_t fault; /* KERB_FAULT_EXACT or KERB_FAULT_SYNDROME and what belongs to it; 0: nothing but the signal is known */
   uint32_t signal;
   int32_t signal_code;
   uint64_t fault_address;

@@ -112,8 +112,8 @@ static void say_blank(void) {
 
 static void say_loaded(const struct guest *guest, uint32_t isolation, const char *why, const char *confinement) {
   char text[KERB_MAX_REASON];
-  snprintf(text, sizeof text, "isolation %s (%s); %s", isolation == KERB_ISOLATION_VM ? "vm" : "process", why,
-           confinement);
+  snprintf(text, sizeof text, "isolation %s (%s); %s%s", isolation == KERB_ISOLATION_VM ? "vm" : "process", why,
+           confinement, filter_warning());
   const size_t size = strlen(text);
   struct kerb_loaded_frame loaded = {
       .header = {.length = (uint32_t)(sizeof loaded - sizeof loaded.header.length + size), .type = KERB_FRAME_LOADED},

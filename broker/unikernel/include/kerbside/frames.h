@@ -84,12 +84,17 @@ enum kerb_outcome_kind {
  * bit. Without the bit nothing is known but the signal.
  */
 #define KERB_FAULT_EXACT 0x80000000u
+/*
+ * The status of a fault in isolation `process` on arm64, where the kernel tells the syndrome: this bit, the exception class in
+ * bits 16 to 21 and the low half of the instruction specific syndrome in bits 0 to 15 (Arm ARM, ESR_EL1).
+ */
+#define KERB_FAULT_SYNDROME 0x40000000u
 
 /* Followed by `log_size` bytes of log and then, when `output_inline` is 1, `output_size` bytes of output. */
 struct kerb_outcome_frame {
   struct kerb_frame_header header;
   uint32_t kind;
-  uint32_t status; /* done: the task's; aborted: the code; fault by exit: the exit code; fault in `vm`: see below */
+  uint32_t status; /* done: the task's; aborted: the code; fault by exit: the exit code; other faults: see above */
   uint64_t output_size; /* done: checked; bad output: what the guest claimed */
   uint64_t run_ns;
   uint64_t cpu_ns;

@@ -1,14 +1,13 @@
 /*
  * Isolation `process`. This process, which has run nothing of the image, is the pattern; each call is a fork of it that
  * lets go of all that is not the guest, installs the guest's seccomp filter and jumps to the entry point (see
- * gate_x86_64.S). Data, heap and stack are private copies, so a call starts clean whatever the one before it did.
+ * gate.h). Data, heap and stack are private copies, so a call starts clean whatever the one before it did.
  *
  * The fork for the next call is made right after the last one has been answered and waits inside the gate, so that a
  * caller does not wait for it. It waits in the one system call that its filter still allows: a write to the log, whose
  * pipe this process keeps full and blocking until the call begins.
  */
 #define _GNU_SOURCE
-#include <cpuid.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/futex.h>
@@ -26,13 +25,13 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "gate.h"
 #include "isolation.h"
+#include "machine.h"
 
 #ifndef P_PIDFD
 #define P_PIDFD 3
 #endif
-
-extern const char kerb_gate_start[], kerb_gate_end[], kerb_gate_entry[], kerb_gate_fault[], kerb_gate_has_xsave[];
 
 static pid_t tender_pid;
 static int next_pidfd = -1; /* the process that waits in the gate; -1 when there is none */
@@ -48,19 +47,14 @@ static uint64_t now_ns(void) {
   return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
 }
 
-/* The system may use XSAVE: CPUID leaf 1, ECX bit 27 (Intel SDM volume 1, 13.2). */
-static bool has_xsave(void) {
-  unsigned a, b, c, d;
-  return __get_cpuid(1, &a, &b, &c, &d) && (c & (1u << 27)) != 0;
-}
-
 static bool build_gate(uint64_t entry) {
   char *gate = (char *)(uintptr_t)KERB_GATE;
   if (mprotect(gate, KERB_PAGE, PROT_READ | PROT_WRITE) != 0) return false;
   memcpy(gate, kerb_gate_start, (size_t)(kerb_gate_end - kerb_gate_start));
-  const uint32_t xsave = has_xsave();
-  memcpy((void *)at_gate(kerb_gate_has_xsave), &xsave, sizeof xsave);
+  const uint32_t processor = kerb_gate_look();
+  memcpy((void *)at_gate(kerb_gate_processor), &processor, sizeof processor);
   memcpy((void *)at_gate(kerb_gate_entry), &entry, sizeof entry);
+  __builtin___clear_cache(gate, gate + KERB_PAGE);
   return mprotect(gate, KERB_PAGE, PROT_READ | PROT_EXEC) == 0;
 }
 
@@ -164,8 +158,10 @@ static void read_exit(const siginfo_t *exit, struct ending *ending) {
       return;
     case KERB_EXIT_FAULT:
       ending->kind = ENDING_FAULT;
+      ending->status = 0;
       ending->signal = mailbox->signal;
       ending->signal_code = mailbox->signal_code;
+      ending->fault = machine_fault(mailbox);
       ending->fault_address = mailbox->fault_address;
       ending->instruction = mailbox->instruction;
       ending->stack_pointer = mailbox->stack_pointer;
@@ -215,14 +211,12 @@ static bool fork_guest(bool self_test, char reason[REASON_SIZE]) {
   static const char page[KERB_PAGE];
   if (next_pidfd >= 0) return true;
   if (write(KERB_LOG_FD, page, sizeof page) == sizeof page && block_log(true)) {
-    const long pid = syscall(SYS_clone, CLONE_PIDFD | SIGCHLD, NULL, &next_pidfd, NULL, NULL);
+    const long pid = syscall(SYS_clone, SIGCHLD, NULL, NULL, NULL, NULL);
     if (pid == 0) become_guest(self_test);
-    if (pid > 0) {
-      next_pid = (pid_t)pid;
-      return true;
-    }
+    /* Not CLONE_PIDFD, which qemu-user does not know. Nobody but us can reap the process: the number stays its own. */
+    next_pid = (pid_t)pid;
+    if (pid > 0 && (next_pidfd = (int)syscall(SYS_pidfd_open, pid, 0)) >= 0) return true;
   }
-  next_pidfd = -1;
   snprintf(reason, REASON_SIZE, "cannot start a process for the next call: %s", strerror(errno));
   return false;
 }
@@ -282,7 +276,7 @@ static bool self_test(struct guest *guest, char reason[REASON_SIZE]) {
   if (ending.kind == ENDING_TENDER_BROKEN)
     memcpy(reason, ending.reason, REASON_SIZE);
   else if (ending.kind == ENDING_FAULT && ending.signal == 0 && ending.status >= KERB_EXIT_GATE)
-    snprintf(reason, REASON_SIZE, "this kernel refused step %u of letting go of the tender's memory (gate_x86_64.S)%s",
+    snprintf(reason, REASON_SIZE, "this kernel refused step %u of letting go of the tender's memory (gate.h)%s",
              ending.status - KERB_EXIT_GATE,
              ending.status - KERB_EXIT_GATE == 2 ? "; one with CONFIG_MSEAL_SYSTEM_MAPPINGS does: isolation vm is left" : "");
   else
