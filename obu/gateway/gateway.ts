@@ -33,27 +33,31 @@ export interface GatewayOptions {
 
 /**
  * The gateway of one container: a socket that only this container can reach, and that serves exactly the grants of its
- * workload. The grants are those of the moment when it was made; another container gets another gateway.
+ * workload, as the manifest has them at this moment.
  */
 export class Gateway {
-  readonly #workload: Workload;
+  readonly #name: string;
   readonly #socketPath: string;
   readonly #parts: GatewayParts;
+  readonly #guard: GrantGuard;
   readonly #desk: OffloadDesk;
   readonly #signals: SignalDesk;
   readonly #context: ConnectionContext;
   readonly #connections = new Map<Socket, Connection>();
   readonly #kuksa: KuksaEndpoint;
   #server: Server | undefined;
+  #priority: number;
 
   constructor(workload: Workload, socketPath: string, parts: GatewayParts, { isAdopted = false }: GatewayOptions = {}) {
     const guard = new GrantGuard(workload, parts.offers);
-    this.#workload = workload;
+    this.#guard = guard;
+    this.#name = workload.name;
+    this.#priority = workload.priority;
     this.#socketPath = socketPath;
     this.#parts = parts;
     this.#desk = new OffloadDesk({
       scope: `${parts.vehicle}/${workload.name}`,
-      priority: workload.priority,
+      priority: () => this.#priority,
       guard,
       offloader: parts.offloader,
     });
@@ -63,8 +67,34 @@ export class Gateway {
       log.warn({ workload: workload.name }, `${skipped} more refusals of workload ${workload.name} were not logged`),
     );
     const mayLog = () => limit.take();
-    this.#context = { workload, vehicle, obu, guard, desk: this.#desk, signals: this.#signals, meter, log, mayLog };
+    this.#context = { vehicle, obu, guard, desk: this.#desk, signals: this.#signals, meter, log, mayLog };
     this.#kuksa = this.#makeKuksa(isAdopted);
+  }
+
+  get workload(): Workload {
+    return this.#guard.workload;
+  }
+
+  /**
+   * The manifest has changed: from now on these are the grants. What is no longer granted ends at once; an offload that
+   * is under way is brought to its end.
+   */
+  regrant(workload: Workload): void {
+    const before = this.#guard.workload.grants;
+    this.#guard.regrant(workload);
+    const kinds = (['can', 'signals', 'cameras'] as const).filter(
+      (kind) => JSON.stringify(before[kind]) !== JSON.stringify(workload.grants[kind]),
+    );
+    if (kinds.length === 0) return;
+    for (const connection of this.#connections.values()) connection.regrant(new Set(kinds));
+    if (!kinds.includes('signals')) return;
+    this.#signals.close();
+    this.#kuksa.regrant();
+  }
+
+  /** Of offloads that are handed in from now on. */
+  set priority(priority: number) {
+    this.#priority = priority;
   }
 
   /** Listens; a socket file that a dead process left is replaced. @throws KerbError GatewayUnavailable */
@@ -75,7 +105,7 @@ export class Gateway {
     // An IPC of its own: what node-ipc calls its configuration is global to one instance.
     const ipc = new nodeIpc.IPC();
     Object.assign(ipc.config, {
-      id: this.#workload.name,
+      id: this.#name,
       silent: true,
       rawBuffer: true,
       maxConnections: MAX_CONNECTIONS,
@@ -94,7 +124,7 @@ export class Gateway {
       server.on('start', resolve);
       // Before the start it is the listener that failed, after it a connection: those are reset all the time.
       server.on('error', (error) => {
-        this.#parts.log.debug({ workload: this.#workload.name, err: messageOf(error) }, 'gateway socket error');
+        this.#parts.log.debug({ workload: this.#name, err: messageOf(error) }, 'gateway socket error');
         reject(this.#unavailable(messageOf(error)));
       });
       try {
@@ -126,7 +156,7 @@ export class Gateway {
   }
 
   #makeKuksa(keepToken: boolean): KuksaEndpoint {
-    const { name } = this.#workload;
+    const name = this.#name;
     const { meter, log, mayLog } = this.#context;
     return new KuksaEndpoint({
       ...{ workload: name, folder: dirname(this.#socketPath), keepToken, desk: this.#signals },
@@ -141,7 +171,7 @@ export class Gateway {
   }
 
   #crowded(limit: number): void {
-    const { name } = this.#workload;
+    const name = this.#name;
     this.#parts.log.warn({ workload: name }, `workload ${name} has ${limit} connections open, the limit`);
   }
 
@@ -155,7 +185,7 @@ export class Gateway {
   }
 
   #unavailable(why: string): KerbError {
-    const { name } = this.#workload;
+    const name = this.#name;
     return new KerbError(
       ErrorCode.GatewayUnavailable,
       `cannot serve the gateway of workload ${name} at ${this.#socketPath}: ${why}`,

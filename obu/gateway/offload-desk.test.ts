@@ -14,7 +14,7 @@ const result = (output: Uint8Array): OffloadResult => ({
 function desk(answer: HandOffloader['answer']) {
   const offloader = new HandOffloader();
   offloader.answer = answer;
-  const made = new OffloadDesk({ scope: 'car/app', priority: 5, guard, offloader });
+  const made = new OffloadDesk({ scope: 'car/app', priority: () => 5, guard, offloader });
   const hand = (id: string, input: Uint8Array, isolation = '') =>
     made.hand({ id, task: 't', input, budgetMs: 100, isolation });
   return { hand, offloader, clear: () => made.clear() };
@@ -68,7 +68,7 @@ it('holds the budget as it was asked against the grant, and keeps some for the w
   const offloader = new HandOffloader();
   const parts = { routers: new Map(), signals: new HandSignals(), cameras: new Map(), tasks: new Map([['t', DIGEST]]) };
   const granted = new GrantGuard(workload('app', { ...noGrants, offload: { tasks: ['t'], maxBudgetMs: 4990 } }), parts);
-  const made = new OffloadDesk({ scope: 'car/app', priority: 5, guard: granted, offloader });
+  const made = new OffloadDesk({ scope: 'car/app', priority: () => 5, guard: granted, offloader });
   const ask = (id: string, budgetMs: number) =>
     made.hand({ id, task: 't', input: Buffer.of(1), budgetMs, isolation: '' });
   // A budget has lost microseconds on its way from the container.

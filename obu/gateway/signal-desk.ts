@@ -52,14 +52,13 @@ export class SignalDesk {
     return this.#provider;
   }
 
-  /** @throws KerbError NotGranted | UnknownSignal | BadGatewayRequest | TooManyRequests */
+  /** `subscribe` asks the guard. @throws KerbError NotGranted | UnknownSignal | BadGatewayRequest | TooManyRequests */
   subscription(
     request: number,
     paths: readonly string[],
     options: SignalStreamOptions,
     wake: (stream: Stream) => void,
   ): { readonly stream: Stream; readonly subscribe: () => () => void } {
-    const leaves = this.leaves(paths);
     const stream = new SignalStream(
       request,
       options,
@@ -67,13 +66,7 @@ export class SignalDesk {
       (_count, newestUs) => this.#meter.signalLatency(Math.max(0, Date.now() - newestUs / 1000) / 1000),
       () => this.#meter.signalsDropped(this.#workload, 1),
     );
-    const subscribe = () => {
-      const end = this.#guard.source.subscribe(leaves, stream.push);
-      return () => {
-        end();
-        stream.end();
-      };
-    };
+    const subscribe = () => this.#guard.source.subscribe(this.leaves(paths), stream.push);
     return { stream, subscribe };
   }
 

@@ -61,9 +61,11 @@ export class KuksaEndpoint {
   }
 
   /** The grants have changed: what is open ends with UNAVAILABLE, so that programs ask again for what they may have now. */
-  async regrant(): Promise<void> {
-    const server = await this.#server?.catch(() => undefined);
-    server?.endStreams();
+  regrant(): void {
+    this.#server?.then(
+      (server) => server.endStreams(),
+      () => {}, // who connected has heard of it
+    );
   }
 
   /** Ends every connection and the token. Safe to call twice and during `start()`. */

@@ -74,10 +74,10 @@ async function serveAlone(signals: string[]) {
     await endpoint.stop();
     await rm(folder, { recursive: true });
   });
-  const regrant = async (scopes: string[]) => {
+  const regrant = (scopes: string[]) => {
     guard.regrant({ ...one, grants: { ...noGrants, signals: scopes } });
     desk.close();
-    await endpoint.regrant();
+    endpoint.regrant();
   };
   return { path: join(folder, 'gateway.sock'), regrant };
 }
@@ -389,7 +389,7 @@ describe('the endpoint', () => {
     const next = reader(program.subscribe({ signalPaths: [SPEED] }));
     await next();
     await program.call('PublishValue', { ...at(ANGLE), dataPoint: { value: { int32: 5 } } });
-    await regrant(['read:Vehicle.Cabin']);
+    regrant(['read:Vehicle.Cabin']);
     await expect(next()).rejects.toEqual(code(status.UNAVAILABLE));
     expect(obu.signals.listeners.size).toBe(0);
     expect(obu.signals.get(ANGLE)).toMatchObject({ value: 5, stale: true });
