@@ -6,13 +6,13 @@ import type { ObuStatus } from '../shared/api/status.ts';
 import { ErrorCode, errorName, KerbError, messageOf } from '../shared/errors.ts';
 import { loadIdentity } from '../shared/identity/x509-identity.ts';
 import type { Logger } from '../shared/log.ts';
-import { BusMeter } from './api/bus-meter.ts';
 import { manifestRoutes } from './api/manifest-routes.ts';
 import { ObuMetrics } from './api/metrics.ts';
 import { OffloadMeter } from './api/offload-meter.ts';
-import { type MeteredBus, readStatus, type StatusSources } from './api/status.ts';
-import { openBus } from './can/open-bus.ts';
-import { CanRouter } from './can/router.ts';
+import { readStatus, type StatusSources } from './api/status.ts';
+import { Buses, type ObuBus } from './can/buses.ts';
+import type { ContainerInterfaces } from './can/container-interface.ts';
+import type { CanRouter } from './can/router.ts';
 import type { ObuConfig } from './config.ts';
 import { takeSnapshot } from './dashcam/snapshot.ts';
 import { createOwnCamera, type OwnCamera } from './dashcam/start.ts';
@@ -21,15 +21,15 @@ import { placesOf } from './engine/places.ts';
 import type { Reconciler } from './engine/reconciler.ts';
 import { startWorkloads } from './engine/start.ts';
 import type { GatewayMeter } from './gateway/connection.ts';
-import { Gateways } from './gateway/gateways.ts';
+import { Gateways, heldTo } from './gateway/gateways.ts';
 import { StateLock } from './lock.ts';
 import { NoOffloader } from './no-offloader.ts';
 import { offersOf } from './offers.ts';
 import { BrokerOffloader } from './offload/broker-offloader.ts';
-import { loadDbc } from './signals/dbc-parser.ts';
+import { OwnState } from './signals/own-state.ts';
 import type { SignalSource } from './signals/signal.ts';
-import { SignalStore } from './signals/signal-store.ts';
-import { loadVssMapping } from './signals/vss-mapping.ts';
+import type { SignalStore } from './signals/signal-store.ts';
+import { makeSignals } from './signals/start.ts';
 import { DesiredState, type ManifestFile } from './state/desired-state.ts';
 
 const SAMPLE_MS = 1000;
@@ -107,7 +107,9 @@ class Obu implements RunningObu {
   readonly #parts: Part[] = [];
   #stopped: Promise<void> | undefined;
   #sources: StatusSources | undefined;
-  #managed: { readonly desired: DesiredState; readonly reconciler: Reconciler } | undefined;
+  #managed:
+    | { readonly desired: DesiredState; readonly reconciler: Reconciler; readonly interfaces: ContainerInterfaces }
+    | undefined;
 
   constructor(options: ObuOptions) {
     this.#options = options;
@@ -146,7 +148,10 @@ class Obu implements RunningObu {
     if (this.#stopped !== undefined) throw new KerbError(ErrorCode.Cancelled, 'stopped');
     this.#parts.push({ name, stop });
     await start();
-    if (this.#stopped !== undefined) throw new KerbError(ErrorCode.Cancelled, 'stopped');
+    if (this.#stopped === undefined) return;
+    // What it has made after it was stopped goes as well.
+    await stop();
+    throw new KerbError(ErrorCode.Cancelled, 'stopped');
   }
 
   async #everySecond(name: string, task: () => void): Promise<void> {
@@ -176,11 +181,11 @@ class Obu implements RunningObu {
           type: this.#metrics.contentType,
           body: await this.metrics(),
         }),
+        'GET /v1/cameras/:name/snapshot': ({ params }) => this.#snapshot(params.name!),
         ...manifestRoutes(() => {
           if (this.#managed === undefined) throw stillStarting();
           return this.#managed;
         }),
-        'GET /v1/cameras/:name/snapshot': ({ params }) => this.#snapshot(params.name!),
       },
       log: this.#log,
     });
@@ -209,6 +214,9 @@ class Obu implements RunningObu {
       onChange: (workloads) => {
         // What was taken away must not outlive the moment.
         gateways.follow(workloads, configHash);
+        this.#managed?.interfaces.follow(heldTo(workloads, configHash)).catch((error: unknown) => {
+          this.#log.error(`CAN interfaces of containers could not follow the manifest: ${messageOf(error)}`);
+        });
         this.#managed?.reconciler.setDesired(
           workloads.map((workload) => ({ workload, configHash: configHash(workload) })),
         );
@@ -222,7 +230,7 @@ class Obu implements RunningObu {
       () => desired.start(manifest),
     );
     const buses = await this.#startBuses();
-    const signals = await this.#startSignals(buses.routers);
+    const signals = await this.#startSignals(buses.all, buses.routers);
     const cameras = await this.#startCameras(signals, join(state, 'recordings'));
     const offloader = await this.#startOffloader();
     const gateways = new Gateways(places.gateways, {
@@ -244,13 +252,13 @@ class Obu implements RunningObu {
       () => {},
     );
 
-    const { engine, lines, reconciler } = await startWorkloads({
+    const { engine, lines, reconciler, interfaces } = await startWorkloads({
       ...{ config, workloads: desired.workloads, places, gateways, signals, store: desired.store, log: this.#log },
-      ...{ hurry: this.#options.hurry, begin: this.#begin.bind(this), errors: this.#errors },
+      ...{ hurry: this.#options.hurry, begin: this.#begin.bind(this), errors: this.#errors, buses: buses.byName },
       onPreempted: (victim, by) => this.#metrics.preempted(victim, by),
       onFault: (workload, error) => this.#fault(workload, error),
     });
-    this.#managed = { desired, reconciler };
+    this.#managed = { desired, reconciler, interfaces };
     await this.#everySecond('manifest watch', () => desired.watch((workload) => reconciler.state(workload)));
 
     this.#sources = {
@@ -260,53 +268,40 @@ class Obu implements RunningObu {
     this.#log.info({ api, engine: engine.host, workloads: desired.workloads.length }, `OBU ${config.obu} is up`);
   }
 
-  async #startBuses() {
-    const all: MeteredBus[] = [];
-    const routers = new Map<string, CanRouter>();
-    for (const config of this.#options.config.buses) {
-      const name = config.kind === 'userspace' ? config.name : (config.interface ?? config.name);
-      const choice = { name, kind: config.kind, ...(config.socket && { socketPath: config.socket }) };
-      const log = this.#log.child({ bus: config.name });
-      const { bus, reason } = openBus(choice, { log, client: `kerb obu ${this.#options.config.obu}` });
-      log.info(reason);
-      bus.onState((state) => {
-        if (state.state !== 'Down') return;
-        this.#errors.add(`bus ${config.name}`, ErrorCode.BusDown, state.reason);
-      });
-      const router = new CanRouter(bus);
-      await this.#begin(
-        `bus ${config.name}`,
-        () => bus.stop(),
-        () => bus.start(),
-      );
-      await this.#begin(
-        `router of ${config.name}`,
-        () => router.stop(),
-        () => router.start(),
-      );
-      all.push({ config, bus, meter: new BusMeter(bus, config.bitrate) });
-      routers.set(config.name, router);
-    }
-    await this.#everySecond('bus meter', () => {
-      for (const { meter } of all) meter.sample();
+  async #startBuses(): Promise<Buses> {
+    const { buses: configs, obu } = this.#options.config;
+    const buses = new Buses({
+      configs,
+      client: `kerb obu ${obu}`,
+      onTrouble: (bus, code, reason) => this.#errors.add(`bus ${bus}`, code, reason),
+      log: this.#log.child({ part: 'can' }),
     });
-    return { all, routers };
+    await this.#begin(
+      'buses',
+      () => buses.stop(),
+      () => buses.start(),
+    );
+    return buses;
   }
 
-  async #startSignals(routers: ReadonlyMap<string, CanRouter>): Promise<SignalStore> {
-    const { dbc, mapping } = this.#options.config.signals;
-    const feeds = await Promise.all(
-      [...dbc].map(async ([bus, files]) => ({
-        router: routers.get(bus)!,
-        dbcs: await Promise.all(files.map(loadDbc)),
-      })),
-    );
-    const mappings = (await Promise.all(mapping.map(loadVssMapping))).flat();
-    const store = new SignalStore(feeds, mappings);
+  async #startSignals(buses: readonly ObuBus[], routers: ReadonlyMap<string, CanRouter>): Promise<SignalStore> {
+    const { obu, signals } = this.#options.config;
+    const store = await makeSignals(obu, signals, routers);
     await this.#begin(
       'signals',
       () => store.stop(),
       () => store.start(),
+    );
+    const ownState = new OwnState({
+      obu,
+      provider: store.openProvider(obu),
+      buses: () => buses.map(({ bus }) => bus.state.state === 'Up'),
+      workloads: () => this.#sources && readStatus(this.#sources).workloads.map(({ state }) => state),
+    });
+    await this.#begin(
+      'own state',
+      () => ownState.stop(),
+      () => ownState.start(),
     );
     return store;
   }
@@ -369,8 +364,10 @@ class Obu implements RunningObu {
   #gatewayMeter(): GatewayMeter {
     return {
       canDropped: (workload) => this.#metrics.canDropped(workload),
+      canDenied: (workload, reason) => this.#metrics.canDenied(workload, reason),
       pictureDropped: (workload) => this.#metrics.pictureDropped(workload),
       signalLatency: (seconds) => this.#metrics.signalLatency(seconds),
+      signalsDropped: (workload, count) => this.#metrics.signalsDropped(workload, count),
       offloadStarted: () => this.#offloads.started(),
       offloadDone: (receipt) => {
         this.#offloads.done(receipt);

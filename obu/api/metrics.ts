@@ -8,6 +8,10 @@ export class ObuMetrics {
   readonly #canDropped = this.#counter('obu_can_frames_dropped_total', 'CAN frames that a slow workload lost', [
     'workload',
   ]);
+  readonly #canDenied = this.#counter('obu_can_frames_denied_total', 'CAN frames that a workload was not let send', [
+    'workload',
+    'reason',
+  ]);
   readonly #picturesDropped = this.#counter('obu_camera_frames_dropped_total', 'Pictures that a slow workload lost', [
     'workload',
   ]);
@@ -16,6 +20,16 @@ export class ObuMetrics {
     'What a workload was refused, or did that it may not',
     ['workload', 'reason'],
   );
+  readonly #signalsDropped = this.#counter('obu_signals_dropped_total', 'Signal values that a slow workload lost', [
+    'workload',
+  ]);
+  readonly #signalsWithout = this.#counter('obu_signals_without_value_total', 'CAN values that are none', ['reason']);
+  readonly #signalPaths = new Gauge({
+    name: 'obu_signal_paths',
+    help: 'Paths of signals: all, those that have had a value, and those whose value is stale',
+    labelNames: ['kind'],
+    registers: [this.#registry],
+  });
   readonly #signalLatency = new Histogram({
     name: 'obu_signal_latency_seconds',
     help: 'From the CAN frame that carried a signal until it was handed to the socket of a workload',
@@ -24,6 +38,7 @@ export class ObuMetrics {
   });
   readonly #offloads = this.#counter('obu_offloads_total', 'Offloads of workloads that ended', ['result']);
   readonly #canFrames = this.#counter('obu_can_frames_total', 'CAN frames seen and sent', ['bus', 'direction']);
+  readonly #canErrors = this.#counter('obu_can_error_frames_total', 'Error frames of the controller of a bus', ['bus']);
   readonly #restarts = this.#counter('obu_workload_restarts_total', 'How often a workload was started again', [
     'workload',
   ]);
@@ -47,6 +62,10 @@ export class ObuMetrics {
     this.#canDropped.inc({ workload });
   }
 
+  canDenied(workload: string, reason: string): void {
+    this.#canDenied.inc({ workload, reason });
+  }
+
   pictureDropped(workload: string): void {
     this.#picturesDropped.inc({ workload });
   }
@@ -54,6 +73,10 @@ export class ObuMetrics {
   /** @param reason name of an error code */
   workloadFault(workload: string, reason: string): void {
     this.#workloadFaults.inc({ workload, reason });
+  }
+
+  signalsDropped(workload: string, count: number): void {
+    this.#signalsDropped.inc({ workload }, count);
   }
 
   preempted(victim: string, by: string): void {
@@ -72,10 +95,18 @@ export class ObuMetrics {
   async text(status: ObuStatus, buses: readonly { readonly name: string; readonly bus: CanBus }[]): Promise<string> {
     // These count elsewhere, from zero up, for as long as the OBU runs: the value is set, not added.
     this.#canFrames.reset();
+    this.#canErrors.reset();
     for (const { name, bus } of buses) {
       this.#canFrames.inc({ bus: name, direction: 'received' }, bus.stats.framesReceived);
       this.#canFrames.inc({ bus: name, direction: 'sent' }, bus.stats.framesSent);
+      this.#canErrors.inc({ bus: name }, bus.stats.errorFrames);
     }
+    const { paths, withValue, stale, invalid, ignored } = status.signals;
+    this.#signalsWithout.reset();
+    this.#signalsWithout.inc({ reason: 'invalid' }, invalid);
+    this.#signalsWithout.inc({ reason: 'unmapped' }, ignored);
+    for (const [kind, count] of Object.entries({ all: paths, withValue, stale }))
+      this.#signalPaths.set({ kind }, count);
     this.#restarts.reset();
     this.#state.reset();
     for (const { name, state, restarts } of status.workloads) {

@@ -1,5 +1,6 @@
 import { createHash } from 'node:crypto';
 import type { ContainerCreateOptions, HealthConfig, HostConfig } from 'dockerode';
+import { kuksaEnvironment } from '../gateway/kuksa/endpoint.ts';
 import type { HealthCheck, Workload } from '../manifest/workload.ts';
 import { containerPart } from '../planner/version.ts';
 import { weightsOf } from '../planner/weights.ts';
@@ -49,6 +50,8 @@ export interface ContainerPlaces {
   readonly group: string;
   /** Bytes that it may use when it declares no limit. */
   readonly memoryLeft: number;
+  /** Whether the kernel can weigh who gets the disk. */
+  readonly diskWeights: boolean;
 }
 
 /**
@@ -76,6 +79,7 @@ export function containerOptions(
     Env: [
       ...Object.entries(workload.environment).map(([name, value]) => `${name}=${value}`),
       `KERBSIDE_GATEWAY=${GATEWAY_MOUNT}/gateway.sock`,
+      ...kuksaEnvironment(GATEWAY_MOUNT),
     ],
     User: workload.user ?? (image.user || DEFAULT_USER),
     Labels: {
@@ -124,7 +128,7 @@ function hostOptions(workload: Workload, places: ContainerPlaces): HostConfig {
     ...(cpuset !== undefined && { CpusetCpus: cpuset }),
     ...(shmSize !== undefined && { ShmSize: shmSize }),
     CpuShares: weights.cpuShares,
-    BlkioWeight: weights.blkioWeight,
+    ...(places.diskWeights && { BlkioWeight: weights.blkioWeight }),
     OomScoreAdj: weights.oomScoreAdj,
   };
 }

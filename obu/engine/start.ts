@@ -3,12 +3,14 @@ import { rm } from 'node:fs/promises';
 import type { RecentErrors } from '../../shared/api/recent-errors.ts';
 import { ErrorCode, KerbError } from '../../shared/errors.ts';
 import type { Logger } from '../../shared/log.ts';
+import type { CanBus } from '../can/bus.ts';
+import { ContainerInterfaces } from '../can/container-interface.ts';
 import type { ObuConfig } from '../config.ts';
 import type { Gateways } from '../gateway/gateways.ts';
 import type { Workload } from '../manifest/workload.ts';
 import { capacityOf, memoryLeftFor } from '../planner/capacity.ts';
 import type { ReconcilerStore } from '../planner/state.ts';
-import type { SignalSource } from '../signals/signal.ts';
+import { freshOf, type SignalSource } from '../signals/signal.ts';
 import { configHash } from './container-spec.ts';
 import { DataWatch } from './data-watch.ts';
 import { type Engine, engineMessage } from './docker-client.ts';
@@ -40,6 +42,8 @@ export interface WorkloadParts {
   readonly places: Places;
   readonly gateways: Gateways;
   readonly signals: SignalSource;
+  /** By the names that grants use. */
+  readonly buses: ReadonlyMap<string, CanBus>;
   /** Default: memory that ends with the process. */
   readonly store?: ReconcilerStore;
   readonly errors: RecentErrors;
@@ -71,8 +75,14 @@ export async function startWorkloads(parts: WorkloadParts) {
   });
   const groupWatch = new GroupWatch(group, parts.onFault, log);
   const wanted = () => reconciler.desired.map(({ workload }) => workload);
+  const interfaces = new ContainerInterfaces({
+    ...{ owner, local: engine.host.startsWith('unix://'), buses: parts.buses, log: parts.log.child({ part: 'can' }) },
+    pidOf: async (container) => (await engine.calls.getContainer(container).inspect()).State.Pid,
+    onTrouble: (workload, { code, message }) => errors.add(`workload ${workload}`, code, message),
+  });
   const runner = new StepRunner({
-    ...{ engine, gateways, owner, stateHash: places.stateHash, data: places.data, group: group.parent, log },
+    ...{ engine, gateways, interfaces, owner, stateHash: places.stateHash, data: places.data, log },
+    group: group.parent,
     memoryLeft: (workload) => memoryLeftFor(workload, wanted(), resources),
     namePrefix: `kerbside-${config.obu}-${places.stateHash.slice(0, 6)}-`,
   });
@@ -93,7 +103,7 @@ export async function startWorkloads(parts: WorkloadParts) {
     ]),
     parked: () => ({
       condition: runtime.parked.text,
-      holds: runtime.parked.holds((path) => signals.get(path)?.value),
+      holds: runtime.parked.holds(freshOf(signals)),
     }),
     held: () => dataWatch.held,
     onRunning: (running) => {
@@ -115,6 +125,11 @@ export async function startWorkloads(parts: WorkloadParts) {
     'control groups',
     () => groupWatch.stop(),
     () => groupWatch.start(),
+  );
+  await begin(
+    'CAN interfaces of containers',
+    () => (keepsContainers(config, engine) ? interfaces.leave() : interfaces.stop()),
+    () => interfaces.start(),
   );
   await begin(
     'containers',
@@ -145,7 +160,7 @@ export async function startWorkloads(parts: WorkloadParts) {
     () => watch.stop(),
     () => watch.start(),
   );
-  return { engine, lines, reconciler, dataWatch };
+  return { engine, lines, reconciler, interfaces, dataWatch };
 }
 
 async function machineOf(engine: Engine): Promise<CgroupInfo & { readonly NCPU: number; readonly MemTotal: number }> {

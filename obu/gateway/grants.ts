@@ -1,15 +1,19 @@
 import { ErrorCode, KerbError } from '../../shared/errors.ts';
 import type { CanRouter } from '../can/router.ts';
+import { WriteGuard } from '../can/write-guard.ts';
 import type { Camera } from '../dashcam/camera.ts';
 import type { Workload } from '../manifest/workload.ts';
 import { pathMatcher } from '../signals/expand-paths.ts';
-import { compileScopes } from '../signals/scopes.ts';
-import type { SignalSource } from '../signals/signal.ts';
+import { compileScopes, parseScope, type ScopeCheck, type SignalAction } from '../signals/scopes.ts';
+import { freshOf, type VehicleSignals } from '../signals/signal.ts';
+
+/** Branches in one request: each is held against every leaf there is. */
+const MAX_PATTERNS = 64;
 
 /** What the OBU has to offer, before anything is granted. */
 export interface Offers {
   readonly routers: ReadonlyMap<string, CanRouter>;
-  readonly signals: SignalSource;
+  readonly signals: VehicleSignals;
   readonly cameras: ReadonlyMap<string, Camera>;
   /** Digest of the task package by the name that grants use. */
   readonly tasks: ReadonlyMap<string, string>;
@@ -22,10 +26,15 @@ export interface Offers {
 export class GrantGuard {
   #workload: Workload;
   readonly #offers: Offers;
+  /** By bus, made at its first write: the rates are those of the workload, however many connections it has. */
+  readonly #writes = new Map<string, WriteGuard>();
+  #allows: ScopeCheck;
 
+  /** @throws KerbError BadSignalScope */
   constructor(workload: Workload, offers: Offers) {
     this.#workload = workload;
     this.#offers = offers;
+    this.#allows = compileScopes(workload.grants.signals);
   }
 
   /** As the manifest has it now. */
@@ -33,13 +42,19 @@ export class GrantGuard {
     return this.#workload;
   }
 
-  /** From now on the grants are those of this one. */
+  /** From now on the grants are those of this one. @throws KerbError BadSignalScope */
   regrant(workload: Workload): void {
+    this.#allows = compileScopes(workload.grants.signals);
     this.#workload = workload;
+    for (const [bus, { grant }] of this.#writes) {
+      const now = workload.grants.can.find((one) => one.bus === bus);
+      // Others begin with fresh rates.
+      if (JSON.stringify(now) !== JSON.stringify(grant)) this.#writes.delete(bus);
+    }
   }
 
-  /** Where the signals come from. */
-  get source(): SignalSource {
+  /** All signals of the vehicle; ask the guard before anything is done with one. */
+  get source(): VehicleSignals {
     return this.#offers.signals;
   }
 
@@ -49,11 +64,31 @@ export class GrantGuard {
     if (grant === undefined) {
       throw this.#notGranted(`read CAN bus "${bus}"`, `x-obu.grants.can: [{ bus: ${bus}, read: ["ID:MASK"] }]`);
     }
+    return { router: this.#router(bus), granted: grant.read };
+  }
+
+  /** @throws KerbError NotGranted | UnknownBus | BadCondition */
+  canWrite(bus: string): { readonly router: CanRouter; readonly writes: WriteGuard } {
+    const grant = this.#workload.grants.can.find((one) => one.bus === bus);
+    if (grant === undefined || grant.write.length === 0) {
+      const wanted = `x-obu.grants.can: [{ bus: ${bus}, write: [{ id: "ID" }] }]`;
+      throw this.#notGranted(`write to CAN bus "${bus}"`, wanted, { reason: 'grant' });
+    }
+    const router = this.#router(bus);
+    let writes = this.#writes.get(bus);
+    if (writes === undefined) {
+      writes = new WriteGuard(grant, { workload: this.#workload.name, freshOf: freshOf(this.#offers.signals) });
+      this.#writes.set(bus, writes);
+    }
+    return { router, writes };
+  }
+
+  #router(bus: string): CanRouter {
     const router = this.#offers.routers.get(bus);
     if (router === undefined) {
       throw new KerbError(ErrorCode.UnknownBus, `this OBU has no CAN bus "${bus}"`, { bus });
     }
-    return { router, granted: grant.read };
+    return router;
   }
 
   /**
@@ -65,25 +100,45 @@ export class GrantGuard {
     if (paths.length === 0) {
       throw new KerbError(ErrorCode.BadGatewayRequest, 'a subscription to signals has to name at least one path');
     }
-    const all = this.#offers.signals.paths();
-    const allows = compileScopes(this.#workload.grants.signals);
+    const { signals } = this.#offers;
+    const all = signals.paths();
     const leaves = new Set<string>();
+    let patterns = 0;
     for (const path of paths) {
-      const isAsked = pathMatcher(path);
-      const mayRead = all.filter((leaf) => isAsked(leaf) && allows('read', leaf));
-      for (const leaf of mayRead) leaves.add(leaf);
-      if (mayRead.length > 0) continue;
-      // Said before grants are spoken of: a grant for what is not there would be refused in the manifest.
-      if (!all.some(isAsked)) {
+      if (signals.info(path) !== undefined) {
+        this.signal('read', path);
+        leaves.add(path);
+        continue;
+      }
+      if (++patterns > MAX_PATTERNS) {
         throw new KerbError(
-          ErrorCode.UnknownSignal,
-          `this OBU has no signal "${path}"; its mapping files name those that it has`,
-          { path },
+          ErrorCode.TooManyRequests,
+          `more than ${MAX_PATTERNS} branches and paths with * in one request, which is the limit`,
         );
       }
-      throw this.#notGranted(`read signal "${path}"`, `x-obu.grants.signals: ["read:${path}"]`);
+      const isAsked = pathMatcher(path);
+      const meant = all.filter(isAsked);
+      // Said before grants are spoken of: a grant for what is not there would be refused in the manifest.
+      if (meant.length === 0) throw unknownSignal(path);
+      const mayRead = this.readable(meant);
+      if (mayRead.length === 0) throw this.#signalNotGranted('read', path);
+      for (const leaf of mayRead) leaves.add(leaf);
     }
     return leaves;
+  }
+
+  /**
+   * Lets pass what the workload may do with one leaf.
+   * @throws KerbError NotGranted | UnknownSignal
+   */
+  signal(action: SignalAction, path: string): void {
+    if (this.#offers.signals.info(path) === undefined) throw unknownSignal(path);
+    if (!this.#allows(action, path)) throw this.#signalNotGranted(action, path);
+  }
+
+  /** The leaves among these that the workload may read. */
+  readable(leaves: readonly string[]): string[] {
+    return leaves.filter((leaf) => this.#allows('read', leaf));
   }
 
   /**
@@ -125,11 +180,27 @@ export class GrantGuard {
     return digest;
   }
 
-  #notGranted(what: string, wanted: string): KerbError {
+  #signalNotGranted(action: SignalAction, path: string): KerbError {
+    const denied = this.#workload.grants.signals.map(parseScope).find((scope) => {
+      return scope.deny && scope.action === action && pathMatcher(scope.path)(path);
+    });
+    const wanted = `x-obu.grants.signals: ["${action}:${path}"]`;
+    return this.#notGranted(
+      `${action} signal "${path}"`,
+      denied === undefined ? wanted : `${wanted} and not "${denied.text}", which denies it`,
+    );
+  }
+
+  #notGranted(what: string, wanted: string, more: object = {}): KerbError {
     const { name } = this.#workload;
     return new KerbError(ErrorCode.NotGranted, `workload ${name} may not ${what}; its manifest would need ${wanted}`, {
-      workload: name,
-      wanted,
+      ...{ workload: name, wanted },
+      ...more,
     });
   }
+}
+
+function unknownSignal(path: string): KerbError {
+  const message = `this OBU has no signal "${path}"; its mapping files name those that it has`;
+  return new KerbError(ErrorCode.UnknownSignal, message, { path });
 }

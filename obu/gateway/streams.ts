@@ -5,6 +5,7 @@
  * the outbox.
  */
 import type { CanFrame } from '../../shared/can/frame.ts';
+import type { BusState } from '../can/bus.ts';
 import type { Picture } from '../dashcam/camera.ts';
 import type { SignalValue } from '../signals/signal.ts';
 import { DropOldestQueue } from './drop-oldest-queue.ts';
@@ -32,6 +33,8 @@ export class CanStream implements Stream {
   readonly #request: number;
   readonly #bus: string;
   readonly #queue = new DropOldestQueue<CanFrame>(CAN_QUEUE);
+  /** What the container has not heard yet. */
+  #state: BusState | undefined;
   readonly #wake: (stream: Stream) => void;
   readonly #onDrop: () => void;
 
@@ -47,39 +50,62 @@ export class CanStream implements Stream {
     if (this.#queue.size === 1) this.#wake(this);
   };
 
+  readonly stateChanged = (state: BusState): void => {
+    this.#state = state;
+    this.#wake(this);
+  };
+
   take(): readonly Uint8Array[] | undefined {
-    if (this.#queue.size === 0) return undefined;
-    return [encodeCanFrames(this.#request, this.#bus, upTo(this.#queue, CAN_BATCH), this.#queue.dropped)];
+    // The state is that after the frames: with more of them than fit a message it goes with the last.
+    const state = this.#queue.size <= CAN_BATCH ? this.#state : undefined;
+    if (this.#queue.size === 0 && state === undefined) return undefined;
+    if (state !== undefined) this.#state = undefined;
+    return [encodeCanFrames(this.#request, this.#bus, upTo(this.#queue, CAN_BATCH), this.#queue.dropped, state)];
   }
+}
+
+export interface SignalStreamOptions {
+  /** At most one value of a path in this time, the latest; 0: every value. */
+  readonly minIntervalMs: number;
+  /** Only values that differ from the last one of their path that was delivered. */
+  readonly onChange: boolean;
 }
 
 export class SignalStream implements Stream {
   readonly #request: number;
-  readonly #minIntervalMs: number;
+  readonly #options: SignalStreamOptions;
   readonly #queue = new DropOldestQueue<SignalValue>(SIGNAL_QUEUE);
   /** With an interval: the latest value of each path since the last delivery. */
   readonly #latest = new Map<string, SignalValue>();
+  /** On change: what was delivered last of each path. */
+  readonly #delivered = new Map<string, SignalValue>();
   readonly #wake: (stream: Stream) => void;
-  readonly #onSent: (values: number, newestUs: number) => void;
+  readonly #onSent: (count: number, newestUs: number) => void;
+  readonly #onDrop: () => void;
   #timer: NodeJS.Timeout | undefined;
   #ended = false;
 
-  /** @param minIntervalMs At most one value per path in this time, the latest one; 0 for every value. */
+  /**
+   * @param onSent Called with the number of values handed over and the time of the newest.
+   * @param onDrop Called for each value that a slow container lost.
+   */
   constructor(
     request: number,
-    minIntervalMs: number,
+    options: SignalStreamOptions,
     wake: (stream: Stream) => void,
-    onSent: (values: number, newestUs: number) => void,
+    onSent: (count: number, newestUs: number) => void,
+    onDrop: () => void,
   ) {
     this.#request = request;
-    this.#minIntervalMs = minIntervalMs;
+    this.#options = options;
     this.#wake = wake;
     this.#onSent = onSent;
+    this.#onDrop = onDrop;
   }
 
   readonly push = (values: readonly SignalValue[]): void => {
     if (this.#ended) return;
-    if (this.#minIntervalMs === 0) {
+    if (this.#options.minIntervalMs === 0) {
       this.#enqueue(values);
       return;
     }
@@ -91,14 +117,24 @@ export class SignalStream implements Stream {
   #deliverLatest(): void {
     this.#timer = undefined;
     if (this.#latest.size === 0) return;
-    this.#enqueue([...this.#latest.values()]);
+    this.#enqueue(this.#latest.values());
     this.#latest.clear();
-    this.#timer = setTimeout(() => this.#deliverLatest(), this.#minIntervalMs);
+    this.#timer = setTimeout(() => this.#deliverLatest(), this.#options.minIntervalMs);
   }
 
-  #enqueue(values: readonly SignalValue[]): void {
-    for (const value of values) this.#queue.push(value);
-    this.#wake(this);
+  #enqueue(values: Iterable<SignalValue>): void {
+    for (const value of values) {
+      if (this.#options.onChange && !this.#differs(value)) continue;
+      if (this.#queue.push(value)) this.#onDrop();
+    }
+    if (this.#queue.size > 0) this.#wake(this);
+  }
+
+  #differs(value: SignalValue): boolean {
+    const before = this.#delivered.get(value.path);
+    if (before !== undefined && before.value === value.value && before.stale === value.stale) return false;
+    this.#delivered.set(value.path, value);
+    return true;
   }
 
   take(): readonly Uint8Array[] | undefined {

@@ -76,6 +76,7 @@ export interface ObuStatus {
   readonly buses: readonly {
     readonly name: string;
     readonly kind: 'socketcan' | 'userspace';
+    /** Up, Warning, Passive, BusOff or Down. */
     readonly state: string;
     readonly reason: string;
     readonly framesPerSecond: number;
@@ -84,8 +85,19 @@ export interface ObuStatus {
     readonly bitrate: number;
     readonly frames: number;
     readonly dropped: number;
+    /** Error frames of its controller. */
+    readonly errorFrames: number;
   }[];
-  readonly signals: { readonly paths: number; readonly withValue: number };
+  readonly signals: {
+    readonly paths: number;
+    readonly withValue: number;
+    /** Paths whose last value is older than its time to live, and no other source has a fresh one. */
+    readonly stale: number;
+    /** CAN values so far that their database calls none (out of range, SNA). */
+    readonly invalid: number;
+    /** CAN values so far that have no meaning in VSS. */
+    readonly ignored: number;
+  };
   readonly cameras: readonly {
     readonly name: string;
     readonly source: string;

@@ -1,0 +1,196 @@
+import { execFileSync } from 'node:child_process';
+import { existsSync, mkdtempSync, readFileSync } from 'node:fs';
+import { rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { parseObuConfig } from '../../obu/config.ts';
+import { reachEngine } from '../../obu/engine/docker-client.ts';
+import { buildWorkloadImage } from '../../obu/engine/images/workload-image.ts';
+import { placesOf } from '../../obu/engine/places.ts';
+import { type RunningObu, startObu } from '../../obu/main.ts';
+import { silentLog } from '../../shared/log.ts';
+import { delimit } from '../../shared/protocol/framing.ts';
+import { kerbside } from '../../shared/protocol/generated/gateway.js';
+import { TestCar } from './car.ts';
+
+const PROBE = 'kerbside-test-probe:1';
+const { ClientMessage } = kerbside.gateway.v1;
+const hex = (...messages: kerbside.gateway.v1.ClientMessage.$Properties[]) =>
+  Buffer.concat(messages.map((message) => delimit(ClientMessage.encode(message).finish()))).toString('hex');
+const hello = { request: 1, hello: { version: 1, client: 'bad' } };
+const everything = hex(
+  hello,
+  { request: 2, subscribeCan: { bus: 'can0' } },
+  { request: 3, subscribeSignals: { paths: ['Vehicle.Speed'] } },
+  // As much as there is, so that the socket is full soon.
+  { request: 4, subscribeCamera: { camera: 'front', format: 2, width: 640, height: 480 } },
+);
+const grants = `
+        can: [{ bus: can0, read: ["0:0"] }]
+        signals: ["read:Vehicle.Speed"]
+        cameras: [{ name: front, maxFps: 10 }]
+        offload: { tasks: [dashcam-filter], maxBudgetMs: 5000 }`;
+const bad = (name: string, rest = 'mem_limit: 96m', xObu = '') => `
+  ${name}:
+    image: ${PROBE}
+    command: [node, /app/bad.ts, ${name}]
+    environment: { BYTES: "${name === 'reads-nothing' ? everything : hex(hello)}", ASK: "${hex({ request: 7, unsubscribe: {} })}" }
+    cpus: 0.2
+    ${rest}
+    x-obu: { priority: 900, ${xObu}grants: { can: [{ bus: can0, read: ["0:0"] }], signals: ["read:Vehicle.Speed"], cameras: [{ name: front, maxFps: 10 }] } }`;
+// The good one is of the lowest priority: nobody is to need one to be served.
+const manifest = `
+services:
+  good:
+    image: ${PROBE}
+    command: [node, /app/neighbour.ts]
+    mem_limit: 128m
+    cpus: 0.5
+    x-obu:
+      priority: 0
+      grants:${grants}
+${bad('reads-nothing')}
+${bad('says-half')}
+${bad('garbage')}
+${bad('storms')}
+${bad('asks')}
+${bad('prints')}
+${bad('fills-disk', 'mem_limit: 96m', 'data: 8m, ')}
+${bad('makes-files')}
+${bad('forks', 'mem_limit: 256m\n    pids_limit: 30')}
+${bad('eats-memory', 'restart: "no"')}
+`;
+
+const car = new TestCar();
+const state = mkdtempSync(join(tmpdir(), 'kerb-neighbours-'));
+let obu: RunningObu;
+
+beforeAll(async () => {
+  execFileSync('tools/build-app-sdk.sh');
+  await car.start();
+  const sizes = {
+    capacity: { memory: '1536m', cpus: 4 },
+    reserve: { memory: '256m', cpus: 0.25 },
+    // How busy the machine of the tests is has no say here.
+    pressure: { memory: 100, cpu: 100 },
+  };
+  const config = parseObuConfig(
+    JSON.stringify({ ...JSON.parse(car.config()), ...sizes }),
+    join(car.folder, 'obu.yaml'),
+  );
+  const file = { text: manifest, file: 'test.compose.yaml' };
+  obu = await startObu({ config, manifest: file, state, api: join(state, 'api.sock'), log: silentLog() });
+  const { kind, host } = obu.status().engine;
+  await buildWorkloadImage(await reachEngine(kind, host), join(import.meta.dirname, 'probe'), PROBE, () => {});
+});
+
+afterAll(async () => {
+  await obu?.stop();
+  await car.stop();
+  await rm(state, { recursive: true, force: true });
+});
+
+const good = (): Record<string, number> => {
+  const file = join(state, 'data', 'good', 'neighbour.json');
+  return existsSync(file) ? (JSON.parse(readFileSync(file, 'utf8')) as Record<string, number>) : {};
+};
+const stateOf = (workload: string) => {
+  const { state: word, detail, reason } = obu.status().workloads.find(({ name }) => name === workload)!;
+  return { word: `${word}(${detail})`, reason };
+};
+
+/** More of everything, and nothing lost on the way. */
+async function isServed(): Promise<void> {
+  const before = { frames: 0, signals: 0, pictures: 0, answers: 0, ...good() };
+  for (;;) {
+    const now = good();
+    if ((['frames', 'signals', 'pictures', 'answers'] as const).every((kind) => now[kind]! > before[kind])) break;
+    await sleep(50);
+  }
+  expect(good()).toMatchObject({ framesDropped: 0, signalsDropped: 0 });
+  expect(stateOf('good').word).toBe('Running(Ok)');
+}
+
+async function untilNamed(workload: string, reason: string, message: RegExp): Promise<void> {
+  for (;;) {
+    const errors = obu.status().errors.filter(({ source }) => source === `workload ${workload}`);
+    if (errors.some((error) => message.test(error.message))) break;
+    await sleep(100);
+  }
+  if (reason === '') return;
+  expect(await obu.metrics()).toMatch(
+    new RegExp(`obu_workload_faults_total\\{workload="${workload}",reason="${reason}"\\} [1-9]`),
+  );
+}
+
+describe('with all of these at once, each is named and the good one is served on:', () => {
+  it.each([
+    ['reads-nothing', 'ReadsNothing', /it has read nothing from its gateway for 5 s/],
+    ['says-half', 'KeptWaiting', /its Hello has not come for 10 s/],
+    ['garbage', 'BadProtocolMessage', /could not be decoded/],
+    ['storms', 'TooManyRequests', /it has opened 50 connections in a row/],
+    ['asks', 'BadGatewayRequest', /there is no subscription 0 to end/],
+    ['forks', 'TooManyProcesses', /it wants more processes and threads than its pids_limit/],
+  ] as const)('%s', async (workload, reason, message) => {
+    await untilNamed(workload, reason, message);
+    await isServed();
+  });
+
+  it.each([
+    ['fills-disk', /its \/data takes more than the 8 MiB that it may; it is started again when there is less in /],
+    ['makes-files', /its \/data has more than the 20000 files and folders that it may/],
+  ] as const)('%s is stopped with the reason', async (workload, reason) => {
+    while (stateOf(workload).word !== 'Failed(DataFull)') await sleep(100);
+    expect(stateOf(workload).reason).toMatch(reason);
+    await untilNamed(workload, '', reason);
+    await isServed();
+  });
+
+  it('fills-disk is started again when somebody has made room', async () => {
+    await rm(join(state, 'data', 'fills-disk'), { recursive: true });
+    while (stateOf('fills-disk').word === 'Failed(DataFull)') await sleep(100);
+    await isServed();
+  });
+
+  it('eats-memory, which declares no limit, gets no more than the others leave', async () => {
+    while (stateOf('eats-memory').word !== 'Failed(OutOfMemory)') await sleep(100);
+    expect(stateOf('eats-memory').reason).toMatch(/than the others leave/);
+    await isServed();
+  });
+
+  it('prints, as fast as it can, is read, and what is kept of it stays small', async () => {
+    const { kind, host } = obu.status().engine;
+    while (
+      !obu
+        .status()
+        .workloads.find(({ name }) => name === 'prints')!
+        .lastLine.startsWith('never')
+    )
+      await sleep(100);
+    await isServed();
+    expect(stateOf('prints').word).toBe('Running(Ok)');
+    const { calls } = await reachEngine(kind, host);
+    const label = [`kerbside.owner=obu-1/${placesOf(state).stateHash}`, 'kerbside.workload=prints'];
+    const [container] = await calls.listContainers({ filters: { label } });
+    const { HostConfig } = await calls.getContainer(container!.Id).inspect();
+    expect(HostConfig.LogConfig).toEqual({ Type: 'json-file', Config: { 'max-file': '2', 'max-size': '1m' } });
+  });
+
+  it('and none of the others had to make room for them, or was ended', async () => {
+    const ended = obu.status().workloads.filter(({ restarts }) => restarts > 0);
+    expect(ended.map(({ name }) => name)).not.toContain('good');
+    const report = good();
+    await isServed();
+    expect(good().frames).toBeGreaterThan(report.frames!);
+  });
+
+  it('all of them together may not use what is kept for the OBU', () => {
+    const { stateHash } = placesOf(state);
+    const limit = [`memory/kerbside-${stateHash}/memory.limit_in_bytes`, `kerbside-${stateHash}/memory.max`]
+      .map((file) => join('/sys/fs/cgroup', file))
+      .find(existsSync);
+    expect(Number(readFileSync(limit!, 'utf8'))).toBe((1536 - 256) * 2 ** 20);
+  });
+});
