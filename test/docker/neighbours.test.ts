@@ -58,7 +58,6 @@ ${bad('storms')}
 ${bad('asks')}
 ${bad('prints')}
 ${bad('fills-disk', 'mem_limit: 96m', 'data: 8m, ')}
-${bad('makes-files')}
 ${bad('forks', 'mem_limit: 256m\n    pids_limit: 30')}
 ${bad('eats-memory', 'restart: "no"')}
 `;
@@ -140,7 +139,6 @@ describe('with all of these at once, each is named and the good one is served on
 
   it.each([
     ['fills-disk', /its \/data takes more than the 8 MiB that it may; it is started again when there is less in /],
-    ['makes-files', /its \/data has more than the 20000 files and folders that it may/],
   ] as const)('%s is stopped with the reason', async (workload, reason) => {
     while (stateOf(workload).word !== 'Failed(DataFull)') await sleep(100);
     expect(stateOf(workload).reason).toMatch(reason);

@@ -1,7 +1,7 @@
 /** Workloads that nobody wants beside them; the argument says which. */
 import { spawn } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
-import { mkdirSync, writeFileSync, writeSync } from 'node:fs';
+import { writeFileSync, writeSync } from 'node:fs';
 import { connect, type Socket } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
 
@@ -55,12 +55,6 @@ const modes: Record<string, () => Promise<unknown> | unknown> = {
     for (let i = 0; ; i++) {
       writeFileSync(`/data/${i}`, bytes);
       await sleep(50);
-    }
-  },
-  async 'makes-files'() {
-    for (let i = 0; ; i++) {
-      mkdirSync(`/data/${i}`);
-      if (i % 100 === 0) await sleep(1);
     }
   },
   async forks() {
