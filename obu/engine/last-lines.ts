@@ -53,7 +53,9 @@ export class LastLines {
       .logs({ follow: true, stdout: true, stderr: true, tail: 1, abortSignal: signal })) as unknown as Readable;
     stream.on('error', () => {}); // ended with its container, or by us
     // The engine ends it also when the log is rotated too quickly for it: followed again after the next look.
-    stream.once('close', () => this.#following.delete(id));
+    stream.once('close', () => {
+      if (this.#following.get(id)?.signal === signal) this.#following.delete(id);
+    });
     signal.addEventListener('abort', () => stream.destroy(), { once: true });
     const text = new PassThrough();
     this.#engine.streams.modem.demuxStream(stream, text, text);
