@@ -1,6 +1,7 @@
 import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
-import { createControlServer, jsonReply } from '../shared/api/control-server.ts';
+import { jsonReply } from '../shared/api/control-routes.ts';
+import { createControlServer } from '../shared/api/control-server.ts';
 import { RecentErrors } from '../shared/api/recent-errors.ts';
 import type { BrokerStatus } from '../shared/api/status.ts';
 import { ErrorCode, KerbError, messageOf } from '../shared/errors.ts';

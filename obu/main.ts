@@ -1,6 +1,7 @@
 import { mkdir, rmdir } from 'node:fs/promises';
 import { dirname, join, resolve } from 'node:path';
-import { type ControlReply, createControlServer, jsonReply } from '../shared/api/control-server.ts';
+import { type ControlReply, jsonReply } from '../shared/api/control-routes.ts';
+import { createControlServer } from '../shared/api/control-server.ts';
 import { RecentErrors } from '../shared/api/recent-errors.ts';
 import type { ObuStatus } from '../shared/api/status.ts';
 import { ErrorCode, KerbError, messageOf } from '../shared/errors.ts';
