@@ -1,10 +1,14 @@
-import { Counter, Gauge, Histogram, Registry } from 'prom-client';
+import { Counter, Gauge, Histogram } from 'prom-client';
+import type { ContainerUsage } from '../../shared/api/obu.ts';
 import type { ObuStatus } from '../../shared/api/status.ts';
+import { createRegistry } from '../../shared/metrics.ts';
 import type { CanBus } from '../can/bus.ts';
+import { ContainerMetrics } from './container-metrics.ts';
 
 /** The Prometheus metrics of an OBU, DESIGN section 8. */
 export class ObuMetrics {
-  readonly #registry = new Registry();
+  readonly #registry = createRegistry();
+  readonly #containers = new ContainerMetrics(this.#registry);
   readonly #canDropped = this.#counter('obu_can_frames_dropped_total', 'CAN frames that a slow workload lost', [
     'workload',
   ]);
@@ -22,6 +26,11 @@ export class ObuMetrics {
   readonly #restarts = this.#counter('obu_workload_restarts_total', 'How often a workload was started again', [
     'workload',
   ]);
+  readonly #preemptions = this.#counter(
+    'obu_preemptions_total',
+    'How often a workload was frozen or stopped to make room, and for what: a workload, capacity or a pressure',
+    ['victim', 'by'],
+  );
   readonly #state = new Gauge({
     name: 'obu_workload_state',
     help: '1 for the state that a workload is in',
@@ -45,12 +54,21 @@ export class ObuMetrics {
     this.#signalLatency.observe(seconds);
   }
 
+  preempted(victim: string, by: string): void {
+    this.#preemptions.inc({ victim, by });
+  }
+
   offload(result: 'ok' | 'failed'): void {
     this.#offloads.inc({ result });
   }
 
   /** Prometheus text, with what the parts of the OBU count themselves read now. */
-  async text(status: ObuStatus, buses: readonly { readonly name: string; readonly bus: CanBus }[]): Promise<string> {
+  async text(
+    status: ObuStatus,
+    buses: readonly { readonly name: string; readonly bus: CanBus }[],
+    usage: readonly ContainerUsage[],
+  ): Promise<string> {
+    this.#containers.set(usage);
     // These count elsewhere, from zero up, for as long as the OBU runs: the value is set, not added.
     this.#canFrames.reset();
     for (const { name, bus } of buses) {

@@ -17,7 +17,7 @@ import { MemoryStore } from './memory-store.ts';
 import type { Places } from './places.ts';
 import { PressureLadders, readPressure } from './pressure.ts';
 import { PrivateEngine } from './private-engine.ts';
-import { Reconciler } from './reconciler.ts';
+import { Reconciler, type WorkloadObserver } from './reconciler.ts';
 import { removeAllContainers } from './remove-all.ts';
 import { EngineWatch } from './watch.ts';
 
@@ -37,6 +37,7 @@ export interface WorkloadParts {
   /** Default: memory that ends with the process. */
   readonly store?: ReconcilerStore;
   readonly errors: RecentErrors;
+  readonly observer?: WorkloadObserver;
   readonly log: Logger;
   readonly begin: Begin;
   /** Makes stopping quick instead of gentle. */
@@ -74,6 +75,7 @@ export async function startWorkloads(parts: WorkloadParts) {
       condition: runtime.parked.text,
       holds: runtime.parked.holds((path) => signals.get(path)?.value),
     }),
+    observer: parts.observer,
     onRunning: (running) => lines.follow(running),
     onFailure: (workload, reason) => errors.add(`workload ${workload}`, ErrorCode.ContainerFailed, reason),
     onEngineFault: (reason) => errors.add('engine', ErrorCode.EngineUnavailable, reason),

@@ -11,6 +11,7 @@ import { buildWorkloadImage } from '../../obu/engine/images/workload-image.ts';
 import { placesOf } from '../../obu/engine/places.ts';
 import { processesWith } from '../../obu/engine/processes.ts';
 import { type RunningObu, startObu } from '../../obu/main.ts';
+import { getControl } from '../../shared/api/control-client.ts';
 import type { WorkloadStatus } from '../../shared/api/status.ts';
 import { ErrorCode } from '../../shared/errors.ts';
 import { silentLog } from '../../shared/log.ts';
@@ -163,7 +164,7 @@ describe('a container', () => {
 
   it('is seen in status and metrics', async () => {
     expect((await untilState('read', 'Running(Ok)')).lastLine).toBe('reported read');
-    const metrics = await obu.metrics();
+    const metrics = await getControl(join(state, 'api.sock'), '/metrics');
     expect(metrics).toContain('obu_workload_state{workload="read",state="Running"} 1');
     expect(metrics).toContain('obu_workload_restarts_total{workload="fail"} 2');
     expect(metrics).toMatch(/obu_can_frames_total\{bus="can0",direction="received"\} [1-9]/);

@@ -1,0 +1,13 @@
+import { expect, it } from 'vitest';
+import { parseListen } from './listen.ts';
+
+it.each([
+  ['127.0.0.1:7443', '127.0.0.1', 7443],
+  ['[::1]:0', '::1', 0],
+  ['localhost:65535', 'localhost', 65535],
+])('%s', (text, host, port) => expect(parseListen(text)).toEqual({ host, port }));
+
+it.each(['', '7443', ':7443', 'a:', 'a:65536', 'a:-1', '::1:7443', 'a b:1', 'https://a:1', '[x]:1', 'a:1/'])(
+  '%j is none',
+  (text) => expect(parseListen(text)).toBeUndefined(),
+);
