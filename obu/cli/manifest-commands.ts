@@ -1,30 +1,28 @@
 import { basename } from 'node:path';
-import { type Command, InvalidArgumentError, Option } from 'commander';
+import { type Command, Option } from 'commander';
 import type { AppliedReply, DryRunReply, ManifestChange, ManifestReply } from '../../shared/api/manifest.ts';
-import { parseDuration } from '../../shared/duration.ts';
 import { ErrorCode, isKerbError, KerbError } from '../../shared/errors.ts';
 import { table } from '../../shared/table.ts';
 import { readNamedFile } from '../config.ts';
 import { problemLines } from '../yaml.ts';
-import { askObu, statusOf } from './api-client.ts';
+import { type ApiOptions, connectObu, type ObuClient, withApi } from './obu-client.ts';
+import { print, progress, toDuration } from './output.ts';
 import { isMoving, isWell, stateWord, untilSettled } from './settle.ts';
 
 /** A busy board starts a container in seconds; a large bundle is loaded before. */
 const CALL_TIMEOUT_MS = 60_000;
 
-interface WaitOptions {
-  readonly api: string;
+interface WaitOptions extends ApiOptions {
   /** False with --no-wait. */
   readonly wait: boolean;
   /** Milliseconds. */
   readonly timeout: number;
 }
 
-/** `kerb obu apply`, `rollback`, `get manifest` and `schema`. @param api makes the option of the control socket */
-export function registerManifestCommands(obu: Command, api: () => Option): void {
+/** `kerb obu apply`, `rollback`, `get manifest` and `schema`. */
+export function registerManifestCommands(obu: Command, get: Command): void {
   const waiting = (command: Command) =>
-    command
-      .addOption(api())
+    withApi(command)
       .option('--no-wait', 'do not wait until the workloads have come to rest')
       .addOption(new Option('--timeout <time>', 'wait so long at most').argParser(toDuration).default(120_000, '2m'));
 
@@ -38,15 +36,11 @@ export function registerManifestCommands(obu: Command, api: () => Option): void 
     .action(async (workload: string | undefined, options: WaitOptions) => {
       const query = workload === undefined ? '' : `?workload=${encodeURIComponent(workload)}`;
       const call = { method: 'POST', timeoutMs: CALL_TIMEOUT_MS } as const;
-      await report(await askObu<AppliedReply>(options.api, `/v1/rollback${query}`, call), options);
+      const client = await connectObu(options);
+      await report(client, await client.ask<AppliedReply>(`/v1/rollback${query}`, call), options);
     });
 
-  obu
-    .command('get')
-    .description('what a running OBU has')
-    .command('manifest')
-    .description('the manifest that was applied last')
-    .addOption(api())
+  withApi(get.command('manifest').description('the manifest that was applied last'))
     .option('--generation <n>', 'one of before')
     .addOption(
       new Option('-o, --output <format>', 'the text, the generations that are kept, or all')
@@ -64,22 +58,15 @@ export function registerManifestCommands(obu: Command, api: () => Option): void 
     });
 }
 
-function toDuration(text: string): number {
-  try {
-    return parseDuration(text);
-  } catch (error) {
-    throw new InvalidArgumentError(isKerbError(error) ? error.message : String(error));
-  }
-}
-
 async function apply(file: string, options: WaitOptions & { dryRun?: boolean }): Promise<void> {
-  await statusOf(options.api); // before anything is read: is there an OBU at all?
+  const obu = await connectObu(options);
+  await obu.status(); // before anything is read: is there an OBU at all?
   const body = await readNamedFile(file, ErrorCode.BadManifest);
   const query = `file=${encodeURIComponent(basename(file))}`;
   const call = { method: 'POST', body, timeoutMs: CALL_TIMEOUT_MS } as const;
   try {
-    if (options.dryRun) printDryRun(await askObu<DryRunReply>(options.api, `/v1/manifest?${query}&dryRun=1`, call));
-    else await report(await askObu<AppliedReply>(options.api, `/v1/manifest?${query}`, call), options);
+    if (options.dryRun) printDryRun(await obu.ask<DryRunReply>(`/v1/manifest?${query}&dryRun=1`, call));
+    else await report(obu, await obu.ask<AppliedReply>(`/v1/manifest?${query}`, call), options);
   } catch (error) {
     // The message has the first problem of a file; the person wants all of them.
     const lines = isKerbError(error, ErrorCode.BadManifest) ? problemLines(error) : [];
@@ -95,7 +82,11 @@ function printDryRun({ changes, steps }: DryRunReply): void {
 }
 
 /** @throws KerbError ContainerFailed when it is applied and a workload is not well */
-async function report({ generation, file, changes }: AppliedReply, options: WaitOptions): Promise<void> {
+async function report(
+  obu: ObuClient,
+  { generation, file, changes }: AppliedReply,
+  options: WaitOptions,
+): Promise<void> {
   print(`generation ${generation} of the manifest, ${file}`);
   for (const line of changeLines(changes)) print(line);
   if (!options.wait) return;
@@ -103,7 +94,7 @@ async function report({ generation, file, changes }: AppliedReply, options: Wait
   const onInterrupt = () => interrupt.abort();
   process.once('SIGINT', onInterrupt);
   const workloads = await untilSettled({
-    status: () => statusOf(options.api),
+    status: () => obu.status(),
     onState: (one) => progress(`${one.name}: ${stateWord(one)}: ${one.reason}`),
     timeoutMs: options.timeout,
     signal: interrupt.signal,
@@ -125,9 +116,9 @@ function changeLines(changes: readonly ManifestChange[]): string[] {
   return rows.length === 0 ? ['no workload changes'] : table(rows);
 }
 
-async function getManifest(options: { api: string; generation?: string; output: string }): Promise<void> {
+async function getManifest(options: ApiOptions & { generation?: string; output: string }): Promise<void> {
   const query = options.generation === undefined ? '' : `?generation=${encodeURIComponent(options.generation)}`;
-  const reply = await askObu<ManifestReply>(options.api, `/v1/manifest${query}`);
+  const reply = await (await connectObu(options)).ask<ManifestReply>(`/v1/manifest${query}`);
   if (options.output === 'yaml') process.stdout.write(reply.text.endsWith('\n') ? reply.text : `${reply.text}\n`);
   else if (options.output === 'json') print(JSON.stringify(reply, undefined, 2));
   else {
@@ -136,12 +127,4 @@ async function getManifest(options: { api: string; generation?: string; output: 
     ]);
     for (const line of table([['GENERATION', 'APPLIED', 'GOOD', 'FILE'], ...rows])) print(line);
   }
-}
-
-function print(line: string): void {
-  process.stdout.write(`${line}\n`);
-}
-
-function progress(line: string): void {
-  process.stderr.write(`${line}\n`);
 }
