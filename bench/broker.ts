@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { BrokerOffloader } from '../obu/offload/broker-offloader.ts';
+import type { OffloadResult } from '../obu/offload/offloader.ts';
 import { getStatus } from '../shared/api/control-client.ts';
 import type { BrokerStatus } from '../shared/api/status.ts';
 import { ensureDevelopmentIdentities } from '../shared/identity/development.ts';
@@ -61,10 +62,10 @@ export class BenchBroker {
     while (!offloader.places()[0]?.connected) await sleep(20);
   }
 
-  async call(input: Uint8Array): Promise<Uint8Array> {
+  async call(input: Uint8Array): Promise<OffloadResult> {
     const id = `bench-${this.#count++}`;
     const request = { id, taskDigest: this.#digest, input, budgetMs: 10_000, priority: 500 };
-    return (await this.#offloader!.offload(request)).output;
+    return await this.#offloader!.offload(request);
   }
 
   async stop(): Promise<void> {

@@ -1,42 +1,66 @@
 import { writeFileSync } from 'node:fs';
 import { Command } from 'commander';
 import { messageOf } from '../shared/errors.ts';
-import { table } from '../shared/table.ts';
-import type { Measurement } from './measure.ts';
+import type { Row } from './measure.ts';
 import { offloadSuite } from './offload.ts';
+import { describeMachine, type ReportRow, reportLines, withLoad } from './report.ts';
 import { tenderSuite } from './tender.ts';
 
 /** A suite measures with its peers in the same run, and says on standard error what it is doing. */
-type Suite = (say: (text: string) => void) => AsyncGenerator<Measurement>;
+type Suite = (say: (text: string) => void) => AsyncGenerator<Row>;
 
 const suites: Record<string, Suite> = { offload: offloadSuite, tender: tenderSuite };
 
-const number = (value: number) =>
-  value >= 1000 ? Math.round(value).toLocaleString('en-US') : value.toPrecision(3).replace(/e\+?/, 'e');
-
 const program = new Command('npm run bench --')
-  .description('measures Kerbside beside its peers on this machine and prints one table')
+  .description(
+    `Measures Kerbside beside its peers on this machine, in one run, and prints one table. Suites:
+
+  offload  a whole offload over loopback; a bare socket.io echo, a spawned
+           process, docker run
+  tender   a tender alone, in each isolation: calls, ways to reset memory,
+           cold starts, lateness, memory, sizes; a spawned process, docker run,
+           QEMU's microvm, solo5-hvt, solo5-spt
+
+Run it as root (for docker run, and for the memory of tenders). What this machine has not gets a row that says so. LOAD is the load average of the last minute when a row had been measured; above the one or two of the bench itself, other programs had a share in it. A Ctrl-C ends it after the row at hand, and prints what there is.`,
+  )
   .option('--only <suite>', `one suite: ${Object.keys(suites).join(', ')}`)
-  .option('--json <file>', 'writes the rows as JSON too: a list of { suite, name, unit, n, p50, p99, max }')
+  .option('--json <file>', 'writes it as JSON too: { machine, rows: [{ suite, name, unit, n, p50, p99, max, load }] }')
+  .exitOverride(({ exitCode }) => process.exit(exitCode === 0 ? 0 : 2))
   .parse();
 const flags = program.opts<{ only?: string; json?: string }>();
 if (flags.only !== undefined && !(flags.only in suites)) {
-  program.error(`there is no suite '${flags.only}'; there are: ${Object.keys(suites).join(', ')}`, { exitCode: 2 });
+  program.error(`there is no suite '${flags.only}'; there are: ${Object.keys(suites).join(', ')}`);
+}
+try {
+  // Found out before an hour of work, not after it.
+  if (flags.json !== undefined) writeFileSync(flags.json, '');
+} catch (error) {
+  program.error(`cannot write ${flags.json}: ${messageOf(error)}`);
 }
 
-const rows: Measurement[] = [];
-try {
-  for (const [name, suite] of Object.entries(suites)) {
-    if (flags.only !== undefined && flags.only !== name) continue;
-    for await (const row of suite((text) => process.stderr.write(`${name}: ${text}\n`))) rows.push(row);
-  }
-} catch (error) {
-  process.stderr.write(`bench: ${messageOf(error)}\n`);
-  process.exitCode = 1;
+let interrupted = false;
+for (const signal of ['SIGINT', 'SIGTERM'] as const) {
+  process.once(signal, () => {
+    interrupted = true;
+    process.stderr.write('bench: stopping after this row; once more stops at once\n');
+  });
 }
-const lines = table([
-  ['SUITE', 'WHAT', 'UNIT', 'N', 'P50', 'P99', 'MAX'],
-  ...rows.map((r) => [r.suite, r.name, r.unit, String(r.n), number(r.p50), number(r.p99), number(r.max)]),
-]);
-for (const line of lines) console.log(line);
-if (flags.json) writeFileSync(flags.json, `${JSON.stringify(rows, null, 2)}\n`);
+
+const machine = describeMachine();
+const rows: ReportRow[] = [];
+for (const [name, suite] of Object.entries(suites)) {
+  if (interrupted || (flags.only !== undefined && flags.only !== name)) continue;
+  try {
+    for await (const row of suite((text) => process.stderr.write(`${name}: ${text}\n`))) {
+      rows.push(withLoad(row));
+      if (interrupted) break;
+    }
+  } catch (error) {
+    // What was measured until then is good, and the next suite knows nothing of it.
+    process.stderr.write(`bench: suite ${name} broke off: ${messageOf(error)}\n`);
+    process.exitCode = 1;
+  }
+}
+if (interrupted) process.exitCode = 130;
+for (const line of reportLines(machine, rows)) console.log(line);
+if (flags.json !== undefined) writeFileSync(flags.json, `${JSON.stringify({ machine, rows }, null, 2)}\n`);

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { quantile, saturate, summarise, timeEach } from './measure.ts';
+import { quantile, ratio, saturate, summarise, timeEach, timeInTurns } from './measure.ts';
 
 describe('quantile', () => {
   const sorted = Array.from({ length: 100 }, (_, i) => i + 1);
@@ -29,6 +29,26 @@ it('timeEach leaves out the warm-up', async () => {
   const seen: number[] = [];
   expect(await timeEach(3, 2, async (i) => seen.push(i))).toHaveLength(3);
   expect(seen).toEqual([0, 1, 2, 3, 4]);
+});
+
+it('timeInTurns gives every way its turns, until each has had its number of calls', async () => {
+  const order: string[] = [];
+  const way = (name: string, n: number) => ({ name, n, once: async () => order.push(name) });
+  const samples = await timeInTurns([way('a', 250), way('b', 3)]);
+  expect(samples.map(({ length }) => length)).toEqual([250, 3]);
+  // Warming up, then turns of a hundred with five more in front; a way that is done has no turn any more.
+  const turns = order
+    .join('')
+    .match(/a+|b+/g)
+    ?.map((turn) => turn.length);
+  expect(turns).toEqual([25, 1, 105, 6, 105 + 55]);
+});
+
+it('ratio compares medians, and only what was measured', () => {
+  const [slow, quick] = [summarise('s', 'slow', 'ms', [8]), summarise('s', 'quick', 'ms', [2])];
+  expect(ratio(slow, quick, 'slow / quick')).toMatchObject({ name: 'slow / quick', unit: 'times (p50)', p50: 4 });
+  expect(ratio(slow, { suite: 's', name: 'x', absent: 'none' }, 'r')).toBeUndefined();
+  expect(ratio(undefined, quick, 'r')).toBeUndefined();
 });
 
 it('saturate keeps as many calls open as it was told', async () => {

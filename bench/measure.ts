@@ -11,6 +11,16 @@ export interface Measurement {
   readonly max: number;
 }
 
+/** A row for what this machine has not: the table is the same everywhere. */
+export interface Absent {
+  readonly suite: string;
+  readonly name: string;
+  /** Why nothing was measured. */
+  readonly absent: string;
+}
+
+export type Row = Measurement | Absent;
+
 /** The value below which a share `q` of the sorted samples lies (nearest rank). */
 export function quantile(sorted: readonly number[], q: number): number {
   return sorted[Math.min(sorted.length - 1, Math.max(0, Math.ceil(q * sorted.length) - 1))]!;
@@ -31,6 +41,13 @@ export function summarise(suite: string, name: string, unit: string, samples: re
   };
 }
 
+/** How many times the median of `over` is the one of `under`. Undefined when one of them was not measured. */
+export function ratio(over: Row | undefined, under: Row | undefined, name: string): Measurement | undefined {
+  if (over === undefined || under === undefined || 'absent' in over || 'absent' in under) return undefined;
+  const value = over.p50 / under.p50;
+  return { suite: over.suite, name, unit: 'times (p50)', n: 1, p50: value, p99: value, max: value };
+}
+
 /** Calls `once` one after another, `warmup` times unmeasured, and returns milliseconds of each. */
 export async function timeEach(n: number, warmup: number, once: (i: number) => Promise<unknown>): Promise<number[]> {
   for (let i = 0; i < warmup; i++) await once(i);
@@ -39,6 +56,38 @@ export async function timeEach(n: number, warmup: number, once: (i: number) => P
     const begin = performance.now();
     await once(warmup + i);
     samples.push(performance.now() - begin);
+  }
+  return samples;
+}
+
+/** One of several ways to do the same, for `timeInTurns`. */
+export interface Way {
+  readonly name: string;
+  readonly n: number;
+  readonly once: () => Promise<unknown>;
+}
+
+/** How often a way is called before it is the next one's turn; the first calls of a turn are not counted. */
+const TURN = 100;
+const TURN_WARMUP = 5;
+
+/**
+ * As `timeEach`, for several ways that take turns, so that whatever else the machine does at the time falls on all of
+ * them alike. The ways with most calls have turns to the end; the others are done earlier.
+ */
+export async function timeInTurns(ways: readonly Way[]): Promise<number[][]> {
+  const samples: number[][] = ways.map(() => []);
+  // One turn of everything is for warming up.
+  for (const { n, once } of ways) await timeEach(0, Math.min(TURN, Math.ceil(n / 10)), once);
+  for (let more = true; more; ) {
+    more = false;
+    for (const [i, { n, once }] of ways.entries()) {
+      const left = n - samples[i]!.length;
+      if (left <= 0) continue;
+      more = true;
+      const turn = Math.min(left, TURN);
+      samples[i]!.push(...(await timeEach(turn, Math.min(TURN_WARMUP, turn), once)));
+    }
   }
   return samples;
 }

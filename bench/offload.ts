@@ -1,81 +1,111 @@
 import { execFile } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
+import { messageOf } from '../shared/errors.ts';
 import { BenchBroker } from './broker.ts';
-import { type Measurement, saturate, summarise, timeEach } from './measure.ts';
+import { type Row, ratio, saturate, summarise, timeEach, timeInTurns, type Way } from './measure.ts';
 import { DockerRun } from './peers/docker-run.ts';
 import { runProgram } from './peers/process.ts';
 import { SocketIoEcho } from './peers/socketio-echo.ts';
+import { native, type Say } from './tenders.ts';
 
-const built = fileURLToPath(new URL('../build/bench/', import.meta.url));
+const suite = 'offload';
 const sizes = [
   { bytes: 64, label: '64 B', n: 5000 },
   { bytes: 4096, label: '4 KiB', n: 5000 },
   { bytes: 65_536, label: '64 KiB', n: 2000 },
   { bytes: 1_048_576, label: '1 MiB', n: 300 },
 ];
-const SATURATION = { ms: 4000, concurrency: 32 };
+const SATURATION = { ms: 4000, turns: 3, concurrency: 32 };
+
+const OFFLOAD = 'offload';
+const FLOOR = 'socket.io echo, same TLS (the floor)';
+const FRAMED = 'socket.io echo with the parser of V2E';
+const SPAWNED = 'spawned process';
+const DOCKER = 'docker run, warm image';
 
 /**
  * The whole way of one offload over loopback (offloader → socket.io over mutual TLS → broker → tender → unikernel and
  * back), and beside it the ways that others would run the same function, with the same bytes.
  */
-export async function* offloadSuite(say: (text: string) => void): AsyncGenerator<Measurement> {
-  const suite = 'offload';
-  say('starting a broker, a socket.io echo and a Docker Engine');
+export async function* offloadSuite(say: Say): AsyncGenerator<Row> {
+  say('starting a broker, two socket.io echoes and a Docker Engine');
   const undo: { stop(): Promise<void> }[] = [];
   try {
     const broker = new BenchBroker();
     undo.push(broker);
     await broker.start('echo');
-    const floor = await SocketIoEcho.start(broker.identities, broker.brokerId);
+    const floor = await SocketIoEcho.start(broker.identities, broker.brokerId, 'common');
     undo.push(floor);
-    const docker = await DockerRun.start(join(built, 'spawn-echo'));
-    undo.push(docker);
+    const framed = await SocketIoEcho.start(broker.identities, broker.brokerId, 'v2e');
+    undo.push(framed);
+    let noDocker = '';
+    const docker = await DockerRun.start(join(native, 'spawn-echo')).catch((error: unknown) => {
+      noDocker = messageOf(error);
+    });
+    if (docker !== undefined) undo.push(docker);
 
-    const medians = new Map<string, number>();
     for (const { bytes, label, n } of sizes) {
       const input = randomBytes(bytes);
-      const checked = (call: (input: Uint8Array) => Promise<Uint8Array>) => async () => {
-        const output = await call(input);
-        // Compared whole: a wrong answer is not to be measured as a quick one.
-        if (Buffer.compare(input, output) !== 0) throw new Error(`${label} came back changed`);
-      };
-      const ways: [name: string, n: number, call: (input: Uint8Array) => Promise<Uint8Array>][] = [
-        ['offload', n, (data) => broker.call(data)],
-        ['socket.io echo, same TLS (the floor)', n, (data) => floor.echo(data)],
-        ['spawned process', 300, (data) => runProgram(join(built, 'spawn-echo'), [], data)],
-        ['docker run, warm image', 15, (data) => docker.call(data)],
+      const queue: number[] = [];
+      const run: number[] = [];
+      const way = (name: string, count: number, call: () => Promise<Uint8Array>): Way => ({
+        name,
+        n: count,
+        once: async () => {
+          // Compared whole: a wrong answer is not to be measured as a quick one.
+          if (Buffer.compare(input, await call()) !== 0) throw new Error(`${name}, ${label} came back changed`);
+        },
+      });
+      const ways = [
+        way(OFFLOAD, n, async () => {
+          const { output, queueMs, runMs } = await broker.call(input);
+          queue.push(queueMs);
+          run.push(runMs);
+          return output;
+        }),
+        way(FLOOR, n, () => floor.echo(input)),
+        way(FRAMED, n, () => framed.echo(input)),
       ];
-      for (const [name, count, call] of ways) {
+      say(`${label}: ${ways.map(({ name }) => name).join('; ')}: ${n} times each, in turns`);
+      const samples = await timeInTurns(ways);
+      const [offload, echo, framedEcho] = ways.map(({ name }, i) =>
+        summarise(suite, `${name}, ${label}`, 'ms', samples[i]!),
+      );
+      const others = [way(SPAWNED, 300, () => runProgram(join(native, 'spawn-echo'), [], { input }))];
+      if (docker !== undefined) others.push(way(DOCKER, 15, () => docker.call(input)));
+      yield offload!;
+      yield summarise(suite, `of that in the broker's queue, ${label}`, 'ms', queue);
+      yield summarise(suite, `of that inside the unikernel, ${label}`, 'ms', run);
+      yield echo!;
+      yield framedEcho!;
+      for (const { name, n: count, once } of others) {
         say(`${label}: ${name}, ${count} times`);
-        const samples = await timeEach(count, Math.min(200, Math.ceil(count / 10)), checked(call));
-        const row = summarise(suite, `${name}, ${label}`, 'ms', samples);
-        medians.set(`${name} ${bytes}`, row.p50);
+        const row = summarise(suite, `${name}, ${label}`, 'ms', await timeEach(count, Math.ceil(count / 10), once));
         yield row;
+        yield ratio(row, offload, `${name} / offload, ${label}`)!;
       }
-      const bare = await bareFunction(bytes < 100_000 ? 20_000 : 1000, input);
-      yield { suite, name: `bare function in C, ${label}`, unit: 'ms', ...bare };
-      const times = (name: string, over: string, under: string): Measurement => {
-        const value = medians.get(`${over} ${bytes}`)! / medians.get(`${under} ${bytes}`)!;
-        return { suite, name: `${name}, ${label}`, unit: 'times (p50)', n: 1, p50: value, p99: value, max: value };
-      };
-      yield times('docker run / offload', 'docker run, warm image', 'offload');
-      yield times('spawned process / offload', 'spawned process', 'offload');
-      yield times('offload / the floor', 'offload', 'socket.io echo, same TLS (the floor)');
+      if (docker === undefined) yield { suite, name: `${DOCKER}, ${label}`, absent: noDocker };
+      yield { suite, name: `bare function in C, ${label}`, unit: 'ms', ...(await bareFunction(bytes, input)) };
+      yield ratio(offload, echo, `offload / the floor, ${label}`)!;
+      yield ratio(offload, framedEcho, `offload / echo with the parser of V2E, ${label}`)!;
     }
 
     for (const { bytes, label } of sizes) {
       const input = randomBytes(bytes);
-      for (const [name, call] of [
-        ['offload', () => broker.call(input)],
-        ['socket.io echo', () => floor.echo(input)],
-      ] as const) {
-        say(`${label}: ${name}, ${SATURATION.concurrency} at a time for ${SATURATION.ms / 1000} s, three times`);
-        const rates: number[] = [];
-        for (let i = 0; i < 3; i++) rates.push(await saturate(SATURATION.ms / 3, SATURATION.concurrency, call));
-        yield summarise(suite, `${name} at saturation, ${label}`, 'per second', rates);
+      const ways = [
+        { name: OFFLOAD, call: () => broker.call(input) },
+        { name: 'socket.io echo', call: () => floor.echo(input) },
+      ];
+      say(`${label}: ${SATURATION.concurrency} at a time for ${SATURATION.ms / 1000} s, in turns`);
+      const rates: number[][] = ways.map(() => []);
+      for (let turn = 0; turn < SATURATION.turns; turn++) {
+        for (const [i, { call }] of ways.entries()) {
+          rates[i]!.push(await saturate(SATURATION.ms / SATURATION.turns, SATURATION.concurrency, call));
+        }
+      }
+      for (const [i, { name }] of ways.entries()) {
+        yield summarise(suite, `${name} at saturation, ${label}`, 'per second', rates[i]!);
       }
     }
   } finally {
@@ -84,9 +114,9 @@ export async function* offloadSuite(say: (text: string) => void): AsyncGenerator
 }
 
 /** The function itself in a loop in one process; milliseconds. */
-function bareFunction(n: number, input: Uint8Array): Promise<{ n: number; p50: number; p99: number; max: number }> {
+function bareFunction(bytes: number, input: Uint8Array): Promise<{ n: number; p50: number; p99: number; max: number }> {
   return new Promise((resolve, reject) => {
-    const child = execFile(join(built, 'bare-echo'), [String(n)], (error, stdout) => {
+    const child = execFile(join(native, 'bare-echo'), [bytes < 100_000 ? '20000' : '1000'], (error, stdout) => {
       if (error) return reject(error);
       const ns = JSON.parse(stdout) as { n: number; p50: number; p99: number; max: number };
       resolve({ n: ns.n, p50: ns.p50 / 1e6, p99: ns.p99 / 1e6, max: ns.max / 1e6 });

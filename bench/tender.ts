@@ -1,18 +1,25 @@
 import { randomBytes } from 'node:crypto';
-import { readdirSync, readFileSync, statSync } from 'node:fs';
+import { readdirSync, statSync } from 'node:fs';
 import { basename, join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import type { Isolation } from '../broker/tenders/tender.ts';
-import { TenderProcess } from '../broker/tenders/tender-process.ts';
-import { messageOf } from '../shared/errors.ts';
-import { silentLog } from '../shared/log.ts';
-import { type Measurement, summarise, timeEach } from './measure.ts';
+import { ErrorCode, isKerbError, messageOf } from '../shared/errors.ts';
+import { type Measurement, type Row, ratio, summarise, timeEach } from './measure.ts';
 import { runProgram } from './peers/process.ts';
+import { coldPeers, coldStarts } from './tender-cold.ts';
+import { resets } from './tender-reset.ts';
+import {
+  callWell,
+  familyOf,
+  makeTender,
+  native,
+  proportionalKib,
+  type Say,
+  TENDER_SUITE as suite,
+  unikernels,
+  withTender,
+} from './tenders.ts';
 
-const suite = 'tender';
-const unikernels = fileURLToPath(new URL('../build/unikernel/', import.meta.url));
-const native = fileURLToPath(new URL('../build/bench/', import.meta.url));
-const echo = join(unikernels, 'tasks/echo.elf');
+const isolations = ['process', 'vm'] as const;
 const sizes = [
   { bytes: 64, label: '64 B', n: 5000 },
   { bytes: 4096, label: '4 KiB', n: 5000 },
@@ -21,25 +28,56 @@ const sizes = [
   { bytes: 4_194_304, label: '4 MiB', n: 150 },
 ];
 const BUDGET_MS = 20;
+const OVERSHOOTS = 200;
 
 /** The tender alone, Node to unikernel and back, in each isolation that this machine has; no network, no broker. */
-export async function* tenderSuite(say: (text: string) => void): AsyncGenerator<Measurement> {
-  for (const isolation of ['process', 'vm'] as const) {
+export async function* tenderSuite(say: Say): AsyncGenerator<Row> {
+  const found: Isolation[] = [];
+  const medians = new Map<string, Row>();
+  const keep = (row: Row): Row => {
+    medians.set(row.name, row);
+    return row;
+  };
+  for (const isolation of isolations) {
     const missing = await whyNot(isolation);
     if (missing !== undefined) {
-      say(`isolation ${isolation} is left out: ${missing}`);
+      yield { suite, name: `isolation ${isolation}`, absent: missing };
       continue;
     }
-    yield* calls(isolation, say);
-    yield* coldStart(isolation, say);
+    found.push(isolation);
+    for await (const row of calls(isolation, say)) yield keep(row);
+    for await (const row of coldStarts(isolation, say)) yield keep(row);
     yield* overshoot(isolation, say);
     yield* idleMemory(isolation, say);
   }
+  if (found.includes('vm')) yield* resets(say);
   for (const { bytes, label } of sizes) {
     const input = randomBytes(bytes);
     say(`spawned process, ${label}`);
-    const once = () => runProgram(join(native, 'spawn-echo'), [], input);
-    yield summarise(suite, `spawned process, ${label}`, 'ms', await timeEach(200, 20, once));
+    const once = () => runProgram(join(native, 'spawn-echo'), [], { input });
+    const spawned = summarise(
+      suite,
+      `spawned process, ${label}`,
+      'ms',
+      await timeEach(bytes > 1e6 ? 60 : 200, 20, once),
+    );
+    yield keep(spawned);
+    for (const isolation of found) {
+      yield* known(
+        ratio(spawned, medians.get(`${isolation}, call, ${label}`), `spawned process / ${isolation}, ${label}`),
+      );
+    }
+  }
+  const afterStart = function* (peer: Row): Generator<Measurement> {
+    for (const isolation of found) {
+      const cold = `${isolation}, cold start to first result`;
+      yield* known(ratio(peer, medians.get(cold), `${peer.name} / ${cold}`));
+    }
+  };
+  yield* afterStart(medians.get('spawned process, 4 KiB')!);
+  for await (const peer of coldPeers(say)) {
+    yield peer;
+    yield* afterStart(peer);
   }
   for (const file of readdirSync(join(unikernels, 'tasks')).sort()) {
     if (!file.endsWith('.elf')) continue;
@@ -48,24 +86,16 @@ export async function* tenderSuite(say: (text: string) => void): AsyncGenerator<
   }
 }
 
+function* known(row: Measurement | undefined): Generator<Measurement> {
+  if (row !== undefined) yield row;
+}
+
 /** Undefined when the isolation works here. */
 async function whyNot(isolation: Isolation): Promise<string | undefined> {
-  const tender = makeTender(isolation);
-  try {
-    await tender.start();
-    return undefined;
-  } catch (error) {
-    return messageOf(error);
-  } finally {
-    await tender.stop();
-  }
+  return await withTender(makeTender(isolation), async () => undefined).catch(messageOf);
 }
 
-function makeTender(isolation: Isolation, imagePath = echo): TenderProcess {
-  return new TenderProcess({ imagePath, log: silentLog(), isolation });
-}
-
-async function* calls(isolation: Isolation, say: (text: string) => void): AsyncGenerator<Measurement> {
+async function* calls(isolation: Isolation, say: Say): AsyncGenerator<Measurement> {
   const tender = makeTender(isolation);
   await tender.start();
   try {
@@ -74,9 +104,9 @@ async function* calls(isolation: Isolation, say: (text: string) => void): AsyncG
       const input = randomBytes(bytes);
       const inside: number[] = [];
       const samples = await timeEach(n, Math.ceil(n / 10), async () => {
-        const end = await tender.call(input, 10_000);
-        if (end.outcome !== 'done' || !input.equals(end.output)) throw new Error(`a call ended as ${end.outcome}`);
-        inside.push(end.runMs);
+        const { output, runMs } = await callWell(tender, input);
+        if (!input.equals(output)) throw new Error(`${label} came back changed`);
+        inside.push(runMs);
       });
       yield summarise(suite, `${isolation}, call, ${label}`, 'ms', samples);
       yield summarise(suite, `${isolation}, of that inside the tender, ${label}`, 'ms', inside);
@@ -86,43 +116,33 @@ async function* calls(isolation: Isolation, say: (text: string) => void): AsyncG
   }
 }
 
-/** From nothing (no process) to the first result of 4 KiB. */
-async function* coldStart(isolation: Isolation, say: (text: string) => void): AsyncGenerator<Measurement> {
-  say(`${isolation}: cold start`);
-  const input = randomBytes(4096);
-  const samples: number[] = [];
-  for (let i = 0; i < 60; i++) {
-    const tender = makeTender(isolation);
-    const begin = performance.now();
-    await tender.start();
-    await tender.call(input, 10_000);
-    samples.push(performance.now() - begin);
-    await tender.stop();
-  }
-  yield summarise(suite, `${isolation}, cold start to first result`, 'ms', samples.slice(10));
-}
-
-/** How long after its budget an endless loop was ended, as the tender saw it. */
-async function* overshoot(isolation: Isolation, say: (text: string) => void): AsyncGenerator<Measurement> {
+/**
+ * How long after its budget an endless loop was ended, as the tender saw it; or as Node saw it, where a tender got no
+ * processor for so long that it was killed from outside.
+ */
+async function* overshoot(isolation: Isolation, say: Say): AsyncGenerator<Measurement> {
   say(`${isolation}: budget overshoot`);
-  const tender = makeTender(isolation, join(unikernels, 'guests/loop.elf'));
-  await tender.start();
-  try {
-    const samples: number[] = [];
-    for (let i = 0; i < 200; i++) {
-      const end = await tender.call(new Uint8Array(), BUDGET_MS);
-      if (end.outcome !== 'deadline') throw new Error(`an endless loop ended as ${end.outcome}`);
-      samples.push(Math.max(0, end.runMs - BUDGET_MS));
-    }
-    yield summarise(suite, `${isolation}, budget overshoot`, 'ms', samples);
-  } finally {
-    await tender.stop();
+  const samples: number[] = [];
+  while (samples.length < OVERSHOOTS) {
+    const loop = makeTender(isolation, { imagePath: join(unikernels, 'guests/loop.elf') });
+    await withTender(loop, async (tender) => {
+      while (samples.length < OVERSHOOTS && tender.state !== 'Dead') {
+        const begin = performance.now();
+        const end = await tender.call(new Uint8Array(), BUDGET_MS).catch((error: unknown) => {
+          if (!isKerbError(error) || error.code !== ErrorCode.TenderDied) throw error;
+        });
+        if (end !== undefined && end.outcome !== 'deadline') throw new Error(`an endless loop ended as ${end.outcome}`);
+        samples.push(Math.max(0, (end?.runMs ?? performance.now() - begin) - BUDGET_MS));
+      }
+    });
   }
+  yield summarise(suite, `${isolation}, budget overshoot`, 'ms', samples);
 }
 
 /** Proportional memory of a waiting tender with all that belongs to it, beside 1, 10, 100 and 500 of its kind. */
-async function* idleMemory(isolation: Isolation, say: (text: string) => void): AsyncGenerator<Measurement> {
-  const tenders: TenderProcess[] = [];
+async function* idleMemory(isolation: Isolation, say: Say): AsyncGenerator<Measurement> {
+  const tenders: ReturnType<typeof makeTender>[] = [];
+  const input = randomBytes(4096);
   try {
     for (const count of [1, 10, 100, 500]) {
       say(`${isolation}: ${count} waiting tenders`);
@@ -133,24 +153,11 @@ async function* idleMemory(isolation: Isolation, say: (text: string) => void): A
       }
       const kib = tenders.map((tender) => familyOf(tender.pid!).reduce((sum, pid) => sum + proportionalKib(pid), 0));
       yield summarise(suite, `${isolation}, idle tender, ${count} waiting`, 'KiB', kib);
+      const pick = (i: number) => callWell(tenders[(i * 7) % tenders.length]!, input);
+      const name = `${isolation}, call, 4 KiB, ${count} waiting`;
+      yield summarise(suite, name, 'ms', await timeEach(2000, Math.max(100, count), pick));
     }
-    say(`${isolation}: a call while 500 wait`);
-    const input = randomBytes(4096);
-    const pick = (i: number) => tenders[(i * 7) % tenders.length]!.call(input, 10_000);
-    yield summarise(suite, `${isolation}, call, 4 KiB, 500 waiting`, 'ms', await timeEach(2000, 500, pick));
   } finally {
     await Promise.all(tenders.map((tender) => tender.stop()));
   }
-}
-
-function familyOf(pid: number): number[] {
-  const children = readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8').trim();
-  return [pid, ...(children === '' ? [] : children.split(' ').map(Number))];
-}
-
-/** Pss of /proc/PID/smaps_rollup (man 5 proc), KiB. Reading another user's takes root. */
-function proportionalKib(pid: number): number {
-  const found = /^Pss:\s+(\d+) kB$/m.exec(readFileSync(`/proc/${pid}/smaps_rollup`, 'utf8'));
-  if (!found) throw new Error(`/proc/${pid}/smaps_rollup shows no Pss`);
-  return Number(found[1]);
 }

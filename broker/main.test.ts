@@ -16,6 +16,7 @@ import { writeIdentity } from '../shared/identity/files.ts';
 import { loadIdentity } from '../shared/identity/x509-identity.ts';
 import { silentLog } from '../shared/log.ts';
 import { kerbside } from '../shared/protocol/generated/v2e.js';
+import { v2eParser } from '../shared/protocol/v2e-parser.ts';
 import { readSignatures, readTaskPackage, type TaskPackage } from '../shared/task-package/reader.ts';
 import { signTaskPackage } from '../shared/task-package/signature.ts';
 import { createSigner } from '../shared/task-package/signer.ts';
@@ -113,6 +114,7 @@ async function connectWith(broker: RunningBroker, agent: Agent): Promise<Socket 
   const socket: Socket & { hello?: Uint8Array } = io(broker.url, {
     path: '/v2e',
     transports: ['websocket'],
+    parser: v2eParser,
     agent: agent as unknown as string,
     reconnection: false,
     forceNew: true,
@@ -151,6 +153,10 @@ function offload(socket: Socket, wish: Wish = {}): Promise<Reply> {
     isolation,
   }).finish();
   return send(socket, bytes);
+}
+/** Past socket.io: what is given becomes one WebSocket message each. */
+function sendRaw(socket: Socket, ...messages: (string | Buffer)[]): void {
+  for (const message of messages) socket.io.engine.write(message);
 }
 function send(socket: Socket, payload: unknown): Promise<Reply> {
   return new Promise((resolve, reject) => {
@@ -265,7 +271,12 @@ describe('pools of tenders', () => {
     expect(replies.every(({ result }) => result != null)).toBe(true);
     expect(tenders).toHaveLength(3);
     expect(tenders.every(({ calls }) => calls > 0)).toBe(true);
-    expect(broker.status().packages[0]).toMatchObject({ tenders: 3, calls: 5, cpuMs: expect.closeTo(0.25) });
+    expect(broker.status().packages[0]).toMatchObject({
+      tenders: 3,
+      calls: 5,
+      cpuMs: expect.closeTo(0.25),
+      peakMemory: 16_384,
+    });
   });
 
   test('a task that is not started ahead is started by its first offload, and that time is start, not queue', async () => {
@@ -282,7 +293,7 @@ describe('pools of tenders', () => {
     const { result } = await offload(socket);
     expect(result!.startMs).toBeGreaterThan(50);
     expect(result!.queueMs).toBeLessThan(result!.startMs!);
-    expect(result).toMatchObject({ runMs: expect.closeTo(0.1), cpuMs: expect.closeTo(0.05) });
+    expect(result).toMatchObject({ runMs: expect.closeTo(0.1), cpuMs: expect.closeTo(0.05), peakMemory: 16_384 });
     expect((await offload(socket)).result!.startMs).toBeLessThan(result!.startMs!);
   });
 
@@ -549,6 +560,18 @@ describe('malformed messages', () => {
     ['nothing', (socket) => socket.emit('offload')],
     ['no acknowledgement', (socket) => socket.emit('offload', Buffer.from('x'))],
     ['a message above the limit', (socket) => socket.emit('offload', Buffer.alloc(300_000), () => {})],
+    ['an empty message', (socket) => sendRaw(socket, Buffer.alloc(0))],
+    ['a message that is cut off', (socket) => sendRaw(socket, Buffer.from([2, 200, 1, 0, 0, 0, 0x6f]))],
+    ['a message of an unknown type', (socket) => sendRaw(socket, Buffer.alloc(64, 0x7f))],
+    ['an event of socket.io itself', (socket) => sendRaw(socket, Buffer.from('\x02\x0a\0\0\0\0disconnect'))],
+    ['more attachments than allowed', (socket) => sendRaw(socket, '599-["offload"]')],
+    [
+      'an attachment that there is not',
+      (socket) => sendRaw(socket, '51-["offload",{"_placeholder":true,"num":9}]', 'x'),
+    ],
+    ['text where an attachment was announced', (socket) => sendRaw(socket, '51-["offload"]', '2["offload"]')],
+    ['an event in another namespace', (socket) => sendRaw(socket, '2/admin,0["offload"]')],
+    ['text that is no packet', (socket) => sendRaw(socket, '\0')],
   ])('%s: costs the connection, and only that', async (_, act) => {
     const { broker } = await start();
     const [bad, good] = [await connect(broker), await connect(broker)];
@@ -719,6 +742,7 @@ describe('starting and stopping', () => {
       'broker_tenders{isolation="process",state="Waiting"} 1',
       'broker_packages{state="Waiting"} 1',
       'broker_guest_cpu_seconds_total{tenant="ACME",task="echo"} 0.0001',
+      'broker_guest_memory_bytes_sum{task="echo"} 32768',
       'broker_offload_seconds_count{phase="total"} 1',
       'broker_deadline_misses_total 0',
     ]) {

@@ -11,6 +11,7 @@ import { writeIdentity } from '../shared/identity/files.ts';
 import { loadIdentity } from '../shared/identity/x509-identity.ts';
 import { silentLog } from '../shared/log.ts';
 import { kerbside } from '../shared/protocol/generated/v2e.js';
+import { v2eParser } from '../shared/protocol/v2e-parser.ts';
 import { digestOf } from '../shared/task-package/format.ts';
 import { type PackageFile, readPackageFiles, readSignatures, readTaskPackage } from '../shared/task-package/reader.ts';
 import { listSignatures, signTaskPackage } from '../shared/task-package/signature.ts';
@@ -107,6 +108,7 @@ async function raw(broker: RunningBroker, identityDir = acme): Promise<Socket> {
   const socket = io(broker.url, {
     path: '/v2e',
     transports: ['websocket'],
+    parser: v2eParser,
     agent: new Agent(identity.clientOptions('rsu-1')) as unknown as string,
     reconnection: false,
     forceNew: true,

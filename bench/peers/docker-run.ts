@@ -30,11 +30,16 @@ export class DockerRun {
     if (host === undefined) {
       const folder = await mkdtemp(join(tmpdir(), 'kerb-bench-'));
       const engine = new PrivateEngine(placesOf(folder), silentLog());
-      host = (await engine.start()).host;
       undo = async () => {
         await engine.stop();
         await rm(folder, { recursive: true, force: true });
       };
+      try {
+        host = (await engine.start()).host;
+      } catch (error) {
+        await undo();
+        throw error;
+      }
     }
     const tag = `kerbside-bench/${basename(program)}:1`;
     const context = await mkdtemp(join(tmpdir(), 'kerb-bench-image-'));
@@ -53,7 +58,7 @@ export class DockerRun {
   }
 
   call(input: Uint8Array): Promise<Buffer> {
-    return runProgram('docker', ['-H', this.#host, 'run', '--rm', '-i', '--network', 'none', this.#tag], input);
+    return runProgram('docker', ['-H', this.#host, 'run', '--rm', '-i', '--network', 'none', this.#tag], { input });
   }
 
   async stop(): Promise<void> {

@@ -2,6 +2,7 @@ import { Agent } from 'node:https';
 import { fileURLToPath } from 'node:url';
 import { io, type Socket } from 'socket.io-client';
 import { loadIdentity } from '../../shared/identity/x509-identity.ts';
+import { v2eParser } from '../../shared/protocol/v2e-parser.ts';
 import { Daemon } from './daemon.ts';
 
 const server = fileURLToPath(new URL('./socketio-echo-server.ts', import.meta.url));
@@ -18,14 +19,20 @@ export class SocketIoEcho {
     this.#agent = agent;
   }
 
-  static async start(identities: { vehicle: string; broker: string }, brokerId: string): Promise<SocketIoEcho> {
-    const daemon = new Daemon([server, identities.broker]);
+  /** `parser`: socket.io's own, which is what anybody gets, or the one that V2E uses. */
+  static async start(
+    identities: { vehicle: string; broker: string },
+    brokerId: string,
+    parser: 'common' | 'v2e',
+  ): Promise<SocketIoEcho> {
+    const daemon = new Daemon([server, identities.broker, parser]);
     const port = Number(await daemon.firstLine());
     const identity = await loadIdentity(identities.vehicle, 'vehicle');
     const agent = new Agent({ ...identity.clientOptions(brokerId), maxCachedSessions: 0 });
     const socket = io(`https://127.0.0.1:${port}`, {
       path: '/v2e',
       transports: ['websocket'],
+      ...(parser === 'v2e' ? { parser: v2eParser } : {}),
       agent: agent as unknown as string,
       perMessageDeflate: false as unknown as { threshold: number },
       forceNew: true,

@@ -5,6 +5,7 @@ import { Server, type Socket } from 'socket.io';
 import { ErrorCode, isKerbError, KerbError, messageOf } from '../../shared/errors.ts';
 import type { Identity, VehiclePrincipal } from '../../shared/identity/identity.ts';
 import type { Logger } from '../../shared/log.ts';
+import { v2eParser } from '../../shared/protocol/v2e-parser.ts';
 import type { Answer, IncomingOffload } from '../offloads.ts';
 import type { PushClient } from '../packages/push-session.ts';
 import { decodeOffload, encodeRefusal, encodeResult } from './codec.ts';
@@ -32,9 +33,13 @@ export interface IngressOptions {
 
 /** Room for the message around an input, and for socket.io's own packets. */
 const MESSAGE_ROOM = 64 * 1024;
-// A radio that is gone says nothing: a silent client is given up after four seconds.
+// A radio that is gone says nothing: a silent client is given up after ten seconds.
 const PING_INTERVAL_MS = 2000;
-const PING_TIMEOUT_MS = 2000;
+/**
+ * How long a pong may take: it waits behind whatever large message is on its way, and 4 MiB over 10 Mbit/s take 3.4 s. A
+ * link that is silently gone costs nobody more than this, because each offload ends with its own budget.
+ */
+const PING_TIMEOUT_MS = 8000;
 const CONNECT_TIMEOUT_MS = 5000;
 const CLOSE_TIMEOUT_MS = 500;
 /** Bytes of answers that a client may leave unread. */
@@ -101,6 +106,7 @@ export class Ingress {
     const io = new Server<ClientEvents, BrokerEvents, NoEvents, SocketData>(https, {
       path: V2E_PATH,
       transports: ['websocket'],
+      parser: v2eParser,
       perMessageDeflate: false,
       httpCompression: false,
       serveClient: false,

@@ -4,6 +4,7 @@ import { ErrorCode, KerbError, messageOf } from '../../shared/errors.ts';
 import type { Identity } from '../../shared/identity/identity.ts';
 import type { Logger } from '../../shared/log.ts';
 import { kerbside } from '../../shared/protocol/generated/v2e.js';
+import { v2eParser } from '../../shared/protocol/v2e-parser.ts';
 import type { OffloadRequest, OffloadResult, PlaceStatus } from './offloader.ts';
 import { budgetOf, failureOf } from './refusal.ts';
 
@@ -93,6 +94,7 @@ export class BrokerLink {
     const socket = io(target.url, {
       path: V2E_PATH,
       transports: ['websocket'],
+      parser: v2eParser,
       // The types know agents of browsers' kind only; engine.io-client hands this one to `ws`.
       agent: this.#agent as unknown as string,
       perMessageDeflate: false as unknown as { threshold: number },

@@ -13,6 +13,7 @@ import type { Identity } from '../../shared/identity/identity.ts';
 import { loadIdentity } from '../../shared/identity/x509-identity.ts';
 import { silentLog } from '../../shared/log.ts';
 import { kerbside } from '../../shared/protocol/generated/v2e.js';
+import { v2eParser } from '../../shared/protocol/v2e-parser.ts';
 import { BrokerOffloader } from './broker-offloader.ts';
 import type { OffloadRequest } from './offloader.ts';
 
@@ -85,7 +86,7 @@ class Broker {
 
   async start(): Promise<this> {
     this.#https = createServer(this.#options.serverOptions());
-    this.#io = new Server(this.#https, { path: '/v2e', transports: ['websocket'] });
+    this.#io = new Server(this.#https, { path: '/v2e', transports: ['websocket'], parser: v2eParser });
     this.#io.use((_socket, next) => next(this.refuse === undefined ? undefined : new Error(this.refuse)));
     this.#io.on('connection', (socket) => {
       socket.emit('hello', Buffer.isBuffer(this.hello) ? this.hello : ServiceAnnouncement.encode(this.hello).finish());
@@ -104,6 +105,11 @@ class Broker {
     });
     await new Promise<void>((resolve) => this.#https.listen(this.#options.port ?? 0, '127.0.0.1', resolve));
     return this;
+  }
+
+  /** Past socket.io: each becomes one WebSocket message. */
+  sendRaw(...messages: (string | Buffer)[]): void {
+    for (const { conn } of this.#io.sockets.sockets.values()) for (const message of messages) conn.write(message);
   }
 
   disconnectClients(): void {
@@ -289,6 +295,20 @@ describe('failures', () => {
     await startBroker(onOffload, port);
     await connected(own);
     expect((await own.offload(request())).place).toBe('broker:rsu-1');
+  });
+
+  test.each<[string, (string | Buffer)[]]>([
+    ['an empty message', [Buffer.alloc(0)]],
+    ['a message that is cut off', [Buffer.from([3, 0, 1])]],
+    ['a message of no known type', [Buffer.alloc(100, 0xff)]],
+    ['text that is no packet', ['?']],
+    ['text where an attachment was announced', ['51-["hello",{"_placeholder":true,"num":0}]', '2["hello"]']],
+  ])('a broker that sends %s is left, what was in flight is told, and it gets another chance', async (_, gibberish) => {
+    await startBroker(() => broker!.sendRaw(...gibberish));
+    const own = await startOffloader(broker!.url);
+    await connected(own);
+    await expect(own.offload(request())).rejects.toMatchObject({ code: ErrorCode.BrokerLost });
+    await connected(own);
   });
 
   test('a broker that shows its clients the door gets them back', async () => {

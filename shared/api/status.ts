@@ -146,6 +146,8 @@ export interface BrokerStatus {
     readonly calls: number;
     /** What all calls together computed, in milliseconds. */
     readonly cpuMs: number;
+    /** Most of its own memory that a call of it had in use, in bytes. */
+    readonly peakMemory: number;
     readonly restarts: number;
     /** Who has pushed it, and when (ISO 8601, UTC); not there for one that lies in the packages directory. */
     readonly pushed?: {

@@ -96,6 +96,7 @@ describe('the screen', () => {
       isolation: 'process',
       calls: 1200,
       cpuMs: 5,
+      peakMemory: 16_384,
       restarts: 5,
     };
     const packages = [
