@@ -44,6 +44,7 @@ export const ErrorCode = {
   BadBundle: 2013,
   NothingToRollBack: 2014,
   UnknownManifest: 2015,
+  DiskFull: 2016,
 
   BusUnavailable: 3001,
   BusDown: 3002,

@@ -74,10 +74,6 @@ export function statusLines(status: ObuStatus): string[] {
   ];
 }
 
-function megabytes(bytes: number): string {
-  return `${(bytes / 1e6).toFixed(1)} MB`;
-}
-
 /** "192 of 1792 (256 reserved)". */
 function inUse(
   part: { readonly total: number; readonly reserved: number; readonly used: number },
@@ -85,6 +81,10 @@ function inUse(
 ): string {
   const number = (value: number) => String(Math.round((value / unit) * 100) / 100);
   return `${number(part.used)} of ${number(part.total - part.reserved)} (${number(part.reserved)} reserved)`;
+}
+
+function megabytes(bytes: number): string {
+  return `${(bytes / 1e6).toFixed(1)} MB`;
 }
 
 function withReason(state: string, reason: string): string {

@@ -1,12 +1,15 @@
+import { stat } from 'node:fs/promises';
 import { basename } from 'node:path';
 import { type Command, Option } from 'commander';
 import type { AppliedReply, DryRunReply, ManifestChange, ManifestReply } from '../../shared/api/manifest.ts';
-import { ErrorCode, isKerbError, KerbError } from '../../shared/errors.ts';
+import { ErrorCode, isErrno, isKerbError, KerbError } from '../../shared/errors.ts';
 import { table } from '../../shared/table.ts';
 import { readNamedFile } from '../config.ts';
+import type { Engine } from '../engine/docker-client.ts';
 import { problemLines } from '../yaml.ts';
+import { type EngineOptions, engineOf, withEngine } from './engine.ts';
 import { type ApiOptions, connectObu, type ObuClient, withApi } from './obu-client.ts';
-import { print, progress, toDuration } from './output.ts';
+import { interruptible, print, progress, toDuration } from './output.ts';
 import { isMoving, isWell, stateWord, untilSettled } from './settle.ts';
 
 /** A busy board starts a container in seconds; a large bundle is loaded before. */
@@ -19,7 +22,7 @@ interface WaitOptions extends ApiOptions {
   readonly timeout: number;
 }
 
-/** `kerb obu apply`, `rollback`, `get manifest` and `schema`. */
+/** `kerb obu apply`, `rollback`, `get manifest`, `bundle` and `schema`. */
 export function registerManifestCommands(obu: Command, get: Command): void {
   const waiting = (command: Command) =>
     withApi(command)
@@ -49,6 +52,11 @@ export function registerManifestCommands(obu: Command, get: Command): void {
     )
     .action(getManifest);
 
+  withEngine(obu.command('bundle <manifest>'))
+    .description('write a manifest and its images into one file, for an OBU without network: kerb obu apply FILE.tar')
+    .requiredOption('-o, --output <file>', 'the bundle, FILE.tar')
+    .action(bundle);
+
   obu
     .command('schema')
     .description('print the JSON schema of manifests, for editors')
@@ -60,10 +68,21 @@ export function registerManifestCommands(obu: Command, get: Command): void {
 
 async function apply(file: string, options: WaitOptions & { dryRun?: boolean }): Promise<void> {
   const obu = await connectObu(options);
-  await obu.status(); // before anything is read: is there an OBU at all?
-  const body = await readNamedFile(file, ErrorCode.BadManifest);
-  const query = `file=${encodeURIComponent(basename(file))}`;
-  const call = { method: 'POST', body, timeoutMs: CALL_TIMEOUT_MS } as const;
+  const { engine } = await obu.status(); // before anything is read: is there an OBU at all?
+  const manifest = await interruptible(async (signal) => {
+    if (!(await isBundle(file)))
+      return { file: basename(file), text: await readNamedFile(file, ErrorCode.BadManifest) };
+    // Its images go to the engine that is where the OBU is.
+    obu.mustBeHere('a bundle is applied');
+    const { checkBundle, loadImages } = await import('../bundle/read.ts');
+    const checked = await checkBundle(file, progress, signal);
+    const images = Object.keys(checked.index.images).join(', ');
+    if (options.dryRun) print(`would load ${images}`);
+    else await loadImages(checked, await reach(engine), progress, signal);
+    return checked.manifest;
+  });
+  const query = `file=${encodeURIComponent(manifest.file)}`;
+  const call = { method: 'POST', body: manifest.text, timeoutMs: CALL_TIMEOUT_MS } as const;
   try {
     if (options.dryRun) printDryRun(await obu.ask<DryRunReply>(`/v1/manifest?${query}&dryRun=1`, call));
     else await report(obu, await obu.ask<AppliedReply>(`/v1/manifest?${query}`, call), options);
@@ -73,6 +92,34 @@ async function apply(file: string, options: WaitOptions & { dryRun?: boolean }):
     if (lines.length > 1) for (const line of lines) progress(`kerb: ${line}`);
     throw error;
   }
+}
+
+/** Dockerode is loaded by who needs it. */
+async function reach({ kind, host }: Pick<Engine, 'kind' | 'host'>): Promise<Engine> {
+  const { reachEngine } = await import('../engine/docker-client.ts');
+  return reachEngine(kind, host);
+}
+
+/** @throws KerbError BadManifest when the file can't be read */
+async function isBundle(file: string): Promise<boolean> {
+  try {
+    const { isTar } = await import('../bundle/read.ts');
+    return await isTar(file);
+  } catch (error) {
+    if (!isErrno(error)) throw error;
+    throw new KerbError(ErrorCode.BadManifest, `${file} cannot be read: ${error.code}`, { file });
+  }
+}
+
+async function bundle(file: string, options: EngineOptions & { output: string }): Promise<void> {
+  const manifest = { file, text: await readNamedFile(file, ErrorCode.BadManifest) };
+  const { writeBundle } = await import('../bundle/write.ts');
+  const engine = await engineOf(options);
+  const { output } = options;
+  const index = await interruptible((signal) => writeBundle({ engine, manifest, output, progress, signal }));
+  const { size } = await stat(output);
+  const images = Object.keys(index.images).join(', ');
+  print(`${output}: ${file} and ${images} for ${index.architecture}, ${(size / 1e6).toFixed(1)} MB`);
 }
 
 function printDryRun({ changes, steps }: DryRunReply): void {
@@ -90,15 +137,13 @@ async function report(
   print(`generation ${generation} of the manifest, ${file}`);
   for (const line of changeLines(changes)) print(line);
   if (!options.wait) return;
-  const interrupt = new AbortController();
-  const onInterrupt = () => interrupt.abort();
-  process.once('SIGINT', onInterrupt);
-  const workloads = await untilSettled({
-    status: () => obu.status(),
-    onState: (one) => progress(`${one.name}: ${stateWord(one)}: ${one.reason}`),
-    timeoutMs: options.timeout,
-    signal: interrupt.signal,
-  }).finally(() => process.off('SIGINT', onInterrupt));
+  const workloads = await interruptible((signal) =>
+    untilSettled({
+      status: () => obu.status(),
+      onState: (one) => progress(`${one.name}: ${stateWord(one)}: ${one.reason}`),
+      ...{ timeoutMs: options.timeout, signal },
+    }),
+  );
   const notWell = workloads.filter((one) => !isWell(one));
   if (notWell.length === 0) {
     print(`all ${workloads.length} workloads are well`);

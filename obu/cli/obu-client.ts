@@ -31,6 +31,15 @@ export class ObuClient {
     this.#api = api;
   }
 
+  /** @throws KerbError BadConfig when the OBU is somewhere else, where its engine and files cannot be reached from here */
+  mustBeHere(what: string): void {
+    if (typeof this.#target === 'string') return;
+    throw new KerbError(
+      ErrorCode.BadConfig,
+      `${what} where the OBU is, over its control socket, not over ${this.#api}`,
+    );
+  }
+
   /** @throws KerbError ApiUnavailable that says what to do when no OBU is there at all */
   status(): Promise<ObuStatus> {
     return this.ask('/v1/status');

@@ -5,9 +5,7 @@ const POLL_MS = 200;
 
 /** States that do not last: the planner or the engine is at work. */
 export function isMoving({ state, detail }: Pick<WorkloadStatus, 'state' | 'detail'>): boolean {
-  if (state === 'Stopping') return true;
-  if (state === 'Running') return detail === 'Starting';
-  return state === 'Pending' && ['Starting', 'PullingImage', 'Updating'].includes(detail);
+  return state === 'Stopping' || ((state === 'Pending' || state === 'Running') && detail === 'Starting');
 }
 
 /** What a person who applies a manifest wants to see in the end. */

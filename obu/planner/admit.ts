@@ -186,7 +186,7 @@ export class Admission {
     const { intent } = result;
     const before = intent.memory.preempted;
     const free = minus(this.#capacity, this.#used);
-    const missing = `it needs ${sentence(need)}${this.#counted(intent)}; ${sentence(atLeastNothing(free))} of ${sentence(this.#capacity)} are free`;
+    const missing = `it needs ${sentenceOfParts(need)}${this.#counted(intent)}; ${sentence(atLeastNothing(free))} of ${sentence(this.#capacity)} are free`;
     const lower = why === '' ? ', and what of lower priority may be frozen or stopped does not make enough room' : why;
     return this.#heldBack(result, `${before === undefined ? '' : `${before.why}; `}${missing}${lower}`);
   }

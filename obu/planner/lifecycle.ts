@@ -176,7 +176,8 @@ class Decision {
     const intent = this.#current(memory, version, current);
     const isDone = intent.memory.good !== undefined && sameVersion(intent.memory.good, version);
     if (old !== undefined && isDone) {
-      const why = `its new container ${current.health === 'healthy' ? 'is healthy' : 'has settled'}`;
+      const well = current.health === 'healthy' ? 'is healthy' : 'has been up for long enough';
+      const why = memory.bad === undefined ? `its new container ${well}` : memory.bad.why;
       return { ...intent, steps: [...this.#clearAll([old], why), ...tidying, ...intent.steps] };
     }
     return this.#besides(old, memory, { ...intent, steps: [...tidying, ...intent.steps] });

@@ -5,9 +5,7 @@ import type { End, Memory, ObservedContainer, WorkloadState } from './state.ts';
 export function stateOf(container: ObservedContainer): WorkloadState {
   switch (container.state) {
     case 'running':
-      return container.health === 'unhealthy'
-        ? { state: 'Running', detail: 'Unhealthy', reason: 'its container runs, and its health check fails' }
-        : { state: 'Running', detail: 'Ok', reason: `its container runs${healthNote(container)}` };
+      return runningState(container.health);
     case 'paused':
       return { state: 'Frozen', detail: 'outside', reason: 'somebody paused its container from outside of the OBU' };
     case 'created':
@@ -18,14 +16,20 @@ export function stateOf(container: ObservedContainer): WorkloadState {
   }
 }
 
-function healthNote({ health }: ObservedContainer): string {
+function runningState(health: ObservedContainer['health']): WorkloadState {
   switch (health) {
+    case 'unhealthy':
+      return { state: 'Running', detail: 'Unhealthy', reason: 'its container runs, and its health check fails' };
     case 'starting':
-      return '; its health check has not said yet whether it is well';
+      return {
+        state: 'Running',
+        detail: 'Starting',
+        reason: 'its container runs; its health check has not said yet whether it is well',
+      };
     case 'healthy':
-      return ' and is healthy';
-    default:
-      return '';
+      return { state: 'Running', detail: 'Ok', reason: 'its container runs and is healthy' };
+    case 'none':
+      return { state: 'Running', detail: 'Ok', reason: 'its container runs' };
   }
 }
 

@@ -174,6 +174,15 @@ describe('a manifest', () => {
   });
 });
 
+it('a state that cannot be written stops nobody', () => {
+  const state = started(manifest(a));
+  state.stop();
+  expect(() => prove(state)).not.toThrow();
+  expect(state.manifest().good).toBe(false);
+  expect(() => state.apply(manifest(b))).toThrow(expect.objectContaining({ code: ErrorCode.StateUnavailable }));
+  expect(names(state)).toEqual(['a']);
+});
+
 describe('a rollback', () => {
   it('goes to the last other manifest that was good', () => {
     const state = started(manifest(a, 'one.yaml'));

@@ -1,4 +1,4 @@
-import { ErrorCode, isKerbError, KerbError } from '../../shared/errors.ts';
+import { ErrorCode, isKerbError, KerbError, messageOf } from '../../shared/errors.ts';
 import type { Logger } from '../../shared/log.ts';
 import { configHash } from '../engine/container-spec.ts';
 import type { ObuOffers } from '../manifest/check.ts';
@@ -47,6 +47,7 @@ export class DesiredState {
   readonly #parts: DesiredStateParts;
   readonly #nowMs: () => number;
   #store: StateStore;
+  #current: Generation | undefined;
   #workloads: readonly Workload[] = [];
   #wellSinceMs: number | undefined;
 
@@ -66,12 +67,11 @@ export class DesiredState {
     // Before anything is written or put aside.
     if (manifest !== undefined) parseManifest(manifest.text, manifest.file, offers);
     this.#openStore(manifest !== undefined);
-    const current = this.#store.current();
-    if (manifest !== undefined && manifest.text !== current?.text) {
-      const { generation } = this.#store.apply(manifest.file, manifest.text, this.#nowMs());
-      log.info({ generation, file: manifest.file }, `manifest ${manifest.file} is applied as generation ${generation}`);
-    } else if (current !== undefined) {
-      const { generation, file } = current;
+    this.#current = this.#store.current();
+    if (manifest !== undefined && manifest.text !== this.#current?.text) {
+      this.#write(manifest);
+    } else if (this.#current !== undefined) {
+      const { generation, file } = this.#current;
       log.info({ generation, file }, `going on with generation ${generation} of the manifest, ${file}`);
     } else {
       log.warn('no manifest has been applied yet, so nothing runs; give one with kerb obu apply FILE');
@@ -105,13 +105,10 @@ export class DesiredState {
   apply(manifest: ManifestFile): Applied {
     const { workloads, changes } = this.compare(manifest);
     const { file, text } = manifest;
-    const current = this.#store.current();
-    if (current?.text === text) return { generation: current.generation, file, changes };
-    const { generation } = this.#store.apply(file, text, this.#nowMs());
-    this.#parts.log.info({ generation, file }, `manifest ${file} is applied as generation ${generation}`);
+    if (this.#current?.text === text) return { generation: this.#current.generation, file, changes };
+    const { generation } = this.#write(manifest);
     const before = this.#workloads;
     this.#workloads = workloads;
-    this.#wellSinceMs = undefined;
     this.#parts.onChange(workloads, before);
     return { generation, file, changes };
   }
@@ -144,7 +141,7 @@ export class DesiredState {
 
   /** @throws KerbError UnknownManifest when there is none, or no such generation is kept */
   manifest(generation?: number): Generation {
-    const found = generation === undefined ? this.#store.current() : this.#store.generation(generation);
+    const found = generation === undefined ? this.#current : this.#store.generation(generation);
     if (found !== undefined) return found;
     const message =
       generation === undefined
@@ -164,8 +161,7 @@ export class DesiredState {
 
   /** To be called every second or so: notes when the manifest has proved good. */
   watch(stateOf: (workload: string) => WorkloadState): void {
-    const current = this.#store.current();
-    if (current === undefined || current.good) return;
+    if (this.#current === undefined || this.#current.good) return;
     const isWell = ({ state, detail }: WorkloadState) =>
       state === 'Succeeded' || (state === 'Running' && detail === 'Ok');
     if (!this.#workloads.every(({ name }) => isWell(stateOf(name)))) {
@@ -174,11 +170,16 @@ export class DesiredState {
     }
     this.#wellSinceMs ??= this.#nowMs();
     if (this.#nowMs() - this.#wellSinceMs < GOOD_AFTER_MS) return;
-    this.#store.markGood(current.generation);
-    this.#parts.log.info(
-      { generation: current.generation },
-      `generation ${current.generation} of the manifest is good`,
-    );
+    const { generation } = this.#current;
+    try {
+      this.#store.markGood(generation);
+      this.#current = { ...this.#current, good: true };
+      this.#parts.log.info({ generation }, `generation ${generation} of the manifest is good`);
+    } catch (error) {
+      // A disk that is full is no reason to stop anything; it is tried again.
+      this.#wellSinceMs = undefined;
+      this.#parts.log.error(messageOf(error));
+    }
   }
 
   #openStore(mayBeginAnew: boolean): void {
@@ -196,10 +197,18 @@ export class DesiredState {
     }
   }
 
+  #write({ file, text }: ManifestFile): Generation {
+    const current = this.#store.apply(file, text, this.#nowMs());
+    const { generation } = current;
+    this.#current = current;
+    this.#wellSinceMs = undefined;
+    this.#parts.log.info({ generation, file }, `manifest ${file} is applied as generation ${generation}`);
+    return current;
+  }
+
   #parse(): readonly Workload[] {
-    const current = this.#store.current();
-    if (current === undefined) return [];
-    const { generation, file, text } = current;
+    if (this.#current === undefined) return [];
+    const { generation, file, text } = this.#current;
     try {
       return parseManifest(text, file, this.#parts.offers);
     } catch (error) {

@@ -1,5 +1,5 @@
 import { type ChildProcess, spawn } from 'node:child_process';
-import { mkdtempSync, readdirSync, readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readdirSync, readFileSync, rmSync, statSync, truncateSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
@@ -33,8 +33,9 @@ function open(): StateStore {
 const memory = (restarts: number) => ({ restarts, failures: 0 }) as Memory;
 
 describe('the state of an OBU', () => {
-  it('is empty at first', () => {
+  it('is empty at first, and nobody else may read it', () => {
     const store = open();
+    expect(readdirSync(folder).map((name) => statSync(join(folder, name)).mode & 0o077)).toEqual([0, 0, 0]);
     expect(store.current()).toBeUndefined();
     expect(store.history()).toEqual([]);
     expect(store.load()).toEqual(new Map());

@@ -1,4 +1,4 @@
-import { existsSync, renameSync } from 'node:fs';
+import { closeSync, existsSync, openSync, renameSync } from 'node:fs';
 import { DatabaseSync } from 'node:sqlite';
 import { ErrorCode, isKerbError, KerbError, messageOf } from '../../shared/errors.ts';
 import type { Memory } from '../planner/state.ts';
@@ -48,6 +48,8 @@ export class StateStore {
    */
   start(): void {
     try {
+      // Manifests may hold secrets. The journal beside it gets the mode of the file.
+      closeSync(openSync(this.#file, 'a', 0o600));
       const database = new DatabaseSync(this.#file, { timeout: 5000 });
       this.#database = database;
       readVersion(database, this.#file); // before anything is written to a file that may not be ours
