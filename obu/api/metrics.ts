@@ -50,12 +50,12 @@ export class ObuMetrics {
     this.#picturesDropped.inc({ workload });
   }
 
-  signalLatency(seconds: number): void {
-    this.#signalLatency.observe(seconds);
-  }
-
   preempted(victim: string, by: string): void {
     this.#preemptions.inc({ victim, by });
+  }
+
+  signalLatency(seconds: number): void {
+    this.#signalLatency.observe(seconds);
   }
 
   offload(result: 'ok' | 'failed'): void {

@@ -78,6 +78,7 @@ export async function startWorkloads(parts: WorkloadParts) {
     observer: parts.observer,
     onRunning: (running) => lines.follow(running),
     onFailure: (workload, reason) => errors.add(`workload ${workload}`, ErrorCode.ContainerFailed, reason),
+    seed: Math.random(),
     onEngineFault: (reason) => errors.add('engine', ErrorCode.EngineUnavailable, reason),
   });
   const watch = new EngineWatch(engine, () => reconciler.trigger(), log);

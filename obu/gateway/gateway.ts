@@ -74,6 +74,11 @@ export class Gateway {
     for (const connection of this.#connections.values()) connection.regrant(new Set(kinds));
   }
 
+  /** Of offloads that are handed in from now on. */
+  set priority(priority: number) {
+    this.#guard.regrant({ ...this.#guard.workload, priority });
+  }
+
   /** Listens; a socket file that a dead process left is replaced. @throws KerbError GatewayUnavailable */
   async start(): Promise<void> {
     if (Buffer.byteLength(this.#socketPath) > MAX_SOCKET_PATH) {

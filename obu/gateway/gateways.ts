@@ -54,6 +54,12 @@ export class Gateways {
     }
   }
 
+  /** Of offloads that are handed in from now on. */
+  setPriority(key: string, priority: number): void {
+    const gateway = this.#open.get(key);
+    if (gateway !== undefined) gateway.priority = priority;
+  }
+
   /** Ends the gateway and removes its folder. */
   async close(key: string): Promise<void> {
     await this.#stop(key);
