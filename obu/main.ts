@@ -243,7 +243,7 @@ class Obu implements RunningObu {
     await this.#everySecond('manifest watch', () => desired.watch((workload) => reconciler.state(workload)));
 
     this.#apiParts = {
-      ...{ desired, events: this.#events, metrics: this.#metrics, deniedWrites: () => ({}) },
+      ...{ desired, events: this.#events, metrics: this.#metrics },
       ...{ config, startedAt: this.#startedAt, engine, buses: buses.all, signals, cameras },
       ...{ reconciler, lines, offloads: this.#offloads, offloader, errors: this.#errors },
     };

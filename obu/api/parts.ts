@@ -8,8 +8,6 @@ export interface ApiParts extends StatusSources {
   readonly desired: DesiredState;
   readonly events: EventLog;
   readonly metrics: ObuMetrics;
-  /** CAN frames that a workload was not let write, by reason. */
-  readonly deniedWrites: (workload: string) => Readonly<Record<string, number>>;
 }
 
 /** @throws KerbError ApiUnavailable while the OBU is starting */

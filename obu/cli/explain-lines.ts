@@ -33,12 +33,6 @@ export function explainLines(all: Explanation): string[] {
       'may',
       all.grants.map(({ kind, what, may }) => [kind, what, may].filter((word) => word !== '').join(' ')),
     ),
-    ...item(
-      'denied',
-      Object.entries(all.deniedWrites)
-        .map(([reason, count]) => `${count} CAN frames: ${reason}`)
-        .join('; '),
-    ),
     ...list('events', all.events.map(eventLine)),
     ...list(
       'log',

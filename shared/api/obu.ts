@@ -132,8 +132,6 @@ export interface Explanation {
   /** The last version that was well, and the one that was taken back. */
   readonly versions: { readonly now: string; readonly good: string; readonly bad: string; readonly badWhy: string };
   readonly grants: readonly GrantStatus[];
-  /** CAN frames that it was not let write, by reason. */
-  readonly deniedWrites: Readonly<Record<string, number>>;
   /** Of this workload, the oldest first. */
   readonly events: readonly ObuEvent[];
   /** The last lines that it printed. */
