@@ -185,7 +185,7 @@ async function trustDirOf(
     );
   }
   const { dir, trust: development } = await ensureDevelopmentSigner(join(stateDir, 'identity'));
-  log.warn({ signer: dir }, 'no --trust: running tasks signed with the development key (`kerb task sign PACKAGE`)');
+  log.warn({ path: dir }, 'no --trust: running tasks signed with the development key (`kerb task sign PACKAGE`)');
   return development;
 }
 

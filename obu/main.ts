@@ -249,7 +249,7 @@ class Obu implements RunningObu {
     };
     const changes = new ChangeWatch(this.#events);
     await this.#everySecond('change watch', () => changes.look(this.status()));
-    this.#log.info({ api, engine: engine.host, workloads: desired.workloads.length }, `OBU ${config.obu} is up`);
+    this.#log.info({ path: api, url: engine.host, count: desired.workloads.length }, `OBU ${config.obu} is up`);
   }
 
   async #startRemoteApi(routes: ControlRoutes): Promise<void> {
@@ -260,7 +260,7 @@ class Obu implements RunningObu {
       () => remote.stop(),
       () => remote.start(),
     );
-    this.#log.info({ port: remote.port }, 'the API is served over TLS');
+    this.#log.info(`the API is served over TLS on port ${remote.port}`);
   }
 
   async #startBuses() {

@@ -122,7 +122,7 @@ function keepsContainers({ runtime }: ObuConfig, { kind }: Engine): boolean {
 async function startEngine({ places, log, errors, begin, hurry }: WorkloadParts): Promise<Engine> {
   const found = await findEngine(log);
   if (found !== undefined) {
-    log.info({ host: found.host, version: found.version }, 'using the Docker Engine that is here');
+    log.info({ url: found.host, version: found.version }, 'using the Docker Engine that is here');
     return found;
   }
   const own = new PrivateEngine(places, log, ({ code, message }) => errors.add('engine', code, message));

@@ -112,7 +112,7 @@ export class ControlDesk {
     } catch (error) {
       request.resume();
       if (isKerbError(error)) return errorReply(error);
-      this.#log.error({ route: asked, err: error }, 'a control route failed');
+      this.#log.error({ path: asked, err: error }, 'a control route failed');
       return jsonReply({ message: messageOf(error) }, 500);
     }
   }
