@@ -49,8 +49,9 @@ export class Gateways {
     for (const gateway of this.#open.values()) {
       const workload = wanted.get(gateway.workload.name);
       if (workload === undefined) gateway.regrant({ ...gateway.workload, grants: NO_GRANTS });
-      else if (workload.update.when === 'now' || hashOf(workload) === hashOf(gateway.workload))
+      else if (workload.update.when === 'now' || hashOf(workload) === hashOf(gateway.workload)) {
         gateway.regrant(workload);
+      }
     }
   }
 

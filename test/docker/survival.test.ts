@@ -1,5 +1,5 @@
 import { type ChildProcess, spawn } from 'node:child_process';
-import { readFileSync } from 'node:fs';
+import { readdirSync, readFileSync } from 'node:fs';
 import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -53,6 +53,10 @@ it('an engine that hangs is said so, and when it goes on everything is as before
   const pid = Number(readFileSync(runtime.places.engine.pidFile, 'utf8'));
   signal(pid, 'SIGSTOP');
   try {
+    // The kernel stops one thread after the other.
+    const threads = () =>
+      readdirSync(`/proc/${pid}/task`).map((id) => readFileSync(`/proc/${pid}/task/${id}/stat`, 'utf8'));
+    while (!threads().every((stat) => /\) T /.test(stat))) await sleep(10);
     runtime.apply(low, high);
     while (!/^not answering since 20\d\d-.*: it did not answer within/.test(runtime.reconciler.engineFault))
       await sleep(100);
