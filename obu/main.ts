@@ -30,10 +30,10 @@ import { StateLock } from './lock.ts';
 import { NoOffloader } from './no-offloader.ts';
 import { offersOf } from './offers.ts';
 import { BrokerOffloader } from './offload/broker-offloader.ts';
-import { loadDbc } from './signals/dbc-parser.ts';
+import { OwnState } from './signals/own-state.ts';
 import type { SignalSource } from './signals/signal.ts';
-import { SignalStore } from './signals/signal-store.ts';
-import { loadVssMapping } from './signals/vss-mapping.ts';
+import type { SignalStore } from './signals/signal-store.ts';
+import { makeSignals } from './signals/start.ts';
 import { DesiredState, type ManifestFile } from './state/desired-state.ts';
 
 const SAMPLE_MS = 1000;
@@ -212,7 +212,7 @@ class Obu implements RunningObu {
       () => desired.start(manifest),
     );
     const buses = await this.#startBuses();
-    const signals = await this.#startSignals(buses.routers);
+    const signals = await this.#startSignals(buses.all, buses.routers);
     const cameras = await this.#startCameras(signals, join(state, 'recordings'));
     const offloader = await this.#startOffloader();
     const gateways = new Gateways(places.gateways, {
@@ -297,20 +297,24 @@ class Obu implements RunningObu {
     return { all, routers };
   }
 
-  async #startSignals(routers: ReadonlyMap<string, CanRouter>): Promise<SignalStore> {
-    const { dbc, mapping } = this.#options.config.signals;
-    const feeds = await Promise.all(
-      [...dbc].map(async ([bus, files]) => ({
-        router: routers.get(bus)!,
-        dbcs: await Promise.all(files.map(loadDbc)),
-      })),
-    );
-    const mappings = (await Promise.all(mapping.map(loadVssMapping))).flat();
-    const store = new SignalStore(feeds, mappings);
+  async #startSignals(buses: readonly MeteredBus[], routers: ReadonlyMap<string, CanRouter>): Promise<SignalStore> {
+    const { obu, signals } = this.#options.config;
+    const store = await makeSignals(obu, signals, routers);
     await this.#begin(
       'signals',
       () => store.stop(),
       () => store.start(),
+    );
+    const ownState = new OwnState({
+      obu,
+      provider: store.openProvider(obu),
+      buses: () => buses.map(({ bus }) => bus.state.state === 'Up'),
+      workloads: () => this.#apiParts && readStatus(this.#apiParts).workloads.map(({ state }) => state),
+    });
+    await this.#begin(
+      'own state',
+      () => ownState.stop(),
+      () => ownState.start(),
     );
     return store;
   }

@@ -54,6 +54,12 @@ export const ErrorCode = {
   UnknownSignal: 3006,
   SignalOutOfRange: 3007,
   BadCondition: 3008,
+  NotAnActuator: 3030,
+  NoActuationProvider: 3031,
+  ActuationTimedOut: 3032,
+  ActuationRefused: 3033,
+  BadSignalValue: 3034,
+  AlreadyProvided: 3035,
 
   CameraUnavailable: 4001,
   BadCameraSource: 4002,
@@ -66,6 +72,8 @@ export const ErrorCode = {
   UnknownBus: 5004,
   GatewayDefect: 5005,
   GatewayUnavailable: 5006,
+  KuksaUnavailable: 5020,
+  KuksaUnauthenticated: 5021,
 
   NoBroker: 6001,
   BrokerLost: 6002,

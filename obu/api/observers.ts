@@ -31,6 +31,7 @@ export function gatewayMeter({ metrics, offloads, errors, events }: Ledgers): Ga
     canDropped: (workload) => metrics.canDropped(workload),
     pictureDropped: (workload) => metrics.pictureDropped(workload),
     signalLatency: (seconds) => metrics.signalLatency(seconds),
+    signalsDropped: (workload, count) => metrics.signalsDropped(workload, count),
     offloadStarted: () => offloads.started(),
     offloadDone: (receipt) => {
       offloads.done(receipt);

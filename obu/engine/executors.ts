@@ -46,7 +46,7 @@ export class StepRunner {
   readonly #executors: Executors = {
     'create-and-start': ({ version, gateway }) => this.#createAndStart(version, gateway),
     adopt: async ({ desired, container }) => {
-      await this.#parts.gateways.open(container.gateway, desired.workload);
+      await this.#parts.gateways.open(container.gateway, desired.workload, { isAdopted: true });
       this.#served.set(container.gateway, container.id);
     },
     stop: ({ container }) => this.stopContainer(container.id),

@@ -11,7 +11,8 @@ export type EventKind =
   | 'bus'
   | 'camera'
   | 'engine'
-  | 'place';
+  | 'place'
+  | 'signal';
 
 /** Something that happened. `GET /v1/events?after=ID&name=NAME`; with `follow=1` one JSON text in each line, for ever. */
 export interface ObuEvent {
@@ -90,6 +91,13 @@ export interface SignalReading {
   readonly time: string;
   readonly source: string;
   readonly stale: boolean;
+}
+
+/** `POST /v1/signals/PATH?timeoutMs=N&wait=0` with `{ "value": … }` */
+export interface SignalSetReply {
+  readonly path: string;
+  /** What the vehicle reports then; undefined when nothing acknowledges this actuator, or nobody waited. */
+  readonly acknowledged?: SignalReading | undefined;
 }
 
 /** `GET /v1/workloads/NAME` */
