@@ -1,5 +1,5 @@
 import { expect, it } from 'vitest';
-import { parseListen } from './listen.ts';
+import { listenFault, parseListen } from './listen.ts';
 
 it.each([
   ['127.0.0.1:7443', '127.0.0.1', 7443],
@@ -11,3 +11,10 @@ it.each(['', '7443', ':7443', 'a:', 'a:65536', 'a:-1', '::1:7443', 'a b:1', 'htt
   '%j is none',
   (text) => expect(parseListen(text)).toBeUndefined(),
 );
+
+it('says why in words', () => {
+  const errno = (code: string) => Object.assign(new Error(`listen ${code}: /a`), { code });
+  expect(listenFault(errno('EADDRINUSE'))).toBe('somebody listens there already (EADDRINUSE)');
+  expect(listenFault(errno('EWHATEVER'))).toBe('listen EWHATEVER: /a');
+  expect(listenFault('odd')).toBe('odd');
+});

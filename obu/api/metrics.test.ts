@@ -46,7 +46,10 @@ describe('use of a container', () => {
 
 describe('metrics', () => {
   const bus = { stats: { framesReceived: 12, framesSent: 3 } } as CanBus;
-  const status = { workloads: [{ name: 'lane', state: 'Running', restarts: 2 }] } as unknown as ObuStatus;
+  const status = {
+    workloads: [{ name: 'lane', state: 'Running', restarts: 2 }],
+    signals: { paths: 5, withValue: 3, stale: 1, invalid: 0, ignored: 2 },
+  } as unknown as ObuStatus;
   const usage: ContainerUsage = usageOf(observed, 'reg/"lane"\\:1', stats, 1_700_000_060_500);
 
   async function read(metrics: ObuMetrics, usages = [usage]) {

@@ -11,11 +11,12 @@ export function workloadRoutes(parts: PartsOf): ControlRoutes {
   return {
     'GET /v1/workloads/:name': async ({ params }) => jsonReply(await explain(params.name!, parts())),
     'GET /v1/workloads/:name/logs': ({ params, query, signal }) => {
-      const { engine, reconciler } = parts();
+      const { engine, reconciler, lines } = parts();
       const { name } = workloadNamed(params.name!, parts());
       const containers = () => reconciler.containers.filter((one) => one.workload === name);
       const [tail, follow] = [wholeNumber(query, 'tail', undefined), isFollowed(query)];
-      return linesReply(readLogs({ engine, containers, tail, follow, signal }));
+      const before = containers().length === 0 ? lines.recent(name).slice(-(tail ?? Number.POSITIVE_INFINITY)) : [];
+      return linesReply(concat(tail === 0 ? [] : before, readLogs({ engine, containers, tail, follow, signal })));
     },
     'POST /v1/workloads/:name/freeze': ({ params }) => {
       parts().reconciler.freeze(params.name!);
@@ -28,6 +29,12 @@ export function workloadRoutes(parts: PartsOf): ControlRoutes {
     'GET /v1/usage': async () => jsonReply(await usageOfAll(parts())),
     'GET /v1/grants': () => jsonReply(parts().reconciler.desired.flatMap(({ workload }) => grantsOf(workload))),
   };
+}
+
+/** What is remembered of a container that is gone, and then what there is. */
+async function* concat<T>(before: Iterable<T>, after: AsyncIterable<T>): AsyncGenerator<T> {
+  yield* before;
+  yield* after;
 }
 
 /** Of every container of this OBU that runs. */

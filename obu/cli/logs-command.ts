@@ -12,7 +12,11 @@ interface LogsOptions extends ApiOptions {
 
 /** `kerb logs`: to standard output what the workload wrote there, and to standard error the rest. */
 export function registerLogsCommand(program: Command): void {
-  withApi(program.command('logs <workload>').description('what a workload prints, of the container that it has now'))
+  withApi(
+    program
+      .command('logs <workload>')
+      .description('what a workload prints: its container, or the last lines of the one before'),
+  )
     .option('-f, --follow', 'go on with what comes, also from the containers that come after it, until Ctrl-C')
     .addOption(new Option('-n, --lines <n>', 'of what is there only the last N lines').argParser(toCount))
     .option('-t, --timestamps', 'the time in front of each line')

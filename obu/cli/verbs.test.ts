@@ -102,6 +102,11 @@ beforeEach(async () => {
         if (query.get('path') === 'Vehicle.Nope') throw new KerbError(ErrorCode.UnknownSignal, 'no such signal');
         return query.get('follow') === '1' ? linesReply(of(speed)) : jsonReply([speed]);
       }),
+      'POST /v1/signals/:path': (request) => {
+        asked.push(`${request.params.path} ${request.query} ${request.body}`);
+        const path = request.params.path!;
+        return jsonReply({ path, ...(path === 'Vehicle.Fan' && { acknowledged: { ...speed, path, value: 5 } }) });
+      },
       'GET /v1/grants': () => jsonReply(explanation().grants),
       'GET /v1/usage': () => jsonReply([]),
       'GET /v1/workloads/:name': route(({ params }) => {
@@ -152,6 +157,7 @@ describe('every verb', () => {
     ['obu', 'get', 'events'],
     ['signal', 'get', 'Vehicle.Speed'],
     ['signal', 'subscribe', 'Vehicle.Speed'],
+    ['signal', 'set', 'Vehicle.Fan', '5'],
   ];
 
   it.each(verbs)('%s %s %s says what to do where no OBU runs', async (...words) => {
@@ -229,6 +235,22 @@ describe('signal', () => {
     out = '';
     const [document] = parseAllDocuments(await kerb('signal', 'subscribe', 'Vehicle.Speed', '-o', 'yaml'));
     expect((document as { toJS(): unknown }).toJS()).toEqual(speed);
+  });
+});
+
+describe('signal set', () => {
+  it('says what the vehicle reports, or that it reports nothing', async () => {
+    expect(await kerb('signal', 'set', 'Vehicle.Fan', '5', '--timeout', '3s')).toContain('Vehicle.Fan = 5  (can0');
+    out = '';
+    expect(await kerb('signal', 'set', 'Vehicle.Horn', 'true')).toBe('Vehicle.Horn is set; nothing acknowledges it\n');
+    out = '';
+    expect(await kerb('signal', 'set', 'Vehicle.Horn', 'true', '--no-wait')).toBe('Vehicle.Horn is being set\n');
+    expect(asked).toEqual([
+      'Vehicle.Fan wait=1&timeoutMs=3000 {"value":"5"}',
+      'Vehicle.Horn wait=1&timeoutMs=0 {"value":"true"}',
+      'Vehicle.Horn wait=0&timeoutMs=0 {"value":"true"}',
+    ]);
+    await expect(kerb('signal', 'set', 'Vehicle.Horn')).rejects.toMatchObject({ code: 'commander.missingArgument' });
   });
 });
 

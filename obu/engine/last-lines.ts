@@ -3,11 +3,13 @@ import type { LogLine } from '../../shared/api/obu.ts';
 import { messageOf } from '../../shared/errors.ts';
 import type { Logger } from '../../shared/log.ts';
 import { LogLines } from './container-logs.ts';
-import type { Engine } from './docker-client.ts';
+import { type Engine, withTimeout } from './docker-client.ts';
 
 /** Characters of a line that are kept, and lines of one workload. */
 const MAX_LINE = 400;
 const MAX_LINES = 10;
+/** How long the engine may take to give the last lines of a container that is to be removed. */
+const READ_MS = 2000;
 
 /** Follows what the workloads print and keeps the last lines of each, for people to look at; also when it has ended. */
 export class LastLines {
@@ -48,6 +50,18 @@ export class LastLines {
         this.#following.delete(id); // followed again after the next look at the engine
         this.#log.debug({ workload }, `what it prints cannot be read: ${messageOf(error)}`);
       });
+    }
+  }
+
+  /** Reads what a container that is about to go has printed last: it may have ended before anybody followed it. */
+  async readLast(workload: string, id: string): Promise<void> {
+    const options = { stdout: true, stderr: true, timestamps: true, tail: MAX_LINES, follow: false } as const;
+    try {
+      const text = await withTimeout(this.#engine.calls.getContainer(id).logs(options), READ_MS);
+      const lines = new LogLines(id.slice(0, 12));
+      this.#keep(workload, [...lines.push(text), ...lines.end()]);
+    } catch (error) {
+      this.#log.debug({ workload }, `what it printed last cannot be read: ${messageOf(error)}`);
     }
   }
 

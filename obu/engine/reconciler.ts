@@ -63,6 +63,8 @@ export interface ReconcilerParts {
   readonly seed: number;
   /** Called after each look at the engine with the containers that run: [workload, container id]. */
   readonly onRunning: (running: ReadonlyMap<string, string>) => void;
+  /** Called before a container is removed, with which its log goes. */
+  readonly beforeRemove: (container: ObservedContainer) => Promise<void>;
   /** Called when a workload has failed in a new way. A missing image is a state that lasts, and no event. */
   readonly onFailure: (workload: string, reason: string) => void;
   /** Called when the engine stops doing what it is asked. */
@@ -249,6 +251,7 @@ export class Reconciler {
     log.info({ workload, step: action.step }, `${action.step} ${workload}: ${action.why}`);
     this.#parts.observer?.onStep(workload, action.step, action.why);
     try {
+      if (action.step === 'remove') await this.#parts.beforeRemove(action.container);
       const done = await runner.run(action);
       if (action.step === 'create-and-start') this.#remember(workload, rememberStart);
       return done;

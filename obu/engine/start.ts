@@ -77,6 +77,7 @@ export async function startWorkloads(parts: WorkloadParts) {
     }),
     observer: parts.observer,
     onRunning: (running) => lines.follow(running),
+    beforeRemove: (container) => lines.readLast(container.workload, container.id),
     onFailure: (workload, reason) => errors.add(`workload ${workload}`, ErrorCode.ContainerFailed, reason),
     seed: Math.random(),
     onEngineFault: (reason) => errors.add('engine', ErrorCode.EngineUnavailable, reason),

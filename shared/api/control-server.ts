@@ -1,7 +1,8 @@
 import { lstat, unlink } from 'node:fs/promises';
 import { createServer, type Server } from 'node:http';
 import { connect } from 'node:net';
-import { ErrorCode, isErrno, KerbError, messageOf } from '../errors.ts';
+import { ErrorCode, isErrno, KerbError } from '../errors.ts';
+import { listenFault } from '../listen.ts';
 import type { Logger } from '../log.ts';
 import { ControlDesk, type ControlRoutes } from './control-routes.ts';
 
@@ -76,7 +77,7 @@ async function listenPrivately(server: Server, socketPath: string): Promise<void
       reject(
         new KerbError(
           ErrorCode.ApiUnavailable,
-          `cannot listen on the control socket ${socketPath}: ${messageOf(error)}`,
+          `cannot listen on the control socket ${socketPath}: ${listenFault(error)}`,
           { socketPath },
           { cause: error },
         ),

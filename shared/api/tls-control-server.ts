@@ -1,7 +1,8 @@
 import { createServer, type Server } from 'node:https';
 import type { TLSSocket } from 'node:tls';
-import { ErrorCode, isErrno, isKerbError, KerbError, messageOf } from '../errors.ts';
+import { ErrorCode, isKerbError, KerbError, messageOf } from '../errors.ts';
 import type { Identity, Principal } from '../identity/identity.ts';
+import { type ListenAddress, listenFault } from '../listen.ts';
 import type { Logger } from '../log.ts';
 import { ControlDesk, type ControlRoutes, errorReply } from './control-routes.ts';
 import type { ControlServer } from './control-server.ts';
@@ -14,7 +15,7 @@ const REQUEST_MS = 30_000;
 
 export interface TlsControlServerOptions {
   /** Port 0 takes a free one. */
-  readonly listen: { readonly host: string; readonly port: number };
+  readonly listen: ListenAddress;
   readonly identity: Identity;
   /** Whether somebody whose certificate is good may use the API; all of it or nothing. */
   readonly mayCall: (caller: Principal) => boolean;
@@ -93,8 +94,7 @@ export class TlsControlServer implements ControlServer {
   }
 }
 
-function cannotListen({ host, port }: { host: string; port: number }, error: unknown): KerbError {
-  const why = isErrno(error, 'EADDRINUSE') ? 'the port is in use' : messageOf(error);
-  const message = `cannot listen on ${host}:${port} for the API: ${why}; change api.listen in the configuration`;
+function cannotListen({ host, port }: ListenAddress, error: unknown): KerbError {
+  const message = `cannot listen on ${host}:${port} for the API: ${listenFault(error)}; change api.listen in the configuration`;
   return new KerbError(ErrorCode.ApiUnavailable, message, { host, port }, { cause: error });
 }
