@@ -6,7 +6,6 @@ import { RecentErrors } from '../shared/api/recent-errors.ts';
 import type { ObuStatus } from '../shared/api/status.ts';
 import { ErrorCode, KerbError, messageOf } from '../shared/errors.ts';
 import type { Logger } from '../shared/log.ts';
-import { BusMeter } from './api/bus-meter.ts';
 import { ChangeWatch } from './api/change-watch.ts';
 import { EventLog } from './api/event-log.ts';
 import { ObuMetrics } from './api/metrics.ts';
@@ -15,16 +14,18 @@ import { OffloadMeter } from './api/offload-meter.ts';
 import type { ApiParts } from './api/parts.ts';
 import { obuRoutes } from './api/routes.ts';
 import { createRemoteApi } from './api/serve.ts';
-import { type MeteredBus, readStatus } from './api/status.ts';
-import { openBus } from './can/open-bus.ts';
-import { CanRouter } from './can/router.ts';
+import { readStatus } from './api/status.ts';
+import { reasonOf } from './can/bus.ts';
+import { Buses, type ObuBus } from './can/buses.ts';
+import type { ContainerInterfaces } from './can/container-interface.ts';
+import type { CanRouter } from './can/router.ts';
 import type { ObuConfig } from './config.ts';
 import { createOwnCamera, type OwnCamera } from './dashcam/start.ts';
 import { configHash } from './engine/container-spec.ts';
 import { placesOf } from './engine/places.ts';
 import type { Reconciler } from './engine/reconciler.ts';
 import { startWorkloads } from './engine/start.ts';
-import { Gateways } from './gateway/gateways.ts';
+import { Gateways, heldTo } from './gateway/gateways.ts';
 import { vehicleIdentity } from './identity.ts';
 import { StateLock } from './lock.ts';
 import { NoOffloader } from './no-offloader.ts';
@@ -108,7 +109,7 @@ class Obu implements RunningObu {
   /** In the order of starting; stopped backwards. */
   readonly #parts: Part[] = [];
   #stopped: Promise<void> | undefined;
-  #reconciler: Reconciler | undefined;
+  #managed: { readonly reconciler: Reconciler; readonly interfaces: ContainerInterfaces } | undefined;
   #apiParts: ApiParts | undefined;
 
   constructor(options: ObuOptions) {
@@ -145,7 +146,10 @@ class Obu implements RunningObu {
     if (this.#stopped !== undefined) throw new KerbError(ErrorCode.Cancelled, 'stopped');
     this.#parts.push({ name, stop });
     await start();
-    if (this.#stopped !== undefined) throw new KerbError(ErrorCode.Cancelled, 'stopped');
+    if (this.#stopped === undefined) return;
+    // What it has made after it was stopped goes as well.
+    await stop();
+    throw new KerbError(ErrorCode.Cancelled, 'stopped');
   }
 
   async #everySecond(name: string, task: () => void): Promise<void> {
@@ -201,7 +205,12 @@ class Obu implements RunningObu {
         this.#events.add('manifest', config.obu, 'Applied', `generation ${generation}, ${file}`);
         // What was taken away must not outlive the moment.
         gateways.follow(workloads, configHash);
-        this.#reconciler?.setDesired(workloads.map((workload) => ({ workload, configHash: configHash(workload) })));
+        this.#managed?.interfaces.follow(heldTo(workloads, configHash)).catch((error: unknown) => {
+          this.#log.error(`CAN interfaces of containers could not follow the manifest: ${messageOf(error)}`);
+        });
+        this.#managed?.reconciler.setDesired(
+          workloads.map((workload) => ({ workload, configHash: configHash(workload) })),
+        );
       },
       onProblem: ({ code, message }) => this.#errors.add('state', code, message),
       log: this.#log.child({ part: 'state' }),
@@ -234,12 +243,12 @@ class Obu implements RunningObu {
       () => {},
     );
 
-    const { engine, lines, reconciler } = await startWorkloads({
+    const { engine, lines, reconciler, interfaces } = await startWorkloads({
       ...{ config, workloads: desired.workloads, places, gateways, signals, store: desired.store, log: this.#log },
-      ...{ hurry: this.#options.hurry, begin: this.#begin.bind(this), errors: this.#errors },
+      ...{ hurry: this.#options.hurry, begin: this.#begin.bind(this), errors: this.#errors, buses: buses.byName },
       observer: workloadObserver(this.#ledgers),
     });
-    this.#reconciler = reconciler;
+    this.#managed = { reconciler, interfaces };
     await this.#everySecond('manifest watch', () => desired.watch((workload) => reconciler.state(workload)));
 
     this.#apiParts = {
@@ -263,41 +272,24 @@ class Obu implements RunningObu {
     this.#log.info(`the API is served over TLS on port ${remote.port}`);
   }
 
-  async #startBuses() {
-    const all: MeteredBus[] = [];
-    const routers = new Map<string, CanRouter>();
-    for (const config of this.#options.config.buses) {
-      const name = config.kind === 'userspace' ? config.name : (config.interface ?? config.name);
-      const choice = { name, kind: config.kind, ...(config.socket && { socketPath: config.socket }) };
-      const log = this.#log.child({ bus: config.name });
-      const { bus, reason } = openBus(choice, { log, client: `kerb obu ${this.#options.config.obu}` });
-      log.info(reason);
-      bus.onState((state) => {
-        this.#events.add('bus', config.name, state.state, state.state === 'Down' ? state.reason : '');
-        if (state.state !== 'Down') return;
-        this.#errors.add(`bus ${config.name}`, ErrorCode.BusDown, state.reason);
-      });
-      const router = new CanRouter(bus);
-      await this.#begin(
-        `bus ${config.name}`,
-        () => bus.stop(),
-        () => bus.start(),
-      );
-      await this.#begin(
-        `router of ${config.name}`,
-        () => router.stop(),
-        () => router.start(),
-      );
-      all.push({ config, bus, meter: new BusMeter(bus, config.bitrate) });
-      routers.set(config.name, router);
-    }
-    await this.#everySecond('bus meter', () => {
-      for (const { meter } of all) meter.sample();
+  async #startBuses(): Promise<Buses> {
+    const { buses: configs, obu } = this.#options.config;
+    const buses = new Buses({
+      configs,
+      client: `kerb obu ${obu}`,
+      onTrouble: (bus, code, reason) => this.#errors.add(`bus ${bus}`, code, reason),
+      onState: (bus, state) => this.#events.add('bus', bus, state.state, reasonOf(state)),
+      log: this.#log.child({ part: 'can' }),
     });
-    return { all, routers };
+    await this.#begin(
+      'buses',
+      () => buses.stop(),
+      () => buses.start(),
+    );
+    return buses;
   }
 
-  async #startSignals(buses: readonly MeteredBus[], routers: ReadonlyMap<string, CanRouter>): Promise<SignalStore> {
+  async #startSignals(buses: readonly ObuBus[], routers: ReadonlyMap<string, CanRouter>): Promise<SignalStore> {
     const { obu, signals } = this.#options.config;
     const store = await makeSignals(obu, signals, routers);
     await this.#begin(

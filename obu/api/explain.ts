@@ -14,7 +14,7 @@ const EVENTS = 12;
 
 /** @throws KerbError UnknownWorkload */
 export async function explain(name: string, parts: ApiParts): Promise<Explanation> {
-  const { reconciler, lines, events, engine } = parts;
+  const { reconciler, lines, events, engine, metrics } = parts;
   const workload = workloadNamed(name, parts);
   const { resources } = reconciler;
   const memory = reconciler.memory(name);
@@ -48,6 +48,7 @@ export async function explain(name: string, parts: ApiParts): Promise<Explanatio
     failures: memory.failures,
     ...pastOf(memory),
     grants: grantsOf(workload),
+    denied: await metrics.deniedTo(name),
     events: events.list(0, name).slice(-EVENTS),
     log: lines.recent(name),
   };

@@ -45,7 +45,7 @@ describe('use of a container', () => {
 });
 
 describe('metrics', () => {
-  const bus = { stats: { framesReceived: 12, framesSent: 3 } } as CanBus;
+  const bus = { stats: { framesReceived: 12, framesSent: 3, errorFrames: 1 } } as CanBus;
   const status = {
     workloads: [{ name: 'lane', state: 'Running', restarts: 2 }],
     signals: { paths: 5, withValue: 3, stale: 1, invalid: 0, ignored: 2 },
@@ -60,6 +60,8 @@ describe('metrics', () => {
   it('are the ones of DESIGN, with their labels', async () => {
     const metrics = new ObuMetrics();
     metrics.canDropped('lane');
+    metrics.canDenied('lane', 'rate');
+    metrics.canDenied('other', 'rate');
     metrics.pictureDropped('lane');
     metrics.preempted('idle', 'lane');
     metrics.preempted('idle', 'lane');
@@ -75,6 +77,11 @@ describe('metrics', () => {
       { name: 'obu_can_frames_total', labels: { bus: 'can0', direction: 'sent' }, value: 3 },
     ]);
     expect(of('obu_can_frames_dropped_total')).toMatchObject([{ labels: lane, value: 1 }]);
+    expect(of('obu_can_frames_denied_total')).toMatchObject([
+      { labels: { ...lane, reason: 'rate' }, value: 1 },
+      { labels: { workload: 'other' } },
+    ]);
+    expect(await metrics.deniedTo('lane')).toEqual({ rate: 1 });
     expect(of('obu_camera_frames_dropped_total')).toMatchObject([{ labels: lane, value: 1 }]);
     expect(of('obu_offloads_total')).toMatchObject([{ labels: { result: 'ok' }, value: 1 }]);
     expect(of('obu_signal_latency_seconds_count')).toMatchObject([{ value: 1 }]);

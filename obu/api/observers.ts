@@ -29,6 +29,7 @@ export function workloadObserver({ metrics, events }: Ledgers): WorkloadObserver
 export function gatewayMeter({ metrics, offloads, errors, events }: Ledgers): GatewayMeter {
   return {
     canDropped: (workload) => metrics.canDropped(workload),
+    canDenied: (workload, reason) => metrics.canDenied(workload, reason),
     pictureDropped: (workload) => metrics.pictureDropped(workload),
     signalLatency: (seconds) => metrics.signalLatency(seconds),
     signalsDropped: (workload, count) => metrics.signalsDropped(workload, count),

@@ -29,6 +29,12 @@ export function explainLines(all: Explanation): string[] {
     ),
     ...pastLines(all),
     ...containerLines(all),
+    ...item(
+      'denied',
+      Object.entries(all.denied)
+        .map(([reason, count]) => `${count} CAN frames (${reason})`)
+        .join(', '),
+    ),
     ...list(
       'may',
       all.grants.map(({ kind, what, may }) => [kind, what, may].filter((word) => word !== '').join(' ')),

@@ -63,6 +63,7 @@ function explanation(): Explanation {
     preempted: { at: '2026-01-01T00:00:00.000Z', how: 'freeze', by: 'brake', why: '64 MiB were short' },
     versions: { now: 'configuration a with image b', good: 'configuration c with image d', bad: '', badWhy: '' },
     grants: [{ workload: 'lane', kind: 'camera', what: 'front', may: 'at most 5 pictures/s' }],
+    denied: { rate: 7 },
     events: [event],
     log,
   };
@@ -270,6 +271,7 @@ describe('explain', () => {
       'kerbside-lane (abcdef012345) is running',
       'configuration c with image d',
       'camera front at most 5 pictures/s',
+      '7 CAN frames (rate)',
       'workload lane: Running(Ok): its container runs',
       '! ouch',
     ]) {

@@ -1,10 +1,11 @@
 import { ErrorCode, KerbError } from '../../shared/errors.ts';
 import type { CanRouter } from '../can/router.ts';
+import { WriteGuard } from '../can/write-guard.ts';
 import type { Camera } from '../dashcam/camera.ts';
 import type { Workload } from '../manifest/workload.ts';
 import { pathMatcher } from '../signals/expand-paths.ts';
 import { compileScopes, parseScope, type ScopeCheck, type SignalAction } from '../signals/scopes.ts';
-import type { VehicleSignals } from '../signals/signal.ts';
+import { freshOf, type VehicleSignals } from '../signals/signal.ts';
 
 /** Branches in one request: each is held against every leaf there is. */
 const MAX_PATTERNS = 64;
@@ -25,6 +26,8 @@ export interface Offers {
 export class GrantGuard {
   #workload: Workload;
   readonly #offers: Offers;
+  /** By bus, made at its first write: the rates are those of the workload, however many connections it has. */
+  readonly #writes = new Map<string, WriteGuard>();
   #allows: ScopeCheck;
 
   /** @throws KerbError BadSignalScope */
@@ -43,6 +46,11 @@ export class GrantGuard {
   regrant(workload: Workload): void {
     this.#allows = compileScopes(workload.grants.signals);
     this.#workload = workload;
+    for (const [bus, { grant }] of this.#writes) {
+      const now = workload.grants.can.find((one) => one.bus === bus);
+      // Others begin with fresh rates.
+      if (JSON.stringify(now) !== JSON.stringify(grant)) this.#writes.delete(bus);
+    }
   }
 
   /** All signals of the vehicle; ask the guard before anything is done with one. */
@@ -56,11 +64,31 @@ export class GrantGuard {
     if (grant === undefined) {
       throw this.#notGranted(`read CAN bus "${bus}"`, `x-obu.grants.can: [{ bus: ${bus}, read: ["ID:MASK"] }]`);
     }
+    return { router: this.#router(bus), granted: grant.read };
+  }
+
+  /** @throws KerbError NotGranted | UnknownBus | BadCondition */
+  canWrite(bus: string): { readonly router: CanRouter; readonly writes: WriteGuard } {
+    const grant = this.#workload.grants.can.find((one) => one.bus === bus);
+    if (grant === undefined || grant.write.length === 0) {
+      const wanted = `x-obu.grants.can: [{ bus: ${bus}, write: [{ id: "ID" }] }]`;
+      throw this.#notGranted(`write to CAN bus "${bus}"`, wanted, { reason: 'grant' });
+    }
+    const router = this.#router(bus);
+    let writes = this.#writes.get(bus);
+    if (writes === undefined) {
+      writes = new WriteGuard(grant, { workload: this.#workload.name, freshOf: freshOf(this.#offers.signals) });
+      this.#writes.set(bus, writes);
+    }
+    return { router, writes };
+  }
+
+  #router(bus: string): CanRouter {
     const router = this.#offers.routers.get(bus);
     if (router === undefined) {
       throw new KerbError(ErrorCode.UnknownBus, `this OBU has no CAN bus "${bus}"`, { bus });
     }
-    return { router, granted: grant.read };
+    return router;
   }
 
   /**
@@ -163,11 +191,11 @@ export class GrantGuard {
     );
   }
 
-  #notGranted(what: string, wanted: string): KerbError {
+  #notGranted(what: string, wanted: string, more: object = {}): KerbError {
     const { name } = this.#workload;
     return new KerbError(ErrorCode.NotGranted, `workload ${name} may not ${what}; its manifest would need ${wanted}`, {
-      workload: name,
-      wanted,
+      ...{ workload: name, wanted },
+      ...more,
     });
   }
 }

@@ -140,6 +140,8 @@ export interface Explanation {
   /** The last version that was well, and the one that was taken back. */
   readonly versions: { readonly now: string; readonly good: string; readonly bad: string; readonly badWhy: string };
   readonly grants: readonly GrantStatus[];
+  /** CAN frames that it was not let send over its socket, by reason. */
+  readonly denied: Readonly<Record<string, number>>;
   /** Of this workload, the oldest first. */
   readonly events: readonly ObuEvent[];
   /** The last lines that it printed. */

@@ -6,6 +6,7 @@ import {
   type CanBatch,
   type ClientFields,
   droppedOf,
+  type FrameToSend,
   type Grants,
   type OffloadOutcome,
   type Picture,
@@ -19,6 +20,7 @@ import {
   toSignalValue,
   toSignalValues,
   toWireFormat,
+  toWireFrame,
   toWireValue,
 } from './messages.ts';
 import type { Obu } from './obu.ts';
@@ -65,6 +67,31 @@ export class GatewayClient implements Obu {
       ({ canFrames }) => canFrames && { item: toCanBatch(canFrames), dropped: droppedOf(canFrames) },
       options.signal,
     );
+  }
+
+  sendCan(bus: string, frames: readonly FrameToSend[]): Promise<void> {
+    return new Promise<void>((resolve, reject) => {
+      if (this.#requests.closed) throw cancelled();
+      const sendCan = { bus, frames: frames.map(toWireFrame) };
+      const fail = (error: KerbError) => {
+        this.#requests.forget(open);
+        reject(error);
+      };
+      const lost = (message: string) => fail(new KerbError(ErrorCode.ConnectionLost, message, { bus }));
+      const open: OpenRequest = {
+        request: 0,
+        body: () => ({ sendCan }),
+        onMessage: () => {
+          this.#requests.forget(open);
+          resolve();
+        },
+        onFailure: fail,
+        onDown: (why) => lost(`the connection to the OBU was lost while CAN frames were sent to "${bus}": ${why}`),
+      };
+      const { ready, whyDown } = this.#requests;
+      if (ready) this.#requests.start(open);
+      else lost(`CAN frames were not sent to "${bus}": there is no connection to the OBU (${whyDown})`);
+    });
   }
 
   signals(

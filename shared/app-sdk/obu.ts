@@ -1,7 +1,16 @@
 import { ErrorCode, KerbError } from '../errors.ts';
 import { GatewayClient } from './client.ts';
 import type { ItemStream } from './item-stream.ts';
-import type { CanBatch, Grants, OffloadOutcome, Picture, PictureFormat, SignalDatum, SignalValue } from './messages.ts';
+import type {
+  CanBatch,
+  FrameToSend,
+  Grants,
+  OffloadOutcome,
+  Picture,
+  PictureFormat,
+  SignalDatum,
+  SignalValue,
+} from './messages.ts';
 
 export interface ConnectOptions {
   /** Path of the gateway socket; by default what the OBU put into KERBSIDE_GATEWAY. */
@@ -21,7 +30,7 @@ export interface Obu {
   readonly obu: string;
   readonly grants: Grants;
   /**
-   * CAN frames of a bus, in batches.
+   * CAN frames of a bus, in batches. A batch also tells when the bus goes down or comes back, even without frames.
    * @param options.filters can-utils grammar, "id:mask" and "id~mask" in hex; left out: everything granted.
    * @throws KerbError NotGranted | UnknownBus | BadCanFilter, from the loop
    */
@@ -30,6 +39,16 @@ export interface Obu {
     readonly filters?: readonly string[];
     readonly signal?: AbortSignal;
   }): ItemStream<CanBatch>;
+  /**
+   * Sends frames to a bus, in order; settles when all of them are on it. This workload does not get them back from
+   * `can()` of this connection; everybody else on the bus does. Nothing is sent later or twice: without a connection it
+   * fails.
+   * @throws KerbError of the first frame that was denied or not taken; those before it are on the bus, those after it
+   * are not: NotGranted | CanWriteNotGranted | CanWriteWrongLength | CanWriteTooFast (`context.retryAfterMs`) |
+   * CanWriteNotNow | BadCanFrame | BusDown | BusWriteFailed | TooManyRequests. ConnectionLost: there is no connection,
+   * or it was lost before the answer, and what reached the bus is not known
+   */
+  sendCan(bus: string, frames: readonly FrameToSend[]): Promise<void>;
   /**
    * Vehicle signals by VSS path; a branch means its subtree. What is known already comes at once.
    * A value that turns stale comes once more, with `stale` set.

@@ -13,6 +13,8 @@ export interface OpenRequest {
   readonly onFailure: (error: KerbError) => void;
   /** On a further connection, before it is sent again. */
   readonly onReopen?: () => void;
+  /** The connection on which it was sent is gone. */
+  readonly onDown?: (why: string) => void;
   /** Its number on the present connection; 0 before it was sent. */
   request: number;
 }
@@ -42,8 +44,10 @@ export class Requests {
       message: (message) => this.#receive(message),
       down: (why) => {
         this.#ready = false;
+        const sent = [...this.#byRequest.values()];
         this.#byRequest.clear();
         this.#whyDown = why;
+        for (const open of sent) open.onDown?.(why);
       },
     });
   }
