@@ -148,7 +148,7 @@ describe('a container', () => {
       id: refused(ErrorCode.CanWriteNotGranted),
       rate: refused(ErrorCode.CanWriteTooFast),
     });
-    // Another workload actuates meanwhile, with message 130.
+    // The fan's 130 is another workload's.
     expect(car.heard.filter((frame) => !frame.startsWith('130#'))).toEqual(['3E9#0102']);
     const metrics = await getControl(join(state, 'api.sock'), '/metrics');
     for (const reason of ['length', 'id', 'rate']) {
