@@ -67,8 +67,9 @@ test('what it says when it is ready goes to the log that came with the image, wh
   const lines: string[] = [];
   const blanks = blanksOf({ isolation: 'process' });
   await blanks.start();
+  vi.stubEnv('KERB_LOG', 'info');
+  undo.push(async () => vi.unstubAllEnvs());
   const log = createLog('broker', { write: (line) => lines.push(line) });
-  log.level = 'info';
   const tender = blanks.take(guestImage('hello'), log.child({ task: 'hello 1.0.0' }), 'process');
   undo.push(() => tender.stop());
   await tender.start();
