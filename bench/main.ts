@@ -2,6 +2,7 @@ import { writeFileSync } from 'node:fs';
 import { Command } from 'commander';
 import { messageOf } from '../shared/errors.ts';
 import type { Row } from './measure.ts';
+import { obuSuite } from './obu.ts';
 import { offloadSuite } from './offload.ts';
 import { describeMachine, type ReportRow, reportLines, withLoad } from './report.ts';
 import { tenderSuite } from './tender.ts';
@@ -9,7 +10,7 @@ import { tenderSuite } from './tender.ts';
 /** A suite measures with its peers in the same run, and says on standard error what it is doing. */
 type Suite = (say: (text: string) => void) => AsyncGenerator<Row>;
 
-const suites: Record<string, Suite> = { offload: offloadSuite, tender: tenderSuite };
+const suites: Record<string, Suite> = { obu: obuSuite, offload: offloadSuite, tender: tenderSuite };
 
 const program = new Command('npm run bench --')
   .description(

@@ -7,6 +7,7 @@ export class Daemon {
   readonly #child: ChildProcess;
   readonly #exited: Promise<unknown>;
   #errors = '';
+  #lines: AsyncIterator<string> | undefined;
 
   constructor(args: readonly string[]) {
     this.#child = spawn(process.execPath, ['--disable-warning=ExperimentalWarning', ...args], {
@@ -23,15 +24,12 @@ export class Daemon {
     return this.#child.pid!;
   }
 
-  /** What it prints first. @throws Error with its standard error when it ends before that */
-  async firstLine(): Promise<string> {
-    const lines = createInterface({ input: this.#child.stdout! });
-    const ended = this.#exited.then(() => {
-      throw new Error(`a program of the bench ended: ${this.#errors.trim()}`);
-    });
-    ended.catch(() => {}); // it may end later, when nobody waits for the line any more
-    const [line] = (await Promise.race([once(lines, 'line'), ended])) as [string];
-    return line;
+  /** The next line that it prints. @throws Error with its standard error when it ends before that */
+  async nextLine(): Promise<string> {
+    this.#lines ??= createInterface({ input: this.#child.stdout! })[Symbol.asyncIterator]();
+    const { value, done } = await this.#lines.next();
+    if (!done) return value;
+    throw new Error(`a program of the bench ended: ${this.errors || 'it said nothing'}`);
   }
 
   get ended(): boolean {

@@ -1,0 +1,11 @@
+import type { Row } from './measure.ts';
+import { canToReaders, routerAlone } from './obu-can.ts';
+import { decodeRate } from './obu-decode.ts';
+import type { Say } from './tenders.ts';
+
+/** What an OBU costs, and what it can bear. */
+export async function* obuSuite(say: Say): AsyncGenerator<Row> {
+  yield* decodeRate(say);
+  yield* routerAlone(say);
+  yield* canToReaders(say);
+}
