@@ -6,6 +6,7 @@ import { isKerbError } from '../shared/errors.ts';
 import { silentLog } from '../shared/log.ts';
 import { type Row, summarise } from './measure.ts';
 import { ObuRig } from './obu-rig.ts';
+import type { Daemon } from './peers/daemon.ts';
 import { END_ID, type ReaderReport } from './peers/frames.ts';
 import type { Say } from './tenders.ts';
 
@@ -72,7 +73,7 @@ export async function* canToReaders(say: Say): AsyncGenerator<Row> {
       await sender.start();
       try {
         const hello = setInterval(() => sender.send(frames[0]!), 20);
-        const programs = [];
+        const programs: Daemon[] = [];
         for (let i = 0; i < readers; i++) {
           programs.push(await rig.startReader('can-reader.ts', i, String(Math.max(...RATES) * SECONDS)));
         }
@@ -89,9 +90,10 @@ export async function* canToReaders(say: Say): AsyncGenerator<Row> {
           say(`CAN, ${readers} readers, ${rate} frames/s for ${SECONDS} s`);
           const { sent, seconds } = await sendAtRate(sender, rate, SECONDS);
           const { obu, reports } = await end();
-          if (i > 0) yield* rowsOf(`${readers} readers, ${rate.toLocaleString('en-US')} frames/s offered`, reports, {
-            ...{ sent, seconds, busLost: obu.lost - before.lost, cpuUs: obu.cpuUs - before.cpuUs },
-          });
+          if (i > 0)
+            yield* rowsOf(`${readers} readers, ${rate.toLocaleString('en-US')} frames/s offered`, reports, {
+              ...{ sent, seconds, busLost: obu.lost - before.lost, cpuUs: obu.cpuUs - before.cpuUs },
+            });
           before = obu;
         }
       } finally {
@@ -124,7 +126,12 @@ function* rowsOf(
   if (latencies.length > 0) yield summarise(suite, `CAN, ${name}: bus to reader`, 'ms', latencies);
   const lost = reports.map((report) => (100 * (report.lost + busLost)) / sent);
   yield summarise(suite, `CAN, ${name}: lost and counted`, '% of frames', lost);
-  yield summarise(suite, `CAN, ${name}: came`, 'frames/s', reports.map((report) => report.frames / seconds));
+  yield summarise(
+    suite,
+    `CAN, ${name}: came`,
+    'frames/s',
+    reports.map((report) => report.frames / seconds),
+  );
   yield summarise(suite, `CAN, ${name}: processor of the OBU`, 'us per frame', [cpuUs / sent]);
 }
 

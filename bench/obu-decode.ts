@@ -1,6 +1,6 @@
 import { existsSync } from 'node:fs';
-import { fileURLToPath } from 'node:url';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { fileURLToPath } from 'node:url';
 import { loadDbc } from '../obu/signals/dbc-parser.ts';
 import { compileMessage } from '../obu/signals/message-codec.ts';
 import { type Row, summarise } from './measure.ts';

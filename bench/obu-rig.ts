@@ -33,7 +33,11 @@ export class ObuRig {
   }
 
   /** A program at one of the gateways, once it has its subscription. */
-  async startReader(program: 'can-reader.ts' | 'camera-reader.ts', gateway: number, ...args: string[]): Promise<Daemon> {
+  async startReader(
+    program: 'can-reader.ts' | 'camera-reader.ts',
+    gateway: number,
+    ...args: string[]
+  ): Promise<Daemon> {
     const reader = this.#spawn([peer(program), join(this.folder, `${gateway}.sock`), ...args]);
     await reader.nextLine();
     return reader;

@@ -2,15 +2,17 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { createInterface } from 'node:readline';
 
-/** A TypeScript program of ours in a process of its own, with standard input as its lifeline. */
+/** A program of ours in a process of its own, with standard input as its lifeline. */
 export class Daemon {
   readonly #child: ChildProcess;
   readonly #exited: Promise<unknown>;
   #errors = '';
   #lines: AsyncIterator<string> | undefined;
 
-  constructor(args: readonly string[]) {
-    this.#child = spawn(process.execPath, ['--disable-warning=ExperimentalWarning', ...args], {
+  /** @param program By default Node, and the first argument is a file in TypeScript. */
+  constructor(args: readonly string[], program?: string) {
+    const node = program === undefined ? ['--disable-warning=ExperimentalWarning'] : [];
+    this.#child = spawn(program ?? process.execPath, [...node, ...args], {
       stdio: ['pipe', 'pipe', 'pipe'],
       env: { ...process.env, KERB_STOP_WITH_STDIN: '1', KERB_LOG: 'warn' },
     });

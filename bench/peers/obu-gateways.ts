@@ -16,7 +16,12 @@ import { SignalStore } from '../../obu/signals/signal-store.ts';
 import { silentLog } from '../../shared/log.ts';
 import { END_ID } from './frames.ts';
 
-const { folder, bus: socketPath, gateways, camera } = JSON.parse(process.argv[2]!) as {
+const {
+  folder,
+  bus: socketPath,
+  gateways,
+  camera,
+} = JSON.parse(process.argv[2]!) as {
   folder: string;
   bus: string;
   gateways: number;
