@@ -25,11 +25,21 @@ const ROUNDS = 50;
 const WARMUP = 10;
 
 /**
- * From nothing (no process) to the first result of 4 KiB. Once with an image that is there, as a broker does it for each
- * further tender; once from a signed package that has never been read: digests, signature, image, tender, call.
+ * To the first result of 4 KiB. Once from a blank tender, as a broker has some waiting; once from nothing (no process), as
+ * it does when those are used up; once from nothing and a signed package that has never been read: digests, signature, image, tender, call.
  */
 export async function* coldStarts(isolation: Isolation, say: Say): AsyncGenerator<Measurement> {
   say(`${isolation}: cold start`);
+  const prepared: TenderProcess[] = [];
+  const fromBlank = await rounds(
+    () => firstResult(isolation, undefined, prepared.pop()),
+    async () => {
+      const blank = makeTender(isolation);
+      prepared.push(blank);
+      await blank.prepare();
+    },
+  );
+  yield summarise(suite, `${isolation}, from a blank tender to first result`, 'ms', fromBlank);
   const plain = await rounds(() => firstResult(isolation));
   yield summarise(suite, `${isolation}, cold start to first result`, 'ms', plain);
   say(`${isolation}: cold start from a signed package`);
@@ -81,9 +91,10 @@ export async function* coldPeers(say: Say): AsyncGenerator<Row> {
 }
 
 /** Milliseconds until each tender has given its first result; ending it is not counted. */
-async function rounds(firstResult: () => Promise<TenderProcess>): Promise<number[]> {
+async function rounds(firstResult: () => Promise<TenderProcess>, prepare = async () => {}): Promise<number[]> {
   const samples: number[] = [];
   for (let i = 0; i < WARMUP + ROUNDS; i++) {
+    await prepare();
     const begin = performance.now();
     const tender = await firstResult();
     samples.push(performance.now() - begin);
@@ -92,8 +103,11 @@ async function rounds(firstResult: () => Promise<TenderProcess>): Promise<number
   return samples.slice(WARMUP);
 }
 
-async function firstResult(isolation: Isolation, imagePath?: string): Promise<TenderProcess> {
-  const tender = makeTender(isolation, { imagePath });
+async function firstResult(
+  isolation: Isolation,
+  imagePath?: string,
+  tender = makeTender(isolation, { imagePath }),
+): Promise<TenderProcess> {
   try {
     await tender.start();
     await callWell(tender, input);

@@ -29,6 +29,7 @@ interface ServeOptions {
   readonly maxQueueBytes: number;
   readonly tenderMemory: number;
   readonly maxTenders: number;
+  readonly blankTenders: number;
   readonly prestart: 'all' | readonly string[];
   readonly pushFrom?: readonly string[];
   readonly pushSize: number;
@@ -76,6 +77,12 @@ export function registerBrokerCommands(program: Command): void {
       ),
     )
     .option('--max-tenders <n>', 'tender processes', parseCount, DEFAULT_LIMITS.maxTenders)
+    .option(
+      '--blank-tenders <n>',
+      'tenders that wait, sealed and with no task yet, for one that has none',
+      parseCountOrNone,
+      DEFAULT_LIMITS.blankTenders,
+    )
     .addOption(
       new Option('--prestart <tasks>', 'tasks to have a tender waiting for, like "echo,aqi"; or all, or none')
         .default('all', 'all')
@@ -129,6 +136,7 @@ async function serve(options: ServeOptions): Promise<void> {
           maxQueuedBytes: options.maxQueueBytes,
           tenderMemory: options.tenderMemory,
           maxTenders: options.maxTenders,
+          blankTenders: options.blankTenders,
         },
       },
       { log, signal: cancel.signal },
@@ -206,6 +214,10 @@ function sizeOption(flags: string, description: string, defaultBytes: number): O
 function parsePrestart(text: string): 'all' | readonly string[] {
   if (text === 'all') return 'all';
   return text === 'none' ? [] : text.split(',').map((name) => name.trim());
+}
+
+function parseCountOrNone(text: string): number {
+  return text === '0' ? 0 : parseCount(text);
 }
 
 function parseTenants(text: string): readonly string[] {

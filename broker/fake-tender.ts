@@ -39,22 +39,20 @@ export class FakeTender implements Tender {
     if (what === 's') await sleep(Math.min(input[1]!, budgetMs));
     else await Promise.resolve();
     if (this.state === 'Busy') this.state = 'Waiting';
-    const log = '';
-    const cpuMs = 0.05;
-    const runMs = what === 's' ? input[1]! : 0.1;
+    const use = { runMs: what === 's' ? input[1]! : 0.1, cpuMs: 0.05, peakMemory: 16_384, log: '' };
     switch (what) {
       case 'f':
-        return { outcome: 'fault', fault: 'read of 0x0', runMs, cpuMs, log };
+        return { outcome: 'fault', fault: 'read of 0x0', ...use };
       case 'a':
-        return { outcome: 'aborted', code: 3, runMs, cpuMs, log };
+        return { outcome: 'aborted', code: 3, ...use };
       case 'r':
-        return { outcome: 'done', status: 22, output: Buffer.alloc(0), runMs, cpuMs, log };
+        return { outcome: 'done', status: 22, output: Buffer.alloc(0), ...use };
       case 'b':
-        return { outcome: 'bad-output', reason: 'longer than declared', runMs, cpuMs, log };
+        return { outcome: 'bad-output', reason: 'longer than declared', ...use };
       case 'd':
-        return { outcome: 'deadline', runMs: budgetMs, cpuMs, log };
+        return { outcome: 'deadline', ...use, runMs: budgetMs };
       default:
-        return { outcome: 'done', status: 0, output: Buffer.from(input), runMs, cpuMs, log };
+        return { outcome: 'done', status: 0, output: Buffer.from(input), ...use };
     }
   }
 

@@ -271,7 +271,12 @@ describe('pools of tenders', () => {
     expect(replies.every(({ result }) => result != null)).toBe(true);
     expect(tenders).toHaveLength(3);
     expect(tenders.every(({ calls }) => calls > 0)).toBe(true);
-    expect(broker.status().packages[0]).toMatchObject({ tenders: 3, calls: 5, cpuMs: expect.closeTo(0.25) });
+    expect(broker.status().packages[0]).toMatchObject({
+      tenders: 3,
+      calls: 5,
+      cpuMs: expect.closeTo(0.25),
+      peakMemory: 16_384,
+    });
   });
 
   test('a task that is not started ahead is started by its first offload, and that time is start, not queue', async () => {
@@ -288,7 +293,7 @@ describe('pools of tenders', () => {
     const { result } = await offload(socket);
     expect(result!.startMs).toBeGreaterThan(50);
     expect(result!.queueMs).toBeLessThan(result!.startMs!);
-    expect(result).toMatchObject({ runMs: expect.closeTo(0.1), cpuMs: expect.closeTo(0.05) });
+    expect(result).toMatchObject({ runMs: expect.closeTo(0.1), cpuMs: expect.closeTo(0.05), peakMemory: 16_384 });
     expect((await offload(socket)).result!.startMs).toBeLessThan(result!.startMs!);
   });
 
@@ -737,6 +742,7 @@ describe('starting and stopping', () => {
       'broker_tenders{isolation="process",state="Waiting"} 1',
       'broker_packages{state="Waiting"} 1',
       'broker_guest_cpu_seconds_total{tenant="ACME",task="echo"} 0.0001',
+      'broker_guest_memory_bytes_sum{task="echo"} 32768',
       'broker_offload_seconds_count{phase="total"} 1',
       'broker_deadline_misses_total 0',
     ]) {

@@ -18,10 +18,10 @@ import { DEFAULT_PUSH_LIMITS, PushDesk, type PushLimits } from './packages/push-
 import { PushedPackages } from './packages/pushed-packages.ts';
 import { type ResultLimits, ResultStore } from './results/result-store.ts';
 import { type CreateTender, ServedTasks } from './served-tasks.ts';
+import { BlankTenders } from './tenders/blank-tenders.ts';
 import type { PoolLimits } from './tenders/pool-plan.ts';
 import { TenderPools } from './tenders/pools.ts';
 import type { Isolation, WishedIsolation } from './tenders/tender.ts';
-import { TenderProcess } from './tenders/tender-process.ts';
 
 export interface BrokerConfig {
   /** Has to be the id in the certificate. */
@@ -58,6 +58,8 @@ const NO_PUSHES: PushConfig = { tenants: [], limits: DEFAULT_PUSH_LIMITS, maxInp
 export interface BrokerLimits extends AdmissionLimits, ResultLimits, PoolLimits {
   readonly maxClients: number;
   readonly maxJoined: number;
+  /** Tenders that wait for a task that none waits for. */
+  readonly blankTenders: number;
   /** Milliseconds that running offloads get when the broker stops. */
   readonly stopMs: number;
 }
@@ -71,6 +73,7 @@ export const DEFAULT_LIMITS: BrokerLimits = {
   maxAgeMs: 60_000,
   maxClients: 1024,
   maxJoined: 16,
+  blankTenders: 2,
   stopMs: 2000,
   tenderMemory: 512 * 1024 * 1024,
   maxTenders: 128,
@@ -105,14 +108,12 @@ const ISOLATIONS: Readonly<Record<WishedIsolation, readonly Isolation[]>> = {
   auto: ['process', 'vm'],
 };
 
-const tenderProcess: CreateTender = (imagePath, log, isolation) => new TenderProcess({ imagePath, log, isolation });
-
 /**
  * Starts a broker: verifies the packages, has a tender waiting for each that is to be ready ahead, then listens.
  * @throws KerbError BadIdentity | BadConfig | ApiUnavailable | Cancelled. What had been started is stopped again.
  */
 export async function startBroker(config: BrokerConfig, parts: BrokerParts): Promise<RunningBroker> {
-  const { log, signal, createTender = tenderProcess } = parts;
+  const { log, signal } = parts;
   const undo: (() => Promise<unknown>)[] = [];
   let stopping: Promise<void> | undefined;
   const stopAll = (): Promise<void> => {
@@ -162,6 +163,13 @@ export async function startBroker(config: BrokerConfig, parts: BrokerParts): Pro
 
     const metrics = new BrokerMetrics();
     const admission = new Admission<Flight>(config.limits, (flight, waitedMs) => offloads.spent(flight, waitedMs));
+    let { createTender } = parts;
+    if (createTender === undefined) {
+      const blanks = new BlankTenders({ count: config.limits.blankTenders, isolation: config.isolation, log });
+      undo.push(() => blanks.stop());
+      await orCancelled(blanks.start(), signal);
+      createTender = (imagePath, taskLog, isolation) => blanks.take(imagePath, taskLog, isolation);
+    }
     const pools = new TenderPools(config.limits, (digest) => admission.queuedFor(digest));
     const results = new ResultStore(config.limits);
     const offloads = new Offloads(admission, results, metrics, config.limits, () => pools.planSoon());

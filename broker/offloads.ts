@@ -260,7 +260,7 @@ export class Offloads {
       return;
     }
     this.#admission.learn(flight.packageDigest, outcome.runMs);
-    this.#metrics.computed(flight.tenant, runnable.name, outcome.cpuMs);
+    this.#metrics.used(flight.tenant, runnable.name, outcome);
     if (outcome.outcome !== 'done' || outcome.status !== 0) {
       const { code, message } = describeEnd(runnable.name, outcome);
       const why = refusal(code, message);
@@ -276,6 +276,7 @@ export class Offloads {
       startMs: coldMs + Math.max(0, now - takenAt - outcome.runMs),
       runMs: outcome.runMs,
       cpuMs: outcome.cpuMs,
+      peakMemory: outcome.peakMemory,
       isolation: end.isolation,
     };
     this.#flights.delete(flight.key);

@@ -96,6 +96,7 @@ export class ServedTasks {
         isolation: pool.isolation,
         calls: pool.calls,
         cpuMs: pool.cpuMs,
+        peakMemory: pool.peakMemory,
         restarts: pool.restarts,
         ...(pushed === undefined ? {} : { pushed }),
       };

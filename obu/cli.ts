@@ -1,34 +1,26 @@
 import { join, resolve } from 'node:path';
 import { setFlagsFromString } from 'node:v8';
 import { type Command, Option } from 'commander';
-import { getStatus } from '../shared/api/control-client.ts';
-import type { ObuStatus } from '../shared/api/status.ts';
-import { ErrorCode, isErrno, isKerbError, KerbError } from '../shared/errors.ts';
-import { createLog, silentLog } from '../shared/log.ts';
+import { ErrorCode, isKerbError } from '../shared/errors.ts';
+import { createLog } from '../shared/log.ts';
 import { ServiceManager } from '../shared/service-manager.ts';
 import { statusLines } from './api/status-lines.ts';
+import { statusOf } from './cli/api-client.ts';
+import { type EngineOptions, engineOf } from './cli/engine.ts';
+import { registerManifestCommands } from './cli/manifest-commands.ts';
 import { parseObuConfig, readNamedFile } from './config.ts';
 import { registerCameraCommands } from './dashcam/cli.ts';
-import { type Engine, reachEngine } from './engine/docker-client.ts';
-import { findEngine } from './engine/find-engine.ts';
 import { buildBaseImage } from './engine/images/base-image.ts';
 import type { BuiltImage } from './engine/images/build.ts';
 import { buildWorkloadImage } from './engine/images/workload-image.ts';
 import { runtimeRoot } from './engine/places.ts';
 import { type RunningObu, startObu } from './main.ts';
-import { parseManifest } from './manifest/manifest.ts';
-import { loadVssMapping } from './signals/vss-mapping.ts';
 import { problemLines } from './yaml.ts';
 
 interface ServeOptions {
   readonly config: string;
-  readonly manifest: string;
+  readonly manifest?: string;
   readonly state: string;
-  readonly api: string;
-}
-
-interface EngineOptions {
-  readonly engine?: string;
   readonly api: string;
 }
 
@@ -37,6 +29,9 @@ export function registerObuCommands(program: Command): void {
   const defaultApi = join(runtimeRoot(), 'obu.sock');
   const api = () => new Option('--api <socket>', 'control socket of the OBU').default(defaultApi);
 
+  const engine = () =>
+    new Option('--engine <host>', 'Docker Engine, unix:///PATH (default: that of the OBU, else the one here)');
+
   const obu = program
     .command('obu')
     .description('the on-board unit: runs containers and gives each what it was granted');
@@ -44,10 +39,14 @@ export function registerObuCommands(program: Command): void {
     .command('serve')
     .description('run an OBU until SIGINT or SIGTERM; a second one makes it hurry')
     .requiredOption('--config <file>', 'what this OBU is and has: buses, signals, cameras, brokers, tasks')
-    .requiredOption('--manifest <file>', 'the workloads: a Compose file with x-obu blocks')
-    .requiredOption('--state <dir>', 'folder for everything that is kept: the private engine, data of workloads')
+    .option('--manifest <file>', 'the workloads, a Compose file with x-obu blocks (default: what was applied last)')
+    .requiredOption(
+      '--state <dir>',
+      'folder for everything that is kept: manifests, data of workloads, the private engine',
+    )
     .addOption(api())
     .action(serve);
+  registerManifestCommands(obu, api, engine);
 
   program
     .command('status')
@@ -63,8 +62,6 @@ export function registerObuCommands(program: Command): void {
   registerCameraCommands(program, api);
 
   const image = program.command('image').description('images for workloads, built without a registry');
-  const engine = () =>
-    new Option('--engine <host>', 'Docker Engine, unix:///PATH (default: that of the OBU, else the one here)');
   image
     .command('base')
     .description('build kerbside/app, which workloads in JavaScript and TypeScript are built on')
@@ -112,19 +109,15 @@ async function serve(options: ServeOptions): Promise<void> {
   });
   try {
     const config = parseObuConfig(await readNamedFile(options.config, ErrorCode.BadConfig), options.config);
-    const offers = {
-      buses: config.buses.map(({ name }) => name),
-      cameras: config.cameras.map(({ name }) => name),
-      tasks: [...config.tasks.keys()],
-      signals: (await Promise.all(config.signals.mapping.map(loadVssMapping))).flat().map(({ path }) => path),
+    const manifest = options.manifest && {
+      file: options.manifest,
+      text: await readNamedFile(options.manifest, ErrorCode.BadManifest),
     };
-    const manifest = await readNamedFile(options.manifest, ErrorCode.BadManifest);
-    const workloads = parseManifest(manifest, options.manifest, offers);
     running = await startObu({
-      ...{ config, workloads, log, signal: cancel.signal, hurry: hurry.signal },
+      ...{ config, log, signal: cancel.signal, hurry: hurry.signal, ...(manifest && { manifest }) },
       ...{ state: resolve(options.state), api: resolve(options.api) },
     });
-    await manager.ready(`OBU ${config.obu}: ${workloads.length} workloads`);
+    await manager.ready(`OBU ${config.obu}: ${running.status().workloads.length} workloads`);
     await stopped;
     await manager.stopping();
     await running.stop();
@@ -136,34 +129,6 @@ async function serve(options: ServeOptions): Promise<void> {
     if (lines.length > 1) for (const line of lines) process.stderr.write(`kerb: ${line}\n`);
     throw error;
   }
-}
-
-/** @throws KerbError ApiUnavailable that says what to do when no OBU is there at all */
-async function statusOf(api: string): Promise<ObuStatus> {
-  try {
-    return await getStatus<ObuStatus>(api);
-  } catch (error) {
-    if (!isKerbError(error) || !(isErrno(error.cause, 'ENOENT') || isErrno(error.cause, 'ECONNREFUSED'))) throw error;
-    throw new KerbError(
-      error.code,
-      `no OBU runs at ${api} (${error.cause.code}); start one with kerb obu serve, or name its socket with --api: npm start has it at .kerbside/run/obu.sock`,
-      { api },
-      { cause: error },
-    );
-  }
-}
-
-/** The engine that was named, else that of the OBU that runs, else the one of this machine. */
-async function engineOf({ engine, api }: EngineOptions): Promise<Engine> {
-  if (engine !== undefined) return reachEngine('external', engine);
-  const status = await getStatus<ObuStatus>(api).catch(() => undefined); // no OBU runs there
-  if (status !== undefined) return reachEngine(status.engine.kind, status.engine.host);
-  const here = await findEngine(silentLog());
-  if (here !== undefined) return here;
-  throw new KerbError(
-    ErrorCode.EngineUnavailable,
-    `no Docker Engine: none runs here and no OBU answers at ${api}; start the OBU first, or name one with --engine`,
-  );
 }
 
 function progress(line: string): void {

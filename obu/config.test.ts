@@ -4,6 +4,7 @@ import { parseObuConfig } from './config.ts';
 import { problemLines } from './yaml.ts';
 
 const DIGEST = `sha256:${'0f'.repeat(32)}`;
+const MIB = 2 ** 20;
 const whole = `
 vehicle: demo-car
 obu: obu-1
@@ -39,6 +40,28 @@ describe('the configuration of an OBU', () => {
       brokers: [{ id: 'rsu-1', url: 'https://127.0.0.1:7443' }],
       identity: '/etc/kerbside/identity/vehicle',
       tasks: new Map([['dashcam-filter', DIGEST]]),
+      runtime: {
+        capacity: {},
+        reserve: { memory: expect.any(Number), cpus: 0.25 },
+        undeclared: { memory: 64 * MIB, cpus: 0.1 },
+        pressure: { memory: 20, cpu: 90 },
+        parked: expect.objectContaining({ text: 'Vehicle.Speed == 0' }),
+        onStop: 'stop',
+      },
+    });
+  });
+
+  it('takes what it says about workloads as a whole', () => {
+    const text =
+      'vehicle: a\nobu: b\ncapacity: { memory: 1g, cpus: 2 }\nreserve: { memory: 100m }\nundeclared: { cpus: 0 }\n' +
+      'pressure: { cpu: 50 }\nparked: Vehicle.Speed < 1\nonStop: keep';
+    expect(parseObuConfig(text, 'obu.yaml').runtime).toMatchObject({
+      capacity: { memory: 1024 * MIB, cpus: 2 },
+      reserve: { memory: 100 * MIB, cpus: 0.25 },
+      undeclared: { memory: 64 * MIB, cpus: 0 },
+      pressure: { memory: 20, cpu: 50 },
+      parked: { text: 'Vehicle.Speed < 1' },
+      onStop: 'keep',
     });
   });
 
@@ -93,6 +116,12 @@ describe('the configuration of an OBU', () => {
       /"r" is named twice/,
     ],
     ['a short digest', 'vehicle: a\nobu: b\ntasks: { t: "sha256:12" }', /:3: tasks\.t: must be sha256:/],
+    ['a reserve without a unit', 'vehicle: a\nobu: b\nreserve: { memory: much }', /reserve\.memory: must be a size/],
+    ['a typo in the capacity', 'vehicle: a\nobu: b\ncapacity: { cpu: 1 }', /capacity\.cpu: .*`cpus`/],
+    ['CPUs below nothing', 'vehicle: a\nobu: b\nreserve: { cpus: -1 }', /reserve\.cpus: must be at least 0/],
+    ['a pressure of 0 %', 'vehicle: a\nobu: b\npressure: { cpu: 0 }', /pressure\.cpu: must be above 0/],
+    ['a condition that is none', 'vehicle: a\nobu: b\nparked: Vehicle.Speed', /:3: parked: condition "Vehicle\.Speed"/],
+    ['an unknown way to stop', 'vehicle: a\nobu: b\nonStop: leave', /onStop: must be stop or keep/],
   ];
   it.each(bad)('is refused for %s', (_what, text, message) => {
     try {

@@ -5,7 +5,8 @@ import { parseDuration } from '../shared/duration.ts';
 import { ErrorCode, isErrno, KerbError, messageOf } from '../shared/errors.ts';
 import { parseSize } from '../shared/size.ts';
 import { CODECS, type Codec } from './dashcam/encoder.ts';
-import { namePattern, nameRule } from './manifest/schema.ts';
+import { type RuntimeConfig, runtimeConfigOf, runtimeKeys, runtimeShape } from './engine/runtime-config.ts';
+import { namePattern, nameRule } from './manifest/values.ts';
 import { type Condition, parseCondition } from './signals/condition.ts';
 import { type Problem, parseYaml, problemsError } from './yaml.ts';
 
@@ -49,6 +50,7 @@ export interface ObuConfig {
   readonly identity: string | undefined;
   /** Digest of the task package by the name that grants use. */
   readonly tasks: ReadonlyMap<string, string>;
+  readonly runtime: RuntimeConfig;
 }
 
 const name = z.string('must be a name').regex(namePattern, nameRule);
@@ -133,6 +135,7 @@ const schema = z.strictObject(
     brokers: z.array(broker, 'must be a list').optional(),
     identity: path.optional(),
     tasks: z.record(name, digest).optional(),
+    ...runtimeShape,
   },
   'must be a map with at least `vehicle` and `obu`',
 );
@@ -147,6 +150,8 @@ function knownKeys(at: readonly PropertyKey[]): readonly string[] {
     return Object.keys(at.length > 2 ? recording.shape : camera.shape);
   }
   if (at[0] === 'brokers') return Object.keys(broker.shape);
+  const runtime = runtimeKeys[String(at[0])];
+  if (runtime !== undefined) return runtime;
   return Object.keys(signals.shape);
 }
 
@@ -203,6 +208,7 @@ export function parseObuConfig(text: string, file: string): ObuConfig {
     brokers,
     identity: raw.identity && absolute(raw.identity),
     tasks: new Map(Object.entries(raw.tasks ?? {})),
+    runtime: runtimeConfigOf(raw),
   };
 }
 

@@ -30,7 +30,7 @@ it('finds out that its control socket is taken before it touches the engine, and
   await other.start();
   try {
     const state = join(folder, 'state');
-    await expect(startObu({ config, workloads: [], state, api, log })).rejects.toMatchObject({
+    await expect(startObu({ config, state, api, log })).rejects.toMatchObject({
       code: ErrorCode.ApiUnavailable,
       message: expect.stringContaining(api),
     });
@@ -45,7 +45,7 @@ it('names the folder that cannot be made', async () => {
   const file = join(folder, 'file');
   await writeFile(file, '');
   const state = join(file, 'state');
-  await expect(startObu({ config, workloads: [], state, api: join(folder, 'a'), log })).rejects.toMatchObject({
+  await expect(startObu({ config, state, api: join(folder, 'a'), log })).rejects.toMatchObject({
     code: ErrorCode.BadConfig,
     message: expect.stringContaining(`folder ${state} cannot be made: ENOTDIR`),
   });

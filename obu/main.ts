@@ -1,4 +1,4 @@
-import { mkdir, rm, rmdir } from 'node:fs/promises';
+import { mkdir, rmdir } from 'node:fs/promises';
 import { dirname, join, resolve } from 'node:path';
 import { type ControlReply, createControlServer, jsonReply } from '../shared/api/control-server.ts';
 import { RecentErrors } from '../shared/api/recent-errors.ts';
@@ -7,6 +7,7 @@ import { ErrorCode, KerbError, messageOf } from '../shared/errors.ts';
 import { loadIdentity } from '../shared/identity/x509-identity.ts';
 import type { Logger } from '../shared/log.ts';
 import { BusMeter } from './api/bus-meter.ts';
+import { manifestRoutes } from './api/manifest-routes.ts';
 import { ObuMetrics } from './api/metrics.ts';
 import { OffloadMeter } from './api/offload-meter.ts';
 import { type MeteredBus, readStatus, type StatusSources } from './api/status.ts';
@@ -16,31 +17,27 @@ import type { ObuConfig } from './config.ts';
 import { takeSnapshot } from './dashcam/snapshot.ts';
 import { createOwnCamera, type OwnCamera } from './dashcam/start.ts';
 import { configHash } from './engine/container-spec.ts';
-import type { Engine } from './engine/docker-client.ts';
-import { StepRunner } from './engine/executors.ts';
-import { findEngine } from './engine/find-engine.ts';
-import { LastLines } from './engine/last-lines.ts';
-import { type Places, placesOf } from './engine/places.ts';
-import { PrivateEngine } from './engine/private-engine.ts';
-import { Reconciler } from './engine/reconciler.ts';
-import { removeAllContainers } from './engine/remove-all.ts';
-import { EngineWatch } from './engine/watch.ts';
+import { placesOf } from './engine/places.ts';
+import type { Reconciler } from './engine/reconciler.ts';
+import { startWorkloads } from './engine/start.ts';
 import type { GatewayMeter } from './gateway/connection.ts';
 import { Gateways } from './gateway/gateways.ts';
 import { StateLock } from './lock.ts';
-import type { Workload } from './manifest/workload.ts';
 import { NoOffloader } from './no-offloader.ts';
+import { offersOf } from './offers.ts';
 import { BrokerOffloader } from './offload/broker-offloader.ts';
 import { loadDbc } from './signals/dbc-parser.ts';
 import type { SignalSource } from './signals/signal.ts';
 import { SignalStore } from './signals/signal-store.ts';
 import { loadVssMapping } from './signals/vss-mapping.ts';
+import { DesiredState, type ManifestFile } from './state/desired-state.ts';
 
 const SAMPLE_MS = 1000;
 
 export interface ObuOptions {
   readonly config: ObuConfig;
-  readonly workloads: readonly Workload[];
+  /** What is applied when it is another one than before; undefined: the OBU goes on with what was applied before. */
+  readonly manifest?: ManifestFile;
   /** Folder for everything that is kept; made when missing. */
   readonly state: string;
   /** Control socket. */
@@ -56,7 +53,7 @@ export interface RunningObu {
   status(): ObuStatus;
   /** Prometheus text. */
   metrics(): Promise<string>;
-  /** Takes everything back: containers, the private engine, sockets. Safe to call twice. */
+  /** Takes everything back: containers unless they are to be kept, the private engine, sockets. Safe to call twice. */
   stop(): Promise<void>;
 }
 
@@ -86,6 +83,10 @@ interface Part {
   readonly stop: () => Promise<void> | void;
 }
 
+function stillStarting(): KerbError {
+  return new KerbError(ErrorCode.ApiUnavailable, 'the OBU is still starting');
+}
+
 /** Makes a folder and those above it. @throws KerbError BadConfig */
 async function makeFolder(path: string, mode?: number): Promise<void> {
   try {
@@ -106,6 +107,7 @@ class Obu implements RunningObu {
   readonly #parts: Part[] = [];
   #stopped: Promise<void> | undefined;
   #sources: StatusSources | undefined;
+  #managed: { readonly desired: DesiredState; readonly reconciler: Reconciler } | undefined;
 
   constructor(options: ObuOptions) {
     this.#options = options;
@@ -113,7 +115,7 @@ class Obu implements RunningObu {
   }
 
   status(): ObuStatus {
-    if (this.#sources === undefined) throw new KerbError(ErrorCode.ApiUnavailable, 'the OBU is still starting');
+    if (this.#sources === undefined) throw stillStarting();
     return readStatus(this.#sources);
   }
 
@@ -156,7 +158,7 @@ class Obu implements RunningObu {
   }
 
   async start(): Promise<void> {
-    const { config, workloads, state, api } = this.#options;
+    const { config, manifest, state, api } = this.#options;
     await makeFolder(state);
     const places = placesOf(state);
     const lock = new StateLock(state, places.stateHash);
@@ -173,6 +175,10 @@ class Obu implements RunningObu {
         'GET /metrics': async (): Promise<ControlReply> => ({
           type: this.#metrics.contentType,
           body: await this.metrics(),
+        }),
+        ...manifestRoutes(() => {
+          if (this.#managed === undefined) throw stillStarting();
+          return this.#managed;
         }),
         'GET /v1/cameras/:name/snapshot': ({ params }) => this.#snapshot(params.name!),
       },
@@ -197,6 +203,24 @@ class Obu implements RunningObu {
       },
     );
 
+    const desired = new DesiredState({
+      database: places.database,
+      offers: await offersOf(config),
+      onChange: (workloads) => {
+        // What was taken away must not outlive the moment.
+        gateways.follow(workloads, configHash);
+        this.#managed?.reconciler.setDesired(
+          workloads.map((workload) => ({ workload, configHash: configHash(workload) })),
+        );
+      },
+      onProblem: ({ code, message }) => this.#errors.add('state', code, message),
+      log: this.#log.child({ part: 'state' }),
+    });
+    await this.#begin(
+      'desired state',
+      () => desired.stop(),
+      () => desired.start(manifest),
+    );
     const buses = await this.#startBuses();
     const signals = await this.#startSignals(buses.routers);
     const cameras = await this.#startCameras(signals, join(state, 'recordings'));
@@ -216,18 +240,22 @@ class Obu implements RunningObu {
     });
     await this.#begin(
       'gateways',
-      () => gateways.closeAll(),
+      () => gateways.stop(),
       () => {},
     );
 
-    const engine = await this.#startEngine(places);
-    const { lines, reconciler } = await this.#startWorkloads(engine, gateways, places);
+    const { engine, lines, reconciler } = await startWorkloads({
+      ...{ config, workloads: desired.workloads, places, gateways, signals, store: desired.store, log: this.#log },
+      ...{ hurry: this.#options.hurry, begin: this.#begin.bind(this), errors: this.#errors },
+    });
+    this.#managed = { desired, reconciler };
+    await this.#everySecond('manifest watch', () => desired.watch((workload) => reconciler.state(workload)));
 
     this.#sources = {
-      ...{ config, startedAt: this.#startedAt, engine, buses: buses.all, signals, cameras, workloads },
+      ...{ config, startedAt: this.#startedAt, engine, buses: buses.all, signals, cameras },
       ...{ reconciler, lines, offloads: this.#offloads, offloader, errors: this.#errors },
     };
-    this.#log.info({ api, engine: engine.host, workloads: workloads.length }, `OBU ${config.obu} is up`);
+    this.#log.info({ api, engine: engine.host, workloads: desired.workloads.length }, `OBU ${config.obu} is up`);
   }
 
   async #startBuses() {
@@ -334,73 +362,6 @@ class Obu implements RunningObu {
       () => offloader.start(),
     );
     return offloader;
-  }
-
-  async #startEngine(places: Places): Promise<Engine> {
-    const found = await findEngine(this.#log);
-    if (found !== undefined) {
-      this.#log.info({ host: found.host, version: found.version }, 'using the Docker Engine that is here');
-      return found;
-    }
-    const own = new PrivateEngine(places, this.#log, ({ code, message }) => this.#errors.add('engine', code, message));
-    let engine: Engine | undefined;
-    await this.#begin(
-      'private engine',
-      () => own.stop(this.#options.hurry),
-      async () => {
-        engine = await own.start();
-      },
-    );
-    return engine!;
-  }
-
-  async #startWorkloads(engine: Engine, gateways: Gateways, places: Places) {
-    const { config, workloads } = this.#options;
-    const owner = `${config.obu}/${places.stateHash}`;
-    const runner = new StepRunner({
-      engine,
-      gateways,
-      owner,
-      namePrefix: `kerbside-${config.obu}-${places.stateHash.slice(0, 6)}-`,
-      data: places.data,
-    });
-    const log = this.#log.child({ part: 'engine' });
-    const lines = new LastLines(engine, log);
-    const reconciler = new Reconciler({
-      engine,
-      owner,
-      desired: workloads.map((workload) => ({ workload, configHash: configHash(workload) })),
-      runner,
-      onRunning: (running) => lines.follow(running),
-      onFailure: (workload, reason) => this.#errors.add(`workload ${workload}`, ErrorCode.ContainerFailed, reason),
-      log,
-    });
-    const watch = new EngineWatch(engine, () => reconciler.trigger(), log);
-    await this.#begin(
-      'last lines',
-      () => lines.stop(),
-      () => {},
-    );
-    await this.#begin(
-      'containers',
-      async () => {
-        await removeAllContainers(engine, owner, runner, this.#options.hurry);
-        // Nobody has them mounted any more, whoever made them.
-        await rm(places.gateways, { recursive: true, force: true });
-      },
-      () => {},
-    );
-    await this.#begin(
-      'reconciler',
-      () => reconciler.stop(),
-      () => reconciler.start(),
-    );
-    await this.#begin(
-      'engine watch',
-      () => watch.stop(),
-      () => watch.start(),
-    );
-    return { lines, reconciler };
   }
 
   #gatewayMeter(): GatewayMeter {

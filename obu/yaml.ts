@@ -148,8 +148,10 @@ function offsetOf(document: Document, path: readonly PropertyKey[]): number {
       if (pair === undefined) return offset;
       offset = startOf(pair.key) ?? offset;
       node = pair.value;
-    } else if (isSeq(node) && typeof step === 'number') {
-      const item = node.items[step];
+    } else if (isSeq(node)) {
+      // A word in a list leads to the item that says it.
+      const item =
+        typeof step === 'number' ? node.items[step] : node.items.find((one) => isScalar(one) && one.value === step);
       if (item === undefined) return offset;
       offset = startOf(item) ?? offset;
       node = item;

@@ -26,6 +26,7 @@ export const ErrorCode = {
   TaskSignatureInvalid: 1018,
   TaskSignatureExpired: 1019,
   TaskTooLarge: 1020,
+  BadControlRequest: 1030,
 
   BadManifest: 2001,
   UnsupportedManifestKey: 2002,
@@ -35,6 +36,13 @@ export const ErrorCode = {
   UnknownWorkload: 2006,
   ImageBuildFailed: 2007,
   ObuAlreadyRunning: 2008,
+  BadSignalScope: 2010,
+  StateDamaged: 2011,
+  StateUnavailable: 2012,
+  BadBundle: 2013,
+  NothingToRollBack: 2014,
+  UnknownManifest: 2015,
+  DiskFull: 2016,
 
   BusUnavailable: 3001,
   BusDown: 3002,

@@ -15,25 +15,37 @@ fail() { echo "setup: $*" >&2; exit 1; }
 packages="docker.io ffmpeg gcc g++ iproute2 libc6-dev make musl-dev musl-tools nettle-dev python3 wabt zlib1g-dev"
 [ "$purpose" = test ] && packages="$packages busybox-static can-utils user-mode-linux"
 
-missing=""
-for package in $packages; do
-  state=$(dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null || true)
-  [ "$state" = installed ] || missing="$missing $package"
-done
-if [ -n "$missing" ]; then
-  command -v apt-get >/dev/null 2>&1 || fail "these Debian packages are missing, and there is no apt-get here:$missing"
-  if [ "$(id -u)" != 0 ]; then
-    fail "Debian packages are missing; run this line and try again:  sudo apt-get install -y --no-install-recommends$missing"
+# Which of these are not installed; each with a blank before it.
+missing_of() {
+  for package in "$@"; do
+    state=$(dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null || true)
+    [ "$state" = installed ] || printf ' %s' "$package"
+  done
+}
+
+# As root installs these packages; otherwise says how. Its status says whether they are there now.
+provide() {
+  if ! command -v apt-get >/dev/null 2>&1; then
+    echo "setup: these Debian packages are missing, and there is no apt-get here: $*" >&2
+    return 1
   fi
-  say "installing Debian packages:$missing"
+  if [ "$(id -u)" != 0 ]; then
+    echo "setup: Debian packages are missing; run this line and try again:  sudo apt-get install -y --no-install-recommends $*" >&2
+    return 1
+  fi
+  say "installing Debian packages: $*"
   log=$(mktemp)
   # Old package lists are the commonest reason for a failure, so they are renewed first.
-  if ! { apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends $missing; } >"$log" 2>&1; then
+  if ! { apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends "$@"; } >"$log" 2>&1; then
     tail -n 15 "$log" >&2
-    fail "apt-get could not install:$missing (its whole output is in $log)"
+    echo "setup: apt-get could not install: $* (its whole output is in $log)" >&2
+    return 1
   fi
   rm -f "$log"
-fi
+}
+
+missing=$(missing_of $packages)
+[ -z "$missing" ] || provide $missing || exit 1
 
 # --- npm packages ----------------------------------------------------------------------------------------------------
 # The stamp says which lock file node_modules was made from; without it an interrupted `npm ci` would pass for done.
@@ -67,4 +79,20 @@ target=all
 if ! make -C broker/unikernel -q "$target" >/dev/null 2>&1; then
   say "building the tender, the libOS and the example tasks (make -C broker/unikernel $target)"
   make -s -C broker/unikernel "$target" || fail "broker/unikernel did not build; the compiler's message is above"
+fi
+
+# --- arm64, for tests only: nothing else fails where it cannot be had --------------------------------------------------
+if [ "$purpose" = test ] && [ "$(uname -m)" = x86_64 ]; then
+  arm64() {
+    missing=$(missing_of gcc-aarch64-linux-gnu qemu-user)
+    [ -z "$missing" ] || provide $missing || return 1
+    if [ ! -f build/sysroot-aarch64/complete ]; then
+      say "fetching musl, zlib and nettle for arm64 into build/sysroot-aarch64 (nothing is installed)"
+      broker/unikernel/fetch-sysroot.sh aarch64 || return 1
+    fi
+    make -C broker/unikernel -q ARCH=aarch64 tests >/dev/null 2>&1 && return
+    say "building the tender, the libOS and the example tasks for arm64 (make -C broker/unikernel ARCH=aarch64 tests)"
+    make -s -C broker/unikernel ARCH=aarch64 tests
+  }
+  arm64 || say "the message is above; going on without arm64, whose tests will be skipped"
 fi

@@ -1,6 +1,7 @@
 import { Counter, Gauge, Histogram, type Registry } from 'prom-client';
 import { errorName } from '../../shared/errors.ts';
 import { createRegistry } from '../../shared/metrics.ts';
+import type { CallUse } from '../tenders/tender.ts';
 
 export type Phase = 'queue' | 'start' | 'run' | 'total';
 
@@ -16,6 +17,9 @@ interface CounterChild {
 
 const SECONDS = [0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5];
 
+/** From 16 KiB to the 256 MiB that no task may pass. */
+const BYTES = Array.from({ length: 8 }, (_, index) => 16_384 * 4 ** index);
+
 /**
  * The broker's metrics, under the names of the design.
  *
@@ -28,9 +32,11 @@ export class BrokerMetrics {
   readonly #misses: Counter;
   readonly #phases: Readonly<Record<Phase, { observe(seconds: number): void }>>;
   readonly #cpu: Counter;
+  readonly #memory: Histogram;
   readonly #pushes: Counter;
   readonly #kept = new Map<string, CounterChild>();
   readonly #keptCpu = new Map<string, CounterChild>();
+  readonly #keptMemory = new Map<string, { observe(bytes: number): void }>();
 
   constructor() {
     const registers = [this.registry];
@@ -55,6 +61,13 @@ export class BrokerMetrics {
       name: 'broker_guest_cpu_seconds_total',
       help: 'What the unikernels of a tenant computed, by task.',
       labelNames: ['tenant', 'task'],
+      registers,
+    });
+    this.#memory = new Histogram({
+      name: 'broker_guest_memory_bytes',
+      help: 'Most of its own memory (data, stack, heap) that a unikernel had in use during one call, by task.',
+      labelNames: ['task'],
+      buckets: BYTES,
       registers,
     });
     this.#pushes = new Counter({
@@ -145,9 +158,15 @@ export class BrokerMetrics {
     this.#pushes.labels(tenant, result).inc();
   }
 
-  /** Milliseconds of computing, whatever came of the call. */
-  computed(tenant: string, task: string, cpuMs: number): void {
+  /** What a call took, whatever came of it. */
+  used(tenant: string, task: string, { cpuMs, peakMemory }: CallUse): void {
     this.#lookUp(this.#keptCpu, this.#cpu, tenant, task).inc(cpuMs / 1000);
+    let memory = this.#keptMemory.get(task);
+    if (memory === undefined) {
+      memory = this.#memory.labels(task);
+      this.#keptMemory.set(task, memory);
+    }
+    memory.observe(peakMemory);
   }
 
   ok(tenant: string, task: string): void {

@@ -33,9 +33,13 @@ export interface IngressOptions {
 
 /** Room for the message around an input, and for socket.io's own packets. */
 const MESSAGE_ROOM = 64 * 1024;
-// A radio that is gone says nothing: a silent client is given up after four seconds.
+// A radio that is gone says nothing: a silent client is given up after ten seconds.
 const PING_INTERVAL_MS = 2000;
-const PING_TIMEOUT_MS = 2000;
+/**
+ * How long a pong may take: it waits behind whatever large message is on its way, and 4 MiB over 10 Mbit/s take 3.4 s. A
+ * link that is silently gone costs nobody more than this, because each offload ends with its own budget.
+ */
+const PING_TIMEOUT_MS = 8000;
 const CONNECT_TIMEOUT_MS = 5000;
 const CLOSE_TIMEOUT_MS = 500;
 /** Bytes of answers that a client may leave unread. */

@@ -9,6 +9,7 @@ const result = (size = 10): TaskResult => ({
   startMs: 0,
   runMs: 2,
   cpuMs: 1,
+  peakMemory: 8192,
   isolation: 'process',
 });
 const store = (limits: Partial<ResultLimits> = {}) =>

@@ -8,6 +8,8 @@ export interface TaskResult {
   readonly startMs: number;
   readonly runMs: number;
   readonly cpuMs: number;
+  /** Bytes of its own memory that the guest had in use. */
+  readonly peakMemory: number;
   readonly isolation: string;
 }
 

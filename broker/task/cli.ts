@@ -48,9 +48,9 @@ async function run(task: string, options: RunOptions): Promise<void> {
     });
   }
   printLog(outcome.log);
-  const { status, runMs, cpuMs } = outcome;
+  const { status, runMs, cpuMs, peakMemory } = outcome;
   process.stderr.write(
-    `status ${status}, isolation ${isolation}, ran ${runMs.toFixed(3)} ms (processor ${cpuMs.toFixed(3)} ms), ${output.length} bytes of output\n`,
+    `status ${status}, isolation ${isolation}, ran ${runMs.toFixed(3)} ms (processor ${cpuMs.toFixed(3)} ms), ${peakMemory / 1024} KiB of memory used, ${output.length} bytes of output\n`,
   );
 }
 

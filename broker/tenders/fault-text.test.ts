@@ -24,6 +24,12 @@ test('a write to a page that does not allow it, and a general protection fault, 
   expect(fault({ signalCode: 128 })).toMatch(/privileged instruction/);
 });
 
+test('the syndrome of arm64 is named', () => {
+  expect(fault({ status: 0x40240046 })).toMatch(/instruction at 0x100123, data abort\(0x46\)$/);
+  expect(fault({ status: 0x40200007 })).toMatch(/, instruction abort\(0x7\)$/);
+  expect(fault({ status: 0x40010000 })).toMatch(/, class 0x1\(0x0\)$/);
+});
+
 test('abort codes of the libOS have words, those of a task are numbers', () => {
   expect(abortText(0xffff0002)).toBe('an assertion failed');
   expect(abortText(7)).toBe('the task aborted with code 7');

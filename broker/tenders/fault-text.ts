@@ -7,7 +7,7 @@ export interface Fault {
   readonly signal: number;
   /** `si_code` of that signal, or 0 when the kernel ended the process outright. */
   readonly signalCode: number;
-  /** Exit code, when `signal` is 0. In isolation `vm` the processor's vector and error code: `frames.h`. */
+  /** Exit code, when `signal` is 0. Else what the processor said, its vector or its syndrome: `frames.h`. */
   readonly status: number;
   readonly faultAddress: bigint;
   readonly instruction: bigint;
@@ -95,9 +95,31 @@ const vectors = new Map([
 ]);
 const vectorsWithErrorCode = new Set([8, 10, 11, 12, 13, 14, 17]);
 
-/** The processor's own name of a fault, as its manuals write it; empty in isolation `process`. */
+/** Exception classes of arm64 (Arm ARM, ESR_EL1.EC) that a guest can come to. */
+const classes = new Map([
+  [0x0d, 'branch target'],
+  [0x0e, 'illegal execution state'],
+  [0x1c, 'pointer authentication'],
+  [0x20, 'instruction abort'],
+  [0x22, 'PC alignment'],
+  [0x24, 'data abort'],
+  [0x26, 'SP alignment'],
+  [0x2c, 'floating point'],
+  [0x3c, 'BRK'],
+]);
+
+function syndrome(status: number): string {
+  const exceptionClass = (status >>> 16) & 63;
+  return `, ${classes.get(exceptionClass) ?? `class 0x${exceptionClass.toString(16)}`}(0x${(status & 0xffff).toString(16)})`;
+}
+
+/**
+ * The processor's own name of a fault, as its manuals write it; in isolation `process` only on arm64, and only where the
+ * kernel tells it.
+ */
 function exactFault(status: number): string {
-  if (status < 0x80000000) return '';
+  if (status < 0x40000000) return '';
+  if (status < 0x80000000) return syndrome(status);
   const vector = (status >>> 16) & 31;
   const name = vectors.get(vector) ?? `vector ${vector}`;
   return vectorsWithErrorCode.has(vector) ? `, ${name}(0x${(status & 0xffff).toString(16)})` : `, ${name}`;

@@ -69,7 +69,14 @@ test('one waits, is busy for one call, and waits again', async () => {
   expect(pool).toMatchObject({ state: 'Busy', canCall: false });
   expect(() => pool.call(Buffer.from('e'), 1, () => {})).toThrow(/no tender of echo 1 waits/);
   expect(await running).toMatchObject({ outcome: { outcome: 'done' }, isolation: 'process' });
-  expect(pool).toMatchObject({ state: 'Waiting', calls: 1, restarts: 0, isolation: 'process', cpuMs: 0.05 });
+  expect(pool).toMatchObject({
+    state: 'Waiting',
+    calls: 1,
+    restarts: 0,
+    isolation: 'process',
+    cpuMs: 0.05,
+    peakMemory: 16_384,
+  });
 });
 
 test('a death is told once, and a new tender waits a little later', async () => {

@@ -76,6 +76,7 @@ export class TenderPool {
   #nextId = 1;
   #calls = 0;
   #cpuMs = 0;
+  #peakMemory = 0;
   #lost = 0;
   #restarts = 0;
   #isolation = '';
@@ -112,6 +113,10 @@ export class TenderPool {
   /** Milliseconds that all calls together have computed. */
   get cpuMs(): number {
     return this.#cpuMs;
+  }
+  /** Bytes of its own memory that the call with the most of it had in use. */
+  get peakMemory(): number {
+    return this.#peakMemory;
   }
   /** Tenders that were started in the place of lost ones. */
   get restarts(): number {
@@ -193,6 +198,7 @@ export class TenderPool {
       (outcome) => {
         this.#health = WELL;
         this.#cpuMs += outcome.cpuMs;
+        this.#peakMemory = Math.max(this.#peakMemory, outcome.peakMemory);
         this.#release(held);
         done({ outcome, isolation: tender.isolation });
       },

@@ -3,8 +3,8 @@ import { ErrorCode } from '../../shared/errors.ts';
 import { BROKER_FRAME_SIZE, decodeTenderFrame, OutcomeKind, TenderFrameReader, writeCall } from './tender-frames.ts';
 
 function outcome(log: string, output: Buffer, change: (frame: Buffer) => void = () => {}): Buffer {
-  const frame = Buffer.alloc(80);
-  frame.writeUInt32LE(76 + log.length + output.length, 0);
+  const frame = Buffer.alloc(88);
+  frame.writeUInt32LE(84 + log.length + output.length, 0);
   frame.writeUInt32LE(5, 4);
   frame.writeUInt32LE(OutcomeKind.Done, 8);
   frame.writeUInt32LE(3, 12);
@@ -13,6 +13,7 @@ function outcome(log: string, output: Buffer, change: (frame: Buffer) => void = 
   frame.writeBigUInt64LE(400_000n, 32);
   frame.writeUInt32LE(log.length, 40);
   frame.writeUInt32LE(1, 44);
+  frame.writeBigUInt64LE(69_632n, 80);
   change(frame);
   return Buffer.concat([frame, Buffer.from(log), output]);
 }
@@ -24,7 +25,14 @@ describe('an outcome', () => {
     const bytes = outcome('log', Buffer.from([1, 2, 3]));
     const frame = decodeTenderFrame(bytes);
     if (frame.type !== 'outcome') throw new Error(frame.type);
-    expect(frame).toMatchObject({ kind: 1, status: 3, outputSize: 3, runNs: 1_500_000, cpuNs: 400_000 });
+    expect(frame).toMatchObject({
+      kind: 1,
+      status: 3,
+      outputSize: 3,
+      runNs: 1_500_000,
+      cpuNs: 400_000,
+      memory: 69_632,
+    });
     expect(frame.log.toString()).toBe('log');
     expect(frame.output?.buffer).toBe(bytes.buffer);
     expect([...frame.output!]).toEqual([1, 2, 3]);
@@ -37,6 +45,7 @@ describe('an outcome', () => {
     ['an output of 2^60 bytes', (frame) => frame.writeBigUInt64LE(2n ** 60n, 16)],
     ['an output that is both inline and not', (frame) => frame.writeUInt32LE(0, 44)],
     ['a run time of 2^64 - 1', (frame) => frame.writeBigUInt64LE(2n ** 64n - 1n, 24)],
+    ['a memory of 2^63 bytes', (frame) => frame.writeBigUInt64LE(2n ** 63n, 80)],
     ['an unknown type', (frame) => frame.writeUInt32LE(99, 4)],
   ])('with %s is refused', (_what, change) => {
     expect(() => decodeTenderFrame(outcome('log', Buffer.from([1, 2, 3]), change))).toThrow(badMessage);
@@ -54,7 +63,7 @@ describe('the reader', () => {
   const frames = [outcome('', Buffer.alloc(0)), outcome('a', Buffer.alloc(300, 7)), outcome('bc', Buffer.alloc(1, 9))];
   const stream = Buffer.concat(frames);
 
-  test.each([1, 2, 3, 4, 5, 7, 79, 80, 81, 400, 10_000])('finds the frames in chunks of %d bytes', (size) => {
+  test.each([1, 2, 3, 4, 5, 7, 87, 88, 89, 400, 10_000])('finds the frames in chunks of %d bytes', (size) => {
     const reader = new TenderFrameReader();
     const found: Buffer[] = [];
     for (let at = 0; at < stream.length; at += size) {
@@ -63,7 +72,7 @@ describe('the reader', () => {
     expect(found.map((frame) => frame.toString('hex'))).toEqual(frames.map((frame) => frame.toString('hex')));
   });
 
-  test.each([0, 3, 0x7fffffff, 0xffffffff, 80 + 4096 + 256 * 1024 - 3])('refuses a length of %d', (length) => {
+  test.each([0, 3, 0x7fffffff, 0xffffffff, 88 + 4096 + 256 * 1024 - 3])('refuses a length of %d', (length) => {
     const header = Buffer.alloc(4);
     header.writeUInt32LE(length);
     expect(() => new TenderFrameReader().push(header, () => {})).toThrow(badMessage);

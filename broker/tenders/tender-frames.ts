@@ -1,11 +1,11 @@
 import { ErrorCode, KerbError } from '../../shared/errors.ts';
-import type { ImageInfo, Isolation } from './tender.ts';
+import type { ImageInfo, Isolation, WishedIsolation } from './tender.ts';
 
 /**
  * What broker and tender say to each other; the layouts are those of `unikernel/include/kerbside/frames.h`.
  * Hot path: a call's frame is written into a buffer that is kept, an outcome that arrived in one piece is not copied.
  */
-export const WIRE_VERSION = 1;
+export const WIRE_VERSION = 2;
 /** Payloads above this many bytes go through the tender's memfds. */
 export const INLINE_MAX = 256 * 1024;
 export const BROKER_FRAME_SIZE = 32;
@@ -13,7 +13,7 @@ export const BROKER_FRAME_SIZE = 32;
 const LOG_MAX = 4096;
 const REASON_MAX = 512;
 const LOADED_SIZE = 104;
-const OUTCOME_SIZE = 80;
+const OUTCOME_SIZE = 88;
 const ISOLATION_OFFSET = 96;
 const NAME_OFFSET = 32;
 const NAME_SIZE = 64;
@@ -26,9 +26,11 @@ const FrameType = {
   Refused: 3,
   Failed: 4,
   Outcome: 5,
+  Blank: 6,
   Opened: 16,
   Call: 17,
   Release: 18,
+  Load: 19,
 } as const;
 
 export const OutcomeKind = { Done: 1, Aborted: 2, Deadline: 3, Fault: 4, BadOutput: 5 } as const;
@@ -41,6 +43,7 @@ export type TenderFrame =
       readonly isolation: Isolation;
       readonly confinement: string;
     }
+  | { readonly type: 'blank' }
   | { readonly type: 'refused'; readonly reason: string }
   | { readonly type: 'failed'; readonly reason: string }
   | OutcomeFrame;
@@ -60,6 +63,8 @@ export interface OutcomeFrame {
   readonly signalCode: number;
   readonly faultAddress: bigint;
   readonly instruction: bigint;
+  /** Bytes. */
+  readonly memory: number;
 }
 
 function bad(reason: string): KerbError {
@@ -117,6 +122,7 @@ function decodeOutcome(frame: Buffer): OutcomeFrame {
     signalCode: frame.readInt32LE(52),
     faultAddress: frame.readBigUInt64LE(56),
     instruction: frame.readBigUInt64LE(64),
+    memory: readU64(frame, 80),
   };
 }
 
@@ -131,6 +137,9 @@ export function decodeTenderFrame(frame: Buffer): TenderFrame {
       if (version !== WIRE_VERSION) throw bad(`wire version ${version} instead of ${WIRE_VERSION}: run npm run setup`);
       return { type: 'hello', inputFd: frame.readUInt32LE(12), outputFd: frame.readUInt32LE(16) };
     }
+    case FrameType.Blank:
+      if (frame.length !== 8) throw bad('a blank of another length');
+      return { type: 'blank' };
     case FrameType.Loaded:
       if (frame.length < LOADED_SIZE || frame.length > LOADED_SIZE + REASON_MAX) throw bad('bad length');
       return decodeLoaded(frame);
@@ -206,6 +215,17 @@ function bareFrame(type: number): Buffer {
   const frame = Buffer.alloc(BROKER_FRAME_SIZE);
   frame.writeUInt32LE(BROKER_FRAME_SIZE - 4, 0);
   frame.writeUInt32LE(type, 4);
+  return frame;
+}
+
+/** What goes before the `imageSize` bytes of an image. */
+export function loadFrame(imageSize: number, isolation: WishedIsolation): Buffer {
+  const frame = Buffer.alloc(BROKER_FRAME_SIZE);
+  frame.writeUInt32LE(BROKER_FRAME_SIZE - 4 + imageSize, 0);
+  frame.writeUInt32LE(FrameType.Load, 4);
+  frame.writeUInt32LE(imageSize, 8);
+  frame.writeUInt32LE(1, 24);
+  frame.writeUInt32LE(isolation === 'auto' ? 0 : isolation === 'process' ? 1 : 2, 28);
   return frame;
 }
 

@@ -4,24 +4,23 @@ import { type OutcomeFrame, OutcomeKind } from './tender-frames.ts';
 
 /** What a tender reported, in the words of the `Tender` interface. `maxOutput` is what the image declares, in bytes. */
 export function outcomeOf(frame: OutcomeFrame, output: Buffer, maxOutput: number): TenderOutcome {
-  const runMs = frame.runNs / 1e6;
-  const cpuMs = frame.cpuNs / 1e6;
   const log = frame.log.length === 0 ? '' : readableLog(frame.log);
+  const use = { runMs: frame.runNs / 1e6, cpuMs: frame.cpuNs / 1e6, peakMemory: frame.memory, log };
   switch (frame.kind) {
     case OutcomeKind.Done:
-      return { outcome: 'done', status: frame.status, output, runMs, cpuMs, log };
+      return { outcome: 'done', status: frame.status, output, ...use };
     case OutcomeKind.Aborted:
-      return { outcome: 'aborted', code: frame.status, runMs, cpuMs, log };
+      return { outcome: 'aborted', code: frame.status, ...use };
     case OutcomeKind.Deadline:
-      return { outcome: 'deadline', runMs, cpuMs, log };
+      return { outcome: 'deadline', ...use };
     case OutcomeKind.Fault:
-      return { outcome: 'fault', fault: faultText(frame), runMs, cpuMs, log };
+      return { outcome: 'fault', fault: faultText(frame), ...use };
     default: {
       const reason =
         frame.outputSize > maxOutput
           ? `claims ${frame.outputSize} bytes of output, ${maxOutput} are declared`
           : `returned status ${frame.status | 0}, 0 to 2147483647 are allowed`;
-      return { outcome: 'bad-output', reason, runMs, cpuMs, log };
+      return { outcome: 'bad-output', reason, ...use };
     }
   }
 }

@@ -1,7 +1,8 @@
 import { type ChildProcess, spawn } from 'node:child_process';
+import { constants } from 'node:fs';
+import { open } from 'node:fs/promises';
 import type { Socket } from 'node:net';
-import { resolve } from 'node:path';
-import { ErrorCode, KerbError, messageOf } from '../../shared/errors.ts';
+import { ErrorCode, isKerbError, KerbError, messageOf } from '../../shared/errors.ts';
 import type { Logger } from '../../shared/log.ts';
 import type { ImageInfo, Isolation, Tender, TenderOutcome, TenderState, WishedIsolation } from './tender.ts';
 import { tenderBinary } from './tender-binary.ts';
@@ -9,6 +10,7 @@ import {
   BROKER_FRAME_SIZE,
   decodeTenderFrame,
   INLINE_MAX,
+  loadFrame,
   OPENED_FRAME,
   type OutcomeFrame,
   OutcomeKind,
@@ -20,8 +22,8 @@ import { TenderMemory } from './tender-memory.ts';
 import { outcomeOf } from './tender-outcome.ts';
 
 export interface TenderProcessOptions {
-  /** The unikernel image. It is read once, in `start()`. */
-  readonly imagePath: string;
+  /** The unikernel image. It is read once, in `start()`. Without one, `give` says it later. */
+  readonly imagePath?: string;
   readonly log: Logger;
   /** Default `auto`. */
   readonly isolation?: WishedIsolation;
@@ -36,6 +38,8 @@ export interface TenderProcessOptions {
  * a millisecond; this is for one that hangs, and 50 ms of it were seen to hit healthy ones on a board with busy cores.
  */
 const BACKSTOP_MS = 250;
+/** `kerbside/abi.h`: no tender takes a larger image. */
+const IMAGE_MAX = 64 * 1024 * 1024;
 const START_TIMEOUT_MS = 10_000;
 const STOP_TIMEOUT_MS = 1_000;
 const MAX_BUDGET_MS = 3_600_000;
@@ -54,7 +58,7 @@ interface Waiter<T> {
  * that arrived in one piece.
  */
 export class TenderProcess implements Tender {
-  readonly #options: TenderProcessOptions;
+  #options: TenderProcessOptions;
   readonly #reader = new TenderFrameReader();
   readonly #callBuffer = Buffer.alloc(BROKER_FRAME_SIZE + ONE_WRITE_MAX);
   readonly #onDeath: ((reason: string) => void)[] = [];
@@ -69,7 +73,13 @@ export class TenderProcess implements Tender {
   #verdict: string | undefined;
   /** The process has ended and that has been reported. */
   #over = false;
+  /** `start()` was called. */
+  #started = false;
   #starting: Waiter<void> | undefined;
+  /** The process is sealed. */
+  #blank = false;
+  /** Resolves when an image may be sent; never, when it comes to nothing. */
+  readonly #opened = Promise.withResolvers<void>();
   #pending: Waiter<OutcomeFrame> | undefined;
   #closed: Promise<void> = Promise.resolve();
 
@@ -104,15 +114,54 @@ export class TenderProcess implements Tender {
     return this.#confinement;
   }
 
+  /**
+   * Starts the process ahead of its image: it confines itself, finds out what this machine has, and waits for `start()`.
+   * @throws KerbError TenderUnavailable
+   */
+  async prepare(): Promise<void> {
+    if (this.#child !== undefined || this.#state !== 'Loading') throw onlyOnce();
+    await this.#phase(() => this.#spawn());
+  }
+
+  /** Says which image `start()` will load, and how. For a tender that was made before that was known. */
+  give(imagePath: string, log: Logger, isolation: WishedIsolation): void {
+    if (this.#started) throw onlyOnce();
+    this.#options = { ...this.#options, imagePath, log, isolation };
+  }
+
   async start(): Promise<void> {
-    if (this.#child !== undefined || this.#state !== 'Loading') {
-      throw new KerbError(ErrorCode.TenderUnavailable, 'A tender can be started once; make another one');
+    if (this.#state === 'Dead' && !this.#started) throw this.#unavailable(this.#verdict ?? 'has ended');
+    if (this.#started || this.#starting !== undefined || this.#state !== 'Loading') throw onlyOnce();
+    this.#started = true;
+    await this.#phase(() => {
+      if (this.#child === undefined) this.#spawn();
+      this.#load().catch((error: KerbError) => {
+        this.#starting?.reject(error);
+        this.#fail(error.message);
+      });
+    });
+  }
+
+  /** One of the two waits of a start: for the tender to be blank, or loaded. */
+  async #phase(begin: () => void): Promise<void> {
+    const over = new Promise<void>((resolve, reject) => {
+      this.#starting = { resolve, reject };
+    });
+    const timer = setTimeout(() => this.#fail(`was not ready within ${START_TIMEOUT_MS} ms`), START_TIMEOUT_MS);
+    try {
+      begin();
+      await over;
+    } finally {
+      clearTimeout(timer);
+      this.#starting = undefined;
     }
-    const imagePath = resolve(this.#options.imagePath);
+  }
+
+  #spawn(): void {
     const binary = this.#options.binary ?? tenderBinary();
     // Nothing of the broker goes along: no environment, no working directory, no descriptor but these.
     const { user = 65534, isolation = 'auto' } = this.#options;
-    const child = spawn(binary, [imagePath, String(user), isolation], {
+    const child = spawn(binary, [String(user), isolation], {
       stdio: ['ignore', 'ignore', 'pipe', 'pipe'],
       env: {},
       cwd: '/',
@@ -122,9 +171,6 @@ export class TenderProcess implements Tender {
     const socket = child.stdio?.[3] as Socket | undefined;
     this.#socket = socket;
     this.#closed = new Promise((done) => child.once('close', () => done()));
-    const loaded = new Promise<void>((resolve, reject) => {
-      this.#starting = { resolve, reject };
-    });
     child.once('error', (error) => this.#fail(`cannot be run: ${error.message}`));
     // `close` comes after the last bytes of the dead, but not while somebody else holds its pipes.
     child.once('close', (code, signal) => this.#ended(code, signal));
@@ -135,16 +181,17 @@ export class TenderProcess implements Tender {
     socket?.on('data', (chunk: Buffer) => this.#receive(chunk));
     // The end of the process says more than a broken pipe does, and follows at once.
     socket?.on('error', () => {});
-    const timer = setTimeout(
-      () => this.#fail(`did not load its image within ${START_TIMEOUT_MS} ms`),
-      START_TIMEOUT_MS,
-    );
-    try {
-      await loaded;
-    } finally {
-      clearTimeout(timer);
-      this.#starting = undefined;
-    }
+  }
+
+  async #load(): Promise<void> {
+    const { imagePath = '', isolation = 'auto' } = this.#options;
+    const image = await readImage(imagePath);
+    await this.#opened.promise;
+    const socket = this.#socket;
+    socket?.cork();
+    socket?.write(loadFrame(image.length, isolation));
+    socket?.write(image);
+    socket?.uncork();
   }
 
   /**
@@ -161,7 +208,7 @@ export class TenderProcess implements Tender {
         { task: this.image.name, size: input.length, maxInput: this.image.maxInput },
       );
     }
-    if (!(budgetMs > 0)) return { outcome: 'deadline', runMs: 0, cpuMs: 0, log: '' };
+    if (!(budgetMs > 0)) return { outcome: 'deadline', runMs: 0, cpuMs: 0, peakMemory: 0, log: '' };
     const budget = Math.min(budgetMs, MAX_BUDGET_MS);
     this.#state = 'Busy';
     const answer = new Promise<OutcomeFrame>((resolve, reject) => {
@@ -300,6 +347,11 @@ export class TenderProcess implements Tender {
           this.#fail(messageOf(error)),
         );
         return;
+      case 'blank':
+        if (this.#blank) this.#fail('sent a blank frame out of turn');
+        this.#blank = true;
+        if (!this.#started) starting.resolve();
+        return;
       case 'loaded':
         if (this.#state !== 'Loading') return; // stopped meanwhile
         this.#image = frame.image;
@@ -328,7 +380,7 @@ export class TenderProcess implements Tender {
   async #openMemory(pid: number, inputFd: number, outputFd: number): Promise<void> {
     this.#memory = await TenderMemory.open(pid, inputFd, outputFd);
     if (this.#over) this.#closeMemory();
-    else this.#socket?.write(OPENED_FRAME);
+    else if (this.#socket?.writable) this.#opened.resolve(void this.#socket.write(OPENED_FRAME));
   }
 
   #closeMemory(): void {
@@ -344,8 +396,10 @@ export class TenderProcess implements Tender {
   }
 
   #unavailable(reason: string): KerbError {
-    return new KerbError(ErrorCode.TenderUnavailable, `Tender for ${this.#options.imagePath}: ${reason}`, {
-      image: this.#options.imagePath,
+    const { imagePath } = this.#options;
+    const what = imagePath === undefined ? 'Tender without an image' : `Tender for ${imagePath}`;
+    return new KerbError(ErrorCode.TenderUnavailable, `${what}: ${reason}`, {
+      image: imagePath,
       reason,
     });
   }
@@ -380,5 +434,31 @@ export class TenderProcess implements Tender {
     this.#pending?.reject(this.#died());
     if (asked || this.#image === undefined) return;
     for (const listener of this.#onDeath) listener(this.#verdict);
+  }
+}
+
+function onlyOnce(): KerbError {
+  return new KerbError(ErrorCode.TenderUnavailable, 'A tender can be started once; make another one');
+}
+
+/** @throws KerbError ImageRefused */
+async function readImage(path: string): Promise<Buffer> {
+  const refused = (reason: string, cause?: unknown) =>
+    new KerbError(ErrorCode.ImageRefused, `Image ${path} is refused: ${reason}`, { image: path, reason }, { cause });
+  // Neither a FIFO nor a device may keep us here.
+  const file = await open(path, constants.O_RDONLY | constants.O_NONBLOCK | constants.O_NOCTTY).catch(
+    (cause: unknown) => {
+      throw refused(`it cannot be opened: ${messageOf(cause)}`, cause);
+    },
+  );
+  try {
+    const stat = await file.stat();
+    if (!stat.isFile() || stat.size > IMAGE_MAX)
+      throw refused(`it is not a regular file of at most ${IMAGE_MAX} bytes`);
+    return await file.readFile();
+  } catch (cause) {
+    throw isKerbError(cause) ? cause : refused(`it cannot be read: ${messageOf(cause)}`, cause);
+  } finally {
+    await file.close();
   }
 }

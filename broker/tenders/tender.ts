@@ -7,42 +7,33 @@ export type WishedIsolation = (typeof WISHED_ISOLATIONS)[number];
 
 export type TenderState = 'Loading' | 'Waiting' | 'Busy' | 'Stopped' | 'Dead';
 
-/**
- * One call of a unikernel, and everything that can come of it. Times in milliseconds: `runMs` by the wall clock, `cpuMs` of
- * the guest's own process or vCPU.
- */
-export type TenderOutcome =
-  | {
-      readonly outcome: 'done';
-      /** What the task returned; 0 is success, anything else is the task's own refusal of its input. */
-      readonly status: number;
-      readonly output: Buffer;
-      readonly runMs: number;
-      readonly cpuMs: number;
-      readonly log: string;
-    }
-  | {
-      readonly outcome: 'aborted';
-      readonly code: number;
-      readonly runMs: number;
-      readonly cpuMs: number;
-      readonly log: string;
-    }
-  | { readonly outcome: 'deadline'; readonly runMs: number; readonly cpuMs: number; readonly log: string }
-  | {
-      readonly outcome: 'fault';
-      readonly fault: string;
-      readonly runMs: number;
-      readonly cpuMs: number;
-      readonly log: string;
-    }
-  | {
-      readonly outcome: 'bad-output';
-      readonly reason: string;
-      readonly runMs: number;
-      readonly cpuMs: number;
-      readonly log: string;
-    };
+/** What one call took, whatever came of it; waiting for its turn is not in it. */
+export interface CallUse {
+  /** By the wall clock, milliseconds. */
+  readonly runMs: number;
+  /** Of the guest's own process or vCPU, milliseconds. */
+  readonly cpuMs: number;
+  /**
+   * Most of the guest's own memory (data, TLS, stack, heap) that it had in use, in bytes, whole pages; never less than it
+   * had in isolation `process` and above 1 MiB of declared memory. Up to that, `vm` does not see a page that was used and
+   * then put back as it was. How it is counted: `struct ending` in `unikernel/tender/isolation.h`.
+   */
+  readonly peakMemory: number;
+}
+
+/** One call of a unikernel, and everything that can come of it. */
+export type TenderOutcome = CallUse & { readonly log: string } & (
+    | {
+        readonly outcome: 'done';
+        /** What the task returned; 0 is success, anything else is the task's own refusal of its input. */
+        readonly status: number;
+        readonly output: Buffer;
+      }
+    | { readonly outcome: 'aborted'; readonly code: number }
+    | { readonly outcome: 'deadline' }
+    | { readonly outcome: 'fault'; readonly fault: string }
+    | { readonly outcome: 'bad-output'; readonly reason: string }
+  );
 
 /** What the ELF notes of an image declare; checked by the tender, never believed by the broker before that. */
 export interface ImageInfo {

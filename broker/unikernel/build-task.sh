@@ -5,12 +5,15 @@
 #
 # SOURCE is a folder (all its *.c files are the task) or one C file, or a folder with a task in TypeScript, which
 # typescript/build.ts makes C of and hands back to this script. A folder with C files may hold a file `libraries`: names of
-# Debian static libraries, one a line, as after gcc's -l (`z` for zlib). KERB_TASK_CFLAGS adds compiler flags.
-# The compiler's messages come through as they are.
+# Debian static libraries, one a line, as after gcc's -l (`z` for zlib). KERB_ARCH names the machine that the image is for
+# (x86_64, aarch64; default: this one). KERB_TASK_CFLAGS adds compiler flags. The compiler's messages come through as they
+# are.
 set -eu
 
 here=$(cd -- "$(dirname -- "$0")" && pwd)
-build=${KERB_BUILD:-$here/../../build/unikernel}
+arch=${KERB_ARCH:-$(uname -m)}
+build=$here/../../build/unikernel
+[ "$arch" = "$(uname -m)" ] || build=$build-$arch
 
 if [ $# -lt 2 ]; then
   echo "usage: build-task.sh SOURCE IMAGE [LIBRARY...]" >&2
@@ -20,7 +23,7 @@ source=$1
 image=$2
 shift 2
 if [ ! -f "$build/libos.a" ] || [ ! -f "$build/libpure.a" ]; then
-  echo "build-task.sh: the libOS is not built: run npm run setup, or make -C $here" >&2
+  echo "build-task.sh: the libOS for $arch is not built: run npm run setup, or make -C $here ARCH=$arch" >&2
   exit 69
 fi
 
@@ -56,13 +59,12 @@ else
   exit 66
 fi
 
-# -idirafter: musl's headers first, then Debian's, for libraries such as zlib.
-multiarch=$(gcc -print-multiarch)
+# -ffp-contract=off: a processor with fused multiply-add gives the same bytes as one without.
+libraries=$("$here/musl-cc.sh" --libraries)
 # shellcheck disable=SC2086
-exec musl-gcc -std=gnu11 -O3 -g0 -Wall -Wextra ${KERB_TASK_CFLAGS:-} \
+exec "$here/musl-cc.sh" -std=gnu11 -O3 -g0 -Wall -Wextra ${KERB_TASK_CFLAGS:-} \
   -fno-pic -fno-pie -fno-plt -mcmodel=small -fstack-protector-strong -fstack-clash-protection -fno-asynchronous-unwind-tables \
-  -fcf-protection=none -ffunction-sections -fdata-sections -fno-common \
-  -I "$here/include" -idirafter /usr/include -idirafter "/usr/include/$multiarch" \
+  -ffp-contract=off -ffunction-sections -fdata-sections -fno-common -I "$here/include" \
   -nostdlib -static -no-pie -Wl,--build-id=none -Wl,--gc-sections -Wl,--fatal-warnings \
   -Wl,-z,noexecstack -Wl,-z,max-page-size=4096 -T "$here/libos/kerbside.ld" \
-  -o "$image" "$@" -L "/usr/lib/$multiarch" -Wl,--start-group "$build/libos.a" "$build/libpure.a" -lgcc -Wl,--end-group
+  -o "$image" "$@" -L "$libraries" -Wl,--start-group "$build/libos.a" "$build/libpure.a" -lgcc -Wl,--end-group

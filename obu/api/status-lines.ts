@@ -3,9 +3,11 @@ import type { ObuStatus } from '../../shared/api/status.ts';
 /** A status as lines for a person. */
 export function statusLines(status: ObuStatus): string[] {
   const { engine, signals, offloads } = status;
+  const { memory, cpus, pressure } = status.resources;
   return [
     `OBU ${status.obu} of vehicle ${status.vehicle}, up since ${status.startedAt}`,
-    `engine: Docker ${engine.version} (${engine.kind}) at ${engine.host}`,
+    `engine: Docker ${engine.version} (${engine.kind}) at ${engine.host}${engine.fault && `; ${engine.fault}`}`,
+    `declared by workloads: ${inUse(memory, 2 ** 20)} MiB of memory, ${inUse(cpus, 1)} CPUs; pressure: ${pressure}`,
     '',
     ...table(
       ['BUS', 'KIND', 'STATE', 'FRAMES/S', 'LOAD', 'DROPPED'],
@@ -70,6 +72,15 @@ export function statusLines(status: ObuStatus): string[] {
       `${offloads.total.p50.toFixed(1)} ms, p99 ${offloads.total.p99.toFixed(1)} ms`,
     ...status.errors.slice(-5).map(({ time, source, message }) => `${time} ${source}: ${message}`),
   ];
+}
+
+/** "192 of 1792 (256 reserved)". */
+function inUse(
+  part: { readonly total: number; readonly reserved: number; readonly used: number },
+  unit: number,
+): string {
+  const number = (value: number) => String(Math.round((value / unit) * 100) / 100);
+  return `${number(part.used)} of ${number(part.total - part.reserved)} (${number(part.reserved)} reserved)`;
 }
 
 function megabytes(bytes: number): string {

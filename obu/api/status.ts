@@ -6,7 +6,6 @@ import type { OwnCamera } from '../dashcam/start.ts';
 import type { Engine } from '../engine/docker-client.ts';
 import type { LastLines } from '../engine/last-lines.ts';
 import type { Reconciler } from '../engine/reconciler.ts';
-import type { Workload } from '../manifest/workload.ts';
 import type { Offloader } from '../offload/offloader.ts';
 import type { SignalStore } from '../signals/signal-store.ts';
 import type { BusMeter } from './bus-meter.ts';
@@ -26,7 +25,6 @@ export interface StatusSources {
   readonly buses: readonly MeteredBus[];
   readonly signals: SignalStore;
   readonly cameras: readonly OwnCamera[];
-  readonly workloads: readonly Workload[];
   readonly reconciler: Reconciler;
   readonly lines: LastLines;
   readonly offloads: OffloadMeter;
@@ -41,7 +39,8 @@ export function readStatus(sources: StatusSources): ObuStatus {
     vehicle: config.vehicle,
     obu: config.obu,
     startedAt: sources.startedAt,
-    engine: { kind: engine.kind, host: engine.host, version: engine.version },
+    engine: { kind: engine.kind, host: engine.host, version: engine.version, fault: reconciler.engineFault },
+    resources: resourcesOf(reconciler),
     buses: sources.buses.map(({ config: { name, bitrate }, bus, meter }) => ({
       name,
       kind: bus.kind,
@@ -59,7 +58,7 @@ export function readStatus(sources: StatusSources): ObuStatus {
       const reason = state.state === 'Failed' ? state.reason : '';
       return { ...status, state: state.state, reason, recording: recording() };
     }),
-    workloads: sources.workloads.map(({ name, image, priority }) => ({
+    workloads: reconciler.desired.map(({ workload: { name, image, priority } }) => ({
       name,
       image,
       priority,
@@ -70,5 +69,14 @@ export function readStatus(sources: StatusSources): ObuStatus {
     offloads: sources.offloads.status(),
     places: sources.offloader.places(),
     errors: sources.errors.list(),
+  };
+}
+
+function resourcesOf({ resources }: Reconciler): ObuStatus['resources'] {
+  const { total, reserve, used, pressure } = resources;
+  return {
+    memory: { total: total.memory, reserved: reserve.memory, used: used.memory },
+    cpus: { total: total.cpus, reserved: reserve.cpus, used: used.cpus },
+    pressure,
   };
 }

@@ -60,7 +60,8 @@ export function engineMessage(error: unknown): string {
   return (typeof said === 'string' ? said : messageOf(error)).replaceAll(/\s+/g, ' ').trim();
 }
 
-async function withTimeout<T>(promise: Promise<T>, ms: number): Promise<T> {
+/** @throws Error when the promise is not settled in time; what it waits for goes on */
+export async function withTimeout<T>(promise: Promise<T>, ms: number): Promise<T> {
   let timer: NodeJS.Timeout | undefined;
   try {
     return await Promise.race([

@@ -1,14 +1,18 @@
-import { chmod, mkdir } from 'node:fs/promises';
+import { chmod, mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { ErrorCode, KerbError } from '../../shared/errors.ts';
+import { ErrorCode, isErrno, KerbError } from '../../shared/errors.ts';
+import type { Logger } from '../../shared/log.ts';
 import type { Gateways } from '../gateway/gateways.ts';
-import type { Workload } from '../manifest/workload.ts';
-import type { Action, ActionKind } from '../planner/state.ts';
+import type { Action, ActionKind, Observed, Version } from '../planner/state.ts';
+import { weightsOf } from '../planner/weights.ts';
 import { containerOptions } from './container-spec.ts';
 import { type Engine, engineMessage, engineStatus } from './docker-client.ts';
+import { keepImage, releaseImage } from './kept-images.ts';
 
-/** Seconds between SIGTERM and SIGKILL. */
-export const STOP_GRACE_S = 5;
+/** Seconds that the engine gives a container which names no grace of its own. */
+const DEFAULT_GRACE_S = 10;
+/** How much longer than the grace the engine may take to stop a container. */
+const STOP_MARGIN_S = 30;
 
 type Executors = { readonly [K in ActionKind]: (step: Extract<Action, { step: K }>) => Promise<void> };
 
@@ -16,31 +20,49 @@ export interface ExecutorParts {
   readonly engine: Engine;
   readonly gateways: Gateways;
   readonly owner: string;
-  /** In front of the name of the workload. */
+  /** See Places. */
+  readonly stateHash: string;
+  /** In front of the key of the gateway. */
   readonly namePrefix: string;
   /** Folder that holds a folder per workload. */
   readonly data: string;
+  readonly log: Logger;
 }
 
-/** Carries steps out. One step at a time; each one can be done again when it was cut off. */
+/** Carries steps out; each one can be done again when it was cut off. */
 export class StepRunner {
   readonly #parts: ExecutorParts;
-  /** Container by workload, for the gateways that are served. */
+  /** Container by key, for the gateways that are served. */
   readonly #served = new Map<string, string>();
+  /** CPU shares that a container was given, by id: an engine that can't do it is not asked again and again. */
+  readonly #weights = new Map<string, number>();
+  /** Workloads whose kept image could not be let go. */
+  readonly #unreleased = new Set<string>();
+  readonly #said = new Set<string>();
   readonly #executors: Executors = {
-    'create-and-start': ({ desired }) => this.#createAndStart(desired.workload),
+    'create-and-start': ({ version, gateway }) => this.#createAndStart(version, gateway),
     adopt: async ({ desired, container }) => {
-      await this.#parts.gateways.open(desired.workload);
-      this.#served.set(desired.workload.name, container.id);
+      await this.#parts.gateways.open(container.gateway, desired.workload);
+      this.#served.set(container.gateway, container.id);
     },
-    stop: ({ container }) => this.stopContainer(container.id, STOP_GRACE_S),
+    stop: ({ container }) => this.stopContainer(container.id),
     remove: async ({ container }) => {
       await this.removeContainer(container.id);
-      // Another container of the same workload may already have its own gateway.
-      const serving = this.#served.get(container.workload);
+      this.#weights.delete(container.id);
+      // Another container may already have a gateway with its key.
+      const serving = this.#served.get(container.gateway);
       if (serving !== undefined && serving !== container.id) return;
-      this.#served.delete(container.workload);
-      await this.#parts.gateways.close(container.workload);
+      this.#served.delete(container.gateway);
+      await this.#parts.gateways.close(container.gateway);
+    },
+    freeze: ({ container }) => this.#unlessDone(this.#container(container.id).pause()),
+    thaw: ({ container }) => this.#unlessDone(this.#container(container.id).unpause()),
+    weigh: ({ container, priority, throttled }) => this.#weigh(container.id, priority, throttled),
+    'keep-image': ({ workload, imageId }) => keepImage(this.#parts.engine, this.#parts.stateHash, workload, imageId),
+    'release-image': async ({ workload }) => {
+      this.#unreleased.add(workload);
+      await releaseImage(this.#parts.engine, this.#parts.stateHash, workload);
+      this.#unreleased.delete(workload);
     },
   };
 
@@ -48,9 +70,14 @@ export class StepRunner {
     this.#parts = parts;
   }
 
-  /** Ids of the containers whose gateway is served. */
-  get served(): ReadonlySet<string> {
-    return new Set(this.#served.values());
+  /** What the engine shows, with what only we know: whose gateway is served, and what was tried in vain. */
+  see(seen: Pick<Observed, 'containers' | 'images' | 'kept'>): Observed {
+    return {
+      images: seen.images,
+      kept: new Map([...seen.kept].filter(([workload]) => !this.#unreleased.has(workload))),
+      containers: seen.containers.map((one) => ({ ...one, cpuShares: this.#weights.get(one.id) ?? one.cpuShares })),
+      gateways: new Set(this.#served.values()),
+    };
   }
 
   /** @throws KerbError ContainerFailed when a container can't be made or started, errors of the engine otherwise */
@@ -58,52 +85,107 @@ export class StepRunner {
     return this.#executors[step.step as K](step);
   }
 
-  async stopContainer(id: string, graceSeconds: number): Promise<void> {
-    try {
-      await this.#parts.engine.calls.getContainer(id).stop({ t: graceSeconds });
-    } catch (error) {
-      // 304: it is stopped already; 404: it is gone.
-      const status = engineStatus(error);
-      if (status !== 304 && status !== 404) throw error;
-    }
+  /** Asks a container to end as its manifest says, and kills it when its grace is over. */
+  async stopContainer(id: string): Promise<void> {
+    const { engine } = this.#parts;
+    await this.#unlessDone(
+      (async () => {
+        const { Config } = await this.#container(id).inspect();
+        const graceS = (Config as { StopTimeout?: number }).StopTimeout ?? DEFAULT_GRACE_S;
+        // The engine answers when it is done, so this call may be silent for longer than others.
+        const abortSignal = AbortSignal.timeout((graceS + STOP_MARGIN_S) * 1000);
+        await engine.streams.getContainer(id).stop({ t: graceS, abortSignal });
+      })(),
+    );
   }
 
   async removeContainer(id: string): Promise<void> {
+    await this.#unlessDone(this.#container(id).remove({ force: true, v: true }));
+  }
+
+  #container(id: string) {
+    return this.#parts.engine.calls.getContainer(id);
+  }
+
+  /** 304: it is so already; 404: it is gone; 409: it is in another state by now, or going. The next look shows it. */
+  async #unlessDone(call: Promise<unknown>): Promise<void> {
     try {
-      await this.#parts.engine.calls.getContainer(id).remove({ force: true, v: true });
+      await call;
     } catch (error) {
-      // 404: it is gone; 409: it is going.
       const status = engineStatus(error);
-      if (status !== 404 && status !== 409) throw error;
+      if (status !== 304 && status !== 404 && status !== 409) throw error;
     }
   }
 
-  async #createAndStart(workload: Workload): Promise<void> {
+  async #createAndStart(version: Version, gateway: string): Promise<void> {
     const { engine, gateways, owner, namePrefix, data } = this.#parts;
+    const { workload, imageId } = version;
     const dataFolder = join(data, workload.name);
     // The folder above is closed to everybody else on this machine; in the container any user may write here.
     await mkdir(dataFolder, { recursive: true });
     await chmod(dataFolder, 0o777);
-    await gateways.open(workload);
+    await gateways.open(gateway, workload);
     let id: string | undefined;
     try {
-      const image = await engine.calls.getImage(workload.image).inspect();
-      const options = containerOptions(workload, image.Config.User, {
-        owner,
-        containerName: `${namePrefix}${workload.name}`,
-        gateway: gateways.folder(workload.name),
-        data: dataFolder,
-      });
+      const image = await engine.calls.getImage(imageId).inspect();
+      const options = containerOptions(
+        workload,
+        { id: imageId, user: image.Config.User },
+        {
+          owner,
+          gatewayKey: gateway,
+          containerName: `${namePrefix}${gateway}`,
+          gateway: gateways.folder(gateway),
+          data: dataFolder,
+        },
+      );
       const container = await engine.calls.createContainer(options);
       id = container.id;
+      const { Warnings } = container as unknown as { Warnings?: readonly string[] | null };
+      for (const warning of Warnings ?? []) this.#sayOnce(`the Docker Engine says: ${warning}`);
       await container.start();
     } catch (error) {
       if (id !== undefined) await this.removeContainer(id);
-      await gateways.close(workload.name);
+      await gateways.close(gateway);
       // Without a status it is the connection to the engine that failed, not the container.
       if (engineStatus(error) === undefined) throw error;
       throw new KerbError(ErrorCode.ContainerFailed, engineMessage(error), { workload: workload.name });
     }
-    this.#served.set(workload.name, id);
+    this.#served.set(gateway, id);
+  }
+
+  async #weigh(id: string, priority: number, throttled: boolean): Promise<void> {
+    const { cpuShares, blkioWeight, oomScoreAdj } = weightsOf(priority, throttled);
+    // Before it is tried: what the engine refuses, or does in another way, is not done again and again.
+    this.#weights.set(id, cpuShares);
+    try {
+      await this.#container(id).update({ CpuShares: cpuShares, BlkioWeight: blkioWeight });
+    } catch (error) {
+      if (engineStatus(error) === undefined) throw error;
+      this.#sayOnce(`the Docker Engine does not change weights: ${engineMessage(error)}`);
+    }
+    if (this.#parts.engine.host.startsWith('unix://')) await this.#adjustOomScore(id, oomScoreAdj);
+  }
+
+  /** The engine sets it for new containers only; children get it from their parents. */
+  async #adjustOomScore(id: string, score: number): Promise<void> {
+    try {
+      const { Titles, Processes } = (await this.#container(id).top({ ps_args: '-o pid' })) as {
+        Titles: string[];
+        Processes: string[][];
+      };
+      const column = Titles.indexOf('PID');
+      for (const process of Processes) await writeFile(`/proc/${process[column]}/oom_score_adj`, `${score}\n`);
+    } catch (error) {
+      // A process that has ended has no score.
+      if (isErrno(error, 'ENOENT') || isErrno(error, 'ESRCH') || engineStatus(error) === 409) return;
+      this.#sayOnce(`the OOM score of a running container cannot be changed: ${engineMessage(error)}`);
+    }
+  }
+
+  #sayOnce(message: string): void {
+    if (this.#said.has(message)) return;
+    this.#said.add(message);
+    this.#parts.log.warn(message);
   }
 }

@@ -2,17 +2,23 @@ import type { ContainerInspectInfo } from 'dockerode';
 import type { ContainerState, Observed, ObservedContainer } from '../planner/state.ts';
 import { Label } from './container-spec.ts';
 import { type Engine, engineStatus } from './docker-client.ts';
+import { keptImages } from './kept-images.ts';
 
 /**
  * What the engine has of ours, and which of these images it has.
+ * @param stateHash see Places
+ * @param images names or ids
  * @throws errors of dockerode when the engine does not answer
  */
 export async function observe(
   engine: Engine,
-  owner: string,
+  { owner, stateHash }: { readonly owner: string; readonly stateHash: string },
   images: Iterable<string>,
-): Promise<Pick<Observed, 'containers' | 'images'>> {
-  const listed = await engine.calls.listContainers({ all: true, filters: { label: [`${Label.owner}=${owner}`] } });
+): Promise<Pick<Observed, 'containers' | 'images' | 'kept'>> {
+  const [listed, kept] = await Promise.all([
+    engine.calls.listContainers({ all: true, filters: { label: [`${Label.owner}=${owner}`] } }),
+    keptImages(engine, stateHash),
+  ]);
   const inspected = await Promise.all(listed.map(({ Id }) => orMissing(engine.calls.getContainer(Id).inspect())));
   const found = await Promise.all(
     [...new Set(images)].map(
@@ -22,6 +28,7 @@ export async function observe(
   return {
     containers: inspected.flatMap((info) => (info === undefined ? [] : [toObserved(info)])),
     images: new Map(found.flatMap(([name, id]) => (id === undefined ? [] : [[name, id]]))),
+    kept,
   };
 }
 
@@ -36,19 +43,30 @@ async function orMissing<T>(call: Promise<T>): Promise<T | undefined> {
 
 function toObserved(info: ContainerInspectInfo): ObservedContainer {
   const labels = info.Config.Labels;
+  const workload = labels[Label.workload] ?? '';
+  const { Memory, NanoCpus, CpuShares } = info.HostConfig;
   return {
     id: info.Id,
     name: info.Name.replace(/^\//, ''),
     owner: labels[Label.owner],
-    workload: labels[Label.workload] ?? '',
+    workload,
     configHash: labels[Label.configHash] ?? '',
+    gateway: labels[Label.gateway] ?? workload,
     imageId: info.Image,
     state: info.State.Status as ContainerState,
+    health: healthOf(info.State.Health?.Status),
+    memLimit: Memory || undefined,
+    cpus: NanoCpus === undefined || NanoCpus === 0 ? undefined : NanoCpus / 1e9,
+    cpuShares: CpuShares ?? 0,
     exitCode: info.State.ExitCode,
     oomKilled: info.State.OOMKilled,
     startedAtMs: timeOf(info.State.StartedAt),
     finishedAtMs: timeOf(info.State.FinishedAt),
   };
+}
+
+function healthOf(status: string | undefined): ObservedContainer['health'] {
+  return status === 'starting' || status === 'healthy' || status === 'unhealthy' ? status : 'none';
 }
 
 /** The engine writes year 1 for "never". */

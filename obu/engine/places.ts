@@ -13,6 +13,8 @@ export interface Places {
   readonly gateways: string;
   /** A folder per workload, mounted into its container as /data. */
   readonly data: string;
+  /** What must survive a power cut, see obu/state. */
+  readonly database: string;
   readonly engine: {
     readonly dataRoot: string;
     readonly execRoot: string;
@@ -33,6 +35,7 @@ export function placesOf(state: string): Places {
     runtime,
     gateways: join(runtime, 'gateways'),
     data: join(real, 'data'),
+    database: join(real, 'obu.db'),
     engine: {
       dataRoot: join(real, 'engine'),
       execRoot: join(runtime, 'engine'),

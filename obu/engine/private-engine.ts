@@ -22,6 +22,10 @@ const START_TIMEOUT_MS = 60_000;
 const STOP_TIMEOUT_MS = 30_000;
 /** How often it is looked whether dockerd is still there. */
 const WATCH_MS = 1000;
+/** Longest time between two tries to start it again; the first comes at once, each further one after twice the time. */
+const LONGEST_RETRY_MS = 60_000;
+/** A dockerd that was up this long was well: its end begins a new row. */
+const GOOD_RUN_MS = 60_000;
 
 /**
  * A `dockerd` of our own, with everything it has in our state folder. It has no bridge and no firewall rules, because
@@ -86,16 +90,25 @@ export class PrivateEngine {
   /** Starts dockerd again when it is gone, until we are stopped. */
   async #watch(): Promise<void> {
     const { signal: stopped } = this.#abort;
+    let failures = 0;
+    let upSinceMs = performance.now();
     while (!stopped.aborted) {
       await sleep(WATCH_MS, undefined, { signal: stopped }).catch(() => {}); // stopped: the loop ends
       if (stopped.aborted || (this.#pid !== undefined && isAlive(this.#pid))) continue;
-      this.#complain(`the private Docker Engine ended by itself: ${this.#lastWords()}; starting it again`);
+      if (performance.now() - upSinceMs >= GOOD_RUN_MS) failures = 0;
+      const waitMs = failures === 0 ? 0 : Math.min(LONGEST_RETRY_MS, WATCH_MS * 2 ** Math.min(failures - 1, 10));
+      failures++;
+      const when = waitMs === 0 ? 'now' : `in ${waitMs / 1000} s`;
+      this.#complain(`the private Docker Engine ended by itself: ${this.#lastWords()}; starting it again ${when}`);
+      await sleep(waitMs, undefined, { signal: stopped }).catch(() => {});
+      if (stopped.aborted) return;
       try {
         await this.#startFresh(findDockerd());
       } catch (error) {
         if (isKerbError(error, ErrorCode.Cancelled)) return;
         this.#complain(`the private Docker Engine could not be started again: ${messageOf(error)}`);
       }
+      upSinceMs = performance.now();
     }
   }
 

@@ -1,6 +1,6 @@
 import { Label } from './container-spec.ts';
 import type { Engine } from './docker-client.ts';
-import { STOP_GRACE_S, type StepRunner } from './executors.ts';
+import type { StepRunner } from './executors.ts';
 
 /**
  * Stops and removes every container of this OBU, all at the same time.
@@ -16,7 +16,7 @@ export async function removeAllContainers(
   const containers = await engine.calls.listContainers({ all: true, filters: { label: [`${Label.owner}=${owner}`] } });
   const results = await Promise.allSettled(
     containers.map(async ({ Id }) => {
-      if (!hurry?.aborted) await Promise.race([runner.stopContainer(Id, STOP_GRACE_S), aborted(hurry)]);
+      if (!hurry?.aborted) await Promise.race([runner.stopContainer(Id), aborted(hurry)]);
       await runner.removeContainer(Id); // kills it when it still runs
     }),
   );

@@ -9,12 +9,15 @@ const RECONNECT_MS = 1000;
 
 const filters = {
   type: ['container', 'image'],
-  event: ['die', 'oom', 'destroy', 'pause', 'unpause', 'start', 'tag', 'untag', 'load', 'import', 'delete', 'pull'],
+  event: [
+    ...['die', 'oom', 'destroy', 'pause', 'unpause', 'start', 'health_status'],
+    ...['tag', 'untag', 'load', 'import', 'delete', 'pull'],
+  ],
 };
 
 /**
- * Tells that something happened on the engine that may matter: a container ended, ran out of memory, was paused; an
- * image came or went. It does not say what: whoever is told looks at the engine itself, so no event has to be believed
+ * Tells that something happened on the engine that may matter: a container ended, ran out of memory, was paused, fell
+ * ill; an image came or went. It does not say what: whoever is told looks at the engine itself, so no event has to be believed
  * and none that is lost is missed for long.
  */
 export class EngineWatch {

@@ -3,7 +3,6 @@ import { ErrorCode, errorName, isKerbError, KerbError, messageOf } from '../../s
 import type { Logger } from '../../shared/log.ts';
 import { DelimitedReader, MAX_CLIENT_MESSAGE } from '../../shared/protocol/framing.ts';
 import { kerbside } from '../../shared/protocol/generated/gateway.js';
-import type { Workload } from '../manifest/workload.ts';
 import type { GrantGuard } from './grants.ts';
 import { isCheapToDecode, MAX_PLAIN } from './large-message.ts';
 import { MAX_OPEN, type OffloadDesk } from './offload-desk.ts';
@@ -38,7 +37,6 @@ export interface GatewayMeter {
 }
 
 export interface ConnectionContext {
-  readonly workload: Workload;
   readonly vehicle: string;
   readonly obu: string;
   readonly guard: GrantGuard;
@@ -49,9 +47,16 @@ export interface ConnectionContext {
   readonly mayLog: () => boolean;
 }
 
+/** The kinds of grants that subscriptions depend on. */
+export type GrantKind = 'can' | 'signals' | 'cameras';
+
 interface Subscription {
+  readonly kind: GrantKind;
   readonly stream: Stream;
-  readonly end: () => void;
+  /** Asks the guard and joins the stream to its source. @throws KerbError when it is not granted */
+  readonly subscribe: () => () => void;
+  /** Takes the stream off its source. */
+  end: () => void;
 }
 
 /**
@@ -84,7 +89,7 @@ export class Connection {
       uncork: () => socket.uncork(),
     };
     // Without offloads there is nothing large to say.
-    this.#reader = new DelimitedReader(context.workload.grants.offload ? MAX_CLIENT_MESSAGE : MAX_PLAIN);
+    this.#reader = new DelimitedReader(context.guard.workload.grants.offload ? MAX_CLIENT_MESSAGE : MAX_PLAIN);
     this.#outbox = new Outbox(sink, (crowded) => {
       this.#crowded = crowded;
       if (crowded) socket.pause();
@@ -130,9 +135,27 @@ export class Connection {
     this.#phase = 'closed';
     this.#inbox.length = 0;
     clearTimeout(this.#timer);
-    for (const { end } of this.#subscriptions.values()) end();
-    this.#subscriptions.clear();
+    for (const [request, subscription] of this.#subscriptions) this.#forget(request, subscription);
     this.#outbox.discard();
+  }
+
+  /**
+   * The grants have changed. What is still granted goes on, within its new bounds; what is not ends now, and the
+   * container is told why.
+   */
+  regrant(kinds: ReadonlySet<GrantKind>): void {
+    for (const [request, subscription] of this.#subscriptions) {
+      if (!kinds.has(subscription.kind)) continue;
+      subscription.end();
+      try {
+        subscription.end = subscription.subscribe();
+      } catch (error) {
+        subscription.end = () => {};
+        this.#forget(request, subscription);
+        const { code, message, context } = toKerbError(error, this.#context.log);
+        this.#fail(request, new KerbError(code, `the manifest has changed: ${message}`, context));
+      }
+    }
   }
 
   // A method, because the phase changes while messages of one chunk are handled and the compiler can't see that.
@@ -168,7 +191,8 @@ export class Connection {
       this.#end(request, error);
       return;
     }
-    const { workload, vehicle, obu, log } = this.#context;
+    const { vehicle, obu, log } = this.#context;
+    const { workload } = this.#context.guard;
     const { can, cameras, offload, signals } = workload.grants;
     this.#phase = 'open';
     log.info({ workload: workload.name, client: String(hello.client ?? '').slice(0, 100) }, 'workload connected');
@@ -204,33 +228,31 @@ export class Connection {
     this.#mustHaveRoom();
     const filters = ask.filters ?? [];
     mustNotExceed(filters.length, MAX_FILTERS, 'filters');
-    const { workload, guard, meter } = this.#context;
+    const { guard, meter } = this.#context;
+    const { name } = guard.workload;
     const bus = ask.bus ?? '';
-    const { router, granted } = guard.can(bus);
-    const stream = new CanStream(request, bus, this.#wake, () => meter.canDropped(workload.name));
-    this.#open(request, stream, () => router.subscribe(filters, granted, stream.push));
+    const stream = new CanStream(request, bus, this.#wake, () => meter.canDropped(name));
+    this.#open(request, 'can', stream, () => {
+      const { router, granted } = guard.can(bus);
+      return router.subscribe(filters, granted, stream.push);
+    });
   }
 
   #subscribeSignals(request: number, ask: kerbside.gateway.v1.SubscribeSignals.$Properties): void {
     this.#mustHaveRoom();
     const paths = ask.paths ?? [];
     mustNotExceed(paths.length, MAX_PATHS, 'paths');
-    const leaves = this.#context.guard.signals(paths);
+    const { guard, meter } = this.#context;
     const stream = new SignalStream(request, ask.minIntervalMs ?? 0, this.#wake, (_count, newestUs) =>
-      this.#context.meter.signalLatency(Math.max(0, Date.now() - newestUs / 1000) / 1000),
+      meter.signalLatency(Math.max(0, Date.now() - newestUs / 1000) / 1000),
     );
-    this.#open(request, stream, () => {
-      const end = this.#context.guard.source.subscribe(leaves, stream.push);
-      return () => {
-        end();
-        stream.end();
-      };
-    });
+    this.#open(request, 'signals', stream, () => guard.source.subscribe(guard.signals(paths), stream.push));
   }
 
   #subscribeCamera(request: number, ask: kerbside.gateway.v1.SubscribeCamera.$Properties): void {
     this.#mustHaveRoom();
-    const { workload, guard, meter } = this.#context;
+    const { guard, meter } = this.#context;
+    const { name } = guard.workload;
     const format = formatOf(ask.format ?? 0);
     if (format === undefined) {
       throw new KerbError(ErrorCode.BadCameraWish, `this OBU does not know picture format ${ask.format}`);
@@ -242,17 +264,24 @@ export class Connection {
         'pictures per second are a number above 0, or 0 for as many as granted',
       );
     }
-    const { camera, fps } = guard.camera(ask.camera ?? '', wanted);
-    const stream = new CameraStream(request, this.#wake, () => meter.pictureDropped(workload.name));
-    const wish = { format, width: ask.width ?? 0, height: ask.height ?? 0, fps };
-    this.#open(request, stream, () => camera.subscribe(wish, stream.push));
+    const stream = new CameraStream(request, this.#wake, () => meter.pictureDropped(name));
+    this.#open(request, 'cameras', stream, () => {
+      const { camera, fps } = guard.camera(ask.camera ?? '', wanted);
+      return camera.subscribe({ format, width: ask.width ?? 0, height: ask.height ?? 0, fps }, stream.push);
+    });
   }
 
   /** Answers leave before streams, so the container hears of the subscription before its first value. */
-  #open(request: number, stream: Stream, subscribe: () => () => void): void {
-    const end = subscribe();
-    this.#subscriptions.set(request, { stream, end });
+  #open(request: number, kind: GrantKind, stream: Stream, subscribe: Subscription['subscribe']): void {
+    this.#subscriptions.set(request, { kind, stream, subscribe, end: subscribe() });
     this.#answer({ request, accepted: {} });
+  }
+
+  #forget(request: number, { stream, end }: Subscription): void {
+    end();
+    stream.end?.();
+    this.#outbox.forget(stream);
+    this.#subscriptions.delete(request);
   }
 
   #unsubscribe(request: number, subscription: number): void {
@@ -260,9 +289,7 @@ export class Connection {
     if (open === undefined) {
       throw new KerbError(ErrorCode.BadGatewayRequest, `there is no subscription ${subscription} to end`);
     }
-    open.end();
-    this.#outbox.forget(open.stream);
-    this.#subscriptions.delete(subscription);
+    this.#forget(subscription, open);
     this.#answer({ request, accepted: {} });
   }
 
@@ -313,7 +340,8 @@ export class Connection {
   }
 
   #fail(request: number, error: KerbError): void {
-    const { workload, meter, log } = this.#context;
+    const { meter, log } = this.#context;
+    const { workload } = this.#context.guard;
     meter.failure(workload.name, error);
     if (this.#context.mayLog()) {
       log.warn({ workload: workload.name, request, code: error.code }, `${errorName(error.code)}: ${error.message}`);

@@ -25,12 +25,13 @@ export interface GatewayParts {
 
 /**
  * The gateway of one container: a socket that only this container can reach, and that serves exactly the grants of its
- * workload. The grants are those of the moment when it was made; another container gets another gateway.
+ * workload, as the manifest has them at this moment.
  */
 export class Gateway {
-  readonly #workload: Workload;
+  readonly #name: string;
   readonly #socketPath: string;
   readonly #parts: GatewayParts;
+  readonly #guard: GrantGuard;
   readonly #desk: OffloadDesk;
   readonly #context: ConnectionContext;
   readonly #connections = new Map<Socket, Connection>();
@@ -38,12 +39,12 @@ export class Gateway {
 
   constructor(workload: Workload, socketPath: string, parts: GatewayParts) {
     const guard = new GrantGuard(workload, parts.offers);
-    this.#workload = workload;
+    this.#guard = guard;
+    this.#name = workload.name;
     this.#socketPath = socketPath;
     this.#parts = parts;
     this.#desk = new OffloadDesk({
       scope: `${parts.vehicle}/${workload.name}`,
-      priority: workload.priority,
       guard,
       offloader: parts.offloader,
     });
@@ -52,7 +53,25 @@ export class Gateway {
       log.warn({ workload: workload.name }, `${skipped} more refusals of workload ${workload.name} were not logged`),
     );
     const mayLog = () => limit.take();
-    this.#context = { workload, vehicle, obu, guard, desk: this.#desk, meter, log, mayLog };
+    this.#context = { vehicle, obu, guard, desk: this.#desk, meter, log, mayLog };
+  }
+
+  get workload(): Workload {
+    return this.#guard.workload;
+  }
+
+  /**
+   * The manifest has changed: from now on these are the grants. What is no longer granted ends at once; an offload that
+   * is under way is brought to its end.
+   */
+  regrant(workload: Workload): void {
+    const before = this.#guard.workload.grants;
+    this.#guard.regrant(workload);
+    const kinds = (['can', 'signals', 'cameras'] as const).filter(
+      (kind) => JSON.stringify(before[kind]) !== JSON.stringify(workload.grants[kind]),
+    );
+    if (kinds.length === 0) return;
+    for (const connection of this.#connections.values()) connection.regrant(new Set(kinds));
   }
 
   /** Listens; a socket file that a dead process left is replaced. @throws KerbError GatewayUnavailable */
@@ -63,7 +82,7 @@ export class Gateway {
     // An IPC of its own: what node-ipc calls its configuration is global to one instance.
     const ipc = new nodeIpc.IPC();
     Object.assign(ipc.config, {
-      id: this.#workload.name,
+      id: this.#name,
       silent: true,
       rawBuffer: true,
       maxConnections: MAX_CONNECTIONS,
@@ -82,7 +101,7 @@ export class Gateway {
       server.on('start', resolve);
       // Before the start it is the listener that failed, after it a connection: those are reset all the time.
       server.on('error', (error) => {
-        this.#parts.log.debug({ workload: this.#workload.name, err: messageOf(error) }, 'gateway socket error');
+        this.#parts.log.debug({ workload: this.#name, err: messageOf(error) }, 'gateway socket error');
         reject(this.#unavailable(messageOf(error)));
       });
       try {
@@ -93,7 +112,7 @@ export class Gateway {
     });
     const listener = server.server as NetServer;
     listener.on('drop', () => {
-      const { name } = this.#workload;
+      const name = this.#name;
       this.#parts.log.warn({ workload: name }, `workload ${name} has ${MAX_CONNECTIONS} connections open, the limit`);
     });
   }
@@ -123,7 +142,7 @@ export class Gateway {
   }
 
   #unavailable(why: string): KerbError {
-    const { name } = this.#workload;
+    const name = this.#name;
     return new KerbError(
       ErrorCode.GatewayUnavailable,
       `cannot serve the gateway of workload ${name} at ${this.#socketPath}: ${why}`,

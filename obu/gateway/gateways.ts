@@ -1,11 +1,13 @@
 import { mkdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import type { Workload } from '../manifest/workload.ts';
+import type { Grants, Workload } from '../manifest/workload.ts';
 import { Gateway, type GatewayParts } from './gateway.ts';
+
+const NO_GRANTS: Grants = { signals: [], can: [], cameras: [], offload: undefined };
 
 export const GATEWAY_SOCKET = 'gateway.sock';
 
-/** The gateways of all containers of this OBU, by workload. */
+/** The gateways of all containers of this OBU, each by a key: a workload may have two while it hands over. */
 export class Gateways {
   readonly #root: string;
   readonly #parts: GatewayParts;
@@ -17,39 +19,55 @@ export class Gateways {
     this.#parts = parts;
   }
 
-  /** Folder to mount into the container of this workload; the same for each of its containers. */
-  folder(workload: string): string {
-    return join(this.#root, workload);
+  /** Folder to mount into the container whose gateway has this key. */
+  folder(key: string): string {
+    return join(this.#root, key);
   }
 
   /**
-   * Serves a new gateway for a workload, in place of one that it may have. The folder is kept when it is there, because
+   * Serves a new gateway, in place of one that may have this key. The folder is kept when it is there, because
    * a container that outlived an OBU has it mounted.
    * @throws KerbError GatewayUnavailable
    */
-  async open(workload: Workload): Promise<void> {
-    await this.#stop(workload.name);
-    const folder = this.folder(workload.name);
+  async open(key: string, workload: Workload): Promise<void> {
+    await this.#stop(key);
+    const folder = this.folder(key);
     // 0755: the container's user is another one; the folder above is closed to everybody outside.
     await mkdir(folder, { recursive: true, mode: 0o755 });
     const gateway = new Gateway(workload, join(folder, GATEWAY_SOCKET), this.#parts);
-    this.#open.set(workload.name, gateway);
+    this.#open.set(key, gateway);
     await gateway.start();
   }
 
+  /**
+   * The manifest has changed, and every gateway goes by it at once; but those of containers whose update waits for the
+   * vehicle to be parked stay as they are until then.
+   * @param hashOf Hash of everything that a container is made from.
+   */
+  follow(workloads: readonly Workload[], hashOf: (workload: Workload) => string): void {
+    const wanted = new Map(workloads.map((workload) => [workload.name, workload]));
+    for (const gateway of this.#open.values()) {
+      const workload = wanted.get(gateway.workload.name);
+      if (workload === undefined) gateway.regrant({ ...gateway.workload, grants: NO_GRANTS });
+      else if (workload.update.when === 'now' || hashOf(workload) === hashOf(gateway.workload))
+        gateway.regrant(workload);
+    }
+  }
+
   /** Ends the gateway and removes its folder. */
-  async close(workload: string): Promise<void> {
-    await this.#stop(workload);
-    await rm(this.folder(workload), { recursive: true, force: true });
+  async close(key: string): Promise<void> {
+    await this.#stop(key);
+    await rm(this.folder(key), { recursive: true, force: true });
   }
 
-  async closeAll(): Promise<void> {
-    for (const name of [...this.#open.keys()]) await this.close(name);
+  /** Ends all gateways; their folders stay for the containers that have them mounted. */
+  async stop(): Promise<void> {
+    for (const key of [...this.#open.keys()]) await this.#stop(key);
   }
 
-  async #stop(workload: string): Promise<void> {
-    const gateway = this.#open.get(workload);
-    this.#open.delete(workload);
+  async #stop(key: string): Promise<void> {
+    const gateway = this.#open.get(key);
+    this.#open.delete(key);
     await gateway?.stop();
   }
 }

@@ -3,6 +3,7 @@ import type { CanRouter } from '../can/router.ts';
 import type { Camera } from '../dashcam/camera.ts';
 import type { Workload } from '../manifest/workload.ts';
 import { pathMatcher } from '../signals/expand-paths.ts';
+import { compileScopes } from '../signals/scopes.ts';
 import type { SignalSource } from '../signals/signal.ts';
 
 /** What the OBU has to offer, before anything is granted. */
@@ -16,14 +17,25 @@ export interface Offers {
 
 /**
  * The grants of one workload, held against what it asks for. Every refusal names what the manifest would have to say.
+ * Everybody who serves the workload asks the same guard, so that other grants hold for all of them at once.
  */
 export class GrantGuard {
-  readonly #workload: Workload;
+  #workload: Workload;
   readonly #offers: Offers;
 
   constructor(workload: Workload, offers: Offers) {
     this.#workload = workload;
     this.#offers = offers;
+  }
+
+  /** As the manifest has it now. */
+  get workload(): Workload {
+    return this.#workload;
+  }
+
+  /** From now on the grants are those of this one. */
+  regrant(workload: Workload): void {
+    this.#workload = workload;
   }
 
   /** Where the signals come from. */
@@ -54,12 +66,11 @@ export class GrantGuard {
       throw new KerbError(ErrorCode.BadGatewayRequest, 'a subscription to signals has to name at least one path');
     }
     const all = this.#offers.signals.paths();
-    const scopes = this.#workload.grants.signals.map((scope) => pathMatcher(scope.slice('read:'.length)));
-    const isGranted = (path: string) => scopes.some((matches) => matches(path));
+    const allows = compileScopes(this.#workload.grants.signals);
     const leaves = new Set<string>();
     for (const path of paths) {
       const isAsked = pathMatcher(path);
-      const mayRead = all.filter((leaf) => isAsked(leaf) && isGranted(leaf));
+      const mayRead = all.filter((leaf) => isAsked(leaf) && allows('read', leaf));
       for (const leaf of mayRead) leaves.add(leaf);
       if (mayRead.length > 0) continue;
       // Said before grants are spoken of: a grant for what is not there would be refused in the manifest.

@@ -38,7 +38,6 @@ interface Entry {
 export interface DeskOptions {
   /** Put in front of every id, so that two workloads that choose the same id do not share an offload. */
   readonly scope: string;
-  readonly priority: number;
   readonly guard: GrantGuard;
   readonly offloader: Offloader;
 }
@@ -100,7 +99,7 @@ export class OffloadDesk {
         input: ask.input,
         budgetMs: withinReserve(ask.budgetMs),
         askedMs: ask.budgetMs,
-        priority: this.#options.priority,
+        priority: this.#options.guard.workload.priority,
         isolation: ask.isolation === 'vm' ? 'vm' : 'any',
       });
       return { taskDigest, result };

@@ -27,6 +27,8 @@ export interface Sink {
 export interface Stream {
   /** The next message as ready bytes, or undefined when there is none. */
   take(): readonly Uint8Array[] | undefined;
+  /** Lets go of timers: nothing is pushed and nothing taken any more. */
+  end?(): void;
 }
 
 interface Answer {

@@ -41,11 +41,17 @@ export interface OffloadGrant {
 
 /** What one workload may touch. Everything that is not in here is refused. */
 export interface Grants {
-  /** Scopes, "read:Vehicle.Speed". */
+  /** Scopes as obu/signals/scopes.ts reads them, "read:Vehicle.Speed", "!read:Vehicle.Cabin". Sorted. */
   readonly signals: readonly string[];
   readonly can: readonly CanGrant[];
   readonly cameras: readonly CameraGrant[];
   readonly offload: OffloadGrant | undefined;
+}
+
+/** A limit of the kernel on what each process may use; -1 is no limit. */
+export interface Ulimit {
+  readonly soft: number;
+  readonly hard: number;
 }
 
 /** How the engine finds out whether a running container is well. Times in milliseconds. */
@@ -85,14 +91,34 @@ export interface Workload {
   readonly restart: RestartPolicy;
   /** Bytes; undefined: no limit. */
   readonly memLimit: number | undefined;
+  /** Bytes that are taken from it last when memory runs short; undefined: none. */
+  readonly memReservation: number | undefined;
   /** CPUs, may be a fraction; undefined: no limit. */
   readonly cpus: number | undefined;
+  /** CPUs that it may run on, "0,2-3"; undefined: all. */
+  readonly cpuset: string | undefined;
+  /** Processes and threads that it may have. */
+  readonly pidsLimit: number;
+  /** By the kernel's name of the limit, sorted. */
+  readonly ulimits: Readonly<Record<string, Ulimit>>;
+  /** Bytes of /dev/shm; undefined: as the engine has it. */
+  readonly shmSize: number | undefined;
+  /** Folders in memory with the options of their mount, "mode=1777,size=67108864"; sorted by path. */
+  readonly tmpfs: Readonly<Record<string, string>>;
+  /** USER or USER:GROUP; undefined: as the image says. */
+  readonly user: string | undefined;
+  readonly workingDir: string | undefined;
+  /** Whether a small init is the first process. */
+  readonly init: boolean;
+  readonly hostname: string | undefined;
+  /** Sorted by name. */
+  readonly labels: Readonly<Record<string, string>>;
   /** Undefined: as the image says. */
   readonly healthcheck: HealthCheck | undefined;
   /** Sorted by name. */
   readonly dependsOn: readonly Dependency[];
-  /** Signal that asks it to end, `SIGTERM`. */
-  readonly stopSignal: string;
+  /** Signal that asks it to end, `SIGTERM`; undefined: as the image says. */
+  readonly stopSignal: string | undefined;
   /** Milliseconds from that signal to SIGKILL. */
   readonly stopGraceMs: number;
   /** 0..1000; the higher one wins. */

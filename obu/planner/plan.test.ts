@@ -1,74 +1,21 @@
 import { describe, expect, it } from 'vitest';
-import { workloadOf } from '../manifest/test-workload.ts';
-import type { RestartPolicy, Workload } from '../manifest/workload.ts';
-import { plan } from './plan.ts';
+import type { RestartPolicy } from '../manifest/workload.ts';
+import { SETTLE_MS } from './lifecycle.ts';
 import {
   backoffMs,
+  CRASH_LOOP_ENDS,
   FIRST_BACKOFF_MS,
   GOOD_RUN_MS,
+  JITTER,
   LONGEST_BACKOFF_MS,
   rememberRefusedStart,
-  rememberStart,
 } from './restart.ts';
-import { type Desired, isAction, type Memory, type ObservedContainer, type Step } from './state.ts';
-
-const OWNER = 'obu-1/abc';
-const NOW = 1_000_000;
-
-function desired(name: string, extra: Partial<Workload> = {}, configHash = `hash-${name}`): Desired {
-  const workload = workloadOf({ name, image: `${name}:1`, restart: { policy: 'always' }, ...extra });
-  return { workload, configHash };
-}
-
-function container(workload: string, extra: Partial<ObservedContainer> = {}): ObservedContainer {
-  return {
-    id: `id-${workload}`,
-    name: `kerbside-${workload}`,
-    owner: OWNER,
-    workload,
-    configHash: `hash-${workload}`,
-    imageId: `image-${workload}`,
-    state: 'running',
-    exitCode: 0,
-    oomKilled: false,
-    startedAtMs: NOW - 1000,
-    finishedAtMs: 0,
-    ...extra,
-  };
-}
+import { isAction, type Memory, type ObservedContainer } from './state.ts';
+import { container, desired, kinds, NOW, ObedientEngine, OWNER, planOf, SEED } from './test-scene.ts';
 
 const exited = (workload: string, exitCode: number, extra: Partial<ObservedContainer> = {}) =>
   container(workload, { state: 'exited', exitCode, finishedAtMs: NOW, ...extra });
-
-interface Scene {
-  desired?: Desired[];
-  containers?: ObservedContainer[];
-  images?: [string, string][];
-  gateways?: string[];
-  memory?: ReadonlyMap<string, Memory>;
-  nowMs?: number;
-}
-
-function planOf(scene: Scene) {
-  const wanted = scene.desired ?? [desired('a')];
-  return plan({
-    owner: OWNER,
-    desired: wanted,
-    observed: {
-      containers: scene.containers ?? [],
-      images: new Map(scene.images ?? wanted.map((one) => [one.workload.image, `image-${one.workload.name}`])),
-      gateways: new Set(scene.gateways ?? []),
-    },
-    memory: scene.memory ?? new Map(),
-    nowMs: scene.nowMs ?? NOW,
-  });
-}
-
-const kinds = (steps: readonly Step[]) =>
-  steps.map((step) => {
-    if (step.step === 'create-and-start') return `${step.step} ${step.desired.workload.name}`;
-    return 'container' in step ? `${step.step} ${step.container.id}` : `${step.step} ${step.workload}`;
-  });
+const long = { startedAtMs: NOW - SETTLE_MS };
 
 describe('the planner', () => {
   it('starts what is not there, the highest priority first, after what has to go', () => {
@@ -89,7 +36,7 @@ describe('the planner', () => {
   });
 
   it('leaves alone what is right', () => {
-    const result = planOf({ containers: [container('a')], gateways: ['id-a'] });
+    const result = planOf({ containers: [container('a', long)] });
     expect(result.steps).toEqual([]);
     expect(result.states.get('a')).toMatchObject({ state: 'Running', detail: 'Ok' });
   });
@@ -100,7 +47,7 @@ describe('the planner', () => {
   });
 
   it('takes over a container that an earlier run of the OBU left', () => {
-    expect(kinds(planOf({ containers: [container('a')] }).steps)).toEqual(['adopt id-a']);
+    expect(kinds(planOf({ containers: [container('a', long)], gateways: [] }).steps)).toEqual(['adopt id-a']);
   });
 
   it.each([
@@ -116,13 +63,13 @@ describe('the planner', () => {
     ['configuration', { configHash: 'other' }],
     ['image', { imageId: 'other' }],
   ])('replaces a container of another %s', (_what, extra) => {
-    const result = planOf({ containers: [container('a', extra)], gateways: ['id-a'] });
+    const result = planOf({ containers: [container('a', extra)] });
     expect(kinds(result.steps)).toEqual(['stop id-a']);
     expect(result.states.get('a')?.state).toBe('Stopping');
   });
 
   it('keeps a running container whose image was deleted', () => {
-    expect(planOf({ containers: [container('a')], images: [], gateways: ['id-a'] }).steps).toEqual([]);
+    expect(planOf({ containers: [container('a', long)], images: [] }).steps).toEqual([]);
   });
 
   it('says which image is missing and starts nothing', () => {
@@ -140,7 +87,7 @@ describe('the planner', () => {
   it('keeps one of several containers of a workload: the right one', () => {
     const wrong = container('a', { id: 'wrong', configHash: 'other', startedAtMs: NOW });
     const old = exited('a', 1, { id: 'old' });
-    const result = planOf({ containers: [wrong, container('a'), old], gateways: ['id-a'] });
+    const result = planOf({ containers: [wrong, container('a', long), old] });
     expect(kinds(result.steps).sort()).toEqual(['remove old', 'stop wrong']);
   });
 
@@ -174,7 +121,8 @@ describe('the restart policy', () => {
     const first = withPolicy(restart, [exited('a', 7)]);
     expect(kinds(first.steps)).toEqual(['remove id-a']);
     const second = withPolicy(restart, [], first.memory);
-    expect(second.steps).toEqual([expect.objectContaining({ step: 'wait', untilMs: NOW + FIRST_BACKOFF_MS })]);
+    const untilMs = NOW + backoffMs(1, SEED, 'a');
+    expect(second.steps).toEqual([expect.objectContaining({ step: 'wait', untilMs })]);
     const later = planOf({
       desired: [desired('a', { restart })],
       memory: second.memory,
@@ -231,78 +179,57 @@ describe('the restart policy', () => {
     expect(kinds(planOf({ memory, nowMs: NOW - 86_400_000 }).steps)).toEqual(['create-and-start a']);
   });
 
-  it('doubles the back-off up to its limit', () => {
-    expect([0, 1, 2, 3].map(backoffMs)).toEqual([0, 500, 1000, 2000]);
-    expect(backoffMs(10_000)).toBe(LONGEST_BACKOFF_MS);
+  it('doubles the back-off up to its limit, less a part that differs from workload to workload', () => {
+    for (let failures = 1; failures < 20; failures++) {
+      const full = Math.min(LONGEST_BACKOFF_MS, FIRST_BACKOFF_MS * 2 ** (failures - 1));
+      for (const name of ['a', 'b', 'c']) {
+        expect(backoffMs(failures, SEED, name)).toBeLessThanOrEqual(full);
+        expect(backoffMs(failures, SEED, name)).toBeGreaterThanOrEqual(full * (1 - JITTER));
+      }
+    }
+    expect(backoffMs(0, SEED, 'a')).toBe(0);
+    const times = Array.from({ length: 50 }, (_, seed) => backoffMs(9, seed, 'a'));
+    expect(new Set(times).size).toBeGreaterThan(40);
+  });
+
+  it('calls many ends in a row a crash loop, and goes on trying', () => {
+    let memory: ReadonlyMap<string, Memory> = new Map();
+    for (let n = 1; n <= CRASH_LOOP_ENDS; n++)
+      memory = planOf({ containers: [exited('a', 1, { id: `${n}` })], memory }).memory;
+    const waiting = planOf({ memory });
+    expect(waiting.states.get('a')).toMatchObject({ state: 'Pending', detail: 'CrashLoop' });
+    expect(waiting.states.get('a')?.reason).toMatch(
+      /exit code 1; that was the 5th time in a row, and it is started again/,
+    );
+    expect(kinds(planOf({ memory, nowMs: NOW + LONGEST_BACKOFF_MS }).steps)).toEqual(['create-and-start a']);
   });
 });
 
 describe('carrying plans out', () => {
-  /** An engine of plain values: it does what the steps say. */
-  function settle(scene: Required<Pick<Scene, 'desired' | 'containers'>>, rounds: number) {
-    let containers = [...scene.containers];
-    const gateways = new Set<string>();
-    let memory: ReadonlyMap<string, Memory> = new Map();
-    let nowMs = NOW;
-    for (let round = 1; round <= rounds; round++) {
-      const result = planOf({ desired: scene.desired, containers, gateways: [...gateways], memory, nowMs });
-      const next = new Map(result.memory);
-      memory = next;
-      if (!result.steps.some(isAction)) {
-        const waits = result.steps.flatMap((step) => (step.step === 'wait' ? [step.untilMs] : []));
-        if (waits.length === 0) return { round, containers };
-        nowMs = Math.min(...waits);
-      }
-      for (const step of result.steps) {
-        if (step.step === 'create-and-start') {
-          const { name } = step.desired.workload;
-          const id = `made-${name}-${round}`;
-          containers.push(container(name, { id, configHash: step.desired.configHash }));
-          gateways.add(id);
-          next.set(name, rememberStart(next.get(name)!));
-        } else if (step.step === 'stop') {
-          containers = containers.map((c) =>
-            c.id === step.container.id ? { ...c, state: 'exited', exitCode: 137, finishedAtMs: nowMs } : c,
-          );
-        } else if (step.step === 'remove') {
-          containers = containers.filter((c) => c.id !== step.container.id);
-        } else if (step.step === 'adopt') {
-          gateways.add(step.container.id);
-        }
-      }
-    }
-    throw new Error('did not settle');
-  }
-
   it('settles from any mess, with one right container per workload and the foreign ones as they were', () => {
     const states = ['created', 'running', 'exited', 'dead'] as const;
     const mess: ObservedContainer[] = [];
     for (const name of ['a', 'b', 'unknown']) {
       for (const state of states) {
         for (const configHash of [`hash-${name}`, 'other']) {
-          mess.push(
-            container(name, {
-              id: `${name}-${state}-${configHash}`,
-              state,
-              configHash,
-              exitCode: 1,
-              finishedAtMs: NOW,
-            }),
-          );
+          const id = `${name}-${state}-${configHash}`;
+          mess.push(container(name, { id, state, configHash, exitCode: 1, finishedAtMs: NOW }));
         }
       }
     }
     const foreign = container('a', { id: 'foreign', owner: undefined });
-    const { containers } = settle({ desired: [desired('a'), desired('b')], containers: [...mess, foreign] }, 20);
-    expect(containers.filter((c) => c.owner === OWNER).map((c) => [c.workload, c.state, c.configHash])).toEqual([
+    const engine = new ObedientEngine({ desired: [desired('a'), desired('b')], containers: [...mess, foreign] });
+    engine.settle(30);
+    expect(engine.containers.filter((c) => c.owner === OWNER).map((c) => [c.workload, c.state, c.configHash])).toEqual([
       ['a', 'running', 'hash-a'],
       ['b', 'running', 'hash-b'],
     ]);
-    expect(containers).toContain(foreign);
+    expect(engine.containers).toContain(foreign);
   });
 
   it('settles to nothing when the manifest is empty', () => {
-    const { containers } = settle({ desired: [], containers: [container('a'), exited('b', 0)] }, 5);
-    expect(containers).toEqual([]);
+    const engine = new ObedientEngine({ desired: [], containers: [container('a'), exited('b', 0)] });
+    engine.settle(5);
+    expect(engine.containers).toEqual([]);
   });
 });

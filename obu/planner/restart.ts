@@ -1,15 +1,36 @@
 import type { RestartPolicy } from '../manifest/workload.ts';
-import type { Desired, End, Memory, ObservedContainer } from './state.ts';
+import type { End, Memory, ObservedContainer, Version } from './state.ts';
+import { sameVersion } from './version.ts';
 
 /** The first restart comes after this time, each further one in a row after twice the time of the one before. */
 export const FIRST_BACKOFF_MS = 500;
-export const LONGEST_BACKOFF_MS = 60_000;
+export const LONGEST_BACKOFF_MS = 300_000;
+/** Back-offs are shorter by up to this part, so that what fell together does not get up together. */
+export const JITTER = 0.2;
 /** A container that ran this long was healthy: its end begins a new row. */
 export const GOOD_RUN_MS = 60_000;
+/** After so many ends in a row it is called a crash loop. It is started again as before. */
+export const CRASH_LOOP_ENDS = 5;
 
-/** How long to wait after so many ends in a row, in milliseconds. */
-export function backoffMs(failures: number): number {
-  return failures === 0 ? 0 : Math.min(LONGEST_BACKOFF_MS, FIRST_BACKOFF_MS * 2 ** Math.min(failures - 1, 30));
+/**
+ * How long to wait after so many ends in a row, in milliseconds.
+ * @param seed the same seed and key give the same time
+ */
+export function backoffMs(failures: number, seed: number, key: string): number {
+  if (failures === 0) return 0;
+  const full = Math.min(LONGEST_BACKOFF_MS, FIRST_BACKOFF_MS * 2 ** Math.min(failures - 1, 30));
+  return Math.round(full * (1 - JITTER * fraction(`${seed} ${key} ${failures}`)));
+}
+
+/** 0..1 out of a text: FNV-1a. */
+function fraction(text: string): number {
+  let hash = 0x811c9dc5;
+  for (let i = 0; i < text.length; i++) hash = Math.imul(hash ^ text.charCodeAt(i), 0x01000193);
+  return (hash >>> 0) / 2 ** 32;
+}
+
+export function isFailure(end: End): boolean {
+  return end.kind !== 'exited' || end.exitCode !== 0;
 }
 
 /** Whether the policy wants another start after this end. `failures` counts this one. */
@@ -20,21 +41,27 @@ export function wantsRestart(policy: RestartPolicy, end: End, failures: number):
     case 'always':
     case 'unless-stopped':
       return true;
-    case 'on-failure': {
-      const failed = end.kind !== 'exited' || end.exitCode !== 0;
-      return failed && (policy.maxRetries === undefined || failures <= policy.maxRetries);
-    }
+    case 'on-failure':
+      return isFailure(end) && (policy.maxRetries === undefined || failures <= policy.maxRetries);
   }
 }
 
-export function freshMemory(configHash: string): Memory {
-  return { configHash, restarts: 0, failures: 0, lastEnd: undefined, lastContainer: '' };
-}
+export const freshMemory: Memory = {
+  version: undefined,
+  restarts: 0,
+  failures: 0,
+  lastEnd: undefined,
+  lastContainer: '',
+  good: undefined,
+  bad: undefined,
+  frozenSinceMs: undefined,
+  preempted: undefined,
+};
 
-/** Memory of a workload under its present configuration: another configuration is another workload. */
-export function memoryOf(memory: ReadonlyMap<string, Memory>, desired: Desired): Memory {
-  const known = memory.get(desired.workload.name);
-  return known?.configHash === desired.configHash ? known : freshMemory(desired.configHash);
+/** Memory of a workload under this version: what another version did says nothing about it. */
+export function memoryFor(memory: Memory, version: Version): Memory {
+  if (sameVersion(memory.version, version)) return { ...memory, version };
+  return { ...memory, version, restarts: 0, failures: 0, lastEnd: undefined, lastContainer: '' };
 }
 
 /** Counts the end of a container, once. */

@@ -1,4 +1,5 @@
 import type { Workload } from '../manifest/workload.ts';
+import type { Claim, Resources } from './capacity.ts';
 
 /** What a container is doing, in the Docker Engine's words. */
 export type ContainerState = 'created' | 'running' | 'paused' | 'restarting' | 'removing' | 'exited' | 'dead';
@@ -13,8 +14,17 @@ export interface ObservedContainer {
   readonly workload: string;
   /** Label: what it was made from, see `configHash`. */
   readonly configHash: string;
+  /** Label: key of its gateway, see `gatewayKeys`. */
+  readonly gateway: string;
   readonly imageId: string;
   readonly state: ContainerState;
+  /** What its health check says; `none` when it has none. */
+  readonly health: 'none' | 'starting' | 'healthy' | 'unhealthy';
+  /** Limits that it was made with, bytes and CPUs; undefined: none. */
+  readonly memLimit: number | undefined;
+  readonly cpus: number | undefined;
+  /** Its share of the CPU against the others', in the engine's unit. */
+  readonly cpuShares: number;
   readonly exitCode: number;
   readonly oomKilled: boolean;
   readonly startedAtMs: number;
@@ -23,8 +33,10 @@ export interface ObservedContainer {
 
 export interface Observed {
   readonly containers: readonly ObservedContainer[];
-  /** Id by image name, for the images that are there. */
+  /** Id by what images are asked for by, name or id, for the images that are there. */
   readonly images: ReadonlyMap<string, string>;
+  /** Image id by workload, for the images that are kept so that there is a version to go back to. */
+  readonly kept: ReadonlyMap<string, string>;
   /** Ids of the containers whose gateway is being served. */
   readonly gateways: ReadonlySet<string>;
 }
@@ -33,6 +45,11 @@ export interface Observed {
 export interface Desired {
   readonly workload: Workload;
   readonly configHash: string;
+}
+
+/** One configuration of a workload with one image. */
+export interface Version extends Desired {
+  readonly imageId: string;
 }
 
 /** How a container ended, or why it never began. */
@@ -44,16 +61,50 @@ export interface End {
   readonly atMs: number;
 }
 
-/** What the planner remembers of one workload from one plan to the next. */
+/** What may be done to a workload to make room; outsourcing to a peer is to be a third rung. */
+export type Rung = 'freeze' | 'stop';
+
+/** Why a workload does not run although the manifest wants it to: something else needs what it used. */
+export interface Preempted {
+  readonly how: Rung;
+  /** `capacity`: declared limits do not fit together; else the pressure that was measured. */
+  readonly cause: 'capacity' | 'memory-pressure' | 'cpu-pressure';
+  /** Workload that it made room for, or the pressure. */
+  readonly by: string;
+  /** A sentence with the numbers. */
+  readonly why: string;
+  readonly atMs: number;
+  /** Since when there has been room for it again; undefined while there is none. */
+  readonly roomSinceMs: number | undefined;
+}
+
+/** What the planner remembers of one workload from one plan to the next. Plain values: it is kept as JSON. */
 export interface Memory {
-  readonly configHash: string;
-  /** How often it was started again since the OBU or its configuration is here. */
+  /** What runs or is tried; undefined before the first time. The next four are about it. */
+  readonly version: Version | undefined;
+  /** How often it was started again. */
   readonly restarts: number;
   /** Ends in a row without a good long run between them. */
   readonly failures: number;
   readonly lastEnd: End | undefined;
   /** Container of `lastEnd`, so that one end is counted once. */
   readonly lastContainer: string;
+  /** The last version that was healthy, or was up for the settle time. */
+  readonly good: Version | undefined;
+  /** The version that was wanted, failed, and was rolled back: it is not tried again. */
+  readonly bad: { readonly configHash: string; readonly imageId: string; readonly why: string } | undefined;
+  /** A person has frozen it, until a person thaws it. */
+  readonly frozenSinceMs: number | undefined;
+  readonly preempted: Preempted | undefined;
+}
+
+/**
+ * Where memory outlives the process. `save` is called before a step is carried out that depends on it, and returns when
+ * it is safe from a power cut; an entry that is missing from the map is forgotten.
+ */
+export interface ReconcilerStore {
+  load(): ReadonlyMap<string, Memory>;
+  save(memory: ReadonlyMap<string, Memory>): void;
 }
 
 /** State word and sub-state of DESIGN section 5, and a sentence that says why. */
@@ -63,13 +114,26 @@ export interface WorkloadState {
   readonly reason: string;
 }
 
-/** What is to be done next. Each workload has at most one step that acts in a plan. */
+/** What is to be done next. */
 export type Step =
-  | { readonly step: 'create-and-start'; readonly desired: Desired; readonly why: string }
+  | { readonly step: 'create-and-start'; readonly version: Version; readonly gateway: string; readonly why: string }
   /** The container runs and is the right one, but nobody serves its gateway: an OBU before us started it. */
   | { readonly step: 'adopt'; readonly desired: Desired; readonly container: ObservedContainer; readonly why: string }
   | { readonly step: 'stop'; readonly container: ObservedContainer; readonly why: string }
   | { readonly step: 'remove'; readonly container: ObservedContainer; readonly why: string }
+  | { readonly step: 'freeze'; readonly container: ObservedContainer; readonly why: string }
+  | { readonly step: 'thaw'; readonly container: ObservedContainer; readonly why: string }
+  /** Its weights against the others' become those of this priority, or the least there are. */
+  | {
+      readonly step: 'weigh';
+      readonly container: ObservedContainer;
+      readonly priority: number;
+      readonly throttled: boolean;
+      readonly why: string;
+    }
+  /** From now on nobody's tidying removes this image. */
+  | { readonly step: 'keep-image'; readonly workload: string; readonly imageId: string; readonly why: string }
+  | { readonly step: 'release-image'; readonly workload: string; readonly why: string }
   | { readonly step: 'refuse-missing-image'; readonly workload: string; readonly image: string; readonly why: string }
   | { readonly step: 'wait'; readonly workload: string; readonly untilMs: number; readonly why: string };
 
@@ -77,13 +141,38 @@ export type Step =
 export type Action = Exclude<Step, { step: 'wait' | 'refuse-missing-image' }>;
 export type ActionKind = Action['step'];
 
+export interface PlanInput {
+  /** Owner label of this OBU; containers of anybody else are not touched. */
+  readonly owner: string;
+  readonly desired: readonly Desired[];
+  readonly observed: Observed;
+  /** As the last plan returned it. */
+  readonly memory: ReadonlyMap<string, Memory>;
+  readonly resources: Resources;
+  /** What workloads may require of this OBU: "camera/front", "bus/can0". */
+  readonly has: ReadonlySet<string>;
+  /** The condition under which the vehicle counts as parked, and whether it holds. */
+  readonly parked: { readonly condition: string; readonly holds: boolean };
+  /** Any number; OBUs with different ones do not start things again at the same moments. */
+  readonly seed: number;
+  /** Milliseconds since 1970. */
+  readonly nowMs: number;
+}
+
 export interface Plan {
   readonly steps: readonly Step[];
   /** By workload name. */
   readonly states: ReadonlyMap<string, WorkloadState>;
   readonly memory: ReadonlyMap<string, Memory>;
+  /** What declared limits add up to once the steps are done. */
+  readonly used: Claim;
 }
 
 export function isAction(step: Step): step is Action {
   return step.step !== 'wait' && step.step !== 'refuse-missing-image';
+}
+
+/** Steps that only take away; they go before what needs the room, and in any order among themselves. */
+export function isClearing(step: Step): boolean {
+  return step.step === 'stop' || step.step === 'remove' || step.step === 'freeze';
 }

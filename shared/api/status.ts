@@ -58,7 +58,21 @@ export interface ObuStatus {
   readonly vehicle: string;
   readonly obu: string;
   readonly startedAt: string;
-  readonly engine: { readonly kind: 'external' | 'private'; readonly host: string; readonly version: string };
+  readonly engine: {
+    readonly kind: 'external' | 'private';
+    readonly host: string;
+    readonly version: string;
+    /** "not answering since …", or what it refuses; empty when it does what it is asked. */
+    readonly fault: string;
+  };
+  /** What the machine has, and what the limits that workloads declare take of it. */
+  readonly resources: {
+    /** Bytes. */
+    readonly memory: { readonly total: number; readonly reserved: number; readonly used: number };
+    readonly cpus: { readonly total: number; readonly reserved: number; readonly used: number };
+    /** What the kernel measures, for people. */
+    readonly pressure: string;
+  };
   readonly buses: readonly {
     readonly name: string;
     readonly kind: 'socketcan' | 'userspace';
@@ -132,6 +146,8 @@ export interface BrokerStatus {
     readonly calls: number;
     /** What all calls together computed, in milliseconds. */
     readonly cpuMs: number;
+    /** Most of its own memory that a call of it had in use, in bytes. */
+    readonly peakMemory: number;
     readonly restarts: number;
     /** Who has pushed it, and when (ISO 8601, UTC); not there for one that lies in the packages directory. */
     readonly pushed?: {

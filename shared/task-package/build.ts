@@ -6,6 +6,7 @@ import { parse } from 'yaml';
 import { z } from 'zod';
 import { parseDuration } from '../duration.ts';
 import { ErrorCode, KerbError, messageOf } from '../errors.ts';
+import { type Architecture, hostArchitecture } from './architecture.ts';
 import { costSchema, isolationSchema, isTaskName, versionSchema } from './format.ts';
 import { buildTaskPackage } from './writer.ts';
 
@@ -79,30 +80,52 @@ export async function readTaskFile(dir: string): Promise<TaskFile> {
 }
 
 /**
- * Compiles the task in `dir` and packages it into the directory `out`. What the compiler says goes to standard error as
- * it is. The result depends on nothing but the sources and the tools.
+ * Compiles the task in `dir` for each of these architectures and packages the images into the directory `out`. What the
+ * compiler says goes to standard error as it is. The result depends on nothing but the sources and the tools.
+ * @param architectures without repetition; default: that of this machine
  * @returns the digest of the package
- * @throws KerbError BadConfig (task.yaml), BadTaskPackage (it does not compile, or is no task), SetupIncomplete
+ * @throws KerbError BadConfig (task.yaml), BadTaskPackage (it does not compile, or is no task), SetupIncomplete, WrongArchitecture
  */
-export async function buildTask(dir: string, out: string): Promise<string> {
+export async function buildTask(
+  dir: string,
+  out: string,
+  architectures: readonly Architecture[] = ownArchitecture(),
+): Promise<string> {
   const { version, isolation, cost: costMs } = await readTaskFile(dir);
   const work = await mkdtemp(join(tmpdir(), 'kerb-task-'));
   try {
-    const image = join(work, 'image.elf');
-    await compile(dir, image);
-    return await buildTaskPackage(out, { images: [await readFile(image)], version, isolation, costMs });
+    const images: Buffer[] = [];
+    // One after the other: an error in the source is printed once.
+    for (const architecture of architectures) {
+      const image = join(work, `${architecture}.elf`);
+      await compile(dir, image, architecture);
+      images.push(await readFile(image));
+    }
+    return await buildTaskPackage(out, { images, version, isolation, costMs });
   } finally {
     await rm(work, { recursive: true, force: true });
   }
+}
+
+function ownArchitecture(): Architecture[] {
+  const own = hostArchitecture();
+  if (own !== undefined) return [own];
+  throw new KerbError(
+    ErrorCode.WrongArchitecture,
+    `no task is built for ${process.arch}, the architecture of this machine; name others, like x86_64`,
+  );
 }
 
 // sysexits(3), as the script uses them.
 const EX_UNAVAILABLE = 69;
 const COMMAND_NOT_FOUND = 127;
 
-function compile(dir: string, image: string): Promise<void> {
+function compile(dir: string, image: string, architecture: Architecture): Promise<void> {
   return new Promise((resolve, reject) => {
-    const child = spawn(BUILD_SCRIPT, [dir, image], { stdio: ['ignore', 2, 2] });
+    const child = spawn(BUILD_SCRIPT, [dir, image], {
+      stdio: ['ignore', 2, 2],
+      env: { ...process.env, KERB_ARCH: architecture },
+    });
     child.once('error', (cause) => {
       reject(
         new KerbError(ErrorCode.SetupIncomplete, `cannot run ${BUILD_SCRIPT}: ${messageOf(cause)}`, {}, { cause }),

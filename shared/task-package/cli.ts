@@ -1,5 +1,6 @@
 import { join } from 'node:path';
 import { type Command, InvalidArgumentError, Option } from 'commander';
+import { ARCHITECTURES, type Architecture } from './architecture.ts';
 import type { Language } from './new.ts';
 
 /** `kerb task`: start a task, build and look at task packages. */
@@ -20,9 +21,10 @@ export function registerTaskCommands(program: Command): void {
     .command('build <dir>')
     .description('compile a task and package it; prints the digest that names the package')
     .option('-o, --out <dir>', 'directory of the package (default: package in the directory of the task)')
-    .action(async (dir: string, options: { out?: string }) => {
+    .option('--arch <list>', 'machines that it is for, like x86_64,aarch64 (default: this one)', parseArchitectures)
+    .action(async (dir: string, options: { out?: string; arch?: Architecture[] }) => {
       const { buildTask } = await import('./build.ts');
-      console.log(await buildTask(dir, options.out ?? join(dir, 'package')));
+      console.log(await buildTask(dir, options.out ?? join(dir, 'package'), options.arch));
     });
 
   task
@@ -81,6 +83,13 @@ export function registerTaskCommands(program: Command): void {
       ];
       for (const [name, value] of lines) console.log(`${name.padEnd(9)}  ${value}`);
     });
+}
+
+function parseArchitectures(text: string): Architecture[] {
+  const names = [...new Set(text.split(','))];
+  const unknown = names.find((name) => !(ARCHITECTURES as readonly string[]).includes(name));
+  if (unknown !== undefined) throw new InvalidArgumentError(`'${unknown}' is none of ${ARCHITECTURES.join(', ')}`);
+  return names as Architecture[];
 }
 
 function parseDays(text: string): number {

@@ -1,7 +1,6 @@
 import { ErrorCode, KerbError } from '../errors.ts';
+import type { Architecture } from './architecture.ts';
 import { DECLARED_LIMITS } from './format.ts';
-
-export type Architecture = 'x86_64';
 
 /** What the two Kerbside notes of an image say (broker/unikernel/include/kerbside/abi.h). Sizes in bytes. */
 export interface ImageNotes {
@@ -14,25 +13,24 @@ export interface ImageNotes {
   readonly maxOutput: number;
 }
 
-/** The architecture of this machine in the words of a package; undefined: no task is built for it. */
-export function hostArchitecture(): Architecture | undefined {
-  return process.arch === 'x64' ? 'x86_64' : undefined;
-}
-
 // ELF64 (System V gABI, chapters 4 and 5): offsets in the file header and in a program header.
 const MAGIC = Buffer.from([0x7f, 0x45, 0x4c, 0x46, 2, 1, 1]); // 64 bits, little-endian, version 1
 const FILE_HEADER_SIZE = 64;
 const PROGRAM_HEADER_SIZE = 56;
 const ET_EXEC = 2;
-const EM_X86_64 = 62;
 const PT_NOTE = 4;
 const MAX_PROGRAM_HEADERS = 64;
+
+/** By e_machine (EM_X86_64, EM_AARCH64), with the target that the ABI note has to name (abi.h, KERB_TARGET_…). */
+const MACHINES = new Map<number, { architecture: Architecture; target: number }>([
+  [62, { architecture: 'x86_64', target: 1 }],
+  [183, { architecture: 'aarch64', target: 2 }],
+]);
 
 // abi.h: KERB_NOTE_…, struct kerb_note_abi, struct kerb_note_manifest.
 const OWNER = Buffer.from('Kerbside\0');
 const NOTE_ABI = 1;
 const NOTE_MANIFEST = 2;
-const TARGET_X86_64 = 1;
 const ABI_SIZE = 8;
 const MANIFEST_SIZE = 88;
 const NAME_OFFSET = 24;
@@ -56,12 +54,14 @@ export function readImageNotes(image: Buffer, where: string): ImageNotes {
     throw bad('it does not start as a 64-bit little-endian ELF file does');
   }
   if (image.readUInt16LE(16) !== ET_EXEC) throw bad('it is no static executable (ET_EXEC)');
-  const machine = image.readUInt16LE(18);
-  if (machine !== EM_X86_64) {
+  const number = image.readUInt16LE(18);
+  const machine = MACHINES.get(number);
+  if (machine === undefined) {
+    const known = [...MACHINES].map(([known, { architecture }]) => `${architecture} (${known})`).join(' and ');
     throw new KerbError(
       ErrorCode.WrongArchitecture,
-      `${where} is for machine ${machine}, not for x86_64 (${EM_X86_64}); build it on or for x86_64`,
-      { where, machine },
+      `${where} is for machine ${number}; tasks are built for ${known}`,
+      { where, machine: number },
     );
   }
 
@@ -76,7 +76,9 @@ export function readImageNotes(image: Buffer, where: string): ImageNotes {
   }
   if (abi === undefined) throw bad('it has no Kerbside ABI note (its source has no KERB_TASK)');
   if (manifest === undefined) throw bad('it has no Kerbside manifest note (its source has no KERB_TASK)');
-  if (abi.readUInt32LE(0) !== TARGET_X86_64) throw bad(`its ABI note is for target ${abi.readUInt32LE(0)}`);
+  if (abi.readUInt32LE(0) !== machine.target) {
+    throw bad(`its ABI note is for target ${abi.readUInt32LE(0)}, its code for ${machine.architecture}`);
+  }
   const name = manifest.toString('latin1', NAME_OFFSET);
   if (!NAME.test(name)) throw bad('the name in its manifest note is not 1 to 63 of a-z, 0-9 and -, filled with zeros');
   const size = (key: keyof typeof DECLARED_LIMITS, offset: number): number => {
@@ -90,7 +92,7 @@ export function readImageNotes(image: Buffer, where: string): ImageNotes {
     );
   };
   return {
-    architecture: 'x86_64',
+    architecture: machine.architecture,
     abiVersion: abi.readUInt32LE(4),
     name: name.slice(0, name.indexOf('\0')),
     memory: size('memory', 0),

@@ -125,6 +125,19 @@ describe('reading', () => {
     expect(await readImage(read, 'x86_64')).toEqual(image);
   });
 
+  test('a package with an image for each machine gives each its own', async () => {
+    const dir = fresh();
+    const arm = fakeImage({ machine: 183, target: 2, filler: 'arm' });
+    const digest = await buildTaskPackage(dir, { images: [image, arm], version: '1.2.0', isolation: 'any' });
+    const read = await readTaskPackage(dir);
+    expect(read.images.map(({ architecture }) => architecture)).toEqual(['aarch64', 'x86_64']);
+    expect(await readImage(read, 'x86_64')).toEqual(image);
+    expect(await readImage(read, 'aarch64')).toEqual(arm);
+    // In whatever order they come.
+    const other = await buildTaskPackage(fresh(), { images: [arm, image], version: '1.2.0', isolation: 'any' });
+    expect(other).toBe(digest);
+  });
+
   test('a cost hint is kept, and is a part of what the digest covers', async () => {
     const dir = fresh();
     const digest = await buildTaskPackage(dir, { images: [image], version: '1.2.0', isolation: 'any', costMs: 2.5 });
@@ -314,14 +327,13 @@ describe('reading', () => {
   });
 
   test('an image for another machine', async () => {
-    const arm = fakeImage();
-    arm.writeUInt16LE(183, 18); // EM_AARCH64
+    const riscv = fakeImage({ machine: 243 });
     const refusal = {
       code: ErrorCode.WrongArchitecture,
-      message: expect.stringMatching(/is for machine 183, not for x86_64 \(62\); build it on or for x86_64/),
+      message: expect.stringMatching(/is for machine 243; tasks are built for x86_64 \(62\) and aarch64 \(183\)/),
     };
-    await expect(readTaskPackage(forge(() => arm))).rejects.toMatchObject(refusal);
-    const building = buildTaskPackage(fresh(), { images: [arm], version: '1', isolation: 'any' });
+    await expect(readTaskPackage(forge(() => riscv))).rejects.toMatchObject(refusal);
+    const building = buildTaskPackage(fresh(), { images: [riscv], version: '1', isolation: 'any' });
     await expect(building).rejects.toMatchObject(refusal);
   });
 
@@ -360,6 +372,14 @@ describe('image notes', () => {
       maxInput: 4,
       maxOutput: 5,
     });
+  });
+
+  test('code for one machine with a note for the other is refused', () => {
+    expect(readImageNotes(fakeImage({ machine: 183, target: 2 }), 'x').architecture).toBe('aarch64');
+    expect(() => readImageNotes(fakeImage({ machine: 183 }), 'x')).toThrow(
+      /note is for target 1, its code for aarch64/,
+    );
+    expect(() => readImageNotes(fakeImage({ target: 2 }), 'x')).toThrow(/note is for target 2, its code for x86_64/);
   });
 
   const abi = () => elfNote('Kerbside', 1, Buffer.from([1, 0, 0, 0, 1, 0, 0, 0]));

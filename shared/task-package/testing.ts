@@ -5,6 +5,9 @@ export interface FakeImage {
   readonly maxInput?: number;
   readonly maxOutput?: number;
   readonly abiVersion?: number;
+  /** e_machine and the target of the ABI note; x86_64 by default. */
+  readonly machine?: number;
+  readonly target?: number;
   /** Appended to the file, so that images with the same notes differ. */
   readonly filler?: string;
 }
@@ -16,10 +19,12 @@ export function fakeImage(options: FakeImage = {}): Buffer {
     maxInput = 65_536,
     maxOutput = 65_536,
     abiVersion = 1,
+    machine = 62,
+    target = 1,
     filler = '',
   } = options;
   const abi = Buffer.alloc(8);
-  abi.writeUInt32LE(1, 0);
+  abi.writeUInt32LE(target, 0);
   abi.writeUInt32LE(abiVersion, 4);
   const manifest = Buffer.alloc(88);
   manifest.writeBigUInt64LE(BigInt(memory), 0);
@@ -31,7 +36,7 @@ export function fakeImage(options: FakeImage = {}): Buffer {
     elfNote('Kerbside', 1, abi),
     elfNote('Kerbside', 2, manifest),
   ]);
-  return elfFile(notes, filler);
+  return elfFile(notes, filler, machine);
 }
 
 export function elfNote(owner: string, type: number, descriptor: Buffer): Buffer {
@@ -42,12 +47,12 @@ export function elfNote(owner: string, type: number, descriptor: Buffer): Buffer
   return Buffer.concat([head, padded(Buffer.from(`${owner}\0`)), padded(descriptor)]);
 }
 
-/** An ELF64 file for x86_64 with one PT_NOTE segment. */
-export function elfFile(notes: Buffer, filler = ''): Buffer {
+/** An ELF64 file with one PT_NOTE segment. */
+export function elfFile(notes: Buffer, filler = '', machine = 62): Buffer {
   const header = Buffer.alloc(64 + 56);
   header.set([0x7f, 0x45, 0x4c, 0x46, 2, 1, 1]);
   header.writeUInt16LE(2, 16); // ET_EXEC
-  header.writeUInt16LE(62, 18); // EM_X86_64
+  header.writeUInt16LE(machine, 18);
   header.writeBigUInt64LE(64n, 32); // program headers follow the file header
   header.writeUInt16LE(56, 54);
   header.writeUInt16LE(1, 56);

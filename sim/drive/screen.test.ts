@@ -8,7 +8,12 @@ const obu: ObuStatus = {
   vehicle: 'demo-car',
   obu: 'obu-1',
   startedAt: '2026-01-01T00:00:00.000Z',
-  engine: { kind: 'private', host: 'unix:///s', version: '20.10' },
+  engine: { kind: 'private', host: 'unix:///s', version: '20.10', fault: '' },
+  resources: {
+    memory: { total: 2 ** 30, reserved: 2 ** 28, used: 0 },
+    cpus: { total: 2, reserved: 0.25, used: 0 },
+    pressure: 'not available',
+  },
   buses: [
     {
       name: 'can0',
@@ -91,6 +96,7 @@ describe('the screen', () => {
       isolation: 'process',
       calls: 1200,
       cpuMs: 5,
+      peakMemory: 16_384,
       restarts: 5,
     };
     const packages = [

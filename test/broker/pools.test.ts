@@ -65,7 +65,7 @@ async function start(packages: Record<string, string>, limits: Partial<BrokerLim
       isolation: 'process',
       trustDir: undefined,
       prestart: 'all',
-      limits: { ...DEFAULT_LIMITS, ...limits },
+      limits: { ...DEFAULT_LIMITS, blankTenders: 0, ...limits },
     },
     { log: silentLog() },
   );

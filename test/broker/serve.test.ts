@@ -57,7 +57,7 @@ async function serveWith(port: number, ...flags: string[]): Promise<{ child: Chi
     [
       ...[join(top, 'bin/kerb.ts'), 'broker', 'serve', '--id', 'rsu-1', '--listen', `127.0.0.1:${port}`],
       ...['--identity', identities.broker, '--packages', join(root, 'packages'), '--allow-unsigned'],
-      ...['--state', join(root, 'state'), '--api', api(), ...flags],
+      ...['--state', join(root, 'state'), '--api', api(), '--blank-tenders', '0', ...flags],
     ],
     { stdio: ['ignore', 'ignore', 'inherit'], env: { ...process.env, KERB_LOG: 'error' } },
   );
@@ -67,10 +67,13 @@ async function serveWith(port: number, ...flags: string[]): Promise<{ child: Chi
 }
 
 function onlyChildOf(pid: number): number {
-  const found = readFileSync(`/proc/${pid}/task/${pid}/children`, 'latin1').trim().split(' ');
+  const found = childrenOf(pid);
   expect(found).toHaveLength(1);
-  return Number(found[0]);
+  return found[0]!;
 }
+const childrenOf = (pid: number): number[] =>
+  readFileSync(`/proc/${pid}/task/${pid}/children`, 'latin1').split(' ').filter(Boolean).map(Number);
+
 /** One that has ended and that init has yet to reap does not count. */
 function isThere(pid: number): boolean {
   try {
@@ -92,6 +95,21 @@ let nextId = 0;
 function offload(input: Buffer, budgetMs = 5000) {
   return offloader!.offload({ id: `test/${nextId++}`, taskDigest: digest, input, budgetMs, priority: 500 });
 }
+
+test('blank tenders wait, the first offload takes one, another one takes its place, and SIGTERM ends them all', async () => {
+  const { child, status } = await serveWith(0, '--prestart', 'none', '--blank-tenders', '2', '--isolation', 'process');
+  const pid = child.pid!;
+  const blank = childrenOf(pid);
+  expect(blank).toHaveLength(2);
+  await connect(status.url);
+  expect((await offload(Buffer.from('first'))).output.toString()).toBe('first');
+  await vi.waitFor(() => expect(childrenOf(pid)).toHaveLength(3), { timeout: 5_000 });
+  expect(childrenOf(pid)).toEqual(expect.arrayContaining(blank));
+  const all = childrenOf(pid);
+  child.kill('SIGTERM');
+  expect(await once(child, 'exit')).toEqual([0, null]);
+  for (const tender of all) expect(isThere(tender)).toBe(false);
+});
 
 test('pictures of every size come back as they were, and SIGTERM leaves nothing behind', async () => {
   const { child, status, tender } = await serve(0, '--isolation', 'process');

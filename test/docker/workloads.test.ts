@@ -11,7 +11,6 @@ import { buildWorkloadImage } from '../../obu/engine/images/workload-image.ts';
 import { placesOf } from '../../obu/engine/places.ts';
 import { processesWith } from '../../obu/engine/processes.ts';
 import { type RunningObu, startObu } from '../../obu/main.ts';
-import { parseManifest } from '../../obu/manifest/manifest.ts';
 import type { WorkloadStatus } from '../../shared/api/status.ts';
 import { ErrorCode } from '../../shared/errors.ts';
 import { silentLog } from '../../shared/log.ts';
@@ -50,8 +49,13 @@ beforeAll(async () => {
   execFileSync('tools/build-app-sdk.sh');
   await car.start();
   const config = parseObuConfig(car.config(), join(car.folder, 'obu.yaml'));
-  const workloads = parseManifest(manifest, 'test.compose.yaml');
-  obu = await startObu({ config, workloads, state, api: join(state, 'api.sock'), log: silentLog() });
+  obu = await startObu({
+    config,
+    manifest: { file: 'test.compose.yaml', text: manifest },
+    state,
+    api: join(state, 'api.sock'),
+    log: silentLog(),
+  });
   const { kind, host } = obu.status().engine;
   engine = await reachEngine(kind, host);
   // Its first look at the engine may still be under way.
@@ -170,7 +174,7 @@ describe('a container', () => {
 describe('an OBU', () => {
   it('refuses to share its state folder', async () => {
     const config = parseObuConfig(car.config(), join(car.folder, 'obu.yaml'));
-    const second = startObu({ config, workloads: [], state, api: join(state, 'second.sock'), log: silentLog() });
+    const second = startObu({ config, state, api: join(state, 'second.sock'), log: silentLog() });
     await expect(second).rejects.toMatchObject({ code: ErrorCode.ObuAlreadyRunning });
     expect(obu.status().workloads.length).toBeGreaterThan(0);
   });
@@ -206,7 +210,7 @@ describe('an OBU', () => {
       const abort = new AbortController();
       setTimeout(() => abort.abort(), delayMs);
       const start = startObu({
-        ...{ config, workloads: [], state: folder, api: join(folder, 'api.sock'), log: silentLog() },
+        ...{ config, state: folder, api: join(folder, 'api.sock'), log: silentLog() },
         signal: abort.signal,
       });
       const started = await start.catch((error: { code: number }) => error.code);

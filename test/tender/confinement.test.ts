@@ -57,6 +57,15 @@ await forEachIsolation((tenders, isolation) => {
       }
     });
 
+    test('runs before its guests, and they as everybody does; in isolation vm itself as everybody does', async () => {
+      const { pid, confinement } = await tenders.guest('hello');
+      // Column 41 of stat, the policy: 0 SCHED_OTHER, 2 SCHED_RR (proc(5), sched(7)).
+      const policy = (of: number) => Number(readFileSync(`/proc/${of}/stat`, 'latin1').split(') ')[1]!.split(' ')[38]);
+      const may = !confinement.includes('no real-time priority');
+      expect(policy(pid!)).toBe(isolation === 'process' && may ? 2 : 0);
+      if (isolation === 'process') expect(policy(await waitingGuest(pid!))).toBe(0);
+    });
+
     test('runs as the user it is told', async (context) => {
       if (!root) context.skip('only root can become another user');
       const tender = new TenderProcess({ imagePath: guestImage('hello'), log: silentLog(), user: 54321, isolation });

@@ -6,7 +6,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, describe, expect, test, vi } from 'vitest';
 import { tenderBinary } from '../../broker/tenders/tender-binary.ts';
-import { OPENED_FRAME, RELEASE_FRAME, writeCall } from '../../broker/tenders/tender-frames.ts';
+import { loadFrame, OPENED_FRAME, RELEASE_FRAME, writeCall } from '../../broker/tenders/tender-frames.ts';
 import type { TenderProcess } from '../../broker/tenders/tender-process.ts';
 import { answer, forEachIsolation, guestImage, taskImage } from './support.ts';
 
@@ -172,8 +172,8 @@ await forEachIsolation((tenders, isolation) => {
   });
 
   /** A tender without the broker's side: the test speaks on its socket. */
-  async function bare(image: string): Promise<{ child: ChildProcess; socket: Socket; ended: Promise<unknown[]> }> {
-    const child = spawn(tenderBinary(), [image, '65534', isolation], {
+  async function bare(): Promise<{ child: ChildProcess; socket: Socket; ended: Promise<unknown[]> }> {
+    const child = spawn(tenderBinary(), ['65534', isolation], {
       stdio: ['ignore', 'ignore', 'pipe', 'pipe'],
       env: {},
     });
@@ -183,10 +183,14 @@ await forEachIsolation((tenders, isolation) => {
   }
 
   async function bareReady(image: string) {
-    const tender = await bare(image);
+    const tender = await bare();
     await once(tender.socket, 'data');
-    tender.socket.write(OPENED_FRAME);
-    await once(tender.socket, 'data');
+    const bytes = readFileSync(image);
+    tender.socket.write(Buffer.concat([OPENED_FRAME, loadFrame(bytes.length, 'auto'), bytes]));
+    for (let loaded = false; !loaded; ) {
+      const [answer] = (await once(tender.socket, 'data')) as [Buffer];
+      loaded = answer.readUInt32LE(4) === 2 || answer.length > 100; // LOADED, alone or right behind BLANK
+    }
     return tender;
   }
 
@@ -207,9 +211,37 @@ await forEachIsolation((tenders, isolation) => {
     });
 
     test('a close before the first frame ends the tender', async () => {
-      const { socket, ended } = await bare(guestImage('hello'));
+      const { socket, ended } = await bare();
       socket.end();
       expect(await ended).toEqual([0, null]);
+    });
+
+    test('a close while it is blank ends the tender', async () => {
+      const { socket, ended } = await bare();
+      await once(socket, 'data');
+      socket.write(OPENED_FRAME);
+      await once(socket, 'data');
+      socket.end();
+      expect(await ended).toEqual([0, null]);
+    });
+
+    const loadWith = (change: (frame: Buffer) => void): Buffer => {
+      const frame = loadFrame(0, 'auto');
+      change(frame);
+      return frame;
+    };
+    test.each([
+      ['a call before an image', callFrame(0, true)],
+      ['a cut-off image', loadFrame(100, 'auto')],
+      ['an image above 64 MiB', loadFrame(64 * 1024 * 1024 + 1, 'auto')],
+      ['an image that is not inline', loadWith((frame) => frame.writeUInt32LE(0, 24))],
+      ['an image with a budget', loadWith((frame) => frame.writeUInt32LE(1, 16))],
+      ['an isolation that is none', loadWith((frame) => frame.writeUInt32LE(3, 28))],
+    ])('%s ends a blank tender', async (_what, bytes) => {
+      const { socket, ended } = await bare();
+      await once(socket, 'data');
+      socket.end(Buffer.concat([OPENED_FRAME, bytes]));
+      expect(await ended).toEqual([3, null]);
     });
 
     test.each([1, 4, 31])('a close after %d bytes of a frame ends the tender', async (size) => {
@@ -246,6 +278,7 @@ await forEachIsolation((tenders, isolation) => {
       ['ones', Buffer.alloc(64, 0xff)],
       ['a frame out of turn', RELEASE_FRAME],
       ['a second handshake', OPENED_FRAME],
+      ['a second image', Buffer.concat([loadFrame(1, 'auto'), Buffer.alloc(1)])],
       ['an unknown type', changedCall((frame) => frame.writeUInt32LE(99, 4))],
       ['a length that is too short', changedCall((frame) => frame.writeUInt32LE(0, 0))],
       ['a length that is too long', changedCall((frame) => frame.writeUInt32LE(0xffffffff, 0))],
@@ -256,7 +289,7 @@ await forEachIsolation((tenders, isolation) => {
       ['a budget of zero', callFrame(0, true, 0)],
       ['a budget of 2^64 - 1', changedCall((frame) => frame.writeBigUInt64LE(2n ** 64n - 1n, 16))],
       ['a strange flag', changedCall((frame) => frame.writeUInt32LE(2, 24))],
-      ['something in the reserved field', changedCall((frame) => frame.writeUInt32LE(1, 28))],
+      ['an isolation in a call', changedCall((frame) => frame.writeUInt32LE(1, 28))],
       ['a second call during the first', Buffer.concat([callFrame(0, true), callFrame(0, true)])],
     ])('%s ends the tender', async (_what, bytes) => {
       const { child, socket, ended } = await bareReady(guestImage('loop'));
@@ -294,16 +327,20 @@ await forEachIsolation((tenders, isolation) => {
     test.each([
       [
         'a descriptor of something else',
-        "exec 5<>/dev/null 6</dev/null; { printf '\\024\\000\\000\\000\\001\\000\\000\\000\\001\\000\\000\\000\\005\\000\\000\\000\\006'; head -c 7 /dev/zero; } >&3",
+        "exec 5<>/dev/null 6</dev/null; { printf '\\024\\000\\000\\000\\001\\000\\000\\000\\002\\000\\000\\000\\005\\000\\000\\000\\006'; head -c 7 /dev/zero; } >&3",
       ],
       ['text', "printf 'hello there, broker' >&3"],
       ['a length of 4 GiB', "printf '\\377\\377\\377\\377\\005\\000\\000\\000' >&3"],
       ['a length of zero', "printf '\\000\\000\\000\\000' >&3"],
-      ['an outcome out of turn', "{ printf '\\114\\000\\000\\000\\005\\000\\000\\000'; head -c 72 /dev/zero; } >&3"],
+      ['an outcome out of turn', "{ printf '\\124\\000\\000\\000\\005\\000\\000\\000'; head -c 80 /dev/zero; } >&3"],
+      [
+        'twice that it is blank',
+        "printf '\\004\\000\\000\\000\\006\\000\\000\\000\\004\\000\\000\\000\\006\\000\\000\\000' >&3",
+      ],
       ['another wire version', "{ printf '\\024\\000\\000\\000\\001\\000\\000\\000\\143'; head -c 15 /dev/zero; } >&3"],
       [
         'a descriptor that it has not',
-        "{ printf '\\024\\000\\000\\000\\001\\000\\000\\000\\001\\000\\000\\000\\143'; head -c 11 /dev/zero; } >&3",
+        "{ printf '\\024\\000\\000\\000\\001\\000\\000\\000\\002\\000\\000\\000\\143'; head -c 11 /dev/zero; } >&3",
       ],
     ])('sends %s, and is unavailable', async (what, script) => {
       const tender = tenders.make(

@@ -97,7 +97,7 @@ await forEachIsolation((tenders, isolation) => {
         const tender = await tenders.guest(guest);
         for (let i = 0; i < 20; i++) {
           const value = pattern();
-          expect((await tender.call(message('F', value), 20)).outcome).toBe('deadline');
+          expect((await tender.call(message('F', value), 100)).outcome).toBe('deadline');
           expect(await look(tender, value)).toMatchObject(clean);
         }
       },

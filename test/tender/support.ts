@@ -3,7 +3,7 @@ import type { Isolation, TenderOutcome } from '../../broker/tenders/tender.ts';
 import { TenderProcess } from '../../broker/tenders/tender-process.ts';
 import { messageOf } from '../../shared/errors.ts';
 import { silentLog } from '../../shared/log.ts';
-import { guestImage, taskImage } from './support-paths.ts';
+import { built, guestImage, type Machine, taskImage } from './support-paths.ts';
 
 export { built, guestImage, taskImage } from './support-paths.ts';
 
@@ -50,13 +50,16 @@ export class Tenders {
   readonly #byImage = new Map<string, Promise<TenderProcess>>();
 
   readonly #isolation: Isolation;
+  readonly #machine: Machine;
 
-  constructor(isolation: Isolation = 'process') {
+  constructor(isolation: Isolation = 'process', machine: Machine = '') {
     this.#isolation = isolation;
+    this.#machine = machine;
     afterAll(() => Promise.all(this.#all.map((tender) => tender.stop())));
   }
 
-  make(imagePath: string, binary?: string): TenderProcess {
+  make(imagePath: string, other?: string): TenderProcess {
+    const binary = other ?? (this.#machine === '' ? undefined : built('qemu-tender', this.#machine));
     const tender = new TenderProcess({ imagePath, log: silentLog(), binary, isolation: this.#isolation });
     this.#all.push(tender);
     return tender;
@@ -70,12 +73,12 @@ export class Tenders {
 
   /** The one tender of a test guest, started on first use. */
   guest(name: string): Promise<TenderProcess> {
-    return this.#shared(guestImage(name));
+    return this.#shared(guestImage(name, this.#machine));
   }
 
   /** The one tender of a task of `examples/tasks`, started on first use. */
   task(name: string): Promise<TenderProcess> {
-    return this.#shared(taskImage(name));
+    return this.#shared(taskImage(name, this.#machine));
   }
 
   #shared(imagePath: string): Promise<TenderProcess> {

@@ -22,7 +22,7 @@ function kerb(args: string[], input = ''): { code: number | null; stdout: string
 }
 
 const report =
-  /^status 0, isolation (?:vm|process), ran \d+\.\d{3} ms \(processor \d+\.\d{3} ms\), (\d+) bytes of output\n$/;
+  /^status 0, isolation (?:vm|process), ran \d+\.\d{3} ms \(processor \d+\.\d{3} ms\), \d+ KiB of memory used, (\d+) bytes of output\n$/;
 
 describe('kerb task run', () => {
   test('an image, a package and a folder give the same', () => {

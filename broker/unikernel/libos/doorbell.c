@@ -8,9 +8,11 @@ void kerb_doorbells_bind(uint32_t isolation) {
     case KERB_ISOLATION_PROCESS:
       doorbells = &kerb_doorbells_process;
       break;
+#ifdef __x86_64__
     case KERB_ISOLATION_VM:
       doorbells = &kerb_doorbells_vm;
       break;
+#endif
     default:
       __builtin_trap(); /* no doorbell to report it with */
   }
@@ -20,4 +22,7 @@ const struct kerb_doorbells *kerb_doorbells(void) { return doorbells; }
 
 void kerb_abort(uint32_t code) { doorbells->abort(code); }
 
-void kerb_log(const char *text, size_t size) { doorbells->log(text, size); }
+/* One that is too long for any log is not cut off: a pipe would do that otherwise than a virtual machine. */
+void kerb_log(const char *text, size_t size) {
+  if (size <= KERB_MAX_LOG) doorbells->log(text, size);
+}

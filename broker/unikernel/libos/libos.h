@@ -26,6 +26,13 @@ void *kerb_heap_rest(size_t kept, size_t *size);
 /* As kerb_logf; returns what vsnprintf does. */
 int kerb_vlogf(const char *format, va_list arguments);
 
+/*
+ * Of the processor. Sets up the thread control block and returns where the TLS block of so many bytes and this alignment
+ * starts; and sets what the compiler's stack protector compares with.
+ */
+void *kerb_thread_block(size_t size, size_t align);
+void kerb_set_canary(uint64_t canary);
+
 void kerb_start(const struct kerb_info *info) __attribute__((noreturn));
 
 #endif

@@ -8,30 +8,17 @@
 extern const char kerb_tls_image[], kerb_tls_image_size[], kerb_tls_size[], kerb_tls_align[];
 extern void (*const kerb_init_start[])(void), (*const kerb_init_end[])(void);
 
-/*
- * The thread control block at the thread pointer. The compiler fixes two of its fields (x86-64 psABI: the pointer to
- * itself at 0, the stack protector's canary at 40); the rest is room for musl's own, which start as zero.
- */
-struct thread_control_block {
-  struct thread_control_block *self;
-  uint64_t reserved[4];
-  uint64_t canary;
-};
-
 /* From the seed of this call. Nothing that checks a canary may be on the stack. */
 static void make_canary(const struct kerb_info *info) {
-  struct thread_control_block *block = (void *)(uintptr_t)KERB_THREAD_POINTER;
-  memcpy(&block->canary, info->seed, sizeof block->canary);
-  block->canary &= ~(uint64_t)0xff; /* a zero byte first, so that no string function can write the canary */
+  uint64_t canary;
+  memcpy(&canary, info->seed, sizeof canary);
+  kerb_set_canary(canary & ~(uint64_t)0xff); /* a zero byte first, so that no string function can write the canary */
 }
 
 static void set_up_thread(void) {
-  struct thread_control_block *block = (void *)(uintptr_t)KERB_THREAD_POINTER;
   const size_t align = (size_t)kerb_tls_align > 0 ? (size_t)kerb_tls_align : 1;
-  const size_t size = ((size_t)kerb_tls_size + align - 1) & ~(align - 1);
-  memcpy((char *)block - size, kerb_tls_image, (size_t)kerb_tls_image_size);
-  block->self = block;
-  uselocale(LC_GLOBAL_LOCALE);      /* musl's printf and multibyte functions ask the thread for its locale */
+  memcpy(kerb_thread_block((size_t)kerb_tls_size, align), kerb_tls_image, (size_t)kerb_tls_image_size);
+  uselocale(LC_GLOBAL_LOCALE); /* musl's printf and multibyte functions ask the thread for its locale */
 }
 
 void kerb_start(const struct kerb_info *info) {

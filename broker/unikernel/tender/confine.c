@@ -16,6 +16,8 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "machine.h"
+
 struct summary {
   char *text;
   size_t used;
@@ -102,6 +104,26 @@ static bool limit_resources(struct summary *summary) {
   return false;
 }
 
+/*
+ * The lowest of them; one that spins in it is ended after a second. The limit lets it pass that priority on to a guest that
+ * it has killed (process_x86_64.c), and takes CAP_SYS_RESOURCE, which root in a container may lack, or a broker that has it.
+ */
+static void run_first(struct summary *summary) {
+  const struct sched_param lowest = {.sched_priority = 1};
+  const bool may_pass_on = limit(RLIMIT_RTPRIO, 1);
+  if (!limit(RLIMIT_RTTIME, 1000000) ||
+      syscall(SYS_sched_setscheduler, 0, SCHED_RR | SCHED_RESET_ON_FORK, &lowest) != 0)
+    add(summary, "no real-time priority: %s", strerror(errno));
+  else if (!may_pass_on)
+    add(summary, "real-time priority for itself alone");
+}
+
+void confine_priority(void) {
+  const struct sched_param none = {0};
+  /* The flag can be cleared by the privileged alone. */
+  syscall(SYS_sched_setscheduler, 0, SCHED_OTHER | SCHED_RESET_ON_FORK, &none);
+}
+
 /* Landlock with no rule denies every access right that this kernel's version of it knows (kernel docs, userspace-api). */
 static void deny_files(struct summary *summary) {
   struct {
@@ -139,15 +161,20 @@ bool confine(uid_t user, char text[CONFINEMENT_SIZE]) {
     add(&summary, "cannot set no_new_privs: %s", strerror(errno));
     return false;
   }
+  run_first(&summary);
   if (!drop_user(&summary, root, user)) return false;
   deny_files(&summary);
   /*
    * Inherited by each call's process: no core dump and no ptrace by others of the same user, no time-stamp counter (the
    * finest clock there is), no huge pages (zeroing two mebibytes for one touched byte).
    */
-  if (prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) != 0 || prctl(PR_SET_TSC, PR_TSC_SIGSEGV, 0, 0, 0) != 0) {
-    add(&summary, "cannot switch off dumps and the time-stamp counter: %s", strerror(errno));
+  if (prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) != 0) {
+    add(&summary, "cannot switch off dumps: %s", strerror(errno));
     return false;
+  }
+  if (prctl(PR_SET_TSC, PR_TSC_SIGSEGV, 0, 0, 0) != 0) {
+    add(&summary, "cannot switch off the time-stamp counter: %s", strerror(errno));
+    if (MACHINE_COUNTER_HIDES) return false;
   }
   prctl(PR_SET_THP_DISABLE, 1, 0, 0, 0);
   return limit_resources(&summary);

@@ -15,4 +15,11 @@
  */
 bool confine(uid_t user, char summary[CONFINEMENT_SIZE]);
 
+/*
+ * Back to the priority of everybody. `confine` takes a real-time one where that is allowed: on a busy machine a tender would
+ * otherwise stand in the same queue as the guest whose budget it watches. A tender that runs its guest in its own thread, as
+ * isolation `vm` does, has to give it back first; what it forks never has it.
+ */
+void confine_priority(void);
+
 #endif

@@ -1,4 +1,4 @@
-/* The tender's own seccomp filters. The guest's is in gate_x86_64.S, because it is installed from there. */
+/* The tender's own seccomp filters. The guest's is in the gate (gate.h), because it is installed from there. */
 #ifndef KERBSIDE_TENDER_FILTERS_H
 #define KERBSIDE_TENDER_FILTERS_H
 
@@ -9,5 +9,7 @@
 bool filter_loading(void);
 /* Phase 2, before the first call: what one call needs, with its arguments where they say something. */
 bool filter_serving(uint32_t isolation);
+/* For the line about confinement: empty, unless this is the test build and there are no filters. */
+const char *filter_warning(void);
 
 #endif

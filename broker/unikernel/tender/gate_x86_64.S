@@ -1,6 +1,6 @@
-// The gate: the last code of ours that a call's process runs. It lies on one page inside the guest's range, R-X, because
-// by then nothing else of the tender is left. Copied to KERB_GATE by process_x86_64.c; holds no secret, and once the
-// filter is in place its system calls are worth no more than any that the guest brings along.
+// The gate: see gate.h. It lies on one page inside the guest's range, R-X, because by then nothing else of the tender is
+// left. Holds no secret, and once the filter is in place its system calls are worth no more than any that the guest brings
+// along.
 #include <kerbside/abi.h>
 
 #define SYS_munmap 11
@@ -45,7 +45,7 @@
         .section .rodata.gate, "a", @progbits
         .balign 64
         .globl  kerb_gate_start, kerb_gate_end, kerb_gate_entry, kerb_gate_fault
-        .globl  kerb_gate_has_xsave
+        .globl  kerb_gate_processor
 kerb_gate_start:
 
 // Entered by a call that never returns, after fork, with one thread and the log as the only descriptor. Uses no stack.
@@ -105,7 +105,7 @@ again:  movl    $SYS_write, %eax
         jne     refused
 
 // Every register to a known value: what the tender copied may have passed through them.
-        cmpl    $0, kerb_gate_has_xsave(%rip)
+        cmpl    $0, kerb_gate_processor(%rip)
         je      1f
         movl    $-1, %eax                       // all components that the system has, to their initial state
         movl    $-1, %edx
@@ -167,7 +167,7 @@ passed:
         .balign 8
 kerb_gate_entry:
         .quad   0
-kerb_gate_has_xsave:
+kerb_gate_processor:
         .long   0
         .long   0
 
@@ -197,4 +197,19 @@ vector_state:                                   // XSAVE area whose header says:
         .long   MXCSR_DEFAULT, 0
         .fill   544, 1, 0
 kerb_gate_end:
+
+// May the system use XSAVE? CPUID leaf 1, ECX bit 27 (Intel SDM volume 1, 13.2).
+        .text
+        .globl  kerb_gate_look
+        .type   kerb_gate_look, @function
+kerb_gate_look:
+        pushq   %rbx
+        movl    $1, %eax
+        cpuid
+        movl    %ecx, %eax
+        shrl    $27, %eax
+        andl    $1, %eax
+        popq    %rbx
+        ret
+        .size   kerb_gate_look, . - kerb_gate_look
         .section .note.GNU-stack, "", @progbits

@@ -5,6 +5,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "machine.h"
+
 #define MAX_PROGRAM_HEADERS 32
 #define MAX_NOTE_SEGMENT 0x10000
 
@@ -46,7 +48,7 @@ static bool check_header(struct file *file, Elf64_Ehdr *header) {
     return refuse(file, "made for another operating system's ABI (%u)", header->e_ident[EI_OSABI]);
   if (header->e_type != ET_EXEC)
     return refuse(file, "ELF type %u: a unikernel is a static executable at fixed addresses (ET_EXEC)", header->e_type);
-  if (header->e_machine != EM_X86_64) return refuse(file, "made for another machine (%u)", header->e_machine);
+  if (header->e_machine != MACHINE_ELF) return refuse(file, "made for another machine (%u)", header->e_machine);
   if (header->e_ehsize != sizeof *header) return refuse(file, "ELF header of %u bytes", header->e_ehsize);
   if (header->e_phentsize != sizeof(Elf64_Phdr))
     return refuse(file, "program headers of %u bytes", header->e_phentsize);
@@ -144,7 +146,7 @@ static bool check_note(struct file *file, uint32_t type, const uint8_t *descript
     if (seen->abi) return refuse(file, "two ABI notes");
     if (size != sizeof abi) return refuse(file, "ABI note of %u bytes", size);
     memcpy(&abi, descriptor, sizeof abi);
-    if (abi.target != KERB_TARGET_X86_64) return refuse(file, "ABI note names another target (%u)", abi.target);
+    if (abi.target != KERB_TARGET) return refuse(file, "ABI note names another target (%u)", abi.target);
     if (abi.version != KERB_ABI_VERSION)
       return refuse(file, "made for ABI version %u, this tender has %d: build the task again", abi.version,
                     KERB_ABI_VERSION);
@@ -187,7 +189,7 @@ static bool check_notes(struct file *file, const Elf64_Phdr *segment, struct ima
 
 /* Where the heap goes: one unmapped page after the last segment, as large as the manifest's memory has left. */
 static bool place_heap(struct file *file, struct image *image) {
-  uint64_t used = KERB_STACK_SIZE + KERB_PAGE + page_up(image->tls_size);
+  uint64_t used = KERB_STACK_SIZE + below_thread_pointer(image->tls_size) + above_thread_pointer(image->tls_size);
   for (unsigned i = 0; i < image->segment_count; i++) {
     const struct segment *segment = &image->segments[i];
     if (segment->writable)

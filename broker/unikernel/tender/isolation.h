@@ -16,7 +16,19 @@ struct ending {
   uint64_t output_size; /* as the guest said it */
   uint64_t run_ns;
   uint64_t cpu_ns;
-  uint32_t fault; /* isolation `vm`: KERB_FAULT_EXACT, vector and error code, as the processor said them */
+  /*
+   * Bytes of the guest's own memory (data, TLS, stack, heap; whole pages) that this call has used, its start-up included. A
+   * guest can give no page back, so it is the peak, too. Input and output are not in it. No guest can make it smaller than
+   * its isolation says:
+   *
+   * `process`: pages that the kernel had to give or copy, as page faults count them. One that is read before it is first
+   * written counts twice, and of the input as much as one page for each window of it that the kernel maps at a time (64 KiB
+   * as a rule). Never more than there is.
+   * `vm`: above 1 MiB of memory, pages that were written, by KVM's dirty log; up to 1 MiB, pages that hold something else
+   * at the end than at the start, so that one which was used and put back is not seen.
+   */
+  uint64_t memory;
+  uint32_t fault; /* KERB_FAULT_EXACT or KERB_FAULT_SYNDROME and what belongs to it; 0: nothing but the signal is known */
   uint32_t signal;
   int32_t signal_code;
   uint64_t fault_address;
@@ -47,6 +59,9 @@ extern const struct isolation isolation_process, isolation_vm;
  */
 bool vm_open(char reason[REASON_SIZE]);
 bool vm_prove(char reason[REASON_SIZE]);
+/* Makes the virtual machine that the image will get, as far as that is possible before it is known. */
+bool vm_stand_by(char reason[REASON_SIZE]);
+/* Also without a machine; afterwards there is none to be had. */
 void vm_close(void);
 
 /* Descriptors of the tender. Those of a guest are none but KERB_LOG_FD. */

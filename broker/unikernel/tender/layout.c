@@ -11,6 +11,8 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "machine.h"
+
 #ifndef MAP_FIXED_NOREPLACE
 #define MAP_FIXED_NOREPLACE 0x100000
 #endif
@@ -46,6 +48,7 @@ static bool map_segment(const struct segment *segment, const uint8_t *file, bool
   if (!layout_map_private(start, size, PROT_READ | PROT_WRITE)) return false;
   memcpy(host_pointer(segment->start), file + segment->file_offset, segment->file_size);
   if (segment->writable) return true;
+  if (segment->executable) __builtin___clear_cache(host_pointer(start), (char *)host_pointer(start) + size);
   return mprotect(host_pointer(start), size, PROT_READ | (segment->executable && runs_here ? PROT_EXEC : 0)) == 0;
 }
 
@@ -72,19 +75,34 @@ static bool map_shared_pages(struct guest *guest) {
 
 bool layout_map(struct guest *guest, const uint8_t *file, bool runs_here, char reason[REASON_SIZE]) {
   const struct image *image = &guest->image;
+  const long page = sysconf(_SC_PAGESIZE);
+  if (page != KERB_PAGE) {
+    snprintf(reason, REASON_SIZE, "this kernel has pages of %ld bytes; a unikernel needs one with pages of %d", page, KERB_PAGE);
+    return false;
+  }
   guest->reused = runs_here ? 0 : REUSED_MAX;
   guest->input_pages = page_up(image->manifest.max_input);
   guest->output_pages = page_up(image->manifest.max_output);
   bool mapped = true;
   for (unsigned i = 0; mapped && i < image->segment_count; i++) mapped = map_segment(&image->segments[i], file, runs_here);
-  const uint64_t tls_pages = page_up(image->tls_size);
+  const uint64_t below = below_thread_pointer(image->tls_size), above = above_thread_pointer(image->tls_size);
   mapped = mapped && layout_map_private(image->heap, image->heap_size, PROT_READ | PROT_WRITE) &&
            layout_map_private((struct guest_address){KERB_STACK_START}, KERB_STACK_SIZE, PROT_READ | PROT_WRITE) &&
-           layout_map_private((struct guest_address){KERB_THREAD_POINTER - tls_pages}, tls_pages + KERB_PAGE,
-                              PROT_READ | PROT_WRITE) &&
+           layout_map_private((struct guest_address){KERB_THREAD_POINTER - below}, below + above, PROT_READ | PROT_WRITE) &&
            map_shared_pages(guest);
   if (!mapped) snprintf(reason, REASON_SIZE, "cannot map the guest's memory: %s", strerror(errno));
   return mapped;
+}
+
+uint64_t layout_writable(const struct guest *guest) {
+  const struct image *image = &guest->image;
+  uint64_t size = image->heap_size + KERB_STACK_SIZE + below_thread_pointer(image->tls_size) +
+                  above_thread_pointer(image->tls_size);
+  for (unsigned i = 0; i < image->segment_count; i++) {
+    const struct segment *segment = &image->segments[i];
+    if (segment->writable) size += page_up(segment->start.value + segment->memory_size) - page_down(segment->start.value);
+  }
+  return size;
 }
 
 void layout_begin(struct guest *guest, uint32_t isolation, uint64_t input_size) {

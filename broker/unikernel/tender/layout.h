@@ -41,6 +41,9 @@ bool layout_scrub(struct guest *guest);
 const uint8_t *layout_output(void);
 const struct kerb_mailbox *layout_mailbox(void);
 
+/* Bytes of its own memory that a guest may write: data, TLS, stack and heap. */
+uint64_t layout_writable(const struct guest *guest);
+
 /* Guest memory as this process sees it, for a virtual machine to be backed by. */
 uint8_t *layout_memory(struct guest_address start);
 

@@ -1,11 +1,11 @@
 /*
  * kerb-tender: holds one unikernel image and runs it once for each call that the broker sends.
  *
- *   kerb-tender IMAGE USER [ISOLATION]  serve on descriptor 3, as user USER when started as root; process | vm | auto
- *   kerb-tender --check IMAGE           check the image, print its manifest (exit 0) or why it is refused (exit 2)
+ *   kerb-tender USER [ISOLATION]  serve on descriptor 3, as user USER when started as root; process | vm | auto
+ *   kerb-tender --check IMAGE     check the image, print its manifest (exit 0) or why it is refused (exit 2)
  *
- * Order matters: descriptors first, while the broker may still open them; then confinement; only then is a byte of the
- * image looked at. Whatever ends this process ends its call too, and nothing else.
+ * Order matters: descriptors first, while the broker may still open them; then confinement; only then comes an image. All
+ * that does not depend on the image is done before it comes, so that a tender can be started ahead of knowing it. Whatever ends this process ends its call too, and nothing else.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -69,12 +69,13 @@ static void receive_all(void *to, size_t size, bool between_frames) {
 static struct kerb_broker_frame receive_frame(void) {
   struct kerb_broker_frame frame;
   receive_all(&frame, sizeof frame, true);
-  const uint64_t inline_size =
-      frame.header.type == KERB_FRAME_CALL && frame.input_inline == 1 ? frame.input_size : 0;
-  if (inline_size > KERB_INLINE_MAX || frame.input_inline > 1 || frame.reserved != 0 ||
-      frame.header.length != sizeof frame - sizeof frame.header.length + inline_size)
-    die(EXIT_PROTOCOL, "bad frame from the broker");
-  if (frame.header.type != KERB_FRAME_CALL && (frame.input_size != 0 || frame.budget_ns != 0))
+  const uint32_t type = frame.header.type;
+  const bool call = type == KERB_FRAME_CALL, load = type == KERB_FRAME_LOAD;
+  const uint64_t inline_size = frame.input_inline == 1 ? frame.input_size : 0;
+  if (frame.input_inline > 1 || inline_size > (load ? KERB_MAX_IMAGE_FILE : KERB_INLINE_MAX) ||
+      frame.header.length != sizeof frame - sizeof frame.header.length + inline_size ||
+      (load ? frame.input_inline != 1 || frame.isolation > KERB_ISOLATION_VM : frame.isolation != 0) ||
+      (!call && frame.budget_ns != 0) || (!call && !load && (frame.input_size != 0 || frame.input_inline != 0)))
     die(EXIT_PROTOCOL, "bad frame from the broker");
   return frame;
 }
@@ -103,10 +104,16 @@ static void say_hello(void) {
   send_all(&part, 1);
 }
 
+static void say_blank(void) {
+  struct kerb_frame_header blank = {.length = sizeof blank - sizeof blank.length, .type = KERB_FRAME_BLANK};
+  struct iovec part = {&blank, sizeof blank};
+  send_all(&part, 1);
+}
+
 static void say_loaded(const struct guest *guest, uint32_t isolation, const char *why, const char *confinement) {
   char text[KERB_MAX_REASON];
-  snprintf(text, sizeof text, "isolation %s (%s); %s", isolation == KERB_ISOLATION_VM ? "vm" : "process", why,
-           confinement);
+  snprintf(text, sizeof text, "isolation %s (%s); %s%s", isolation == KERB_ISOLATION_VM ? "vm" : "process", why,
+           confinement, filter_warning());
   const size_t size = strlen(text);
   struct kerb_loaded_frame loaded = {
       .header = {.length = (uint32_t)(sizeof loaded - sizeof loaded.header.length + size), .type = KERB_FRAME_LOADED},
@@ -117,7 +124,22 @@ static void say_loaded(const struct guest *guest, uint32_t isolation, const char
   send_all(parts, 2);
 }
 
-/* The file, whole and private: what is checked is what is loaded, whatever happens to the file afterwards. */
+static uint8_t *image_room(uint64_t size) {
+  uint8_t *bytes = mmap(NULL, size + 1, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  return bytes == MAP_FAILED ? NULL : bytes;
+}
+
+/* What is checked is what is loaded: the bytes are here, and nobody else's any more. */
+static uint8_t *receive_image(uint64_t size, char reason[REASON_SIZE]) {
+  uint8_t *bytes = image_room(size);
+  if (bytes == NULL)
+    snprintf(reason, REASON_SIZE, "no memory for the image: %s", strerror(errno));
+  else
+    receive_all(bytes, size, false);
+  return bytes;
+}
+
+/* The whole file, for --check. */
 static const uint8_t *read_image(const char *path, uint64_t *size, char reason[REASON_SIZE]) {
   struct stat status;
   const int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
@@ -130,8 +152,8 @@ static const uint8_t *read_image(const char *path, uint64_t *size, char reason[R
     return NULL;
   }
   *size = (uint64_t)status.st_size;
-  uint8_t *bytes = mmap(NULL, *size + 1, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-  if (bytes == MAP_FAILED) {
+  uint8_t *bytes = image_room(*size);
+  if (bytes == NULL) {
     snprintf(reason, REASON_SIZE, "no memory to read it: %s", strerror(errno));
     return NULL;
   }
@@ -169,7 +191,7 @@ static int check_only(const char *path) {
  */
 static void open_descriptors(void) {
   int log[2];
-  if (pipe2(log, O_NONBLOCK | O_CLOEXEC) != 0 || fcntl(log[1], F_SETPIPE_SZ, KERB_MAX_LOG) < 0)
+  if (pipe2(log, O_NONBLOCK | O_CLOEXEC) != 0 || fcntl(log[1], F_SETPIPE_SZ, KERB_PAGE) < 0)
     die(EXIT_FAILED, "cannot make a pipe for the log");
   const int input = memfd_create("kerb-input", MFD_CLOEXEC | MFD_ALLOW_SEALING);
   const int output = memfd_create("kerb-output", MFD_CLOEXEC | MFD_ALLOW_SEALING);
@@ -208,6 +230,7 @@ static void send_outcome(const struct guest *guest, const struct ending *ending)
       .fault_address = ending->fault_address,
       .instruction = ending->instruction,
       .stack_pointer = ending->stack_pointer,
+      .memory = ending->memory,
   };
   size_t inline_size = 0;
   if (ending->kind == ENDING_DONE) {
@@ -255,30 +278,50 @@ static __attribute__((noreturn)) void serve(struct guest *guest, const struct is
   }
 }
 
-/*
- * The isolation that was asked for. `auto` is `vm` wherever that proves itself, else `process`; `why` says what was found.
- */
-static const struct isolation *choose(const char *wish, bool kvm_open, char why[REASON_SIZE]) {
-  if (strcmp(wish, "process") == 0) {
+enum { WISH_ANY = 0 }; /* or KERB_ISOLATION_... */
+
+/* What this tender can offer, found out before the image comes; `why` says how. */
+static bool find_isolations(uint32_t wish, bool kvm_open, bool *has_vm, char why[REASON_SIZE]) {
+  *has_vm = false;
+  if (wish == KERB_ISOLATION_PROCESS) {
     snprintf(why, REASON_SIZE, "as asked for");
-    return &isolation_process;
+    return true;
   }
-  if (kvm_open && vm_prove(why)) return &isolation_vm;
-  if (kvm_open) vm_close();
-  return strcmp(wish, "auto") == 0 ? &isolation_process : NULL;
+  *has_vm = kvm_open && vm_prove(why) && vm_stand_by(why);
+  if (kvm_open && !*has_vm) vm_close();
+  return *has_vm || wish == WISH_ANY;
 }
 
-static bool known_isolation(const char *wish) {
-  return strcmp(wish, "process") == 0 || strcmp(wish, "vm") == 0 || strcmp(wish, "auto") == 0;
+static const struct isolation *choose(uint32_t wish, bool has_vm, char why[REASON_SIZE]) {
+  if (has_vm && wish != KERB_ISOLATION_PROCESS) return &isolation_vm;
+  if (wish == KERB_ISOLATION_VM) return NULL;
+  if (has_vm) {
+    snprintf(why, REASON_SIZE, "as asked for");
+    vm_close();
+  }
+  return &isolation_process;
+}
+
+static bool read_wish(const char *text, uint32_t *wish) {
+  static const struct {
+    const char *name;
+    uint32_t wish;
+  } known[] = {{"process", KERB_ISOLATION_PROCESS}, {"vm", KERB_ISOLATION_VM}, {"auto", WISH_ANY}};
+  for (size_t i = 0; i < sizeof known / sizeof *known; i++) {
+    if (strcmp(text, known[i].name) != 0) continue;
+    *wish = known[i].wish;
+    return true;
+  }
+  return false;
 }
 
 int main(int count, char **arguments) {
   if (count == 3 && strcmp(arguments[1], "--check") == 0) return check_only(arguments[2]);
   char *end = NULL;
-  const unsigned long user = count == 3 || count == 4 ? strtoul(arguments[2], &end, 10) : 0;
-  const char *wish = count == 4 ? arguments[3] : "process";
-  if (end == NULL || *end != 0 || user == 0 || user > 0xfffffffe || !known_isolation(wish)) {
-    fprintf(stderr, "usage: kerb-tender IMAGE USER [process|vm|auto]   (started by the broker)\n"
+  uint32_t wish = KERB_ISOLATION_PROCESS;
+  const unsigned long user = count == 2 || count == 3 ? strtoul(arguments[1], &end, 10) : 0;
+  if (end == NULL || *end != 0 || user == 0 || user > 0xfffffffe || (count == 3 && !read_wish(arguments[2], &wish))) {
+    fprintf(stderr, "usage: kerb-tender USER [process|vm|auto]   (started by the broker)\n"
                     "       kerb-tender --check IMAGE\n");
     return EXIT_USAGE;
   }
@@ -288,25 +331,31 @@ int main(int count, char **arguments) {
 
   setsid(); /* a Ctrl-C at the broker's terminal is the broker's to handle */
   open_descriptors();
-  const bool kvm_open = strcmp(wish, "process") != 0 && vm_open(why);
-  uint64_t size = 0;
-  const uint8_t *file = read_image(arguments[1], &size, reason);
+  const bool kvm_open = wish != KERB_ISOLATION_PROCESS && vm_open(why);
   /*
    * The broker opens the memfds now, through /proc/PID/fd: this process still has its user and is dumpable, so no
    * privilege is needed for that. After `confine` not even the same user could.
    */
   say_hello();
   expect(KERB_FRAME_OPENED);
-  if (file == NULL) send_reason(KERB_FRAME_REFUSED, reason);
 
+  bool has_vm;
   if (!confine((uid_t)user, confinement)) send_reason(KERB_FRAME_FAILED, confinement);
   if (!filter_loading()) send_reason(KERB_FRAME_FAILED, "this kernel has no seccomp filters");
-  const struct isolation *isolation = choose(wish, kvm_open, why);
+  if (!find_isolations(wish, kvm_open, &has_vm, why)) send_reason(KERB_FRAME_FAILED, why);
+  say_blank();
+
+  const struct kerb_broker_frame load = receive_frame();
+  if (load.header.type != KERB_FRAME_LOAD) die(EXIT_PROTOCOL, "frame from the broker out of turn");
+  uint8_t *file = receive_image(load.input_size, reason);
+  const struct isolation *isolation = choose(load.isolation, has_vm, why);
   if (isolation == NULL) send_reason(KERB_FRAME_FAILED, why);
-  if (!image_check(file, size, &guest.image, reason)) send_reason(KERB_FRAME_REFUSED, reason);
+  if (isolation->id == KERB_ISOLATION_VM) confine_priority();
+  if (file == NULL) send_reason(KERB_FRAME_FAILED, reason);
+  if (!image_check(file, load.input_size, &guest.image, reason)) send_reason(KERB_FRAME_REFUSED, reason);
   if (!layout_map(&guest, file, isolation->id == KERB_ISOLATION_PROCESS, reason) || !isolation->prepare(&guest, reason))
     send_reason(KERB_FRAME_FAILED, reason);
-  munmap((void *)file, size + 1);
+  munmap(file, load.input_size + 1);
   if (!filter_serving(isolation->id)) send_reason(KERB_FRAME_FAILED, "this kernel has no seccomp filters");
   if (!isolation->self_test(&guest, reason) || !get_ready(&guest, isolation, reason))
     send_reason(KERB_FRAME_FAILED, reason);

@@ -191,17 +191,20 @@ bool machine_prepare(struct machine *machine, const struct region *regions, unsi
   void *system = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   if (system == MAP_FAILED) return failed(reason, "no memory for page tables");
   tables_build(system, regions, count);
-  *machine = (struct machine){
-      .vm = -1, .processor = -1, .system = system, .system_size = size, .regions = regions, .count = count};
+  machine->system = system;
+  machine->system_size = size;
+  machine->regions = regions;
+  machine->count = count;
   return true;
 }
 
 void machine_end(struct machine *machine) {
   if (machine->run != NULL) munmap(machine->run, run_size);
-  if (machine->processor >= 0) close(machine->processor);
-  if (machine->vm >= 0) close(machine->vm);
+  if (machine->processor > 0) close(machine->processor);
+  if (machine->vm > 0) close(machine->vm);
   machine->run = NULL;
-  machine->processor = machine->vm = -1;
+  machine->processor = machine->vm = 0;
+  machine->blank = false;
 }
 
 void machine_release(struct machine *machine) {
@@ -229,14 +232,12 @@ static bool add_memories(const struct machine *machine) {
                     machine->system + fault_stack, KVM_MEM_READONLY);
 }
 
-bool machine_create(struct machine *machine, char reason[REASON_SIZE]) {
+bool machine_begin(struct machine *machine, char reason[REASON_SIZE]) {
   machine_end(machine);
-  memset(machine->system, 0, KERB_PAGE); /* the fault stack */
   machine->vm = ioctl(KVM_FD, KVM_CREATE_VM, 0);
   if (machine->vm < 0) return failed(reason, "KVM_CREATE_VM");
   /* Three pages that VMX may need for itself; far from the guest's, which lie below 2 GiB. */
   if (ioctl(machine->vm, KVM_SET_TSS_ADDR, 0xfffbd000ul) != 0) return failed(reason, "KVM_SET_TSS_ADDR");
-  if (!add_memories(machine)) return failed(reason, "KVM_SET_USER_MEMORY_REGION");
   machine->processor = ioctl(machine->vm, KVM_CREATE_VCPU, 0);
   if (machine->processor < 0) return failed(reason, "KVM_CREATE_VCPU");
   void *run = mmap(NULL, run_size, PROT_READ | PROT_WRITE, MAP_SHARED, machine->processor, 0);
@@ -244,7 +245,15 @@ bool machine_create(struct machine *machine, char reason[REASON_SIZE]) {
   machine->run = run;
   machine->run->kvm_valid_regs = KVM_SYNC_X86_REGS;
   if (ioctl(machine->processor, KVM_SET_CPUID2, &cpuid) != 0) return failed(reason, "KVM_SET_CPUID2");
+  machine->blank = true;
   return true;
+}
+
+bool machine_create(struct machine *machine, char reason[REASON_SIZE]) {
+  if (!machine->blank && !machine_begin(machine, reason)) return false;
+  memset(machine->system, 0, KERB_PAGE); /* the fault stack */
+  machine->blank = false;
+  return add_memories(machine) || failed(reason, "KVM_SET_USER_MEMORY_REGION");
 }
 
 /* As loaded from the GDT of vm_tables_x86_64.c: base 0, limit 4 GiB, accessed (27.3.1.2). */

@@ -19,8 +19,9 @@ struct processor {
 };
 
 struct machine {
-  int vm; /* -1: none */
-  int processor;
+  int vm;        /* 0: none. Descriptor 0 is the log */
+  int processor; /* 0: none */
+  bool blank;    /* it has no memory yet */
   struct kvm_run *run;
   uint8_t *system; /* the system area, in this process */
   uint64_t system_size;
@@ -32,11 +33,14 @@ struct machine {
 bool machine_open(char reason[REASON_SIZE]);
 void machine_close(void);
 
+/* A virtual machine with a processor and no memory; the one that was there is ended. */
+bool machine_begin(struct machine *machine, char reason[REASON_SIZE]);
+
 /* Once for these regions: builds the system area. */
 bool machine_prepare(struct machine *machine, const struct region *regions, unsigned count, char reason[REASON_SIZE]);
 void machine_release(struct machine *machine);
 
-/* A new virtual machine on the prepared regions; the one that was there is ended. Its memory is not touched. */
+/* A new virtual machine, or the blank one, on the prepared regions. Their memory is not touched. */
 bool machine_create(struct machine *machine, char reason[REASON_SIZE]);
 void machine_end(struct machine *machine);
 

@@ -101,8 +101,6 @@ static bool prove(char reason[REASON_SIZE]) {
 
 bool vm_open(char reason[REASON_SIZE]) { return machine_open(reason); }
 
-void vm_close(void) { machine_close(); }
-
 bool vm_prove(char reason[REASON_SIZE]) {
   uint8_t *memory = mmap(NULL, 2 * KERB_PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   if (memory == MAP_FAILED || !alarm_open()) return says(reason, "no memory or no timer for the self-test");

@@ -1,7 +1,6 @@
 /*
- * Two ways back. Up to SCAN_MAX bytes of memory: every page is looked at; one that is in the copy is copied, one that must
- * be zero is cleared unless it is. That trusts nobody, costs the call itself nothing, and leaves memory that was never
- * touched untouched. Above that KVM's dirty log says which pages to put back; when those are many, all are dropped at once
+ * Two ways to know what a run has changed. Up to SCAN_MAX bytes of memory: every page is compared with the copy, or with
+ * zero. That trusts nobody, costs the call itself nothing, and leaves memory that was never touched untouched. Above that KVM's dirty log says which pages to put back; when those are many, all are dropped at once
  * and the few that are not zero copied. The guest's own page tables say which pages it changed, too, and are not asked:
  * under shadow paging their dirty bits are not to be trusted.
  */
@@ -22,12 +21,25 @@ _Static_assert(SCAN_MAX / KERB_PAGE <= RESTORE_MAX, "what is scanned is never dr
 static uint64_t pages_of(const struct region *region) { return region->size / KERB_PAGE; }
 static bool has(const uint64_t *bits, uint64_t index) { return (bits[index / BITS] >> index % BITS & 1) != 0; }
 
+typedef uint64_t wide __attribute__((vector_size(16), may_alias));
+#define WIDE_IN_PAGE (KERB_PAGE / sizeof(wide))
+
 static bool is_zero(const uint8_t *page) {
-  typedef uint64_t wide __attribute__((vector_size(16), may_alias));
   const wide *words = (const wide *)page;
-  for (unsigned i = 0; i < KERB_PAGE / sizeof *words; i += 16) {
+  for (unsigned i = 0; i < WIDE_IN_PAGE; i += 16) {
     wide any = words[i];
     for (unsigned j = 1; j < 16; j++) any |= words[i + j];
+    if ((any[0] | any[1]) != 0) return false;
+  }
+  return true;
+}
+
+/* musl's memcmp goes byte by byte. */
+static bool is_equal(const uint8_t *page, const uint8_t *other) {
+  const wide *left = (const wide *)page, *right = (const wide *)other;
+  for (unsigned i = 0; i < WIDE_IN_PAGE; i += 16) {
+    wide any = left[i] ^ right[i];
+    for (unsigned j = 1; j < 16; j++) any |= left[i + j] ^ right[i + j];
     if ((any[0] | any[1]) != 0) return false;
   }
   return true;
@@ -52,16 +64,23 @@ static void restore_page(struct snapshot *snapshot, struct kept *kept, uint64_t 
   uint8_t *to = snapshot->regions[kept->region].host + page * KERB_PAGE;
   if (has(kept->nonzero, page))
     memcpy(to, kept->copy + page * KERB_PAGE, KERB_PAGE);
-  else if (!is_zero(to))
+  else
     memset(to, 0, KERB_PAGE);
 }
 
-/* Asks which pages may have changed. Where there is no log, `dirty` says once and for all: every page. */
-static bool refresh(struct snapshot *snapshot, struct kept *kept) {
-  return !snapshot->regions[kept->region].logged || machine_dirty(snapshot->machine, kept->region, kept->dirty);
-}
-
 static uint64_t words_of(const struct region *region) { return (pages_of(region) + BITS - 1) / BITS; }
+
+static bool refresh(struct snapshot *snapshot, struct kept *kept) {
+  const struct region *region = &snapshot->regions[kept->region];
+  if (region->logged) return machine_dirty(snapshot->machine, kept->region, kept->dirty);
+  memset(kept->dirty, 0, words_of(region) * sizeof(uint64_t));
+  for (uint64_t page = 0; page < pages_of(region); page++) {
+    const uint8_t *now = region->host + page * KERB_PAGE;
+    const bool same = has(kept->nonzero, page) ? is_equal(now, kept->copy + page * KERB_PAGE) : is_zero(now);
+    if (!same) kept->dirty[page / BITS] |= 1ull << page % BITS;
+  }
+  return true;
+}
 
 /* Every page whose bit is set. */
 static void each_page(struct snapshot *snapshot, struct kept *kept, const uint64_t *bitmap,
@@ -90,12 +109,13 @@ bool snapshot_prepare(struct snapshot *snapshot, struct machine *machine, struct
     region->logged = total > SCAN_MAX;
     struct kept *kept = &snapshot->kept[snapshot->kept_count++];
     const uint64_t bitmap_size = words_of(region) * sizeof(uint64_t);
-    *kept = (struct kept){
-        .region = i, .copy = room(region->size), .nonzero = room(bitmap_size), .dirty = room(bitmap_size)};
-    if (kept->copy == NULL || kept->nonzero == NULL || kept->dirty == NULL) return false;
+    *kept = (struct kept){.region = i,
+                          .copy = room(region->size),
+                          .nonzero = room(bitmap_size),
+                          .dirty = room(bitmap_size),
+                          .started = room(bitmap_size)};
+    if (kept->copy == NULL || kept->nonzero == NULL || kept->dirty == NULL || kept->started == NULL) return false;
     for (uint64_t page = 0; page < page_up(region->loaded) / KERB_PAGE; page++) take_page(snapshot, kept, page);
-    for (uint64_t page = 0; !region->logged && page < pages_of(region); page++)
-      kept->dirty[page / BITS] |= 1ull << page % BITS;
   }
   return true;
 }
@@ -105,6 +125,18 @@ bool snapshot_take(struct snapshot *snapshot) {
     struct kept *kept = &snapshot->kept[i];
     if (!refresh(snapshot, kept)) return false;
     each_page(snapshot, kept, kept->dirty, take_page);
+    memcpy(kept->started, kept->dirty, words_of(&snapshot->regions[kept->region]) * sizeof(uint64_t));
+  }
+  return true;
+}
+
+bool snapshot_compare(struct snapshot *snapshot, uint64_t *pages) {
+  *pages = 0;
+  for (unsigned i = 0; i < snapshot->kept_count; i++) {
+    struct kept *kept = &snapshot->kept[i];
+    if (!refresh(snapshot, kept)) return false;
+    for (uint64_t word = 0; word < words_of(&snapshot->regions[kept->region]); word++)
+      *pages += (uint64_t)__builtin_popcountll(kept->dirty[word] | kept->started[word]);
   }
   return true;
 }
@@ -112,7 +144,6 @@ bool snapshot_take(struct snapshot *snapshot) {
 bool snapshot_restore(struct snapshot *snapshot) {
   for (unsigned i = 0; i < snapshot->kept_count; i++) {
     struct kept *kept = &snapshot->kept[i];
-    if (!refresh(snapshot, kept)) return false;
     uint64_t count = 0;
     for (uint64_t word = 0; word < words_of(&snapshot->regions[kept->region]); word++)
       count += (uint64_t)__builtin_popcountll(kept->dirty[word]);

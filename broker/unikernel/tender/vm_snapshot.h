@@ -11,7 +11,8 @@ struct snapshot {
     unsigned region;
     uint8_t *copy;     /* as large as the region; only pages that are not zero were ever touched */
     uint64_t *nonzero; /* one bit for each page: it is in `copy`, otherwise it is zero */
-    uint64_t *dirty;   /* KVM's log; without one, every page */
+    uint64_t *dirty;   /* what changed in the last run: KVM's log; without one, what differs from the copy */
+    uint64_t *started; /* what changed in the guest's start-up, before the snapshot was taken */
   } kept[MAX_REGIONS];
   unsigned kept_count;
 };
@@ -23,7 +24,9 @@ struct snapshot {
 bool snapshot_prepare(struct snapshot *snapshot, struct machine *machine, struct region *regions, unsigned count);
 /* Takes the memory as it is now. The guest has run on it since the last snapshot or restore. */
 bool snapshot_take(struct snapshot *snapshot);
-/* Back to it after a run that ended well. */
+/* Finds out what the run since then has changed. `pages`: how many that are, with those of the guest's start-up. */
+bool snapshot_compare(struct snapshot *snapshot, uint64_t *pages);
+/* Back to it after a run that ended well, and a comparison. */
 bool snapshot_restore(struct snapshot *snapshot);
 /* Back to it whatever happened, without asking the virtual machine. */
 bool snapshot_restore_all(struct snapshot *snapshot);

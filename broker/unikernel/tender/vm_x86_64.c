@@ -5,6 +5,9 @@
  * guest, says has changed. A new machine costs some milliseconds, more where processors are busy, which the next call would
  * wait for. It is made where the old one left what is known: an exit that is neither doorbell nor reported fault.
  *
+ * What has changed is found out before the answer, because the answer says how much that was: 10 microseconds for a small
+ * task, 35 at most for a mebibyte. Putting it back comes after the answer.
+ *
  * An image whose start-up never gets to `ready` is no trouble: each call then starts at the entry point and meets the same
  * end itself, as it does in isolation `process`.
  */
@@ -75,6 +78,13 @@ static void list_regions(const struct guest *guest) {
 }
 
 _Static_assert(MAX_SEGMENTS + 6 <= MAX_REGIONS, "every image fits");
+
+bool vm_stand_by(char reason[REASON_SIZE]) { return machine_begin(&machine, reason); }
+
+void vm_close(void) {
+  machine_end(&machine);
+  machine_close();
+}
 
 static bool prepare(struct guest *guest, char reason[REASON_SIZE]) {
   list_regions(guest);
@@ -181,8 +191,11 @@ static void run(struct guest *guest, uint64_t budget_ns, struct ending *ending) 
   alarm_stop();
   ending->run_ns = clock_ns(CLOCK_MONOTONIC) - began;
   ending->cpu_ns = clock_ns(CLOCK_THREAD_CPUTIME_ID) - cpu;
-  orderly = ending->kind == ENDING_DONE || ending->kind == ENDING_ABORT || ending->kind == ENDING_DEADLINE ||
-            (ending->kind == ENDING_FAULT && ending->fault != 0);
+  uint64_t pages;
+  const bool compared = snapshot_compare(&snapshot, &pages);
+  ending->memory = compared ? pages * KERB_PAGE : 0;
+  orderly = compared && (ending->kind == ENDING_DONE || ending->kind == ENDING_ABORT ||
+                         ending->kind == ENDING_DEADLINE || (ending->kind == ENDING_FAULT && ending->fault != 0));
 }
 
 static bool put_back(void) {

@@ -81,6 +81,15 @@ const modes: Record<string, () => Promise<void>> = {
       report('follow', { count, pid: process.pid, timeUs: values.at(-1)!.timeUs });
     }
   },
+  /** Goes on until its grant is taken away, and says why that was. */
+  async 'until-revoked'() {
+    const obu = await connect();
+    const end = await refusal(async () => {
+      for await (const _values of obu.signals(['Vehicle.Speed'])) report('until-revoked', { open: true });
+    });
+    report('until-revoked', { open: false, end });
+    await idle();
+  },
   async fail() {
     appendFileSync('/data/starts', 'x');
     console.log('about to fail');

@@ -1,4 +1,6 @@
 /* Makes the system call that its input names: seven u64, the number and six arguments. Answers with the result. */
+#include <system_call.h>
+
 #include "guest.h"
 
 GUEST("syscall");
@@ -6,14 +8,7 @@ GUEST("syscall");
 TASK {
   uint64_t call[7] = {0};
   memcpy(call, in, in_size < sizeof call ? in_size : sizeof call);
-  register uint64_t r10 __asm__("r10") = call[4];
-  register uint64_t r8 __asm__("r8") = call[5];
-  register uint64_t r9 __asm__("r9") = call[6];
-  long result;
-  __asm__ volatile("syscall"
-                   : "=a"(result)
-                   : "a"(call[0]), "D"(call[1]), "S"(call[2]), "d"(call[3]), "r"(r10), "r"(r8), "r"(r9)
-                   : "rcx", "r11", "memory");
+  const long result = kerb_system_call(call[0], call[1], call[2], call[3], call[4], call[5], call[6]);
   ANSWER("%ld", result);
   return 0;
 }

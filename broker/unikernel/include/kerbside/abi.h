@@ -9,6 +9,14 @@
 
 #define KERB_ABI_VERSION 1
 #define KERB_TARGET_X86_64 1
+#define KERB_TARGET_AARCH64 2
+#if defined(__x86_64__)
+#define KERB_TARGET KERB_TARGET_X86_64
+#elif defined(__aarch64__)
+#define KERB_TARGET KERB_TARGET_AARCH64
+#else
+#error "a unikernel is for x86-64 or arm64"
+#endif
 
 /*
  * Guest layout, the same for both isolations. Guest addresses are below 1 GiB; the tender lies above.
@@ -17,7 +25,8 @@
  *   0x00100000  image: text R-X, rodata R--, data and bss RW-; one unmapped page; heap RW-
  *   0x20000000  unmapped guard page
  *   0x20001000  stack RW-, grows down towards the guard
- *   0x28000000  thread pointer (fs): the TLS block RW- ends here, the thread control block RW- starts here
+ *   0x28000000  thread pointer (fs, tpidr_el0). x86-64: the TLS block RW- ends here, the thread control block RW- starts
+ *               here; arm64: the other way round
  *   0x30000000  info page R--
  *   0x31000000  input R--
  *   0x36000000  output RW-
@@ -48,7 +57,7 @@
 #define KERB_MAX_INPUT 0x4000000      /* 64 MiB */
 #define KERB_MAX_OUTPUT 0x4000000     /* 64 MiB */
 #define KERB_MAX_TLS 0x100000         /* 1 MiB */
-#define KERB_MAX_LOG 0x1000           /* bytes of log that one call may leave */
+#define KERB_MAX_LOG 0xfff            /* bytes of log that one call may leave: a page of pipe less a byte of the gate's */
 #define KERB_NAME_SIZE 64             /* with the closing zero */
 
 #define KERB_ISOLATION_PROCESS 1
@@ -62,7 +71,7 @@
 #define KERB_EXIT_GATE 0x20 /* plus the number of the step that the kernel refused; never after the guest has run */
 
 /*
- * Isolation `vm`: a doorbell is one `out %al` to its port. Values are in registers: `done` has the status in edi and the
+ * Isolation `vm`, x86-64 only: a doorbell is one `out %al` to its port. Values are in registers: `done` has the status in edi and the
  * output size in rsi, `abort` the code in edi, `log` the address in rdi and the length in rsi. Of all ports the guest may
  * write to these eight; the last four are not doorbells.
  */
@@ -138,7 +147,7 @@ struct kerb_mailbox {
   uint32_t status; /* done: the task's status; abort: the code */
   uint32_t signal;
   int32_t signal_code;
-  uint32_t reserved;
+  uint32_t syndrome; /* arm64: ESR_EL1 of the fault, as far as the kernel tells it; else 0 */
   uint64_t output_size;
   uint64_t fault_address;
   uint64_t instruction;
@@ -147,7 +156,7 @@ struct kerb_mailbox {
 
 _Static_assert(sizeof(struct kerb_note_manifest) == 88, "the manifest note is 88 bytes");
 _Static_assert(sizeof(struct kerb_info) == 96, "the info page starts with 96 bytes");
-_Static_assert(offsetof(struct kerb_mailbox, output_size) == 16, "gate_x86_64.S writes the mailbox by offset");
-_Static_assert(offsetof(struct kerb_mailbox, stack_pointer) == 40, "gate_x86_64.S writes the mailbox by offset");
+_Static_assert(offsetof(struct kerb_mailbox, output_size) == 16, "gate_*.S write the mailbox by offset");
+_Static_assert(offsetof(struct kerb_mailbox, stack_pointer) == 40, "gate_*.S write the mailbox by offset");
 #endif
 #endif

@@ -2,13 +2,15 @@
  * What the broker and the tender say to each other on their socket pair. Numbers are little-endian.
  *
  * Every frame starts with the length of all that follows the length field itself, then a type. The broker's frames are
- * one fixed struct, CALL followed by its input when that is inline; the tender's are a struct, OUTCOME followed by its
- * log and, when inline, its output.
+ * one fixed struct, LOAD followed by the image and CALL by its input when that is inline; the tender's are a struct, OUTCOME
+ * followed by its log and, when inline, its output.
  *
  *   tender                                broker
  *   HELLO  (descriptors of its memfds) ->
  *                                      <- OPENED    the broker has opened them as /proc/PID/fd/N
- *   LOADED | REFUSED | FAILED          ->           the image is loaded | refused | this machine cannot confine it
+ *   BLANK  | FAILED                    ->           sealed, and waits for an image | this machine cannot confine it
+ *                                      <- LOAD      the image; may be sent before BLANK has come
+ *   LOADED | REFUSED | FAILED          ->           the image is loaded | refused | this machine cannot run it so
  *                                      <- CALL      input inline, or already written to the input memfd
  *   OUTCOME                            ->           output inline, or in the output memfd
  *                                      <- RELEASE   only after an output in the memfd: the broker has read it
@@ -18,7 +20,7 @@
 
 #include <kerbside/abi.h>
 
-#define KERB_WIRE_VERSION 1
+#define KERB_WIRE_VERSION 2
 #define KERB_SOCKET_FD 3
 #define KERB_INLINE_MAX 0x40000 /* 256 KiB: larger payloads go through the memfds */
 #define KERB_MAX_BUDGET_NS 3600000000000ull
@@ -30,9 +32,11 @@ enum kerb_frame_type {
   KERB_FRAME_REFUSED = 3,
   KERB_FRAME_FAILED = 4,
   KERB_FRAME_OUTCOME = 5,
+  KERB_FRAME_BLANK = 6,
   KERB_FRAME_OPENED = 16,
   KERB_FRAME_CALL = 17,
   KERB_FRAME_RELEASE = 18,
+  KERB_FRAME_LOAD = 19,
 };
 
 struct kerb_frame_header {
@@ -40,13 +44,13 @@ struct kerb_frame_header {
   uint32_t type;
 };
 
-/* OPENED, CALL, RELEASE. All but the header is zero unless it is a CALL. */
+/* OPENED, LOAD, CALL, RELEASE. What is not named for a type is zero in it. */
 struct kerb_broker_frame {
   struct kerb_frame_header header;
-  uint64_t input_size;
-  uint64_t budget_ns;
-  uint32_t input_inline; /* 1: the input follows this struct; 0: it is in the memfd */
-  uint32_t reserved;
+  uint64_t input_size;   /* CALL; LOAD: of the image */
+  uint64_t budget_ns;    /* CALL */
+  uint32_t input_inline; /* CALL: 1: the input follows this struct; 0: it is in the memfd. LOAD: 1 */
+  uint32_t isolation;    /* LOAD: KERB_ISOLATION_..., or 0: the best that the tender was started for and this machine has */
 };
 
 struct kerb_hello_frame {
@@ -65,7 +69,7 @@ struct kerb_loaded_frame {
   uint32_t reserved;
 };
 
-/* REFUSED and FAILED: the header, followed by one line of text. */
+/* BLANK: the header alone. REFUSED and FAILED: the header, followed by one line of text. */
 
 enum kerb_outcome_kind {
   KERB_OUTCOME_DONE = 1,
@@ -80,12 +84,17 @@ enum kerb_outcome_kind {
  * bit. Without the bit nothing is known but the signal.
  */
 #define KERB_FAULT_EXACT 0x80000000u
+/*
+ * The status of a fault in isolation `process` on arm64, where the kernel tells the syndrome: this bit, the exception class in
+ * bits 16 to 21 and the low half of the instruction specific syndrome in bits 0 to 15 (Arm ARM, ESR_EL1).
+ */
+#define KERB_FAULT_SYNDROME 0x40000000u
 
 /* Followed by `log_size` bytes of log and then, when `output_inline` is 1, `output_size` bytes of output. */
 struct kerb_outcome_frame {
   struct kerb_frame_header header;
   uint32_t kind;
-  uint32_t status; /* done: the task's; aborted: the code; fault by exit: the exit code; fault in `vm`: see below */
+  uint32_t status; /* done: the task's; aborted: the code; fault by exit: the exit code; other faults: see above */
   uint64_t output_size; /* done: checked; bad output: what the guest claimed */
   uint64_t run_ns;
   uint64_t cpu_ns;
@@ -96,8 +105,9 @@ struct kerb_outcome_frame {
   uint64_t fault_address;
   uint64_t instruction;
   uint64_t stack_pointer;
+  uint64_t memory; /* bytes of its own memory that the guest used; see struct ending of tender/isolation.h */
 };
 
 _Static_assert(sizeof(struct kerb_broker_frame) == 32, "broker frames are 32 bytes");
-_Static_assert(sizeof(struct kerb_outcome_frame) == 80, "an outcome is 80 bytes");
+_Static_assert(sizeof(struct kerb_outcome_frame) == 88, "an outcome is 88 bytes");
 #endif

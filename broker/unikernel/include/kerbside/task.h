@@ -63,7 +63,7 @@ uint64_t kerb_time_ms(void);
  * `memory` counts data, TLS, the stack (256 KiB) and the heap. Used once, at file scope.
  */
 #define KERB_TASK(task_name, ...)                                                                             \
-  KERB_NOTE(kerb_note_abi_, ".note.kerbside.abi", KERB_NOTE_ABI, struct kerb_note_abi, KERB_TARGET_X86_64,    \
+  KERB_NOTE(kerb_note_abi_, ".note.kerbside.abi", KERB_NOTE_ABI, struct kerb_note_abi, KERB_TARGET,           \
             KERB_ABI_VERSION);                                                                                \
   KERB_NOTE(kerb_note_manifest_, ".note.kerbside.manifest", KERB_NOTE_MANIFEST, struct kerb_note_manifest,    \
             __VA_ARGS__, .name = task_name)

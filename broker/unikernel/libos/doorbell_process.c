@@ -5,11 +5,12 @@
 #include <sys/syscall.h>
 
 #include "libos.h"
+#include "system_call.h"
 
 static struct kerb_mailbox *mailbox(void) { return (struct kerb_mailbox *)KERB_MAILBOX; }
 
 static __attribute__((noreturn)) void end_process(int code) {
-  for (;;) __asm__ volatile("syscall" : : "a"(SYS_exit_group), "D"(code) : "rcx", "r11", "memory");
+  for (;;) kerb_system_call(SYS_exit_group, (uint64_t)code, 0, 0, 0, 0, 0);
 }
 
 /* Nothing to say: the tender starts a new process for each call, so there is no snapshot to take. */
@@ -28,11 +29,7 @@ static __attribute__((noreturn)) void abort_call(uint32_t code) {
 
 /* The descriptor does not block: once the log of this call is full, the rest is dropped by the kernel. */
 static void log_text(const void *text, size_t size) {
-  long result;
-  __asm__ volatile("syscall"
-                   : "=a"(result)
-                   : "a"(SYS_write), "D"(KERB_LOG_FD), "S"(text), "d"(size)
-                   : "rcx", "r11", "memory");
+  kerb_system_call(SYS_write, KERB_LOG_FD, (uintptr_t)text, size, 0, 0, 0);
 }
 
 const struct kerb_doorbells kerb_doorbells_process = {

@@ -1,16 +1,16 @@
 /*
  * Isolation `process`. This process, which has run nothing of the image, is the pattern; each call is a fork of it that
  * lets go of all that is not the guest, installs the guest's seccomp filter and jumps to the entry point (see
- * gate_x86_64.S). Data, heap and stack are private copies, so a call starts clean whatever the one before it did.
+ * gate.h). Data, heap and stack are private copies, so a call starts clean whatever the one before it did.
  *
  * The fork for the next call is made right after the last one has been answered and waits inside the gate, so that a
  * caller does not wait for it. It waits in the one system call that its filter still allows: a write to the log, whose
  * pipe this process keeps full and blocking until the call begins.
  */
 #define _GNU_SOURCE
-#include <cpuid.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/futex.h>
 #include <poll.h>
 #include <sched.h>
 #include <signal.h>
@@ -20,20 +20,24 @@
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "gate.h"
 #include "isolation.h"
+#include "machine.h"
 
 #ifndef P_PIDFD
 #define P_PIDFD 3
 #endif
 
-extern const char kerb_gate_start[], kerb_gate_end[], kerb_gate_entry[], kerb_gate_fault[], kerb_gate_has_xsave[];
-
 static pid_t tender_pid;
 static int next_pidfd = -1; /* the process that waits in the gate; -1 when there is none */
+static pid_t next_pid;
+static uint32_t *death_lock; /* see die_first */
+static uint64_t gate_faults; /* page faults of a process that passes the gate and runs nothing of the guest */
 
 static uintptr_t at_gate(const char *label) { return KERB_GATE + (uintptr_t)(label - kerb_gate_start); }
 
@@ -43,19 +47,14 @@ static uint64_t now_ns(void) {
   return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
 }
 
-/* The system may use XSAVE: CPUID leaf 1, ECX bit 27 (Intel SDM volume 1, 13.2). */
-static bool has_xsave(void) {
-  unsigned a, b, c, d;
-  return __get_cpuid(1, &a, &b, &c, &d) && (c & (1u << 27)) != 0;
-}
-
 static bool build_gate(uint64_t entry) {
   char *gate = (char *)(uintptr_t)KERB_GATE;
   if (mprotect(gate, KERB_PAGE, PROT_READ | PROT_WRITE) != 0) return false;
   memcpy(gate, kerb_gate_start, (size_t)(kerb_gate_end - kerb_gate_start));
-  const uint32_t xsave = has_xsave();
-  memcpy((void *)at_gate(kerb_gate_has_xsave), &xsave, sizeof xsave);
+  const uint32_t processor = kerb_gate_look();
+  memcpy((void *)at_gate(kerb_gate_processor), &processor, sizeof processor);
   memcpy((void *)at_gate(kerb_gate_entry), &entry, sizeof entry);
+  __builtin___clear_cache(gate, gate + KERB_PAGE);
   return mprotect(gate, KERB_PAGE, PROT_READ | PROT_EXEC) == 0;
 }
 
@@ -79,9 +78,24 @@ static bool direct_faults(void) {
   return syscall(SYS_sigaltstack, &stack, NULL) == 0;
 }
 
+/*
+ * A process dies in its own time on a processor, for which it may have to wait long on a busy machine; it has run its last
+ * instruction, so it may have that time at once. Where this process may not say so (confine.c), there is a second way that
+ * takes it through the first part of dying: who holds a lock that others wait for with priority inheritance runs with the
+ * priority of who waits (futex(2), FUTEX_LOCK_PI), a lock is held by whom it names, and it passes on when its holder ends.
+ * The page is shared, because only such a lock may have a holder in another process; the guest does not have it any more.
+ */
+static void die_first(void) {
+  const struct sched_param lowest = {.sched_priority = 1};
+  if (syscall(SYS_sched_setscheduler, next_pid, SCHED_FIFO, &lowest) == 0) return;
+  *death_lock = (uint32_t)next_pid;
+  syscall(SYS_futex, death_lock, FUTEX_LOCK_PI, 0, NULL, NULL, 0);
+}
+
 static bool prepare(struct guest *guest, char reason[REASON_SIZE]) {
   tender_pid = getpid();
-  if ((size_t)(kerb_gate_end - kerb_gate_start) <= KERB_PAGE &&
+  death_lock = mmap(NULL, KERB_PAGE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+  if (death_lock != MAP_FAILED && (size_t)(kerb_gate_end - kerb_gate_start) <= KERB_PAGE &&
       layout_map_private((struct guest_address){KERB_GATE}, KERB_PAGE, PROT_NONE) &&
       layout_map_private((struct guest_address){KERB_FAULT_STACK}, KERB_FAULT_STACK_SIZE, PROT_READ | PROT_WRITE) &&
       build_gate(guest->image.entry.value) && direct_faults())
@@ -101,9 +115,14 @@ static __attribute__((noreturn)) void become_guest(bool self_test) {
   for (;;) syscall(SYS_exit_group, KERB_EXIT_GATE);
 }
 
-/* Empties the pipe of the log to its end, and keeps what a call may leave there. */
+/*
+ * Empties the pipe of the log to its end, and keeps what a call may leave there. The gate's own byte comes first; a guest that
+ * was killed at the gate has left nothing.
+ */
 static size_t drain_log(char kept[KERB_MAX_LOG]) {
   size_t size = 0;
+  char gate;
+  if (read(LOG_READ_FD, &gate, 1) != 1) return 0;
   char rest[512];
   for (;;) {
     const size_t room = KERB_MAX_LOG - size;
@@ -139,8 +158,10 @@ static void read_exit(const siginfo_t *exit, struct ending *ending) {
       return;
     case KERB_EXIT_FAULT:
       ending->kind = ENDING_FAULT;
+      ending->status = 0;
       ending->signal = mailbox->signal;
       ending->signal_code = mailbox->signal_code;
+      ending->fault = machine_fault(mailbox);
       ending->fault_address = mailbox->fault_address;
       ending->instruction = mailbox->instruction;
       ending->stack_pointer = mailbox->stack_pointer;
@@ -152,7 +173,7 @@ static void read_exit(const siginfo_t *exit, struct ending *ending) {
 }
 
 /* Waits for the end of the process, at the latest until the budget has run out. */
-static void watch(int pidfd, uint64_t started, uint64_t budget_ns, struct ending *ending) {
+static void watch(int pidfd, uint64_t started, uint64_t budget_ns, struct ending *ending, uint64_t *faults) {
   struct pollfd watched[2] = {{.fd = pidfd, .events = POLLIN}, {.fd = KERB_SOCKET_FD, .events = POLLIN | POLLRDHUP}};
   bool killed = false;
   for (;;) {
@@ -172,6 +193,7 @@ static void watch(int pidfd, uint64_t started, uint64_t budget_ns, struct ending
     killed = true;
     watched[1].fd = -1;
     if (syscall(SYS_pidfd_send_signal, pidfd, SIGKILL, NULL, 0) != 0) return tender_broken(ending, "pidfd_send_signal");
+    die_first();
   }
   siginfo_t exit = {0};
   struct rusage usage = {0};
@@ -179,20 +201,22 @@ static void watch(int pidfd, uint64_t started, uint64_t budget_ns, struct ending
   ending->run_ns = now_ns() - started;
   ending->cpu_ns = (uint64_t)(usage.ru_utime.tv_sec + usage.ru_stime.tv_sec) * 1000000000 +
                    (uint64_t)(usage.ru_utime.tv_usec + usage.ru_stime.tv_usec) * 1000;
+  *faults = (uint64_t)usage.ru_minflt;
   /* One that ended in the instant before the kill was in time. */
   const bool in_time = exit.si_code == CLD_EXITED;
   if (!killed || (in_time && ending->kind == ENDING_DEADLINE)) read_exit(&exit, ending);
 }
 
 static bool fork_guest(bool self_test, char reason[REASON_SIZE]) {
-  static const char page[KERB_MAX_LOG];
+  static const char page[KERB_PAGE];
   if (next_pidfd >= 0) return true;
   if (write(KERB_LOG_FD, page, sizeof page) == sizeof page && block_log(true)) {
-    const long pid = syscall(SYS_clone, CLONE_PIDFD | SIGCHLD, NULL, &next_pidfd, NULL, NULL);
+    const long pid = syscall(SYS_clone, SIGCHLD, NULL, NULL, NULL, NULL);
     if (pid == 0) become_guest(self_test);
-    if (pid > 0) return true;
+    /* Not CLONE_PIDFD, which qemu-user does not know. Nobody but us can reap the process: the number stays its own. */
+    next_pid = (pid_t)pid;
+    if (pid > 0 && (next_pidfd = (int)syscall(SYS_pidfd_open, pid, 0)) >= 0) return true;
   }
-  next_pidfd = -1;
   snprintf(reason, REASON_SIZE, "cannot start a process for the next call: %s", strerror(errno));
   return false;
 }
@@ -207,7 +231,7 @@ static bool make_ready(struct guest *guest, char reason[REASON_SIZE]) {
  * already be writing, and one that writes without end must neither keep us here nor lose its first lines.
  */
 static bool open_gate(void) {
-  char filler[KERB_MAX_LOG];
+  char filler[KERB_PAGE];
   if (!block_log(false)) return false;
   for (size_t taken = 0; taken < sizeof filler;) {
     const ssize_t got = read(LOG_READ_FD, filler, sizeof filler - taken);
@@ -218,17 +242,30 @@ static bool open_gate(void) {
   return true;
 }
 
+/*
+ * See struct ending. No huge pages here (confine.c), so a fault is a page. The gate's own are known; of its pages two are the
+ * guest's: the first of the stack, and that of the thread pointer. Pages of the output, and its mailbox, the file counts.
+ */
+static uint64_t memory_used(const struct guest *guest, uint64_t faults) {
+  struct stat output = {0};
+  fstat(guest->output_fd, &output);
+  const uint64_t output_pages = (uint64_t)output.st_blocks / (KERB_PAGE / 512);
+  const uint64_t others = gate_faults + (output_pages > 0 ? output_pages - 1 : 0);
+  const uint64_t used = (faults > others ? faults - others + 2 : 2) * KERB_PAGE, most = layout_writable(guest);
+  return used < most ? used : most;
+}
+
 static void run(struct guest *guest, uint64_t budget_ns, struct ending *ending) {
-  (void)guest;
   memset(ending, 0, offsetof(struct ending, log));
   const uint64_t started = now_ns();
   if (!open_gate()) return tender_broken(ending, "the pipe of the log");
-  watch(next_pidfd, started, budget_ns, ending);
+  uint64_t faults = 0;
+  watch(next_pidfd, started, budget_ns, ending, &faults);
+  if (gate_faults == 0) gate_faults = faults; /* the self-test comes first */
+  ending->memory = memory_used(guest, faults);
   close(next_pidfd);
   next_pidfd = -1;
-  /* The gate's own write comes first; a guest that was killed at the gate has left nothing. */
   ending->log_size = drain_log(ending->log);
-  if (ending->log_size > 0) memmove(ending->log, ending->log + 1, --ending->log_size);
 }
 
 static bool self_test(struct guest *guest, char reason[REASON_SIZE]) {
@@ -239,8 +276,9 @@ static bool self_test(struct guest *guest, char reason[REASON_SIZE]) {
   if (ending.kind == ENDING_TENDER_BROKEN)
     memcpy(reason, ending.reason, REASON_SIZE);
   else if (ending.kind == ENDING_FAULT && ending.signal == 0 && ending.status >= KERB_EXIT_GATE)
-    snprintf(reason, REASON_SIZE, "this kernel refused step %u of letting go of the tender's memory (gate_x86_64.S)",
-             ending.status - KERB_EXIT_GATE);
+    snprintf(reason, REASON_SIZE, "this kernel refused step %u of letting go of the tender's memory (gate.h)%s",
+             ending.status - KERB_EXIT_GATE,
+             ending.status - KERB_EXIT_GATE == 2 ? "; one with CONFIG_MSEAL_SYSTEM_MAPPINGS does: isolation vm is left" : "");
   else
     snprintf(reason, REASON_SIZE, "the self-test of isolation `process` ended with signal %u", ending.signal);
   return false;

@@ -1,0 +1,105 @@
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterEach, beforeEach, expect, it } from 'vitest';
+import { callControl } from '../../shared/api/control-client.ts';
+import { type ControlServer, createControlServer } from '../../shared/api/control-server.ts';
+import { ErrorCode } from '../../shared/errors.ts';
+import { silentLog } from '../../shared/log.ts';
+import type { Desired, Plan } from '../planner/state.ts';
+import { DesiredState } from '../state/desired-state.ts';
+import { manifestRoutes } from './manifest-routes.ts';
+
+let folder: string;
+let socket: string;
+let server: ControlServer;
+let desired: DesiredState;
+let previewed: readonly Desired[];
+const text = 'services: { a: { image: "a:1" } }';
+
+beforeEach(async () => {
+  folder = mkdtempSync(join(tmpdir(), 'kerb-routes-'));
+  socket = join(folder, 's');
+  desired = new DesiredState({
+    database: join(folder, 'obu.db'),
+    offers: { buses: [], cameras: [], tasks: [], signals: [] },
+    ...{ onChange: () => {}, onProblem: () => {}, log: silentLog(), nowMs: () => 0 },
+  });
+  desired.start({ file: 'car.yaml', text });
+  const planNow = async (wanted: readonly Desired[]): Promise<Plan> => {
+    previewed = wanted;
+    const why = 'image b:latest is not there';
+    return {
+      steps: [
+        {
+          step: 'create-and-start',
+          version: { ...wanted[0]!, imageId: 'sha256:1' },
+          gateway: 'a',
+          why: 'the manifest names it',
+        },
+        { step: 'refuse-missing-image', workload: 'b', image: 'b:latest', why },
+      ],
+      states: new Map(),
+      memory: new Map(),
+      used: { memory: 0, cpus: 0 },
+    };
+  };
+  const routes = manifestRoutes(() => ({ desired, reconciler: { planNow } }));
+  server = createControlServer({ socketPath: socket, routes, log: silentLog() });
+  await server.start();
+});
+afterEach(async () => {
+  await server.stop();
+  desired.stop();
+  rmSync(folder, { recursive: true });
+});
+
+async function call(method: 'GET' | 'POST', path: string, body?: string | Uint8Array): Promise<unknown> {
+  return JSON.parse((await callControl(socket, path, { method, body })).toString());
+}
+
+it('the manifest of now, and one of before', async () => {
+  const first = { generation: 1, file: 'car.yaml', appliedAt: '1970-01-01T00:00:00.000Z', good: false };
+  expect(await call('GET', '/v1/manifest')).toEqual({ ...first, text, generations: [first] });
+  await call('POST', '/v1/manifest?file=two.yaml', 'services: { b: { image: b } }');
+  expect(await call('GET', '/v1/manifest')).toMatchObject({ generation: 2, file: 'two.yaml' });
+  expect(await call('GET', '/v1/manifest?generation=1')).toMatchObject({ generation: 1, text });
+  await expect(call('GET', '/v1/manifest?generation=9')).rejects.toMatchObject({ code: ErrorCode.UnknownManifest });
+  for (const bad of ['0', '-1', 'x', '1e3', '']) {
+    await expect(call('GET', `/v1/manifest?generation=${bad}`)).rejects.toMatchObject({
+      code: ErrorCode.BadControlRequest,
+    });
+  }
+});
+
+it('applies a manifest, and passes its problems on', async () => {
+  expect(await call('POST', '/v1/manifest?file=x.yaml', 'services: { a: { image: "a:2" } }')).toEqual({
+    ...{ generation: 2, file: 'x.yaml', changes: [{ workload: 'a', change: 'replaced' }] },
+  });
+  await expect(call('POST', '/v1/manifest?file=x.yaml', 'services: { a: { imagee: b } }')).rejects.toMatchObject({
+    code: ErrorCode.BadManifest,
+    context: { problems: [{ file: 'x.yaml', line: 1 }, { key: 'services.a.imagee' }] },
+  });
+  await expect(call('POST', '/v1/manifest')).rejects.toMatchObject({ code: ErrorCode.BadControlRequest });
+  await expect(call('POST', '/v1/manifest', Uint8Array.of(0xc3, 0x28))).rejects.toThrow(/no text in UTF-8/);
+  expect(desired.manifest().generation).toBe(2);
+});
+
+it('says what a manifest would do, and does nothing', async () => {
+  const reply = await call('POST', '/v1/manifest?file=x.yaml&dryRun=1', 'services: { a: { image: "a:2" } }');
+  expect(reply).toEqual({
+    changes: [{ workload: 'a', change: 'replaced' }],
+    steps: [{ step: 'create-and-start', workload: 'a', why: 'the manifest names it' }],
+  });
+  expect(previewed.map(({ workload }) => workload.image)).toEqual(['a:2']);
+  expect(desired.manifest().generation).toBe(1);
+});
+
+it('goes back, or says why not', async () => {
+  await expect(call('POST', '/v1/rollback')).rejects.toMatchObject({ code: ErrorCode.NothingToRollBack });
+  desired.store.markGood(1);
+  desired.apply({ file: 'two.yaml', text: 'services: { a: { image: "a:2" } }' });
+  await expect(call('POST', '/v1/rollback?workload=b')).rejects.toMatchObject({ code: ErrorCode.UnknownWorkload });
+  expect(await call('POST', '/v1/rollback?workload=a')).toMatchObject({ generation: 3, file: 'two.yaml' });
+  expect(desired.workloads[0]!.image).toBe('a:1');
+});

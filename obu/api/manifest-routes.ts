@@ -1,0 +1,71 @@
+import { type ControlRoute, jsonReply } from '../../shared/api/control-server.ts';
+import type { AppliedReply, DryRunReply, ManifestReply } from '../../shared/api/manifest.ts';
+import { ErrorCode, KerbError } from '../../shared/errors.ts';
+import { configHash } from '../engine/container-spec.ts';
+import type { Reconciler } from '../engine/reconciler.ts';
+import { isAction, type Step } from '../planner/state.ts';
+import type { DesiredState, ManifestFile } from '../state/desired-state.ts';
+import type { Generation } from '../state/state-store.ts';
+
+/** @throws KerbError ApiUnavailable while the OBU is starting */
+export type ManifestParts = () => {
+  readonly desired: DesiredState;
+  readonly reconciler: Pick<Reconciler, 'planNow'>;
+};
+
+/**
+ * `POST /v1/manifest?file=NAME` applies the manifest in its body, with `dryRun=1` it only says what would be done; `GET
+ * /v1/manifest?generation=N` is the one that is wanted, or that generation; `POST /v1/rollback?workload=NAME` goes back.
+ */
+export function manifestRoutes(parts: ManifestParts): Readonly<Record<string, ControlRoute>> {
+  return {
+    'GET /v1/manifest': ({ query }) => {
+      const { desired } = parts();
+      const asked = query.get('generation');
+      if (asked !== null && !/^[1-9]\d{0,14}$/.test(asked)) throw badRequest(`"${asked}" is no number of a generation`);
+      const { text, ...wanted } = desired.manifest(asked === null ? undefined : Number(asked));
+      const generations = desired.history().map(summaryOf);
+      const reply: ManifestReply = { ...summaryOf({ ...wanted, text }), text, generations };
+      return jsonReply(reply);
+    },
+    'POST /v1/manifest': async ({ query, body }) => {
+      const { desired, reconciler } = parts();
+      const manifest = manifestOf(query.get('file') ?? 'manifest', body);
+      if (query.get('dryRun') !== '1') return jsonReply(desired.apply(manifest) satisfies AppliedReply);
+      const { workloads, changes } = desired.compare(manifest);
+      const { steps } = await reconciler.planNow(
+        workloads.map((workload) => ({ workload, configHash: configHash(workload) })),
+      );
+      const reply: DryRunReply = { changes, steps: steps.filter(isAction).map(describe) };
+      return jsonReply(reply);
+    },
+    'POST /v1/rollback': ({ query }) =>
+      jsonReply(parts().desired.rollback(query.get('workload') ?? undefined) satisfies AppliedReply),
+  };
+}
+
+function manifestOf(file: string, body: Buffer): ManifestFile {
+  if (body.length === 0) throw badRequest('the manifest is empty; it has to be the body of the request');
+  try {
+    return { file, text: new TextDecoder('utf-8', { fatal: true }).decode(body) };
+  } catch {
+    throw badRequest(`${file} is no text in UTF-8`);
+  }
+}
+
+function summaryOf({ generation, file, appliedAtMs, good }: Generation) {
+  return { generation, file, appliedAt: new Date(appliedAtMs).toISOString(), good };
+}
+
+function describe(step: Step): DryRunReply['steps'][number] {
+  return { step: step.step, workload: workloadOf(step), why: step.why };
+}
+
+function workloadOf(step: Step): string {
+  if ('version' in step) return step.version.workload.name;
+  return 'container' in step ? step.container.workload : step.workload;
+}
+
+function badRequest(message: string): KerbError {
+  return new KerbError(ErrorCode.BadControlRequest, message);
+}

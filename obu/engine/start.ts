@@ -1,0 +1,135 @@
+/** Starts what runs the workloads: the engine, and all that watches and moves containers. */
+import { rm } from 'node:fs/promises';
+import type { RecentErrors } from '../../shared/api/recent-errors.ts';
+import { ErrorCode } from '../../shared/errors.ts';
+import type { Logger } from '../../shared/log.ts';
+import type { ObuConfig } from '../config.ts';
+import type { Gateways } from '../gateway/gateways.ts';
+import type { Workload } from '../manifest/workload.ts';
+import type { ReconcilerStore } from '../planner/state.ts';
+import type { SignalSource } from '../signals/signal.ts';
+import { configHash } from './container-spec.ts';
+import type { Engine } from './docker-client.ts';
+import { StepRunner } from './executors.ts';
+import { findEngine } from './find-engine.ts';
+import { LastLines } from './last-lines.ts';
+import { MemoryStore } from './memory-store.ts';
+import type { Places } from './places.ts';
+import { PressureLadders, readPressure } from './pressure.ts';
+import { PrivateEngine } from './private-engine.ts';
+import { Reconciler } from './reconciler.ts';
+import { removeAllContainers } from './remove-all.ts';
+import { EngineWatch } from './watch.ts';
+
+/** Starts a part so that a stop in the middle takes it back too. */
+export type Begin = (
+  name: string,
+  stop: () => Promise<void> | void,
+  start: () => Promise<void> | void,
+) => Promise<void>;
+
+export interface WorkloadParts {
+  readonly config: ObuConfig;
+  readonly workloads: readonly Workload[];
+  readonly places: Places;
+  readonly gateways: Gateways;
+  readonly signals: SignalSource;
+  /** Default: memory that ends with the process. */
+  readonly store?: ReconcilerStore;
+  readonly errors: RecentErrors;
+  readonly log: Logger;
+  readonly begin: Begin;
+  /** Makes stopping quick instead of gentle. */
+  readonly hurry: AbortSignal | undefined;
+}
+
+/** @throws KerbError EngineUnavailable */
+export async function startWorkloads(parts: WorkloadParts) {
+  const { config, places, gateways, signals, begin, errors } = parts;
+  const { runtime } = config;
+  const log = parts.log.child({ part: 'engine' });
+  const engine = await startEngine(parts);
+  const owner = `${config.obu}/${places.stateHash}`;
+  const runner = new StepRunner({
+    ...{ engine, gateways, owner, stateHash: places.stateHash, data: places.data, log },
+    namePrefix: `kerbside-${config.obu}-${places.stateHash.slice(0, 6)}-`,
+  });
+  const { NCPU, MemTotal } = (await engine.calls.info()) as { NCPU: number; MemTotal: number };
+  const lines = new LastLines(engine, log);
+  const reconciler = new Reconciler({
+    ...{ engine, owner, stateHash: places.stateHash, runner, store: parts.store ?? new MemoryStore(), log },
+    desired: parts.workloads.map((workload) => ({ workload, configHash: configHash(workload) })),
+    resources: {
+      total: { memory: runtime.capacity.memory ?? MemTotal, cpus: runtime.capacity.cpus ?? NCPU },
+      reserve: runtime.reserve,
+      undeclared: runtime.undeclared,
+    },
+    pressure: new PressureLadders(runtime.pressure),
+    readPressure: engine.host.startsWith('unix://') ? readPressure : undefined,
+    has: new Set([
+      ...config.cameras.map(({ name }) => `camera/${name}`),
+      ...config.buses.map(({ name }) => `bus/${name}`),
+    ]),
+    parked: () => ({
+      condition: runtime.parked.text,
+      holds: runtime.parked.holds((path) => signals.get(path)?.value),
+    }),
+    onRunning: (running) => lines.follow(running),
+    onFailure: (workload, reason) => errors.add(`workload ${workload}`, ErrorCode.ContainerFailed, reason),
+    onEngineFault: (reason) => errors.add('engine', ErrorCode.EngineUnavailable, reason),
+  });
+  const watch = new EngineWatch(engine, () => reconciler.trigger(), log);
+  await begin(
+    'last lines',
+    () => lines.stop(),
+    () => {},
+  );
+  await begin(
+    'containers',
+    async () => {
+      if (keepsContainers(config, engine)) return;
+      await removeAllContainers(engine, owner, runner, parts.hurry);
+      // Nobody has them mounted any more, whoever made them.
+      await rm(places.gateways, { recursive: true, force: true });
+    },
+    () => {
+      if (runtime.onStop === 'keep' && engine.kind === 'private') {
+        log.warn('onStop is keep, but a private engine ends with the OBU, and its containers with it');
+      }
+    },
+  );
+  await begin(
+    'reconciler',
+    () => reconciler.stop(),
+    () => reconciler.start(),
+  );
+  await begin(
+    'engine watch',
+    () => watch.stop(),
+    () => watch.start(),
+  );
+  return { engine, lines, reconciler };
+}
+
+/** A private engine ends with the OBU, so its containers are stopped as gently as they can be. */
+function keepsContainers({ runtime }: ObuConfig, { kind }: Engine): boolean {
+  return runtime.onStop === 'keep' && kind === 'external';
+}
+
+async function startEngine({ places, log, errors, begin, hurry }: WorkloadParts): Promise<Engine> {
+  const found = await findEngine(log);
+  if (found !== undefined) {
+    log.info({ host: found.host, version: found.version }, 'using the Docker Engine that is here');
+    return found;
+  }
+  const own = new PrivateEngine(places, log, ({ code, message }) => errors.add('engine', code, message));
+  let engine: Engine | undefined;
+  await begin(
+    'private engine',
+    () => own.stop(hurry),
+    async () => {
+      engine = await own.start();
+    },
+  );
+  return engine!;
+}

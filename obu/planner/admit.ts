@@ -1,0 +1,320 @@
+/**
+ * What there is room for, by declared limits. Workloads are looked at from the highest priority down:
+ * - what fits is started; for what does not, the cheapest set of lower ones that allows it is frozen or stopped (room.ts);
+ * - what made room comes back when there has been room for it for HOLD_MS, so that nothing flaps;
+ * - room is kept for what is about to be started again, and what could not be made to give room back is not started
+ *   into room that a higher one waits for.
+ */
+import {
+  type Claim,
+  capacityOf,
+  claimOf,
+  fits,
+  heldBy,
+  minus,
+  NOTHING,
+  plus,
+  sentence,
+  sentenceOfParts,
+  shortOf,
+  sumOf,
+} from './capacity.ts';
+import { allDependencies } from './dependencies.ts';
+import type { Intent, Wish } from './lifecycle.ts';
+import { highestRunning, PRESSURES, type PressureKind, pressureVictims, shedAt, stillPressed } from './pressure.ts';
+import { type Candidate, cheapestRoom } from './room.ts';
+import type { Memory, ObservedContainer, PlanInput, Preempted, Step, WorkloadState } from './state.ts';
+
+/** What made room comes back after there has been room for it for this long. */
+export const HOLD_MS = 5000;
+
+export interface Admitted {
+  readonly intent: Intent;
+  readonly memory: Memory;
+  readonly state: WorkloadState;
+  readonly steps: readonly Step[];
+}
+
+/** Who waits for room, and for how much. */
+interface Waiting {
+  readonly name: string;
+  readonly priority: number;
+  readonly need: Claim;
+}
+
+export class Admission {
+  readonly #input: PlanInput;
+  readonly #intents: readonly Intent[];
+  readonly #capacity: Claim;
+  readonly #results = new Map<string, Admitted>();
+  readonly #waiting: Waiting[] = [];
+  /** Frozen or stopped in this plan. */
+  readonly #taken = new Set<string>();
+  /** What was given in this plan. */
+  readonly #given = new Map<string, Claim>();
+  /** Shed under pressure, and not yet to come back. */
+  readonly #pressed: ReadonlySet<string>;
+  /** What nobody holds and nobody of higher priority than the one that is looked at is to have. */
+  #free: Claim;
+  #used: Claim;
+
+  /**
+   * @param intents from the highest priority down
+   * @param others containers of no workload of the manifest that are still there
+   */
+  constructor(input: PlanInput, intents: readonly Intent[], others: readonly ObservedContainer[]) {
+    this.#input = input;
+    this.#intents = intents;
+    this.#capacity = capacityOf(input.resources);
+    this.#used = sumOf([...others, ...intents.flatMap(({ holds }) => holds)].map((one) => this.#heldBy(one)));
+    this.#free = minus(this.#capacity, this.#used);
+    this.#pressed = stillPressed(intents, input.resources);
+  }
+
+  /** What is held when the steps are done. */
+  get used(): Claim {
+    return this.#used;
+  }
+
+  run(): ReadonlyMap<string, Admitted> {
+    for (const intent of this.#intents) this.#admit(intent);
+    this.#shedOvershoot();
+    for (const kind of PRESSURES) this.#shedUnderPressure(kind);
+    return this.#results;
+  }
+
+  /** Whether it was frozen or stopped in this plan. */
+  isTaken(name: string): boolean {
+    return this.#taken.has(name);
+  }
+
+  #candidate(intent: Intent): Candidate | undefined {
+    const { workload } = intent.desired;
+    if (workload.preemption === 'never' || this.isTaken(workload.name)) return undefined;
+    const claims = intent.holds.map((container) => this.#heldBy(container));
+    const frees = sumOf(claims);
+    const rung = workload.preemption;
+    return {
+      name: workload.name,
+      priority: workload.priority,
+      rung,
+      frees: rung === 'stop' ? frees : { ...frees, memory: 0 },
+    };
+  }
+
+  #admit(intent: Intent): void {
+    const { wish, desired } = intent;
+    if (this.isTaken(desired.workload.name)) return;
+    const result: Admitted = { intent, memory: intent.memory, state: intent.state, steps: intent.steps };
+    if (intent.keepsRoom) this.#free = minus(this.#free, this.#claim(intent));
+    this.#put(wish === undefined ? result : this.#wish(result, wish));
+  }
+
+  #wish(result: Admitted, wish: Wish): Admitted {
+    const { intent } = result;
+    const { name, priority } = intent.desired.workload;
+    const need = wish.kind === 'start' ? this.#claim(intent) : this.#toThaw(wish.containers);
+    if (this.#pressed.has(name)) return this.#heldBack(result, intent.memory.preempted!.why);
+
+    const blocked = this.#guarded(intent, need);
+    if (blocked !== undefined) return this.#noRoom(result, need, `, and that is kept for ${blocked}`);
+    const free = this.#free;
+    const victims = cheapestRoom(this.#candidatesBelow(intent), shortOf(need, free));
+    if (victims === undefined) {
+      const own = sumOf(intent.holds.map((one) => this.#heldBy(one)));
+      const impossible = !fits(plus(need, own), this.#capacity);
+      if (!impossible) this.#waiting.push({ name, priority, need });
+      return this.#noRoom(result, need, impossible ? ', which will never be enough' : '');
+    }
+    const waits = this.#holdsBack(result, need);
+    if (waits !== undefined) return waits;
+
+    const missing = sentenceOfParts(shortOf(need, free));
+    for (const victim of victims) {
+      this.#take(this.#intents.find(({ desired }) => desired.workload.name === victim.name)!, {
+        how: victim.rung,
+        cause: 'capacity',
+        by: name,
+        why:
+          `it was ${victim.rung === 'freeze' ? 'frozen' : 'stopped'} to make room for ${name} (priority ${priority}), ` +
+          `for which ${missing} of ${sentence(this.#capacity)} were missing`,
+        atMs: this.#input.nowMs,
+        roomSinceMs: undefined,
+      });
+    }
+    this.#hold(name, need);
+    return {
+      ...result,
+      memory: { ...intent.memory, preempted: undefined },
+      steps: [...intent.steps, ...stepsOf(wish)],
+    };
+  }
+
+  /** It has made room: it waits until there has been room for it for long enough, and the room waits with it. */
+  #holdsBack(result: Admitted, need: Claim): Admitted | undefined {
+    const { intent } = result;
+    const { nowMs } = this.#input;
+    const { preempted } = intent.memory;
+    if (preempted === undefined) return undefined;
+    const since = preempted.roomSinceMs !== undefined && preempted.roomSinceMs <= nowMs ? preempted.roomSinceMs : nowMs;
+    const untilMs = since + HOLD_MS;
+    if (nowMs >= untilMs) return undefined;
+    this.#free = minus(this.#free, need);
+    const why = `${preempted.why}; there is room for it again, and it comes back when that has lasted ${HOLD_MS / 1000} s`;
+    const memory: Memory = { ...intent.memory, preempted: { ...preempted, roomSinceMs: since } };
+    const wait: Step = { step: 'wait', workload: intent.desired.workload.name, untilMs, why };
+    return { ...this.#heldBack(result, why), memory, steps: [...intent.steps, wait] };
+  }
+
+  /** Not yet: its state says why, and it is not started. */
+  #heldBack(result: Admitted, why: string): Admitted {
+    const { intent } = result;
+    const { preempted } = intent.memory;
+    const memory: Memory = { ...intent.memory, preempted: preempted && { ...preempted, roomSinceMs: undefined } };
+    if (intent.holds.some(({ state }) => state === 'running')) {
+      return { ...result, memory, state: { ...intent.state, reason: `${intent.state.reason}, and it waits: ${why}` } };
+    }
+    const isFrozen = intent.wish?.kind === 'thaw';
+    const by = intent.memory.preempted?.by ?? 'person';
+    const state: WorkloadState = isFrozen
+      ? { state: 'Frozen', detail: by, reason: why }
+      : { state: 'Pending', detail: 'NoCapacity', reason: why };
+    return { ...result, memory, state };
+  }
+
+  #noRoom(result: Admitted, need: Claim, why: string): Admitted {
+    const { intent } = result;
+    const before = intent.memory.preempted;
+    const free = minus(this.#capacity, this.#used);
+    const missing = `it needs ${sentenceOfParts(need)}${this.#counted(intent)}; ${sentence(atLeastNothing(free))} of ${sentence(this.#capacity)} are free`;
+    const lower = why === '' ? ', and what of lower priority may be frozen or stopped does not make enough room' : why;
+    return this.#heldBack(result, `${before === undefined ? '' : `${before.why}; `}${missing}${lower}`);
+  }
+
+  /** Says when a number is not the manifest's. */
+  #counted(intent: Intent): string {
+    const { memLimit, cpus } = intent.version!.workload;
+    const lacking = [...(memLimit === undefined ? ['mem_limit'] : []), ...(cpus === undefined ? ['cpus'] : [])];
+    return lacking.length === 0 ? '' : ` (it declares no ${lacking.join(' and no ')}, so that is what it counts as)`;
+  }
+
+  /**
+   * The higher one that waits for room which this one would take and could not be made to give back; undefined when it
+   * takes no such room.
+   */
+  #guarded(intent: Intent, need: Claim): string | undefined {
+    const { priority, preemption } = intent.desired.workload;
+    if (preemption === 'stop') return undefined;
+    const higher = this.#waiting.filter((one) => one.priority > priority);
+    const kept = sumOf(higher.map((one) => one.need));
+    const forGood: Claim = preemption === 'freeze' ? { ...need, cpus: 0 } : need;
+    return fits(forGood, minus(this.#free, kept)) ? undefined : higher[0]?.name;
+  }
+
+  #candidatesBelow(intent: Intent): Candidate[] {
+    const { name, priority } = intent.desired.workload;
+    const needed = allDependencies(name, this.#input);
+    return this.#intents.flatMap((other) => {
+      if (other.desired.workload.priority >= priority || needed.has(other.desired.workload.name)) return [];
+      return this.#candidate(other) ?? [];
+    });
+  }
+
+  /** Limits or the machine have changed, or somebody thawed a container: what runs is more than there is room for. */
+  #shedOvershoot(): void {
+    const over = shortOf(this.#used, this.#capacity);
+    const all = this.#intents.flatMap((intent) => this.#candidate(intent) ?? []);
+    const why = `${sentenceOfParts(over)} more than the ${sentence(this.#capacity)} for workloads were in use`;
+    for (const victim of cheapestRoom(all, over) ?? []) this.#shed(victim, 'capacity', 'capacity', why);
+  }
+
+  /** What was measured is more than declared limits had promised: the next rungs of the ladder. */
+  #shedUnderPressure(kind: PressureKind): void {
+    const level = this.#input.resources.pressure[kind];
+    const out = [...this.#pressed].filter((name) => this.#preempted(name)?.cause === `${kind}-pressure`).length;
+    const candidates = this.#intents.flatMap((intent) => {
+      const candidate = this.#candidate(intent);
+      return candidate === undefined ? [] : [{ ...candidate, declared: declares(intent, kind) }];
+    });
+    const why = `${kind} pressure went on after workloads of lower priority had been throttled`;
+    for (const victim of pressureVictims(kind, candidates, shedAt(level) - out, highestRunning(this.#intents))) {
+      this.#shed(victim, `${kind}-pressure`, `${kind}-pressure`, why);
+    }
+  }
+
+  #shed({ name, rung }: Candidate, cause: Preempted['cause'], by: string, because: string): void {
+    const why = `it was ${rung === 'freeze' ? 'frozen' : 'stopped'} because ${because}`;
+    const intent = this.#intents.find(({ desired }) => desired.workload.name === name)!;
+    this.#take(intent, { how: rung, cause, by, why, atMs: this.#input.nowMs, roomSinceMs: undefined });
+  }
+
+  /** Freezes or stops what it holds, and lets it start nothing. */
+  #take(intent: Intent, preempted: Preempted): void {
+    const { how, by, why } = preempted;
+    const { name } = intent.desired.workload;
+    const steps = intent.holds.flatMap((container): Step[] => {
+      if (how === 'stop') return container.state === 'removing' ? [] : [{ step: 'stop', container, why }];
+      return container.state === 'running' ? [{ step: 'freeze', container, why }] : [];
+    });
+    const before = sumOf(intent.holds.map((one) => this.#heldBy(one)));
+    const after = how === 'stop' ? NOTHING : { memory: before.memory, cpus: 0 };
+    // It may have been given something earlier in this plan.
+    this.#release(plus(minus(before, after), this.#given.get(name) ?? NOTHING));
+    this.#given.delete(name);
+    this.#taken.add(name);
+    const state: WorkloadState =
+      how === 'freeze' ? { state: 'Frozen', detail: by, reason: why } : { state: 'Stopping', detail: '', reason: why };
+    const settled = intent.steps.filter(({ step }) => step === 'stop' || step === 'remove');
+    this.#put({ intent, memory: { ...intent.memory, preempted }, state, steps: [...settled, ...steps] });
+  }
+
+  #hold(name: string, claim: Claim): void {
+    this.#given.set(name, claim);
+    this.#free = minus(this.#free, claim);
+    this.#used = plus(this.#used, claim);
+  }
+
+  #release(claim: Claim): void {
+    this.#free = plus(this.#free, claim);
+    this.#used = minus(this.#used, claim);
+  }
+
+  #put(result: Admitted): void {
+    this.#results.set(result.intent.desired.workload.name, result);
+  }
+
+  #preempted(name: string): Preempted | undefined {
+    return this.#intents.find(({ desired }) => desired.workload.name === name)?.memory.preempted;
+  }
+
+  #claim(intent: Intent): Claim {
+    return claimOf((intent.version ?? intent.desired).workload, this.#input.resources.undeclared);
+  }
+
+  #toThaw(containers: readonly ObservedContainer[]): Claim {
+    return sumOf(
+      containers.map((container) => ({ memory: 0, cpus: claimOf(container, this.#input.resources.undeclared).cpus })),
+    );
+  }
+
+  #heldBy(container: ObservedContainer): Claim {
+    return heldBy(container, this.#input.resources.undeclared);
+  }
+}
+
+function stepsOf(wish: Wish): Step[] {
+  if (wish.kind === 'start') {
+    const { version, gateway, why } = wish;
+    return [{ step: 'create-and-start', version, gateway, why }];
+  }
+  return wish.containers.map((container) => ({ step: 'thaw', container, why: wish.why }));
+}
+
+function atLeastNothing({ memory, cpus }: Claim): Claim {
+  return { memory: Math.max(0, memory), cpus: Math.max(0, cpus) };
+}
+
+function declares({ desired, version }: Intent, kind: PressureKind): boolean {
+  const { memLimit, cpus } = (version ?? desired).workload;
+  return (kind === 'memory' ? memLimit : cpus) !== undefined;
+}

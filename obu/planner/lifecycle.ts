@@ -1,0 +1,352 @@
+/** What one workload needs next, as if it had the machine to itself; admit.ts then says what there is room for. */
+import { dependencyFault } from './dependencies.ts';
+import { backoffMs, freshMemory, isFailure, memoryFor, rememberEnd, wantsRestart } from './restart.ts';
+import type { Desired, Memory, ObservedContainer, PlanInput, Step, Version, WorkloadState } from './state.ts';
+import { canRollBack, isOf, sameVersion, type Target, targetOf, versionOf } from './version.ts';
+import { backingOff, finalState, sentenceOf, stateOf, withNote } from './words.ts';
+
+/** A container without a health check counts as well when it has been up this long. */
+export const SETTLE_MS = 10_000;
+/** An update that never was well is taken back after so many ends in a row. */
+export const UPDATE_TRIES = 3;
+
+const TWIN = 'another container of this workload is there';
+
+/** Something that takes room which is not taken yet. */
+export type Wish =
+  | { readonly kind: 'start'; readonly version: Version; readonly gateway: string; readonly why: string }
+  | { readonly kind: 'thaw'; readonly containers: readonly ObservedContainer[]; readonly why: string };
+
+export interface Intent {
+  readonly desired: Desired;
+  /** The one that is to run; undefined when it cannot be said. */
+  readonly version: Version | undefined;
+  readonly memory: Memory;
+  readonly state: WorkloadState;
+  /** Steps that need no room. */
+  readonly steps: readonly Step[];
+  /** Containers that are still there after these steps. */
+  readonly holds: readonly ObservedContainer[];
+  readonly wish: Wish | undefined;
+  /** It is to be started again soon: the room that it used is kept for it. */
+  readonly keepsRoom: boolean;
+}
+
+/** Keys of the gateways of a workload's containers: the second one is for a hand-over. No workload has such a name. */
+export function gatewayKeys(workload: string): readonly [string, string] {
+  return [workload, `${workload}.B`];
+}
+
+/** @param own containers of this workload */
+export function intentOf(desired: Desired, own: readonly ObservedContainer[], input: PlanInput): Intent {
+  const memory = input.memory.get(desired.workload.name) ?? freshMemory;
+  return new Decision(desired, own, input).decide(memory);
+}
+
+/** The parts of an intent that are not the usual ones. */
+type Outcome = Partial<Pick<Intent, 'steps' | 'holds' | 'wish' | 'keepsRoom' | 'version'>> &
+  Pick<Intent, 'memory' | 'state'>;
+
+class Decision {
+  readonly #desired: Desired;
+  readonly #own: readonly ObservedContainer[];
+  readonly #input: PlanInput;
+
+  constructor(desired: Desired, own: readonly ObservedContainer[], input: PlanInput) {
+    this.#desired = desired;
+    this.#own = own;
+    this.#input = input;
+  }
+
+  decide(before: Memory): Intent {
+    const { observed, parked, has } = this.#input;
+    const lacking = this.#desired.workload.requires.filter((what) => !has.has(what));
+    if (lacking.length > 0) {
+      const there = has.size === 0 ? 'nothing of that kind' : [...has].sort().join(', ');
+      const reason = `it requires ${lacking.join(' and ')}, and this OBU has ${there}`;
+      const state: WorkloadState = { state: 'Pending', detail: 'RequirementMissing', reason };
+      return this.#intent({ memory: before, state, steps: this.#clearAll(this.#own, reason) });
+    }
+    const frozen = this.#frozenByPerson(before);
+    if (frozen !== undefined) return frozen;
+    const target = targetOf(this.#desired, before, this.#own, observed.images, parked);
+    if (target.kind !== 'run') return this.#withoutVersion(before, target);
+    const { version, note } = target;
+    // A fault is remembered until something else is wanted than what had it.
+    const wantsAnother = note === '' && !sameVersion(before.bad, version);
+    const memory = memoryFor(wantsAnother ? { ...before, bad: undefined } : before, version);
+
+    const intent = this.#preempted(memory, version) ?? this.#running(memory, version);
+    return { ...intent, version, state: withNote(intent.state, note) };
+  }
+
+  /** It cannot be said what would have to be started; what runs is left alone. */
+  #withoutVersion(memory: Memory, target: Exclude<Target, { kind: 'run' }>): Intent {
+    if (target.kind === 'no-image') {
+      const { image, why } = target;
+      return this.#intent({
+        memory,
+        state: { state: 'Failed', detail: 'ImageMissing', reason: why },
+        steps: [...this.#clearAll(this.#own, why), { step: 'refuse-missing-image', workload: this.#name, image, why }],
+      });
+    }
+    const { container, note } = target;
+    const rest = this.#own.filter((other) => other !== container);
+    return this.#intent({
+      memory,
+      state: withNote(stateOf(container), note),
+      steps: [...this.#clearAll(rest, TWIN), ...this.#adopt(container, memory)],
+      holds: [container],
+    });
+  }
+
+  /** A person's freeze is the state that is wanted: nothing is started, updated or thawed. */
+  #frozenByPerson(memory: Memory): Intent | undefined {
+    if (memory.frozenSinceMs === undefined) return undefined;
+    const up = this.#own.filter(isUp);
+    const since = new Date(memory.frozenSinceMs).toISOString();
+    const there = up.length === 0 ? '; it has no container now, and gets one when it is thawed' : '';
+    const why = `a person froze it at ${since}`;
+    const freezing = up.flatMap((container): Step[] =>
+      container.state === 'running' ? [{ step: 'freeze', container, why }] : [],
+    );
+    return this.#intent({
+      memory,
+      state: { state: 'Frozen', detail: 'person', reason: `${why}${there}` },
+      steps: [
+        ...this.#clearAll(
+          this.#own.filter((container) => !isUp(container)),
+          why,
+        ),
+        ...freezing,
+      ],
+      holds: up,
+    });
+  }
+
+  /** It made room for something. It wants to come back; undefined when it is back already, whoever did that. */
+  #preempted(memory: Memory, version: Version): Intent | undefined {
+    const { preempted } = memory;
+    if (preempted === undefined || this.#own.some((container) => container.state === 'running')) return undefined;
+    const frozen = preempted.how === 'freeze' && this.#own.some((container) => isOf(container, version));
+    const paused = frozen ? this.#own.filter((container) => container.state === 'paused') : [];
+    const rest = this.#own.filter((container) => !paused.includes(container));
+    const steps = this.#clearAll(rest, preempted.why);
+    if (paused.length > 0) {
+      const wish: Wish = { kind: 'thaw', containers: paused, why: 'there is room for it again' };
+      const state: WorkloadState = { state: 'Frozen', detail: preempted.by, reason: preempted.why };
+      return this.#intent({ memory, state, steps, holds: paused, wish });
+    }
+    const state: WorkloadState = { state: 'Pending', detail: 'NoCapacity', reason: preempted.why };
+    if (rest.length > 0) return this.#intent({ memory, state, steps });
+    return this.#start(memory, version, 'there is room for it again');
+  }
+
+  #running(memoryBefore: Memory, version: Version): Intent {
+    let memory: Memory = { ...memoryBefore, preempted: undefined };
+    const mine = this.#own.filter((container) => isOf(container, version));
+    const current = this.#best(mine);
+    if (current?.state === 'exited' || current?.state === 'dead') memory = rememberEnd(memory, current);
+
+    const fault = this.#updateFault(memory, version, current);
+    if (fault !== undefined && canRollBack(version, memory, this.#input.observed.images)) {
+      const { configHash, imageId } = version;
+      return this.decide({ ...memory, bad: { configHash, imageId, why: fault } });
+    }
+
+    const others = this.#own.filter((container) => !mine.includes(container));
+    const handsOver = version.workload.update.strategy === 'hand-over';
+    const old = handsOver ? this.#newest(others.filter((container) => container.state === 'running')) : undefined;
+    const twins = mine.filter((container) => container !== current);
+    const tidying = [
+      ...this.#clearAll(twins, TWIN),
+      ...this.#clearAll(
+        others.filter((container) => container !== old),
+        whyOutdated(others[0], version),
+      ),
+    ];
+    if (current === undefined) {
+      if (others.some((container) => container !== old)) {
+        const reason = whyOutdated(others[0], version);
+        const state: WorkloadState = { state: 'Stopping', detail: '', reason };
+        return this.#intent({ memory, state, steps: tidying, holds: old ? [old] : [] });
+      }
+      return this.#besides(old, memory, this.#start(memory, version, 'the manifest names it'));
+    }
+    const intent = this.#current(memory, version, current);
+    const isDone = intent.memory.good !== undefined && sameVersion(intent.memory.good, version);
+    if (old !== undefined && isDone) {
+      const well = current.health === 'healthy' ? 'is healthy' : 'has been up for long enough';
+      const why = memory.bad === undefined ? `its new container ${well}` : memory.bad.why;
+      return { ...intent, steps: [...this.#clearAll([old], why), ...tidying, ...intent.steps] };
+    }
+    return this.#besides(old, memory, { ...intent, steps: [...tidying, ...intent.steps] });
+  }
+
+  /** The old container of a hand-over stays until the new one is well. */
+  #besides(old: ObservedContainer | undefined, memory: Memory, next: Intent): Intent {
+    if (old === undefined) return next;
+    const note = `that is its old container, which hands over: the new one is ${next.state.state}`;
+    return {
+      ...next,
+      state: { ...stateOf(old), reason: `${stateOf(old).reason}; ${note}: ${next.state.reason}` },
+      steps: [...next.steps, ...this.#adopt(old, memory)],
+      holds: [...next.holds, old],
+    };
+  }
+
+  /** There is a container of the right version. */
+  #current(memory: Memory, version: Version, current: ObservedContainer): Intent {
+    const { workload } = this.#desired;
+    switch (current.state) {
+      case 'running':
+        return this.#up(memory, version, current);
+      case 'created':
+        // Creating and starting is one step: one that is only created is left from a start that was cut off.
+        return this.#intent({
+          memory,
+          state: { state: 'Pending', detail: 'Starting', reason: 'its start was cut off and is done again' },
+          steps: this.#clearAll([current], 'its start was cut off'),
+        });
+      case 'paused':
+      case 'restarting':
+      case 'removing':
+        return this.#intent({ memory, state: stateOf(current), holds: [current] });
+      case 'exited':
+      case 'dead': {
+        const end = memory.lastEnd!;
+        if (wantsRestart(workload.restart, end, memory.failures)) {
+          const state = backingOff(end, memory.failures, this.#backoffMs(memory));
+          const steps = this.#clearAll([current], `it is started again: ${sentenceOf(end)}`);
+          return this.#intent({ memory, state, steps, keepsRoom: true });
+        }
+        // It stays as it is, so that the end is still known after a restart of the OBU.
+        const known = isFailure(end) ? memory : { ...memory, good: version };
+        return this.#intent({ memory: known, state: finalState(end, known, workload.restart.policy === 'no') });
+      }
+    }
+  }
+
+  #up(memory: Memory, version: Version, current: ObservedContainer): Intent {
+    const { nowMs } = this.#input;
+    const steps = this.#adopt(current, memory);
+    const state = stateOf(current);
+    const settledMs = current.startedAtMs + SETTLE_MS;
+    // A clock that was set back says nothing about how long it has run.
+    const settles = current.health === 'none' && nowMs < settledMs && nowMs >= current.startedAtMs;
+    const isWell = current.health === 'healthy' || (current.health === 'none' && !settles);
+    if (isWell) return this.#intent({ memory: { ...memory, good: version }, state, steps, holds: [current] });
+    if (settles && !sameVersion(memory.good, version)) {
+      steps.push({ step: 'wait', workload: this.#name, untilMs: settledMs, why: 'it has not been up for long enough' });
+    }
+    return this.#intent({ memory, state, steps, holds: [current] });
+  }
+
+  /** Why the update to this version has failed; undefined when it has not, or when it was well before. */
+  #updateFault(memory: Memory, version: Version, current: ObservedContainer | undefined): string | undefined {
+    if (memory.good !== undefined && sameVersion(memory.good, version)) return undefined;
+    if (current?.state === 'running' && current.health === 'unhealthy') return 'its health check failed';
+    const end = memory.lastEnd;
+    if (end === undefined || current?.state === 'running') return undefined;
+    if (memory.failures >= UPDATE_TRIES) return `${sentenceOf(end)}, ${memory.failures} times in a row`;
+    if (wantsRestart(version.workload.restart, end, memory.failures) || !isFailure(end)) return undefined;
+    return sentenceOf(end);
+  }
+
+  /** There is no container of this version. */
+  #start(memory: Memory, version: Version, whyFirst: string): Intent {
+    const { nowMs } = this.#input;
+    const { restart } = this.#desired.workload;
+    const end = memory.lastEnd;
+    if (end !== undefined) {
+      if (!wantsRestart(restart, end, memory.failures)) {
+        return this.#intent({ memory, state: finalState(end, memory, restart.policy === 'no') });
+      }
+      const waitMs = this.#backoffMs(memory);
+      const untilMs = end.atMs + waitMs;
+      // A clock that was set back must not hold a workload longer than the back-off itself.
+      if (nowMs < untilMs && untilMs - nowMs <= waitMs) {
+        const state = backingOff(end, memory.failures, waitMs);
+        const wait: Step = { step: 'wait', workload: this.#name, untilMs, why: state.reason };
+        return this.#intent({ memory, state, steps: [wait], keepsRoom: true });
+      }
+    }
+    const waitsFor = dependencyFault(this.#desired.workload, this.#input);
+    if (waitsFor !== undefined) {
+      return this.#intent({ memory, state: { state: 'Pending', detail: 'WaitingForDependency', reason: waitsFor } });
+    }
+    const why = end === undefined ? whyFirst : `it is started again: ${sentenceOf(end)}`;
+    const used = new Set(this.#own.map((container) => container.gateway));
+    const gateway = gatewayKeys(this.#name).find((key) => !used.has(key))!;
+    const state: WorkloadState = { state: 'Pending', detail: 'Starting', reason: why };
+    return this.#intent({ memory, state, wish: { kind: 'start', version, gateway, why } });
+  }
+
+  get #name(): string {
+    return this.#desired.workload.name;
+  }
+
+  #backoffMs(memory: Memory): number {
+    return backoffMs(memory.failures, this.#input.seed, this.#name);
+  }
+
+  #intent(outcome: Outcome): Intent {
+    const defaults = { version: undefined, steps: [], wish: undefined, keepsRoom: false };
+    const holds = outcome.holds ?? [];
+    // One that the engine is removing still has its memory.
+    const going = this.#own.filter((one) => one.state === 'removing' && !holds.includes(one));
+    return { desired: this.#desired, ...defaults, ...outcome, holds: [...holds, ...going] };
+  }
+
+  /** Serves the gateway of a container that an OBU before us started. */
+  #adopt(container: ObservedContainer, memory: Memory): Step[] {
+    if (container.state !== 'running' || this.#input.observed.gateways.has(container.id)) return [];
+    const known = container.configHash === this.#desired.configHash ? this.#desired : versionOf(container, memory);
+    // Nobody knows what this one was granted: it is served nothing.
+    if (known === undefined) return [];
+    return [{ step: 'adopt', desired: known, container, why: 'it was started by an earlier run of this OBU' }];
+  }
+
+  #clearAll(containers: readonly ObservedContainer[], why: string): Step[] {
+    return containers.flatMap((container) => clear(container, why));
+  }
+
+  #newest(containers: readonly ObservedContainer[]): ObservedContainer | undefined {
+    return [...containers].sort((a, b) => b.startedAtMs - a.startedAtMs || (a.id < b.id ? -1 : 1))[0];
+  }
+
+  /** Of several containers of one version the one to keep: running before frozen before ended, then the newest. */
+  #best(containers: readonly ObservedContainer[]): ObservedContainer | undefined {
+    return (
+      this.#newest(containers.filter((container) => container.state === 'running')) ??
+      this.#newest(containers.filter(isUp)) ??
+      this.#newest(containers)
+    );
+  }
+}
+
+function isUp(container: ObservedContainer): boolean {
+  return container.state === 'running' || container.state === 'paused';
+}
+
+function whyOutdated(container: ObservedContainer | undefined, version: Version): string {
+  return container?.configHash === version.configHash
+    ? `image ${version.workload.image} is a new one`
+    : 'its configuration has changed';
+}
+
+/** The next step on the way to this container being gone. */
+export function clear(container: ObservedContainer, why: string): Step[] {
+  switch (container.state) {
+    case 'running':
+    case 'paused':
+    case 'restarting':
+      return [{ step: 'stop', container, why }];
+    case 'created':
+    case 'exited':
+    case 'dead':
+      return [{ step: 'remove', container, why }];
+    case 'removing':
+      return [];
+  }
+}

@@ -1,0 +1,114 @@
+/** Which version of a workload is to run: the one that the manifest wants, or an earlier one for a reason. */
+import type { Workload } from '../manifest/workload.ts';
+import type { Desired, Memory, Observed, ObservedContainer, Version } from './state.ts';
+
+/** How a workload is treated, as opposed to what its container is made from: changes without a new container. */
+export type Policy = Pick<
+  Workload,
+  'restart' | 'dependsOn' | 'priority' | 'preemption' | 'outsource' | 'requires' | 'update'
+>;
+
+/** What the container of a workload is made from. Other grants are its gateway's, and no reason for a new container. */
+export function containerPart(workload: Workload): unknown {
+  const { grants, restart, dependsOn, priority, preemption, outsource, requires, update, ...rest } = workload;
+  // But a CAN interface is a part of its network namespace.
+  return { ...rest, interfaces: grants.can.filter(({ as }) => as === 'interface') };
+}
+
+export function sameVersion(
+  a: Pick<Version, 'configHash' | 'imageId'> | undefined,
+  b: Pick<Version, 'configHash' | 'imageId'>,
+): boolean {
+  return a !== undefined && a.configHash === b.configHash && a.imageId === b.imageId;
+}
+
+/** A version that the OBU has run under a manifest before, treated as the present one says. */
+function earlier(version: Version, { workload }: Desired): Version {
+  const { restart, dependsOn, priority, preemption, outsource, requires, update } = workload;
+  const policy: Policy = { restart, dependsOn, priority, preemption, outsource, requires, update };
+  return { ...version, workload: { ...version.workload, ...policy } };
+}
+
+export type Target =
+  /** @param note why it is not the one that the manifest wants; empty when it is */
+  | { readonly kind: 'run'; readonly version: Version; readonly note: string }
+  /** It is not known what this container was made from, but it is to run on. */
+  | { readonly kind: 'leave'; readonly container: ObservedContainer; readonly note: string }
+  | { readonly kind: 'no-image'; readonly image: string; readonly why: string };
+
+export function targetOf(
+  desired: Desired,
+  memory: Memory,
+  own: readonly ObservedContainer[],
+  images: Observed['images'],
+  parked: { readonly condition: string; readonly holds: boolean },
+): Target {
+  const { workload, configHash } = desired;
+  const running = own
+    .filter((container) => container.state === 'running' || container.state === 'paused')
+    .sort((a, b) => b.startedAtMs - a.startedAtMs || (a.id < b.id ? -1 : 1));
+  const present = memory.version && earlier(memory.version, desired);
+  const presentIsThere =
+    present !== undefined &&
+    (hasImage(images, present.imageId) || running.some((container) => isOf(container, present)));
+
+  const imageId = images.get(workload.image);
+  if (imageId === undefined) {
+    const why = missingImage(workload.image);
+    const same = running.find((container) => container.configHash === configHash);
+    if (same !== undefined) return { kind: 'run', version: { ...desired, imageId: same.imageId }, note: '' };
+    if (presentIsThere) return { kind: 'run', version: present, note: `its update waits: ${why}` };
+    if (running[0] !== undefined) return { kind: 'leave', container: running[0], note: `its update waits: ${why}` };
+    return { kind: 'no-image', image: workload.image, why };
+  }
+  const wanted: Version = { ...desired, imageId };
+  if (sameVersion(memory.bad, wanted) && memory.good !== undefined) {
+    const good = earlier(memory.good, desired);
+    const note = `rolled back to the last good version because the new one failed: ${memory.bad!.why}`;
+    if (hasImage(images, good.imageId) || running.some((container) => isOf(container, good))) {
+      return { kind: 'run', version: good, note };
+    }
+    const why = `${note}; but the image of that version is gone too: give it another image or manifest`;
+    return { kind: 'no-image', image: good.imageId, why };
+  }
+  if (workload.update.when === 'parked' && !parked.holds) {
+    const note = `its update waits until the vehicle is parked (\`${parked.condition}\`)`;
+    if (presentIsThere && !sameVersion(present, wanted)) return { kind: 'run', version: present, note };
+    if (present === undefined && running[0] !== undefined && !running.some((container) => isOf(container, wanted))) {
+      return { kind: 'leave', container: running[0], note };
+    }
+  }
+  return { kind: 'run', version: wanted, note: '' };
+}
+
+/** Whether an image is on the engine, whatever it was asked for by. */
+export function hasImage(images: Observed['images'], id: string): boolean {
+  return images.has(id) || [...images.values()].includes(id);
+}
+
+export function isOf(container: ObservedContainer, version: Version): boolean {
+  return sameVersion(container, version);
+}
+
+/** The version of an earlier container, if anybody remembers it. */
+export function versionOf(container: ObservedContainer, memory: Memory): Version | undefined {
+  return [memory.version, memory.good].find((version) => version !== undefined && isOf(container, version));
+}
+
+/** Whether an update that failed can be taken back, and is to be. */
+export function canRollBack(version: Version, memory: Memory, images: Observed['images']): boolean {
+  const { good } = memory;
+  return (
+    version.workload.update.rollback === 'on-unhealthy' &&
+    good !== undefined &&
+    !sameVersion(good, version) &&
+    hasImage(images, good.imageId)
+  );
+}
+
+function missingImage(image: string): string {
+  return (
+    `image ${image} is not on this engine; build it with \`kerb image build DIR --tag ${image}\` ` +
+    'or load it, and the workload starts by itself'
+  );
+}

@@ -1,0 +1,81 @@
+/** Sentences that say why a workload is in its state. */
+import { CRASH_LOOP_ENDS, isFailure } from './restart.ts';
+import type { End, Memory, ObservedContainer, WorkloadState } from './state.ts';
+
+export function stateOf(container: ObservedContainer): WorkloadState {
+  switch (container.state) {
+    case 'running':
+      return runningState(container.health);
+    case 'paused':
+      return { state: 'Frozen', detail: 'outside', reason: 'somebody paused its container from outside of the OBU' };
+    case 'created':
+    case 'restarting':
+      return { state: 'Pending', detail: 'Starting', reason: 'its container is being started' };
+    default:
+      return { state: 'Stopping', detail: '', reason: 'its container is going away' };
+  }
+}
+
+function runningState(health: ObservedContainer['health']): WorkloadState {
+  switch (health) {
+    case 'unhealthy':
+      return { state: 'Running', detail: 'Unhealthy', reason: 'its container runs, and its health check fails' };
+    case 'starting':
+      return {
+        state: 'Running',
+        detail: 'Starting',
+        reason: 'its container runs; its health check has not said yet whether it is well',
+      };
+    case 'healthy':
+      return { state: 'Running', detail: 'Ok', reason: 'its container runs and is healthy' };
+    case 'none':
+      return { state: 'Running', detail: 'Ok', reason: 'its container runs' };
+  }
+}
+
+export function withNote(state: WorkloadState, note: string): WorkloadState {
+  return note === '' ? state : { ...state, reason: `${state.reason}; ${note}` };
+}
+
+export function sentenceOf(end: End): string {
+  switch (end.kind) {
+    case 'out-of-memory':
+      return 'it used more memory than its mem_limit and was killed';
+    case 'could-not-start':
+      return `the engine could not start it: ${end.message}`;
+    case 'exited':
+      return end.exitCode > 128 && end.exitCode < 160
+        ? `it was ended by signal ${end.exitCode - 128} (exit code ${end.exitCode})`
+        : `it ended with exit code ${end.exitCode}`;
+  }
+}
+
+function detailOf(end: End): string {
+  return { 'out-of-memory': 'OutOfMemory', 'could-not-start': 'CannotStart', exited: 'ExitCode' }[end.kind];
+}
+
+export function backingOff(end: End, failures: number, waitMs: number): WorkloadState {
+  const loop = failures >= CRASH_LOOP_ENDS;
+  return {
+    state: 'Pending',
+    detail: loop ? 'CrashLoop' : 'BackingOff',
+    reason:
+      `${sentenceOf(end)}; that was the ${ordinal(failures)} time in a row, ` +
+      `and it is started again ${Math.round(waitMs / 100) / 10} s after it`,
+  };
+}
+
+export function finalState(end: End, memory: Memory, never: boolean): WorkloadState {
+  if (!isFailure(end)) return { state: 'Succeeded', detail: '', reason: 'it ended with exit code 0' };
+  const policy = never ? 'its restart policy is `no`' : `that was the ${ordinal(memory.failures)} time in a row`;
+  return {
+    state: 'Failed',
+    detail: detailOf(end),
+    reason: `${sentenceOf(end)}; ${policy}, so it is not started again`,
+  };
+}
+
+export function ordinal(n: number): string {
+  const teen = n % 100 >= 11 && n % 100 <= 13;
+  return `${n}${teen ? 'th' : (['th', 'st', 'nd', 'rd'][n % 10] ?? 'th')}`;
+}

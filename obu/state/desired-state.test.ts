@@ -1,0 +1,232 @@
+import { mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { ErrorCode } from '../../shared/errors.ts';
+import { silentLog } from '../../shared/log.ts';
+import type { WorkloadState } from '../planner/state.ts';
+import { DesiredState } from './desired-state.ts';
+
+let folder: string;
+let nowMs: number;
+let problems: string[];
+let changed: string[][];
+let open: DesiredState[];
+beforeEach(() => {
+  folder = mkdtempSync(join(tmpdir(), 'kerb-desired-'));
+  nowMs = 1_000_000;
+  problems = [];
+  changed = [];
+  open = [];
+});
+afterEach(() => {
+  for (const one of open) one.stop();
+  rmSync(folder, { recursive: true });
+});
+
+const manifest = (services: string, file = 'car.yaml') => ({ file, text: `services:\n${services}` });
+const a = '  a: { image: "a:1" }\n';
+const b = '  b: { image: "b:1" }\n';
+
+function make(): DesiredState {
+  const state = new DesiredState({
+    database: join(folder, 'obu.db'),
+    offers: { buses: ['can0'], cameras: [], tasks: [], signals: [] },
+    onChange: (workloads, before) => changed.push([before, workloads].map((w) => w.map(({ name }) => name).join())),
+    onProblem: ({ message }) => problems.push(message),
+    log: silentLog(),
+    nowMs: () => nowMs,
+  });
+  open.push(state);
+  return state;
+}
+
+function started(given?: { file: string; text: string }): DesiredState {
+  const state = make();
+  state.start(given);
+  return state;
+}
+
+const names = (state: DesiredState) => state.workloads.map(({ name }) => name);
+const running: WorkloadState = { state: 'Running', detail: 'Ok', reason: '' };
+
+/** Lets all of its workloads be well for as long as it takes. */
+function prove(state: DesiredState): void {
+  for (let i = 0; i < 12; i++, nowMs += 1000) state.watch(() => running);
+}
+
+describe('what is wanted', () => {
+  it('is nothing before the first manifest', () => {
+    const state = started();
+    expect(names(state)).toEqual([]);
+    expect(() => state.manifest()).toThrow(expect.objectContaining({ code: ErrorCode.UnknownManifest }));
+    expect(() => state.rollback()).toThrow(/no manifest has been applied/);
+  });
+
+  it('is what was applied last, also after a restart', () => {
+    started(manifest(a)).stop();
+    const again = started();
+    expect(names(again)).toEqual(['a']);
+    again.apply(manifest(a + b));
+    again.stop();
+    const third = started();
+    expect(names(third)).toEqual(['a', 'b']);
+    expect(third.manifest()).toMatchObject({ generation: 2, file: 'car.yaml' });
+    expect(changed).toEqual([['a', 'a,b']]);
+  });
+
+  it('is the manifest that the start was given, which is a new generation only when it is another', () => {
+    started(manifest(a)).stop();
+    const same = started(manifest(a));
+    expect(same.manifest().generation).toBe(1);
+    same.stop();
+    expect(started(manifest(b)).manifest().generation).toBe(2);
+  });
+
+  it('is not changed by a manifest with a problem', () => {
+    const state = started(manifest(a));
+    const foreign = '  a: { image: x, x-obu: { grants: { can: [{ bus: can7, read: ["1:7"] }] } } }\n';
+    expect(() => state.apply(manifest(foreign))).toThrow(/this OBU has no bus "can7"/);
+    expect(() => state.apply(manifest('  a: {}'))).toThrow(expect.objectContaining({ code: ErrorCode.BadManifest }));
+    expect(state.history()).toHaveLength(1);
+    expect(names(state)).toEqual(['a']);
+    expect(changed).toEqual([]);
+    // Nor does a bad one that the start is given.
+    state.stop();
+    expect(() => started(manifest(foreign))).toThrow(/can7/);
+    expect(started().manifest().generation).toBe(1);
+  });
+
+  it('stays the generation that it is when the same is applied again', () => {
+    const state = started(manifest(a));
+    expect(state.apply(manifest(a))).toEqual({
+      ...{ generation: 1, file: 'car.yaml', changes: [{ workload: 'a', change: 'unchanged' }] },
+    });
+    expect(changed).toEqual([]);
+  });
+
+  it('is compared with what was, workload by workload', () => {
+    const state = started(manifest(`${a}${b}  c: { image: c }\n  d: { image: d }\n`));
+    const next =
+      '  b: { image: "b:2" }\n  c: { image: c, x-obu: { priority: 3 } }\n  d: { image: "d:latest" }\n  e: { image: e }\n';
+    expect(state.compare(manifest(next)).changes).toEqual([
+      { workload: 'a', change: 'removed' },
+      { workload: 'b', change: 'replaced' },
+      { workload: 'c', change: 'adjusted' },
+      { workload: 'd', change: 'unchanged' },
+      { workload: 'e', change: 'added' },
+    ]);
+    expect(names(state)).toEqual(['a', 'b', 'c', 'd']);
+  });
+
+  it('that no longer fits the OBU is said at the start, with what to do', () => {
+    started(manifest('  a: { image: x, x-obu: { grants: { can: [{ bus: can0, read: ["1:7"] }] } } }\n')).stop();
+    const other = new DesiredState({
+      database: join(folder, 'obu.db'),
+      offers: { buses: [], cameras: [], tasks: [], signals: [] },
+      ...{ onChange: () => {}, onProblem: () => {}, log: silentLog() },
+    });
+    open.push(other);
+    expect(() => other.start(undefined)).toThrow(/^generation 1 of the manifest does not fit .*can0.*--manifest FILE/);
+  });
+});
+
+describe('a damaged state', () => {
+  beforeEach(() => writeFileSync(join(folder, 'obu.db'), 'no database '.repeat(1000)));
+
+  it('stops a start that has no manifest, and stays as it is', () => {
+    expect(() => started()).toThrow(expect.objectContaining({ code: ErrorCode.StateDamaged }));
+    expect(readdirSync(folder)).toEqual(['obu.db']);
+  });
+
+  it('is put aside by a start that has one, and reported', () => {
+    const state = started(manifest(a));
+    expect(names(state)).toEqual(['a']);
+    expect(problems[0]).toMatch(/obu\.db, was damaged: it is kept as .*obu\.db\.damaged-1970/);
+    expect(readdirSync(folder).some((name) => name.startsWith('obu.db.damaged-'))).toBe(true);
+  });
+
+  it('is left alone by a manifest that is bad itself', () => {
+    expect(() => started(manifest('  a: {}'))).toThrow(expect.objectContaining({ code: ErrorCode.BadManifest }));
+    expect(readdirSync(folder)).toEqual(['obu.db']);
+  });
+});
+
+describe('a manifest', () => {
+  it('is good when all of its workloads have been well for a while without a break', () => {
+    const state = started(manifest(a + b));
+    const isGood = () => state.manifest().good;
+    for (let i = 0; i < 9; i++, nowMs += 1000) state.watch(() => running);
+    state.watch((workload) => (workload === 'b' ? { state: 'Failed', detail: 'ExitCode', reason: '' } : running));
+    for (let i = 0; i < 9; i++, nowMs += 1000) state.watch(() => running);
+    expect(isGood()).toBe(false);
+    for (let i = 0; i < 3; i++, nowMs += 1000) {
+      state.watch((workload) => (workload === 'b' ? { state: 'Succeeded', detail: '', reason: '' } : running));
+    }
+    expect(isGood()).toBe(true);
+  });
+
+  it('is not good with a workload that is unhealthy or on its way', () => {
+    const state = started(manifest(a));
+    for (let i = 0; i < 20; i++, nowMs += 1000) state.watch(() => ({ ...running, detail: 'Unhealthy' }));
+    for (let i = 0; i < 20; i++, nowMs += 1000) state.watch(() => ({ ...running, state: 'Pending' }));
+    expect(state.manifest().good).toBe(false);
+  });
+});
+
+it('a state that cannot be written stops nobody', () => {
+  const state = started(manifest(a));
+  state.stop();
+  expect(() => prove(state)).not.toThrow();
+  expect(state.manifest().good).toBe(false);
+  expect(() => state.apply(manifest(b))).toThrow(expect.objectContaining({ code: ErrorCode.StateUnavailable }));
+  expect(names(state)).toEqual(['a']);
+});
+
+describe('a rollback', () => {
+  it('goes to the last other manifest that was good', () => {
+    const state = started(manifest(a, 'one.yaml'));
+    prove(state);
+    state.apply(manifest(b, 'two.yaml'));
+    expect(state.rollback()).toMatchObject({
+      ...{ generation: 3, file: 'one.yaml' },
+      changes: [
+        { workload: 'a', change: 'added' },
+        { workload: 'b', change: 'removed' },
+      ],
+    });
+    expect(names(state)).toEqual(['a']);
+    expect(changed.at(-1)).toEqual(['b', 'a']);
+  });
+
+  it('does not go where it is already', () => {
+    const state = started(manifest(a));
+    expect(() => state.rollback()).toThrow(expect.objectContaining({ code: ErrorCode.NothingToRollBack }));
+    prove(state);
+    state.apply(manifest(b));
+    state.rollback();
+    expect(() => state.rollback()).toThrow(/nothing to go back to from generation 3/);
+  });
+
+  it('of one workload leaves the others as they are', () => {
+    const shared = '  a: &it { image: "a:1", mem_limit: 64m }\n  b: { <<: *it, image: "b:1" }\n';
+    const state = started(manifest(shared));
+    prove(state);
+    state.apply(manifest('  a: { image: "a:2" }\n  b: { image: "b:2" }\n  c: { image: c }\n', 'two.yaml'));
+    expect(state.rollback('b')).toMatchObject({
+      file: 'two.yaml',
+      changes: [
+        { workload: 'a', change: 'unchanged' },
+        { workload: 'b', change: 'replaced' },
+        { workload: 'c', change: 'unchanged' },
+      ],
+    });
+    expect(state.workloads.map(({ image, memLimit }) => [image, memLimit])).toEqual([
+      ['a:2', undefined],
+      ['b:1', 67_108_864],
+      ['c:latest', undefined],
+    ]);
+    expect(() => state.rollback('c')).toThrow(/no good manifest before it has another workload "c"/);
+    expect(() => state.rollback('nobody')).toThrow(/no workload "nobody" in the manifest; there are a, b, c/);
+  });
+});

@@ -1,0 +1,225 @@
+import { ErrorCode, isKerbError, KerbError, messageOf } from '../../shared/errors.ts';
+import type { Logger } from '../../shared/log.ts';
+import { configHash } from '../engine/container-spec.ts';
+import type { ObuOffers } from '../manifest/check.ts';
+import { parseManifest } from '../manifest/manifest.ts';
+import { replaceService } from '../manifest/replace-service.ts';
+import type { Workload } from '../manifest/workload.ts';
+import type { WorkloadState } from '../planner/state.ts';
+import { changesBetween, type WorkloadChange } from './changes.ts';
+import { type Generation, putAside, StateStore } from './state-store.ts';
+
+/** A manifest is a good one when all of its workloads have been well for so long. */
+const GOOD_AFTER_MS = 10_000;
+
+export interface ManifestFile {
+  /** Name for messages. */
+  readonly file: string;
+  readonly text: string;
+}
+
+/** What applying a manifest means. */
+export interface Applied {
+  /** That of before when nothing in the text is another. */
+  readonly generation: number;
+  readonly file: string;
+  readonly changes: readonly WorkloadChange[];
+}
+
+export interface DesiredStateParts {
+  /** Database file. */
+  readonly database: string;
+  readonly offers: ObuOffers;
+  /** Other workloads are wanted from now on, and it is written down. */
+  readonly onChange: (workloads: readonly Workload[], before: readonly Workload[]) => void;
+  /** Something that a person should hear of. */
+  readonly onProblem: (error: KerbError) => void;
+  readonly log: Logger;
+  /** Milliseconds since 1970. */
+  readonly nowMs?: () => number;
+}
+
+/**
+ * Which workloads this OBU is to run: the manifest that was applied last. It is written before anybody acts on it, so that
+ * after a power cut the OBU goes on where it was.
+ */
+export class DesiredState {
+  readonly #parts: DesiredStateParts;
+  readonly #nowMs: () => number;
+  #store: StateStore;
+  #current: Generation | undefined;
+  #workloads: readonly Workload[] = [];
+  #wellSinceMs: number | undefined;
+
+  constructor(parts: DesiredStateParts) {
+    this.#parts = parts;
+    this.#nowMs = parts.nowMs ?? Date.now;
+    this.#store = new StateStore(parts.database);
+  }
+
+  /**
+   * Reads what was wanted before.
+   * @param manifest Is applied when it is another one; then even a state that is damaged is no obstacle: it is put aside.
+   * @throws KerbError StateDamaged | StateUnavailable | BadManifest
+   */
+  start(manifest: ManifestFile | undefined): void {
+    const { offers, log } = this.#parts;
+    // Before anything is written or put aside.
+    if (manifest !== undefined) parseManifest(manifest.text, manifest.file, offers);
+    this.#openStore(manifest !== undefined);
+    this.#current = this.#store.current();
+    if (manifest !== undefined && manifest.text !== this.#current?.text) {
+      this.#write(manifest);
+    } else if (this.#current !== undefined) {
+      const { generation, file } = this.#current;
+      log.info({ generation, file }, `going on with generation ${generation} of the manifest, ${file}`);
+    } else {
+      log.warn('no manifest has been applied yet, so nothing runs; give one with kerb obu apply FILE');
+    }
+    this.#workloads = this.#parse();
+  }
+
+  stop(): void {
+    this.#store.stop();
+  }
+
+  get workloads(): readonly Workload[] {
+    return this.#workloads;
+  }
+
+  /** Also what the planner remembers. */
+  get store(): StateStore {
+    return this.#store;
+  }
+
+  /** What a manifest would change. @throws KerbError BadManifest */
+  compare({ file, text }: ManifestFile): {
+    readonly workloads: readonly Workload[];
+    readonly changes: WorkloadChange[];
+  } {
+    const workloads = parseManifest(text, file, this.#parts.offers);
+    return { workloads, changes: changesBetween(this.#workloads, workloads, configHash) };
+  }
+
+  /** From now on this is wanted. @throws KerbError BadManifest | StateUnavailable; then nothing has changed */
+  apply(manifest: ManifestFile): Applied {
+    const { workloads, changes } = this.compare(manifest);
+    const { file, text } = manifest;
+    if (this.#current?.text === text) return { generation: this.#current.generation, file, changes };
+    const { generation } = this.#write(manifest);
+    const before = this.#workloads;
+    this.#workloads = workloads;
+    this.#parts.onChange(workloads, before);
+    return { generation, file, changes };
+  }
+
+  /**
+   * Back to the newest other manifest that was good; with a workload, only this one as that manifest has it.
+   * @throws KerbError NothingToRollBack | UnknownWorkload | BadManifest | StateUnavailable; then nothing has changed
+   */
+  rollback(workload?: string): Applied {
+    const current = this.manifest();
+    const goodOnes = this.#store.history().filter(({ good, generation }) => good && generation < current.generation);
+    if (workload === undefined) {
+      const back = goodOnes.find(({ text }) => text !== current.text);
+      if (back === undefined) throw nothingToRollBack('no other manifest was good before it', current);
+      return this.apply(back);
+    }
+    const now = this.#workloads.find(({ name }) => name === workload);
+    if (now === undefined) {
+      const names = this.#workloads.map(({ name }) => name).join(', ');
+      const message = `there is no workload "${workload}" in the manifest; there ${names === '' ? 'is none' : `are ${names}`}`;
+      throw new KerbError(ErrorCode.UnknownWorkload, message, { workload });
+    }
+    for (const { file, text } of goodOnes) {
+      const was = parseManifest(text, file).find(({ name }) => name === workload);
+      if (was === undefined || JSON.stringify(was) === JSON.stringify(now)) continue;
+      return this.apply({ file: current.file, text: replaceService(current.text, workload, text) });
+    }
+    throw nothingToRollBack(`no good manifest before it has another workload "${workload}"`, current);
+  }
+
+  /** @throws KerbError UnknownManifest when there is none, or no such generation is kept */
+  manifest(generation?: number): Generation {
+    const found = generation === undefined ? this.#current : this.#store.generation(generation);
+    if (found !== undefined) return found;
+    const message =
+      generation === undefined
+        ? 'no manifest has been applied to this OBU; give it one with kerb obu apply FILE'
+        : `generation ${generation} of the manifest is not kept; there are ${
+            this.#store
+              .history()
+              .map((one) => one.generation)
+              .join(', ') || 'none'
+          }`;
+    throw new KerbError(ErrorCode.UnknownManifest, message, { generation });
+  }
+
+  history(): readonly Generation[] {
+    return this.#store.history();
+  }
+
+  /** To be called every second or so: notes when the manifest has proved good. */
+  watch(stateOf: (workload: string) => WorkloadState): void {
+    if (this.#current === undefined || this.#current.good) return;
+    const isWell = ({ state, detail }: WorkloadState) =>
+      state === 'Succeeded' || (state === 'Running' && detail === 'Ok');
+    if (!this.#workloads.every(({ name }) => isWell(stateOf(name)))) {
+      this.#wellSinceMs = undefined;
+      return;
+    }
+    this.#wellSinceMs ??= this.#nowMs();
+    if (this.#nowMs() - this.#wellSinceMs < GOOD_AFTER_MS) return;
+    const { generation } = this.#current;
+    try {
+      this.#store.markGood(generation);
+      this.#current = { ...this.#current, good: true };
+      this.#parts.log.info({ generation }, `generation ${generation} of the manifest is good`);
+    } catch (error) {
+      // A disk that is full is no reason to stop anything; it is tried again.
+      this.#wellSinceMs = undefined;
+      this.#parts.log.error(messageOf(error));
+    }
+  }
+
+  #openStore(mayBeginAnew: boolean): void {
+    const { database, onProblem, log } = this.#parts;
+    try {
+      this.#store.start();
+    } catch (error) {
+      if (!mayBeginAnew || !isKerbError(error, ErrorCode.StateDamaged)) throw error;
+      const aside = putAside(database, this.#nowMs());
+      const message = `the state of this OBU, ${database}, was damaged: it is kept as ${aside}, and the OBU begins anew with the manifest that it was given`;
+      log.error(message);
+      onProblem(new KerbError(error.code, message, error.context));
+      this.#store = new StateStore(database);
+      this.#store.start();
+    }
+  }
+
+  #write({ file, text }: ManifestFile): Generation {
+    const current = this.#store.apply(file, text, this.#nowMs());
+    const { generation } = current;
+    this.#current = current;
+    this.#wellSinceMs = undefined;
+    this.#parts.log.info({ generation, file }, `manifest ${file} is applied as generation ${generation}`);
+    return current;
+  }
+
+  #parse(): readonly Workload[] {
+    if (this.#current === undefined) return [];
+    const { generation, file, text } = this.#current;
+    try {
+      return parseManifest(text, file, this.#parts.offers);
+    } catch (error) {
+      if (!isKerbError(error)) throw error;
+      const message = `generation ${generation} of the manifest does not fit this OBU any more: ${error.message}; start with --manifest FILE`;
+      throw new KerbError(error.code, message, error.context, { cause: error });
+    }
+  }
+}
+
+function nothingToRollBack(why: string, { generation, file }: Generation): KerbError {
+  const message = `there is nothing to go back to from generation ${generation} (${file}): ${why}`;
+  return new KerbError(ErrorCode.NothingToRollBack, message, { generation });
+}

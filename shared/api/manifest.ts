@@ -1,0 +1,37 @@
+/** What the routes about the manifest answer on an OBU's control socket, as JSON. */
+
+export interface GenerationSummary {
+  readonly generation: number;
+  readonly file: string;
+  /** ISO 8601, UTC. */
+  readonly appliedAt: string;
+  /** All of its workloads were well for a while. */
+  readonly good: boolean;
+}
+
+/** `GET /v1/manifest` */
+export interface ManifestReply extends GenerationSummary {
+  readonly text: string;
+  /** Those that are kept, newest first. */
+  readonly generations: readonly GenerationSummary[];
+}
+
+export interface ManifestChange {
+  readonly workload: string;
+  /** `replaced`: by another container; `adjusted`: its container stays, its grants or its priority are others. */
+  readonly change: 'added' | 'removed' | 'replaced' | 'adjusted' | 'unchanged';
+}
+
+/** `POST /v1/manifest`, `POST /v1/rollback` */
+export interface AppliedReply {
+  readonly generation: number;
+  readonly file: string;
+  readonly changes: readonly ManifestChange[];
+}
+
+/** `POST /v1/manifest?dryRun=1` */
+export interface DryRunReply {
+  readonly changes: readonly ManifestChange[];
+  /** What the planner would do next, as things are now. */
+  readonly steps: readonly { readonly step: string; readonly workload: string; readonly why: string }[];
+}

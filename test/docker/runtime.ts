@@ -1,0 +1,181 @@
+/** For tests: what runs workloads, on a real engine, with nothing of a car around it. */
+import { mkdtempSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
+import { cp, mkdir, mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { parseObuConfig } from '../../obu/config.ts';
+import { configHash } from '../../obu/engine/container-spec.ts';
+import { type Engine, engineStatus } from '../../obu/engine/docker-client.ts';
+import { buildWorkloadImage } from '../../obu/engine/images/workload-image.ts';
+import { type Places, placesOf } from '../../obu/engine/places.ts';
+import type { Reconciler } from '../../obu/engine/reconciler.ts';
+import { startWorkloads } from '../../obu/engine/start.ts';
+import type { GatewayMeter } from '../../obu/gateway/connection.ts';
+import { Gateways } from '../../obu/gateway/gateways.ts';
+import { workloadOf } from '../../obu/manifest/test-workload.ts';
+import type { HealthCheck, Workload } from '../../obu/manifest/workload.ts';
+import { NoOffloader } from '../../obu/no-offloader.ts';
+import type { Memory, ReconcilerStore } from '../../obu/planner/state.ts';
+import { SignalStore } from '../../obu/signals/signal-store.ts';
+import { RecentErrors } from '../../shared/api/recent-errors.ts';
+import { createLog, silentLog } from '../../shared/log.ts';
+
+export const IMAGE = 'kerbside-test-busybox:1';
+
+/** Ends at once when it is asked to; well while there is a file /data/well. */
+const loop = 'trap "exit 0" TERM; while :; do sleep 0.1; done';
+export const healthcheck: HealthCheck = {
+  test: ['CMD', 'test', '-e', '/data/well'],
+  intervalMs: 500,
+  timeoutMs: 5000,
+  retries: 2,
+  startPeriodMs: 0,
+};
+
+export function busyWorkload(own: Partial<Workload> & { readonly name: string }): Workload {
+  return workloadOf({ image: IMAGE, command: ['sh', '-c', loop], restart: { policy: 'always' }, ...own });
+}
+
+/** @param variant anything: another one is another image */
+export async function buildImage(engine: Engine, tag = IMAGE, variant = '1'): Promise<string> {
+  const folder = await mkdtemp(join(tmpdir(), 'kerb-busybox-'));
+  try {
+    await cp('/bin/busybox', join(folder, 'busybox'), { dereference: true });
+    const install = 'RUN ["/bin/busybox", "--install", "-s", "/bin"]';
+    const lines = ['FROM scratch', 'COPY busybox /bin/busybox', 'ENV PATH=/bin', install, `ENV VARIANT=${variant}`];
+    writeFileSync(join(folder, 'Dockerfile'), `${lines.join('\n')}\n`);
+    return (await buildWorkloadImage(engine, folder, tag, () => {})).id;
+  } finally {
+    await rm(folder, { recursive: true });
+  }
+}
+
+/** Memory in a file, replaced as a whole. */
+export class FileStore implements ReconcilerStore {
+  readonly #file: string;
+
+  constructor(file: string) {
+    this.#file = file;
+  }
+
+  load(): ReadonlyMap<string, Memory> {
+    try {
+      return new Map(JSON.parse(readFileSync(this.#file, 'utf8')) as [string, Memory][]);
+    } catch {
+      return new Map(); // none yet
+    }
+  }
+
+  save(memory: ReadonlyMap<string, Memory>): void {
+    writeFileSync(`${this.#file}.part`, JSON.stringify([...memory]));
+    renameSync(`${this.#file}.part`, this.#file);
+  }
+}
+
+export const newState = () => mkdtempSync(join(tmpdir(), 'kerb-runtime-'));
+
+export class Runtime {
+  readonly state: string;
+  readonly places: Places;
+  readonly store: FileStore;
+  readonly errors = new RecentErrors();
+  readonly #config: string;
+  readonly #stops: (() => Promise<void> | void)[] = [];
+  engine!: Engine;
+  reconciler!: Reconciler;
+
+  /** @param config of the OBU, without its name */
+  constructor(state: string, config: string) {
+    this.state = state;
+    this.#config = config;
+    this.places = placesOf(state);
+    this.store = new FileStore(join(state, 'memory.json'));
+  }
+
+  async start(workloads: readonly Workload[] = []): Promise<void> {
+    await mkdir(this.places.runtime, { recursive: true, mode: 0o700 });
+    await mkdir(this.places.data, { recursive: true });
+    const signals = new SignalStore([], []);
+    const gateways = new Gateways(this.places.gateways, {
+      ...{ vehicle: 'test-car', obu: 'obu-1', offloader: new NoOffloader(), log: silentLog() },
+      offers: { routers: new Map(), signals, cameras: new Map(), tasks: new Map() },
+      meter: new Proxy({}, { get: () => () => {} }) as GatewayMeter,
+    });
+    this.#stops.push(() => gateways.stop());
+    const config = parseObuConfig(`vehicle: test-car\nobu: obu-1\n${this.#config}`, 'obu.yaml');
+    const { engine, reconciler } = await startWorkloads({
+      ...{ config, workloads, places: this.places, gateways, signals, store: this.store, errors: this.errors },
+      begin: async (_name, stop, start) => {
+        this.#stops.push(stop);
+        await start();
+      },
+      ...{ hurry: undefined, log: process.env.KERB_TEST_LOG ? createLog('test') : silentLog() },
+    });
+    this.engine = engine;
+    this.reconciler = reconciler;
+  }
+
+  async stop(): Promise<void> {
+    for (const stop of this.#stops.splice(0).reverse()) await stop();
+    await rm(this.places.runtime, { recursive: true, force: true });
+  }
+
+  /** From now on exactly these are wanted. */
+  apply(...workloads: Workload[]): void {
+    this.reconciler.setDesired(workloads.map((workload) => ({ workload, configHash: configHash(workload) })));
+  }
+
+  /** "Running(Ok)". */
+  word(workload: string): string {
+    const { state, detail } = this.reconciler.state(workload);
+    return `${state}(${detail})`;
+  }
+
+  /** Waits until a workload is in this state, and gives the reason. */
+  async until(workload: string, wanted: string, reason = /./): Promise<string> {
+    for (;;) {
+      const known = this.reconciler.state(workload);
+      if (this.word(workload) === wanted && reason.test(known.reason)) return known.reason;
+      await sleep(50);
+    }
+  }
+
+  /** Its containers, the oldest first. */
+  async containers(workload: string) {
+    const label = [`kerbside.owner=obu-1/${this.places.stateHash}`, `kerbside.workload=${workload}`];
+    const listed = await this.engine.calls.listContainers({ all: true, filters: { label } });
+    const all = await Promise.all(
+      listed.map(async ({ Id }) => {
+        try {
+          return [await this.engine.calls.getContainer(Id).inspect()];
+        } catch (error) {
+          if (engineStatus(error) === 404) return []; // gone since it was listed
+          throw error;
+        }
+      }),
+    );
+    return all.flat().sort((a, b) => (a.Created < b.Created ? -1 : 1));
+  }
+
+  /** Its only container, as soon as it has one and no other. */
+  async container(workload: string) {
+    for (;;) {
+      const [first, ...more] = await this.containers(workload);
+      if (first !== undefined && more.length === 0) return first;
+      await sleep(50);
+    }
+  }
+
+  async untilGone(...workloads: string[]): Promise<void> {
+    for (const workload of workloads) while ((await this.containers(workload)).length > 0) await sleep(50);
+  }
+
+  /** Makes the health check of a workload succeed, or fail. */
+  async setWell(workload: string, well: boolean): Promise<void> {
+    const file = join(this.places.data, workload, 'well');
+    await mkdir(join(this.places.data, workload), { recursive: true });
+    if (well) writeFileSync(file, '');
+    else await rm(file, { force: true });
+  }
+}

@@ -1,0 +1,109 @@
+import { type ChildProcess, spawn } from 'node:child_process';
+import { readFileSync } from 'node:fs';
+import { rm } from 'node:fs/promises';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { afterAll, beforeAll, expect, it } from 'vitest';
+import { signal } from '../../obu/engine/processes.ts';
+import type { Workload } from '../../obu/manifest/workload.ts';
+import { buildImage, busyWorkload, newState, Runtime } from './runtime.ts';
+
+const MIB = 2 ** 20;
+const config =
+  'capacity: { memory: 512m, cpus: 1 }\nreserve: { memory: 0, cpus: 0 }\npressure: { memory: 100, cpu: 100 }';
+const state = newState();
+const runtime = new Runtime(state, config);
+let child: ChildProcess | undefined;
+
+const low = busyWorkload({ name: 'low', priority: 100, preemption: 'freeze', memLimit: 64 * MIB, cpus: 0.5 });
+const high = busyWorkload({ name: 'high', priority: 900, memLimit: 64 * MIB, cpus: 0.75 });
+
+beforeAll(async () => {
+  await runtime.start();
+  await buildImage(runtime.engine);
+});
+
+afterAll(async () => {
+  child?.kill('SIGKILL');
+  await runtime.stop();
+  await rm(state, { recursive: true, force: true });
+});
+
+async function run(workloads: readonly Workload[]): Promise<void> {
+  const args = [join(import.meta.dirname, 'runtime-child.ts'), state, JSON.stringify(workloads), config];
+  child = spawn(process.execPath, args, { stdio: ['ignore', 'pipe', 'inherit'] });
+  await new Promise<void>((resolve, reject) => {
+    child!.stdout!.once('data', () => resolve());
+    child!.once('exit', (code) => reject(new Error(`the runtime ended with ${code}`)));
+  });
+}
+
+async function kill(): Promise<void> {
+  const ended = new Promise((resolve) => child!.once('exit', resolve));
+  child!.kill('SIGKILL');
+  await ended;
+}
+
+it('an engine that hangs is said so, and when it goes on everything is as before', async (context) => {
+  if (runtime.engine.kind === 'external')
+    context.skip('this machine has a Docker Engine of its own, which is not ours to stop');
+  runtime.apply(low);
+  await runtime.until('low', 'Running(Ok)');
+  const before = await runtime.container('low');
+  const pid = Number(readFileSync(runtime.places.engine.pidFile, 'utf8'));
+  signal(pid, 'SIGSTOP');
+  try {
+    runtime.apply(low, high);
+    while (!/^not answering since 20\d\d-.*: it did not answer within/.test(runtime.reconciler.engineFault))
+      await sleep(100);
+    expect(runtime.errors.list()).toContainEqual(
+      expect.objectContaining({ source: 'engine', message: expect.stringContaining('not answering since') }),
+    );
+    // What is known is still said, and the container itself does not need the engine.
+    expect(runtime.word('low')).toBe('Running(Ok)');
+    expect(readFileSync(`/proc/${before.State.Pid}/stat`, 'utf8')).not.toMatch(/\) [TZ] /);
+  } finally {
+    signal(pid, 'SIGCONT');
+  }
+  await runtime.until('high', 'Running(Ok)');
+  await runtime.until('low', 'Frozen(high)');
+  expect(runtime.reconciler.engineFault).toBe('');
+  expect((await runtime.container('low')).Id).toBe(before.Id);
+  runtime.apply();
+  await runtime.untilGone('low', 'high');
+});
+
+it('after SIGKILL it goes on with the same containers, and knows why they are as they are', async () => {
+  // The first runtime hands its engine over to others: only its engine is needed from here on.
+  await runtime.reconciler.stop();
+  const last = runtime;
+
+  const until = async (test: () => Promise<boolean>) => {
+    while (!(await test().catch(() => false))) await sleep(100);
+  };
+  await run([low]);
+  await until(async () => (await last.container('low')).State.Running);
+  await kill();
+  await run([low, high]);
+  await until(async () => (await last.container('high')).State.Running && (await last.container('low')).State.Paused);
+  await until(async () => last.store.load().get('low')?.preempted?.by === 'high');
+  const before = [await last.container('low'), await last.container('high')];
+  await kill();
+
+  // Killed again and again while it comes up, it never loses or doubles anything.
+  for (const ms of [0, 50, 200]) {
+    await run([low, high]);
+    await sleep(ms);
+    await kill();
+  }
+  const now = [await last.container('low'), await last.container('high')];
+  const idAndStart = (one: (typeof now)[0]) => [one.Id, one.State.StartedAt, one.State.Paused];
+  expect(now.map(idAndStart)).toEqual(before.map(idAndStart));
+
+  // Somebody froze it: without its memory, the next one would not dare to thaw it.
+  await run([low]);
+  await until(async () => !(await last.container('low')).State.Paused);
+  expect((await last.container('low')).Id).toBe(before[0]!.Id);
+  expect(await last.containers('high')).toEqual([]);
+  await kill();
+});

@@ -1,0 +1,103 @@
+import { existsSync } from 'node:fs';
+import { rm } from 'node:fs/promises';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { afterAll, afterEach, beforeAll, expect, it } from 'vitest';
+import type { UpdatePolicy } from '../../obu/manifest/workload.ts';
+import { buildImage, busyWorkload, healthcheck, newState, Runtime } from './runtime.ts';
+
+const state = newState();
+const runtime = new Runtime(state, 'reserve: { memory: 256m, cpus: 0 }');
+const update: UpdatePolicy = { strategy: 'kill-then-start', rollback: 'on-unhealthy', when: 'now' };
+const handOver: UpdatePolicy = { ...update, strategy: 'hand-over' };
+
+beforeAll(async () => {
+  await runtime.start();
+  await buildImage(runtime.engine);
+});
+
+afterAll(async () => {
+  await runtime.stop();
+  await rm(state, { recursive: true, force: true });
+});
+
+afterEach(async () => {
+  runtime.apply();
+  await runtime.untilGone('app');
+});
+
+/** @param version in its environment, so that another one is another configuration */
+const app = (version: string, own: Partial<Parameters<typeof busyWorkload>[0]> = {}) =>
+  busyWorkload({ name: 'app', healthcheck, environment: { VERSION: version }, update, ...own });
+
+async function untilContainers(count: number) {
+  for (;;) {
+    const containers = await runtime.containers('app');
+    if (containers.length === count && containers.every(({ State }) => State.Running)) return containers;
+    await sleep(50);
+  }
+}
+
+it('a hand-over stops the old container only when the new one is healthy, each with a gateway of its own', async () => {
+  await runtime.setWell('app', true);
+  runtime.apply(app('1', { update: handOver }));
+  await runtime.until('app', 'Running(Ok)', /is healthy/);
+  const [old] = await untilContainers(1);
+
+  await runtime.setWell('app', false);
+  runtime.apply(app('2', { update: { ...handOver, rollback: 'never' } }));
+  const [first, second] = await untilContainers(2);
+  expect(first!.Id).toBe(old!.Id);
+  const gateways = ['app', 'app.B'].map((key) => join(runtime.places.gateways, key, 'gateway.sock'));
+  expect(gateways.map((path) => existsSync(path))).toEqual([true, true]);
+  expect(second!.Mounts.map(({ Source }) => Source)).toContain(join(runtime.places.gateways, 'app.B'));
+  expect(await runtime.until('app', 'Running(Unhealthy)', /hands over: the new one is Running/)).toMatch(
+    /its old container/,
+  );
+
+  await runtime.setWell('app', true);
+  const [left] = await untilContainers(1);
+  expect(left!.Id).toBe(second!.Id);
+  await runtime.until('app', 'Running(Ok)', /is healthy/);
+  expect(gateways.map((path) => existsSync(path))).toEqual([false, true]);
+});
+
+it('an update that becomes unhealthy is rolled back to the last good configuration, and not tried again', async () => {
+  await runtime.setWell('app', true);
+  runtime.apply(app('1'));
+  await runtime.until('app', 'Running(Ok)', /is healthy/);
+  const bad = app('2', { healthcheck: { ...healthcheck, test: ['CMD', 'false'] } });
+  runtime.apply(bad);
+  const reason = await runtime.until('app', 'Running(Ok)', /rolled back .*is healthy|is healthy.*rolled back/);
+  expect(reason).toMatch(/rolled back to the last good version because the new one failed: its health check failed/);
+  const container = await runtime.container('app');
+  expect(container.Config.Env).toContain('VERSION=1');
+  expect(runtime.store.load().get('app')?.bad).toMatchObject({ why: 'its health check failed' });
+
+  runtime.apply(bad, busyWorkload({ name: 'other' }));
+  await runtime.until('other', 'Running(Ok)');
+  expect((await runtime.container('app')).Id).toBe(container.Id);
+
+  runtime.apply(app('3'));
+  await runtime.until('app', 'Running(Ok)', /is healthy$/);
+  expect((await runtime.container('app')).Config.Env).toContain('VERSION=3');
+});
+
+it('a new image that does not work is rolled back to the last good image, which is kept from removal', async () => {
+  await runtime.setWell('app', true);
+  const tag = 'kerbside-test-app:1';
+  const good = await buildImage(runtime.engine, tag, 'good');
+  runtime.apply(app('1', { image: tag, update: handOver }));
+  await runtime.until('app', 'Running(Ok)', /is healthy/);
+
+  await runtime.setWell('app', false);
+  await buildImage(runtime.engine, tag, 'bad');
+  const { Id: oldContainer } = (await runtime.containers('app'))[0]!;
+  const { RepoTags } = await runtime.engine.calls.getImage(good).inspect();
+  expect(RepoTags).toEqual([expect.stringContaining(`kerbside-good/${runtime.places.stateHash}/`)]);
+  await runtime.engine.calls.pruneImages({ filters: { dangling: ['true'] } });
+  const reason = await runtime.until('app', 'Running(Unhealthy)', /rolled back/);
+  expect(reason).toMatch(/because the new one failed: its health check failed/);
+  const [left] = await untilContainers(1);
+  expect([left!.Id, left!.Image]).toEqual([oldContainer, good]);
+});
