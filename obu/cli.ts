@@ -1,3 +1,4 @@
+import { flushCompileCache } from 'node:module';
 import { join, resolve } from 'node:path';
 import { setFlagsFromString } from 'node:v8';
 import { type Command, Option } from 'commander';
@@ -10,9 +11,7 @@ import { type EngineOptions, engineOf } from './cli/engine.ts';
 import { registerManifestCommands } from './cli/manifest-commands.ts';
 import { parseObuConfig, readNamedFile } from './config.ts';
 import { registerCameraCommands } from './dashcam/cli.ts';
-import { buildBaseImage } from './engine/images/base-image.ts';
 import type { BuiltImage } from './engine/images/build.ts';
-import { buildWorkloadImage } from './engine/images/workload-image.ts';
 import { runtimeRoot } from './engine/places.ts';
 import { type RunningObu, startObu } from './main.ts';
 import { problemLines } from './yaml.ts';
@@ -67,16 +66,20 @@ export function registerObuCommands(program: Command): void {
     .description('build kerbside/app, which workloads in JavaScript and TypeScript are built on')
     .addOption(engine())
     .addOption(api())
-    .action(async (options: EngineOptions) => report(await buildBaseImage(await engineOf(options), progress)));
+    .action(async (options: EngineOptions) => {
+      const { buildBaseImage } = await import('./engine/images/base-image.ts');
+      report(await buildBaseImage(await engineOf(options), progress));
+    });
   image
     .command('build <dir>')
     .description('build the image of a workload from a folder with a Dockerfile')
     .requiredOption('-t, --tag <tag>', 'name of the image')
     .addOption(engine())
     .addOption(api())
-    .action(async (dir: string, options: EngineOptions & { tag: string }) =>
-      report(await buildWorkloadImage(await engineOf(options), resolve(dir), options.tag, progress)),
-    );
+    .action(async (dir: string, options: EngineOptions & { tag: string }) => {
+      const { buildWorkloadImage } = await import('./engine/images/workload-image.ts');
+      report(await buildWorkloadImage(await engineOf(options), resolve(dir), options.tag, progress));
+    });
 }
 
 /**
@@ -89,7 +92,6 @@ function growHeapFirst(): void {
 }
 
 async function serve(options: ServeOptions): Promise<void> {
-  growHeapFirst();
   const log = createLog('obu');
   const manager = new ServiceManager({ env: process.env, pid: process.pid, log });
   const cancel = new AbortController();
@@ -109,6 +111,7 @@ async function serve(options: ServeOptions): Promise<void> {
   });
   try {
     const config = parseObuConfig(await readNamedFile(options.config, ErrorCode.BadConfig), options.config);
+    if (config.cameras.length > 0) growHeapFirst();
     const manifest = options.manifest && {
       file: options.manifest,
       text: await readNamedFile(options.manifest, ErrorCode.BadManifest),
@@ -117,6 +120,7 @@ async function serve(options: ServeOptions): Promise<void> {
       ...{ config, log, signal: cancel.signal, hurry: hurry.signal, ...(manifest && { manifest }) },
       ...{ state: resolve(options.state), api: resolve(options.api) },
     });
+    flushCompileCache(); // a daemon has no end at which Node would do it by itself, if it is killed
     await manager.ready(`OBU ${config.obu}: ${running.status().workloads.length} workloads`);
     await stopped;
     await manager.stopping();

@@ -4,7 +4,6 @@ import { type ControlReply, createControlServer, jsonReply } from '../shared/api
 import { RecentErrors } from '../shared/api/recent-errors.ts';
 import type { ObuStatus } from '../shared/api/status.ts';
 import { ErrorCode, KerbError, messageOf } from '../shared/errors.ts';
-import { loadIdentity } from '../shared/identity/x509-identity.ts';
 import type { Logger } from '../shared/log.ts';
 import { BusMeter } from './api/bus-meter.ts';
 import { manifestRoutes } from './api/manifest-routes.ts';
@@ -25,7 +24,6 @@ import { Gateways } from './gateway/gateways.ts';
 import { StateLock } from './lock.ts';
 import { NoOffloader } from './no-offloader.ts';
 import { offersOf } from './offers.ts';
-import { BrokerOffloader } from './offload/broker-offloader.ts';
 import { loadDbc } from './signals/dbc-parser.ts';
 import type { SignalSource } from './signals/signal.ts';
 import { SignalStore } from './signals/signal-store.ts';
@@ -348,6 +346,9 @@ class Obu implements RunningObu {
   async #startOffloader() {
     const { brokers, identity, vehicle } = this.#options.config;
     if (brokers.length === 0 || identity === undefined) return new NoOffloader();
+    // Only who has brokers pays for socket.io, in memory too.
+    const { loadIdentity } = await import('../shared/identity/x509-identity.ts');
+    const { BrokerOffloader } = await import('./offload/broker-offloader.ts');
     const self = await loadIdentity(identity, 'vehicle');
     if (self.self.id !== vehicle) {
       throw new KerbError(

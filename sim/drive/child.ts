@@ -17,7 +17,7 @@ export interface ChildSpec {
 const lifeline = { KERB_STOP_WITH_STDIN: '1' };
 
 export function kerbArguments(args: readonly string[]): string[] {
-  return ['--disable-warning=ExperimentalWarning', kerb, ...args];
+  return [...process.execArgv, kerb, ...args]; // with the flags of bin/kerb
 }
 
 /**
