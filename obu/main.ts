@@ -245,6 +245,7 @@ class Obu implements RunningObu {
     const { engine, lines, reconciler } = await startWorkloads({
       ...{ config, workloads: desired.workloads, places, gateways, signals, store: desired.store, log: this.#log },
       ...{ hurry: this.#options.hurry, begin: this.#begin.bind(this), errors: this.#errors },
+      onPreempted: (victim, by) => this.#metrics.preempted(victim, by),
     });
     this.#managed = { desired, reconciler };
     await this.#everySecond('manifest watch', () => desired.watch((workload) => reconciler.state(workload)));

@@ -22,6 +22,11 @@ export class ObuMetrics {
   readonly #restarts = this.#counter('obu_workload_restarts_total', 'How often a workload was started again', [
     'workload',
   ]);
+  readonly #preemptions = this.#counter(
+    'obu_preemptions_total',
+    'How often a workload was frozen or stopped for room',
+    ['victim', 'by'],
+  );
   readonly #state = new Gauge({
     name: 'obu_workload_state',
     help: '1 for the state that a workload is in',
@@ -39,6 +44,10 @@ export class ObuMetrics {
 
   pictureDropped(workload: string): void {
     this.#picturesDropped.inc({ workload });
+  }
+
+  preempted(victim: string, by: string): void {
+    this.#preemptions.inc({ victim, by });
   }
 
   signalLatency(seconds: number): void {

@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { ErrorCode, isErrno, KerbError } from '../../shared/errors.ts';
 import type { Logger } from '../../shared/log.ts';
 import type { Gateways } from '../gateway/gateways.ts';
-import type { Action, ActionKind, Observed, Version } from '../planner/state.ts';
+import { type Action, type ActionKind, isClearing, type Observed, type Version } from '../planner/state.ts';
 import { weightsOf } from '../planner/weights.ts';
 import { containerOptions } from './container-spec.ts';
 import { type Engine, engineMessage, engineStatus } from './docker-client.ts';
@@ -11,6 +11,8 @@ import { keepImage, releaseImage } from './kept-images.ts';
 
 /** Seconds that the engine gives a container which names no grace of its own. */
 const DEFAULT_GRACE_S = 10;
+/** A container that the engine could not stop, freeze or remove is left alone for this long before it is tried again. */
+const STUCK_MS = 30_000;
 /** How much longer than the grace the engine may take to stop a container. */
 const STOP_MARGIN_S = 30;
 
@@ -38,6 +40,8 @@ export class StepRunner {
   readonly #weights = new Map<string, number>();
   /** Workloads whose kept image could not be let go. */
   readonly #unreleased = new Set<string>();
+  /** Until when a container counts as stuck, by id. */
+  readonly #stuck = new Map<string, number>();
   readonly #said = new Set<string>();
   readonly #executors: Executors = {
     'create-and-start': ({ version, gateway }) => this.#createAndStart(version, gateway),
@@ -49,6 +53,7 @@ export class StepRunner {
     remove: async ({ container }) => {
       await this.removeContainer(container.id);
       this.#weights.delete(container.id);
+      this.#stuck.delete(container.id);
       // Another container may already have a gateway with its key.
       const serving = this.#served.get(container.gateway);
       if (serving !== undefined && serving !== container.id) return;
@@ -57,7 +62,10 @@ export class StepRunner {
     },
     freeze: ({ container }) => this.#unlessDone(this.#container(container.id).pause()),
     thaw: ({ container }) => this.#unlessDone(this.#container(container.id).unpause()),
-    weigh: ({ container, priority, throttled }) => this.#weigh(container.id, priority, throttled),
+    weigh: ({ container, priority, throttled }) => {
+      this.#parts.gateways.setPriority(container.gateway, priority);
+      return this.#weigh(container.id, priority, throttled);
+    },
     'keep-image': ({ workload, imageId }) => keepImage(this.#parts.engine, this.#parts.stateHash, workload, imageId),
     'release-image': async ({ workload }) => {
       this.#unreleased.add(workload);
@@ -75,14 +83,32 @@ export class StepRunner {
     return {
       images: seen.images,
       kept: new Map([...seen.kept].filter(([workload]) => !this.#unreleased.has(workload))),
-      containers: seen.containers.map((one) => ({ ...one, cpuShares: this.#weights.get(one.id) ?? one.cpuShares })),
+      containers: seen.containers.map((one) => ({
+        ...one,
+        // It holds what it holds, and nothing can be done about it now: others are planned around it.
+        state: (this.#stuck.get(one.id) ?? 0) > Date.now() ? 'removing' : one.state,
+        cpuShares: this.#weights.get(one.id) ?? one.cpuShares,
+      })),
       gateways: new Set(this.#served.values()),
     };
   }
 
-  /** @throws KerbError ContainerFailed when a container can't be made or started, errors of the engine otherwise */
-  run<K extends ActionKind>(step: Extract<Action, { step: K }>): Promise<void> {
-    return this.#executors[step.step as K](step);
+  /**
+   * @returns false when the engine answers that it cannot take something away: that is no reason to stop for the others
+   * @throws KerbError ContainerFailed when a container can't be made or started, errors of the engine otherwise
+   */
+  async run<K extends ActionKind>(step: Extract<Action, { step: K }>): Promise<boolean> {
+    try {
+      await this.#executors[step.step as K](step);
+      return true;
+    } catch (error) {
+      if (!isClearing(step) || !('container' in step) || engineStatus(error) === undefined) throw error;
+      const { id, workload } = step.container;
+      this.#stuck.set(id, Date.now() + STUCK_MS);
+      const message = `the Docker Engine cannot ${step.step} the container of workload ${workload}: ${engineMessage(error)}`;
+      this.#parts.log.error({ workload }, `${message}; trying again in ${STUCK_MS / 1000} s`);
+      return false;
+    }
   }
 
   /** Asks a container to end as its manifest says, and kills it when its grace is over. */

@@ -47,10 +47,14 @@ export interface ReconcilerParts {
   /** See PlanInput. */
   readonly has: ReadonlySet<string>;
   readonly parked: () => PlanInput['parked'];
+  /** See PlanInput. */
+  readonly seed: number;
   /** Called after each look at the engine with the containers that run: [workload, container id]. */
   readonly onRunning: (running: ReadonlyMap<string, string>) => void;
   /** Called when a workload has failed in a new way. A missing image is a state that lasts, and no event. */
   readonly onFailure: (workload: string, reason: string) => void;
+  /** Called when a workload has been frozen or stopped for another one, or under pressure. */
+  readonly onPreempted: (victim: string, by: string) => void;
   /** Called when the engine stops doing what it is asked. */
   readonly onEngineFault: (reason: string) => void;
   readonly log: Logger;
@@ -64,7 +68,6 @@ export interface ReconcilerParts {
 export class Reconciler {
   readonly #parts: ReconcilerParts;
   readonly #health = new EngineHealth();
-  readonly #seed = Math.random();
   readonly #abort = new AbortController();
   #desired: readonly Desired[];
   #memory: ReadonlyMap<string, Memory> = new Map();
@@ -187,9 +190,10 @@ export class Reconciler {
         const waits = next.steps.flatMap((step) => (step.step === 'wait' ? [step.untilMs - input.nowMs] : []));
         return Math.max(0, Math.min(RESYNC_MS, ...waits));
       }
-      // Nothing is started into room that could not be made: a step that fails ends the round.
+      // Nothing is started into room that could not be made.
       const results = await Promise.allSettled(actions.filter(isClearing).map((step) => this.#carryOut(step)));
       for (const result of results) if (result.status === 'rejected') throw result.reason;
+      if (results.some((result) => result.status === 'fulfilled' && !result.value)) continue;
       for (const action of actions.filter((step) => !isClearing(step))) {
         if (this.#abort.signal.aborted) return 0;
         if (this.#desired !== desired) break;
@@ -200,7 +204,7 @@ export class Reconciler {
   }
 
   async #look(desired: readonly Desired[]): Promise<PlanInput> {
-    const { engine, owner, runner, pressure, resources, has, parked } = this.#parts;
+    const { engine, owner, runner, pressure, resources, has, parked, seed } = this.#parts;
     const memory = this.#memory;
     const images = desired.flatMap(({ workload }) => {
       const known = memory.get(workload.name);
@@ -209,19 +213,21 @@ export class Reconciler {
     });
     const seen = await withTimeout(observe(engine, this.#parts, images), LOOK_TIMEOUT_MS);
     return {
-      ...{ owner, desired, memory, has, parked: parked(), seed: this.#seed, nowMs: Date.now() },
+      ...{ owner, desired, memory, has, parked: parked(), seed, nowMs: Date.now() },
       observed: runner.see(seen),
       resources: { ...resources, pressure: pressure.levels },
     };
   }
 
-  async #carryOut(action: Action): Promise<void> {
+  /** @returns false when it could not be taken away */
+  async #carryOut(action: Action): Promise<boolean> {
     const { runner, log } = this.#parts;
     const workload = workloadOf(action);
     log.info({ workload, step: action.step }, `${action.step} ${workload}: ${action.why}`);
     try {
-      await runner.run(action);
+      const done = await runner.run(action);
       if (action.step === 'create-and-start') this.#remember(workload, rememberStart);
+      return done;
     } catch (error) {
       const refusedStart =
         action.step === 'create-and-start' &&
@@ -229,6 +235,7 @@ export class Reconciler {
       if (!refusedStart) throw error;
       log.warn({ workload }, `workload ${workload} could not be started: ${messageOf(error)}`);
       this.#remember(workload, (memory) => rememberRefusedStart(memory, messageOf(error), Date.now()));
+      return true;
     }
   }
 
@@ -253,6 +260,11 @@ export class Reconciler {
 
   #accept(next: Plan): void {
     const before = this.#states;
+    for (const [workload, { preempted }] of next.memory) {
+      if (preempted !== undefined && preempted.atMs !== this.#memory.get(workload)?.preempted?.atMs) {
+        this.#parts.onPreempted(workload, preempted.by);
+      }
+    }
     this.#memory = next.memory;
     this.#save();
     this.#states = next.states;

@@ -1,7 +1,7 @@
 /** Starts what runs the workloads: the engine, and all that watches and moves containers. */
 import { rm } from 'node:fs/promises';
 import type { RecentErrors } from '../../shared/api/recent-errors.ts';
-import { ErrorCode } from '../../shared/errors.ts';
+import { ErrorCode, KerbError } from '../../shared/errors.ts';
 import type { Logger } from '../../shared/log.ts';
 import type { ObuConfig } from '../config.ts';
 import type { Gateways } from '../gateway/gateways.ts';
@@ -9,7 +9,7 @@ import type { Workload } from '../manifest/workload.ts';
 import type { ReconcilerStore } from '../planner/state.ts';
 import type { SignalSource } from '../signals/signal.ts';
 import { configHash } from './container-spec.ts';
-import type { Engine } from './docker-client.ts';
+import { type Engine, engineMessage } from './docker-client.ts';
 import { StepRunner } from './executors.ts';
 import { findEngine } from './find-engine.ts';
 import { LastLines } from './last-lines.ts';
@@ -37,6 +37,7 @@ export interface WorkloadParts {
   /** Default: memory that ends with the process. */
   readonly store?: ReconcilerStore;
   readonly errors: RecentErrors;
+  readonly onPreempted: (victim: string, by: string) => void;
   readonly log: Logger;
   readonly begin: Begin;
   /** Makes stopping quick instead of gentle. */
@@ -54,7 +55,7 @@ export async function startWorkloads(parts: WorkloadParts) {
     ...{ engine, gateways, owner, stateHash: places.stateHash, data: places.data, log },
     namePrefix: `kerbside-${config.obu}-${places.stateHash.slice(0, 6)}-`,
   });
-  const { NCPU, MemTotal } = (await engine.calls.info()) as { NCPU: number; MemTotal: number };
+  const { NCPU, MemTotal } = await machineOf(engine);
   const lines = new LastLines(engine, log);
   const reconciler = new Reconciler({
     ...{ engine, owner, stateHash: places.stateHash, runner, store: parts.store ?? new MemoryStore(), log },
@@ -76,6 +77,8 @@ export async function startWorkloads(parts: WorkloadParts) {
     }),
     onRunning: (running) => lines.follow(running),
     onFailure: (workload, reason) => errors.add(`workload ${workload}`, ErrorCode.ContainerFailed, reason),
+    onPreempted: parts.onPreempted,
+    seed: Math.random(),
     onEngineFault: (reason) => errors.add('engine', ErrorCode.EngineUnavailable, reason),
   });
   const watch = new EngineWatch(engine, () => reconciler.trigger(), log);
@@ -109,6 +112,15 @@ export async function startWorkloads(parts: WorkloadParts) {
     () => watch.start(),
   );
   return { engine, lines, reconciler };
+}
+
+async function machineOf(engine: Engine): Promise<{ readonly NCPU: number; readonly MemTotal: number }> {
+  try {
+    return (await engine.calls.info()) as { NCPU: number; MemTotal: number };
+  } catch (error) {
+    const message = `the Docker Engine at ${engine.host} does not say what its machine has: ${engineMessage(error)}`;
+    throw new KerbError(ErrorCode.EngineUnavailable, message, { host: engine.host }, { cause: error });
+  }
 }
 
 /** A private engine ends with the OBU, so its containers are stopped as gently as they can be. */

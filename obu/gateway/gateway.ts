@@ -36,15 +36,18 @@ export class Gateway {
   readonly #context: ConnectionContext;
   readonly #connections = new Map<Socket, Connection>();
   #server: Server | undefined;
+  #priority: number;
 
   constructor(workload: Workload, socketPath: string, parts: GatewayParts) {
     const guard = new GrantGuard(workload, parts.offers);
     this.#guard = guard;
     this.#name = workload.name;
+    this.#priority = workload.priority;
     this.#socketPath = socketPath;
     this.#parts = parts;
     this.#desk = new OffloadDesk({
       scope: `${parts.vehicle}/${workload.name}`,
+      priority: () => this.#priority,
       guard,
       offloader: parts.offloader,
     });
@@ -72,6 +75,11 @@ export class Gateway {
     );
     if (kinds.length === 0) return;
     for (const connection of this.#connections.values()) connection.regrant(new Set(kinds));
+  }
+
+  /** Of offloads that are handed in from now on. */
+  set priority(priority: number) {
+    this.#priority = priority;
   }
 
   /** Listens; a socket file that a dead process left is replaced. @throws KerbError GatewayUnavailable */

@@ -49,9 +49,16 @@ export class Gateways {
     for (const gateway of this.#open.values()) {
       const workload = wanted.get(gateway.workload.name);
       if (workload === undefined) gateway.regrant({ ...gateway.workload, grants: NO_GRANTS });
-      else if (workload.update.when === 'now' || hashOf(workload) === hashOf(gateway.workload))
+      else if (workload.update.when === 'now' || hashOf(workload) === hashOf(gateway.workload)) {
         gateway.regrant(workload);
+      }
     }
+  }
+
+  /** Of offloads that are handed in from now on. */
+  setPriority(key: string, priority: number): void {
+    const gateway = this.#open.get(key);
+    if (gateway !== undefined) gateway.priority = priority;
   }
 
   /** Ends the gateway and removes its folder. */

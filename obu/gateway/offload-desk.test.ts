@@ -5,7 +5,7 @@ import { GrantGuard } from './grants.ts';
 import { MAX_OPEN, MAX_OPEN_BYTES, OffloadDesk } from './offload-desk.ts';
 import { DIGEST, HandOffloader, HandSignals, noGrants, workload } from './test-parts.ts';
 
-const guard = { task: () => DIGEST, workload: { priority: 5 } } as unknown as GrantGuard;
+const guard = { task: () => DIGEST } as unknown as GrantGuard;
 const result = (output: Uint8Array): OffloadResult => ({
   ...{ output, place: 'broker:a', isolation: 'process' },
   ...{ queueMs: 0, runMs: 0, totalMs: 0 },
@@ -14,7 +14,7 @@ const result = (output: Uint8Array): OffloadResult => ({
 function desk(answer: HandOffloader['answer']) {
   const offloader = new HandOffloader();
   offloader.answer = answer;
-  const made = new OffloadDesk({ scope: 'car/app', guard, offloader });
+  const made = new OffloadDesk({ scope: 'car/app', priority: () => 5, guard, offloader });
   const hand = (id: string, input: Uint8Array, isolation = '') =>
     made.hand({ id, task: 't', input, budgetMs: 100, isolation });
   return { hand, offloader, clear: () => made.clear() };
@@ -68,7 +68,7 @@ it('holds the budget as it was asked against the grant, and keeps some for the w
   const offloader = new HandOffloader();
   const parts = { routers: new Map(), signals: new HandSignals(), cameras: new Map(), tasks: new Map([['t', DIGEST]]) };
   const granted = new GrantGuard(workload('app', { ...noGrants, offload: { tasks: ['t'], maxBudgetMs: 4990 } }), parts);
-  const made = new OffloadDesk({ scope: 'car/app', guard: granted, offloader });
+  const made = new OffloadDesk({ scope: 'car/app', priority: () => 5, guard: granted, offloader });
   const ask = (id: string, budgetMs: number) =>
     made.hand({ id, task: 't', input: Buffer.of(1), budgetMs, isolation: '' });
   // A budget has lost microseconds on its way from the container.

@@ -38,6 +38,8 @@ interface Entry {
 export interface DeskOptions {
   /** Put in front of every id, so that two workloads that choose the same id do not share an offload. */
   readonly scope: string;
+  /** Asked for each offload: it may change while the workload runs. */
+  readonly priority: () => number;
   readonly guard: GrantGuard;
   readonly offloader: Offloader;
 }
@@ -99,7 +101,7 @@ export class OffloadDesk {
         input: ask.input,
         budgetMs: withinReserve(ask.budgetMs),
         askedMs: ask.budgetMs,
-        priority: this.#options.guard.workload.priority,
+        priority: this.#options.priority(),
         isolation: ask.isolation === 'vm' ? 'vm' : 'any',
       });
       return { taskDigest, result };

@@ -122,10 +122,8 @@ describe('grants that the manifest gives', () => {
     const signals = watch(app.signals(['Vehicle.Speed']));
     await settled();
     regrant({ cameras: [] });
-    gateway.regrant({ ...workload('app', { ...allGrants, cameras: [] }), priority: 3 });
     await settled();
     // A new subscription would have brought the known value again.
     expect(signals.items).toHaveLength(1);
-    expect(obu.offloader.requests.at(-1)!.priority).toBe(3);
   });
 });

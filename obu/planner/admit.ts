@@ -24,6 +24,7 @@ import type { Intent, Wish } from './lifecycle.ts';
 import { highestRunning, PRESSURES, type PressureKind, pressureVictims, shedAt, stillPressed } from './pressure.ts';
 import { type Candidate, cheapestRoom } from './room.ts';
 import type { Memory, ObservedContainer, PlanInput, Preempted, Step, WorkloadState } from './state.ts';
+import { madeRoomFor, noRoom } from './words.ts';
 
 /** What made room comes back after there has been room for it for this long. */
 export const HOLD_MS = 5000;
@@ -129,19 +130,8 @@ export class Admission {
     const waits = this.#holdsBack(result, need);
     if (waits !== undefined) return waits;
 
-    const missing = sentenceOfParts(shortOf(need, free));
-    for (const victim of victims) {
-      this.#take(this.#intents.find(({ desired }) => desired.workload.name === victim.name)!, {
-        how: victim.rung,
-        cause: 'capacity',
-        by: name,
-        why:
-          `it was ${victim.rung === 'freeze' ? 'frozen' : 'stopped'} to make room for ${name} (priority ${priority}), ` +
-          `for which ${missing} of ${sentence(this.#capacity)} were missing`,
-        atMs: this.#input.nowMs,
-        roomSinceMs: undefined,
-      });
-    }
+    const because = madeRoomFor(intent.desired.workload, shortOf(need, free), this.#capacity);
+    for (const victim of victims) this.#shed(victim, 'capacity', name, because);
     this.#hold(name, need);
     return {
       ...result,
@@ -185,17 +175,8 @@ export class Admission {
   #noRoom(result: Admitted, need: Claim, why: string): Admitted {
     const { intent } = result;
     const before = intent.memory.preempted;
-    const free = minus(this.#capacity, this.#used);
-    const missing = `it needs ${sentenceOfParts(need)}${this.#counted(intent)}; ${sentence(atLeastNothing(free))} of ${sentence(this.#capacity)} are free`;
-    const lower = why === '' ? ', and what of lower priority may be frozen or stopped does not make enough room' : why;
-    return this.#heldBack(result, `${before === undefined ? '' : `${before.why}; `}${missing}${lower}`);
-  }
-
-  /** Says when a number is not the manifest's. */
-  #counted(intent: Intent): string {
-    const { memLimit, cpus } = intent.version!.workload;
-    const lacking = [...(memLimit === undefined ? ['mem_limit'] : []), ...(cpus === undefined ? ['cpus'] : [])];
-    return lacking.length === 0 ? '' : ` (it declares no ${lacking.join(' and no ')}, so that is what it counts as)`;
+    const sentence = noRoom(intent.version!.workload, need, minus(this.#capacity, this.#used), this.#capacity, why);
+    return this.#heldBack(result, before === undefined ? sentence : `${before.why}; ${sentence}`);
   }
 
   /**
@@ -224,7 +205,7 @@ export class Admission {
   #shedOvershoot(): void {
     const over = shortOf(this.#used, this.#capacity);
     const all = this.#intents.flatMap((intent) => this.#candidate(intent) ?? []);
-    const why = `${sentenceOfParts(over)} more than the ${sentence(this.#capacity)} for workloads were in use`;
+    const why = `because ${sentenceOfParts(over)} more than the ${sentence(this.#capacity)} for workloads were in use`;
     for (const victim of cheapestRoom(all, over) ?? []) this.#shed(victim, 'capacity', 'capacity', why);
   }
 
@@ -236,14 +217,14 @@ export class Admission {
       const candidate = this.#candidate(intent);
       return candidate === undefined ? [] : [{ ...candidate, declared: declares(intent, kind) }];
     });
-    const why = `${kind} pressure went on after workloads of lower priority had been throttled`;
+    const why = `because ${kind} pressure went on after workloads of lower priority had been throttled`;
     for (const victim of pressureVictims(kind, candidates, shedAt(level) - out, highestRunning(this.#intents))) {
       this.#shed(victim, `${kind}-pressure`, `${kind}-pressure`, why);
     }
   }
 
   #shed({ name, rung }: Candidate, cause: Preempted['cause'], by: string, because: string): void {
-    const why = `it was ${rung === 'freeze' ? 'frozen' : 'stopped'} because ${because}`;
+    const why = `it was ${rung === 'freeze' ? 'frozen' : 'stopped'} ${because}`;
     const intent = this.#intents.find(({ desired }) => desired.workload.name === name)!;
     this.#take(intent, { how: rung, cause, by, why, atMs: this.#input.nowMs, roomSinceMs: undefined });
   }
@@ -308,10 +289,6 @@ function stepsOf(wish: Wish): Step[] {
     return [{ step: 'create-and-start', version, gateway, why }];
   }
   return wish.containers.map((container) => ({ step: 'thaw', container, why: wish.why }));
-}
-
-function atLeastNothing({ memory, cpus }: Claim): Claim {
-  return { memory: Math.max(0, memory), cpus: Math.max(0, cpus) };
 }
 
 function declares({ desired, version }: Intent, kind: PressureKind): boolean {

@@ -1,4 +1,5 @@
 /** What one workload needs next, as if it had the machine to itself; admit.ts then says what there is room for. */
+import { bestOf, clear, gatewayKeys, isUp, newestOf, TWIN, whyOutdated } from './containers.ts';
 import { dependencyFault } from './dependencies.ts';
 import { backoffMs, freshMemory, isFailure, memoryFor, rememberEnd, wantsRestart } from './restart.ts';
 import type { Desired, Memory, ObservedContainer, PlanInput, Step, Version, WorkloadState } from './state.ts';
@@ -9,8 +10,6 @@ import { backingOff, finalState, sentenceOf, stateOf, withNote } from './words.t
 export const SETTLE_MS = 10_000;
 /** An update that never was well is taken back after so many ends in a row. */
 export const UPDATE_TRIES = 3;
-
-const TWIN = 'another container of this workload is there';
 
 /** Something that takes room which is not taken yet. */
 export type Wish =
@@ -30,11 +29,6 @@ export interface Intent {
   readonly wish: Wish | undefined;
   /** It is to be started again soon: the room that it used is kept for it. */
   readonly keepsRoom: boolean;
-}
-
-/** Keys of the gateways of a workload's containers: the second one is for a hand-over. No workload has such a name. */
-export function gatewayKeys(workload: string): readonly [string, string] {
-  return [workload, `${workload}.B`];
 }
 
 /** @param own containers of this workload */
@@ -145,7 +139,7 @@ class Decision {
   #running(memoryBefore: Memory, version: Version): Intent {
     let memory: Memory = { ...memoryBefore, preempted: undefined };
     const mine = this.#own.filter((container) => isOf(container, version));
-    const current = this.#best(mine);
+    const current = bestOf(mine);
     if (current?.state === 'exited' || current?.state === 'dead') memory = rememberEnd(memory, current);
 
     const fault = this.#updateFault(memory, version, current);
@@ -156,7 +150,7 @@ class Decision {
 
     const others = this.#own.filter((container) => !mine.includes(container));
     const handsOver = version.workload.update.strategy === 'hand-over';
-    const old = handsOver ? this.#newest(others.filter((container) => container.state === 'running')) : undefined;
+    const old = handsOver ? newestOf(others.filter((container) => container.state === 'running')) : undefined;
     const twins = mine.filter((container) => container !== current);
     const tidying = [
       ...this.#clearAll(twins, TWIN),
@@ -309,44 +303,5 @@ class Decision {
 
   #clearAll(containers: readonly ObservedContainer[], why: string): Step[] {
     return containers.flatMap((container) => clear(container, why));
-  }
-
-  #newest(containers: readonly ObservedContainer[]): ObservedContainer | undefined {
-    return [...containers].sort((a, b) => b.startedAtMs - a.startedAtMs || (a.id < b.id ? -1 : 1))[0];
-  }
-
-  /** Of several containers of one version the one to keep: running before frozen before ended, then the newest. */
-  #best(containers: readonly ObservedContainer[]): ObservedContainer | undefined {
-    return (
-      this.#newest(containers.filter((container) => container.state === 'running')) ??
-      this.#newest(containers.filter(isUp)) ??
-      this.#newest(containers)
-    );
-  }
-}
-
-function isUp(container: ObservedContainer): boolean {
-  return container.state === 'running' || container.state === 'paused';
-}
-
-function whyOutdated(container: ObservedContainer | undefined, version: Version): string {
-  return container?.configHash === version.configHash
-    ? `image ${version.workload.image} is a new one`
-    : 'its configuration has changed';
-}
-
-/** The next step on the way to this container being gone. */
-export function clear(container: ObservedContainer, why: string): Step[] {
-  switch (container.state) {
-    case 'running':
-    case 'paused':
-    case 'restarting':
-      return [{ step: 'stop', container, why }];
-    case 'created':
-    case 'exited':
-    case 'dead':
-      return [{ step: 'remove', container, why }];
-    case 'removing':
-      return [];
   }
 }

@@ -1,5 +1,6 @@
 import { Admission, type Admitted } from './admit.ts';
-import { clear, type Intent, intentOf } from './lifecycle.ts';
+import { clear } from './containers.ts';
+import { type Intent, intentOf } from './lifecycle.ts';
 import { highestRunning, isThrottled } from './pressure.ts';
 import { isClearing, type Memory, type Plan, type PlanInput, type Step, type WorkloadState } from './state.ts';
 import { hasImage } from './version.ts';

@@ -3,8 +3,9 @@ import fc from 'fast-check';
 import { expect, it } from 'vitest';
 import type { Dependency } from '../manifest/workload.ts';
 import { fits, heldBy } from './capacity.ts';
+import { rememberFreeze, rememberThaw } from './freeze.ts';
 import { plan } from './plan.ts';
-import type { Desired, Plan, Step } from './state.ts';
+import type { Desired, Memory, Plan, Step } from './state.ts';
 import { container, desired, inputOf, MIB, NOW, ObedientEngine } from './test-scene.ts';
 
 const names = ['a', 'b', 'c', 'd', 'e', 'f'];
@@ -67,6 +68,38 @@ it('never above capacity, and always at rest in the end, through changes of the 
       }
     }),
     { numRuns: 400 },
+  );
+});
+
+const event = fc.record({
+  kind: fc.constantFrom('ends' as const, 'freezes' as const, 'thaws' as const, 'sick' as const),
+  name: fc.constantFrom(...names),
+});
+
+it('never above capacity, and always at rest in the end, whatever happens to containers', () => {
+  fc.assert(
+    fc.property(manifest, capacity, fc.array(event, { maxLength: 8 }), (wanted, room, events) => {
+      const engine = new ObedientEngine({ desired: wanted, containers: [], capacity: room }, neverAbove);
+      engine.settle(300);
+      for (const { kind, name } of events) {
+        const { nowMs } = engine;
+        const known = engine.memory.get(name);
+        const person = (memory: Memory) => {
+          engine.memory = new Map(engine.memory).set(name, memory);
+        };
+        if (kind === 'ends') engine.change(name, { state: 'exited', exitCode: 1, finishedAtMs: nowMs });
+        else if (kind === 'sick') engine.change(name, { health: 'unhealthy' });
+        else if (known !== undefined)
+          person(kind === 'freezes' ? rememberFreeze(known, nowMs) : rememberThaw(known, nowMs));
+        engine.settle(300);
+      }
+      for (const { workload } of wanted) {
+        const frozen = engine.memory.get(workload.name)?.frozenSinceMs !== undefined;
+        const running = engine.containers.some((one) => one.workload === workload.name && one.state === 'running');
+        if (frozen) expect(running).toBe(false);
+      }
+    }),
+    { numRuns: 300 },
   );
 });
 

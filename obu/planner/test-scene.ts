@@ -172,6 +172,13 @@ export class ObedientEngine {
     throw new Error('did not settle');
   }
 
+  /** Something happens to what runs of a workload. */
+  change(workload: string, change: Partial<ObservedContainer>): void {
+    for (const one of this.containers) {
+      if (one.workload === workload && one.state === 'running') this.#change(one.id, change);
+    }
+  }
+
   #obey(step: Step): void {
     switch (step.step) {
       case 'create-and-start': {

@@ -1,4 +1,6 @@
 /** Sentences that say why a workload is in its state. */
+import type { Workload } from '../manifest/workload.ts';
+import { type Claim, sentence, sentenceOfParts } from './capacity.ts';
 import { CRASH_LOOP_ENDS, isFailure } from './restart.ts';
 import type { End, Memory, ObservedContainer, WorkloadState } from './state.ts';
 
@@ -78,4 +80,24 @@ export function finalState(end: End, memory: Memory, never: boolean): WorkloadSt
 export function ordinal(n: number): string {
   const teen = n % 100 >= 11 && n % 100 <= 13;
   return `${n}${teen ? 'th' : (['th', 'st', 'nd', 'rd'][n % 10] ?? 'th')}`;
+}
+
+/** What a lower one was frozen or stopped for: "to make room for …". */
+export function madeRoomFor({ name, priority }: Workload, missing: Claim, capacity: Claim): string {
+  const what = `${sentenceOfParts(missing)} of ${sentence(capacity)}`;
+  return `to make room for ${name} (priority ${priority}), for which ${what} were missing`;
+}
+
+/** @param why what follows the numbers; empty when nothing but they is the reason */
+export function noRoom(workload: Workload, need: Claim, free: Claim, capacity: Claim, why: string): string {
+  const lacking = [
+    ...(workload.memLimit === undefined ? ['mem_limit'] : []),
+    ...(workload.cpus === undefined ? ['cpus'] : []),
+  ];
+  // Says so when a number is not the manifest's.
+  const counted = `(it declares no ${lacking.join(' and no ')}, so that is what it counts as)`;
+  const needs = `it needs ${sentenceOfParts(need)}${lacking.length === 0 ? '' : ` ${counted}`}`;
+  const left: Claim = { memory: Math.max(0, free.memory), cpus: Math.max(0, free.cpus) };
+  const lower = ', and what of lower priority may be frozen or stopped does not make enough room';
+  return `${needs}; ${sentence(left)} of ${sentence(capacity)} are free${why || lower}`;
 }

@@ -106,6 +106,23 @@ it('a workload runs on while its OBU is killed, and goes on with the next OBU in
   expect(followed().count).toBeGreaterThan(countBefore);
 });
 
+it('is served as before while its private engine hangs, which the status says', async (context) => {
+  const { kind } = (await getStatus<ObuStatus>(api)).engine;
+  if (kind === 'external') context.skip('this machine has a Docker Engine of its own, which is not ours to stop');
+  const before = await containers();
+  const pid = Number(readFileSync(places.engine.pidFile, 'utf8'));
+  const fault = async () => (await getStatus<ObuStatus>(api)).engine.fault;
+  signal(pid, 'SIGSTOP');
+  try {
+    while (!(await fault()).startsWith('not answering since')) await sleep(200);
+    await untilFollowing();
+  } finally {
+    signal(pid, 'SIGCONT');
+  }
+  while ((await fault()) !== '') await sleep(200);
+  expect(await containers()).toEqual(before);
+});
+
 it('comes back after its private engine was killed', async (context) => {
   const { kind } = (await getStatus<ObuStatus>(api)).engine;
   if (kind === 'external') context.skip('this machine has a Docker Engine of its own, which is not ours to kill');

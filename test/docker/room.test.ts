@@ -54,6 +54,11 @@ describe('a workload of higher priority that does not fit', () => {
     expect([frozen.Id, frozen.State.Paused]).toEqual([lowBefore.Id, true]);
     expect(await runtime.containers('bulk')).toEqual([]);
 
+    expect(runtime.preemptions.sort()).toEqual([
+      ['bulk', 'high'],
+      ['low', 'high'],
+    ]);
+
     runtime.apply(low, bulk);
     await runtime.until('low', 'Running(Ok)');
     await runtime.until('bulk', 'Running(Ok)');

@@ -80,6 +80,8 @@ export class Runtime {
   readonly places: Places;
   readonly store: FileStore;
   readonly errors = new RecentErrors();
+  /** [victim, by] */
+  readonly preemptions: [string, string][] = [];
   readonly #config: string;
   readonly #stops: (() => Promise<void> | void)[] = [];
   engine!: Engine;
@@ -110,14 +112,20 @@ export class Runtime {
         this.#stops.push(stop);
         await start();
       },
+      onPreempted: (victim, by) => this.preemptions.push([victim, by]),
       ...{ hurry: undefined, log: process.env.KERB_TEST_LOG ? createLog('test') : silentLog() },
     });
     this.engine = engine;
     this.reconciler = reconciler;
   }
 
-  async stop(): Promise<void> {
+  /** Stops as an OBU does, which leaves its runtime folder to what still uses it. */
+  async leave(): Promise<void> {
     for (const stop of this.#stops.splice(0).reverse()) await stop();
+  }
+
+  async stop(): Promise<void> {
+    await this.leave();
     await rm(this.places.runtime, { recursive: true, force: true });
   }
 

@@ -1,9 +1,9 @@
 import { type ChildProcess, spawn } from 'node:child_process';
-import { readFileSync } from 'node:fs';
+import { readdirSync, readFileSync } from 'node:fs';
 import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { afterAll, beforeAll, expect, it } from 'vitest';
+import { afterAll, beforeAll, expect, it, vi } from 'vitest';
 import { signal } from '../../obu/engine/processes.ts';
 import type { Workload } from '../../obu/manifest/workload.ts';
 import { buildImage, busyWorkload, newState, Runtime } from './runtime.ts';
@@ -53,6 +53,10 @@ it('an engine that hangs is said so, and when it goes on everything is as before
   const pid = Number(readFileSync(runtime.places.engine.pidFile, 'utf8'));
   signal(pid, 'SIGSTOP');
   try {
+    // The kernel stops one thread after the other.
+    const threads = () =>
+      readdirSync(`/proc/${pid}/task`).map((id) => readFileSync(`/proc/${pid}/task/${id}/stat`, 'utf8'));
+    while (!threads().every((stat) => /\) T /.test(stat))) await sleep(10);
     runtime.apply(low, high);
     while (!/^not answering since 20\d\d-.*: it did not answer within/.test(runtime.reconciler.engineFault))
       await sleep(100);
@@ -106,4 +110,27 @@ it('after SIGKILL it goes on with the same containers, and knows why they are as
   expect((await last.container('low')).Id).toBe(before[0]!.Id);
   expect(await last.containers('high')).toEqual([]);
   await kill();
+});
+
+it('leaves its containers to the next one when that is wanted, on an engine that stays', async () => {
+  const folder = newState();
+  vi.stubEnv('DOCKER_HOST', runtime.engine.host);
+  try {
+    const first = new Runtime(folder, `${config}\nonStop: keep`);
+    await first.start([low]);
+    await first.until('low', 'Running(Ok)');
+    const before = await first.container('low');
+    await first.leave();
+    expect((await first.container('low')).State.Running).toBe(true);
+
+    const second = new Runtime(folder, config);
+    await second.start([low]);
+    await second.until('low', 'Running(Ok)');
+    expect((await second.container('low')).Id).toBe(before.Id);
+    await second.stop();
+    expect(await second.containers('low')).toEqual([]);
+  } finally {
+    vi.unstubAllEnvs();
+    await rm(folder, { recursive: true, force: true });
+  }
 });
