@@ -5,13 +5,13 @@ import { RecentErrors } from '../shared/api/recent-errors.ts';
 import type { ObuStatus } from '../shared/api/status.ts';
 import { ErrorCode, KerbError, messageOf } from '../shared/errors.ts';
 import type { Logger } from '../shared/log.ts';
-import { BusMeter } from './api/bus-meter.ts';
 import { manifestRoutes } from './api/manifest-routes.ts';
 import { ObuMetrics } from './api/metrics.ts';
 import { OffloadMeter } from './api/offload-meter.ts';
-import { type MeteredBus, readStatus, type StatusSources } from './api/status.ts';
-import { openBus } from './can/open-bus.ts';
-import { CanRouter } from './can/router.ts';
+import { readStatus, type StatusSources } from './api/status.ts';
+import { Buses } from './can/buses.ts';
+import type { ContainerInterfaces } from './can/container-interface.ts';
+import type { CanRouter } from './can/router.ts';
 import type { ObuConfig } from './config.ts';
 import { takeSnapshot } from './dashcam/snapshot.ts';
 import { createOwnCamera, type OwnCamera } from './dashcam/start.ts';
@@ -20,7 +20,7 @@ import { placesOf } from './engine/places.ts';
 import type { Reconciler } from './engine/reconciler.ts';
 import { startWorkloads } from './engine/start.ts';
 import type { GatewayMeter } from './gateway/connection.ts';
-import { Gateways } from './gateway/gateways.ts';
+import { Gateways, heldTo } from './gateway/gateways.ts';
 import { StateLock } from './lock.ts';
 import { NoOffloader } from './no-offloader.ts';
 import { offersOf } from './offers.ts';
@@ -105,7 +105,9 @@ class Obu implements RunningObu {
   readonly #parts: Part[] = [];
   #stopped: Promise<void> | undefined;
   #sources: StatusSources | undefined;
-  #managed: { readonly desired: DesiredState; readonly reconciler: Reconciler } | undefined;
+  #managed:
+    | { readonly desired: DesiredState; readonly reconciler: Reconciler; readonly interfaces: ContainerInterfaces }
+    | undefined;
 
   constructor(options: ObuOptions) {
     this.#options = options;
@@ -144,7 +146,10 @@ class Obu implements RunningObu {
     if (this.#stopped !== undefined) throw new KerbError(ErrorCode.Cancelled, 'stopped');
     this.#parts.push({ name, stop });
     await start();
-    if (this.#stopped !== undefined) throw new KerbError(ErrorCode.Cancelled, 'stopped');
+    if (this.#stopped === undefined) return;
+    // What it has made after it was stopped goes as well.
+    await stop();
+    throw new KerbError(ErrorCode.Cancelled, 'stopped');
   }
 
   async #everySecond(name: string, task: () => void): Promise<void> {
@@ -174,11 +179,11 @@ class Obu implements RunningObu {
           type: this.#metrics.contentType,
           body: await this.metrics(),
         }),
+        'GET /v1/cameras/:name/snapshot': ({ params }) => this.#snapshot(params.name!),
         ...manifestRoutes(() => {
           if (this.#managed === undefined) throw stillStarting();
           return this.#managed;
         }),
-        'GET /v1/cameras/:name/snapshot': ({ params }) => this.#snapshot(params.name!),
       },
       log: this.#log,
     });
@@ -207,6 +212,9 @@ class Obu implements RunningObu {
       onChange: (workloads) => {
         // What was taken away must not outlive the moment.
         gateways.follow(workloads, configHash);
+        this.#managed?.interfaces.follow(heldTo(workloads, configHash)).catch((error: unknown) => {
+          this.#log.error(`CAN interfaces of containers could not follow the manifest: ${messageOf(error)}`);
+        });
         this.#managed?.reconciler.setDesired(
           workloads.map((workload) => ({ workload, configHash: configHash(workload) })),
         );
@@ -242,12 +250,12 @@ class Obu implements RunningObu {
       () => {},
     );
 
-    const { engine, lines, reconciler } = await startWorkloads({
+    const { engine, lines, reconciler, interfaces } = await startWorkloads({
       ...{ config, workloads: desired.workloads, places, gateways, signals, store: desired.store, log: this.#log },
-      ...{ hurry: this.#options.hurry, begin: this.#begin.bind(this), errors: this.#errors },
+      ...{ hurry: this.#options.hurry, begin: this.#begin.bind(this), errors: this.#errors, buses: buses.byName },
       onPreempted: (victim, by) => this.#metrics.preempted(victim, by),
     });
-    this.#managed = { desired, reconciler };
+    this.#managed = { desired, reconciler, interfaces };
     await this.#everySecond('manifest watch', () => desired.watch((workload) => reconciler.state(workload)));
 
     this.#sources = {
@@ -257,37 +265,20 @@ class Obu implements RunningObu {
     this.#log.info({ api, engine: engine.host, workloads: desired.workloads.length }, `OBU ${config.obu} is up`);
   }
 
-  async #startBuses() {
-    const all: MeteredBus[] = [];
-    const routers = new Map<string, CanRouter>();
-    for (const config of this.#options.config.buses) {
-      const name = config.kind === 'userspace' ? config.name : (config.interface ?? config.name);
-      const choice = { name, kind: config.kind, ...(config.socket && { socketPath: config.socket }) };
-      const log = this.#log.child({ bus: config.name });
-      const { bus, reason } = openBus(choice, { log, client: `kerb obu ${this.#options.config.obu}` });
-      log.info(reason);
-      bus.onState((state) => {
-        if (state.state !== 'Down') return;
-        this.#errors.add(`bus ${config.name}`, ErrorCode.BusDown, state.reason);
-      });
-      const router = new CanRouter(bus);
-      await this.#begin(
-        `bus ${config.name}`,
-        () => bus.stop(),
-        () => bus.start(),
-      );
-      await this.#begin(
-        `router of ${config.name}`,
-        () => router.stop(),
-        () => router.start(),
-      );
-      all.push({ config, bus, meter: new BusMeter(bus, config.bitrate) });
-      routers.set(config.name, router);
-    }
-    await this.#everySecond('bus meter', () => {
-      for (const { meter } of all) meter.sample();
+  async #startBuses(): Promise<Buses> {
+    const { buses: configs, obu } = this.#options.config;
+    const buses = new Buses({
+      configs,
+      client: `kerb obu ${obu}`,
+      onTrouble: (bus, code, reason) => this.#errors.add(`bus ${bus}`, code, reason),
+      log: this.#log.child({ part: 'can' }),
     });
-    return { all, routers };
+    await this.#begin(
+      'buses',
+      () => buses.stop(),
+      () => buses.start(),
+    );
+    return buses;
   }
 
   async #startSignals(routers: ReadonlyMap<string, CanRouter>): Promise<SignalStore> {
@@ -369,6 +360,7 @@ class Obu implements RunningObu {
   #gatewayMeter(): GatewayMeter {
     return {
       canDropped: (workload) => this.#metrics.canDropped(workload),
+      canDenied: (workload, reason) => this.#metrics.canDenied(workload, reason),
       pictureDropped: (workload) => this.#metrics.pictureDropped(workload),
       signalLatency: (seconds) => this.#metrics.signalLatency(seconds),
       offloadStarted: () => this.#offloads.started(),

@@ -52,6 +52,9 @@ export const ErrorCode = {
   UnknownSignal: 3006,
   SignalOutOfRange: 3007,
   BadCondition: 3008,
+  CanInterfaceUnavailable: 3020,
+  NoInterfaceGrant: 3021,
+  BusErrors: 3022,
 
   CameraUnavailable: 4001,
   BadCameraSource: 4002,
@@ -64,6 +67,10 @@ export const ErrorCode = {
   UnknownBus: 5004,
   GatewayDefect: 5005,
   GatewayUnavailable: 5006,
+  CanWriteNotGranted: 5010,
+  CanWriteWrongLength: 5011,
+  CanWriteTooFast: 5012,
+  CanWriteNotNow: 5013,
 
   NoBroker: 6001,
   BrokerLost: 6002,

@@ -11,14 +11,14 @@ fail() { echo "setup: $*" >&2; exit 1; }
 
 # --- Debian packages -------------------------------------------------------------------------------------------------
 # gcc, musl-tools: unikernels and tender; nettle-dev, zlib1g-dev: linked into example tasks; wabt: tasks in TypeScript;
-# g++, python3, make: the socketcan add-on; the rest are run as they are.
-packages="docker.io ffmpeg gcc g++ iproute2 libc6-dev make musl-dev musl-tools nettle-dev python3 wabt zlib1g-dev"
-[ "$purpose" = test ] && packages="$packages busybox-static can-utils user-mode-linux"
+# g++, python3, make: the socketcan add-on; can-utils: cangw, for CAN interfaces of containers; the rest are run as they are.
+packages="can-utils docker.io ffmpeg gcc g++ iproute2 libc6-dev make musl-dev musl-tools nettle-dev python3 wabt zlib1g-dev"
+[ "$purpose" = test ] && packages="$packages busybox-static user-mode-linux"
 
 # Which of these are not installed; each with a blank before it.
 missing_of() {
   for package in "$@"; do
-    state=$(dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null || true)
+  state=$(dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null || true)
     [ "$state" = installed ] || printf ' %s' "$package"
   done
 }

@@ -8,6 +8,10 @@ export class ObuMetrics {
   readonly #canDropped = this.#counter('obu_can_frames_dropped_total', 'CAN frames that a slow workload lost', [
     'workload',
   ]);
+  readonly #canDenied = this.#counter('obu_can_frames_denied_total', 'CAN frames that a workload was not let send', [
+    'workload',
+    'reason',
+  ]);
   readonly #picturesDropped = this.#counter('obu_camera_frames_dropped_total', 'Pictures that a slow workload lost', [
     'workload',
   ]);
@@ -19,6 +23,7 @@ export class ObuMetrics {
   });
   readonly #offloads = this.#counter('obu_offloads_total', 'Offloads of workloads that ended', ['result']);
   readonly #canFrames = this.#counter('obu_can_frames_total', 'CAN frames seen and sent', ['bus', 'direction']);
+  readonly #canErrors = this.#counter('obu_can_error_frames_total', 'Error frames of the controller of a bus', ['bus']);
   readonly #restarts = this.#counter('obu_workload_restarts_total', 'How often a workload was started again', [
     'workload',
   ]);
@@ -42,6 +47,10 @@ export class ObuMetrics {
     this.#canDropped.inc({ workload });
   }
 
+  canDenied(workload: string, reason: string): void {
+    this.#canDenied.inc({ workload, reason });
+  }
+
   pictureDropped(workload: string): void {
     this.#picturesDropped.inc({ workload });
   }
@@ -62,9 +71,11 @@ export class ObuMetrics {
   async text(status: ObuStatus, buses: readonly { readonly name: string; readonly bus: CanBus }[]): Promise<string> {
     // These count elsewhere, from zero up, for as long as the OBU runs: the value is set, not added.
     this.#canFrames.reset();
+    this.#canErrors.reset();
     for (const { name, bus } of buses) {
       this.#canFrames.inc({ bus: name, direction: 'received' }, bus.stats.framesReceived);
       this.#canFrames.inc({ bus: name, direction: 'sent' }, bus.stats.framesSent);
+      this.#canErrors.inc({ bus: name }, bus.stats.errorFrames);
     }
     this.#restarts.reset();
     this.#state.reset();

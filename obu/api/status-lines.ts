@@ -10,7 +10,7 @@ export function statusLines(status: ObuStatus): string[] {
     `declared by workloads: ${inUse(memory, 2 ** 20)} MiB of memory, ${inUse(cpus, 1)} CPUs; pressure: ${pressure}`,
     '',
     ...table(
-      ['BUS', 'KIND', 'STATE', 'FRAMES/S', 'LOAD', 'DROPPED'],
+      ['BUS', 'KIND', 'STATE', 'FRAMES/S', 'LOAD', 'DROPPED', 'ERRORS'],
       status.buses.map((bus) => [
         bus.name,
         bus.kind,
@@ -18,6 +18,7 @@ export function statusLines(status: ObuStatus): string[] {
         bus.framesPerSecond.toFixed(0),
         `${(100 * bus.load).toFixed(1)} %`,
         String(bus.dropped),
+        String(bus.errorFrames),
       ]),
     ),
     `signals: ${signals.withValue} of ${signals.paths} paths have a value`,

@@ -1,28 +1,22 @@
 import type { RecentErrors } from '../../shared/api/recent-errors.ts';
 import type { ObuStatus } from '../../shared/api/status.ts';
-import type { CanBus } from '../can/bus.ts';
-import type { BusConfig, ObuConfig } from '../config.ts';
+import { reasonOf } from '../can/bus.ts';
+import type { ObuBus } from '../can/buses.ts';
+import type { ObuConfig } from '../config.ts';
 import type { OwnCamera } from '../dashcam/start.ts';
 import type { Engine } from '../engine/docker-client.ts';
 import type { LastLines } from '../engine/last-lines.ts';
 import type { Reconciler } from '../engine/reconciler.ts';
 import type { Offloader } from '../offload/offloader.ts';
 import type { SignalStore } from '../signals/signal-store.ts';
-import type { BusMeter } from './bus-meter.ts';
 import type { OffloadMeter } from './offload-meter.ts';
-
-export interface MeteredBus {
-  readonly config: BusConfig;
-  readonly bus: CanBus;
-  readonly meter: BusMeter;
-}
 
 /** What the status is read from. */
 export interface StatusSources {
   readonly config: ObuConfig;
   readonly startedAt: string;
   readonly engine: Engine;
-  readonly buses: readonly MeteredBus[];
+  readonly buses: readonly ObuBus[];
   readonly signals: SignalStore;
   readonly cameras: readonly OwnCamera[];
   readonly reconciler: Reconciler;
@@ -45,12 +39,13 @@ export function readStatus(sources: StatusSources): ObuStatus {
       name,
       kind: bus.kind,
       state: bus.state.state,
-      reason: bus.state.state === 'Down' ? bus.state.reason : '',
+      reason: reasonOf(bus.state),
       framesPerSecond: meter.framesPerSecond,
       load: meter.load,
       bitrate,
       frames: bus.stats.framesReceived + bus.stats.framesSent,
       dropped: bus.stats.framesDropped,
+      errorFrames: bus.stats.errorFrames,
     })),
     signals: { paths: signals.paths().length, withValue: signals.withValue },
     cameras: sources.cameras.map(({ camera, recording }) => {

@@ -1,19 +1,23 @@
 /**
- * What every kind of bus has: its subscribers, its state and its counters. Hot path (`deliver`): one call per frame,
+ * What every kind of bus has and extends: its subscribers, its state and its counters. Hot path (`deliver`): one call per frame,
  * nothing is allocated.
  */
-import type { CanFrame } from '../../shared/can/frame.ts';
+import { type CanFrame, flagsOf, frameFault } from '../../shared/can/frame.ts';
 import { wireBits } from '../../shared/can/wire-bits.ts';
-import type { BusState, BusStats } from './bus.ts';
+import { ErrorCode, KerbError } from '../../shared/errors.ts';
+import { type BusState, type BusStats, reasonOf } from './bus.ts';
+import { type ControllerState, controllerAfter, explainController, tellsLoss } from './controller-state.ts';
 
 export class BusCore {
   /** Replaced, never changed, so that a subscriber may come or go while a frame is being delivered. */
   #frameListeners: readonly ((frame: CanFrame) => void)[] = [];
   readonly #stateListeners = new Set<(state: BusState) => void>();
   #state: BusState = { state: 'Down', reason: 'not started' };
+  #controller: ControllerState = 'Active';
   #received = 0;
   #sent = 0;
   #dropped = 0;
+  #errors = 0;
   #bits = 0;
 
   get state(): BusState {
@@ -21,7 +25,13 @@ export class BusCore {
   }
 
   get stats(): BusStats {
-    return { framesReceived: this.#received, framesSent: this.#sent, framesDropped: this.#dropped, bits: this.#bits };
+    return {
+      framesReceived: this.#received,
+      framesSent: this.#sent,
+      framesDropped: this.#dropped,
+      errorFrames: this.#errors,
+      bits: this.#bits,
+    };
   }
 
   subscribe(listener: (frame: CanFrame) => void): () => void {
@@ -41,9 +51,33 @@ export class BusCore {
 
   /** A frame came from the bus. */
   deliver(frame: CanFrame): void {
-    this.#received++;
-    this.#bits += wireBits(frame);
+    if (frame.err) {
+      this.#errors++;
+      if (tellsLoss(frame)) this.#dropped++;
+    } else {
+      this.#received++;
+      this.#bits += wireBits(frame);
+    }
+    if (frame.err || this.#controller === 'BusOff') this.#follow(frame);
+    this.distribute(frame);
+  }
+
+  /** To the subscribers, and counted nowhere. */
+  distribute(frame: CanFrame): void {
     for (const listener of this.#frameListeners) listener(frame);
+  }
+
+  /**
+   * @param name of the bus
+   * @throws KerbError BadCanFrame | BusDown when this frame cannot be sent, or none now
+   */
+  mustBeSendable(frame: CanFrame, name: string): void {
+    const fault = frame.err ? 'error frames are never sent' : frameFault(frame.id, flagsOf(frame), frame.data.length);
+    if (fault !== undefined) throw new KerbError(ErrorCode.BadCanFrame, `not sent to ${name}: ${fault}`);
+    const { state } = this.#state;
+    if (state !== 'Down' && state !== 'BusOff') return;
+    const message = `${name} is ${state === 'Down' ? 'down' : 'off'}: ${reasonOf(this.#state)}`;
+    throw new KerbError(ErrorCode.BusDown, message, { bus: name });
   }
 
   /** A frame was handed to the bus. */
@@ -56,18 +90,29 @@ export class BusCore {
     this.#dropped += frames;
   }
 
+  /** There is a bus to speak to. A controller that comes up begins without errors. */
   up(): void {
-    if (this.#state.state === 'Up') return;
-    this.#set({ state: 'Up' });
+    if (this.#state.state !== 'Down') return;
+    this.#controller = 'Active';
+    this.enter({ state: 'Up' });
   }
 
   down(reason: string): void {
-    if (this.#state.state === 'Down' && this.#state.reason === reason) return;
-    this.#set({ state: 'Down', reason });
+    this.enter({ state: 'Down', reason });
   }
 
-  #set(state: BusState): void {
+  enter(state: BusState): void {
+    if (this.#state.state === state.state && reasonOf(this.#state) === reasonOf(state)) return;
     this.#state = state;
     for (const listener of [...this.#stateListeners]) listener(state);
+  }
+
+  #follow(frame: CanFrame): void {
+    const after = controllerAfter(this.#controller, frame);
+    if (after === this.#controller) return;
+    this.#controller = after;
+    if (this.#state.state === 'Down') return;
+    if (after === 'Active') this.enter({ state: 'Up' });
+    else this.enter({ state: after, reason: explainController(after, frame) });
   }
 }

@@ -1,9 +1,12 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { mkdtemp, readdir, rm, writeFile } from 'node:fs/promises';
+import { createConnection } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterEach, beforeEach, expect, it } from 'vitest';
+import { parseFrameText } from '../../shared/can/candump.ts';
+import { encodeFrame, encodeHello, RECORD_SIZE } from './userspace-protocol.ts';
 
 const kerb = join(import.meta.dirname, '..', '..', 'bin', 'kerb.ts');
 let folder: string;
@@ -65,6 +68,35 @@ it('serves a bus, sends to it, replays a log on it and dumps what passes the fil
   bus.child.kill('SIGTERM');
   expect(await bus.ended).toBe(0);
   expect((await readdir(folder)).sort()).toEqual(['drive.log']);
+});
+
+it('dumps error frames only when asked', async () => {
+  await serve();
+  const dumps = [run('dump', '--bus', spec), run('dump', '--bus', spec, '--error'), run('dump', '--bus', spec, '#40')];
+  for (const { output } of dumps)
+    await until('dump is on the bus', () => output.err.includes('is the userspace bus at'));
+  // Our own programs never send one: a controller does.
+  const socket = createConnection(join(folder, 'bus.sock'));
+  const records = ['20000004#0008000000006000', '20000040#0000000000000000', '123#11'].map((text) => {
+    const record = Buffer.alloc(RECORD_SIZE);
+    encodeFrame(parseFrameText(text), record, 0);
+    return record;
+  });
+  socket.write(Buffer.concat([encodeHello('controller'), ...records]));
+  await until('the frames are there', () => dumps[1]!.output.out.trim().split('\n').length === 3);
+  await until('the frame is there', () => dumps[0]!.output.out !== '' && dumps[2]!.output.out !== '');
+  const frames = dumps.map(({ output }) =>
+    output.out
+      .trim()
+      .split('\n')
+      .map((line) => line.split(' ')[2]),
+  );
+  expect(frames).toEqual([
+    ['123#11'],
+    ['20000004#0008000000006000', '20000040#0000000000000000', '123#11'],
+    ['20000040#0000000000000000'],
+  ]);
+  socket.destroy();
 });
 
 it('ends with one line that says what is wrong', async () => {

@@ -37,8 +37,12 @@ export function registerCanCommands(program: Command): void {
       listed(parseFilter),
     )
     .option('--bus <bus>', BUS_HELP, 'can0')
+    .option('--error', 'error frames of the controller as well, as the filter #FFFFFFFF')
     .option('-n, --count <frames>', 'stop after so many frames', parseCount)
-    .action((filters: string[], options: { bus: string; count?: number }) => dump(filters, options.bus, options.count));
+    .action((filters: string[], options: { bus: string; error?: boolean; count?: number }) => {
+      const frames = filters.length > 0 ? filters : ['0:0'];
+      return dump(options.error ? [...frames, '#FFFFFFFF'] : frames, options.bus, options.count);
+    });
 
   can
     .command('send')
@@ -144,7 +148,7 @@ async function withBus(spec: string, work: (bus: CanBus, signal: AbortSignal) =>
 }
 
 async function dump(filters: readonly string[], spec: string, count?: number): Promise<void> {
-  const matches = compileFilters(filters.length > 0 ? filters : ['0:0']);
+  const matches = compileFilters(filters);
   await withBus(spec, async (bus, signal) => {
     const done = new AbortController();
     let left = count ?? Number.POSITIVE_INFINITY;

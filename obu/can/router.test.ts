@@ -1,20 +1,21 @@
 import { describe, expect, it } from 'vitest';
 import { formatFrame, parseFrameText } from '../../shared/can/candump.ts';
 import type { CanFrame } from '../../shared/can/frame.ts';
-import { ErrorCode } from '../../shared/errors.ts';
+import { ErrorCode, KerbError } from '../../shared/errors.ts';
 import type { CanBus } from './bus.ts';
 import { BusCore } from './bus-core.ts';
 import { CanRouter } from './router.ts';
 
 /** The part of a bus that the router uses, with frames from the test. */
-function testBus(): { bus: CanBus; put: (...texts: string[]) => void } {
+function testBus() {
   const core = new BusCore();
+  const sent: string[] = [];
   const bus: CanBus = {
     name: 'can0',
     kind: 'userspace',
     start: async () => core.up(),
     stop: async () => core.down('stopped'),
-    send: () => undefined,
+    send: (frame) => void sent.push(formatFrame(frame)),
     subscribe: (listener) => core.subscribe(listener),
     onState: (listener) => core.onState(listener),
     state: { state: 'Up' },
@@ -22,12 +23,13 @@ function testBus(): { bus: CanBus; put: (...texts: string[]) => void } {
       return core.stats;
     },
   };
-  return { bus, put: (...texts) => texts.forEach((text) => void core.deliver(parseFrameText(text))) };
+  const put = (...texts: string[]) => texts.forEach((text) => void core.deliver(parseFrameText(text)));
+  return { bus, sent, put };
 }
 
-function collect(router: CanRouter, asked: string[] | undefined, granted: string[]) {
+function collect(router: CanRouter, asked: string[] | undefined, granted: string[], owner?: object) {
   const got: string[] = [];
-  const end = router.subscribe(asked, granted, (frame: CanFrame) => got.push(formatFrame(frame)));
+  const end = router.subscribe(asked, granted, (frame: CanFrame) => got.push(formatFrame(frame)), owner);
   return { got, end };
 }
 
@@ -47,6 +49,38 @@ describe('CanRouter', () => {
     expect(asked.got).toEqual(['123#01', '1F000123#04', '123#01', '1F000123#04']);
     expect(beyond.got).toEqual([]);
     expect(none.got).toEqual([]);
+  });
+
+  it('hands what is sent to the bus, and to everybody here but the sender', () => {
+    const { bus, put, sent } = testBus();
+    const router = new CanRouter(bus);
+    router.start();
+    const [a, b] = [{}, {}];
+    const one = collect(router, undefined, ['0:0'], a);
+    const other = collect(router, undefined, ['100:700'], b);
+    const nobodys = collect(router, undefined, ['0:0']);
+    router.send(parseFrameText('123#01'), a);
+    router.send(parseFrameText('123#02'), b);
+    router.send(parseFrameText('200#03'), a);
+    put('123#04');
+    expect(sent).toEqual(['123#01', '123#02', '200#03']);
+    expect(one.got).toEqual(['123#02', '123#04']);
+    expect(other.got).toEqual(['123#01', '123#04']);
+    expect(nobodys.got).toEqual(['123#01', '123#02', '200#03', '123#04']);
+  });
+
+  it('hands to nobody what the bus does not take', () => {
+    const { bus } = testBus();
+    const router = new CanRouter({
+      ...bus,
+      send: () => {
+        throw new KerbError(ErrorCode.BusDown, 'can0 is down');
+      },
+    });
+    router.start();
+    const all = collect(router, undefined, ['0:0']);
+    expect(() => router.send(parseFrameText('123#01'), {})).toThrow('can0 is down');
+    expect(all.got).toEqual([]);
   });
 
   it('keeps standard, extended and remote frames of one id apart', () => {

@@ -16,6 +16,7 @@ const MAX_TABLE = 65_536;
 interface Subscription {
   readonly matches: FrameMatcher;
   readonly listener: (frame: CanFrame) => void;
+  readonly owner: object | undefined;
   active: boolean;
 }
 
@@ -47,18 +48,21 @@ export class CanRouter {
   /**
    * Calls the listener with each frame that passes `asked` and `granted`; `asked` undefined or empty asks for
    * everything granted, an empty `granted` gives nothing. Returns the function that ends it.
+   * @param owner Does not get the frames that it sends itself, as a CAN_RAW socket does not.
    * @throws KerbError BadCanFilter
    */
   subscribe(
     asked: readonly string[] | undefined,
     granted: readonly string[],
     listener: (frame: CanFrame) => void,
+    owner?: object,
   ): () => void {
     const mayHave = compileFilters(granted);
     const wants = asked === undefined || asked.length === 0 ? undefined : compileFilters(asked);
     const subscription: Subscription = {
       matches: wants === undefined ? mayHave : (frame) => mayHave(frame) && wants(frame),
       listener,
+      owner,
       active: true,
     };
     this.#subscriptions = [...this.#subscriptions, subscription];
@@ -71,7 +75,17 @@ export class CanRouter {
     };
   }
 
-  #route(frame: CanFrame): void {
+  /**
+   * Hands the frame to the bus, and to all subscribers here but its owner: other programs on the bus get it from the
+   * bus, which does not hand our own frames back to us.
+   * @throws KerbError BusDown | BusWriteFailed | BadCanFrame; then nobody got it
+   */
+  send(frame: CanFrame, owner: object): void {
+    this.#bus.send(frame);
+    this.#route(frame, owner);
+  }
+
+  #route(frame: CanFrame, sender?: object): void {
     if (frame.err) {
       for (const subscription of this.#subscriptions) {
         if (subscription.active && subscription.matches(frame)) subscription.listener(frame);
@@ -87,7 +101,8 @@ export class CanRouter {
     }
     for (const subscription of takers) {
       // A listener may end another subscription while this frame is on its way.
-      if (subscription.active) subscription.listener(frame);
+      if (!subscription.active || (sender !== undefined && subscription.owner === sender)) continue;
+      subscription.listener(frame);
     }
   }
 }

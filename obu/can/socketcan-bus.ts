@@ -14,10 +14,10 @@
  */
 import { readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
-import { type CanFrame, FrameFlag, flagsOf, frameFault, uncheckedFrame } from '../../shared/can/frame.ts';
+import { type CanFrame, FrameFlag, uncheckedFrame } from '../../shared/can/frame.ts';
 import { ErrorCode, KerbError, messageOf } from '../../shared/errors.ts';
 import type { Logger } from '../../shared/log.ts';
-import type { BusState, BusStats, CanBus } from './bus.ts';
+import type { CanBus } from './bus.ts';
 import { BusCore } from './bus-core.ts';
 import { LossCounter, makeMarkerFilter, matchesOf, readReceiveList } from './receive-losses.ts';
 
@@ -76,10 +76,9 @@ export interface SocketCanBusOptions {
   readonly log: Logger;
 }
 
-export class SocketCanBus implements CanBus {
+export class SocketCanBus extends BusCore implements CanBus {
   readonly kind = 'socketcan';
   readonly #options: SocketCanBusOptions;
-  readonly #core = new BusCore();
   #running = false;
   #channel: RawChannel | undefined;
   #timer: NodeJS.Timeout | undefined;
@@ -87,27 +86,12 @@ export class SocketCanBus implements CanBus {
   #accounted = 0;
 
   constructor(options: SocketCanBusOptions) {
+    super();
     this.#options = options;
   }
 
   get name(): string {
     return this.#options.name;
-  }
-
-  get state(): BusState {
-    return this.#core.state;
-  }
-
-  get stats(): BusStats {
-    return this.#core.stats;
-  }
-
-  subscribe(listener: (frame: CanFrame) => void): () => void {
-    return this.#core.subscribe(listener);
-  }
-
-  onState(listener: (state: BusState) => void): () => void {
-    return this.#core.onState(listener);
   }
 
   /** @throws KerbError BusUnavailable: no such interface, or the package was not built */
@@ -126,26 +110,20 @@ export class SocketCanBus implements CanBus {
       channel.stop();
       keepUntilClosed(channel);
     }
-    this.#core.down('stopped');
+    this.down('stopped');
   }
 
   send(frame: CanFrame): void {
-    const { name } = this;
-    const fault = frame.err ? 'error frames are never sent' : frameFault(frame.id, flagsOf(frame), frame.data.length);
-    if (fault !== undefined) throw new KerbError(ErrorCode.BadCanFrame, `not sent to ${name}: ${fault}`);
-    const state = this.#core.state;
-    if (state.state === 'Down' || this.#channel === undefined) {
-      const reason = state.state === 'Down' ? state.reason : 'detached';
-      throw new KerbError(ErrorCode.BusDown, `${name} is down: ${reason}`, { bus: name });
-    }
+    this.mustBeSendable(frame, this.name);
+    const channel = this.#channel!;
     const { id, ext, rtr } = frame;
     const data = Buffer.from(frame.data.buffer, frame.data.byteOffset, frame.data.length);
     const written = frame.fd
-      ? this.#channel.sendFD({ id, ext, fd_brs: frame.brs, data })
-      : this.#channel.send({ id, ext, rtr, data });
+      ? channel.sendFD({ id, ext, fd_brs: frame.brs, data })
+      : channel.send({ id, ext, rtr, data });
     if (written !== (frame.fd ? CANFD_MTU : CAN_MTU)) throw this.#writeFailed(frame);
     this.#accounted++;
-    this.#core.countSent(frame);
+    this.countSent(frame);
   }
 
   /** `context.noFd` is true when the interface will never take a frame like this one. */
@@ -183,7 +161,7 @@ export class SocketCanBus implements CanBus {
     channel.addListener('onMessage', (message) => {
       if (this.#channel !== channel) return;
       if (message.err !== true) this.#accounted++;
-      this.#core.deliver(toFrame(message));
+      this.deliver(toFrame(message));
     });
     channel.addListener('onStopped', () => {
       if (this.#channel === channel) this.#lost(channel);
@@ -198,7 +176,7 @@ export class SocketCanBus implements CanBus {
       if (matches === undefined) return;
       const lost = losses.look(matches, this.#accounted);
       if (lost === 0) return;
-      this.#core.countDropped(lost);
+      this.countDropped(lost);
       this.#options.log.warn(
         { bus: name, lost },
         `${name}: the kernel dropped ${lost} frames, this program was too slow`,
@@ -210,9 +188,9 @@ export class SocketCanBus implements CanBus {
   #look(countLosses: () => void): void {
     const { name } = this;
     if ((Number(readInterface(name, 'flags')) & IFF_UP) === 0) {
-      this.#core.down(`the interface is down; set it up with: ip link set ${name} up`);
+      this.down(`the interface is down; set it up with: ip link set ${name} up`);
     } else {
-      this.#core.up();
+      this.up();
     }
     countLosses();
     this.#timer = setTimeout(() => this.#look(countLosses), LOOK_MS);
@@ -224,7 +202,7 @@ export class SocketCanBus implements CanBus {
     keepUntilClosed(channel);
     clearTimeout(this.#timer);
     const reason = 'the interface was removed';
-    this.#core.down(reason);
+    this.down(reason);
     this.#options.log.warn({ bus: this.name }, `${this.name} is down: ${reason}; waiting for it to come back`);
     this.#retry();
   }
@@ -235,7 +213,7 @@ export class SocketCanBus implements CanBus {
         this.#attach();
         this.#options.log.info({ bus: this.name }, `${this.name} is attached again`);
       } catch (error) {
-        this.#core.down(messageOf(error));
+        this.down(messageOf(error));
         this.#retry();
       }
     }, RETRY_MS);

@@ -315,6 +315,31 @@ describe('the server of the userspace bus', () => {
   });
 });
 
+describe('a bus that reads nothing', () => {
+  it('takes no more frames at some point, and those that it never got are counted when it goes', async () => {
+    const sockets: Socket[] = [];
+    const deaf = createServer((socket) => {
+      sockets.push(socket.pause());
+      socket.write(encodeHello('can0'));
+    }).listen(socketPath);
+    closing.push(() => new Promise((resolve) => deaf.close(() => resolve())));
+    const bus = makeBus();
+    await bus.start();
+    let sent = 0;
+    const fill = async () => {
+      for (;;) {
+        bus.send(dataFrame(0x123, [1]));
+        if (++sent % 1000 === 0) await sleep(0);
+      }
+    };
+    await expect(fill()).rejects.toMatchObject({ code: ErrorCode.BusWriteFailed });
+    for (const socket of sockets) socket.destroy();
+    await until('the loss is counted', () => bus.stats.framesDropped > 0);
+    expect(bus.stats.framesDropped).toBeLessThanOrEqual(sent);
+    expect(bus.stats.framesSent).toBe(sent);
+  });
+});
+
 describe('a bus that is none', () => {
   it('is left alone when it answers something else', async () => {
     const other = createServer((socket) => {

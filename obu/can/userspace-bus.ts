@@ -3,10 +3,10 @@
  * of the current tick and leave in one write; frames that come in are cut out of the chunk in one loop.
  */
 import { createConnection, type Socket } from 'node:net';
-import { type CanFrame, flagsOf, frameFault } from '../../shared/can/frame.ts';
+import type { CanFrame } from '../../shared/can/frame.ts';
 import { ErrorCode, isErrno, KerbError, messageOf } from '../../shared/errors.ts';
 import type { Logger } from '../../shared/log.ts';
-import type { BusState, BusStats, CanBus } from './bus.ts';
+import type { CanBus } from './bus.ts';
 import { BusCore } from './bus-core.ts';
 import {
   decodeFrame,
@@ -37,10 +37,9 @@ export interface UserspaceBusOptions {
   readonly log: Logger;
 }
 
-export class UserspaceBus implements CanBus {
+export class UserspaceBus extends BusCore implements CanBus {
   readonly kind = 'userspace';
   readonly #options: UserspaceBusOptions;
-  readonly #core = new BusCore();
   #running = false;
   #socket: Socket | undefined;
   #retry: NodeJS.Timeout | undefined;
@@ -49,27 +48,12 @@ export class UserspaceBus implements CanBus {
   #batched = 0;
 
   constructor(options: UserspaceBusOptions) {
+    super();
     this.#options = options;
   }
 
   get name(): string {
     return this.#options.name;
-  }
-
-  get state(): BusState {
-    return this.#core.state;
-  }
-
-  get stats(): BusStats {
-    return this.#core.stats;
-  }
-
-  subscribe(listener: (frame: CanFrame) => void): () => void {
-    return this.#core.subscribe(listener);
-  }
-
-  onState(listener: (state: BusState) => void): () => void {
-    return this.#core.onState(listener);
   }
 
   /** @throws KerbError BusUnavailable when no bus is served at the path; once started it reconnects by itself */
@@ -102,18 +86,12 @@ export class UserspaceBus implements CanBus {
         else socket.end(() => socket.destroy());
       });
     }
-    this.#core.down('stopped');
+    this.down('stopped');
   }
 
   send(frame: CanFrame): void {
-    const fault = frame.err ? 'error frames are never sent' : frameFault(frame.id, flagsOf(frame), frame.data.length);
-    if (fault !== undefined) throw new KerbError(ErrorCode.BadCanFrame, `not sent to ${this.name}: ${fault}`);
-    const state = this.#core.state;
-    if (state.state === 'Down' || this.#socket === undefined) {
-      const reason = state.state === 'Down' ? state.reason : 'stopped';
-      throw new KerbError(ErrorCode.BusDown, `${this.name} is down: ${reason}`, { bus: this.name });
-    }
-    if (this.#socket.writableLength > MAX_UNSENT_BYTES) {
+    this.mustBeSendable(frame, this.name);
+    if (this.#socket!.writableLength > MAX_UNSENT_BYTES) {
       throw new KerbError(
         ErrorCode.BusWriteFailed,
         `${this.name}: the bus does not take frames; send fewer, or later`,
@@ -127,19 +105,30 @@ export class UserspaceBus implements CanBus {
       process.nextTick(() => this.#flush());
     }
     encodeFrame(frame, this.#batch, this.#batched * RECORD_SIZE);
-    this.#core.countSent(frame);
+    this.countSent(frame);
     if (++this.#batched === this.#batch.length / RECORD_SIZE) this.#flush();
   }
 
   #flush(): void {
     const bytes = this.#batched * RECORD_SIZE;
     if (bytes === 0) return;
+    const frames = this.#batched;
     const batch = this.#batch.subarray(0, bytes);
     // The rest of the buffer serves the next batches; a new one is made when little is left.
     const rest = this.#batch.subarray(bytes);
     this.#batch = rest.length < 16 * RECORD_SIZE ? Buffer.allocUnsafe(0) : rest;
     this.#batched = 0;
-    this.#socket?.write(batch);
+    if (this.#socket === undefined) this.#notSent(frames);
+    else this.#socket.write(batch, (error) => error && this.#notSent(frames));
+  }
+
+  /** They were taken when the connection still looked well. */
+  #notSent(frames: number): void {
+    this.countDropped(frames);
+    this.#options.log.warn(
+      { bus: this.name, frames },
+      `${this.name}: ${frames} frames were not sent: the bus went away`,
+    );
   }
 
   /** One connection: resolves once the bus has said hello. */
@@ -180,20 +169,20 @@ export class UserspaceBus implements CanBus {
             return;
           }
           if (type === RecordType.Frame) {
-            this.#core.deliver(decodeFrame(records, at));
+            this.deliver(decodeFrame(records, at));
           } else if (type === RecordType.Dropped) {
             const total = droppedTotal(records, at);
             const lost = total - toldDropped;
             toldDropped = total;
             if (Number.isSafeInteger(lost) && lost > 0) {
-              this.#core.countDropped(lost);
+              this.countDropped(lost);
               this.#options.log.warn({ bus: name, lost }, `${name}: ${lost} frames lost, this program was too slow`);
             }
           } else {
             greeted = true;
             clearTimeout(timeout);
             this.#retryMs = FIRST_RETRY_MS;
-            this.#core.up();
+            this.up();
             resolve();
           }
         }
@@ -202,7 +191,7 @@ export class UserspaceBus implements CanBus {
   }
 
   #lost(reason: string): void {
-    this.#core.down(this.#running ? reason : 'stopped');
+    this.down(this.#running ? reason : 'stopped');
     if (!this.#running) return;
     this.#options.log.warn({ bus: this.name }, `${this.name} is down: ${reason}; trying again`);
     this.#scheduleRetry();
@@ -214,7 +203,7 @@ export class UserspaceBus implements CanBus {
         () => this.#options.log.info({ bus: this.name }, `${this.name} is up again`),
         (error: unknown) => {
           if (!this.#running) return;
-          this.#core.down(messageOf(error));
+          this.down(messageOf(error));
           this.#scheduleRetry();
         },
       );

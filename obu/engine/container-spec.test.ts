@@ -11,6 +11,7 @@ const places = {
   containerName: 'kerbside-app',
   gateway: '/run/g/app',
   data: '/state/data/app',
+  diskWeights: true,
 };
 
 const image = { id: 'sha256:1', user: '' };

@@ -43,6 +43,8 @@ export interface ContainerPlaces {
   readonly gateway: string;
   /** Folder for results on the host. */
   readonly data: string;
+  /** Whether the kernel can weigh who gets the disk. */
+  readonly diskWeights: boolean;
 }
 
 /**
@@ -114,7 +116,7 @@ function hostOptions(workload: Workload, places: ContainerPlaces): HostConfig {
     ...(cpuset !== undefined && { CpusetCpus: cpuset }),
     ...(shmSize !== undefined && { ShmSize: shmSize }),
     CpuShares: weights.cpuShares,
-    BlkioWeight: weights.blkioWeight,
+    ...(places.diskWeights && { BlkioWeight: weights.blkioWeight }),
     OomScoreAdj: weights.oomScoreAdj,
   };
 }

@@ -1,8 +1,10 @@
 import { chmod, mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { ErrorCode, isErrno, KerbError } from '../../shared/errors.ts';
+import { ErrorCode, isErrno, isKerbError, KerbError } from '../../shared/errors.ts';
 import type { Logger } from '../../shared/log.ts';
+import type { ContainerInterfaces } from '../can/container-interface.ts';
 import type { Gateways } from '../gateway/gateways.ts';
+import type { Workload } from '../manifest/workload.ts';
 import { type Action, type ActionKind, isClearing, type Observed, type Version } from '../planner/state.ts';
 import { weightsOf } from '../planner/weights.ts';
 import { containerOptions } from './container-spec.ts';
@@ -21,6 +23,7 @@ type Executors = { readonly [K in ActionKind]: (step: Extract<Action, { step: K 
 export interface ExecutorParts {
   readonly engine: Engine;
   readonly gateways: Gateways;
+  readonly interfaces: ContainerInterfaces;
   readonly owner: string;
   /** See Places. */
   readonly stateHash: string;
@@ -38,6 +41,7 @@ export class StepRunner {
   readonly #served = new Map<string, string>();
   /** CPU shares that a container was given, by id: an engine that can't do it is not asked again and again. */
   readonly #weights = new Map<string, number>();
+  #diskWeights = true;
   /** Workloads whose kept image could not be let go. */
   readonly #unreleased = new Set<string>();
   /** Until when a container counts as stuck, by id. */
@@ -46,6 +50,7 @@ export class StepRunner {
   readonly #executors: Executors = {
     'create-and-start': ({ version, gateway }) => this.#createAndStart(version, gateway),
     adopt: async ({ desired, container }) => {
+      if (!(await this.#adoptInterfaces(desired.workload, container.id))) return;
       await this.#parts.gateways.open(container.gateway, desired.workload);
       this.#served.set(container.gateway, container.id);
     },
@@ -53,6 +58,7 @@ export class StepRunner {
     remove: async ({ container }) => {
       await this.removeContainer(container.id);
       this.#weights.delete(container.id);
+      await this.#parts.interfaces.detach(container.id);
       this.#stuck.delete(container.id);
       // Another container may already have a gateway with its key.
       const serving = this.#served.get(container.gateway);
@@ -144,7 +150,7 @@ export class StepRunner {
   }
 
   async #createAndStart(version: Version, gateway: string): Promise<void> {
-    const { engine, gateways, owner, namePrefix, data } = this.#parts;
+    const { engine, gateways, interfaces, owner, namePrefix, data } = this.#parts;
     const { workload, imageId } = version;
     const dataFolder = join(data, workload.name);
     // The folder above is closed to everybody else on this machine; in the container any user may write here.
@@ -163,16 +169,26 @@ export class StepRunner {
           containerName: `${namePrefix}${gateway}`,
           gateway: gateways.folder(gateway),
           data: dataFolder,
+          diskWeights: this.#diskWeights,
         },
       );
       const container = await engine.calls.createContainer(options);
       id = container.id;
       const { Warnings } = container as unknown as { Warnings?: readonly string[] | null };
       for (const warning of Warnings ?? []) this.#sayOnce(`the Docker Engine says: ${warning}`);
+      await interfaces.prepare(workload, id);
       await container.start();
+      await interfaces.attach(id);
     } catch (error) {
-      if (id !== undefined) await this.removeContainer(id);
+      if (id !== undefined) {
+        await this.removeContainer(id);
+        await interfaces.detach(id);
+      }
       await gateways.close(gateway);
+      if (this.#learnsOfDiskWeights(error)) return await this.#createAndStart(version, gateway);
+      if (isKerbError(error, ErrorCode.CanInterfaceUnavailable) || isKerbError(error, ErrorCode.NoInterfaceGrant)) {
+        throw new KerbError(ErrorCode.ContainerFailed, error.message, { workload: workload.name }, { cause: error });
+      }
       // Without a status it is the connection to the engine that failed, not the container.
       if (engineStatus(error) === undefined) throw error;
       throw new KerbError(ErrorCode.ContainerFailed, engineMessage(error), { workload: workload.name });
@@ -180,14 +196,28 @@ export class StepRunner {
     this.#served.set(gateway, id);
   }
 
+  /**
+   * Whether this error says, for the first time, that the kernel has no weights for disks. No engine tells it before: with
+   * cgroup v2 it writes `io.weight`, which only kernels with CONFIG_BLK_CGROUP_IOCOST or bfq have, and gives up.
+   */
+  #learnsOfDiskWeights(error: unknown): boolean {
+    if (!this.#diskWeights || engineStatus(error) === undefined) return false;
+    if (!/\b(io|blkio)(\.\w+)?\.weight\b/.test(engineMessage(error))) return false;
+    this.#diskWeights = false;
+    this.#sayOnce('this kernel has no weights for disks; priorities count for CPU and memory only');
+    return true;
+  }
+
   async #weigh(id: string, priority: number, throttled: boolean): Promise<void> {
     const { cpuShares, blkioWeight, oomScoreAdj } = weightsOf(priority, throttled);
     // Before it is tried: what the engine refuses, or does in another way, is not done again and again.
     this.#weights.set(id, cpuShares);
     try {
-      await this.#container(id).update({ CpuShares: cpuShares, BlkioWeight: blkioWeight });
+      const disk = this.#diskWeights ? { BlkioWeight: blkioWeight } : {};
+      await this.#container(id).update({ CpuShares: cpuShares, ...disk });
     } catch (error) {
       if (engineStatus(error) === undefined) throw error;
+      if (this.#learnsOfDiskWeights(error)) return await this.#weigh(id, priority, throttled);
       this.#sayOnce(`the Docker Engine does not change weights: ${engineMessage(error)}`);
     }
     if (this.#parts.engine.host.startsWith('unix://')) await this.#adjustOomScore(id, oomScoreAdj);
@@ -213,5 +243,17 @@ export class StepRunner {
     if (this.#said.has(message)) return;
     this.#said.add(message);
     this.#parts.log.warn(message);
+  }
+
+  /** False when the container cannot have its interfaces back: it is removed, and its successor's start says why. */
+  async #adoptInterfaces(workload: Workload, id: string): Promise<boolean> {
+    try {
+      await this.#parts.interfaces.adopt(workload, id);
+      return true;
+    } catch (error) {
+      if (!isKerbError(error)) throw error;
+      await this.removeContainer(id);
+      return false;
+    }
   }
 }

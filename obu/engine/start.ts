@@ -3,6 +3,8 @@ import { rm } from 'node:fs/promises';
 import type { RecentErrors } from '../../shared/api/recent-errors.ts';
 import { ErrorCode, KerbError } from '../../shared/errors.ts';
 import type { Logger } from '../../shared/log.ts';
+import type { CanBus } from '../can/bus.ts';
+import { ContainerInterfaces } from '../can/container-interface.ts';
 import type { ObuConfig } from '../config.ts';
 import type { Gateways } from '../gateway/gateways.ts';
 import type { Workload } from '../manifest/workload.ts';
@@ -34,6 +36,8 @@ export interface WorkloadParts {
   readonly places: Places;
   readonly gateways: Gateways;
   readonly signals: SignalSource;
+  /** By the names that grants use. */
+  readonly buses: ReadonlyMap<string, CanBus>;
   /** Default: memory that ends with the process. */
   readonly store?: ReconcilerStore;
   readonly errors: RecentErrors;
@@ -51,8 +55,13 @@ export async function startWorkloads(parts: WorkloadParts) {
   const log = parts.log.child({ part: 'engine' });
   const engine = await startEngine(parts);
   const owner = `${config.obu}/${places.stateHash}`;
+  const interfaces = new ContainerInterfaces({
+    ...{ owner, local: engine.host.startsWith('unix://'), buses: parts.buses, log: parts.log.child({ part: 'can' }) },
+    pidOf: async (container) => (await engine.calls.getContainer(container).inspect()).State.Pid,
+    onTrouble: (workload, { code, message }) => errors.add(`workload ${workload}`, code, message),
+  });
   const runner = new StepRunner({
-    ...{ engine, gateways, owner, stateHash: places.stateHash, data: places.data, log },
+    ...{ engine, gateways, interfaces, owner, stateHash: places.stateHash, data: places.data, log },
     namePrefix: `kerbside-${config.obu}-${places.stateHash.slice(0, 6)}-`,
   });
   const { NCPU, MemTotal } = await machineOf(engine);
@@ -88,6 +97,11 @@ export async function startWorkloads(parts: WorkloadParts) {
     () => {},
   );
   await begin(
+    'CAN interfaces of containers',
+    () => (keepsContainers(config, engine) ? interfaces.leave() : interfaces.stop()),
+    () => interfaces.start(),
+  );
+  await begin(
     'containers',
     async () => {
       if (keepsContainers(config, engine)) return;
@@ -111,7 +125,7 @@ export async function startWorkloads(parts: WorkloadParts) {
     () => watch.stop(),
     () => watch.start(),
   );
-  return { engine, lines, reconciler };
+  return { engine, lines, reconciler, interfaces };
 }
 
 async function machineOf(engine: Engine): Promise<{ readonly NCPU: number; readonly MemTotal: number }> {

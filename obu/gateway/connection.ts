@@ -3,12 +3,14 @@ import { ErrorCode, errorName, isKerbError, KerbError, messageOf } from '../../s
 import type { Logger } from '../../shared/log.ts';
 import { DelimitedReader, MAX_CLIENT_MESSAGE } from '../../shared/protocol/framing.ts';
 import { kerbside } from '../../shared/protocol/generated/gateway.js';
+import type { DenialReason } from '../can/write-guard.ts';
+import type { CanDesk } from './can-desk.ts';
 import type { GrantGuard } from './grants.ts';
 import { isCheapToDecode, MAX_PLAIN } from './large-message.ts';
 import { MAX_OPEN, type OffloadDesk } from './offload-desk.ts';
 import { Outbox, type Sink, type Stream } from './outbox.ts';
 import { CameraStream, CanStream, SignalStream } from './streams.ts';
-import { encodeMessage, formatOf, type ServerMessageFields } from './wire.ts';
+import { encodeMessage, formatOf, type ServerMessageFields, toWireGrant } from './wire.ts';
 
 type ClientMessage = kerbside.gateway.v1.ClientMessage;
 const { ClientMessage } = kerbside.gateway.v1;
@@ -26,6 +28,7 @@ const LINGER_MS = 1000;
 /** What the gateway counts; the metrics and the status page of the OBU read it. */
 export interface GatewayMeter {
   canDropped(workload: string): void;
+  canDenied(workload: string, reason: DenialReason): void;
   pictureDropped(workload: string): void;
   /** Seconds from the frame that carried it until it was handed to the socket of the workload. */
   signalLatency(seconds: number): void;
@@ -41,6 +44,7 @@ export interface ConnectionContext {
   readonly obu: string;
   readonly guard: GrantGuard;
   readonly desk: OffloadDesk;
+  readonly canDesk: CanDesk;
   readonly meter: GatewayMeter;
   readonly log: Logger;
   /** False while this workload has filled its share of the log. */
@@ -204,7 +208,7 @@ export class Connection {
         vehicle,
         obu,
         grants: {
-          can: can.map(({ bus, read }) => ({ bus, read: [...read] })),
+          can: can.map(toWireGrant),
           signals: [...signals],
           cameras: cameras.map(({ name, maxFps }) => ({ name, maxFps })),
           offload: offload && { tasks: [...offload.tasks], maxBudgetMs: offload.maxBudgetMs },
@@ -214,8 +218,9 @@ export class Connection {
   }
 
   #dispatch(request: number, message: ClientMessage): void {
-    const { subscribeCan, subscribeSignals, subscribeCamera, unsubscribe, offload, hello } = message;
+    const { subscribeCan, subscribeSignals, subscribeCamera, unsubscribe, offload, hello, sendCan } = message;
     if (subscribeCan) this.#subscribeCan(request, subscribeCan);
+    else if (sendCan) this.#sendCan(request, sendCan);
     else if (subscribeSignals) this.#subscribeSignals(request, subscribeSignals);
     else if (subscribeCamera) this.#subscribeCamera(request, subscribeCamera);
     else if (unsubscribe) this.#unsubscribe(request, unsubscribe.subscription ?? 0);
@@ -234,8 +239,17 @@ export class Connection {
     const stream = new CanStream(request, bus, this.#wake, () => meter.canDropped(name));
     this.#open(request, 'can', stream, () => {
       const { router, granted } = guard.can(bus);
-      return router.subscribe(filters, granted, stream.push);
+      const ends = [router.subscribe(filters, granted, stream.push, this), router.bus.onState(stream.stateChanged)];
+      if (router.bus.state.state !== 'Up') stream.stateChanged(router.bus.state);
+      return () => {
+        for (const end of ends) end();
+      };
     });
+  }
+
+  #sendCan(request: number, ask: kerbside.gateway.v1.SendCan.$Properties): void {
+    this.#context.canDesk.send(ask, this);
+    this.#answer({ request, accepted: {} });
   }
 
   #subscribeSignals(request: number, ask: kerbside.gateway.v1.SubscribeSignals.$Properties): void {

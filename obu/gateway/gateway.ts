@@ -4,6 +4,7 @@ import { ErrorCode, KerbError, messageOf } from '../../shared/errors.ts';
 import type { Logger } from '../../shared/log.ts';
 import type { Workload } from '../manifest/workload.ts';
 import type { Offloader } from '../offload/offloader.ts';
+import { CanDesk } from './can-desk.ts';
 import { Connection, type ConnectionContext, type GatewayMeter } from './connection.ts';
 import { GrantGuard, type Offers } from './grants.ts';
 import { LogLimit } from './log-limit.ts';
@@ -56,7 +57,8 @@ export class Gateway {
       log.warn({ workload: workload.name }, `${skipped} more refusals of workload ${workload.name} were not logged`),
     );
     const mayLog = () => limit.take();
-    this.#context = { vehicle, obu, guard, desk: this.#desk, meter, log, mayLog };
+    const canDesk = new CanDesk({ guard, onDenied: (reason) => meter.canDenied(workload.name, reason) });
+    this.#context = { vehicle, obu, guard, desk: this.#desk, canDesk, meter, log, mayLog };
   }
 
   get workload(): Workload {

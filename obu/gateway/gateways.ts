@@ -7,6 +7,22 @@ const NO_GRANTS: Grants = { signals: [], can: [], cameras: [], offload: undefine
 
 export const GATEWAY_SOCKET = 'gateway.sock';
 
+/**
+ * What a container that was made from a workload is held to now that the manifest has these; undefined: to what it was,
+ * because its update waits for the vehicle to be parked.
+ */
+export function heldTo(
+  workloads: readonly Workload[],
+  hashOf: (workload: Workload) => string,
+): (running: Workload) => Workload | undefined {
+  const wanted = new Map(workloads.map((workload) => [workload.name, workload]));
+  return (running) => {
+    const workload = wanted.get(running.name);
+    if (workload === undefined) return { ...running, grants: NO_GRANTS };
+    return workload.update.when === 'now' || hashOf(workload) === hashOf(running) ? workload : undefined;
+  };
+}
+
 /** The gateways of all containers of this OBU, each by a key: a workload may have two while it hands over. */
 export class Gateways {
   readonly #root: string;
@@ -45,13 +61,10 @@ export class Gateways {
    * @param hashOf Hash of everything that a container is made from.
    */
   follow(workloads: readonly Workload[], hashOf: (workload: Workload) => string): void {
-    const wanted = new Map(workloads.map((workload) => [workload.name, workload]));
+    const held = heldTo(workloads, hashOf);
     for (const gateway of this.#open.values()) {
-      const workload = wanted.get(gateway.workload.name);
-      if (workload === undefined) gateway.regrant({ ...gateway.workload, grants: NO_GRANTS });
-      else if (workload.update.when === 'now' || hashOf(workload) === hashOf(gateway.workload)) {
-        gateway.regrant(workload);
-      }
+      const workload = held(gateway.workload);
+      if (workload !== undefined) gateway.regrant(workload);
     }
   }
 

@@ -1,5 +1,6 @@
 import { ErrorCode, KerbError } from '../../shared/errors.ts';
 import type { CanRouter } from '../can/router.ts';
+import { WriteGuard } from '../can/write-guard.ts';
 import type { Camera } from '../dashcam/camera.ts';
 import type { Workload } from '../manifest/workload.ts';
 import { pathMatcher } from '../signals/expand-paths.ts';
@@ -22,6 +23,8 @@ export interface Offers {
 export class GrantGuard {
   #workload: Workload;
   readonly #offers: Offers;
+  /** By bus, made at its first write: the rates are those of the workload, however many connections it has. */
+  readonly #writes = new Map<string, WriteGuard>();
 
   constructor(workload: Workload, offers: Offers) {
     this.#workload = workload;
@@ -36,6 +39,11 @@ export class GrantGuard {
   /** From now on the grants are those of this one. */
   regrant(workload: Workload): void {
     this.#workload = workload;
+    for (const [bus, { grant }] of this.#writes) {
+      const now = workload.grants.can.find((one) => one.bus === bus);
+      // Others begin with fresh rates.
+      if (JSON.stringify(now) !== JSON.stringify(grant)) this.#writes.delete(bus);
+    }
   }
 
   /** Where the signals come from. */
@@ -49,11 +57,32 @@ export class GrantGuard {
     if (grant === undefined) {
       throw this.#notGranted(`read CAN bus "${bus}"`, `x-obu.grants.can: [{ bus: ${bus}, read: ["ID:MASK"] }]`);
     }
+    return { router: this.#router(bus), granted: grant.read };
+  }
+
+  /** @throws KerbError NotGranted | UnknownBus | BadCondition */
+  canWrite(bus: string): { readonly router: CanRouter; readonly writes: WriteGuard } {
+    const grant = this.#workload.grants.can.find((one) => one.bus === bus);
+    if (grant === undefined || grant.write.length === 0) {
+      const wanted = `x-obu.grants.can: [{ bus: ${bus}, write: [{ id: "ID" }] }]`;
+      throw this.#notGranted(`write to CAN bus "${bus}"`, wanted, { reason: 'grant' });
+    }
+    const router = this.#router(bus);
+    let writes = this.#writes.get(bus);
+    if (writes === undefined) {
+      const freshOf = (path: string) => this.#offers.signals.get(path)?.value;
+      writes = new WriteGuard(grant, { workload: this.#workload.name, freshOf });
+      this.#writes.set(bus, writes);
+    }
+    return { router, writes };
+  }
+
+  #router(bus: string): CanRouter {
     const router = this.#offers.routers.get(bus);
     if (router === undefined) {
       throw new KerbError(ErrorCode.UnknownBus, `this OBU has no CAN bus "${bus}"`, { bus });
     }
-    return { router, granted: grant.read };
+    return router;
   }
 
   /**
@@ -125,11 +154,11 @@ export class GrantGuard {
     return digest;
   }
 
-  #notGranted(what: string, wanted: string): KerbError {
+  #notGranted(what: string, wanted: string, more: object = {}): KerbError {
     const { name } = this.#workload;
     return new KerbError(ErrorCode.NotGranted, `workload ${name} may not ${what}; its manifest would need ${wanted}`, {
-      workload: name,
-      wanted,
+      ...{ workload: name, wanted },
+      ...more,
     });
   }
 }

@@ -8,7 +8,7 @@ import { kerbside } from '../../shared/protocol/generated/gateway.js';
 import { MAX_CONNECTIONS } from './gateway.ts';
 import { MAX_PLAIN } from './large-message.ts';
 import { MAX_OPEN } from './offload-desk.ts';
-import { allGrants, HandObu, value, workload } from './test-parts.ts';
+import { allGrants, canRead, HandObu, noGrants, value, workload } from './test-parts.ts';
 
 const { ClientMessage, ServerMessage } = kerbside.gateway.v1;
 type ClientFields = kerbside.gateway.v1.ClientMessage.$Properties;
@@ -63,6 +63,35 @@ class RawClient {
 }
 
 const failure = (code: number, message: RegExp) => ({ failure: { code, message: expect.stringMatching(message) } });
+
+describe('frames that no bus can carry are refused in the OBU, whatever the SDK would say:', () => {
+  const data = new Uint8Array(8);
+  it.each<[string, kerbside.gateway.v1.CanFrame.$Properties]>([
+    ['an id above 11 bits', { id: 0x800, data }],
+    ['nine bytes', { id: 1, data: new Uint8Array(9) }],
+    ['a remote FD frame', { id: 1, flags: 6, data }],
+    ['BRS without FD', { id: 1, flags: 8, data }],
+    ['unknown flags', { id: 1, flags: 64, data }],
+    ['a quarter of a megabyte', { id: 1, flags: 4, data: new Uint8Array(MAX_PLAIN - 100) }],
+  ])('%s', async (_what, frame) => {
+    const write = [0, 1].map((id) => ({ id, ext: false, length: undefined, maxPerSecond: undefined }));
+    const can = [{ ...canRead('can0', '0:0'), write }];
+    ({ path } = await obu.serve(workload('writer', { ...noGrants, can })));
+    const client = new RawClient();
+    client.hello();
+    client.send({ request: 2, sendCan: { bus: 'can0', frames: [frame] } });
+    expect(await client.answer(2)).toMatchObject(failure(ErrorCode.BadCanFrame, /^not a CAN frame/));
+    // An error frame is a frame, and never theirs to send.
+    client.send({ request: 3, sendCan: { bus: 'can0', frames: [{ id: 1, flags: 32, data }] } });
+    expect(await client.answer(3)).toMatchObject(failure(ErrorCode.CanWriteNotGranted, /error frames/));
+    // No bus, no frames, no fields at all: refused or empty, and the connection goes on.
+    client.send({ request: 4, sendCan: {} });
+    expect(await client.answer(4)).toMatchObject(failure(ErrorCode.NotGranted, /CAN bus ""/));
+    client.send({ request: 5, sendCan: { bus: 'can0', frames: [{}] } });
+    expect(await client.answer(5)).toMatchObject({ accepted: {} });
+    expect(obu.bus.sent.map(({ id, data: bytes }) => [id, bytes.length])).toEqual([[0, 0]]);
+  });
+});
 
 describe('a connection ends, with the reason, for', () => {
   const endings: readonly [string, (client: RawClient) => void, number, number, RegExp][] = [

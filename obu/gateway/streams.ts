@@ -5,6 +5,7 @@
  * the outbox.
  */
 import type { CanFrame } from '../../shared/can/frame.ts';
+import type { BusState } from '../can/bus.ts';
 import type { Picture } from '../dashcam/camera.ts';
 import type { SignalValue } from '../signals/signal.ts';
 import { DropOldestQueue } from './drop-oldest-queue.ts';
@@ -32,6 +33,8 @@ export class CanStream implements Stream {
   readonly #request: number;
   readonly #bus: string;
   readonly #queue = new DropOldestQueue<CanFrame>(CAN_QUEUE);
+  /** What the container has not heard yet. */
+  #state: BusState | undefined;
   readonly #wake: (stream: Stream) => void;
   readonly #onDrop: () => void;
 
@@ -47,9 +50,17 @@ export class CanStream implements Stream {
     if (this.#queue.size === 1) this.#wake(this);
   };
 
+  readonly stateChanged = (state: BusState): void => {
+    this.#state = state;
+    this.#wake(this);
+  };
+
   take(): readonly Uint8Array[] | undefined {
-    if (this.#queue.size === 0) return undefined;
-    return [encodeCanFrames(this.#request, this.#bus, upTo(this.#queue, CAN_BATCH), this.#queue.dropped)];
+    // The state is that after the frames: with more of them than fit a message it goes with the last.
+    const state = this.#queue.size <= CAN_BATCH ? this.#state : undefined;
+    if (this.#queue.size === 0 && state === undefined) return undefined;
+    if (state !== undefined) this.#state = undefined;
+    return [encodeCanFrames(this.#request, this.#bus, upTo(this.#queue, CAN_BATCH), this.#queue.dropped, state)];
   }
 }
 

@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import type { CanFrame } from '../../shared/can/frame.ts';
 import type { KerbError } from '../../shared/errors.ts';
 import { silentLog } from '../../shared/log.ts';
-import type { CanBus } from '../can/bus.ts';
+import type { BusState, CanBus } from '../can/bus.ts';
 import { CanRouter } from '../can/router.ts';
 import type { Camera, CameraWish, Picture } from '../dashcam/camera.ts';
 import { workloadOf } from '../manifest/test-workload.ts';
@@ -18,14 +18,28 @@ import { Gateway } from './gateway.ts';
 export class HandBus implements CanBus {
   readonly name = 'can0';
   readonly kind = 'userspace';
-  readonly state = { state: 'Up' } as const;
-  readonly stats = { framesReceived: 0, framesSent: 0, framesDropped: 0, bits: 0 };
+  state: BusState = { state: 'Up' };
+  readonly stats = { framesReceived: 0, framesSent: 0, framesDropped: 0, errorFrames: 0, bits: 0 };
   readonly listeners = new Set<(frame: CanFrame) => void>();
   async start() {}
   async stop() {}
-  send() {}
-  onState() {
-    return () => {};
+  readonly sent: CanFrame[] = [];
+  /** Thrown by `send`, once. */
+  sendFailure: KerbError | undefined;
+  send(one: CanFrame) {
+    const failure = this.sendFailure;
+    this.sendFailure = undefined;
+    if (failure !== undefined) throw failure;
+    this.sent.push(one);
+  }
+  readonly stateListeners = new Set<(state: BusState) => void>();
+  onState(listener: (state: BusState) => void) {
+    this.stateListeners.add(listener);
+    return () => this.stateListeners.delete(listener);
+  }
+  enter(state: BusState) {
+    this.state = state;
+    for (const listener of this.stateListeners) listener(state);
   }
   subscribe(listener: (frame: CanFrame) => void) {
     this.listeners.add(listener);
@@ -153,15 +167,17 @@ export class HandObu {
   readonly camera = new HandCamera();
   readonly offloader = new HandOffloader();
   readonly failures: { workload: string; error: KerbError }[] = [];
+  readonly denied: string[] = [];
   readonly dropped = { can: 0, pictures: 0 };
+  readonly router = new CanRouter(this.bus);
   readonly #gateways: Gateway[] = [];
   readonly #folder: Promise<string> = mkdtemp(join(tmpdir(), 'kerb-gw-'));
 
   async serve(one: Workload): Promise<{ path: string; gateway: Gateway }> {
-    const router = new CanRouter(this.bus);
-    router.start();
+    this.router.start();
     const meter: GatewayMeter = {
       canDropped: () => this.dropped.can++,
+      canDenied: (name, reason) => this.denied.push(`${name} ${reason}`),
       pictureDropped: () => this.dropped.pictures++,
       signalLatency: () => {},
       offloadStarted: () => {},
@@ -174,7 +190,7 @@ export class HandObu {
       vehicle: 'car',
       obu: 'obu-1',
       offers: {
-        routers: new Map([['can0', router]]),
+        routers: new Map([['can0', this.router]]),
         signals: this.signals,
         cameras: new Map([['front', this.camera]]),
         tasks: new Map([['dashcam-filter', DIGEST]]),

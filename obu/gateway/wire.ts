@@ -8,7 +8,9 @@
 import protobuf from 'protobufjs/minimal.js';
 import type { CanFrame } from '../../shared/can/frame.ts';
 import { kerbside } from '../../shared/protocol/generated/gateway.js';
+import type { BusState } from '../can/bus.ts';
 import type { Picture, PictureFormat } from '../dashcam/camera.ts';
+import type { CanGrant } from '../manifest/workload.ts';
 import type { SignalValue } from '../signals/signal.ts';
 
 const { Writer } = protobuf;
@@ -26,6 +28,15 @@ export function encodeMessage(message: ServerMessageFields): Uint8Array[] {
   return [ServerMessage.encode(message, Writer.create().fork()).ldelim().finish()];
 }
 
+export function toWireGrant({ bus, read, write, as, when }: CanGrant): kerbside.gateway.v1.CanGrant.$Properties {
+  return {
+    ...{ bus, read: [...read], as, when: when ?? '' },
+    write: write.map(({ id, ext, length, maxPerSecond }) => ({
+      ...{ id, extended: ext, length: length ?? 0, anyLength: length === undefined, maxPerSecond: maxPerSecond ?? 0 },
+    })),
+  };
+}
+
 /** The flags of a CanFrame as gateway.proto has them. */
 export function flagsOf(frame: CanFrame): number {
   return (
@@ -38,7 +49,14 @@ export function flagsOf(frame: CanFrame): number {
   );
 }
 
-export function encodeCanFrames(request: number, bus: string, frames: Iterable<CanFrame>, dropped: number): Uint8Array {
+/** @param state Told when it changed. */
+export function encodeCanFrames(
+  request: number,
+  bus: string,
+  frames: Iterable<CanFrame>,
+  dropped: number,
+  state?: BusState,
+): Uint8Array {
   const writer = Writer.create().fork();
   writer.uint32(varint(1)).uint32(request);
   writer.uint32(delimited(5)).fork();
@@ -53,6 +71,10 @@ export function encodeCanFrames(request: number, bus: string, frames: Iterable<C
     writer.ldelim();
   }
   if (dropped > 0) writer.uint32(varint(3)).uint64(dropped);
+  if (state !== undefined) {
+    writer.uint32(delimited(4)).string(state.state);
+    if (state.state !== 'Up') writer.uint32(delimited(5)).string(state.reason);
+  }
   return writer.ldelim().ldelim().finish();
 }
 

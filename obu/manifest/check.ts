@@ -1,7 +1,9 @@
+import { interfaceGrantProblem } from '../can/interface-rules.ts';
 import { parseCondition } from '../signals/condition.ts';
 import { pathMatcher } from '../signals/expand-paths.ts';
 import { parseScope } from '../signals/scopes.ts';
 import { nearest, type ParsedYaml, type Problem } from '../yaml.ts';
+import { toCanGrant } from './can-grant.ts';
 import { checkDependencies } from './dependencies.ts';
 import type { RawManifest, RawService } from './schema.ts';
 import { namePattern, nameRule } from './values.ts';
@@ -68,6 +70,8 @@ function checkGrants(service: RawService, say: Say): void {
     if (grant.when !== undefined && grant.write === undefined) {
       say([...at, 'when'], 'holds back what is sent, and this grant has no `write`');
     }
+    const problem = grant.as === 'interface' ? interfaceGrantProblem(toCanGrant(grant)) : undefined;
+    if (problem !== undefined) say([...at, 'as'], problem);
     const frames = (grant.write ?? []).map(({ id, len }) => `${id.id}/${id.ext}/${len}`);
     frames.forEach((frame, j) => {
       if (frames.indexOf(frame) < j) say([...at, 'write', j, 'id'], 'this id with this length is granted twice');

@@ -64,7 +64,7 @@ const good = [
   'x-obu: { priority: safety, update: { strategy: hand-over, rollback: never, when: parked } }',
   'x-obu: { grants: { signals: ["read:Vehicle.*.X", "!actuate:Vehicle", "provide:A"] } }',
   'x-obu: { grants: { can: [{ bus: can0, read: ["1:7", "#1", "00000001~1FFFFFFF"] }] } }',
-  'x-obu: { grants: { can: [{ bus: a, write: [{ id: "3E9", len: 64, maxRate: 0.5/s }], as: interface, when: A == 1 }] } }',
+  'x-obu: { grants: { can: [{ bus: a, write: [{ id: "3E9", len: 64, maxRate: 0.5/s }], as: socket, when: A == 1 }] } }',
   'x-obu: { grants: { cameras: [{ name: a, maxFps: 0.5 }], offload: { tasks: [a], maxBudgetMs: 1 } } }',
 ];
 

@@ -50,7 +50,7 @@ services:
             write: [{ id: "3E9", len: 8, maxRate: 10/s }, { id: "18DA00F1" }]
             as: socket
             when: Vehicle.IsMoving == false
-          - { bus: can1, write: [{ id: "1", len: 0, maxRate: 0.5/s }], as: interface }
+          - { bus: can1, write: [{ id: "1" }], as: interface }
         cameras: [{ name: front, maxFps: 10 }]
         offload: { tasks: ["dashcam-filter"], maxBudgetMs: 500 }
   bare:
@@ -162,7 +162,7 @@ describe('a manifest', () => {
             {
               bus: 'can1',
               read: [],
-              write: [{ id: 1, ext: false, length: 0, maxPerSecond: 0.5 }],
+              write: [{ id: 1, ext: false, length: undefined, maxPerSecond: undefined }],
               as: 'interface',
               when: undefined,
             },
@@ -410,6 +410,11 @@ const bad: readonly [string, string, RegExp][] = [
     'as: anything',
     grants('        can: [{ bus: can0, read: ["1:7"], as: file }]'),
     /can\.0\.as: must be one of socket, i/,
+  ],
+  [
+    'as: interface with a rate',
+    grants('        can: [{ bus: can0, write: [{ id: "3E9", maxRate: 10/s }], as: interface }]'),
+    /can\.0\.as: the kernel cannot hold id 3E9 to a rate; use `as: socket`/,
   ],
   ['a bus of which nothing is granted', grants('        can: [{ bus: can0 }]'), /can\.0: grants nothing/],
   ['an id that is a number', can('write: [{ id: 123 }]'), /write\.0\.id: must be an id in hex, in quotes/],

@@ -1,10 +1,11 @@
 import { ErrorCode } from '../../shared/errors.ts';
 import { parseYaml, problemsError } from '../yaml.ts';
+import { toCanGrant } from './can-grant.ts';
 import { checkManifest, type ObuOffers } from './check.ts';
 import { manifestSchema, type RawManifest, type RawService } from './schema.ts';
 import { explainUnknownKey, knownKeys } from './unknown-keys.ts';
 import { priorityWords } from './values.ts';
-import type { CanGrant, Workload } from './workload.ts';
+import type { Workload } from './workload.ts';
 
 export type { ObuOffers } from './check.ts';
 
@@ -82,19 +83,6 @@ function toWorkload(name: string, service: RawService): Workload {
     },
   };
 }
-
-function toCanGrant(grant: RawCanGrant): CanGrant {
-  return {
-    bus: grant.bus,
-    read: grant.read ?? [],
-    write: (grant.write ?? []).map(({ id, len, maxRate }) => ({ ...id, length: len, maxPerSecond: maxRate })),
-    as: grant.as ?? 'socket',
-    when: grant.when,
-  };
-}
-
-type RawGrants = NonNullable<NonNullable<RawService['x-obu']>['grants']>;
-type RawCanGrant = NonNullable<RawGrants['can']>[number];
 
 /** "a" and "a:latest" are one image. */
 function withTag(image: string): string {

@@ -113,7 +113,7 @@ describe.skipIf(!present)('Model3CAN.dbc', () => {
       subscribe: () => () => undefined,
       onState: () => () => undefined,
       state: { state: 'Up' },
-      stats: { framesReceived: 0, framesSent: 0, framesDropped: 0, bits: 0 },
+      stats: { framesReceived: 0, framesSent: 0, framesDropped: 0, errorFrames: 0, bits: 0 },
     });
     const tree = await loadVssMapping(join(data, 'vss_dbc.json'));
     const overlay = await loadVssMapping(join(data, 'dbc_overlay.vspec'));

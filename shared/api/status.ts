@@ -76,6 +76,7 @@ export interface ObuStatus {
   readonly buses: readonly {
     readonly name: string;
     readonly kind: 'socketcan' | 'userspace';
+    /** Up, Warning, Passive, BusOff or Down. */
     readonly state: string;
     readonly reason: string;
     readonly framesPerSecond: number;
@@ -84,6 +85,8 @@ export interface ObuStatus {
     readonly bitrate: number;
     readonly frames: number;
     readonly dropped: number;
+    /** Error frames of its controller. */
+    readonly errorFrames: number;
   }[];
   readonly signals: { readonly paths: number; readonly withValue: number };
   readonly cameras: readonly {

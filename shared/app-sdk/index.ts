@@ -12,7 +12,11 @@ export type { CanFrame } from '../can/frame.ts';
 export { ErrorCode, errorName, isKerbError, KerbError } from '../errors.ts';
 export type { ItemStream } from './item-stream.ts';
 export type {
+  BusState,
   CanBatch,
+  CanGrant,
+  CanWriteGrant,
+  FrameToSend,
   Grants,
   OffloadOutcome,
   Picture,

@@ -1,6 +1,6 @@
 import protobuf from 'protobufjs/minimal.js';
-import type { CanFrame } from '../can/frame.ts';
-import { type ErrorCode, KerbError } from '../errors.ts';
+import { type CanFrame, frameFault } from '../can/frame.ts';
+import { ErrorCode, KerbError } from '../errors.ts';
 import { kerbside } from '../protocol/generated/gateway.js';
 
 const wire = kerbside.gateway.v1;
@@ -12,6 +12,14 @@ export type ClientFields = kerbside.gateway.v1.ClientMessage.$Properties;
 export interface CanBatch {
   readonly bus: string;
   readonly frames: readonly CanFrame[];
+  /** Of the bus after these frames, when it changed, and at first when it is not up; undefined: as before. */
+  readonly state: BusState | undefined;
+}
+
+/** `reason` is a sentence for a person, empty when the bus is up. */
+export interface BusState {
+  readonly state: 'Up' | 'Warning' | 'Passive' | 'BusOff' | 'Down';
+  readonly reason: string;
 }
 
 export type SignalDatum = number | boolean | string;
@@ -41,9 +49,44 @@ export interface Picture {
   readonly data: Uint8Array;
 }
 
+/** A frame to send; what is left out is false. */
+export interface FrameToSend {
+  readonly id: number;
+  /** 29-bit id; left out: when the id does not fit 11 bits. */
+  readonly ext?: boolean;
+  readonly fd?: boolean;
+  /** FD only: the data at the higher bit rate. */
+  readonly brs?: boolean;
+  readonly rtr?: boolean;
+  /** 0..8 bytes, or for FD 0..8, 12, 16, 20, 24, 32, 48, 64. */
+  readonly data: Uint8Array;
+}
+
+/** One kind of frame that the workload may send. */
+export interface CanWriteGrant {
+  readonly id: number;
+  readonly ext: boolean;
+  /** Undefined: any. */
+  readonly length: number | undefined;
+  /** Undefined: no limit of its own. */
+  readonly maxPerSecond: number | undefined;
+}
+
+export interface CanGrant {
+  readonly bus: string;
+  /** can-utils grammar, "id:mask" and "id~mask". */
+  readonly read: readonly string[];
+  /** Empty: nothing may be sent. */
+  readonly write: readonly CanWriteGrant[];
+  /** `interface`: the bus is also a CAN interface of its name in this container. */
+  readonly as: 'socket' | 'interface';
+  /** Condition over signals that has to hold while the workload writes; undefined: none. */
+  readonly when: string | undefined;
+}
+
 /** What the manifest allows this workload. */
 export interface Grants {
-  readonly can: readonly { readonly bus: string; readonly read: readonly string[] }[];
+  readonly can: readonly CanGrant[];
   /** Scopes, "read:Vehicle.Speed". */
   readonly signals: readonly string[];
   readonly cameras: readonly { readonly name: string; readonly maxFps: number }[];
@@ -96,7 +139,21 @@ export function toCanBatch(message: kerbside.gateway.v1.CanFrames.$Properties): 
       timeUs: toNumber(frame.timeUs),
     };
   });
-  return { bus: message.bus ?? '', frames };
+  const { bus, state, reason } = message;
+  return {
+    ...{ bus: bus ?? '', frames },
+    state: state ? { state: state as BusState['state'], reason: reason ?? '' } : undefined,
+  };
+}
+
+/** @throws KerbError BadCanFrame */
+export function toWireFrame(frame: FrameToSend): kerbside.gateway.v1.CanFrame.$Properties {
+  const { id, ext = id > 0x7ff, rtr, fd, brs, data } = frame;
+  const flags = (ext ? 1 : 0) | (rtr ? 2 : 0) | (fd ? 4 : 0) | (brs ? 8 : 0);
+  // Here as well as in the OBU: what is no number at all becomes one on the wire.
+  const fault = frameFault(id, flags, data.length);
+  if (fault !== undefined) throw new KerbError(ErrorCode.BadCanFrame, `not a CAN frame: ${fault}`, { id });
+  return { id, flags, data };
 }
 
 export function toSignalValues(message: kerbside.gateway.v1.SignalValues.$Properties): SignalValue[] {
@@ -144,7 +201,18 @@ export function toOutcome(message: kerbside.gateway.v1.OffloadDone.$Properties):
 export function toGrants(message: kerbside.gateway.v1.Grants.$Properties | null | undefined): Grants {
   const { offload } = message ?? {};
   return {
-    can: (message?.can ?? []).map(({ bus, read }) => ({ bus: bus ?? '', read: read ?? [] })),
+    can: (message?.can ?? []).map(({ bus, read, write, as, when }) => ({
+      bus: bus ?? '',
+      read: read ?? [],
+      write: (write ?? []).map(({ id, extended, length, anyLength, maxPerSecond }) => ({
+        id: id ?? 0,
+        ext: extended ?? false,
+        length: anyLength ? undefined : (length ?? 0),
+        maxPerSecond: maxPerSecond || undefined,
+      })),
+      as: as === 'interface' ? 'interface' : 'socket',
+      when: when || undefined,
+    })),
     signals: message?.signals ?? [],
     cameras: (message?.cameras ?? []).map(({ name, maxFps }) => ({ name: name ?? '', maxFps: maxFps ?? 0 })),
     offload: offload ? { tasks: offload.tasks ?? [], maxBudgetMs: offload.maxBudgetMs ?? 0 } : undefined,

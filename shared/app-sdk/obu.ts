@@ -7,6 +7,7 @@ import {
   type CanBatch,
   type ClientFields,
   droppedOf,
+  type FrameToSend,
   type Grants,
   type OffloadOutcome,
   type Picture,
@@ -20,6 +21,7 @@ import {
   toPicture,
   toSignalValues,
   toWireFormat,
+  toWireFrame,
 } from './messages.ts';
 
 const PROTOCOL_VERSION = 1;
@@ -46,7 +48,7 @@ export interface Obu {
   readonly obu: string;
   readonly grants: Grants;
   /**
-   * CAN frames of a bus, in batches.
+   * CAN frames of a bus, in batches. A batch also tells when the bus goes down or comes back, even without frames.
    * @param options.filters can-utils grammar, "id:mask" and "id~mask" in hex; left out: everything granted.
    * @throws KerbError NotGranted | UnknownBus | BadCanFilter, from the loop
    */
@@ -55,6 +57,16 @@ export interface Obu {
     readonly filters?: readonly string[];
     readonly signal?: AbortSignal;
   }): ItemStream<CanBatch>;
+  /**
+   * Sends frames to a bus, in order; settles when all of them are on it. This workload does not get them back from
+   * `can()` of this connection; everybody else on the bus does. Nothing is sent later or twice: without a connection it
+   * fails.
+   * @throws KerbError of the first frame that was denied or not taken; those before it are on the bus, those after it
+   * are not: NotGranted | CanWriteNotGranted | CanWriteWrongLength | CanWriteTooFast (`context.retryAfterMs`) |
+   * CanWriteNotNow | BadCanFrame | BusDown | BusWriteFailed | TooManyRequests. ConnectionLost: there is no connection,
+   * or it was lost before the answer, and what reached the bus is not known
+   */
+  sendCan(bus: string, frames: readonly FrameToSend[]): Promise<void>;
   /**
    * Vehicle signals by VSS path; a branch means its subtree. What is known already comes at once.
    * @param options.minIntervalMs At most one value per path in this time, the latest; 0 or left out: every value.
@@ -128,6 +140,8 @@ interface OpenRequest {
   readonly onFailure: (error: KerbError) => void;
   /** On a further connection, before it is sent again. */
   readonly onReopen?: () => void;
+  /** The connection on which it was sent is gone. */
+  readonly onDown?: (why: string) => void;
   /** Its number on the present connection; 0 before it was sent. */
   request: number;
 }
@@ -156,8 +170,10 @@ class GatewayClient implements Obu {
       message: (message) => this.#receive(message),
       down: (why) => {
         this.#ready = false;
+        const sent = [...this.#byRequest.values()];
         this.#byRequest.clear();
         this.#whyDown = why;
+        for (const open of sent) open.onDown?.(why);
       },
     });
   }
@@ -196,6 +212,30 @@ class GatewayClient implements Obu {
       ({ canFrames }) => canFrames && { item: toCanBatch(canFrames), dropped: droppedOf(canFrames) },
       options.signal,
     );
+  }
+
+  sendCan(bus: string, frames: readonly FrameToSend[]): Promise<void> {
+    return new Promise<void>((resolve, reject) => {
+      if (this.#closed) throw cancelled();
+      const sendCan = { bus, frames: frames.map(toWireFrame) };
+      const fail = (error: KerbError) => {
+        this.#forget(open);
+        reject(error);
+      };
+      const lost = (message: string) => fail(new KerbError(ErrorCode.ConnectionLost, message, { bus }));
+      const open: OpenRequest = {
+        request: 0,
+        body: () => ({ sendCan }),
+        onMessage: () => {
+          this.#forget(open);
+          resolve();
+        },
+        onFailure: fail,
+        onDown: (why) => lost(`the connection to the OBU was lost while CAN frames were sent to "${bus}": ${why}`),
+      };
+      if (this.#ready) this.#start(open);
+      else lost(`CAN frames were not sent to "${bus}": there is no connection to the OBU (${this.#whyDown})`);
+    });
   }
 
   signals(

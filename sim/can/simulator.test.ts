@@ -30,7 +30,7 @@ function recordingBus(refuse: (frame: CanFrame) => KerbError | undefined = () =>
     subscribe: () => () => undefined,
     onState: () => () => undefined,
     state: { state: 'Up' },
-    stats: { framesReceived: 0, framesSent: 0, framesDropped: 0, bits: 0 },
+    stats: { framesReceived: 0, framesSent: 0, framesDropped: 0, errorFrames: 0, bits: 0 },
   };
   return { bus, frames };
 }

@@ -15,7 +15,7 @@ class TestBus implements CanBus {
   readonly name = 'can0';
   readonly kind = 'userspace';
   readonly state: BusState = { state: 'Up' };
-  readonly stats = { framesReceived: 0, framesSent: 0, framesDropped: 0, bits: 0 };
+  readonly stats = { framesReceived: 0, framesSent: 0, framesDropped: 0, errorFrames: 0, bits: 0 };
   listener: ((frame: CanFrame) => void) | undefined;
   async start(): Promise<void> {}
   async stop(): Promise<void> {}

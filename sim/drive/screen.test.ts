@@ -25,6 +25,7 @@ const obu: ObuStatus = {
       bitrate: 500_000,
       frames: 31_204,
       dropped: 0,
+      errorFrames: 0,
     },
   ],
   signals: { paths: 20, withValue: 19 },

@@ -6,6 +6,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { UserspaceBus } from '../../obu/can/userspace-bus.ts';
 import { UserspaceBusServer } from '../../obu/can/userspace-server.ts';
+import { formatFrame } from '../../shared/can/candump.ts';
 import { dataFrame } from '../../shared/can/frame.ts';
 import { silentLog } from '../../shared/log.ts';
 
@@ -31,10 +32,13 @@ export class TestCar {
   readonly socket = join(this.folder, 'can0.bus');
   readonly #server = new UserspaceBusServer({ socketPath: this.socket, name: 'can0', log: silentLog() });
   readonly #sender = new UserspaceBus({ name: 'can0', socketPath: this.socket, client: 'car', log: silentLog() });
+  /** Frames that others have sent. */
+  readonly heard: string[] = [];
   #timer: NodeJS.Timeout | undefined;
 
   async start(): Promise<void> {
     await this.#server.start();
+    this.#sender.subscribe((frame) => this.heard.push(formatFrame(frame)));
     await this.#sender.start();
     this.#timer = setInterval(() => {
       for (const id of IDS) this.#sender.send(dataFrame(id, Uint8Array.from(SPEED_BYTES)));

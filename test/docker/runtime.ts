@@ -108,6 +108,7 @@ export class Runtime {
     const config = parseObuConfig(`vehicle: test-car\nobu: obu-1\n${this.#config}`, 'obu.yaml');
     const { engine, reconciler } = await startWorkloads({
       ...{ config, workloads, places: this.places, gateways, signals, store: this.store, errors: this.errors },
+      buses: new Map(),
       begin: async (_name, stop, start) => {
         this.#stops.push(stop);
         await start();

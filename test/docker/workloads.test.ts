@@ -29,6 +29,12 @@ services:
         can: [{ bus: can0, read: ["100:700"] }]
         signals: ["read:Vehicle.Speed"]
         cameras: [{ name: front, maxFps: 5 }]
+  write:
+    image: ${PROBE}
+    environment: { MODE: write }
+    x-obu:
+      grants:
+        can: [{ bus: can0, write: [{ id: "3E9", len: 2, maxRate: 0.001/s }], when: Vehicle.Speed > 100 }]
   refused: { image: "${PROBE}", environment: { MODE: refused } }
   confined: { image: "${PROBE}", environment: { MODE: confined }, mem_limit: 128m }
   fail: { image: "${PROBE}", environment: { MODE: fail }, restart: "on-failure:2" }
@@ -122,6 +128,24 @@ describe('a container', () => {
     expect(report.picture).toMatchObject({ camera: 'front', format: 'gray8', width: 64, height: 48, bytes: 64 * 48 });
     const [darkest, brightest] = (report.picture as { data: [number, number] }).data;
     expect(brightest).toBeGreaterThan(darkest);
+  });
+
+  it('writes to the bus what it was granted, and nothing else', async () => {
+    const report = await reported('write');
+    expect(report.grants).toMatchObject([
+      { bus: 'can0', write: [{ id: 0x3e9, length: 2 }], when: 'Vehicle.Speed > 100' },
+    ]);
+    const refused = (code: number) => expect.objectContaining({ code });
+    expect(report).toMatchObject({
+      length: refused(ErrorCode.CanWriteWrongLength),
+      id: refused(ErrorCode.CanWriteNotGranted),
+      rate: refused(ErrorCode.CanWriteTooFast),
+    });
+    expect(car.heard).toEqual(['3E9#0102']);
+    const metrics = await obu.metrics();
+    for (const reason of ['length', 'id', 'rate']) {
+      expect(metrics).toContain(`obu_can_frames_denied_total{workload="write",reason="${reason}"} 1`);
+    }
   });
 
   it('without a grant is refused, and the refusal names the grant', async () => {

@@ -2,7 +2,7 @@
  * Runs inside User-Mode Linux (see vcan.test.ts), where vcan0 exists: puts our bus and the simulator on it, with
  * candump and cansend as the outside world, and writes what happened to the file that its argument names.
  */
-import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
+import { spawn } from 'node:child_process';
 import { writeFileSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { CanBus } from '../../obu/can/bus.ts';
@@ -11,56 +11,12 @@ import { CanRouter } from '../../obu/can/router.ts';
 import { loadDbc } from '../../obu/signals/dbc-parser.ts';
 import { SignalStore } from '../../obu/signals/signal-store.ts';
 import { loadVssMapping } from '../../obu/signals/vss-mapping.ts';
-import { formatFrame, parseCandumpLine, parseFrameText } from '../../shared/can/candump.ts';
+import { formatFrame, parseFrameText } from '../../shared/can/candump.ts';
 import type { CanFrame } from '../../shared/can/frame.ts';
 import { KerbError, messageOf } from '../../shared/errors.ts';
 import { CAR_DBC, CAR_MAPPING } from '../../sim/can/cli.ts';
-import { filterFrames, filters, frames, shortFdFrames, type VcanReport } from './report.ts';
-
-/** A candump that logs to us. */
-class Candump {
-  readonly lines: string[] = [];
-  readonly #process: ChildProcess;
-
-  constructor(filter: string) {
-    this.#process = spawn('candump', ['-L', `vcan0${filter}`], { stdio: ['ignore', 'pipe', 'inherit'] });
-    let rest = '';
-    this.#process.stdout!.on('data', (chunk: Buffer) => {
-      const parts = (rest + chunk.toString()).split('\n');
-      rest = parts.pop()!;
-      this.lines.push(...parts);
-    });
-  }
-
-  /**
-   * Frames only, without time and interface. Read and written again: newer kernels say in the flags that an FD frame is
-   * one (`##5` instead of `##1`).
-   */
-  get frames(): string[] {
-    return this.lines.map((line) => formatFrame(parseCandumpLine(line).frame));
-  }
-
-  async stop(): Promise<void> {
-    this.#process.kill('SIGTERM');
-    await new Promise((resolve) => this.#process.once('close', resolve));
-  }
-}
-
-async function until(what: string, condition: () => boolean, timeoutMs = 10_000): Promise<void> {
-  const giveUp = performance.now() + timeoutMs;
-  while (!condition()) {
-    if (performance.now() > giveUp) throw new Error(`waited in vain until ${what}`);
-    await sleep(20);
-  }
-}
-
-function cansend(text: string): void {
-  execFileSync('cansend', ['vcan0', text]);
-}
-
-function ip(...args: string[]): void {
-  execFileSync('ip', args);
-}
+import { Candump, cansend, ip, until } from './can-utils.ts';
+import { controllerFrames, filterFrames, filters, frames, shortFdFrames, type VcanReport } from './report.ts';
 
 /** What the kernel has put on its lists for vcan0: so many receivers listen. */
 async function untilListening(dumps: readonly Candump[], bus: CanBus): Promise<void> {
@@ -179,6 +135,21 @@ async function comingsAndGoings(bus: CanBus) {
   return { states: [...states], sendWhileDown: sendWhileDown.message, afterReturn: [...afterReturn] };
 }
 
+/** Error frames, as a driver makes them, and a frame that shows the controller to be back. */
+async function controllerErrors(bus: CanBus): Promise<VcanReport['controller']> {
+  const states: string[] = [];
+  const end = bus.onState(({ state }) => states.push(state));
+  const seen: string[] = [];
+  const unsubscribe = bus.subscribe((frame) => seen.push(formatFrame(frame)));
+  for (const text of controllerFrames) {
+    cansend(text);
+    await until(`${text} arrives`, () => seen.includes(text));
+  }
+  unsubscribe();
+  end();
+  return { states, seen, errorFrames: bus.stats.errorFrames };
+}
+
 function failure(act: () => void): KerbError {
   try {
     act();
@@ -216,6 +187,7 @@ async function run(): Promise<VcanReport> {
     ...(await directions(bus)),
     filters: await compareFilters(bus),
     simulator: await simulator(bus),
+    controller: await controllerErrors(bus),
     losses: await losses(bus),
     ...(await comingsAndGoings(bus)),
     noInterface: await startFailure('vcan9'),

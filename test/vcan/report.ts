@@ -23,6 +23,12 @@ export interface VcanReport {
     readonly paths: readonly string[];
     readonly allPaths: number;
   };
+  /** States of our bus while `controllerFrames` came, and those frames as it got them. */
+  readonly controller: {
+    readonly states: readonly string[];
+    readonly seen: readonly string[];
+    readonly errorFrames: number;
+  };
   readonly losses: { readonly sent: number; readonly received: number; readonly dropped: number };
   /** States of our bus while the interface went down, up, away and came back, and a frame after all of it. */
   readonly states: readonly string[];
@@ -31,6 +37,36 @@ export interface VcanReport {
   readonly noInterface: string;
   readonly notCan: string;
   readonly noFd: { readonly message: string; readonly noFd: unknown };
+}
+
+/** What inside-interface.ts found out. Frames are texts as `formatFrame` writes them. */
+export interface InterfaceReport {
+  /** Why a workload could not start without the kernel's vxcan, and without its can-gw. */
+  readonly missing: readonly string[];
+  readonly inside: { readonly user: string; readonly capabilities: string; readonly interfaces: readonly string[] };
+  readonly exchange: Exchange;
+  /** The OBU was killed and another one took over; how often the program in the container had started by then. */
+  readonly startsAfterAdoption: number;
+  readonly adopted: Exchange;
+  /** After the bus was removed and made again. */
+  readonly returned: Exchange;
+  /** After the container was killed. */
+  readonly restarted: Exchange;
+  readonly whileRunning: number;
+  readonly left: { readonly interfaces: readonly string[]; readonly rules: number };
+  /** After each change of a manifest: whether the container has the interface, and the rules of the kernel. */
+  readonly regrants: {
+    readonly steps: readonly { readonly inside: boolean; readonly rules: readonly string[] }[];
+    readonly troubles: readonly string[];
+  };
+  readonly unprivileged: string;
+}
+
+/** What the candumps of the workloads `some` and `all`, and one on the host, have seen of the same frames. */
+export interface Exchange {
+  readonly some: readonly string[];
+  readonly all: readonly string[];
+  readonly host: readonly string[];
 }
 
 /** Sent from either side: standard, extended, remote and FD, shortest and longest. */
@@ -50,6 +86,14 @@ export const frames: readonly string[] = [
 
 /** Of at most 8 bytes: the package does not tell on receive that they were FD. */
 export const shortFdFrames: readonly string[] = ['124##0', '124##1AABB', '1ABCDEF0##01122334455667788'];
+
+/** Warning, error passive, bus-off, and a frame of another program. */
+export const controllerFrames: readonly string[] = [
+  '20000004#0008000000006000',
+  '20000004#0020000000008800',
+  '20000040#0000000000000000',
+  '123#11',
+];
 
 export const filterFrames: readonly string[] = [
   '100#00',

@@ -5,7 +5,7 @@ import { loadDbc } from '../../obu/signals/dbc-parser.ts';
 import { compileMessage } from '../../obu/signals/message-codec.ts';
 import { parseCandumpLine } from '../../shared/can/candump.ts';
 import { CAR_DBC } from '../../sim/can/cli.ts';
-import { filterFrames, frames, shortFdFrames, type VcanReport } from './report.ts';
+import { controllerFrames, filterFrames, frames, shortFdFrames, type VcanReport } from './report.ts';
 import { bootUml } from './uml.ts';
 
 // The real SocketCAN, in a Linux kernel of our own: no machine that tests run on need have vcan.
@@ -97,6 +97,14 @@ describe('SocketCAN on vcan', () => {
   it('feeds every mapped signal from it', () => {
     expect(report.simulator.allPaths).toBeGreaterThan(40);
     expect(report.simulator.paths.length).toBe(report.simulator.allPaths);
+  });
+
+  it('follows the controller by its error frames', () => {
+    expect(report.controller).toEqual({
+      states: ['Warning', 'Passive', 'BusOff', 'Up'],
+      seen: controllerFrames,
+      errorFrames: 3,
+    });
   });
 
   it('counts what the kernel dropped while the program was too slow', () => {

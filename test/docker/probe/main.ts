@@ -47,6 +47,18 @@ const modes: Record<string, () => Promise<void>> = {
     });
     await idle();
   },
+  async write() {
+    const obu = await connect();
+    const data = Uint8Array.of(1, 2);
+    await obu.sendCan('can0', [{ id: 0x3e9, data }]);
+    report('write', {
+      grants: obu.grants.can,
+      length: await refusal(() => obu.sendCan('can0', [{ id: 0x3e9, data: Uint8Array.of(1) }])),
+      id: await refusal(() => obu.sendCan('can0', [{ id: 0x3ea, data }])),
+      rate: await refusal(() => obu.sendCan('can0', [{ id: 0x3e9, data }])),
+    });
+    await idle();
+  },
   async refused() {
     const obu = await connect();
     report('refused', {

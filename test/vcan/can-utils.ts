@@ -1,0 +1,49 @@
+/** The outside world in User-Mode Linux: candump, cansend and ip, on vcan0. */
+import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { formatFrame, parseCandumpLine } from '../../shared/can/candump.ts';
+
+/** A candump that logs to us. */
+export class Candump {
+  readonly lines: string[] = [];
+  readonly #process: ChildProcess;
+
+  constructor(filter: string) {
+    this.#process = spawn('candump', ['-L', `vcan0${filter}`], { stdio: ['ignore', 'pipe', 'inherit'] });
+    let rest = '';
+    this.#process.stdout!.on('data', (chunk: Buffer) => {
+      const parts = (rest + chunk.toString()).split('\n');
+      rest = parts.pop()!;
+      this.lines.push(...parts);
+    });
+  }
+
+  /**
+   * Frames only, without time and interface. Read and written again: newer kernels say in the flags that an FD frame is
+   * one (`##5` instead of `##1`).
+   */
+  get frames(): string[] {
+    return this.lines.map((line) => formatFrame(parseCandumpLine(line).frame));
+  }
+
+  async stop(): Promise<void> {
+    this.#process.kill('SIGTERM');
+    await new Promise((resolve) => this.#process.once('close', resolve));
+  }
+}
+
+export async function until(what: string, condition: () => boolean, timeoutMs = 60_000): Promise<void> {
+  const giveUp = performance.now() + timeoutMs;
+  while (!condition()) {
+    if (performance.now() > giveUp) throw new Error(`waited in vain until ${what}`);
+    await sleep(20);
+  }
+}
+
+export function cansend(text: string): void {
+  execFileSync('cansend', ['vcan0', text]);
+}
+
+export function ip(...args: string[]): void {
+  execFileSync('ip', args);
+}
