@@ -1,6 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { CanRouter } from '../obu/can/router.ts';
 import { UserspaceBus } from '../obu/can/userspace-bus.ts';
+import { HandBus } from '../obu/gateway/test-parts.ts';
 import { type CanFrame, dataFrame } from '../shared/can/frame.ts';
 import { isKerbError } from '../shared/errors.ts';
 import { silentLog } from '../shared/log.ts';
@@ -26,19 +27,8 @@ const frames: readonly CanFrame[] = Array.from({ length: IDS }, (_, i) =>
 export async function* routerAlone(say: Say): AsyncGenerator<Row> {
   for (const subscribers of READERS) {
     say(`the router alone, ${subscribers} subscribers`);
-    let deliver: (frame: CanFrame) => void = () => {};
-    const router = new CanRouter({
-      ...{ name: 'can0', kind: 'userspace', state: { state: 'Up' } },
-      stats: { framesReceived: 0, framesSent: 0, framesDropped: 0, bits: 0 },
-      start: async () => {},
-      stop: async () => {},
-      send: () => {},
-      onState: () => () => {},
-      subscribe: (listener) => {
-        deliver = listener;
-        return () => {};
-      },
-    });
+    const bus = new HandBus();
+    const router = new CanRouter(bus);
     router.start();
     let heard = 0;
     for (let i = 0; i < subscribers; i++) {
@@ -46,18 +36,24 @@ export async function* routerAlone(say: Say): AsyncGenerator<Row> {
         heard++;
       });
     }
+    const [deliver] = bus.listeners;
     const rates: number[] = [];
     const COUNT = 200_000;
     for (let round = 0; round < 12; round++) {
       heard = 0;
       const before = process.cpuUsage();
-      for (let i = 0; i < COUNT; i++) deliver(frames[i % IDS]!);
+      for (let i = 0; i < COUNT; i++) deliver!(frames[i % IDS]!);
       const { user, system } = process.cpuUsage(before);
       if (heard !== COUNT * subscribers) throw new Error(`the router lost ${COUNT * subscribers - heard} frames`);
       if (round >= 2) rates.push((COUNT * 1e6) / (user + system));
       await sleep(0);
     }
-    yield summarise(suite, `CAN router alone, ${subscribers} subscribers`, 'frames/s per core', rates);
+    yield summarise(
+      suite,
+      `CAN router alone, ${subscribers} subscriber${subscribers === 1 ? '' : 's'}`,
+      'frames/s per core',
+      rates,
+    );
   }
 }
 
@@ -91,9 +87,13 @@ export async function* canToReaders(say: Say): AsyncGenerator<Row> {
           const { sent, seconds } = await sendAtRate(sender, rate, SECONDS);
           const { obu, reports } = await end();
           if (i > 0)
-            yield* rowsOf(`${readers} readers, ${rate.toLocaleString('en-US')} frames/s offered`, reports, {
-              ...{ sent, seconds, busLost: obu.lost - before.lost, cpuUs: obu.cpuUs - before.cpuUs },
-            });
+            yield* rowsOf(
+              `${readers} reader${readers === 1 ? '' : 's'}, ${rate.toLocaleString('en-US')} frames/s offered`,
+              reports,
+              {
+                ...{ sent, seconds, busLost: obu.lost - before.lost, cpuUs: obu.cpuUs - before.cpuUs },
+              },
+            );
           before = obu;
         }
       } finally {

@@ -26,8 +26,9 @@ import {
 
 const PROTOCOL_VERSION = 1;
 const CLIENT = '@kerbside/app-sdk 0.1.0';
-/** Items that wait for a slow loop: batches of frames, lists of values, pictures. */
-const BATCHES = 64;
+/** What waits for a slow loop: CAN frames, signal values, pictures. Four seconds of a full 500 kbit/s bus. */
+const FRAMES = 16_384;
+const VALUES = 16_384;
 const PICTURES = 1;
 
 export interface ConnectOptions {
@@ -207,7 +208,7 @@ class GatewayClient implements Obu {
     const subscribeCan = { bus: options.bus, filters: [...(options.filters ?? [])] };
     return this.#subscribe(
       { subscribeCan },
-      BATCHES,
+      FRAMES,
       (batch: CanBatch) => batch.frames.length,
       ({ canFrames }) => canFrames && { item: toCanBatch(canFrames), dropped: droppedOf(canFrames) },
       options.signal,
@@ -245,7 +246,7 @@ class GatewayClient implements Obu {
     const subscribeSignals = { paths: [...paths], minIntervalMs: options.minIntervalMs ?? 0 };
     return this.#subscribe(
       { subscribeSignals },
-      BATCHES,
+      VALUES,
       (values: readonly SignalValue[]) => values.length,
       ({ signalValues }) => signalValues && { item: toSignalValues(signalValues), dropped: droppedOf(signalValues) },
       options.signal,
