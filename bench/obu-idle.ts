@@ -2,7 +2,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { messageOf } from '../shared/errors.ts';
 import { type Row, ratio, summarise, timeEach } from './measure.ts';
 import { WholeObu } from './obu-whole.ts';
-import { memoryOf, processorSeconds } from './proc.ts';
+import { type Memory, memoryOf, processorSeconds } from './proc.ts';
 import type { Say } from './tenders.ts';
 
 const suite = 'obu';
@@ -12,6 +12,11 @@ const SETTLE_MS = 20_000;
 const WINDOW_MS = 20_000;
 const WINDOWS = 3;
 const APPLIES = 15;
+const parts: readonly { readonly part: keyof Memory; readonly what: string }[] = [
+  { part: 'proportional', what: 'memory (PSS)' },
+  { part: 'alone', what: 'memory if nobody else ran its program' },
+  { part: 'anonymous', what: 'of that in no file' },
+];
 
 /** Memory and processor of a whole OBU whose workloads sleep, and how long a further workload takes to run. */
 export async function* idleAndApply(say: Say): AsyncGenerator<Row> {
@@ -48,16 +53,13 @@ async function* idle(obu: WholeObu, say: Say): AsyncGenerator<Row> {
     for (const [i, { pids, memory, cpu }] of parties.entries()) {
       cpu.push((100 * (sum(pids, processorSeconds) - before[i]!)) / seconds);
       const all = pids.map(memoryOf);
-      memory.push([
-        all.reduce((kib, one) => kib + one.proportional, 0) / 1024,
-        all.reduce((kib, one) => kib + one.anonymous, 0) / 1024,
-        all.reduce((kib, one) => kib + one.resident, 0) / 1024,
-      ]);
+      const sumOf = (part: keyof Memory) => all.reduce((kib, one) => kib + one[part], 0);
+      memory.push(parts.map(({ part }) => sumOf(part) / 1024));
     }
   }
   for (const { name, memory, cpu } of parties) {
     yield summarise(suite, `${name}: processor`, '% of a core', cpu);
-    for (const [i, what] of ['memory (PSS)', 'of that anonymous', 'resident (RSS)'].entries()) {
+    for (const [i, { what }] of parts.entries()) {
       yield summarise(
         suite,
         `${name}: ${what}`,
