@@ -308,7 +308,7 @@ describe('refused, and nothing of it kept or run', () => {
       ErrorCode.TaskPackageDigestMismatch,
       /the pushed package is the package sha256:.* not sha256:000/,
     ],
-    ['for another machine', forAnotherMachine, ErrorCode.WrongArchitecture, /is for machine 183/],
+    ['for another machine', forAnotherMachine, ErrorCode.WrongArchitecture, /is for machine 243/],
     ['without its index', without('index.json'), ErrorCode.BadTaskPackage, /the pushed package\/index.json is missing/],
     ['without its image', without('blobs/'), ErrorCode.BadTaskPackage, /is missing/],
     [
@@ -366,7 +366,7 @@ describe('refused, and nothing of it kept or run', () => {
   async function forAnotherMachine(): Promise<Package> {
     const one = await packed();
     const image = Buffer.from(fakeImage());
-    image.writeUInt16LE(183, 18); // EM_AARCH64
+    image.writeUInt16LE(243, 18); // EM_RISCV
     let files = one.files.map((file) => (file.bytes.equals(fakeImage()) ? { ...file, bytes: image } : file));
     for (;;) {
       const stale = files.find(({ path, bytes }) => /^blobs/.test(path) && !path.endsWith(digestOf(bytes).slice(7)));

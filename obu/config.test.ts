@@ -14,6 +14,9 @@ buses:
 signals:
   dbc: { can0: [car.dbc] }
   mapping: [/etc/car.vss.yaml]
+  vss: [vss.json]
+  defaults: [defaults.json]
+  sources: { Vehicle.Cabin.*.IsOpen: [can1, my-app] }
 cameras: { front: { source: "sim:/run/road.sock" } }
 brokers: [{ id: rsu-1, url: "https://127.0.0.1:7443" }]
 identity: identity/vehicle
@@ -35,7 +38,13 @@ describe('the configuration of an OBU', () => {
         },
         { name: 'can1', kind: 'auto', interface: undefined, socket: undefined, bitrate: 500_000 },
       ],
-      signals: { dbc: new Map([['can0', ['/etc/kerbside/car.dbc']]]), mapping: ['/etc/car.vss.yaml'] },
+      signals: {
+        dbc: new Map([['can0', ['/etc/kerbside/car.dbc']]]),
+        mapping: ['/etc/car.vss.yaml'],
+        vss: ['/etc/kerbside/vss.json'],
+        defaults: ['/etc/kerbside/defaults.json'],
+        sources: new Map([['Vehicle.Cabin.*.IsOpen', ['can1', 'my-app']]]),
+      },
       cameras: [{ name: 'front', source: 'sim:/run/road.sock', recording: undefined }],
       brokers: [{ id: 'rsu-1', url: 'https://127.0.0.1:7443' }],
       identity: '/etc/kerbside/identity/vehicle',
@@ -100,6 +109,11 @@ describe('the configuration of an OBU', () => {
     ['a rate that is none', recorded('{ fps: 0 }'), /fps: must be above 0/],
     ['an unknown kind of bus', 'vehicle: a\nobu: b\nbuses: { can0: { kind: lin } }', /kind: must be auto, socketcan/],
     [
+      'no path of sources',
+      'vehicle: a\nobu: b\nsignals: { sources: { "Vehicle..A": [x] } }',
+      /must be a map from VSS path to sources/,
+    ],
+    [
       'signals of no bus',
       'vehicle: a\nobu: b\nsignals:\n  dbc: { can9: [x] }',
       /:4: signals\.dbc\.can9: there is no bus/,
@@ -108,7 +122,7 @@ describe('the configuration of an OBU', () => {
     [
       'brokers without identity',
       whole.replace(/identity: .*\n/, ''),
-      /:11: brokers: brokers are reached with an identity/,
+      /:14: brokers: brokers are reached with an identity/,
     ],
     [
       'a broker twice',

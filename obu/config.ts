@@ -8,6 +8,7 @@ import { CODECS, type Codec } from './dashcam/encoder.ts';
 import { type RuntimeConfig, runtimeConfigOf, runtimeKeys, runtimeShape } from './engine/runtime-config.ts';
 import { namePattern, nameRule } from './manifest/values.ts';
 import { type Condition, parseCondition } from './signals/condition.ts';
+import type { SignalsConfig } from './signals/start.ts';
 import { type Problem, parseYaml, problemsError } from './yaml.ts';
 
 export interface BusConfig {
@@ -42,8 +43,7 @@ export interface ObuConfig {
   readonly vehicle: string;
   readonly obu: string;
   readonly buses: readonly BusConfig[];
-  /** DBC files by bus, and VSS mapping files. */
-  readonly signals: { readonly dbc: ReadonlyMap<string, readonly string[]>; readonly mapping: readonly string[] };
+  readonly signals: SignalsConfig;
   readonly cameras: readonly CameraConfig[];
   readonly brokers: readonly { readonly id: string; readonly url: string }[];
   /** Directory with the identity of this vehicle; needed when there are brokers. */
@@ -122,6 +122,15 @@ const broker = z.strictObject({
 const signals = z.strictObject({
   dbc: z.record(z.string(), z.array(path, 'must be a list of files'), 'must be a map from bus to files').optional(),
   mapping: z.array(path, 'must be a list of files').optional(),
+  vss: z.array(path, 'must be a list of files').optional(),
+  defaults: z.array(path, 'must be a list of files').optional(),
+  sources: z
+    .record(
+      z.string().regex(/^\w+(\.(\w+|\*))*$/, 'must be a VSS path'),
+      z.array(z.string(), 'must be a list of sources'),
+      'must be a map from VSS path to sources',
+    )
+    .optional(),
 });
 const digest = z.string('must be a digest').regex(/^sha256:[0-9a-f]{64}$/, 'must be sha256: and 64 hex digits');
 
@@ -199,6 +208,9 @@ export function parseObuConfig(text: string, file: string): ObuConfig {
     signals: {
       dbc: new Map(Object.entries(raw.signals?.dbc ?? {}).map(([one, files]) => [one, files.map(absolute)])),
       mapping: (raw.signals?.mapping ?? []).map(absolute),
+      vss: (raw.signals?.vss ?? []).map(absolute),
+      defaults: (raw.signals?.defaults ?? []).map(absolute),
+      sources: new Map(Object.entries(raw.signals?.sources ?? {})),
     },
     cameras: Object.entries(raw.cameras ?? {}).map(([cameraName, { source, recording: kept }]) => ({
       name: cameraName,

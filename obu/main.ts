@@ -9,7 +9,7 @@ import { manifestRoutes } from './api/manifest-routes.ts';
 import { ObuMetrics } from './api/metrics.ts';
 import { OffloadMeter } from './api/offload-meter.ts';
 import { readStatus, type StatusSources } from './api/status.ts';
-import { Buses } from './can/buses.ts';
+import { Buses, type ObuBus } from './can/buses.ts';
 import type { ContainerInterfaces } from './can/container-interface.ts';
 import type { CanRouter } from './can/router.ts';
 import type { ObuConfig } from './config.ts';
@@ -24,10 +24,10 @@ import { Gateways, heldTo } from './gateway/gateways.ts';
 import { StateLock } from './lock.ts';
 import { NoOffloader } from './no-offloader.ts';
 import { offersOf } from './offers.ts';
-import { loadDbc } from './signals/dbc-parser.ts';
+import { OwnState } from './signals/own-state.ts';
 import type { SignalSource } from './signals/signal.ts';
-import { SignalStore } from './signals/signal-store.ts';
-import { loadVssMapping } from './signals/vss-mapping.ts';
+import type { SignalStore } from './signals/signal-store.ts';
+import { makeSignals } from './signals/start.ts';
 import { DesiredState, type ManifestFile } from './state/desired-state.ts';
 
 const SAMPLE_MS = 1000;
@@ -228,7 +228,7 @@ class Obu implements RunningObu {
       () => desired.start(manifest),
     );
     const buses = await this.#startBuses();
-    const signals = await this.#startSignals(buses.routers);
+    const signals = await this.#startSignals(buses.all, buses.routers);
     const cameras = await this.#startCameras(signals, join(state, 'recordings'));
     const offloader = await this.#startOffloader();
     const gateways = new Gateways(places.gateways, {
@@ -281,20 +281,24 @@ class Obu implements RunningObu {
     return buses;
   }
 
-  async #startSignals(routers: ReadonlyMap<string, CanRouter>): Promise<SignalStore> {
-    const { dbc, mapping } = this.#options.config.signals;
-    const feeds = await Promise.all(
-      [...dbc].map(async ([bus, files]) => ({
-        router: routers.get(bus)!,
-        dbcs: await Promise.all(files.map(loadDbc)),
-      })),
-    );
-    const mappings = (await Promise.all(mapping.map(loadVssMapping))).flat();
-    const store = new SignalStore(feeds, mappings);
+  async #startSignals(buses: readonly ObuBus[], routers: ReadonlyMap<string, CanRouter>): Promise<SignalStore> {
+    const { obu, signals } = this.#options.config;
+    const store = await makeSignals(obu, signals, routers);
     await this.#begin(
       'signals',
       () => store.stop(),
       () => store.start(),
+    );
+    const ownState = new OwnState({
+      obu,
+      provider: store.openProvider(obu),
+      buses: () => buses.map(({ bus }) => bus.state.state === 'Up'),
+      workloads: () => this.#sources && readStatus(this.#sources).workloads.map(({ state }) => state),
+    });
+    await this.#begin(
+      'own state',
+      () => ownState.stop(),
+      () => ownState.start(),
     );
     return store;
   }
@@ -363,6 +367,7 @@ class Obu implements RunningObu {
       canDenied: (workload, reason) => this.#metrics.canDenied(workload, reason),
       pictureDropped: (workload) => this.#metrics.pictureDropped(workload),
       signalLatency: (seconds) => this.#metrics.signalLatency(seconds),
+      signalsDropped: (workload, count) => this.#metrics.signalsDropped(workload, count),
       offloadStarted: () => this.#offloads.started(),
       offloadDone: (receipt) => {
         this.#offloads.done(receipt);

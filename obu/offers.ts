@@ -1,6 +1,6 @@
 import type { ObuConfig } from './config.ts';
 import type { ObuOffers } from './manifest/check.ts';
-import { loadVssMapping } from './signals/vss-mapping.ts';
+import { loadLeaves } from './signals/start.ts';
 
 /** What manifests may speak of on an OBU with this configuration. @throws KerbError BadSignalMapping */
 export async function offersOf(config: ObuConfig): Promise<ObuOffers> {
@@ -8,6 +8,6 @@ export async function offersOf(config: ObuConfig): Promise<ObuOffers> {
     buses: config.buses.map(({ name }) => name),
     cameras: config.cameras.map(({ name }) => name),
     tasks: [...config.tasks.keys()],
-    signals: (await Promise.all(config.signals.mapping.map(loadVssMapping))).flat().map(({ path }) => path),
+    signals: [...new Set((await loadLeaves(config.obu, config.signals)).map(({ path }) => path))],
   };
 }

@@ -55,6 +55,12 @@ export const ErrorCode = {
   CanInterfaceUnavailable: 3020,
   NoInterfaceGrant: 3021,
   BusErrors: 3022,
+  NotAnActuator: 3030,
+  NoActuationProvider: 3031,
+  ActuationTimedOut: 3032,
+  ActuationRefused: 3033,
+  BadSignalValue: 3034,
+  AlreadyProvided: 3035,
 
   CameraUnavailable: 4001,
   BadCameraSource: 4002,
@@ -71,6 +77,8 @@ export const ErrorCode = {
   CanWriteWrongLength: 5011,
   CanWriteTooFast: 5012,
   CanWriteNotNow: 5013,
+  KuksaUnavailable: 5020,
+  KuksaUnauthenticated: 5021,
 
   NoBroker: 6001,
   BrokerLost: 6002,

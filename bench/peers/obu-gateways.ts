@@ -41,7 +41,7 @@ const cameras = camera === undefined ? [] : [createCamera({ name: 'front', sourc
 for (const one of cameras) await one.start();
 const count = () => {};
 const meter: GatewayMeter = {
-  ...{ canDropped: count, canDenied: count, pictureDropped: count, signalLatency: count },
+  ...{ canDropped: count, canDenied: count, signalsDropped: count, pictureDropped: count, signalLatency: count },
   ...{ offloadStarted: count, offloadDone: count, offloadFailed: count, failure: count },
 };
 const grants = {

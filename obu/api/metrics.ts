@@ -15,6 +15,16 @@ export class ObuMetrics {
   readonly #picturesDropped = this.#counter('obu_camera_frames_dropped_total', 'Pictures that a slow workload lost', [
     'workload',
   ]);
+  readonly #signalsDropped = this.#counter('obu_signals_dropped_total', 'Signal values that a slow workload lost', [
+    'workload',
+  ]);
+  readonly #signalsWithout = this.#counter('obu_signals_without_value_total', 'CAN values that are none', ['reason']);
+  readonly #signalPaths = new Gauge({
+    name: 'obu_signal_paths',
+    help: 'Paths of signals: all, those that have had a value, and those whose value is stale',
+    labelNames: ['kind'],
+    registers: [this.#registry],
+  });
   readonly #signalLatency = new Histogram({
     name: 'obu_signal_latency_seconds',
     help: 'From the CAN frame that carried a signal until it was handed to the socket of a workload',
@@ -55,6 +65,10 @@ export class ObuMetrics {
     this.#picturesDropped.inc({ workload });
   }
 
+  signalsDropped(workload: string, count: number): void {
+    this.#signalsDropped.inc({ workload }, count);
+  }
+
   preempted(victim: string, by: string): void {
     this.#preemptions.inc({ victim, by });
   }
@@ -77,6 +91,12 @@ export class ObuMetrics {
       this.#canFrames.inc({ bus: name, direction: 'sent' }, bus.stats.framesSent);
       this.#canErrors.inc({ bus: name }, bus.stats.errorFrames);
     }
+    const { paths, withValue, stale, invalid, ignored } = status.signals;
+    this.#signalsWithout.reset();
+    this.#signalsWithout.inc({ reason: 'invalid' }, invalid);
+    this.#signalsWithout.inc({ reason: 'unmapped' }, ignored);
+    for (const [kind, count] of Object.entries({ all: paths, withValue, stale }))
+      this.#signalPaths.set({ kind }, count);
     this.#restarts.reset();
     this.#state.reset();
     for (const { name, state, restarts } of status.workloads) {

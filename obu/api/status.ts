@@ -47,7 +47,10 @@ export function readStatus(sources: StatusSources): ObuStatus {
       dropped: bus.stats.framesDropped,
       errorFrames: bus.stats.errorFrames,
     })),
-    signals: { paths: signals.paths().length, withValue: signals.withValue },
+    signals: {
+      paths: signals.paths().length,
+      ...{ withValue: signals.withValue, stale: signals.stale, invalid: signals.invalid, ignored: signals.ignored },
+    },
     cameras: sources.cameras.map(({ camera, recording }) => {
       const { state, ...status } = camera.status();
       const reason = state.state === 'Failed' ? state.reason : '';

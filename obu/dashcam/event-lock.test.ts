@@ -14,7 +14,8 @@ const signals: SignalSource = {
     };
   },
 };
-const say = (path: string, value: SignalDatum) => hear([{ path, value, timeUs: 0, source: 'can0' }]);
+const say = (path: string, value: SignalDatum, stale = false) =>
+  hear([{ path, value, timeUs: 0, source: 'can0', stale }]);
 
 const T0 = 1_000_000;
 let locks: [from: number, to: number][];
@@ -46,6 +47,16 @@ it('locks what was before, while it lasts, and until its time after it has passe
   vi.advanceTimersByTime(60_000);
   expect(locks).toHaveLength(count);
   expect(event.events).toBe(1);
+});
+
+it('does not hold with a value that is stale', () => {
+  say('V.Braking', true);
+  say('V.Speed', 50);
+  say('V.Speed', 50, true);
+  vi.advanceTimersByTime(60_000);
+  expect(locks.at(-1)).toEqual([-30_000, 30_000]);
+  say('V.Speed', 50);
+  expect(event.events).toBe(2);
 });
 
 it('begins anew when it holds again before that time has passed', () => {

@@ -45,7 +45,10 @@ export class EventLock {
 
   start(): void {
     this.#unsubscribe ??= this.#signals.subscribe(new Set(this.#condition.paths), (values) => {
-      for (const { path, value } of values) this.#values.set(path, value);
+      for (const { path, value, stale } of values) {
+        if (stale) this.#values.delete(path);
+        else this.#values.set(path, value);
+      }
       this.#look();
     });
   }

@@ -22,7 +22,12 @@ describe('a container', () => {
     expect(options).toMatchObject({
       Image: 'sha256:1',
       User: '10001:10001',
-      Env: ['A=1', 'KERBSIDE_GATEWAY=/run/kerbside/gateway.sock'],
+      Env: [
+        'A=1',
+        'KERBSIDE_GATEWAY=/run/kerbside/gateway.sock',
+        'KUKSA_ADDRESS=unix:///run/kerbside/kuksa.sock',
+        'KUKSA_TOKEN_FILE=/run/kerbside/token',
+      ],
       Labels: { 'kerbside.owner': 'obu-1/abc', 'kerbside.workload': 'app', 'kerbside.gateway': 'app' },
       HostConfig: {
         NetworkMode: 'none',

@@ -1,5 +1,6 @@
 import { createHash } from 'node:crypto';
 import type { ContainerCreateOptions, HealthConfig, HostConfig } from 'dockerode';
+import { kuksaEnvironment } from '../gateway/kuksa/endpoint.ts';
 import type { HealthCheck, Workload } from '../manifest/workload.ts';
 import { containerPart } from '../planner/version.ts';
 import { weightsOf } from '../planner/weights.ts';
@@ -14,7 +15,7 @@ export const Label = {
 } as const;
 
 /** Raised when this file makes other containers of the same workload, so that running ones are replaced. */
-const SPEC_VERSION = 3;
+const SPEC_VERSION = 4;
 
 /** Where a container finds its gateway and its data. */
 export const GATEWAY_MOUNT = '/run/kerbside';
@@ -72,6 +73,7 @@ export function containerOptions(
     Env: [
       ...Object.entries(workload.environment).map(([name, value]) => `${name}=${value}`),
       `KERBSIDE_GATEWAY=${GATEWAY_MOUNT}/gateway.sock`,
+      ...kuksaEnvironment(GATEWAY_MOUNT),
     ],
     User: workload.user ?? (image.user || DEFAULT_USER),
     Labels: {

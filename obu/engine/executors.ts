@@ -51,7 +51,7 @@ export class StepRunner {
     'create-and-start': ({ version, gateway }) => this.#createAndStart(version, gateway),
     adopt: async ({ desired, container }) => {
       if (!(await this.#adoptInterfaces(desired.workload, container.id))) return;
-      await this.#parts.gateways.open(container.gateway, desired.workload);
+      await this.#parts.gateways.open(container.gateway, desired.workload, { isAdopted: true });
       this.#served.set(container.gateway, container.id);
     },
     stop: ({ container }) => this.stopContainer(container.id),

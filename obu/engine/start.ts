@@ -9,7 +9,7 @@ import type { ObuConfig } from '../config.ts';
 import type { Gateways } from '../gateway/gateways.ts';
 import type { Workload } from '../manifest/workload.ts';
 import type { ReconcilerStore } from '../planner/state.ts';
-import type { SignalSource } from '../signals/signal.ts';
+import { freshOf, type SignalSource } from '../signals/signal.ts';
 import { configHash } from './container-spec.ts';
 import { type Engine, engineMessage } from './docker-client.ts';
 import { StepRunner } from './executors.ts';
@@ -82,7 +82,7 @@ export async function startWorkloads(parts: WorkloadParts) {
     ]),
     parked: () => ({
       condition: runtime.parked.text,
-      holds: runtime.parked.holds((path) => signals.get(path)?.value),
+      holds: runtime.parked.holds(freshOf(signals)),
     }),
     onRunning: (running) => lines.follow(running),
     onFailure: (workload, reason) => errors.add(`workload ${workload}`, ErrorCode.ContainerFailed, reason),

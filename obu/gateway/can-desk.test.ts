@@ -4,7 +4,7 @@ import { connect, type Obu } from '../../shared/app-sdk/index.ts';
 import { ErrorCode, KerbError } from '../../shared/errors.ts';
 import type { CanGrant } from '../manifest/workload.ts';
 import { MAX_SEND } from './can-desk.ts';
-import { canRead, HandObu, noGrants, value, workload } from './test-parts.ts';
+import { canRead, HandObu, noGrants, workload } from './test-parts.ts';
 
 let obu: HandObu;
 const clients: Obu[] = [];
@@ -108,15 +108,20 @@ describe('a workload that may write', () => {
   });
 
   it('may write only while its condition holds', async () => {
-    const client = await app('app', { ...writer, when: 'Vehicle.IsMoving == false' });
+    const client = await app('app', { ...writer, when: 'Vehicle.Cabin.Door.IsOpen == false' });
     const send = () => client.sendCan('can0', [{ id: 0x3ea, data: two }]);
     await expect(send()).rejects.toMatchObject({ code: ErrorCode.CanWriteNotNow });
-    obu.signals.known.push(value('Vehicle.IsMoving', false));
+    obu.signals.deliver({ path: 'Vehicle.Cabin.Door.IsOpen', value: false });
     await send();
-    obu.signals.known.splice(0, 1, value('Vehicle.IsMoving', true));
-    await expect(send()).rejects.toMatchObject({ message: expect.stringMatching(/Vehicle\.IsMoving is true/) });
+    obu.signals.deliver({ path: 'Vehicle.Cabin.Door.IsOpen', value: true });
+    await expect(send()).rejects.toMatchObject({
+      message: expect.stringMatching(/Vehicle\.Cabin\.Door\.IsOpen is true/),
+    });
+    obu.signals.deliver({ path: 'Vehicle.Cabin.Door.IsOpen', value: false });
+    obu.signals.lose();
+    await expect(send()).rejects.toMatchObject({ code: ErrorCode.CanWriteNotNow });
     expect(obu.bus.sent).toHaveLength(1);
-    expect(obu.denied).toEqual(['app condition', 'app condition']);
+    expect(obu.denied).toEqual(['app condition', 'app condition', 'app condition']);
   });
 
   it('hears when the bus does not take a frame, which nobody then gets', async () => {

@@ -9,15 +9,15 @@ import type { GrantGuard } from './grants.ts';
 import { isCheapToDecode, MAX_PLAIN } from './large-message.ts';
 import { MAX_OPEN, type OffloadDesk } from './offload-desk.ts';
 import { Outbox, type Sink, type Stream } from './outbox.ts';
-import { CameraStream, CanStream, SignalStream } from './streams.ts';
-import { encodeMessage, formatOf, type ServerMessageFields, toWireGrant } from './wire.ts';
+import { type SignalDesk, type SignalDeskMeter, toProvided, toWire } from './signal-desk.ts';
+import { CameraStream, CanStream } from './streams.ts';
+import { encodeMessage, encodeSignalValues, formatOf, type ServerMessageFields, toWireGrant } from './wire.ts';
 
 type ClientMessage = kerbside.gateway.v1.ClientMessage;
 const { ClientMessage } = kerbside.gateway.v1;
 
 export const PROTOCOL_VERSION = 1;
 export const MAX_SUBSCRIPTIONS = 32;
-const MAX_PATHS = 4096;
 const MAX_FILTERS = 512;
 /** Messages that are handled in one go; a container that sends more at once waits, so that nobody else has to. */
 const MAX_BURST = 32;
@@ -26,12 +26,10 @@ const BURST_PAUSE_MS = 5;
 const LINGER_MS = 1000;
 
 /** What the gateway counts; the metrics and the status page of the OBU read it. */
-export interface GatewayMeter {
+export interface GatewayMeter extends SignalDeskMeter {
   canDropped(workload: string): void;
   canDenied(workload: string, reason: DenialReason): void;
   pictureDropped(workload: string): void;
-  /** Seconds from the frame that carried it until it was handed to the socket of the workload. */
-  signalLatency(seconds: number): void;
   offloadStarted(): void;
   offloadDone(receipt: { readonly totalMs: number; readonly queueMs: number; readonly runMs: number }): void;
   offloadFailed(): void;
@@ -45,6 +43,7 @@ export interface ConnectionContext {
   readonly guard: GrantGuard;
   readonly desk: OffloadDesk;
   readonly canDesk: CanDesk;
+  readonly signals: SignalDesk;
   readonly meter: GatewayMeter;
   readonly log: Logger;
   /** False while this workload has filled its share of the log. */
@@ -78,6 +77,7 @@ export class Connection {
   #crowded = false;
   readonly #subscriptions = new Map<number, Subscription>();
   readonly #offloads = new Set<number>();
+  readonly #actuations = new Set<number>();
   #phase: 'greeting' | 'open' | 'closed' = 'greeting';
 
   /** @param write Hands bytes to the socket. */
@@ -170,7 +170,7 @@ export class Connection {
   #handle(message: ClientMessage): void {
     const { request } = message;
     if (request === 0) throw new KerbError(ErrorCode.BadGatewayRequest, 'request 0 is not a request');
-    if (this.#subscriptions.has(request) || this.#offloads.has(request)) {
+    if ([this.#subscriptions, this.#offloads, this.#actuations].some((open) => open.has(request))) {
       throw new KerbError(ErrorCode.BadGatewayRequest, `request ${request} is still open; its number was used again`);
     }
     if (this.#phase === 'greeting') {
@@ -219,12 +219,16 @@ export class Connection {
 
   #dispatch(request: number, message: ClientMessage): void {
     const { subscribeCan, subscribeSignals, subscribeCamera, unsubscribe, offload, hello, sendCan } = message;
+    const { getSignals, actuate, provideSignals } = message;
     if (subscribeCan) this.#subscribeCan(request, subscribeCan);
     else if (sendCan) this.#sendCan(request, sendCan);
     else if (subscribeSignals) this.#subscribeSignals(request, subscribeSignals);
     else if (subscribeCamera) this.#subscribeCamera(request, subscribeCamera);
     else if (unsubscribe) this.#unsubscribe(request, unsubscribe.subscription ?? 0);
     else if (offload) this.#offload(request, offload);
+    else if (getSignals) this.#getSignals(request, getSignals.paths ?? []);
+    else if (actuate) this.#actuate(request, actuate);
+    else if (provideSignals) this.#provideSignals(request, provideSignals.values ?? []);
     else if (hello) throw new KerbError(ErrorCode.BadGatewayRequest, 'this connection has said Hello already');
     else throw new KerbError(ErrorCode.BadGatewayRequest, 'this OBU does not know what that message asks for');
   }
@@ -254,13 +258,34 @@ export class Connection {
 
   #subscribeSignals(request: number, ask: kerbside.gateway.v1.SubscribeSignals.$Properties): void {
     this.#mustHaveRoom();
-    const paths = ask.paths ?? [];
-    mustNotExceed(paths.length, MAX_PATHS, 'paths');
-    const { guard, meter } = this.#context;
-    const stream = new SignalStream(request, ask.minIntervalMs ?? 0, this.#wake, (_count, newestUs) =>
-      meter.signalLatency(Math.max(0, Date.now() - newestUs / 1000) / 1000),
+    const options = { minIntervalMs: ask.minIntervalMs ?? 0, onChange: ask.onChange ?? false };
+    const { stream, subscribe } = this.#context.signals.subscription(request, ask.paths ?? [], options, this.#wake);
+    this.#open(request, 'signals', stream, subscribe);
+  }
+
+  #getSignals(request: number, paths: readonly string[]): void {
+    const values = this.#context.signals.get(paths);
+    if (this.#phase !== 'closed') this.#outbox.answer([encodeSignalValues(request, values, 0)]);
+  }
+
+  #provideSignals(request: number, values: readonly kerbside.gateway.v1.SignalValue.$Properties[]): void {
+    this.#context.signals.provide(values.map(toProvided));
+    this.#answer({ request, accepted: {} });
+  }
+
+  #actuate(request: number, ask: kerbside.gateway.v1.Actuate.$Properties): void {
+    const { path, value } = toProvided(ask.value);
+    this.#actuations.add(request);
+    this.#context.signals.actuate(path, value, ask.timeoutMs ?? 0).then(
+      (done) => {
+        this.#actuations.delete(request);
+        this.#answer({ request, actuateDone: done ? { acknowledged: toWire(done) } : {} });
+      },
+      (error: unknown) => {
+        this.#actuations.delete(request);
+        this.#fail(request, toKerbError(error, this.#context.log));
+      },
     );
-    this.#open(request, 'signals', stream, () => guard.source.subscribe(guard.signals(paths), stream.push));
   }
 
   #subscribeCamera(request: number, ask: kerbside.gateway.v1.SubscribeCamera.$Properties): void {

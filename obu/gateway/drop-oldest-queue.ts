@@ -17,6 +17,15 @@ export class DropOldestQueue<T> {
     return this.#size;
   }
 
+  get isFull(): boolean {
+    return this.#size === this.#ring.length;
+  }
+
+  /** The item that would be lost next. */
+  get oldest(): T | undefined {
+    return this.#ring[this.#head];
+  }
+
   /** Items lost so far. */
   get dropped(): number {
     return this.#dropped;

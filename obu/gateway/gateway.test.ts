@@ -61,7 +61,7 @@ describe('a gateway', () => {
   });
 
   it('delivers what is known of a signal at once, and then what comes', async () => {
-    obu.signals.known.push(value('Vehicle.Speed', 50));
+    obu.signals.deliver(value('Vehicle.Speed', 50));
     const app = await workloadWith();
     const stream = app.signals(['Vehicle.Speed']);
     const iterator = stream[Symbol.asyncIterator]();
@@ -71,7 +71,7 @@ describe('a gateway', () => {
   });
 
   it('gives of a branch the granted leaves only, of every type', async () => {
-    obu.signals.known.push(
+    obu.signals.deliver(
       value('Vehicle.Cabin.Door.IsOpen', true),
       value('Vehicle.Speed', 0),
       value('Vehicle.Chassis.SteeringWheel.Angle', -3),
@@ -79,13 +79,13 @@ describe('a gateway', () => {
     const app = await workloadWith();
     const [values] = await take(app.signals(['Vehicle']), 1);
     expect(values!.map(({ path, value: datum }) => [path, datum])).toEqual([
-      ['Vehicle.Speed', 0],
       ['Vehicle.Chassis.SteeringWheel.Angle', -3],
+      ['Vehicle.Speed', 0],
     ]);
   });
 
   it('keeps an interval: at most one value of a path in it, and the latest one', async () => {
-    obu.signals.known.push(value('Vehicle.Speed', 1));
+    obu.signals.deliver(value('Vehicle.Speed', 1));
     const app = await workloadWith();
     const iterator = app.signals(['Vehicle.Speed'], { minIntervalMs: 50 })[Symbol.asyncIterator]();
     await iterator.next();
@@ -230,7 +230,7 @@ describe('a gateway says so when', () => {
   });
 
   it('too many subscriptions are open, and goes on serving the others', async () => {
-    obu.signals.known.push(value('Vehicle.Speed', 1));
+    obu.signals.deliver(value('Vehicle.Speed', 1));
     const app = await workloadWith();
     const open = Array.from({ length: MAX_SUBSCRIPTIONS }, () =>
       app.signals(['Vehicle.Speed'])[Symbol.asyncIterator](),

@@ -1,14 +1,17 @@
 import type { Server as NetServer, Socket } from 'node:net';
+import { dirname } from 'node:path';
 import nodeIpc, { type Server } from 'node-ipc';
-import { ErrorCode, KerbError, messageOf } from '../../shared/errors.ts';
+import { ErrorCode, errorName, KerbError, messageOf } from '../../shared/errors.ts';
 import type { Logger } from '../../shared/log.ts';
 import type { Workload } from '../manifest/workload.ts';
 import type { Offloader } from '../offload/offloader.ts';
 import { CanDesk } from './can-desk.ts';
 import { Connection, type ConnectionContext, type GatewayMeter } from './connection.ts';
 import { GrantGuard, type Offers } from './grants.ts';
+import { KuksaEndpoint } from './kuksa/endpoint.ts';
 import { LogLimit } from './log-limit.ts';
 import { OffloadDesk } from './offload-desk.ts';
+import { SignalDesk } from './signal-desk.ts';
 
 /** Connections that one container may have open. */
 export const MAX_CONNECTIONS = 4;
@@ -24,6 +27,11 @@ export interface GatewayParts {
   readonly log: Logger;
 }
 
+export interface GatewayOptions {
+  /** The container has run since before this OBU was started, and knows its token already. */
+  readonly isAdopted?: boolean;
+}
+
 /**
  * The gateway of one container: a socket that only this container can reach, and that serves exactly the grants of its
  * workload, as the manifest has them at this moment.
@@ -34,12 +42,14 @@ export class Gateway {
   readonly #parts: GatewayParts;
   readonly #guard: GrantGuard;
   readonly #desk: OffloadDesk;
+  readonly #signals: SignalDesk;
   readonly #context: ConnectionContext;
   readonly #connections = new Map<Socket, Connection>();
+  readonly #kuksa: KuksaEndpoint;
   #server: Server | undefined;
   #priority: number;
 
-  constructor(workload: Workload, socketPath: string, parts: GatewayParts) {
+  constructor(workload: Workload, socketPath: string, parts: GatewayParts, { isAdopted = false }: GatewayOptions = {}) {
     const guard = new GrantGuard(workload, parts.offers);
     this.#guard = guard;
     this.#name = workload.name;
@@ -53,12 +63,14 @@ export class Gateway {
       offloader: parts.offloader,
     });
     const { vehicle, obu, meter, log } = parts;
+    this.#signals = new SignalDesk(workload.name, guard, meter);
     const limit = new LogLimit((skipped) =>
       log.warn({ workload: workload.name }, `${skipped} more refusals of workload ${workload.name} were not logged`),
     );
     const mayLog = () => limit.take();
     const canDesk = new CanDesk({ guard, onDenied: (reason) => meter.canDenied(workload.name, reason) });
-    this.#context = { vehicle, obu, guard, desk: this.#desk, canDesk, meter, log, mayLog };
+    this.#context = { vehicle, obu, guard, desk: this.#desk, canDesk, signals: this.#signals, meter, log, mayLog };
+    this.#kuksa = this.#makeKuksa(isAdopted);
   }
 
   get workload(): Workload {
@@ -77,6 +89,9 @@ export class Gateway {
     );
     if (kinds.length === 0) return;
     for (const connection of this.#connections.values()) connection.regrant(new Set(kinds));
+    if (!kinds.includes('signals')) return;
+    this.#signals.close();
+    this.#kuksa.regrant();
   }
 
   /** Of offloads that are handed in from now on. */
@@ -121,10 +136,8 @@ export class Gateway {
       }
     });
     const listener = server.server as NetServer;
-    listener.on('drop', () => {
-      const name = this.#name;
-      this.#parts.log.warn({ workload: name }, `workload ${name} has ${MAX_CONNECTIONS} connections open, the limit`);
-    });
+    listener.on('drop', () => this.#crowded(MAX_CONNECTIONS));
+    await this.#kuksa.start();
   }
 
   /** Ends every connection and removes the socket file. Safe to call twice and during `start()`. */
@@ -132,6 +145,8 @@ export class Gateway {
     const server = this.#server;
     this.#server = undefined;
     this.#desk.clear();
+    await this.#kuksa.stop();
+    this.#signals.close();
     for (const connection of this.#connections.values()) connection.close();
     this.#connections.clear();
     if (server === undefined) return;
@@ -140,6 +155,26 @@ export class Gateway {
       listener && listener.listening === true ? new Promise((resolve) => listener.once('close', resolve)) : undefined;
     server.stop();
     await closed;
+  }
+
+  #makeKuksa(keepToken: boolean): KuksaEndpoint {
+    const name = this.#name;
+    const { meter, log, mayLog } = this.#context;
+    return new KuksaEndpoint({
+      ...{ workload: name, folder: dirname(this.#socketPath), keepToken, desk: this.#signals },
+      onDrop: (count) => meter.signalsDropped(name, count),
+      onFailure: (error) => {
+        meter.failure(name, error);
+        if (mayLog()) log.warn({ workload: name, code: error.code }, `${errorName(error.code)}: ${error.message}`);
+      },
+      onDefect: (error) => log.error({ workload: name, err: error }, 'unexpected error in kuksa.val'),
+      onCrowded: (limit) => this.#crowded(limit),
+    });
+  }
+
+  #crowded(limit: number): void {
+    const name = this.#name;
+    this.#parts.log.warn({ workload: name }, `workload ${name} has ${limit} connections open, the limit`);
   }
 
   #connected(server: Server, socket: Socket): void {

@@ -1,7 +1,7 @@
 import { mkdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Grants, Workload } from '../manifest/workload.ts';
-import { Gateway, type GatewayParts } from './gateway.ts';
+import { Gateway, type GatewayOptions, type GatewayParts } from './gateway.ts';
 
 const NO_GRANTS: Grants = { signals: [], can: [], cameras: [], offload: undefined };
 
@@ -45,12 +45,12 @@ export class Gateways {
    * a container that outlived an OBU has it mounted.
    * @throws KerbError GatewayUnavailable
    */
-  async open(key: string, workload: Workload): Promise<void> {
+  async open(key: string, workload: Workload, options?: GatewayOptions): Promise<void> {
     await this.#stop(key);
     const folder = this.folder(key);
     // 0755: the container's user is another one; the folder above is closed to everybody outside.
     await mkdir(folder, { recursive: true, mode: 0o755 });
-    const gateway = new Gateway(workload, join(folder, GATEWAY_SOCKET), this.#parts);
+    const gateway = new Gateway(workload, join(folder, GATEWAY_SOCKET), this.#parts, options);
     this.#open.set(key, gateway);
     await gateway.start();
   }

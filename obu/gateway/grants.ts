@@ -4,13 +4,16 @@ import { WriteGuard } from '../can/write-guard.ts';
 import type { Camera } from '../dashcam/camera.ts';
 import type { Workload } from '../manifest/workload.ts';
 import { pathMatcher } from '../signals/expand-paths.ts';
-import { compileScopes } from '../signals/scopes.ts';
-import type { SignalSource } from '../signals/signal.ts';
+import { compileScopes, parseScope, type ScopeCheck, type SignalAction } from '../signals/scopes.ts';
+import { freshOf, type VehicleSignals } from '../signals/signal.ts';
+
+/** Branches in one request: each is held against every leaf there is. */
+const MAX_PATTERNS = 64;
 
 /** What the OBU has to offer, before anything is granted. */
 export interface Offers {
   readonly routers: ReadonlyMap<string, CanRouter>;
-  readonly signals: SignalSource;
+  readonly signals: VehicleSignals;
   readonly cameras: ReadonlyMap<string, Camera>;
   /** Digest of the task package by the name that grants use. */
   readonly tasks: ReadonlyMap<string, string>;
@@ -25,10 +28,13 @@ export class GrantGuard {
   readonly #offers: Offers;
   /** By bus, made at its first write: the rates are those of the workload, however many connections it has. */
   readonly #writes = new Map<string, WriteGuard>();
+  #allows: ScopeCheck;
 
+  /** @throws KerbError BadSignalScope */
   constructor(workload: Workload, offers: Offers) {
     this.#workload = workload;
     this.#offers = offers;
+    this.#allows = compileScopes(workload.grants.signals);
   }
 
   /** As the manifest has it now. */
@@ -36,8 +42,9 @@ export class GrantGuard {
     return this.#workload;
   }
 
-  /** From now on the grants are those of this one. */
+  /** From now on the grants are those of this one. @throws KerbError BadSignalScope */
   regrant(workload: Workload): void {
+    this.#allows = compileScopes(workload.grants.signals);
     this.#workload = workload;
     for (const [bus, { grant }] of this.#writes) {
       const now = workload.grants.can.find((one) => one.bus === bus);
@@ -46,8 +53,8 @@ export class GrantGuard {
     }
   }
 
-  /** Where the signals come from. */
-  get source(): SignalSource {
+  /** All signals of the vehicle; ask the guard before anything is done with one. */
+  get source(): VehicleSignals {
     return this.#offers.signals;
   }
 
@@ -70,8 +77,7 @@ export class GrantGuard {
     const router = this.#router(bus);
     let writes = this.#writes.get(bus);
     if (writes === undefined) {
-      const freshOf = (path: string) => this.#offers.signals.get(path)?.value;
-      writes = new WriteGuard(grant, { workload: this.#workload.name, freshOf });
+      writes = new WriteGuard(grant, { workload: this.#workload.name, freshOf: freshOf(this.#offers.signals) });
       this.#writes.set(bus, writes);
     }
     return { router, writes };
@@ -94,25 +100,45 @@ export class GrantGuard {
     if (paths.length === 0) {
       throw new KerbError(ErrorCode.BadGatewayRequest, 'a subscription to signals has to name at least one path');
     }
-    const all = this.#offers.signals.paths();
-    const allows = compileScopes(this.#workload.grants.signals);
+    const { signals } = this.#offers;
+    const all = signals.paths();
     const leaves = new Set<string>();
+    let patterns = 0;
     for (const path of paths) {
-      const isAsked = pathMatcher(path);
-      const mayRead = all.filter((leaf) => isAsked(leaf) && allows('read', leaf));
-      for (const leaf of mayRead) leaves.add(leaf);
-      if (mayRead.length > 0) continue;
-      // Said before grants are spoken of: a grant for what is not there would be refused in the manifest.
-      if (!all.some(isAsked)) {
+      if (signals.info(path) !== undefined) {
+        this.signal('read', path);
+        leaves.add(path);
+        continue;
+      }
+      if (++patterns > MAX_PATTERNS) {
         throw new KerbError(
-          ErrorCode.UnknownSignal,
-          `this OBU has no signal "${path}"; its mapping files name those that it has`,
-          { path },
+          ErrorCode.TooManyRequests,
+          `more than ${MAX_PATTERNS} branches and paths with * in one request, which is the limit`,
         );
       }
-      throw this.#notGranted(`read signal "${path}"`, `x-obu.grants.signals: ["read:${path}"]`);
+      const isAsked = pathMatcher(path);
+      const meant = all.filter(isAsked);
+      // Said before grants are spoken of: a grant for what is not there would be refused in the manifest.
+      if (meant.length === 0) throw unknownSignal(path);
+      const mayRead = this.readable(meant);
+      if (mayRead.length === 0) throw this.#signalNotGranted('read', path);
+      for (const leaf of mayRead) leaves.add(leaf);
     }
     return leaves;
+  }
+
+  /**
+   * Lets pass what the workload may do with one leaf.
+   * @throws KerbError NotGranted | UnknownSignal
+   */
+  signal(action: SignalAction, path: string): void {
+    if (this.#offers.signals.info(path) === undefined) throw unknownSignal(path);
+    if (!this.#allows(action, path)) throw this.#signalNotGranted(action, path);
+  }
+
+  /** The leaves among these that the workload may read. */
+  readable(leaves: readonly string[]): string[] {
+    return leaves.filter((leaf) => this.#allows('read', leaf));
   }
 
   /**
@@ -154,6 +180,17 @@ export class GrantGuard {
     return digest;
   }
 
+  #signalNotGranted(action: SignalAction, path: string): KerbError {
+    const denied = this.#workload.grants.signals.map(parseScope).find((scope) => {
+      return scope.deny && scope.action === action && pathMatcher(scope.path)(path);
+    });
+    const wanted = `x-obu.grants.signals: ["${action}:${path}"]`;
+    return this.#notGranted(
+      `${action} signal "${path}"`,
+      denied === undefined ? wanted : `${wanted} and not "${denied.text}", which denies it`,
+    );
+  }
+
   #notGranted(what: string, wanted: string, more: object = {}): KerbError {
     const { name } = this.#workload;
     return new KerbError(ErrorCode.NotGranted, `workload ${name} may not ${what}; its manifest would need ${wanted}`, {
@@ -161,4 +198,9 @@ export class GrantGuard {
       ...more,
     });
   }
+}
+
+function unknownSignal(path: string): KerbError {
+  const message = `this OBU has no signal "${path}"; its mapping files name those that it has`;
+  return new KerbError(ErrorCode.UnknownSignal, message, { path });
 }

@@ -321,7 +321,7 @@ describe('others do not notice', () => {
     }
     expect(before).toBeLessThan(200_000);
     const polite = await connect({ path });
-    obu.signals.known.push(value('Vehicle.Speed', 3));
+    obu.signals.deliver(value('Vehicle.Speed', 3));
     for await (const values of polite.signals(['Vehicle.Speed'])) {
       expect(values[0]!.value).toBe(3);
       break;

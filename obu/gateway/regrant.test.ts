@@ -118,7 +118,7 @@ describe('grants that the manifest gives', () => {
   });
 
   it('do not disturb what they do not touch', async () => {
-    obu.signals.known.push(value('Vehicle.Speed', 1));
+    obu.signals.deliver(value('Vehicle.Speed', 1));
     const signals = watch(app.signals(['Vehicle.Speed']));
     await settled();
     regrant({ cameras: [] });

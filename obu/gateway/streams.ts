@@ -64,33 +64,48 @@ export class CanStream implements Stream {
   }
 }
 
+export interface SignalStreamOptions {
+  /** At most one value of a path in this time, the latest; 0: every value. */
+  readonly minIntervalMs: number;
+  /** Only values that differ from the last one of their path that was delivered. */
+  readonly onChange: boolean;
+}
+
 export class SignalStream implements Stream {
   readonly #request: number;
-  readonly #minIntervalMs: number;
+  readonly #options: SignalStreamOptions;
   readonly #queue = new DropOldestQueue<SignalValue>(SIGNAL_QUEUE);
   /** With an interval: the latest value of each path since the last delivery. */
   readonly #latest = new Map<string, SignalValue>();
+  /** On change: what was delivered last of each path. */
+  readonly #delivered = new Map<string, SignalValue>();
   readonly #wake: (stream: Stream) => void;
-  readonly #onSent: (values: number, newestUs: number) => void;
+  readonly #onSent: (count: number, newestUs: number) => void;
+  readonly #onDrop: () => void;
   #timer: NodeJS.Timeout | undefined;
   #ended = false;
 
-  /** @param minIntervalMs At most one value per path in this time, the latest one; 0 for every value. */
+  /**
+   * @param onSent Called with the number of values handed over and the time of the newest.
+   * @param onDrop Called for each value that a slow container lost.
+   */
   constructor(
     request: number,
-    minIntervalMs: number,
+    options: SignalStreamOptions,
     wake: (stream: Stream) => void,
-    onSent: (values: number, newestUs: number) => void,
+    onSent: (count: number, newestUs: number) => void,
+    onDrop: () => void,
   ) {
     this.#request = request;
-    this.#minIntervalMs = minIntervalMs;
+    this.#options = options;
     this.#wake = wake;
     this.#onSent = onSent;
+    this.#onDrop = onDrop;
   }
 
   readonly push = (values: readonly SignalValue[]): void => {
     if (this.#ended) return;
-    if (this.#minIntervalMs === 0) {
+    if (this.#options.minIntervalMs === 0) {
       this.#enqueue(values);
       return;
     }
@@ -102,14 +117,24 @@ export class SignalStream implements Stream {
   #deliverLatest(): void {
     this.#timer = undefined;
     if (this.#latest.size === 0) return;
-    this.#enqueue([...this.#latest.values()]);
+    this.#enqueue(this.#latest.values());
     this.#latest.clear();
-    this.#timer = setTimeout(() => this.#deliverLatest(), this.#minIntervalMs);
+    this.#timer = setTimeout(() => this.#deliverLatest(), this.#options.minIntervalMs);
   }
 
-  #enqueue(values: readonly SignalValue[]): void {
-    for (const value of values) this.#queue.push(value);
-    this.#wake(this);
+  #enqueue(values: Iterable<SignalValue>): void {
+    for (const value of values) {
+      if (this.#options.onChange && !this.#differs(value)) continue;
+      if (this.#queue.push(value)) this.#onDrop();
+    }
+    if (this.#queue.size > 0) this.#wake(this);
+  }
+
+  #differs(value: SignalValue): boolean {
+    const before = this.#delivered.get(value.path);
+    if (before !== undefined && before.value === value.value && before.stale === value.stale) return false;
+    this.#delivered.set(value.path, value);
+    return true;
   }
 
   take(): readonly Uint8Array[] | undefined {

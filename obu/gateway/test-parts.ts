@@ -1,5 +1,5 @@
 /** For the tests of this room: the ends that a gateway is wired to, driven by hand. */
-import { mkdtemp, rm } from 'node:fs/promises';
+import { mkdir, mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { CanFrame } from '../../shared/can/frame.ts';
@@ -11,9 +11,11 @@ import type { Camera, CameraWish, Picture } from '../dashcam/camera.ts';
 import { workloadOf } from '../manifest/test-workload.ts';
 import type { CanGrant, Grants, Workload } from '../manifest/workload.ts';
 import type { Offloader, OffloadRequest, OffloadResult } from '../offload/offloader.ts';
-import type { SignalSource, SignalValue } from '../signals/signal.ts';
+import type { SignalDatum, SignalValue, VehicleSignals } from '../signals/signal.ts';
+import { SignalStore } from '../signals/signal-store.ts';
+import { parseVssTree } from '../signals/vss-mapping.ts';
 import type { GatewayMeter } from './connection.ts';
-import { Gateway } from './gateway.ts';
+import { Gateway, type GatewayOptions } from './gateway.ts';
 
 export class HandBus implements CanBus {
   readonly name = 'can0';
@@ -66,30 +68,41 @@ export function frame(id: number, extra: Partial<CanFrame> = {}): CanFrame {
   };
 }
 
-export class HandSignals implements SignalSource {
-  readonly listeners = new Map<(values: readonly SignalValue[]) => void, ReadonlySet<string>>();
-  readonly known: SignalValue[] = [];
-  paths() {
-    return ['Vehicle.Cabin.Door.IsOpen', 'Vehicle.Chassis.SteeringWheel.Angle', 'Vehicle.Speed'];
+/** Real signals, with no bus behind them: what is delivered is what a provider named "can0" has. */
+export class HandSignals extends SignalStore implements VehicleSignals {
+  readonly listeners = new Set<unknown>();
+  readonly #hand = this.openProvider('can0');
+
+  constructor() {
+    const leaves = `
+Vehicle.Cabin.Door.IsOpen: { datatype: boolean, type: actuator }
+Vehicle.Chassis.SteeringWheel.Angle: { datatype: int16, unit: degrees, min: -720, max: 720 }
+Vehicle.Speed: { datatype: float, unit: km/h, description: Vehicle speed. }
+`;
+    super([], parseVssTree(leaves, 'hand.vspec'));
   }
-  get(path: string) {
-    return this.known.find((value) => value.path === path);
+
+  override subscribe(leaves: ReadonlySet<string>, listener: (values: readonly SignalValue[]) => void) {
+    const end = super.subscribe(leaves, listener);
+    this.listeners.add(listener);
+    return () => {
+      end();
+      this.listeners.delete(listener);
+    };
   }
-  subscribe(leaves: ReadonlySet<string>, listener: (values: readonly SignalValue[]) => void) {
-    this.listeners.set(listener, leaves);
-    listener(this.known.filter((value) => leaves.has(value.path)));
-    return () => this.listeners.delete(listener);
+
+  deliver(...values: { readonly path: string; readonly value: SignalDatum }[]) {
+    this.#hand.provide(values);
   }
-  deliver(...values: SignalValue[]) {
-    for (const [listener, leaves] of this.listeners) {
-      const theirs = values.filter((value) => leaves.has(value.path));
-      if (theirs.length > 0) listener(theirs);
-    }
+
+  /** The source of all values is gone. */
+  lose() {
+    this.#hand.close();
   }
 }
 
 export function value(path: string, datum: SignalValue['value']): SignalValue {
-  return { path, value: datum, timeUs: Date.now() * 1000, source: 'can0' };
+  return { path, value: datum, timeUs: Date.now() * 1000, source: 'can0', stale: false };
 }
 
 export class HandCamera implements Camera {
@@ -168,37 +181,47 @@ export class HandObu {
   readonly offloader = new HandOffloader();
   readonly failures: { workload: string; error: KerbError }[] = [];
   readonly denied: string[] = [];
-  readonly dropped = { can: 0, pictures: 0 };
+  readonly dropped = { can: 0, pictures: 0, signals: 0 };
   readonly router = new CanRouter(this.bus);
   readonly #gateways: Gateway[] = [];
   readonly #folder: Promise<string> = mkdtemp(join(tmpdir(), 'kerb-gw-'));
 
-  async serve(one: Workload): Promise<{ path: string; gateway: Gateway }> {
+  async serve(one: Workload, options?: GatewayOptions): Promise<{ path: string; gateway: Gateway }> {
     this.router.start();
     const meter: GatewayMeter = {
       canDropped: () => this.dropped.can++,
       canDenied: (name, reason) => this.denied.push(`${name} ${reason}`),
       pictureDropped: () => this.dropped.pictures++,
       signalLatency: () => {},
+      signalsDropped: (_, count) => {
+        this.dropped.signals += count;
+      },
       offloadStarted: () => {},
       offloadDone: () => {},
       offloadFailed: () => {},
       failure: (name, error) => this.failures.push({ workload: name, error }),
     };
-    const path = join(await this.#folder, `${one.name}.sock`);
-    const gateway = new Gateway(one, path, {
-      vehicle: 'car',
-      obu: 'obu-1',
-      offers: {
-        routers: new Map([['can0', this.router]]),
-        signals: this.signals,
-        cameras: new Map([['front', this.camera]]),
-        tasks: new Map([['dashcam-filter', DIGEST]]),
+    const folder = join(await this.#folder, one.name);
+    await mkdir(folder, { recursive: true });
+    const path = join(folder, 'gateway.sock');
+    const gateway = new Gateway(
+      one,
+      path,
+      {
+        vehicle: 'car',
+        obu: 'obu-1',
+        offers: {
+          routers: new Map([['can0', this.router]]),
+          signals: this.signals,
+          cameras: new Map([['front', this.camera]]),
+          tasks: new Map([['dashcam-filter', DIGEST]]),
+        },
+        offloader: this.offloader,
+        meter,
+        log: silentLog(),
       },
-      offloader: this.offloader,
-      meter,
-      log: silentLog(),
-    });
+      options,
+    );
     this.#gateways.push(gateway);
     await gateway.start();
     return { path, gateway };

@@ -42,6 +42,7 @@ describe('bytes that are written by hand', () => {
       value,
       timeUs: i,
       source: 'can0',
+      stale: i === 1,
     }));
     const message = decode(encodeSignalValues(1, values, 2));
     expect(toSignalValues(message.signalValues!)).toEqual(values);

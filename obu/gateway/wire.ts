@@ -82,7 +82,7 @@ export function encodeSignalValues(request: number, values: Iterable<SignalValue
   const writer = Writer.create().fork();
   writer.uint32(varint(1)).uint32(request);
   writer.uint32(delimited(6)).fork();
-  for (const { path, value, timeUs, source } of values) {
+  for (const { path, value, timeUs, source, stale } of values) {
     writer.uint32(delimited(1)).fork();
     writer.uint32(delimited(1)).string(path);
     writer.uint32(varint(2)).uint64(timeUs);
@@ -90,6 +90,7 @@ export function encodeSignalValues(request: number, values: Iterable<SignalValue
     else if (typeof value === 'boolean') writer.uint32(varint(4)).bool(value);
     else writer.uint32(delimited(5)).string(value);
     writer.uint32(delimited(6)).string(source);
+    if (stale) writer.uint32(varint(7)).bool(true);
     writer.ldelim();
   }
   if (dropped > 0) writer.uint32(varint(2)).uint64(dropped);

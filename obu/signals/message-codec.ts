@@ -26,6 +26,12 @@ export interface MessageCodec {
    * SignalOutOfRange
    */
   encode(values: Readonly<Record<string, SignalDatum>>): Uint8Array;
+  /**
+   * Writes raw values into data of `message.length` bytes: of each signal that the multiplexers select, what `rawOf`
+   * gives for it. Bits that belong to none of them stay as they are.
+   * @throws KerbError SignalOutOfRange when the bits cannot hold a value
+   */
+  write(data: Uint8Array, rawOf: (signal: MessageSignal) => number): void;
 }
 
 type Test = (data: Uint8Array) => boolean;
@@ -66,12 +72,15 @@ export function compileMessage(message: DbcMessage): MessageCodec {
         const { name } = codec.signal;
         const given = Object.hasOwn(values, name) ? values[name] : undefined;
         if (codec.isPresent(data)) {
-          codec.writeRaw(data, given === undefined ? codec.signal.startRaw : rawFrom(codec, given));
+          codec.writeRaw(data, given === undefined ? codec.signal.startRaw : toRawDatum(codec, given));
         } else if (given !== undefined) {
           throw unknown(name, ` with ${codec.signal.mux?.by} as it is`);
         }
       }
       return data;
+    },
+    write(data, rawOf) {
+      for (const codec of order) if (codec.isPresent(data)) codec.writeRaw(data, rawOf(codec));
     },
   };
 }
@@ -95,7 +104,11 @@ function depth(signal: DbcSignal, codecs: ReadonlyMap<string, SignalCodec>): num
   return signal.mux === undefined ? 0 : 1 + depth(codecs.get(signal.mux.by)!.signal, codecs);
 }
 
-function rawFrom(codec: SignalCodec, given: SignalDatum): number {
+/**
+ * The raw value of a physical one, of the name of a value, or of a boolean.
+ * @throws KerbError SignalOutOfRange
+ */
+export function toRawDatum(codec: SignalCodec, given: SignalDatum): number {
   const { signal } = codec;
   if (typeof given === 'number') return codec.toRaw(given);
   if (typeof given === 'boolean') return codec.toRaw(given ? 1 : 0);

@@ -1,11 +1,14 @@
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { beforeAll, describe, expect, it } from 'vitest';
+import type { CanFrame } from '../../shared/can/frame.ts';
+import { BusCore } from '../can/bus-core.ts';
 import { CanRouter } from '../can/router.ts';
 import type { Dbc } from './dbc.ts';
 import { loadDbc } from './dbc-parser.ts';
 import { compileMessage, type MessageCodec } from './message-codec.ts';
 import { SignalStore } from './signal-store.ts';
+import { loadDefaults } from './start.ts';
 import { loadVssMapping } from './vss-mapping.ts';
 
 // A real car's database, which lies beside the checkout where it is developed. Values were worked out by hand from the
@@ -118,18 +121,63 @@ describe.skipIf(!present)('Model3CAN.dbc', () => {
     const tree = await loadVssMapping(join(data, 'vss_dbc.json'));
     const overlay = await loadVssMapping(join(data, 'dbc_overlay.vspec'));
     const plain = (mappings: typeof tree) =>
-      mappings.map(({ path, datatype, signal, intervalMs }) => ({ path, datatype, signal, intervalMs }));
+      mappings.map(({ path, info, feed, target }) => ({
+        ...{
+          path,
+          datatype: info.datatype,
+          signal: feed?.signal,
+          intervalMs: feed?.intervalMs,
+          target: target?.signal,
+        },
+      }));
     expect(plain(tree)).toEqual(plain(overlay));
     expect(tree.length).toBe(35);
     const store = new SignalStore([{ router, dbcs: [dbc] }], tree);
     store.start();
     expect(store.paths()).toContain('Vehicle.Speed');
     // transform.math of these files: floor(x+0.5), and (2 V * 40) - 100 = -20 %.
-    const byPath = new Map(tree.map((mapping) => [mapping.path, mapping]));
+    const byPath = new Map(tree.map(({ path, feed }) => [path, feed]));
     expect(byPath.get('Vehicle.Chassis.SteeringWheel.Angle')?.convert(133.2, undefined)).toBe(133);
     expect(byPath.get('Vehicle.Body.Mirrors.DriverSide.Tilt')?.convert(2, undefined)).toBe(-20);
     expect(byPath.get('Vehicle.Powertrain.Transmission.CurrentGear')?.convert(2, 'DI_GEAR_R')).toBe(-1);
     expect(byPath.get('Vehicle.Powertrain.Transmission.CurrentGear')?.convert(9, undefined)).toBeUndefined();
+    store.stop();
+  });
+
+  it("sets a mirror of Kuksa's mapping, with its default values for the other signals", async () => {
+    const sent: CanFrame[] = [];
+    const core = new BusCore();
+    const router = new CanRouter({
+      ...{ name: 'can0', kind: 'userspace', state: { state: 'Up' }, stats: core.stats },
+      start: async () => undefined,
+      stop: async () => undefined,
+      send: (frame) => {
+        sent.push(frame);
+        queueMicrotask(() => core.deliver(frame));
+      },
+      subscribe: (listener) => core.subscribe(listener),
+      onState: () => () => undefined,
+    });
+    router.start();
+    const tree = await loadVssMapping(join(data, 'vss_dbc.json'));
+    expect(tree.filter(({ target }) => target !== undefined).map(({ path }) => path)).toEqual([
+      'Vehicle.Body.Mirrors.DriverSide.Pan',
+      'Vehicle.Body.Mirrors.DriverSide.Tilt',
+      'Vehicle.Body.Trunk.Rear.IsOpen',
+    ]);
+    const defaults = new Map(await loadDefaults(join(data, 'dbc_default_values.json')));
+    const store = new SignalStore([{ router, dbcs: [dbc] }], tree, { defaults });
+    store.start();
+    // (20 % + 100) / 40 = 3 V; at 0.02 V that is raw 150.
+    const done = await store.actuate('Vehicle.Body.Mirrors.DriverSide.Tilt', 20);
+    expect(done).toMatchObject({ value: 20, source: 'can0' });
+    const values = codec(258).decode(sent[0]!.data);
+    expect(values.get('VCLEFT_mirrorTiltYPosition')).toBe(3);
+    expect(values.get('VCLEFT_mirrorHeatState')).toBe(2);
+    await expect(store.actuate('Vehicle.Body.Mirrors.DriverSide.Tilt', 101)).rejects.toThrow('is at most 100');
+    await store.actuate('Vehicle.Body.Trunk.Rear.IsOpen', true);
+    // VAL_ 259: 1 is LATCH_OPENED.
+    expect(codec(259).decode(sent[1]!.data).get('VCRIGHT_trunkLatchStatus')).toBe(1);
     store.stop();
   });
 });

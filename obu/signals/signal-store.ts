@@ -1,239 +1,171 @@
-/**
- * The vehicle's signals: frames in, VSS values out. Only paths that the mapping names exist.
- *
- * Hot path, one call of `#receive` per frame of a mapped message: a signal is decoded only when its interval has passed;
- * one array and one value per path are allocated, and shared by all subscribers that want them all.
- */
-import { CAN_EFF_FLAG, type CanFrame, formatCanId, linuxIdOf } from '../../shared/can/frame.ts';
+/** The vehicle's signals as one thing: the tree, what CAN feeds into it, and the ways back. */
 import { ErrorCode, KerbError } from '../../shared/errors.ts';
-import type { CanRouter } from '../can/router.ts';
-import type { Dbc, DbcMessage } from './dbc.ts';
-import { compileMessage, type MessageCodec, type MessageSignal } from './message-codec.ts';
-import type { SignalDatum, SignalSource, SignalValue } from './signal.ts';
-import type { VssMapping } from './vss-mapping.ts';
+import { Actuators } from './actuators.ts';
+import { CanFeed, type SignalFeed } from './can-feed.ts';
+import { datumFault } from './datatype.ts';
+import type {
+  ActuationHandler,
+  ProvidedValue,
+  SignalDatum,
+  SignalInfo,
+  SignalProvider,
+  SignalValue,
+  VehicleSignals,
+} from './signal.ts';
+import { SignalTree, type Slot } from './signal-tree.ts';
+import { badLeaf } from './vss-file.ts';
+import type { VssLeaf } from './vss-mapping.ts';
 
-export interface SignalFeed {
-  /** Started and stopped by its owner. */
-  readonly router: CanRouter;
-  /** The databases of what is on this bus. */
-  readonly dbcs: readonly Dbc[];
+export type { SignalFeed } from './can-feed.ts';
+
+export interface SignalStoreOptions {
+  /** How the sources of a path rank, best first, by their names. */
+  readonly rankingOf?: (path: string) => readonly string[];
+  /** Physical values of DBC signals, for frames that the OBU sends before the bus has said anything. */
+  readonly defaults?: ReadonlyMap<string, SignalDatum>;
+  /** Milliseconds of a clock that is never set. */
+  readonly now?: () => number;
 }
 
-/** One mapped path in one message. */
-interface Leaf {
-  readonly mapping: VssMapping;
-  readonly codec: MessageSignal;
-  readonly conditions: readonly { readonly codec: MessageSignal; readonly value: number }[];
-  /** Shared by all messages that carry the path. */
-  readonly taken: { timeUs: number; last: SignalDatum | undefined };
-}
-
-interface Subscription {
-  readonly leaves: ReadonlySet<string>;
-  readonly listener: (values: readonly SignalValue[]) => void;
-  active: boolean;
-}
-
-interface MappedMessage {
-  readonly message: DbcMessage;
-  readonly leaves: Leaf[];
-  /** Who wants any of them; replaced, never changed. */
-  takers: readonly { readonly subscription: Subscription; readonly wantsAll: boolean }[];
-}
-
-export class SignalStore implements SignalSource {
+export class SignalStore implements VehicleSignals {
   readonly #feeds: readonly SignalFeed[];
-  readonly #mappings: readonly VssMapping[];
-  /** By bus, then by id as Linux writes it. */
-  readonly #messages = new Map<SignalFeed, Map<number, MappedMessage>>();
-  readonly #values = new Map<string, SignalValue>();
-  #paths: readonly string[] = [];
-  #subscriptions: readonly Subscription[] = [];
-  #detach: (() => void)[] = [];
-  #ignored = 0;
+  readonly #leaves: readonly VssLeaf[];
+  readonly #options: SignalStoreOptions;
+  readonly #tree: SignalTree;
+  readonly #providedTtlMs = new Map<string, number>();
+  #feed: CanFeed | undefined;
+  #actuators: Actuators;
 
-  /** @param mappings each path once */
-  constructor(feeds: readonly SignalFeed[], mappings: readonly VssMapping[]) {
+  /**
+   * @param leaves What mapping and VSS files say, in the order of the configuration. A path that is fed more than once
+   * has as many sources, in this order.
+   */
+  constructor(feeds: readonly SignalFeed[], leaves: readonly VssLeaf[], options: SignalStoreOptions = {}) {
     this.#feeds = feeds;
-    this.#mappings = mappings;
-    this.#paths = mappings.map((mapping) => mapping.path).sort();
+    this.#leaves = leaves;
+    this.#options = options;
+    this.#tree = new SignalTree(options);
+    this.#actuators = new Actuators(this.#tree);
+    for (const { info, providedTtlMs } of leaves) {
+      this.#tree.addLeaf(info);
+      if (providedTtlMs > 0) this.#providedTtlMs.set(info.path, providedTtlMs);
+    }
   }
 
   /** Paths that have had a value. */
   get withValue(): number {
-    return this.#values.size;
+    return this.#tree.count().withValue;
   }
 
-  /** CAN values so far that have no meaning in VSS: not in a mapping, or beyond the datatype. */
+  /** Paths whose value is stale. */
+  get stale(): number {
+    return this.#tree.count().stale;
+  }
+
+  /** CAN values so far that have no meaning in VSS: not in a mapping, or beyond the datatype or its limits. */
   get ignored(): number {
-    return this.#ignored;
+    return this.#feed?.ignored ?? 0;
+  }
+
+  /** CAN values so far that their database calls none: outside of their range, or by a name such as SNA. */
+  get invalid(): number {
+    return this.#feed?.invalid ?? 0;
   }
 
   /**
    * Compiles what the mapping needs and listens to the buses.
-   * @throws KerbError BadSignalMapping when a signal is in no database
+   * @throws KerbError BadSignalMapping when a signal is in no database, or two files disagree about a path
    */
   start(): void {
-    if (this.#detach.length > 0) return;
-    this.#compile();
-    this.#route();
-    for (const [feed, messages] of this.#messages) {
-      const filters = [...messages.values()].map(({ message }) => exactFilter(message));
-      const source = feed.router.bus.name;
-      this.#detach.push(
-        feed.router.subscribe(undefined, filters, (frame) => {
-          const mapped = messages.get(linuxIdOf(frame));
-          if (mapped !== undefined) this.#receive(mapped, frame, source);
-        }),
-      );
+    if (this.#feed !== undefined) return;
+    const feed = new CanFeed(this.#feeds, this.#tree);
+    const actuators = new Actuators(this.#tree);
+    const { defaults = new Map() } = this.#options;
+    for (const leaf of this.#leaves) {
+      const { datatype } = this.#tree.leaf(leaf.path).info;
+      if (datatype !== leaf.info.datatype) {
+        throw badLeaf(leaf, `it is a ${leaf.info.datatype} here and a ${datatype} in another file`);
+      }
+      if (leaf.feed !== undefined) feed.map(leaf, leaf.feed);
+      if (leaf.target !== undefined) actuators.map(leaf, leaf.target, this.#leaves, feed, defaults);
     }
+    feed.start();
+    this.#feed = feed;
+    this.#actuators = actuators;
   }
 
-  /** Stops listening; the last values stay readable. */
+  /** Stops listening; the last values stay readable, as stale ones. */
   stop(): void {
-    for (const detach of this.#detach) detach();
-    this.#detach = [];
-    this.#messages.clear();
+    this.#feed?.stop();
+    this.#feed = undefined;
+    this.#tree.clear();
   }
 
   paths(): readonly string[] {
-    return this.#paths;
+    return this.#tree.paths();
+  }
+
+  info(path: string): SignalInfo | undefined {
+    return this.#tree.info(path);
   }
 
   get(path: string): SignalValue | undefined {
-    return this.#values.get(path);
+    return this.#tree.get(path);
   }
 
   subscribe(leaves: ReadonlySet<string>, listener: (values: readonly SignalValue[]) => void): () => void {
-    const subscription: Subscription = { leaves: new Set(leaves), listener, active: true };
-    this.#subscriptions = [...this.#subscriptions, subscription];
-    this.#route();
-    const known = [...subscription.leaves].map((path) => this.#values.get(path)).filter((value) => value !== undefined);
-    if (known.length > 0) listener(known);
-    return () => {
-      subscription.active = false;
-      this.#subscriptions = this.#subscriptions.filter((other) => other !== subscription);
-      this.#route();
+    return this.#tree.subscribe(leaves, listener);
+  }
+
+  checkActuation(path: string, value: SignalDatum): void {
+    this.#actuators.check(path, value);
+  }
+
+  actuate(path: string, value: SignalDatum, timeoutMs?: number): Promise<SignalValue | undefined> {
+    return this.#actuators.actuate(path, value, timeoutMs);
+  }
+
+  openProvider(name: string): SignalProvider {
+    const mine = new Map<string, Slot>();
+    const ends: (() => void)[] = [];
+    return {
+      provide: (values) => this.#provide(name, mine, values),
+      serve: (paths, handler: ActuationHandler) => {
+        const end = this.#actuators.serve(paths, handler);
+        ends.push(end);
+        return end;
+      },
+      close: () => {
+        for (const end of ends.splice(0)) end();
+        for (const slot of mine.values()) this.#tree.end(slot);
+        mine.clear();
+      },
     };
   }
 
-  #compile(): void {
-    this.#messages.clear();
-    const codecs = new Map<DbcMessage, MessageCodec>();
-    const owners = new Map<string, { feed: SignalFeed; message: DbcMessage }[]>();
-    for (const feed of this.#feeds) {
-      this.#messages.set(feed, new Map());
-      for (const dbc of feed.dbcs) {
-        for (const message of dbc.messages) {
-          for (const { name } of message.signals) {
-            const list = owners.get(name);
-            if (list === undefined) owners.set(name, [{ feed, message }]);
-            else list.push({ feed, message });
-          }
-        }
-      }
+  #provide(source: string, mine: Map<string, Slot>, values: readonly ProvidedValue[]): void {
+    for (const { path, value } of values) {
+      const fault = datumFault(this.#tree.leaf(path).info, value);
+      if (fault !== undefined) throw new KerbError(ErrorCode.BadSignalValue, `${path} ${fault}`, { path });
     }
-    for (const mapping of this.#mappings) {
-      const taken = { timeUs: Number.NEGATIVE_INFINITY, last: undefined };
-      for (const { feed, message } of this.#ownersOf(mapping, owners.get(mapping.signal) ?? [])) {
-        let codec = codecs.get(message);
-        if (codec === undefined) {
-          codec = compileMessage(message);
-          codecs.set(message, codec);
-        }
-        const key = linuxIdOfMessage(message);
-        const mapped = this.#messages.get(feed)!.get(key) ?? { message, leaves: [], takers: [] };
-        if (mapped.message !== message) {
-          throw this.#bad(mapping, `its message ${message.name} has the id of ${mapped.message.name} on the same bus`);
-        }
-        this.#messages.get(feed)!.set(key, mapped);
-        const conditions = mapping.multiplexer.map(({ signal, value }) => ({ codec: codec.signal(signal), value }));
-        mapped.leaves.push({ mapping, codec: codec.signal(mapping.signal), conditions, taken });
-      }
+    const nowUs = Date.now() * 1000;
+    const nowMs = this.#tree.now();
+    const changed: SignalValue[] = [];
+    for (const { path, value, timeUs = 0 } of values) {
+      const slot = mine.get(path) ?? this.#slotOf(source, path);
+      mine.set(path, slot);
+      const at = timeUs > 0 && timeUs <= nowUs ? timeUs : nowUs;
+      const updated = this.#tree.update(slot, value, at, nowMs);
+      if (updated !== undefined) changed.push(updated);
     }
+    if (changed.length > 0) this.#tree.deliverAny(changed);
   }
 
-  /**
-   * Where the signal comes from. Real databases repeat a signal in several messages (variants of one ECU), of which a
-   * car sends one; so each of them feeds the path, as with Kuksa.
-   */
-  #ownersOf<T extends { message: DbcMessage }>(mapping: VssMapping, owners: readonly T[]): readonly T[] {
-    const files = this.#feeds.flatMap((feed) => feed.dbcs.map((dbc) => dbc.file)).join(', ') || 'any DBC file';
-    if (owners.length === 0) throw this.#bad(mapping, `no message of ${files} has a signal ${mapping.signal}`);
-    const complete = owners.filter(({ message }) =>
-      mapping.multiplexer.every(({ signal }) => message.signals.some(({ name }) => name === signal)),
-    );
-    if (complete.length > 0) return complete;
-    const wanted = mapping.multiplexer.map(({ signal }) => signal).join(' and ');
-    throw this.#bad(mapping, `no message of ${files} has ${mapping.signal} together with multiplexer ${wanted}`);
+  /** A provider that comes back goes on with the place that it had. */
+  #slotOf(source: string, path: string): Slot {
+    const leaf = this.#tree.leaf(path);
+    const ttlMs = this.#providedTtlMs.get(path) ?? 0;
+    const known = leaf.slots.find((slot) => slot.options.isProvided && slot.options.source === source);
+    return known ?? this.#tree.addSlot(leaf, { source, ttlMs, onChange: false, isProvided: true });
   }
-
-  /** Works out anew who wants what of each message. */
-  #route(): void {
-    for (const messages of this.#messages.values()) {
-      for (const mapped of messages.values()) {
-        mapped.takers = this.#subscriptions
-          .map((subscription) => {
-            const wanted = mapped.leaves.filter(({ mapping }) => subscription.leaves.has(mapping.path)).length;
-            return { subscription, wanted };
-          })
-          .filter(({ wanted }) => wanted > 0)
-          .map(({ subscription, wanted }) => ({ subscription, wantsAll: wanted === mapped.leaves.length }));
-      }
-    }
-  }
-
-  #receive(mapped: MappedMessage, frame: CanFrame, source: string): void {
-    const timeUs = frame.timeUs > 0 ? frame.timeUs : Date.now() * 1000;
-    const values: SignalValue[] = [];
-    for (const leaf of mapped.leaves) {
-      const value = this.#take(leaf, frame.data, timeUs, source);
-      if (value !== undefined) values.push(value);
-    }
-    if (values.length === 0) return;
-    for (const { subscription, wantsAll } of mapped.takers) {
-      if (!subscription.active) continue;
-      const wanted = wantsAll ? values : values.filter(({ path }) => subscription.leaves.has(path));
-      if (wanted.length > 0) subscription.listener(wanted);
-    }
-  }
-
-  #take(leaf: Leaf, data: Uint8Array, timeUs: number, source: string): SignalValue | undefined {
-    const { mapping, codec, taken } = leaf;
-    if (!codec.isPresent(data)) return undefined;
-    for (const { codec: other, value } of leaf.conditions) {
-      if (!other.isPresent(data) || other.rawOf(data) !== value) return undefined;
-    }
-    const elapsedUs = timeUs - taken.timeUs;
-    // A clock that was set back must not silence a signal until it has caught up.
-    if (elapsedUs >= 0 && elapsedUs < mapping.intervalMs * 1000) return undefined;
-    const physical = codec.physicalOf(data);
-    const { labels } = codec.signal;
-    const datum = mapping.convert(physical, labels.size === 0 ? undefined : labels.get(codec.rawOf(data)));
-    if (datum === undefined) {
-      this.#ignored++;
-      return undefined;
-    }
-    taken.timeUs = timeUs;
-    if (mapping.onChange && datum === taken.last) return undefined;
-    taken.last = datum;
-    const value: SignalValue = { path: mapping.path, value: datum, timeUs, source };
-    this.#values.set(mapping.path, value);
-    return value;
-  }
-
-  #bad(mapping: VssMapping, what: string): KerbError {
-    return new KerbError(ErrorCode.BadSignalMapping, `${mapping.path}: ${what}`, { path: mapping.path });
-  }
-}
-
-function linuxIdOfMessage(message: DbcMessage): number {
-  return (message.id | (message.ext ? CAN_EFF_FLAG : 0)) >>> 0;
-}
-
-/** Data frames of this message and nothing else. */
-function exactFilter(message: DbcMessage): string {
-  return message.ext
-    ? `${((message.id | CAN_EFF_FLAG) >>> 0).toString(16).padStart(8, '0')}:DFFFFFFF`
-    : `${formatCanId(message.id, false)}:C00007FF`;
 }

@@ -5,10 +5,27 @@ export type SignalDatum = number | boolean | string;
 export interface SignalValue {
   readonly path: string;
   readonly value: SignalDatum;
-  /** Microseconds since 1970 of the frame that carried it. */
+  /** Microseconds since 1970 of the frame that carried it, or when its provider had it. */
   readonly timeUs: number;
-  /** Where it came from: the name of the bus. */
+  /** Where it came from: the name of a bus, of a workload, or of the OBU itself. */
   readonly source: string;
+  /** Its time to live has passed and no other source has a fresh one: this is only the last value that there was. */
+  readonly stale: boolean;
+}
+
+/** What VSS says of a leaf. Texts are empty and limits undefined where it says nothing. */
+export interface SignalInfo {
+  readonly path: string;
+  readonly type: 'sensor' | 'actuator' | 'attribute';
+  /** VSS data type; arrays do not exist here. */
+  readonly datatype: string;
+  readonly unit: string;
+  readonly description: string;
+  readonly comment: string;
+  readonly deprecation: string;
+  readonly min: number | undefined;
+  readonly max: number | undefined;
+  readonly allowed: readonly SignalDatum[] | undefined;
 }
 
 /** The signals of this vehicle as their consumers see them. */
@@ -17,8 +34,63 @@ export interface SignalSource {
   paths(): readonly string[];
   get(path: string): SignalValue | undefined;
   /**
-   * Values of these leaves, as they are decoded: one call per frame with all that it changed or repeated. The last
-   * known values are delivered at once, before this returns.
+   * Values of these leaves, as they come: one call per frame with all that it changed or repeated. A value that turns
+   * stale is delivered as well. The last known values are delivered at once, before this returns.
    */
   subscribe(leaves: ReadonlySet<string>, listener: (values: readonly SignalValue[]) => void): () => void;
+}
+
+/** A value that a provider has. */
+export interface ProvidedValue {
+  readonly path: string;
+  readonly value: SignalDatum;
+  /** Microseconds since 1970; left out or in the future: now. */
+  readonly timeUs?: number;
+}
+
+/** Sets a target and resolves when it was accepted. */
+export type ActuationHandler = (path: string, value: SignalDatum) => Promise<void>;
+
+/** One source of values that is no bus: a workload, or the OBU itself. */
+export interface SignalProvider {
+  /**
+   * Takes all of these values, or none.
+   * @throws KerbError UnknownSignal | BadSignalValue
+   */
+  provide(values: readonly ProvidedValue[]): void;
+  /**
+   * From now on actuations of these paths go to this handler, until the returned function is called.
+   * @throws KerbError UnknownSignal | NotAnActuator | AlreadyProvided
+   */
+  serve(paths: readonly string[], handler: ActuationHandler): () => void;
+  /** Its values turn stale, and actuations no longer reach it. */
+  close(): void;
+}
+
+/** All that can be done with the signals of a vehicle. Who may do what is for the caller to know. */
+export interface VehicleSignals extends SignalSource {
+  info(path: string): SignalInfo | undefined;
+  /** @param name the source of its values; a provider of the same name that was closed before goes on with them */
+  openProvider(name: string): SignalProvider;
+  /**
+   * Why a value cannot be a target, or nothing.
+   * @throws KerbError UnknownSignal | NotAnActuator | BadSignalValue | NoActuationProvider
+   */
+  checkActuation(path: string, value: SignalDatum): void;
+  /**
+   * Sets the target of an actuator, and waits until the vehicle reports that it is so.
+   * @param timeoutMs Milliseconds from now; 0: as the mapping says.
+   * @returns what the vehicle reports; undefined when nothing acknowledges this actuator
+   * @throws KerbError those of `checkActuation`, ActuationTimedOut, ActuationRefused (by a provider), TooManyRequests,
+   * and what the bus throws
+   */
+  actuate(path: string, value: SignalDatum, timeoutMs?: number): Promise<SignalValue | undefined>;
+}
+
+/** The value of a path unless it is stale, for conditions. */
+export function freshOf(source: SignalSource): (path: string) => SignalDatum | undefined {
+  return (path) => {
+    const value = source.get(path);
+    return value === undefined || value.stale ? undefined : value.value;
+  };
 }

@@ -1,13 +1,13 @@
 import { describe, expect, it } from 'vitest';
 import { ErrorCode } from '../../shared/errors.ts';
-import { loadVssMapping, parseVssMapping, type VssMapping } from './vss-mapping.ts';
+import { loadVssMapping, parseVssMapping, type VssFeed } from './vss-mapping.ts';
 
-function one(feed: string, datatype = 'float', more = ''): VssMapping {
+function one(feed: string, datatype = 'float', more = ''): VssFeed {
   const mappings = parseVssMapping(
     `Vehicle.A:\n  type: sensor\n  datatype: ${datatype}\n${more}  dbc2vss: ${feed}\n`,
     'map.yaml',
   );
-  return mappings[0]!;
+  return mappings[0]!.feed!;
 }
 
 describe('parseVssMapping', () => {
@@ -47,16 +47,16 @@ Vehicle.Cabin.Fan:
       'map.json',
     );
     for (const mappings of [overlay, tree]) {
-      expect(mappings).toEqual([
-        expect.objectContaining({
-          path: 'Vehicle.Speed',
-          signal: 'DI_uiSpeed',
-          datatype: 'float',
-          intervalMs: 100,
-          onChange: false,
-        }),
-      ]);
+      const speed = mappings.find(({ path }) => path === 'Vehicle.Speed');
+      expect(speed).toMatchObject({
+        info: { datatype: 'float', type: 'sensor' },
+        feed: { signal: 'DI_uiSpeed', intervalMs: 100, onChange: false },
+        target: undefined,
+      });
     }
+    expect(overlay.map(({ path }) => path)).toEqual(['Vehicle.Cabin.Fan', 'Vehicle.Speed']);
+    expect(overlay[0]).toMatchObject({ info: { type: 'actuator' }, feed: undefined, target: { signal: 'FanWish' } });
+    expect(tree.map(({ path }) => path)).toEqual(['Vehicle.Speed']);
   });
 
   it('has the intervals of Kuksa where nothing is said', () => {
@@ -111,6 +111,19 @@ Vehicle.Cabin.Fan:
     ['Vehicle.A: {\n', 'map.yaml', /^map\.yaml:2: /],
     ['a: 1\na: 2\n', 'map.yaml', /^map\.yaml:2: .*unique/],
     ['Vehicle.A: 5', 'map.yaml', /Vehicle\.A: it is neither a branch nor a signal/],
+    ['Vehicle.A: { datatype: float, type: sensor, vss2dbc: { signal: S } }', 'map.yaml', /vss2dbc sets actuators/],
+    ['Vehicle.A: { datatype: float, vss2dbc: { signal: S, chksum: {} } }', 'map.yaml', /vss2dbc: .*chksum/],
+    [
+      'Vehicle.A: { datatype: float, vss2dbc: { signal: S, checksum: { signal: C, algorithm: crc9 } } }',
+      'map.yaml',
+      /vss2dbc\.checksum\.algorithm: /,
+    ],
+    [
+      'Vehicle.A: { datatype: boolean, vss2dbc: { signal: S, transform: { mapping: [{ from: 2, to: ON }] } } }',
+      'map.yaml',
+      /vss2dbc\.transform\.mapping: from: it is a boolean, not a number/,
+    ],
+    ['Vehicle.A: { datatype: float, type: knob, dbc2vss: { signal: S } }', 'map.yaml', /Vehicle\.A: type: /],
     ['Vehicle.A: { datatype: float, dbc2vss: {} }', 'map.yaml', /Vehicle\.A: dbc2vss\.signal: /],
     ['Vehicle.A: { datatype: float, dbc2vss: { signal: "" } }', 'map.yaml', /Vehicle\.A: dbc2vss\.signal: /],
     ['Vehicle.A: { datatype: float, dbc2vss: { signal: S, intervall_ms: 5 } }', 'map.yaml', /intervall_ms/],

@@ -1,217 +1,224 @@
 /**
- * Which CAN signal feeds which VSS path: the mapping files of Kuksa's CAN provider (`dbc2vss`, older `dbc`), read as
- * they are, from a whole VSS tree in JSON or from an overlay in vspec style (YAML with one key for each path).
- * `vss2dbc`, the way back, is accepted and not used yet. Where neither `interval_ms` nor `on_change` is given, a value
- * is taken once in 1000 ms, as Kuksa does.
+ * Which CAN signal feeds which VSS path, and which one sets it: the mapping files of Kuksa's CAN provider, read as they
+ * are. `dbc2vss` (older: `dbc`) is the way in; where it gives neither `interval_ms` nor `on_change`, a value is taken
+ * once in 1000 ms, as Kuksa does. `vss2dbc` is the way out.
+ *
+ * Keys of our own, which Kuksa does not know: in `dbc2vss`, `ttl_ms`; in `vss2dbc`, `message`, `counter`, `checksum` and
+ * `acknowledge`; beside them, in a leaf that nothing maps, `ttl_ms` for what workloads provide.
  */
-import { readFile } from 'node:fs/promises';
-import { LineCounter, parseDocument } from 'yaml';
 import { z } from 'zod';
-import { ErrorCode, isKerbError, KerbError, messageOf } from '../../shared/errors.ts';
+import { messageOf } from '../../shared/errors.ts';
+import { checksumAlgorithms, type FrameChecksum } from './checksum.ts';
+import { caster, datumFault } from './datatype.ts';
 import { compileFormula, type Formula } from './math-expression.ts';
-import type { SignalDatum } from './signal.ts';
-
-const integerRanges: Readonly<Record<string, readonly [number, number]>> = {
-  uint8: [0, 255],
-  int8: [-128, 127],
-  uint16: [0, 65535],
-  int16: [-32768, 32767],
-  uint32: [0, 2 ** 32 - 1],
-  int32: [-(2 ** 31), 2 ** 31 - 1],
-  // What a double holds exactly; see SignalDatum.
-  uint64: [0, Number.MAX_SAFE_INTEGER],
-  int64: [-Number.MAX_SAFE_INTEGER, Number.MAX_SAFE_INTEGER],
-};
-
-const datatypes = [...Object.keys(integerRanges), 'float', 'double', 'boolean', 'string'];
-
-const datum = z.union([z.number(), z.boolean(), z.string()]);
+import type { SignalDatum, SignalInfo } from './signal.ts';
+import { badLeaf, checked, datum, isList, type LeafPlace, leafInfo, parseVssFile, readVssFile } from './vss-file.ts';
 
 const transformSchema = z.union([
   z.strictObject({ mapping: z.array(z.strictObject({ from: datum, to: datum })).min(1) }),
   z.strictObject({ math: z.string() }),
 ]);
+type Transform = z.infer<typeof transformSchema>;
+
+const name = z.string().min(1);
+const milliseconds = z.number().int().min(0);
 
 const feedSchema = z.strictObject({
-  signal: z.string().min(1),
-  interval_ms: z.number().int().min(0).optional(),
+  signal: name,
+  interval_ms: milliseconds.optional(),
   on_change: z.boolean().optional(),
+  ttl_ms: milliseconds.optional(),
   transform: transformSchema.optional(),
-  multiplexer: z.array(z.strictObject({ signal: z.string().min(1), value: z.number().int() })).optional(),
+  multiplexer: z.array(z.strictObject({ signal: name, value: z.number().int() })).optional(),
 });
 
-/** What is needed of a leaf; a VSS tree says more about it (unit, description, minimum …). */
-const leafSchema = z.looseObject({
-  datatype: z.string().refine((type) => datatypes.includes(type), { error: `one of ${datatypes.join(', ')}` }),
-  allowed: z.array(datum).optional(),
-  dbc2vss: feedSchema,
+const targetSchema = z.strictObject({
+  signal: name,
+  message: name.optional(),
+  transform: transformSchema.optional(),
+  counter: z.strictObject({ signal: name }).optional(),
+  checksum: z
+    .strictObject({
+      signal: name,
+      algorithm: z.enum(checksumAlgorithms),
+      data_id: z.array(z.number().int().min(0).max(255)).max(8).optional(),
+    })
+    .optional(),
+  acknowledge: z.strictObject({ path: name.optional(), timeout_ms: milliseconds.min(1).optional() }).optional(),
 });
 
-/** One VSS path and the CAN signal that feeds it. */
-export interface VssMapping {
-  readonly path: string;
-  readonly datatype: string;
+/** How long an actuation waits for its acknowledgement where the mapping does not say. */
+const ACKNOWLEDGE_MS = 2000;
+
+/** The CAN signal that feeds a path. */
+export interface VssFeed {
   /** The DBC signal. */
   readonly signal: string;
   /** At most one value in this time. */
   readonly intervalMs: number;
   /** Only values that differ from the last one. */
   readonly onChange: boolean;
+  /** After this time without a frame the value is stale; 0: never, undefined: as the interval suggests. */
+  readonly ttlMs: number | undefined;
   /** All of these signals of the same message must have these raw values. */
   readonly multiplexer: readonly { readonly signal: string; readonly value: number }[];
+  /** Values that the mapping names one by one: they mean what it says, whatever the database says of them. */
+  readonly isNamed: (physical: number, label: string | undefined) => boolean;
   /** The value in VSS, or undefined when this CAN value has none. `label` is the name of the CAN value, if it has one. */
   readonly convert: (physical: number, label: string | undefined) => SignalDatum | undefined;
 }
 
+/** The CAN signal that sets a path. */
+export interface VssTarget {
+  readonly signal: string;
+  /** Needed when several messages have the signal. */
+  readonly message: string | undefined;
+  /** A signal of the same message that counts up by one with each frame. */
+  readonly counter: string | undefined;
+  readonly checksum: FrameChecksum | undefined;
+  /** The path whose value acknowledges; undefined: the path itself, when it is fed. */
+  readonly acknowledge: string | undefined;
+  /** Milliseconds. */
+  readonly timeoutMs: number;
+  /** A physical value, or the name of a value; undefined when this VSS value has none on CAN. */
+  readonly convert: (value: SignalDatum) => SignalDatum | undefined;
+}
+
+/** One path of a mapping file, or of a VSS file. */
+export interface VssLeaf extends LeafPlace {
+  readonly info: SignalInfo;
+  readonly feed: VssFeed | undefined;
+  readonly target: VssTarget | undefined;
+  /** Time to live of what workloads provide, in milliseconds; 0: as long as its workload runs. */
+  readonly providedTtlMs: number;
+}
+
 /** @throws KerbError BadSignalMapping with file and path */
-export async function loadVssMapping(file: string): Promise<VssMapping[]> {
-  try {
-    return parseVssMapping(await readFile(file, 'utf8'), file);
-  } catch (error) {
-    if (isKerbError(error)) throw error;
-    throw new KerbError(ErrorCode.BadSignalMapping, `${file}: the file cannot be read: ${messageOf(error)}`, { file });
-  }
+export async function loadVssMapping(file: string): Promise<VssLeaf[]> {
+  return parseVssMapping(await readVssFile(file), file);
+}
+
+/** @throws KerbError BadSignalMapping with file and path */
+export async function loadVssTree(file: string): Promise<VssLeaf[]> {
+  return parseVssTree(await readVssFile(file), file);
 }
 
 /**
  * The mapped paths of a file, sorted.
- * @param file its name, for messages; a name that ends in .json is read as JSON, anything else as YAML
  * @throws KerbError BadSignalMapping with file and path
  */
-export function parseVssMapping(source: string, file: string): VssMapping[] {
-  const root = file.endsWith('.json') ? parseJson(source, file) : parseYaml(source, file);
-  if (!isObject(root)) throw bad(file, '', 'it has to be a tree of VSS paths');
-  const mappings: VssMapping[] = [];
-  for (const [path, node] of Object.entries(root)) collect(path, node, file, mappings, 0);
-  mappings.sort((a, b) => (a.path < b.path ? -1 : 1));
-  for (let i = 1; i < mappings.length; i++) {
-    if (mappings[i]!.path === mappings[i - 1]!.path) throw bad(file, mappings[i]!.path, 'it is there twice');
-  }
-  return mappings;
+export function parseVssMapping(source: string, file: string): VssLeaf[] {
+  return parseVssFile(source, file)
+    .filter(({ node }) => ['dbc2vss', 'dbc', 'vss2dbc'].some((key) => node[key] !== undefined))
+    .map((leaf) => {
+      const { file, path, node } = leaf;
+      const info = leafInfo(leaf);
+      const dbc2vss = node.dbc2vss ?? node.dbc;
+      const feed = dbc2vss === undefined ? undefined : toFeed(leaf, info, dbc2vss);
+      const target = node.vss2dbc === undefined ? undefined : toTarget(leaf, info, node.vss2dbc);
+      return { file, path, info, feed, target, providedTtlMs: 0 };
+    });
 }
 
-function parseJson(source: string, file: string): unknown {
-  try {
-    return JSON.parse(source);
-  } catch (error) {
-    throw bad(file, '', messageOf(error));
-  }
+/**
+ * Every path of a file, whether or not CAN has it; what it says of CAN is not looked at. Lists are left out.
+ * @throws KerbError BadSignalMapping with file and path
+ */
+export function parseVssTree(source: string, file: string): VssLeaf[] {
+  return parseVssFile(source, file)
+    .filter((leaf) => !isList(leaf))
+    .map((leaf) => ({
+      ...{ file, path: leaf.path, info: leafInfo(leaf), feed: undefined, target: undefined },
+      providedTtlMs: checked(leaf, milliseconds.optional(), leaf.node.ttl_ms, 'ttl_ms') ?? 0,
+    }));
 }
 
-function parseYaml(source: string, file: string): unknown {
-  const lineCounter = new LineCounter();
-  const document = parseDocument(source, { lineCounter, prettyErrors: false, uniqueKeys: true });
-  const fault = document.errors[0];
-  if (fault !== undefined) throw bad(`${file}:${lineCounter.linePos(fault.pos[0]).line}`, '', fault.message);
-  return document.toJS({ maxAliasCount: 100 });
-}
-
-/** A branch holds its children under `children`, as VSS in JSON does; a leaf may have a mapping. */
-function collect(path: string, node: unknown, file: string, into: VssMapping[], level: number): void {
-  if (level > 64) throw bad(file, path, 'the tree is nested too deeply');
-  if (!isObject(node)) throw bad(file, path, 'it is neither a branch nor a signal');
-  if (isObject(node.children)) {
-    for (const [name, child] of Object.entries(node.children)) {
-      collect(`${path}.${name}`, child, file, into, level + 1);
-    }
-    return;
-  }
-  const feed = node.dbc2vss ?? node.dbc;
-  if (node.type === 'branch' || feed === undefined) return;
-  const parsed = leafSchema.safeParse({ ...node, dbc2vss: feed });
-  if (!parsed.success) {
-    const issue = parsed.error.issues[0]!;
-    const where = issue.path.length === 0 ? '' : `${issue.path.join('.')}: `;
-    throw bad(file, path, `${where}${issue.message}`);
-  }
-  into.push(toMapping(path, parsed.data, file));
-}
-
-function toMapping(path: string, leaf: z.infer<typeof leafSchema>, file: string): VssMapping {
-  const { datatype, allowed, dbc2vss: feed } = leaf;
-  const cast = caster(datatype, allowed);
+function toFeed(place: LeafPlace, info: SignalInfo, node: unknown): VssFeed {
+  const feed = checked(place, feedSchema, node, 'dbc2vss');
   const onChange = feed.on_change ?? false;
   return {
-    path,
-    datatype,
     signal: feed.signal,
     intervalMs: feed.interval_ms ?? (onChange ? 0 : 1000),
     onChange,
+    ttlMs: feed.ttl_ms,
     multiplexer: feed.multiplexer ?? [],
-    convert: converter(path, datatype, feed.transform, cast, file),
+    ...toConverter(place, info, feed.transform),
   };
 }
 
-type Cast = (value: SignalDatum) => SignalDatum | undefined;
-
-function converter(
-  path: string,
-  datatype: string,
-  transform: z.infer<typeof transformSchema> | undefined,
-  cast: Cast,
-  file: string,
-): VssMapping['convert'] {
+function toConverter(
+  place: LeafPlace,
+  info: SignalInfo,
+  transform: Transform | undefined,
+): Pick<VssFeed, 'convert' | 'isNamed'> {
+  const cast = caster(info);
+  const isNamed = () => false;
   if (transform === undefined) {
-    return datatype === 'string' ? (physical, label) => cast(label ?? String(physical)) : (physical) => cast(physical);
+    const isText = info.datatype === 'string';
+    return { isNamed, convert: isText ? (x, label) => cast(label ?? String(x)) : (x) => cast(x) };
   }
   if ('math' in transform) {
-    if (datatype === 'string') throw bad(file, path, 'a formula gives no text; use transform.mapping');
-    const formula = formulaOf(transform.math, path, file);
-    return (physical) => {
+    if (info.datatype === 'string') throw badLeaf(place, 'a formula gives no text; use transform.mapping');
+    const formula = formulaOf(place, transform.math);
+    const convert = (physical: number) => {
       const value = formula(physical);
       return Number.isFinite(value) ? cast(value) : undefined;
+    };
+    return { isNamed, convert };
+  }
+  const values = new Map<SignalDatum, SignalDatum>();
+  for (const { from, to } of transform.mapping) {
+    const isRight =
+      typeof to === (info.datatype === 'string' || info.datatype === 'boolean' ? info.datatype : 'number');
+    const value = isRight ? cast(to) : undefined;
+    if (value === undefined)
+      throw badLeaf(place, `transform.mapping: "${to}" is no value of datatype ${info.datatype}`);
+    const key = typeof from === 'boolean' ? Number(from) : from;
+    if (!values.has(key)) values.set(key, value);
+  }
+  return {
+    isNamed: (physical, label) => (label !== undefined && values.has(label)) || values.has(physical),
+    convert: (physical, label) => (label === undefined ? undefined : values.get(label)) ?? values.get(physical),
+  };
+}
+
+function toTarget(place: LeafPlace, info: SignalInfo, node: unknown): VssTarget {
+  if (info.type !== 'actuator') throw badLeaf(place, `vss2dbc sets actuators, and this is of type ${info.type}`);
+  const { signal, message, transform, counter, checksum, acknowledge } = checked(place, targetSchema, node, 'vss2dbc');
+  return {
+    signal,
+    message,
+    counter: counter?.signal,
+    checksum: checksum && { signal: checksum.signal, algorithm: checksum.algorithm, dataId: checksum.data_id ?? [] },
+    acknowledge: acknowledge?.path,
+    timeoutMs: acknowledge?.timeout_ms ?? ACKNOWLEDGE_MS,
+    convert: toBackConverter(place, info, transform),
+  };
+}
+
+function toBackConverter(place: LeafPlace, info: SignalInfo, transform: Transform | undefined): VssTarget['convert'] {
+  if (transform === undefined) return (value) => value;
+  if ('math' in transform) {
+    if (info.datatype === 'string') throw badLeaf(place, 'a formula takes no text; use transform.mapping');
+    const formula = formulaOf(place, transform.math);
+    return (value) => {
+      const physical = formula(Number(value));
+      return Number.isFinite(physical) ? physical : undefined;
     };
   }
   const values = new Map<SignalDatum, SignalDatum>();
   for (const { from, to } of transform.mapping) {
-    const value =
-      typeof to === (datatype === 'string' || datatype === 'boolean' ? datatype : 'number') ? cast(to) : undefined;
-    if (value === undefined) throw bad(file, path, `transform.mapping: "${to}" is no value of datatype ${datatype}`);
-    const key = typeof from === 'boolean' ? Number(from) : from;
-    if (!values.has(key)) values.set(key, value);
+    const fault = datumFault(info, from);
+    if (fault !== undefined) throw badLeaf(place, `vss2dbc.transform.mapping: from: it ${fault}`);
+    if (!values.has(from)) values.set(from, to);
   }
-  return (physical, label) => (label === undefined ? undefined : values.get(label)) ?? values.get(physical);
+  return (value) => values.get(value);
 }
 
-function formulaOf(math: string, path: string, file: string): Formula {
+function formulaOf(place: LeafPlace, math: string): Formula {
   try {
     return compileFormula(math);
   } catch (error) {
-    throw bad(file, path, messageOf(error));
+    throw badLeaf(place, messageOf(error));
   }
-}
-
-/** Into the datatype: integers are rounded to the nearest one. Undefined for what it cannot hold. */
-function caster(datatype: string, allowed: readonly SignalDatum[] | undefined): Cast {
-  const cast = plainCaster(datatype);
-  if (allowed === undefined) return cast;
-  return (value) => {
-    const result = cast(value);
-    return result !== undefined && allowed.includes(result) ? result : undefined;
-  };
-}
-
-function plainCaster(datatype: string): Cast {
-  if (datatype === 'string') return (value) => String(value);
-  if (datatype === 'boolean')
-    return (value) => (typeof value === 'string' ? undefined : value !== 0 && value !== false);
-  const range = integerRanges[datatype];
-  if (range === undefined) return (value) => (typeof value === 'number' ? value : undefined);
-  const [min, max] = range;
-  return (value) => {
-    if (typeof value !== 'number') return undefined;
-    const rounded = Math.round(value) + 0;
-    return rounded >= min && rounded <= max ? rounded : undefined;
-  };
-}
-
-function isObject(value: unknown): value is Record<string, unknown> {
-  return typeof value === 'object' && value !== null && !Array.isArray(value);
-}
-
-function bad(file: string, path: string, what: string): KerbError {
-  return new KerbError(ErrorCode.BadSignalMapping, path === '' ? `${file}: ${what}` : `${file}: ${path}: ${what}`, {
-    file,
-    path,
-  });
 }

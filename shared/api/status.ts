@@ -88,7 +88,16 @@ export interface ObuStatus {
     /** Error frames of its controller. */
     readonly errorFrames: number;
   }[];
-  readonly signals: { readonly paths: number; readonly withValue: number };
+  readonly signals: {
+    readonly paths: number;
+    readonly withValue: number;
+    /** Paths whose last value is older than its time to live, and no other source has a fresh one. */
+    readonly stale: number;
+    /** CAN values so far that their database calls none (out of range, SNA). */
+    readonly invalid: number;
+    /** CAN values so far that have no meaning in VSS. */
+    readonly ignored: number;
+  };
   readonly cameras: readonly {
     readonly name: string;
     readonly source: string;

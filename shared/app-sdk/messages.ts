@@ -28,10 +28,12 @@ export interface SignalValue {
   /** VSS path of a leaf. */
   readonly path: string;
   readonly value: SignalDatum;
-  /** Microseconds since 1970 of the frame that carried it. */
+  /** Microseconds since 1970 of the frame that carried it, or when its provider had it. */
   readonly timeUs: number;
-  /** Where it came from: the name of the bus. */
+  /** Where it came from: the name of a bus, of a workload, or of the OBU itself. */
   readonly source: string;
+  /** Its source has been silent for too long, and no other has a fresh value: this is only the last one. */
+  readonly stale: boolean;
 }
 
 export type PictureFormat = 'jpeg' | 'gray8' | 'rgb24';
@@ -156,13 +158,23 @@ export function toWireFrame(frame: FrameToSend): kerbside.gateway.v1.CanFrame.$P
   return { id, flags, data };
 }
 
-export function toSignalValues(message: kerbside.gateway.v1.SignalValues.$Properties): SignalValue[] {
-  return (message.values ?? []).map((value) => ({
+export function toSignalValue(value: kerbside.gateway.v1.SignalValue.$Properties): SignalValue {
+  return {
     path: value.path ?? '',
     value: value.number ?? value.boolean ?? value.text ?? 0,
     timeUs: toNumber(value.timeUs),
     source: value.source ?? '',
-  }));
+    stale: value.stale ?? false,
+  };
+}
+
+export function toSignalValues(message: kerbside.gateway.v1.SignalValues.$Properties): SignalValue[] {
+  return (message.values ?? []).map(toSignalValue);
+}
+
+export function toWireValue(path: string, value: SignalDatum): kerbside.gateway.v1.SignalValue.$Properties {
+  if (typeof value === 'number') return { path, number: value };
+  return typeof value === 'boolean' ? { path, boolean: value } : { path, text: value };
 }
 
 const formats: readonly PictureFormat[] = ['jpeg', 'gray8', 'rgb24'];

@@ -60,7 +60,7 @@ describe('car.dbc', () => {
   it('is mapped to VSS, signal by signal', () => {
     const names = new Set(dbc.messages.flatMap((message) => message.signals.map(({ name }) => name)));
     expect(mapping.length).toBeGreaterThan(40);
-    for (const { path, signal } of mapping) expect(names.has(signal), `${path}: ${signal}`).toBe(true);
+    for (const { path, feed } of mapping) expect(names.has(feed!.signal), `${path}: ${feed!.signal}`).toBe(true);
   });
 });
 

@@ -28,7 +28,7 @@ const obu: ObuStatus = {
       errorFrames: 0,
     },
   ],
-  signals: { paths: 20, withValue: 19 },
+  signals: { paths: 20, withValue: 19, stale: 0, invalid: 0, ignored: 0 },
   cameras: [
     { name: 'front', source: 'sim:/s', simulated: true, state: 'Running', reason: '', fps: 15, consumers: 1, lost: 0 },
   ],

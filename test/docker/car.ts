@@ -15,12 +15,24 @@ BS_:
 BU_: ECU
 BO_ 290 Motion: 8 ECU
  SG_ Speed : 0|16@1+ (0.01,0) [0|655.35] "km/h" ECU
+BO_ 304 FanWish: 3 ECU
+ SG_ Wish : 0|8@1+ (1,0) [0|100] "%" ECU
+ SG_ Count : 8|4@1+ (1,0) [0|15] "" ECU
+ SG_ Check : 16|8@1+ (1,0) [0|255] "" ECU
+BO_ 305 FanState: 1 ECU
+ SG_ Is : 0|8@1+ (1,0) [0|100] "%" ECU
 `;
 
 const mapping = `Vehicle.Speed:
   type: sensor
   datatype: float
   dbc2vss: { signal: Speed, interval_ms: 0 }
+Vehicle.Cabin.HVAC.Station.Row1.Driver.FanSpeed:
+  type: actuator
+  datatype: uint8
+  max: 100
+  dbc2vss: { signal: Is, interval_ms: 0 }
+  vss2dbc: { signal: Wish, counter: { signal: Count }, checksum: { signal: Check, algorithm: xor } }
 `;
 
 /** The ids that are on the bus; 0x122 carries the speed, which is 123.45 km/h. */
@@ -30,6 +42,8 @@ export const SPEED_BYTES = [0x39, 0x30, 0, 0, 0, 0, 0, 0];
 export class TestCar {
   readonly folder = mkdtempSync(join(tmpdir(), 'kerb-car-'));
   readonly socket = join(this.folder, 'can0.bus');
+  /** What the fan was told so far. */
+  readonly fanWishes: number[][] = [];
   readonly #server = new UserspaceBusServer({ socketPath: this.socket, name: 'can0', log: silentLog() });
   readonly #sender = new UserspaceBus({ name: 'can0', socketPath: this.socket, client: 'car', log: silentLog() });
   /** Frames that others have sent. */
@@ -40,6 +54,12 @@ export class TestCar {
     await this.#server.start();
     this.#sender.subscribe((frame) => this.heard.push(formatFrame(frame)));
     await this.#sender.start();
+    // The fan: says how fast it is when it is told to, if counter and checksum are right.
+    this.#sender.subscribe(({ id, data }) => {
+      if (id !== 304 || data[2] !== (data[0]! ^ data[1]!)) return;
+      this.fanWishes.push([...data]);
+      this.#sender.send(dataFrame(305, data.subarray(0, 1)));
+    });
     this.#timer = setInterval(() => {
       for (const id of IDS) this.#sender.send(dataFrame(id, Uint8Array.from(SPEED_BYTES)));
     }, 20);

@@ -27,7 +27,7 @@ services:
     x-obu:
       grants:
         can: [{ bus: can0, read: ["100:700"] }]
-        signals: ["read:Vehicle.Speed"]
+        signals: ["read:Vehicle.Speed", "actuate:Vehicle.Cabin"]
         cameras: [{ name: front, maxFps: 5 }]
   write:
     image: ${PROBE}
@@ -125,6 +125,12 @@ describe('a container', () => {
     const [speed] = report.values as { path: string; value: number; source: string }[];
     expect(speed).toMatchObject({ path: 'Vehicle.Speed', source: 'can0' });
     expect(speed!.value).toBeCloseTo(123.45, 2);
+    expect(report.got).toMatchObject([{ path: 'Vehicle.Speed', stale: false }]);
+    expect(report.actuated).toMatchObject({ value: 40, source: 'can0', stale: false });
+    expect(car.fanWishes).toEqual([[40, 1, 41]]);
+    // 16 is UNAUTHENTICATED.
+    expect(report.kuksa).toEqual({ status: '0', value: Math.fround(123.45) });
+    expect(report.kuksaRefused).toEqual({ status: '16', value: null });
     expect(report.picture).toMatchObject({ camera: 'front', format: 'gray8', width: 64, height: 48, bytes: 64 * 48 });
     const [darkest, brightest] = (report.picture as { data: [number, number] }).data;
     expect(brightest).toBeGreaterThan(darkest);

@@ -1,5 +1,7 @@
 /** A workload that reports what it can do from inside its container, as JSON in /data. The test chooses what by MODE. */
 import { appendFileSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
+import { connect as connectHttp2 } from 'node:http2';
+import { connect as connectSocket } from 'node:net';
 import { networkInterfaces } from 'node:os';
 import { connect, isKerbError } from '@kerbside/app-sdk';
 
@@ -27,6 +29,31 @@ async function refusal(attempt: () => unknown): Promise<unknown> {
   }
 }
 
+/** What `kuksa.val.v2` says of Vehicle.Speed, asked as a program with no library of ours would: by HTTP/2. */
+async function kuksaSpeed(token: string): Promise<unknown> {
+  const path = 'Vehicle.Speed';
+  // GetValueRequest { signal_id: { path } }, with gRPC's five bytes in front.
+  const message = Buffer.concat([Buffer.of(10, path.length + 2, 18, path.length), Buffer.from(path)]);
+  const socket = new URL(process.env.KUKSA_ADDRESS!).pathname;
+  const session = connectHttp2('http://obu', { createConnection: () => connectSocket(socket) });
+  const stream = session.request({
+    ...{ ':method': 'POST', ':path': '/kuksa.val.v2.VAL/GetValue', te: 'trailers' },
+    ...{ 'content-type': 'application/grpc', authorization: `Bearer ${token}` },
+  });
+  let status: unknown;
+  const take = (headers: Record<string, unknown>) => {
+    status = headers['grpc-status'] ?? status;
+  };
+  stream.on('response', take).on('trailers', take);
+  stream.end(Buffer.concat([Buffer.of(0, 0, 0, 0, message.length), message]));
+  const chunks: Buffer[] = [];
+  for await (const chunk of stream) chunks.push(chunk as Buffer);
+  session.close();
+  const body = Buffer.concat(chunks);
+  // The value is the last field, a float.
+  return { status: String(status), value: body.length > 9 ? body.readFloatLE(body.length - 4) : null };
+}
+
 /** Waits without end; a pending promise alone would not keep the process. */
 const idle = () => new Promise<never>(() => setInterval(() => {}, 60_000));
 
@@ -36,6 +63,11 @@ const modes: Record<string, () => Promise<void>> = {
     const { frames } = await first(obu.can({ bus: 'can0' }));
     const filtered = await first(obu.can({ bus: 'can0', filters: ['122:7FF'] }));
     const values = await first(obu.signals(['Vehicle.Speed']));
+    const kuksa = await kuksaSpeed(readFileSync(process.env.KUKSA_TOKEN_FILE!, 'utf8'));
+    const kuksaRefused = await kuksaSpeed('another-token');
+    const got = await obu.get(['Vehicle.Speed']);
+    const fan = 'Vehicle.Cabin.HVAC.Station.Row1.Driver.FanSpeed';
+    const actuated = await obu.actuate(fan, 40);
     const picture = await first(obu.camera('front', { format: 'gray8', width: 64, height: 48 }));
     report('read', {
       identity: [obu.vehicle, obu.obu, obu.workload],
@@ -43,6 +75,7 @@ const modes: Record<string, () => Promise<void>> = {
       filteredIds: [...new Set(filtered.frames.map(({ id }) => id))],
       frame: { data: [...filtered.frames[0]!.data], timeUs: filtered.frames[0]!.timeUs },
       values,
+      ...{ got, kuksa, kuksaRefused, actuated },
       picture: { ...picture, data: [Math.min(...picture.data), Math.max(...picture.data)], bytes: picture.data.length },
     });
     await idle();

@@ -1,0 +1,320 @@
+/**
+ * `kuksa.val.v2` for one container. Loaded with grpc-js when a program first connects.
+ *
+ * Every call: UNAUTHENTICATED without the token of this container; NOT_FOUND for a signal that does not exist;
+ * PERMISSION_DENIED for one that the grant does not allow; INVALID_ARGUMENT for a request that names nothing, or a path
+ * of more than 1000 characters; RESOURCE_EXHAUSTED beyond the limits of a container; INTERNAL for a defect of the OBU.
+ */
+
+import { timingSafeEqual } from 'node:crypto';
+import { once } from 'node:events';
+import type { Socket } from 'node:net';
+import {
+  Server,
+  ServerCredentials,
+  type ServerDuplexStream,
+  type ServerReadableStream,
+  type ServerUnaryCall,
+  type ServerWritableStream,
+  type sendUnaryData,
+  type UntypedHandleCall,
+} from '@grpc/grpc-js';
+import packageJson from '../../../package.json' with { type: 'json' };
+import { ErrorCode, isKerbError, KerbError } from '../../../shared/errors.ts';
+import type { kuksa } from '../../../shared/protocol/generated/kuksa.js';
+import { MAX_PLAIN } from '../large-message.ts';
+import type { SignalDesk } from '../signal-desk.ts';
+import { Pace } from './pace.ts';
+import { type ProviderRequest, type ProviderResponse, ProviderStream } from './provider-stream.ts';
+import { valService } from './service.ts';
+import { checkPath, KuksaSignals } from './signals.ts';
+import { type StatusError, toStatus } from './status.ts';
+import { subscribe } from './subscription.ts';
+import { fromWireValue, timeOf, toDatapoint } from './values.ts';
+
+type V2 = typeof kuksa.val.v2;
+type Fields<Name extends keyof V2> = V2[Name] extends new (properties?: infer P) => unknown ? NonNullable<P> : never;
+
+const { version } = packageJson;
+/** Calls of one connection at a time, subscriptions among them. */
+const MAX_STREAMS = 64;
+/** Messages that may be kept for a slow subscriber, as in Kuksa. */
+const MAX_BUFFER = 1000;
+const MAX_SIGNALS = 4096;
+
+export interface KuksaServerParts {
+  readonly desk: SignalDesk;
+  readonly token: string;
+  /** Values that a slow subscriber lost. */
+  readonly onDrop: (count: number) => void;
+  /** Of every call that is refused. */
+  readonly onFailure: (error: KerbError) => void;
+  readonly onDefect: (error: unknown) => void;
+}
+
+export interface KuksaServer {
+  accept(socket: Socket): void;
+  /** Ends subscriptions and provider streams with UNAVAILABLE. */
+  endStreams(): void;
+  stop(): void;
+}
+
+export function createKuksaServer(parts: KuksaServerParts): KuksaServer {
+  const server = new Server({
+    'grpc.max_receive_message_length': MAX_PLAIN,
+    'grpc.max_concurrent_streams': MAX_STREAMS,
+    'grpc.enable_channelz': 0,
+  });
+  const calls = new Calls(parts);
+  server.addService(valService, {
+    // Answers that the interface knows no more of: the value, or none when it is stale or there never was one.
+    GetValue: calls.unary<Fields<'GetValueRequest'>>(({ signalId }) => ({ dataPoint: calls.datapoint(signalId) })),
+    GetValues: calls.unary<Fields<'GetValuesRequest'>>(({ signalIds }) => ({
+      dataPoints: some(signalIds).map((signal) => calls.datapoint(signal)),
+    })),
+    Subscribe: calls.subscription<Fields<'SubscribeRequest'>>(
+      ({ signalPaths }) => some(signalPaths),
+      (path) => path,
+    ),
+    SubscribeById: calls.subscription<Fields<'SubscribeByIdRequest'>>(
+      ({ signalIds }, signals) => some(signalIds).map((id) => signals.pathOf(id)),
+      (path, signals) => signals.idOf(path),
+    ),
+    Actuate: calls.unary<Fields<'ActuateRequest'>>((request) => calls.actuate([request])),
+    ActuateStream: calls.actuateStream(),
+    BatchActuate: calls.unary<Fields<'BatchActuateRequest'>>(({ actuateRequests }) =>
+      calls.actuate(some(actuateRequests)),
+    ),
+    // NOT_FOUND when nothing is called so. Leaves that may not be read are left out.
+    ListMetadata: calls.unary<Fields<'ListMetadataRequest'>>(({ root }) => ({
+      metadata: calls.signals.metadata(root ?? ''),
+    })),
+    PublishValue: calls.unary<Fields<'PublishValueRequest'>>((request) => calls.publish(request)),
+    OpenProviderStream: calls.providerStream(),
+    GetServerInfo: calls.unary(() => ({ name: 'kerbside', version, commitHash: '' })),
+  });
+  const injector = server.createConnectionInjector(ServerCredentials.createInsecure());
+  return {
+    accept: (socket) => injector.injectConnection(socket),
+    endStreams: () => calls.endStreams('the grants of this workload have changed; ask again'),
+    stop: () => {
+      calls.endStreams('the OBU ends the gateway of this workload');
+      injector.destroy();
+      server.forceShutdown();
+    },
+  };
+}
+
+/** A subscription or a provider stream. */
+interface OpenCall {
+  on(event: 'close' | 'cancelled' | 'error', listener: () => void): unknown;
+  emit(event: 'error', error: Error): unknown;
+}
+
+type AnyCall = ServerUnaryCall<unknown, unknown> | ServerReadableStream<unknown, unknown>;
+
+class Calls {
+  readonly signals: KuksaSignals;
+  readonly #parts: KuksaServerParts;
+  readonly #expected: Buffer;
+  readonly #pace = new Pace();
+  /** What is open, and how it is taken back. */
+  readonly #open = new Map<() => void, OpenCall>();
+
+  constructor(parts: KuksaServerParts) {
+    this.#parts = parts;
+    this.signals = new KuksaSignals(parts.desk);
+    this.#expected = Buffer.from(`Bearer ${parts.token}`);
+  }
+
+  endStreams(why: string): void {
+    for (const [end, call] of [...this.#open]) {
+      end();
+      call.emit('error', toStatus(new KerbError(ErrorCode.GatewayUnavailable, why)));
+    }
+  }
+
+  unary<Request>(answer: (request: Request) => object | Promise<object>): UntypedHandleCall {
+    return (call: ServerUnaryCall<Request, object>, done: sendUnaryData<object>) => {
+      const run = async () => {
+        this.#authenticate(call);
+        await this.#pace.turn();
+        return answer(call.request);
+      };
+      run().then(
+        (response) => done(null, response),
+        (error: unknown) => done(this.#toStatus(error)),
+      );
+    };
+  }
+
+  /**
+   * Subscribe and SubscribeById: the values at once, then what comes. INVALID_ARGUMENT for a buffer of more than 1000
+   * messages.
+   */
+  subscription<Request extends { bufferSize?: number | null; filter?: Fields<'Filter'> | null }>(
+    pathsOf: (request: Request, signals: KuksaSignals) => readonly string[],
+    keyOf: (path: string, signals: KuksaSignals) => string | number,
+  ): UntypedHandleCall {
+    return (call: ServerWritableStream<Request, object>) => {
+      try {
+        this.#authenticate(call);
+        const { bufferSize, filter } = call.request;
+        if ((bufferSize ?? 0) > MAX_BUFFER) {
+          throw new KerbError(ErrorCode.BadGatewayRequest, `a buffer has at most ${MAX_BUFFER} messages`);
+        }
+        const paths = pathsOf(call.request, this.signals);
+        paths.forEach(checkPath);
+        const leaves = this.#parts.desk.leaves(paths);
+        const end = subscribe(this.signals, leaves, {
+          call,
+          keyOf: (path) => keyOf(path, this.signals),
+          bufferSize: bufferSize ?? 0,
+          minIntervalMs: filter?.minSampleInterval?.intervalMs ?? 0,
+          durationMs: filter?.durationMs ?? 0,
+          onDrop: this.#parts.onDrop,
+        });
+        this.#whileOpen(call, end);
+      } catch (error) {
+        call.emit('error', this.#toStatus(error));
+      }
+    };
+  }
+
+  datapoint(signal: Fields<'SignalID'> | null | undefined): Fields<'Datapoint'> {
+    const info = this.signals.readable(signal);
+    return toDatapoint(info, this.signals.source.get(info.path));
+  }
+
+  /**
+   * All of them, or none when one cannot be. Answered when the vehicle has acknowledged: DEADLINE_EXCEEDED when it does
+   * not in time, ABORTED when the provider refuses, UNAVAILABLE when nothing sets the actuator now or the bus is down;
+   * INVALID_ARGUMENT for what is no actuator, or no value of it.
+   */
+  async actuate(requests: readonly Fields<'ActuateRequest'>[]): Promise<object> {
+    const targets = requests.map(({ signalId, value }) => this.signals.target(signalId, value));
+    const results = await Promise.allSettled(
+      targets.map(({ path, value }) => this.#parts.desk.actuate(path, value, 0)),
+    );
+    const failed = results.find((one) => one.status === 'rejected');
+    if (failed !== undefined) throw failed.reason;
+    return {};
+  }
+
+  /** The errors of Actuate; the first one ends the stream. */
+  actuateStream(): UntypedHandleCall {
+    return (call: ServerReadableStream<Fields<'ActuateRequest'>, object>, done: sendUnaryData<object>) => {
+      let last: Promise<unknown> = Promise.resolve();
+      let isOver = false;
+      const finish = (error: unknown) => {
+        if (isOver) return;
+        isOver = true;
+        if (error === undefined) done(null, {});
+        else done(this.#toStatus(error));
+      };
+      try {
+        this.#authenticate(call);
+      } catch (error) {
+        finish(error);
+        return;
+      }
+      call.on('data', (request: Fields<'ActuateRequest'>) => {
+        if (isOver) return;
+        call.pause();
+        last = this.#pace
+          .turn()
+          .then(() => this.actuate([request]))
+          .then(() => call.resume(), finish);
+      });
+      call.on('end', () => void last.then(() => finish(undefined)));
+      call.on('error', () => {
+        isOver = true;
+      });
+    };
+  }
+
+  /** INVALID_ARGUMENT for a value of another type, or beyond the limits of the leaf. */
+  publish({ signalId, dataPoint }: Fields<'PublishValueRequest'>): object {
+    const info = this.signals.infoOf(signalId);
+    this.#parts.desk.guard.signal('provide', info.path);
+    const value = fromWireValue(info, dataPoint?.value);
+    this.#parts.desk.provide([{ path: info.path, value, timeUs: timeOf(dataPoint ?? {}) }]);
+    return {};
+  }
+
+  providerStream(): UntypedHandleCall {
+    return (call: ServerDuplexStream<ProviderRequest, ProviderResponse>) => {
+      const stream = new ProviderStream(this.signals, {
+        write: (message) => call.write(message),
+        get isFull() {
+          return call.writableNeedDrain;
+        },
+      });
+      const end = this.#whileOpen(call, () => stream.close());
+      const fail = (error: unknown) => {
+        end();
+        call.emit('error', this.#toStatus(error));
+      };
+      try {
+        this.#authenticate(call);
+      } catch (error) {
+        fail(error);
+        return;
+      }
+      call.on('data', (message: ProviderRequest) => {
+        try {
+          stream.receive(message);
+        } catch (error) {
+          fail(error);
+          return;
+        }
+        // Who does not read the answers is not read from either.
+        call.pause();
+        const drained = call.writableNeedDrain ? once(call, 'drain') : undefined;
+        Promise.all([this.#pace.turn(), drained]).then(
+          () => call.resume(),
+          () => {}, // it failed meanwhile, and has ended
+        );
+      });
+      call.on('end', () => {
+        end();
+        call.end();
+      });
+    };
+  }
+
+  /** Calls `end` once, whichever way the call ends, or when the server stops. */
+  #whileOpen(call: OpenCall, end: () => void) {
+    const endOnce = () => {
+      if (this.#open.delete(endOnce)) end();
+    };
+    this.#open.set(endOnce, call);
+    for (const event of ['close', 'cancelled', 'error'] as const) call.on(event, endOnce);
+    return endOnce;
+  }
+
+  /** @throws KerbError Unauthenticated */
+  #authenticate(call: Pick<AnyCall, 'metadata'>): void {
+    const [given] = call.metadata.get('authorization');
+    const bytes = Buffer.from(given ?? '');
+    if (bytes.length === this.#expected.length && timingSafeEqual(bytes, this.#expected)) return;
+    const why = given === undefined ? 'there is no token' : 'the token is not that of this container';
+    throw new KerbError(
+      ErrorCode.KuksaUnauthenticated,
+      `${why}: send "authorization: Bearer TOKEN" with what is in the file that KUKSA_TOKEN_FILE names`,
+    );
+  }
+
+  #toStatus(error: unknown): StatusError {
+    if (isKerbError(error)) this.#parts.onFailure(error);
+    else this.#parts.onDefect(error);
+    return toStatus(error);
+  }
+}
+
+/** @throws KerbError BadGatewayRequest | TooManyRequests */
+function some<T>(list: readonly T[] | null | undefined): readonly T[] {
+  if (!list || list.length === 0) throw new KerbError(ErrorCode.BadGatewayRequest, 'the request names no signal');
+  if (list.length <= MAX_SIGNALS) return list;
+  throw new KerbError(ErrorCode.TooManyRequests, `${list.length} signals in one request; the limit is ${MAX_SIGNALS}`);
+}

@@ -1,0 +1,76 @@
+/** Values and what VSS says of them, between this OBU and `kuksa.val.v2`. */
+import { ErrorCode, KerbError } from '../../../shared/errors.ts';
+import { kuksa } from '../../../shared/protocol/generated/kuksa.js';
+import type { SignalDatum, SignalInfo, SignalValue } from '../../signals/signal.ts';
+
+const { DataType, EntryType } = kuksa.val.v2;
+export type WireValue = kuksa.val.v2.Value.$Properties;
+export type WireDatapoint = kuksa.val.v2.Datapoint.$Properties;
+export type WireMetadata = kuksa.val.v2.Metadata.$Properties;
+
+/** By VSS data type: the field of a Value, the field of a Value with several, and the DataType. */
+const wireTypes: Readonly<Record<string, readonly [keyof WireValue, keyof WireValue, number]>> = {
+  string: ['string', 'stringArray', DataType.DATA_TYPE_STRING],
+  boolean: ['bool', 'boolArray', DataType.DATA_TYPE_BOOLEAN],
+  int8: ['int32', 'int32Array', DataType.DATA_TYPE_INT8],
+  int16: ['int32', 'int32Array', DataType.DATA_TYPE_INT16],
+  int32: ['int32', 'int32Array', DataType.DATA_TYPE_INT32],
+  int64: ['int64', 'int64Array', DataType.DATA_TYPE_INT64],
+  uint8: ['uint32', 'uint32Array', DataType.DATA_TYPE_UINT8],
+  uint16: ['uint32', 'uint32Array', DataType.DATA_TYPE_UINT16],
+  uint32: ['uint32', 'uint32Array', DataType.DATA_TYPE_UINT32],
+  uint64: ['uint64', 'uint64Array', DataType.DATA_TYPE_UINT64],
+  float: ['float', 'floatArray', DataType.DATA_TYPE_FLOAT],
+  double: ['double', 'doubleArray', DataType.DATA_TYPE_DOUBLE],
+};
+
+const entryTypes = {
+  attribute: EntryType.ENTRY_TYPE_ATTRIBUTE,
+  sensor: EntryType.ENTRY_TYPE_SENSOR,
+  actuator: EntryType.ENTRY_TYPE_ACTUATOR,
+} as const;
+
+export function toWireValue({ datatype }: SignalInfo, value: SignalDatum): WireValue {
+  return { [wireTypes[datatype]![0]]: value };
+}
+
+/**
+ * A stale value is no valid value: its datapoint has the time of the last one and nothing else, which is how this
+ * interface says so. The same without a time when there never was one.
+ */
+export function toDatapoint(info: SignalInfo, now: SignalValue | undefined): WireDatapoint {
+  if (now === undefined) return {};
+  const seconds = Math.floor(now.timeUs / 1e6);
+  const timestamp = { seconds, nanos: Math.round(now.timeUs - seconds * 1e6) * 1000 };
+  return now.stale ? { timestamp } : { timestamp, value: toWireValue(info, now.value) };
+}
+
+/** @throws KerbError BadSignalValue when there is none, or it is of another type than the signal */
+export function fromWireValue({ path, datatype }: SignalInfo, wire: WireValue | null | undefined): SignalDatum {
+  const wanted = wireTypes[datatype]![0];
+  const [field, value] = Object.entries(wire ?? {}).find(([, one]) => one !== null && one !== undefined) ?? [];
+  if (field !== wanted) {
+    const found = field === undefined ? 'there is no value' : `it is in the field ${field}`;
+    throw new KerbError(ErrorCode.BadSignalValue, `${path} is a ${datatype}, in the field ${wanted}; ${found}`, {
+      path,
+    });
+  }
+  // 64-bit integers come as objects where the package for them is there; see SignalDatum.
+  return typeof value === 'object' ? Number(String(value)) : (value as SignalDatum);
+}
+
+/** Microseconds since 1970; 0 when there is none. */
+export function timeOf({ timestamp }: WireDatapoint): number {
+  return Number(String(timestamp?.seconds ?? 0)) * 1e6 + Math.round((timestamp?.nanos ?? 0) / 1000);
+}
+
+export function toMetadata(info: SignalInfo, id: number): WireMetadata {
+  const [, list, dataType] = wireTypes[info.datatype]!;
+  const { path, type, description, comment, deprecation, unit, min, max, allowed } = info;
+  return {
+    ...{ path, id, dataType, entryType: entryTypes[type], description, comment, deprecation, unit },
+    ...(min !== undefined && { min: toWireValue(info, min) }),
+    ...(max !== undefined && { max: toWireValue(info, max) }),
+    ...(allowed !== undefined && { allowedValues: { [list]: { values: allowed } } }),
+  };
+}

@@ -1,0 +1,229 @@
+/**
+ * Sets actuators: through a frame that the OBU sends, where the mapping says how, else through the provider that serves
+ * the path. Whoever asked hears when the vehicle reports the value, or that it did not in time.
+ */
+import { isFrameLength } from '../../shared/can/frame.ts';
+import { ErrorCode, KerbError } from '../../shared/errors.ts';
+import type { CanFeed, PlacedMessage } from './can-feed.ts';
+import type { FrameChecksum } from './checksum.ts';
+import { datumFault } from './datatype.ts';
+import type { MessageSignal } from './message-codec.ts';
+import type { ActuationHandler, SignalDatum, SignalValue } from './signal.ts';
+import type { SignalTree } from './signal-tree.ts';
+import { TargetMessage } from './target-message.ts';
+import { badLeaf } from './vss-file.ts';
+import type { VssLeaf, VssTarget } from './vss-mapping.ts';
+
+/** How long a provider may take to accept an actuation, in milliseconds. */
+const PROVIDER_MS = 2000;
+/** Longest that anybody may wait, in milliseconds. */
+const MAX_WAIT_MS = 60_000;
+
+/** How one path is set on CAN. */
+interface CanTarget {
+  readonly mapping: VssTarget;
+  readonly message: TargetMessage;
+  readonly signal: MessageSignal;
+  readonly counter: MessageSignal | undefined;
+  readonly checksum: FrameChecksum | undefined;
+  /** The path that acknowledges, and how what it will be is read from the frame that was sent, if it can be. */
+  readonly acknowledge:
+    | { readonly path: string; readonly expected: (data: Uint8Array) => SignalDatum | undefined }
+    | undefined;
+}
+
+export class Actuators {
+  readonly #tree: SignalTree;
+  readonly #targets = new Map<string, CanTarget>();
+  readonly #messages = new Map<PlacedMessage['message'], TargetMessage>();
+  readonly #served = new Map<string, ActuationHandler>();
+
+  constructor(tree: SignalTree) {
+    this.#tree = tree;
+  }
+
+  /**
+   * Makes a path settable on CAN.
+   * @param leaves all leaves, to find what acknowledges
+   * @param defaults physical values by DBC signal
+   * @throws KerbError BadSignalMapping
+   */
+  map(
+    leaf: VssLeaf,
+    mapping: VssTarget,
+    leaves: readonly VssLeaf[],
+    feed: CanFeed,
+    defaults: ReadonlyMap<string, SignalDatum>,
+  ): void {
+    const place = placeOf(leaf, mapping, feed);
+    const { message: dbcMessage } = place;
+    if (!isFrameLength(dbcMessage.length, dbcMessage.fd)) {
+      throw badLeaf(leaf, `message ${dbcMessage.name} of ${dbcMessage.length} bytes fits no frame`);
+    }
+    let message = this.#messages.get(dbcMessage);
+    if (message === undefined) {
+      const codec = feed.listen(leaf, place, (data) => message!.record(data));
+      message = new TargetMessage(codec, place.feed.router.bus, defaults);
+      this.#messages.set(dbcMessage, message);
+    }
+    const { codec } = message;
+    /** A signal of the message for the OBU to fill in. */
+    const own = (name: string, what: string) => {
+      const found = codec.signals.find(({ signal }) => signal.name === name);
+      if (found === undefined) throw badLeaf(leaf, `${what}: message ${dbcMessage.name} has no signal ${name}`);
+      const { signed, float, length, mux } = found.signal;
+      if (signed || float !== 'none' || length > 32 || mux !== undefined) {
+        throw badLeaf(leaf, `${what}: ${name} has to be unsigned, of at most 32 bits, and in every frame`);
+      }
+      return found;
+    };
+    if (mapping.checksum !== undefined) own(mapping.checksum.signal, 'checksum');
+    this.#targets.set(leaf.path, {
+      mapping,
+      message,
+      signal: codec.signal(mapping.signal),
+      counter: mapping.counter === undefined ? undefined : own(mapping.counter, 'counter'),
+      checksum: mapping.checksum,
+      acknowledge: this.#acknowledgement(leaf, mapping, leaves, codec.signal(mapping.signal)),
+    });
+  }
+
+  /** @throws KerbError UnknownSignal | NotAnActuator | AlreadyProvided */
+  serve(paths: readonly string[], handler: ActuationHandler): () => void {
+    for (const path of paths) {
+      this.#mustBeActuator(path);
+      if (!this.#targets.has(path) && !this.#served.has(path)) continue;
+      const by = this.#targets.has(path) ? 'a CAN message sets it' : 'another provider serves it';
+      throw new KerbError(ErrorCode.AlreadyProvided, `actuator ${path} has a provider already: ${by}`, { path });
+    }
+    for (const path of paths) this.#served.set(path, handler);
+    return () => {
+      for (const path of paths) if (this.#served.get(path) === handler) this.#served.delete(path);
+    };
+  }
+
+  /** @throws KerbError UnknownSignal | NotAnActuator | BadSignalValue | NoActuationProvider */
+  check(path: string, value: SignalDatum): void {
+    const info = this.#mustBeActuator(path);
+    const fault = datumFault(info, value);
+    if (fault !== undefined) throw new KerbError(ErrorCode.BadSignalValue, `${path} ${fault}`, { path });
+    const target = this.#targets.get(path);
+    if (target === undefined && !this.#served.has(path)) {
+      const message = `nothing sets ${path} now: no mapping has vss2dbc for it, and no workload serves it`;
+      throw new KerbError(ErrorCode.NoActuationProvider, message, { path });
+    }
+    if (target !== undefined && target.mapping.convert(value) === undefined) {
+      throw new KerbError(ErrorCode.BadSignalValue, `${path} cannot be ${value}: its mapping has no CAN value for it`, {
+        path,
+      });
+    }
+  }
+
+  /** As VehicleSignals.actuate. */
+  async actuate(path: string, value: SignalDatum, timeoutMs = 0): Promise<SignalValue | undefined> {
+    this.check(path, value);
+    const target = this.#targets.get(path);
+    if (target === undefined) return this.#throughProvider(path, value, timeoutMs);
+    const waitMs = Math.min(timeoutMs || target.mapping.timeoutMs, MAX_WAIT_MS);
+    const endMs = this.#tree.now() + waitMs;
+    return target.message.inTurn(async () => {
+      const leftMs = endMs - this.#tree.now();
+      if (leftMs <= 0) {
+        const message = `${path} was not set within ${waitMs} ms: other actuations of its message took as long`;
+        throw new KerbError(ErrorCode.ActuationTimedOut, message, { path });
+      }
+      return this.#send(path, target, value, leftMs, waitMs);
+    });
+  }
+
+  async #send(
+    path: string,
+    target: CanTarget,
+    value: SignalDatum,
+    leftMs: number,
+    waitMs: number,
+  ): Promise<SignalValue | undefined> {
+    const { message, signal, counter, checksum, acknowledge, mapping } = target;
+    const physical = mapping.convert(value)!;
+    if (acknowledge === undefined) {
+      message.send(signal, physical, counter, checksum);
+      return undefined;
+    }
+    const { watchers } = this.#tree.leaf(acknowledge.path);
+    const { promise, resolve, reject } = Promise.withResolvers<SignalValue>();
+    let expected: SignalDatum | undefined;
+    const watch = ([now]: readonly SignalValue[]) => {
+      if (isSame(now!.value, value) || (expected !== undefined && isSame(now!.value, expected))) resolve(now!);
+    };
+    const timer = setTimeout(() => {
+      const now = this.#tree.get(acknowledge.path);
+      const is = now === undefined ? 'has no value' : `is ${now.value}${now.stale ? ' (stale)' : ''}`;
+      const what = `${path} was set to ${value}, and the vehicle did not acknowledge it within ${waitMs} ms`;
+      reject(new KerbError(ErrorCode.ActuationTimedOut, `${what}: ${acknowledge.path} ${is}`, { path }));
+    }, leftMs);
+    try {
+      expected = acknowledge.expected(message.send(signal, physical, counter, checksum));
+      watchers.add(watch);
+      return await promise;
+    } finally {
+      clearTimeout(timer);
+      watchers.delete(watch);
+    }
+  }
+
+  async #throughProvider(path: string, value: SignalDatum, timeoutMs: number): Promise<SignalValue | undefined> {
+    const waitMs = Math.min(timeoutMs || PROVIDER_MS, MAX_WAIT_MS);
+    let timer: NodeJS.Timeout | undefined;
+    const late = new Promise<never>((_, reject) => {
+      const message = `${path}: its provider did not answer within ${waitMs} ms`;
+      timer = setTimeout(() => reject(new KerbError(ErrorCode.ActuationTimedOut, message, { path })), waitMs);
+    });
+    try {
+      await Promise.race([this.#served.get(path)!(path, value), late]);
+      return this.#tree.get(path);
+    } finally {
+      clearTimeout(timer);
+    }
+  }
+
+  #mustBeActuator(path: string) {
+    const { info } = this.#tree.leaf(path);
+    if (info.type === 'actuator') return info;
+    throw new KerbError(ErrorCode.NotAnActuator, `${path} is of type ${info.type}: only actuators can be set`, {
+      path,
+    });
+  }
+
+  #acknowledgement(
+    leaf: VssLeaf,
+    { acknowledge, signal }: VssTarget,
+    leaves: readonly VssLeaf[],
+    codec: MessageSignal,
+  ): CanTarget['acknowledge'] {
+    const path = acknowledge ?? leaf.path;
+    const feeding = leaves.filter((one) => one.path === path && one.feed !== undefined);
+    if (feeding.length === 0) {
+      if (acknowledge === undefined) return undefined;
+      throw badLeaf(leaf, `acknowledge: no mapping has dbc2vss for ${path}`);
+    }
+    // Rounding on the way there and back: what our own frame says, read as the mapping reads it, is as good.
+    const same = feeding.find(({ feed }) => feed!.signal === signal)?.feed;
+    const expected = (data: Uint8Array) =>
+      same?.convert(codec.physicalOf(data), codec.signal.labels.get(codec.rawOf(data)));
+    return { path, expected };
+  }
+}
+
+function placeOf(leaf: VssLeaf, { signal, message }: VssTarget, feed: CanFeed): PlacedMessage {
+  const places = feed.placesOf(leaf, signal).filter((place) => message === undefined || place.message.name === message);
+  if (places.length === 1) return places[0]!;
+  if (places.length === 0) throw badLeaf(leaf, `vss2dbc: no message ${message} has a signal ${signal}`);
+  const names = places.map((place) => `${place.message.name} on ${place.feed.router.bus.name}`).join(', ');
+  throw badLeaf(leaf, `vss2dbc: ${signal} is in ${names}; say which one with message`);
+}
+
+/** Equal, for numbers as far as a float is exact. */
+function isSame(a: SignalDatum, b: SignalDatum): boolean {
+  if (typeof a !== 'number' || typeof b !== 'number') return a === b;
+  return Math.abs(a - b) <= 1e-6 * Math.max(1, Math.abs(a), Math.abs(b));
+}

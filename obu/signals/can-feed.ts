@@ -1,0 +1,238 @@
+/**
+ * Frames in, values of VSS paths out.
+ *
+ * Hot path, one call of `#receive` per frame of a mapped message: a signal is decoded only when its interval has passed
+ * or an actuation waits for it; one array is allocated per frame that says anything.
+ */
+import { CAN_EFF_FLAG, type CanFrame, formatCanId, linuxIdOf } from '../../shared/can/frame.ts';
+import type { CanRouter } from '../can/router.ts';
+import type { Dbc, DbcMessage } from './dbc.ts';
+import { compileMessage, type MessageCodec, type MessageSignal } from './message-codec.ts';
+import type { SignalValue } from './signal.ts';
+import type { Group, SignalTree, Slot } from './signal-tree.ts';
+import { badLeaf } from './vss-file.ts';
+import type { VssFeed, VssLeaf } from './vss-mapping.ts';
+
+/** Values whose name says that they are none: "SNA" (signal not available) in many databases, and its like. */
+const noValue = /(^|_)(SNA|INVALID|NOT_AVAILABLE|UNAVAILABLE|NOT_VALID)$/i;
+/** How long a value is good for: this many of its intervals, and never less than a second. */
+const TTL_INTERVALS = 5;
+const MIN_TTL_MS = 1000;
+/** The interval of a value of which neither mapping nor database knows one: Kuksa's default. */
+const UNKNOWN_INTERVAL_MS = 1000;
+
+export interface SignalFeed {
+  /** Started and stopped by its owner. */
+  readonly router: CanRouter;
+  /** The databases of what is on this bus. */
+  readonly dbcs: readonly Dbc[];
+}
+
+/** A message of a database, on its bus. */
+export interface PlacedMessage {
+  readonly feed: SignalFeed;
+  readonly message: DbcMessage;
+}
+
+/** One mapped path in one message. */
+interface MappedSignal {
+  readonly slot: Slot;
+  readonly mapping: VssFeed;
+  readonly codec: MessageSignal;
+  readonly conditions: readonly { readonly codec: MessageSignal; readonly value: number }[];
+  /** Physical values outside of these have no meaning, unless they have a name. */
+  readonly low: number;
+  readonly high: number;
+  /** By raw value: its name, and whether that says that it is none. Undefined when no value has a name. */
+  readonly names: ReadonlyMap<number, { readonly label: string; readonly isNone: boolean }> | undefined;
+  takenUs: number;
+}
+
+interface HeardMessage {
+  readonly codec: MessageCodec;
+  readonly signals: MappedSignal[];
+  readonly listeners: ((data: Uint8Array) => void)[];
+  group: Group | undefined;
+}
+
+export class CanFeed {
+  readonly #feeds: readonly SignalFeed[];
+  readonly #tree: SignalTree;
+  /** By bus, then by id as Linux writes it. */
+  readonly #heard = new Map<SignalFeed, Map<number, HeardMessage>>();
+  readonly #placesOfSignal = new Map<string, PlacedMessage[]>();
+  #detach: (() => void)[] = [];
+  #ignored = 0;
+  #invalid = 0;
+
+  constructor(feeds: readonly SignalFeed[], tree: SignalTree) {
+    this.#feeds = feeds;
+    this.#tree = tree;
+    for (const feed of feeds) {
+      this.#heard.set(feed, new Map());
+      for (const message of feed.dbcs.flatMap((dbc) => dbc.messages)) {
+        for (const { name } of message.signals) {
+          const places = this.#placesOfSignal.get(name);
+          if (places === undefined) this.#placesOfSignal.set(name, [{ feed, message }]);
+          else places.push({ feed, message });
+        }
+      }
+    }
+  }
+
+  /** CAN values so far that have no meaning in VSS: not in a mapping, or beyond the datatype or its limits. */
+  get ignored(): number {
+    return this.#ignored;
+  }
+
+  /** CAN values so far that their database calls none: outside of their range, or by a name such as SNA. */
+  get invalid(): number {
+    return this.#invalid;
+  }
+
+  /**
+   * Feeds a path. Real databases repeat a signal in several messages (variants of one ECU), of which a car sends one;
+   * so each of them is a source of the path, in the order of the configuration.
+   * @throws KerbError BadSignalMapping when the signal is in no database
+   */
+  map(leaf: VssLeaf, mapping: VssFeed): void {
+    const places = this.placesOf(leaf, mapping.signal);
+    const complete = places.filter(({ message }) =>
+      mapping.multiplexer.every(({ signal }) => message.signals.some(({ name }) => name === signal)),
+    );
+    if (complete.length === 0) {
+      const wanted = mapping.multiplexer.map(({ signal }) => signal).join(' and ');
+      throw badLeaf(leaf, `no message of ${this.#files()} has ${mapping.signal} together with multiplexer ${wanted}`);
+    }
+    for (const place of complete) {
+      const { codec, signals } = this.#hear(leaf, place);
+      const signal = codec.signal(mapping.signal);
+      const { min, max, labels } = signal.signal;
+      const isLimited = min !== 0 || max !== 0;
+      // Half a step is what rounding may add.
+      const slack = signal.signal.float === 'none' ? Math.abs(signal.signal.factor) / 2 : 0;
+      signals.push({
+        slot: this.#tree.addSlot(this.#tree.leaf(leaf.path), {
+          source: place.feed.router.bus.name,
+          ttlMs: mapping.ttlMs ?? ttlOf(mapping, place.message),
+          onChange: mapping.onChange,
+          isProvided: false,
+        }),
+        mapping,
+        codec: signal,
+        conditions: mapping.multiplexer.map((one) => ({ codec: codec.signal(one.signal), value: one.value })),
+        low: isLimited ? min - slack : Number.NEGATIVE_INFINITY,
+        high: isLimited ? max + slack : Number.POSITIVE_INFINITY,
+        names:
+          labels.size === 0
+            ? undefined
+            : new Map([...labels].map(([raw, label]) => [raw, { label, isNone: noValue.test(label) }])),
+        takenUs: Number.NEGATIVE_INFINITY,
+      });
+    }
+  }
+
+  /** Where a signal is. @throws KerbError BadSignalMapping when it is nowhere */
+  placesOf(leaf: VssLeaf, signal: string): readonly PlacedMessage[] {
+    const places = this.#placesOfSignal.get(signal);
+    if (places !== undefined) return places;
+    throw badLeaf(leaf, `no message of ${this.#files()} has a signal ${signal}`);
+  }
+
+  /** Calls with the data of each frame of a message. @throws KerbError BadSignalMapping */
+  listen(leaf: VssLeaf, place: PlacedMessage, listener: (data: Uint8Array) => void): MessageCodec {
+    const heard = this.#hear(leaf, place);
+    heard.listeners.push(listener);
+    return heard.codec;
+  }
+
+  start(): void {
+    for (const [feed, messages] of this.#heard) {
+      for (const heard of messages.values()) {
+        heard.group = this.#tree.addGroup(heard.signals.map(({ slot }) => slot.leaf));
+      }
+      if (messages.size === 0) continue;
+      const filters = [...messages.values()].map(({ codec }) => exactFilter(codec.message));
+      this.#detach.push(
+        feed.router.subscribe(undefined, filters, (frame) => {
+          const heard = messages.get(linuxIdOf(frame));
+          if (heard !== undefined) this.#receive(heard, frame);
+        }),
+      );
+    }
+  }
+
+  stop(): void {
+    for (const detach of this.#detach) detach();
+    this.#detach = [];
+  }
+
+  #hear(leaf: VssLeaf, { feed, message }: PlacedMessage): HeardMessage {
+    const messages = this.#heard.get(feed)!;
+    const key = (message.id | (message.ext ? CAN_EFF_FLAG : 0)) >>> 0;
+    let heard = messages.get(key);
+    if (heard === undefined) {
+      heard = { codec: compileMessage(message), signals: [], listeners: [], group: undefined };
+      messages.set(key, heard);
+    }
+    if (heard.codec.message === message) return heard;
+    const other = heard.codec.message.name;
+    throw badLeaf(leaf, `its message ${message.name} has the id of ${other} on the same bus`);
+  }
+
+  #files(): string {
+    return this.#feeds.flatMap((feed) => feed.dbcs.map((dbc) => dbc.file)).join(', ') || 'any DBC file';
+  }
+
+  #receive({ signals, listeners, group }: HeardMessage, frame: CanFrame): void {
+    for (const listener of listeners) listener(frame.data);
+    const timeUs = frame.timeUs > 0 ? frame.timeUs : Date.now() * 1000;
+    const nowMs = this.#tree.now();
+    let values: SignalValue[] | undefined;
+    for (const signal of signals) {
+      const value = this.#take(signal, frame.data, timeUs, nowMs);
+      if (value === undefined) continue;
+      if (values === undefined) values = [value];
+      else values.push(value);
+    }
+    if (values !== undefined) this.#tree.deliver(group!, values);
+  }
+
+  #take(mapped: MappedSignal, data: Uint8Array, timeUs: number, nowMs: number): SignalValue | undefined {
+    const { mapping, codec, slot, takenUs } = mapped;
+    if (!codec.isPresent(data)) return undefined;
+    for (const { codec: other, value } of mapped.conditions) {
+      if (!other.isPresent(data) || other.rawOf(data) !== value) return undefined;
+    }
+    const elapsedUs = timeUs - takenUs;
+    // A clock that was set back must not silence a signal until it has caught up. Who waits for an actuation cannot
+    // wait for the interval too.
+    if (elapsedUs >= 0 && elapsedUs < mapping.intervalMs * 1000 && slot.leaf.watchers.size === 0) return undefined;
+    const physical = codec.physicalOf(data);
+    const named = mapped.names?.get(codec.rawOf(data));
+    const label = named?.label;
+    const isNone = named === undefined ? !(physical >= mapped.low && physical <= mapped.high) : named.isNone;
+    if (isNone && !mapping.isNamed(physical, label)) {
+      this.#invalid++;
+      return undefined;
+    }
+    const datum = mapping.convert(physical, label);
+    if (datum === undefined) {
+      this.#ignored++;
+      return undefined;
+    }
+    mapped.takenUs = timeUs;
+    return this.#tree.update(slot, datum, timeUs, nowMs);
+  }
+}
+
+function ttlOf({ intervalMs }: VssFeed, { cycleMs }: DbcMessage): number {
+  return Math.max(MIN_TTL_MS, TTL_INTERVALS * (Math.max(intervalMs, cycleMs) || UNKNOWN_INTERVAL_MS));
+}
+
+/** Data frames of this message and nothing else. */
+function exactFilter(message: DbcMessage): string {
+  return message.ext
+    ? `${((message.id | CAN_EFF_FLAG) >>> 0).toString(16).padStart(8, '0')}:DFFFFFFF`
+    : `${formatCanId(message.id, false)}:C00007FF`;
+}

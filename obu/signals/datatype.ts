@@ -1,0 +1,73 @@
+/** The data types of VSS, as far as a CAN signal can have them, and what their values must be. */
+import type { SignalDatum, SignalInfo } from './signal.ts';
+
+const integerRanges: Readonly<Record<string, readonly [number, number]>> = {
+  uint8: [0, 255],
+  int8: [-128, 127],
+  uint16: [0, 65535],
+  int16: [-32768, 32767],
+  uint32: [0, 2 ** 32 - 1],
+  int32: [-(2 ** 31), 2 ** 31 - 1],
+  // What a double holds exactly; see SignalDatum.
+  uint64: [0, Number.MAX_SAFE_INTEGER],
+  int64: [-Number.MAX_SAFE_INTEGER, Number.MAX_SAFE_INTEGER],
+};
+
+export const datatypes: readonly string[] = [...Object.keys(integerRanges), 'float', 'double', 'boolean', 'string'];
+
+/** Longest text that a value may be, in characters. */
+const MAX_TEXT = 4096;
+
+type Limits = Pick<SignalInfo, 'datatype' | 'min' | 'max' | 'allowed'>;
+
+/** Into the datatype: integers are rounded to the nearest one. Undefined for what the leaf cannot hold. */
+export type Cast = (value: SignalDatum) => SignalDatum | undefined;
+
+export function caster(limits: Limits): Cast {
+  const { datatype, min, max, allowed } = limits;
+  const cast = plainCaster(datatype);
+  if (allowed === undefined && min === undefined && max === undefined) return cast;
+  return (value) => {
+    const result = cast(value);
+    return result === undefined || limitFault(limits, result) !== undefined ? undefined : result;
+  };
+}
+
+function plainCaster(datatype: string): Cast {
+  if (datatype === 'string') return (value) => String(value);
+  if (datatype === 'boolean')
+    return (value) => (typeof value === 'string' ? undefined : value !== 0 && value !== false);
+  const range = integerRanges[datatype];
+  if (range === undefined) return (value) => (typeof value === 'number' ? value : undefined);
+  const [min, max] = range;
+  return (value) => {
+    if (typeof value !== 'number') return undefined;
+    const rounded = Math.round(value) + 0;
+    return rounded >= min && rounded <= max ? rounded : undefined;
+  };
+}
+
+/** Why this is no value of the leaf, as the end of a sentence; undefined when it is one. Nothing is converted. */
+export function datumFault(limits: Limits, value: SignalDatum): string | undefined {
+  const { datatype } = limits;
+  const wanted = datatype === 'string' || datatype === 'boolean' ? datatype : 'number';
+  if (typeof value !== wanted) return `is a ${datatype}, not a ${typeof value}`;
+  if (typeof value === 'string' && value.length > MAX_TEXT) return `has at most ${MAX_TEXT} characters`;
+  if (typeof value === 'number') {
+    const range = integerRanges[datatype];
+    if (!Number.isFinite(value)) return `cannot be ${value}`;
+    if (range !== undefined && !(Number.isInteger(value) && value >= range[0] && value <= range[1])) {
+      return `is a ${datatype} and cannot be ${value}`;
+    }
+  }
+  return limitFault(limits, value);
+}
+
+function limitFault({ min, max, allowed }: Limits, value: SignalDatum): string | undefined {
+  if (typeof value === 'number' && min !== undefined && value < min) return `is at least ${min}, not ${value}`;
+  if (typeof value === 'number' && max !== undefined && value > max) return `is at most ${max}, not ${value}`;
+  if (allowed !== undefined && !allowed.includes(value)) {
+    return `is one of ${allowed.slice(0, 10).join(', ')}${allowed.length > 10 ? ' …' : ''}, not ${value}`;
+  }
+  return undefined;
+}
