@@ -10,6 +10,6 @@ it('says what the recording does to whoever took the function off the camera, as
   );
   const signals = { paths: () => [] } as never;
   const parts = { recordings: '/tmp/recordings', signals, log: silentLog() };
-  const [{ recording }] = cameras.map((config) => createOwnCamera(config, parts));
+  const { recording } = createOwnCamera(cameras[0]!, parts);
   expect(recording()).toMatchObject({ folder: '/tmp/recordings/front', events: 0, files: 0 });
 });
