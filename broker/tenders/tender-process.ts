@@ -358,10 +358,7 @@ export class TenderProcess implements Tender {
         this.#isolation = frame.isolation;
         this.#confinement = frame.confinement;
         this.#state = 'Waiting';
-        this.#options.log.info(
-          { pid: this.pid, task: frame.image.name, confinement: frame.confinement },
-          'Tender ready',
-        );
+        this.#options.log.info({ pid: this.pid, task: frame.image.name, state: frame.confinement }, 'Tender ready');
         starting.resolve();
         return;
       case 'refused':
@@ -386,7 +383,7 @@ export class TenderProcess implements Tender {
   #closeMemory(): void {
     this.#memory
       ?.close()
-      .catch((error: unknown) => this.#options.log.warn({ error }, 'Cannot close the memory of a tender'));
+      .catch((error: unknown) => this.#options.log.warn({ err: error }, 'Cannot close the memory of a tender'));
     this.#memory = undefined;
   }
 

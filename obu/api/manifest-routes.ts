@@ -1,4 +1,4 @@
-import { type ControlRoute, jsonReply } from '../../shared/api/control-server.ts';
+import { type ControlRoute, jsonReply } from '../../shared/api/control-routes.ts';
 import type { AppliedReply, DryRunReply, ManifestReply } from '../../shared/api/manifest.ts';
 import { ErrorCode, KerbError } from '../../shared/errors.ts';
 import { configHash } from '../engine/container-spec.ts';
