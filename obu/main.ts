@@ -30,7 +30,6 @@ import { vehicleIdentity } from './identity.ts';
 import { StateLock } from './lock.ts';
 import { NoOffloader } from './no-offloader.ts';
 import { offersOf } from './offers.ts';
-import { BrokerOffloader } from './offload/broker-offloader.ts';
 import { OwnState } from './signals/own-state.ts';
 import type { SignalSource } from './signals/signal.ts';
 import type { SignalStore } from './signals/signal-store.ts';
@@ -342,6 +341,8 @@ class Obu implements RunningObu {
   async #startOffloader() {
     const { brokers } = this.#options.config;
     if (brokers.length === 0) return new NoOffloader();
+    // Only who has brokers pays for socket.io, in memory too.
+    const { BrokerOffloader } = await import('./offload/broker-offloader.ts');
     const self = await vehicleIdentity(this.#options.config);
     const offloader = new BrokerOffloader({ brokers, identity: self, log: this.#log.child({ part: 'offload' }) });
     await this.#begin(

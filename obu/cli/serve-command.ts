@@ -1,3 +1,4 @@
+import { flushCompileCache } from 'node:module';
 import { resolve } from 'node:path';
 import { setFlagsFromString } from 'node:v8';
 import { ErrorCode, isKerbError } from '../../shared/errors.ts';
@@ -25,7 +26,6 @@ function growHeapFirst(): void {
 
 /** `kerb obu serve`: until SIGINT or SIGTERM. */
 export async function serve(options: ServeOptions): Promise<void> {
-  growHeapFirst();
   const log = createLog('obu');
   const manager = new ServiceManager({ env: process.env, pid: process.pid, log });
   const cancel = new AbortController();
@@ -45,6 +45,7 @@ export async function serve(options: ServeOptions): Promise<void> {
   });
   try {
     const config = parseObuConfig(await readNamedFile(options.config, ErrorCode.BadConfig), options.config);
+    if (config.cameras.length > 0) growHeapFirst();
     const manifest = options.manifest && {
       file: options.manifest,
       text: await readNamedFile(options.manifest, ErrorCode.BadManifest),
@@ -53,6 +54,7 @@ export async function serve(options: ServeOptions): Promise<void> {
       ...{ config, log, signal: cancel.signal, hurry: hurry.signal, ...(manifest && { manifest }) },
       ...{ state: resolve(options.state), api: resolve(options.api) },
     });
+    flushCompileCache(); // a daemon has no end at which Node would do it by itself, if it is killed
     await manager.ready(`OBU ${config.obu}: ${running.status().workloads.length} workloads`);
     await stopped;
     await manager.stopping();
