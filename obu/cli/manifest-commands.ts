@@ -122,10 +122,12 @@ async function bundle(file: string, options: EngineOptions & { output: string })
   print(`${output}: ${file} and ${images} for ${index.architecture}, ${(size / 1e6).toFixed(1)} MB`);
 }
 
-function printDryRun({ changes, steps }: DryRunReply): void {
+function printDryRun({ changes, steps, waiting }: DryRunReply): void {
   for (const line of changeLines(changes)) print(line);
   if (steps.length === 0) print('nothing is to be done');
-  for (const line of table(steps.map(({ step, workload, why }) => ['would', step, workload, why]))) print(line);
+  const would = steps.map(({ step, workload, why }) => ['would', step, workload, why]);
+  const waits = waiting.map((one) => ['waits', stateWord(one), one.workload, one.reason]);
+  for (const line of table([...would, ...waits])) print(line);
 }
 
 /** @throws KerbError ContainerFailed when it is applied and a workload is not well */
@@ -146,10 +148,12 @@ async function report(
   );
   const notWell = workloads.filter((one) => !isWell(one));
   if (notWell.length === 0) {
-    print(`all ${workloads.length} workloads are well`);
+    const waiting = workloads.filter(({ update }) => update === 'waiting').map(({ name }) => name);
+    const more = waiting.length === 0 ? '' : `, the update of ${waiting.join(', ')} waits`;
+    print(`all ${workloads.length} workloads are well${more}`);
     return;
   }
-  const names = notWell.map((one) => `${one.name} ${stateWord(one)}`).join(', ');
+  const names = notWell.map((one) => [one.name, stateWord(one), one.update].join(' ').trimEnd()).join(', ');
   const more = notWell.some(isMoving) ? '; they go on, kerb status shows how' : '';
   const message = `the manifest is applied, and ${notWell.length} of ${workloads.length} workloads are not well: ${names}${more}`;
   throw new KerbError(ErrorCode.ContainerFailed, message, { generation });
