@@ -2,6 +2,7 @@ import { writeFileSync } from 'node:fs';
 import { Command } from 'commander';
 import { messageOf } from '../shared/errors.ts';
 import type { Row } from './measure.ts';
+import { obuSuite } from './obu.ts';
 import { offloadSuite } from './offload.ts';
 import { describeMachine, type ReportRow, reportLines, withLoad } from './report.ts';
 import { tenderSuite } from './tender.ts';
@@ -9,19 +10,21 @@ import { tenderSuite } from './tender.ts';
 /** A suite measures with its peers in the same run, and says on standard error what it is doing. */
 type Suite = (say: (text: string) => void) => AsyncGenerator<Row>;
 
-const suites: Record<string, Suite> = { offload: offloadSuite, tender: tenderSuite };
+const suites: Record<string, Suite> = { obu: obuSuite, offload: offloadSuite, tender: tenderSuite };
 
 const program = new Command('npm run bench --')
   .description(
     `Measures Kerbside beside its peers on this machine, in one run, and prints one table. Suites:
 
+  obu      an OBU: idle memory and processor, a manifest applied, CAN frames to
+           1, 5 and 20 programs, decoding, camera to program; docker run
   offload  a whole offload over loopback; a bare socket.io echo, a spawned
            process, docker run
   tender   a tender alone, in each isolation: calls, ways to reset memory,
            cold starts, lateness, memory, sizes; a spawned process, docker run,
            QEMU's microvm, solo5-hvt, solo5-spt
 
-Run it as root (for docker run, and for the memory of tenders). What this machine has not gets a row that says so. LOAD is the load average of the last minute when a row had been measured; above the one or two of the bench itself, other programs had a share in it. A Ctrl-C ends it after the row at hand, and prints what there is.`,
+Run it as root (for docker run, and for the memory of tenders and of an OBU). What this machine has not gets a row that says so. LOAD is the load average of the last minute when a row had been measured; above the one or two of the bench itself, other programs had a share in it. A Ctrl-C ends it after the row at hand, and prints what there is.`,
   )
   .option('--only <suite>', `one suite: ${Object.keys(suites).join(', ')}`)
   .option('--json <file>', 'writes it as JSON too: { machine, rows: [{ suite, name, unit, n, p50, p99, max, load }] }')

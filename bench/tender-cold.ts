@@ -8,6 +8,7 @@ import { PackageStore } from '../broker/packages/package-store.ts';
 import { PushedPackages } from '../broker/packages/pushed-packages.ts';
 import type { Isolation } from '../broker/tenders/tender.ts';
 import type { TenderProcess } from '../broker/tenders/tender-process.ts';
+import { silentLog } from '../shared/log.ts';
 import { buildTask } from '../shared/task-package/build.ts';
 import { readTaskPackage } from '../shared/task-package/reader.ts';
 import { signTaskPackage } from '../shared/task-package/signature.ts';
@@ -25,20 +26,18 @@ const ROUNDS = 50;
 const WARMUP = 10;
 
 /**
- * To the first result of 4 KiB. Once from a blank tender, as a broker has some waiting; once from nothing (no process), as
- * it does when those are used up; once from nothing and a signed package that has never been read: digests, signature, image, tender, call.
+ * To the first result of 4 KiB. From a blank tender, as a broker has some waiting, and from nothing (no process), as it does
+ * when those are used up; both again from a signed package that has never been read: digests, signature, image, tender, call.
  */
 export async function* coldStarts(isolation: Isolation, say: Say): AsyncGenerator<Measurement> {
   say(`${isolation}: cold start`);
   const prepared: TenderProcess[] = [];
-  const fromBlank = await rounds(
-    () => firstResult(isolation, undefined, prepared.pop()),
-    async () => {
-      const blank = makeTender(isolation);
-      prepared.push(blank);
-      await blank.prepare();
-    },
-  );
+  const prepare = async () => {
+    const blank = makeTender(isolation);
+    prepared.push(blank);
+    await blank.prepare();
+  };
+  const fromBlank = await rounds(() => firstResult(isolation, undefined, prepared.pop()), prepare);
   yield summarise(suite, `${isolation}, from a blank tender to first result`, 'ms', fromBlank);
   const plain = await rounds(() => firstResult(isolation));
   yield summarise(suite, `${isolation}, cold start to first result`, 'ms', plain);
@@ -53,15 +52,22 @@ export async function* coldStarts(isolation: Isolation, say: Say): AsyncGenerato
     const trusted = await loadTrust(join(folder, 'signer/public'));
     const pushed = new PushedPackages(join(folder, 'pushed'));
     let count = 0;
-    const samples = await rounds(async () => {
+    const verified = async () => {
       const imagesDir = join(folder, `images${count++}`);
       const isolations = [isolation];
       const store = new PackageStore({ packagesDir, pushed, imagesDir, isolations, maxMemory: 2 ** 30, trusted });
       await store.load();
       const [taskPackage] = store.packages;
       if (taskPackage === undefined) throw store.rejected[0]?.error ?? new Error('the package of the bench is gone');
-      return await firstResult(isolation, await store.imageFile(taskPackage));
-    });
+      return await store.imageFile(taskPackage);
+    };
+    const withBlank = await rounds(async () => {
+      const blank = prepared.pop();
+      blank?.give(await verified(), silentLog(), isolation);
+      return await firstResult(isolation, undefined, blank);
+    }, prepare);
+    yield summarise(suite, `${isolation}, from signed package and a blank tender to first result`, 'ms', withBlank);
+    const samples = await rounds(async () => firstResult(isolation, await verified()));
     yield summarise(suite, `${isolation}, from signed package to first result`, 'ms', samples);
   } finally {
     await rm(folder, { recursive: true, force: true });

@@ -13,7 +13,7 @@ type Register = (program: Command) => void;
  */
 const modules: { readonly verbs: readonly string[]; readonly load: () => Promise<Register[]> }[] = [
   {
-    verbs: ['obu', 'status', 'image', 'camera'],
+    verbs: ['obu', 'status', 'top', 'explain', 'logs', 'freeze', 'thaw', 'signal', 'camera', 'image'],
     load: async () => [(await import('../obu/cli.ts')).registerObuCommands],
   },
   { verbs: ['broker'], load: async () => [(await import('../broker/cli.ts')).registerBrokerCommands] },
@@ -54,7 +54,7 @@ async function main(argv: readonly string[]): Promise<number> {
   for (const module of chosen.length > 0 ? chosen : modules) {
     for (const register of await module.load()) register(program);
   }
-  inheritExitOverride(program);
+  inheritSettings(program, 'kerb');
   try {
     await program.parseAsync([...argv], { from: 'user' });
     return Number(process.exitCode ?? 0);
@@ -70,10 +70,12 @@ async function main(argv: readonly string[]): Promise<number> {
   }
 }
 
-function inheritExitOverride(command: Command): void {
+/** Every command throws instead of exiting, and says where its own help is. */
+function inheritSettings(command: Command, name: string): void {
   for (const sub of command.commands) {
-    sub.exitOverride();
-    inheritExitOverride(sub);
+    const path = `${name} ${sub.name()}`;
+    sub.exitOverride().showHelpAfterError(`(${path} --help tells more)`);
+    inheritSettings(sub, path);
   }
 }
 

@@ -3,6 +3,7 @@ import { type Command, InvalidArgumentError, Option } from 'commander';
 import { ErrorCode, isKerbError, KerbError } from '../shared/errors.ts';
 import { ensureDevelopmentIdentities } from '../shared/identity/development.ts';
 import { isTenant } from '../shared/identity/identity.ts';
+import { type ListenAddress, parseListen } from '../shared/listen.ts';
 import { createLog } from '../shared/log.ts';
 import { ServiceManager } from '../shared/service-manager.ts';
 import { parseSize } from '../shared/size.ts';
@@ -16,7 +17,7 @@ const DEFAULT_PUSH_INPUT = 4 * 1024 * 1024;
 
 interface ServeOptions {
   readonly id: string;
-  readonly listen: { host: string; port: number };
+  readonly listen: ListenAddress;
   readonly identity?: string;
   readonly packages: string;
   readonly trust?: string;
@@ -49,7 +50,7 @@ export function registerBrokerCommands(program: Command): void {
     .addOption(
       new Option('--listen <host:port>', 'where vehicles connect; port 0 takes a free one')
         .default({ host: '127.0.0.1', port: 7443 }, '127.0.0.1:7443')
-        .argParser(parseListen),
+        .argParser(toListen),
     )
     .option('--identity <dir>', 'certificate.pem, key.pem and ca.pem; without it a development identity is made')
     .option('--trust <dir>', 'public keys (*.pem) of the task signers whose packages are run')
@@ -184,7 +185,7 @@ async function trustDirOf(
     );
   }
   const { dir, trust: development } = await ensureDevelopmentSigner(join(stateDir, 'identity'));
-  log.warn({ signer: dir }, 'no --trust: running tasks signed with the development key (`kerb task sign PACKAGE`)');
+  log.warn({ path: dir }, 'no --trust: running tasks signed with the development key (`kerb task sign PACKAGE`)');
   return development;
 }
 
@@ -196,11 +197,10 @@ async function developmentIdentity(stateDir: string, id: string, log: ReturnType
   return broker;
 }
 
-function parseListen(text: string): { host: string; port: number } {
-  const match = /^(?:\[([0-9a-fA-F:.]+)\]|([^:[\]]+)):(\d{1,5})$/.exec(text);
-  const port = Number(match?.[3]);
-  if (match === null || port > 65_535) throw new InvalidArgumentError('write it like 127.0.0.1:7443 or [::1]:7443');
-  return { host: (match[1] ?? match[2])!, port };
+function toListen(text: string): ListenAddress {
+  const address = parseListen(text);
+  if (address === undefined) throw new InvalidArgumentError('write it like 127.0.0.1:7443 or [::1]:7443');
+  return address;
 }
 
 function sizeOption(flags: string, description: string, defaultBytes: number): Option {

@@ -1,6 +1,7 @@
 import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
-import { createControlServer, jsonReply } from '../shared/api/control-server.ts';
+import { jsonReply } from '../shared/api/control-routes.ts';
+import { createControlServer } from '../shared/api/control-server.ts';
 import { RecentErrors } from '../shared/api/recent-errors.ts';
 import type { BrokerStatus } from '../shared/api/status.ts';
 import { ErrorCode, KerbError, messageOf } from '../shared/errors.ts';
@@ -159,7 +160,7 @@ export async function startBroker(config: BrokerConfig, parts: BrokerParts): Pro
       log.error({ path, code: error.code, err: error.message }, 'a task package cannot be used');
       errors.add(path, error.code, error.message);
     }
-    if (store.packages.length === 0) log.warn({ packagesDir: config.packagesDir }, 'there is no task package to run');
+    if (store.packages.length === 0) log.warn({ path: config.packagesDir }, 'there is no task package to run');
 
     const metrics = new BrokerMetrics();
     const admission = new Admission<Flight>(config.limits, (flight, waitedMs) => offloads.spent(flight, waitedMs));
@@ -253,7 +254,7 @@ export async function startBroker(config: BrokerConfig, parts: BrokerParts): Pro
     });
     undo.push(() => control.stop());
     await unlessCancelled(control.start());
-    log.info({ broker: config.id, url, api: config.apiSocket, packages: served.size }, 'the broker takes offloads');
+    log.info({ broker: config.id, url, path: config.apiSocket, count: served.size }, 'the broker takes offloads');
     return { url, port: ingress.port, status, stop: stopAll };
   } catch (error) {
     await stopAll();
@@ -279,7 +280,7 @@ function refusalLog(log: Logger, errors: RecentErrors): (client: string, error: 
       unsaid++;
       return;
     }
-    log.warn({ client, code: error.code, err: error.message, unsaid }, 'a client was refused');
+    log.warn({ client, code: error.code, err: error.message, count: unsaid }, 'a client was refused');
     quietUntil = now + 100;
     unsaid = 0;
   };

@@ -56,7 +56,7 @@ it('serve holds the manifest against the mapping files of the configuration', as
     encoding: 'utf8',
   });
   expect(stderr).toMatch(
-    /car\.compose\.yaml:4: services\.a\.x-obu\.grants\.signals\.0: .*did you mean "Vehicle\.Speed"\?/,
+    /car\.compose\.yaml:4: services\.a\.x-obu\.grants\.signals\[0\]: .*did you mean "Vehicle\.Speed"\?/,
   );
   expect(status).toBe(1);
 });

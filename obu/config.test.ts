@@ -150,3 +150,27 @@ describe('the configuration of an OBU', () => {
     throw new Error('it was taken');
   });
 });
+
+it('reads where the API is served, and for whom', () => {
+  const text = (api: string) => `{ vehicle: car, obu: o, identity: id, api: ${api} }`;
+  const { api } = parseObuConfig(text('{ listen: "[::]:7444", operators: [alice] }'), '/a/obu.yaml');
+  expect(api).toEqual({ listen: { host: '::', port: 7444 }, operators: ['alice'] });
+  expect(parseObuConfig(text('{ listen: "127.0.0.1:0" }'), '/a/obu.yaml').api!.operators).toEqual([]);
+  expect(parseObuConfig('{ vehicle: car, obu: o }', 'obu.yaml').api).toBeUndefined();
+});
+
+it.each([
+  ['{ listen: "7444" }', 'obu.yaml:1: api.listen: must be like 0.0.0.0:7444 or [::]:7444'],
+  ['{ listen: 7444 }', 'obu.yaml:1: api.listen: must be HOST:PORT'],
+  ['{ listen: "a:1", operators: [a, "b c"] }', 'obu.yaml:1: api.operators[1]: an id has 1 to 63'],
+  ['{ listen: "a:1", operator: [a] }', 'did you mean `operators`?'],
+  ['true', 'obu.yaml:1: api: must be a map with the key `listen`'],
+])('refuses api: %s', (api, message) => {
+  expect(() => parseObuConfig(`{ vehicle: car, obu: o, identity: id, api: ${api} }`, 'obu.yaml')).toThrow(message);
+});
+
+it('refuses an API without an identity', () => {
+  expect(() => parseObuConfig('{ vehicle: car, obu: o, api: { listen: "a:1" } }', 'obu.yaml')).toThrow(
+    'obu.yaml:1: api: the API is served with an identity: set `identity` to its directory',
+  );
+});

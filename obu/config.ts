@@ -3,6 +3,7 @@ import { dirname, resolve } from 'node:path';
 import { z } from 'zod';
 import { parseDuration } from '../shared/duration.ts';
 import { ErrorCode, isErrno, KerbError, messageOf } from '../shared/errors.ts';
+import { type ListenAddress, parseListen } from '../shared/listen.ts';
 import { parseSize } from '../shared/size.ts';
 import { CODECS, type Codec } from './dashcam/encoder.ts';
 import { type RuntimeConfig, runtimeConfigOf, runtimeKeys, runtimeShape } from './engine/runtime-config.ts';
@@ -46,10 +47,14 @@ export interface ObuConfig {
   readonly signals: SignalsConfig;
   readonly cameras: readonly CameraConfig[];
   readonly brokers: readonly { readonly id: string; readonly url: string }[];
-  /** Directory with the identity of this vehicle; needed when there are brokers. */
+  /** Directory with the identity of this vehicle; needed when there are brokers, or an API over TLS. */
   readonly identity: string | undefined;
   /** Digest of the task package by the name that grants use. */
   readonly tasks: ReadonlyMap<string, string>;
+  /** The control API over TLS; undefined: only the control socket. */
+  readonly api:
+    | { readonly listen: ListenAddress /** Ids in their certificates. */; readonly operators: readonly string[] }
+    | undefined;
   readonly runtime: RuntimeConfig;
 }
 
@@ -134,6 +139,19 @@ const signals = z.strictObject({
 });
 const digest = z.string('must be a digest').regex(/^sha256:[0-9a-f]{64}$/, 'must be sha256: and 64 hex digits');
 
+const api = z.strictObject(
+  {
+    listen: z.string('must be HOST:PORT').transform((text, context): ListenAddress => {
+      const address = parseListen(text);
+      if (address !== undefined) return address;
+      context.addIssue({ code: 'custom', message: 'must be like 0.0.0.0:7444 or [::]:7444' });
+      return z.NEVER;
+    }),
+    operators: z.array(id, 'must be a list of ids').optional(),
+  },
+  'must be a map with the key `listen`',
+);
+
 const schema = z.strictObject(
   {
     vehicle: id,
@@ -144,6 +162,7 @@ const schema = z.strictObject(
     brokers: z.array(broker, 'must be a list').optional(),
     identity: path.optional(),
     tasks: z.record(name, digest).optional(),
+    api: api.optional(),
     ...runtimeShape,
   },
   'must be a map with at least `vehicle` and `obu`',
@@ -159,6 +178,7 @@ function knownKeys(at: readonly PropertyKey[]): readonly string[] {
     return Object.keys(at.length > 2 ? recording.shape : camera.shape);
   }
   if (at[0] === 'brokers') return Object.keys(broker.shape);
+  if (at[0] === 'api') return Object.keys(api.shape);
   const runtime = runtimeKeys[String(at[0])];
   if (runtime !== undefined) return runtime;
   return Object.keys(signals.shape);
@@ -194,6 +214,9 @@ export function parseObuConfig(text: string, file: string): ObuConfig {
   if (brokers.length > 0 && raw.identity === undefined) {
     problems.push(parsed.problem(['brokers'], 'brokers are reached with an identity: set `identity` to its directory'));
   }
+  if (raw.api !== undefined && raw.identity === undefined) {
+    problems.push(parsed.problem(['api'], 'the API is served with an identity: set `identity` to its directory'));
+  }
   brokers.forEach((one, i) => {
     if (brokers.findIndex((other) => other.id === one.id) < i) {
       problems.push(parsed.problem(['brokers', i, 'id'], `broker "${one.id}" is named twice`));
@@ -220,6 +243,7 @@ export function parseObuConfig(text: string, file: string): ObuConfig {
     brokers,
     identity: raw.identity && absolute(raw.identity),
     tasks: new Map(Object.entries(raw.tasks ?? {})),
+    api: raw.api && { listen: raw.api.listen, operators: raw.api.operators ?? [] },
     runtime: runtimeConfigOf(raw),
   };
 }

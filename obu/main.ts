@@ -1,31 +1,35 @@
 import { mkdir, rmdir } from 'node:fs/promises';
 import { dirname, join, resolve } from 'node:path';
-import { type ControlReply, createControlServer, jsonReply } from '../shared/api/control-server.ts';
+import type { ControlRoutes } from '../shared/api/control-routes.ts';
+import { createControlServer } from '../shared/api/control-server.ts';
 import { RecentErrors } from '../shared/api/recent-errors.ts';
 import type { ObuStatus } from '../shared/api/status.ts';
-import { ErrorCode, errorName, KerbError, messageOf } from '../shared/errors.ts';
-import { loadIdentity } from '../shared/identity/x509-identity.ts';
+import { ErrorCode, KerbError, messageOf } from '../shared/errors.ts';
 import type { Logger } from '../shared/log.ts';
-import { manifestRoutes } from './api/manifest-routes.ts';
+import { ChangeWatch } from './api/change-watch.ts';
+import { EventLog } from './api/event-log.ts';
 import { ObuMetrics } from './api/metrics.ts';
+import { faultOf, gatewayMeter, type Ledgers, workloadObserver } from './api/observers.ts';
 import { OffloadMeter } from './api/offload-meter.ts';
-import { readStatus, type StatusSources } from './api/status.ts';
+import type { ApiParts } from './api/parts.ts';
+import { obuRoutes } from './api/routes.ts';
+import { createRemoteApi } from './api/serve.ts';
+import { readStatus } from './api/status.ts';
+import { reasonOf } from './can/bus.ts';
 import { Buses, type ObuBus } from './can/buses.ts';
 import type { ContainerInterfaces } from './can/container-interface.ts';
 import type { CanRouter } from './can/router.ts';
 import type { ObuConfig } from './config.ts';
-import { takeSnapshot } from './dashcam/snapshot.ts';
 import { createOwnCamera, type OwnCamera } from './dashcam/start.ts';
 import { configHash } from './engine/container-spec.ts';
 import { placesOf } from './engine/places.ts';
 import type { Reconciler } from './engine/reconciler.ts';
 import { startWorkloads } from './engine/start.ts';
-import type { GatewayMeter } from './gateway/connection.ts';
 import { Gateways, heldTo } from './gateway/gateways.ts';
+import { vehicleIdentity } from './identity.ts';
 import { StateLock } from './lock.ts';
 import { NoOffloader } from './no-offloader.ts';
 import { offersOf } from './offers.ts';
-import { BrokerOffloader } from './offload/broker-offloader.ts';
 import { OwnState } from './signals/own-state.ts';
 import type { SignalSource } from './signals/signal.ts';
 import type { SignalStore } from './signals/signal-store.ts';
@@ -51,8 +55,6 @@ export interface ObuOptions {
 
 export interface RunningObu {
   status(): ObuStatus;
-  /** Prometheus text. */
-  metrics(): Promise<string>;
   /** Takes everything back: containers unless they are to be kept, the private engine, sockets. Safe to call twice. */
   stop(): Promise<void>;
 }
@@ -83,10 +85,6 @@ interface Part {
   readonly stop: () => Promise<void> | void;
 }
 
-function stillStarting(): KerbError {
-  return new KerbError(ErrorCode.ApiUnavailable, 'the OBU is still starting');
-}
-
 /** Makes a folder and those above it. @throws KerbError BadConfig */
 async function makeFolder(path: string, mode?: number): Promise<void> {
   try {
@@ -103,13 +101,15 @@ class Obu implements RunningObu {
   readonly #errors = new RecentErrors();
   readonly #offloads = new OffloadMeter();
   readonly #metrics = new ObuMetrics();
+  readonly #events = new EventLog();
+  readonly #ledgers: Ledgers = {
+    ...{ metrics: this.#metrics, offloads: this.#offloads, errors: this.#errors, events: this.#events },
+  };
   /** In the order of starting; stopped backwards. */
   readonly #parts: Part[] = [];
   #stopped: Promise<void> | undefined;
-  #sources: StatusSources | undefined;
-  #managed:
-    | { readonly desired: DesiredState; readonly reconciler: Reconciler; readonly interfaces: ContainerInterfaces }
-    | undefined;
+  #managed: { readonly reconciler: Reconciler; readonly interfaces: ContainerInterfaces } | undefined;
+  #apiParts: ApiParts | undefined;
 
   constructor(options: ObuOptions) {
     this.#options = options;
@@ -117,15 +117,12 @@ class Obu implements RunningObu {
   }
 
   status(): ObuStatus {
-    if (this.#sources === undefined) throw stillStarting();
-    return readStatus(this.#sources);
+    return readStatus(this.#up());
   }
 
-  metrics(): Promise<string> {
-    return this.#metrics.text(
-      this.status(),
-      this.#sources?.buses.map(({ config, bus }) => ({ name: config.name, bus })) ?? [],
-    );
+  #up(): ApiParts {
+    if (this.#apiParts === undefined) throw new KerbError(ErrorCode.ApiUnavailable, 'the OBU is still starting');
+    return this.#apiParts;
   }
 
   stop(): Promise<void> {
@@ -172,21 +169,11 @@ class Obu implements RunningObu {
       () => lock.stop(),
       () => lock.start(),
     );
+    const routes = obuRoutes(() => this.#up(), this.#events);
     // Early, so that a socket that is taken is found before containers are started; it answers that we are starting.
     const server = createControlServer({
       socketPath: api,
-      routes: {
-        'GET /v1/status': () => jsonReply(this.status()),
-        'GET /metrics': async (): Promise<ControlReply> => ({
-          type: this.#metrics.contentType,
-          body: await this.metrics(),
-        }),
-        'GET /v1/cameras/:name/snapshot': ({ params }) => this.#snapshot(params.name!),
-        ...manifestRoutes(() => {
-          if (this.#managed === undefined) throw stillStarting();
-          return this.#managed;
-        }),
-      },
+      routes,
       log: this.#log,
     });
     await makeFolder(dirname(resolve(api)));
@@ -195,6 +182,7 @@ class Obu implements RunningObu {
       () => server.stop(),
       () => server.start(),
     );
+    await this.#startRemoteApi(routes);
     await this.#begin(
       'runtime folder',
       async () => {
@@ -212,6 +200,8 @@ class Obu implements RunningObu {
       database: places.database,
       offers: await offersOf(config),
       onChange: (workloads) => {
+        const { generation, file } = desired.manifest();
+        this.#events.add('manifest', config.obu, 'Applied', `generation ${generation}, ${file}`);
         // What was taken away must not outlive the moment.
         gateways.follow(workloads, configHash);
         this.#managed?.interfaces.follow(heldTo(workloads, configHash)).catch((error: unknown) => {
@@ -243,7 +233,7 @@ class Obu implements RunningObu {
         tasks: config.tasks,
       },
       offloader,
-      meter: this.#gatewayMeter(),
+      meter: gatewayMeter(this.#ledgers),
       log: this.#log.child({ part: 'gateway' }),
     });
     await this.#begin(
@@ -255,17 +245,31 @@ class Obu implements RunningObu {
     const { engine, lines, reconciler, interfaces } = await startWorkloads({
       ...{ config, workloads: desired.workloads, places, gateways, signals, store: desired.store, log: this.#log },
       ...{ hurry: this.#options.hurry, begin: this.#begin.bind(this), errors: this.#errors, buses: buses.byName },
-      onPreempted: (victim, by) => this.#metrics.preempted(victim, by),
-      onFault: (workload, error) => this.#fault(workload, error),
+      observer: workloadObserver(this.#ledgers),
+      onFault: faultOf(this.#ledgers),
     });
-    this.#managed = { desired, reconciler, interfaces };
+    this.#managed = { reconciler, interfaces };
     await this.#everySecond('manifest watch', () => desired.watch((workload) => reconciler.state(workload)));
 
-    this.#sources = {
+    this.#apiParts = {
+      ...{ desired, events: this.#events, metrics: this.#metrics },
       ...{ config, startedAt: this.#startedAt, engine, buses: buses.all, signals, cameras },
       ...{ reconciler, lines, offloads: this.#offloads, offloader, errors: this.#errors },
     };
-    this.#log.info({ api, engine: engine.host, workloads: desired.workloads.length }, `OBU ${config.obu} is up`);
+    const changes = new ChangeWatch(this.#events);
+    await this.#everySecond('change watch', () => changes.look(this.status()));
+    this.#log.info({ path: api, url: engine.host, count: desired.workloads.length }, `OBU ${config.obu} is up`);
+  }
+
+  async #startRemoteApi(routes: ControlRoutes): Promise<void> {
+    const remote = await createRemoteApi(this.#options.config, routes, this.#log.child({ part: 'api' }));
+    if (remote === undefined) return;
+    await this.#begin(
+      'API',
+      () => remote.stop(),
+      () => remote.start(),
+    );
+    this.#log.info(`the API is served over TLS on port ${remote.port}`);
   }
 
   async #startBuses(): Promise<Buses> {
@@ -274,6 +278,7 @@ class Obu implements RunningObu {
       configs,
       client: `kerb obu ${obu}`,
       onTrouble: (bus, code, reason) => this.#errors.add(`bus ${bus}`, code, reason),
+      onState: (bus, state) => this.#events.add('bus', bus, state.state, reasonOf(state)),
       log: this.#log.child({ part: 'can' }),
     });
     await this.#begin(
@@ -296,7 +301,7 @@ class Obu implements RunningObu {
       obu,
       provider: store.openProvider(obu),
       buses: () => buses.map(({ bus }) => bus.state.state === 'Up'),
-      workloads: () => this.#sources && readStatus(this.#sources).workloads.map(({ state }) => state),
+      workloads: () => this.#apiParts && readStatus(this.#apiParts).workloads.map(({ state }) => state),
     });
     await this.#begin(
       'own state',
@@ -328,14 +333,6 @@ class Obu implements RunningObu {
     return cameras;
   }
 
-  async #snapshot(name: string): Promise<ControlReply> {
-    if (this.#sources === undefined) throw new KerbError(ErrorCode.ApiUnavailable, 'the OBU is still starting');
-    const own = this.#sources.cameras.find(({ camera }) => camera.name === name);
-    if (own !== undefined) return { type: 'image/jpeg', body: (await takeSnapshot(own.camera)).data };
-    const known = this.#sources.cameras.map(({ camera }) => camera.name).join(', ') || 'none at all';
-    throw new KerbError(ErrorCode.UnknownCamera, `this OBU has no camera "${name}"; it has ${known}`, { camera: name });
-  }
-
   /** Puts a failure among the errors when it was not the last one of this source. */
   #newFailure(known: Map<string, string>, source: string, reason: string): void {
     if (reason !== '' && known.get(source) !== reason) this.#errors.add(source, ErrorCode.CameraUnavailable, reason);
@@ -343,15 +340,11 @@ class Obu implements RunningObu {
   }
 
   async #startOffloader() {
-    const { brokers, identity, vehicle } = this.#options.config;
-    if (brokers.length === 0 || identity === undefined) return new NoOffloader();
-    const self = await loadIdentity(identity, 'vehicle');
-    if (self.self.id !== vehicle) {
-      throw new KerbError(
-        ErrorCode.BadIdentity,
-        `the identity in ${identity} is that of vehicle "${self.self.id}", and the configuration says "${vehicle}"`,
-      );
-    }
+    const { brokers } = this.#options.config;
+    if (brokers.length === 0) return new NoOffloader();
+    // Only who has brokers pays for socket.io, in memory too.
+    const { BrokerOffloader } = await import('./offload/broker-offloader.ts');
+    const self = await vehicleIdentity(this.#options.config);
     const offloader = new BrokerOffloader({ brokers, identity: self, log: this.#log.child({ part: 'offload' }) });
     await this.#begin(
       'offloader',
@@ -359,30 +352,5 @@ class Obu implements RunningObu {
       () => offloader.start(),
     );
     return offloader;
-  }
-
-  #gatewayMeter(): GatewayMeter {
-    return {
-      canDropped: (workload) => this.#metrics.canDropped(workload),
-      canDenied: (workload, reason) => this.#metrics.canDenied(workload, reason),
-      pictureDropped: (workload) => this.#metrics.pictureDropped(workload),
-      signalLatency: (seconds) => this.#metrics.signalLatency(seconds),
-      signalsDropped: (workload, count) => this.#metrics.signalsDropped(workload, count),
-      offloadStarted: () => this.#offloads.started(),
-      offloadDone: (receipt) => {
-        this.#offloads.done(receipt);
-        this.#metrics.offload('ok');
-      },
-      offloadFailed: () => {
-        this.#offloads.failed();
-        this.#metrics.offload('failed');
-      },
-      failure: (workload, error) => this.#fault(workload, error),
-    };
-  }
-
-  #fault(workload: string, { code, message }: KerbError): void {
-    this.#errors.add(`workload ${workload}`, code, message);
-    this.#metrics.workloadFault(workload, errorName(code));
   }
 }

@@ -12,7 +12,7 @@ export interface Problem {
   readonly file: string;
   readonly line: number;
   readonly column: number;
-  /** Dotted, "services.lane-filter.mem_limit"; empty for the file as a whole. */
+  /** "services.lane-filter.mem_limit", "brokers[0].url"; empty for the file as a whole. */
   readonly key: string;
   readonly message: string;
 }
@@ -55,7 +55,7 @@ export function parseYaml<T>(text: string, source: YamlSource<T>): ParsedYaml<T>
     message,
   });
   const problem = (path: readonly PropertyKey[], message: string) =>
-    problemAt(offsetOf(document, path), path.map(String).join('.'), message);
+    problemAt(offsetOf(document, path), nameOf(path), message);
 
   if (document.errors.length > 0) {
     throw problemsError(
@@ -78,6 +78,13 @@ export function parseYaml<T>(text: string, source: YamlSource<T>): ParsedYaml<T>
   });
   problems.sort((a, b) => a.line - b.line || a.column - b.column);
   throw problemsError(source.code, problems);
+}
+
+/** As the README writes keys: items of lists by their number. */
+function nameOf(path: readonly PropertyKey[]): string {
+  return path
+    .map((step, i) => (typeof step === 'number' ? `[${step}]` : i === 0 ? String(step) : `.${String(step)}`))
+    .join('');
 }
 
 /** The one error for all problems of a file. */

@@ -27,6 +27,8 @@ export const ErrorCode = {
   TaskSignatureExpired: 1019,
   TaskTooLarge: 1020,
   BadControlRequest: 1030,
+  ApiForbidden: 1031,
+  NotReached: 1032,
 
   BadManifest: 2001,
   UnsupportedManifestKey: 2002,

@@ -81,6 +81,20 @@ if ! make -C broker/unikernel -q "$target" >/dev/null 2>&1; then
   make -s -C broker/unikernel "$target" || fail "broker/unikernel did not build; the compiler's message is above"
 fi
 
+# What Node makes of the sources; renewed when one of them, or a package, is newer.
+cache=build/compile-cache
+if [ ! -f "$cache/complete" ] ||
+  [ -n "$(find obu broker shared sim node_modules/.kerbside-lock -type f \( -name '*.ts' -o -name '*.js' -o -name .kerbside-lock \) \
+    -newer "$cache/complete" | head -n 1)" ]; then
+  say "compiling the TypeScript sources into $cache"
+  # Once for each set of V8 flags in bin/kerb: they are part of what a cache is good for.
+  for flags in "" --max-semi-space-size=2; do
+    NODE_COMPILE_CACHE=$cache node_modules/.bin/node --disable-warning=ExperimentalWarning $flags \
+      tools/fill-compile-cache.ts || fail "a source cannot be loaded; the message is above"
+  done
+  touch "$cache/complete"
+fi
+
 # --- arm64, for tests only: nothing else fails where it cannot be had --------------------------------------------------
 if [ "$purpose" = test ] && [ "$(uname -m)" = x86_64 ]; then
   arm64() {

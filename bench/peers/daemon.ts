@@ -2,14 +2,17 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { createInterface } from 'node:readline';
 
-/** A TypeScript program of ours in a process of its own, with standard input as its lifeline. */
+/** A program of ours in a process of its own, with standard input as its lifeline. */
 export class Daemon {
   readonly #child: ChildProcess;
   readonly #exited: Promise<unknown>;
   #errors = '';
+  #lines: AsyncIterator<string> | undefined;
 
-  constructor(args: readonly string[]) {
-    this.#child = spawn(process.execPath, ['--disable-warning=ExperimentalWarning', ...args], {
+  /** @param program By default Node, and the first argument is a file in TypeScript. */
+  constructor(args: readonly string[], program?: string) {
+    const node = program === undefined ? ['--disable-warning=ExperimentalWarning'] : [];
+    this.#child = spawn(program ?? process.execPath, [...node, ...args], {
       stdio: ['pipe', 'pipe', 'pipe'],
       env: { ...process.env, KERB_STOP_WITH_STDIN: '1', KERB_LOG: 'warn' },
     });
@@ -23,15 +26,12 @@ export class Daemon {
     return this.#child.pid!;
   }
 
-  /** What it prints first. @throws Error with its standard error when it ends before that */
-  async firstLine(): Promise<string> {
-    const lines = createInterface({ input: this.#child.stdout! });
-    const ended = this.#exited.then(() => {
-      throw new Error(`a program of the bench ended: ${this.#errors.trim()}`);
-    });
-    ended.catch(() => {}); // it may end later, when nobody waits for the line any more
-    const [line] = (await Promise.race([once(lines, 'line'), ended])) as [string];
-    return line;
+  /** The next line that it prints. @throws Error with its standard error when it ends before that */
+  async nextLine(): Promise<string> {
+    this.#lines ??= createInterface({ input: this.#child.stdout! })[Symbol.asyncIterator]();
+    const { value, done } = await this.#lines.next();
+    if (!done) return value;
+    throw new Error(`a program of the bench ended: ${this.errors || 'it said nothing'}`);
   }
 
   get ended(): boolean {

@@ -26,7 +26,7 @@ export class SocketIoEcho {
     parser: 'common' | 'v2e',
   ): Promise<SocketIoEcho> {
     const daemon = new Daemon([server, identities.broker, parser]);
-    const port = Number(await daemon.firstLine());
+    const port = Number(await daemon.nextLine());
     const identity = await loadIdentity(identities.vehicle, 'vehicle');
     const agent = new Agent({ ...identity.clientOptions(brokerId), maxCachedSessions: 0 });
     const socket = io(`https://127.0.0.1:${port}`, {

@@ -4,6 +4,7 @@ import type { TLSSocket } from 'node:tls';
 import { Server, type Socket } from 'socket.io';
 import { ErrorCode, isKerbError, KerbError, messageOf } from '../../shared/errors.ts';
 import type { Identity, VehiclePrincipal } from '../../shared/identity/identity.ts';
+import { listenFault } from '../../shared/listen.ts';
 import type { Logger } from '../../shared/log.ts';
 import { v2eParser } from '../../shared/protocol/v2e-parser.ts';
 import type { Answer, IncomingOffload } from '../offloads.ts';
@@ -136,7 +137,7 @@ export class Ingress {
         reject(
           new KerbError(
             ErrorCode.BadConfig,
-            `cannot listen on ${where}: ${messageOf(error)}`,
+            `cannot listen on ${where}: ${listenFault(error)}`,
             { where },
             { cause: error },
           ),

@@ -1,13 +1,13 @@
-import { mkdtemp, readFile, rm, stat, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { readFile, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { buffer } from 'node:stream/consumers';
 import { ErrorCode, isErrno, KerbError, messageOf } from '../../shared/errors.ts';
 import { silentLog } from '../../shared/log.ts';
 import { hostArchitecture } from '../../shared/task-package/architecture.ts';
 import { buildTask } from '../../shared/task-package/build.ts';
-import { LAYOUT_FILE } from '../../shared/task-package/format.ts';
+import { LAYOUT_FILE, type TaskConfig } from '../../shared/task-package/format.ts';
 import { readImage, readTaskPackage } from '../../shared/task-package/reader.ts';
+import { withWorkFolder } from '../../shared/work-folder.ts';
 import { describeEnd } from '../tenders/describe-end.ts';
 import type { TenderOutcome, WishedIsolation } from '../tenders/tender.ts';
 import { TenderProcess } from '../tenders/tender-process.ts';
@@ -19,7 +19,7 @@ export type DoneOutcome = Extract<TenderOutcome, { outcome: 'done' }>;
  * folder `path`, built for this run.
  * @throws KerbError BadTaskPackage, TaskPackageDigestMismatch, WrongArchitecture, ImageRefused, TenderUnavailable,
  * TenderInputTooLarge, and for every end of the task but status 0: TaskRefusedInput, GuestAborted, GuestFault,
- * GuestDeadline, GuestBadOutput. The log of such a call goes along as `context.log`.
+ * GuestDeadline, GuestBadOutput. TenderUnavailable also when the package demands another isolation than `isolation`. The log of such a call goes along as `context.log`.
  */
 export async function runTask(
   path: string,
@@ -27,9 +27,9 @@ export async function runTask(
   budgetMs: number,
   isolation: WishedIsolation = 'auto',
 ): Promise<{ output: Buffer; outcome: DoneOutcome; isolation: string }> {
-  const work = await mkdtemp(join(tmpdir(), 'kerb-run-'));
-  try {
-    const tender = new TenderProcess({ imagePath: await imageOf(path, work), log: silentLog(), isolation });
+  return await withWorkFolder('kerb-run-', async (work) => {
+    const { imagePath, config } = await imageOf(path, work);
+    const tender = new TenderProcess({ imagePath, log: silentLog(), isolation: isolationOf(config, isolation) });
     try {
       await tender.start();
       const outcome = await tender.call(input, budgetMs);
@@ -41,18 +41,29 @@ export async function runTask(
     } finally {
       await tender.stop();
     }
-  } finally {
-    await rm(work, { recursive: true, force: true });
-  }
+  });
 }
 
-/** The image file behind what the user named. What has to be made for it is put into `work`. */
-async function imageOf(path: string, work: string): Promise<string> {
+/** What the package demands, as a broker keeps to it; an image by itself demands nothing. */
+function isolationOf(config: TaskConfig | undefined, wished: WishedIsolation): WishedIsolation {
+  if (config === undefined || config.isolation === 'any' || config.isolation === wished) return wished;
+  if (wished === 'auto') return config.isolation;
+  throw new KerbError(
+    ErrorCode.TenderUnavailable,
+    `task ${config.name} ${config.version} demands isolation ${config.isolation}, and ${wished} was asked for; leave out --isolation, or change its task.yaml`,
+  );
+}
+
+/**
+ * The image file behind what the user named, and what its package says of it. What has to be made for it is put into
+ * `work`.
+ */
+async function imageOf(path: string, work: string): Promise<{ imagePath: string; config?: TaskConfig }> {
   const found = await stat(path).catch((cause: unknown) => {
     const why = isErrno(cause, 'ENOENT') ? 'does not exist' : `cannot be read: ${messageOf(cause)}`;
     throw new KerbError(ErrorCode.BadTaskPackage, `${path} ${why}; name a task's folder, package or image`, { path });
   });
-  if (!found.isDirectory()) return path;
+  if (!found.isDirectory()) return { imagePath: path };
   let dir = path;
   const isPackage = await stat(join(path, LAYOUT_FILE)).then(
     () => true,
@@ -62,11 +73,10 @@ async function imageOf(path: string, work: string): Promise<string> {
     dir = join(work, 'package');
     await buildTask(path, dir);
   }
-  const image = join(work, 'image.elf');
-  await writeFile(image, await readImage(await readTaskPackage(dir), hostArchitecture() ?? process.arch), {
-    mode: 0o400,
-  });
-  return image;
+  const taskPackage = await readTaskPackage(dir);
+  const imagePath = join(work, 'image.elf');
+  await writeFile(imagePath, await readImage(taskPackage, hostArchitecture() ?? process.arch), { mode: 0o400 });
+  return { imagePath, config: taskPackage.config };
 }
 
 /** @throws KerbError BadConfig */

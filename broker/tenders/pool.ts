@@ -1,4 +1,4 @@
-import { ErrorCode, errorName, isKerbError, KerbError, messageOf } from '../../shared/errors.ts';
+import { ErrorCode, isKerbError, KerbError, messageOf } from '../../shared/errors.ts';
 import type { Logger } from '../../shared/log.ts';
 import { Demand } from './demand.ts';
 import { footprintOf } from './footprint.ts';
@@ -366,7 +366,7 @@ export class TenderPool {
         told = quarantined(task, waitMs, error);
         log.error({ task, err: told.message, waitMs }, 'a task is in quarantine');
       } else {
-        log.warn({ task, error: errorName(error.code), err: error.message, waitMs }, 'a tender is started again');
+        log.warn({ task, code: error.code, err: error.message, waitMs }, 'a tender is started again');
       }
     }
     this.#trouble = told;

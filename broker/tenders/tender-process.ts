@@ -1,13 +1,13 @@
 import { type ChildProcess, spawn } from 'node:child_process';
-import { constants } from 'node:fs';
-import { open } from 'node:fs/promises';
 import type { Socket } from 'node:net';
-import { ErrorCode, isKerbError, KerbError, messageOf } from '../../shared/errors.ts';
+import { ErrorCode, KerbError, messageOf } from '../../shared/errors.ts';
 import type { Logger } from '../../shared/log.ts';
+import { CallWriter } from './call-writer.ts';
+import { readImageFile } from './image-file.ts';
 import type { ImageInfo, Isolation, Tender, TenderOutcome, TenderState, WishedIsolation } from './tender.ts';
 import { tenderBinary } from './tender-binary.ts';
+import { died, notWaiting, onlyOnce, unavailable } from './tender-errors.ts';
 import {
-  BROKER_FRAME_SIZE,
   decodeTenderFrame,
   INLINE_MAX,
   loadFrame,
@@ -16,7 +16,6 @@ import {
   OutcomeKind,
   RELEASE_FRAME,
   TenderFrameReader,
-  writeCall,
 } from './tender-frames.ts';
 import { TenderMemory } from './tender-memory.ts';
 import { outcomeOf } from './tender-outcome.ts';
@@ -38,15 +37,11 @@ export interface TenderProcessOptions {
  * a millisecond; this is for one that hangs, and 50 ms of it were seen to hit healthy ones on a board with busy cores.
  */
 const BACKSTOP_MS = 250;
-/** `kerbside/abi.h`: no tender takes a larger image. */
-const IMAGE_MAX = 64 * 1024 * 1024;
 const START_TIMEOUT_MS = 10_000;
 const STOP_TIMEOUT_MS = 1_000;
 const MAX_BUDGET_MS = 3_600_000;
 const HANG_UP_MS = 100;
 const STDERR_KEPT = 2048;
-/** Inputs up to this size are copied behind their frame and sent with one write. */
-const ONE_WRITE_MAX = 16 * 1024;
 
 interface Waiter<T> {
   resolve(value: T): void;
@@ -60,7 +55,7 @@ interface Waiter<T> {
 export class TenderProcess implements Tender {
   #options: TenderProcessOptions;
   readonly #reader = new TenderFrameReader();
-  readonly #callBuffer = Buffer.alloc(BROKER_FRAME_SIZE + ONE_WRITE_MAX);
+  readonly #call = new CallWriter();
   readonly #onDeath: ((reason: string) => void)[] = [];
   #state: TenderState = 'Loading';
   #child: ChildProcess | undefined;
@@ -185,7 +180,7 @@ export class TenderProcess implements Tender {
 
   async #load(): Promise<void> {
     const { imagePath = '', isolation = 'auto' } = this.#options;
-    const image = await readImage(imagePath);
+    const image = await readImageFile(imagePath);
     await this.#opened.promise;
     const socket = this.#socket;
     socket?.cork();
@@ -200,7 +195,7 @@ export class TenderProcess implements Tender {
    */
   async call(input: Uint8Array, budgetMs: number): Promise<TenderOutcome> {
     const socket = this.#socket;
-    if (this.#state !== 'Waiting' || socket === undefined) throw this.#notWaiting();
+    if (this.#state !== 'Waiting' || socket === undefined) throw notWaiting(this.pid, this.#state);
     if (input.length > this.image.maxInput) {
       throw new KerbError(
         ErrorCode.TenderInputTooLarge,
@@ -225,7 +220,7 @@ export class TenderProcess implements Tender {
       }
       // What copying took is the caller's time too.
       const budgetNs = Math.max(1, Math.floor((budget - (performance.now() - started)) * 1e6));
-      this.#send(socket, input, budgetNs);
+      this.#call.send(socket, input, budgetNs);
       backstop = this.#armBackstop(budgetNs / 1e6);
       frame = await answer;
     } finally {
@@ -259,33 +254,6 @@ export class TenderProcess implements Tender {
 
   onDeath(listener: (reason: string) => void): void {
     this.#onDeath.push(listener);
-  }
-
-  #notWaiting(): KerbError {
-    const pid = this.pid;
-    return this.#state === 'Busy'
-      ? new KerbError(ErrorCode.TenderUnavailable, `Tender ${pid} is busy: it takes one call at a time`, { pid })
-      : new KerbError(ErrorCode.TenderDied, `Tender ${pid ?? '(never started)'} is ${this.#state}: start another one`, {
-          pid,
-          state: this.#state,
-        });
-  }
-
-  #send(socket: Socket, input: Uint8Array, budgetNs: number): void {
-    const frame = this.#callBuffer;
-    const inline = input.length <= INLINE_MAX;
-    writeCall(frame, input.length, budgetNs, inline);
-    if (!inline) {
-      socket.write(frame.subarray(0, BROKER_FRAME_SIZE));
-    } else if (input.length <= ONE_WRITE_MAX) {
-      frame.set(input, BROKER_FRAME_SIZE);
-      socket.write(frame.subarray(0, BROKER_FRAME_SIZE + input.length));
-    } else {
-      socket.cork();
-      socket.write(frame.subarray(0, BROKER_FRAME_SIZE));
-      socket.write(input);
-      socket.uncork();
-    }
   }
 
   async #copyIn(input: Uint8Array): Promise<void> {
@@ -358,10 +326,7 @@ export class TenderProcess implements Tender {
         this.#isolation = frame.isolation;
         this.#confinement = frame.confinement;
         this.#state = 'Waiting';
-        this.#options.log.info(
-          { pid: this.pid, task: frame.image.name, confinement: frame.confinement },
-          'Tender ready',
-        );
+        this.#options.log.info({ pid: this.pid, state: frame.confinement }, 'Tender ready');
         starting.resolve();
         return;
       case 'refused':
@@ -386,7 +351,7 @@ export class TenderProcess implements Tender {
   #closeMemory(): void {
     this.#memory
       ?.close()
-      .catch((error: unknown) => this.#options.log.warn({ error }, 'Cannot close the memory of a tender'));
+      .catch((error: unknown) => this.#options.log.warn({ err: error }, 'Cannot close the memory of a tender'));
     this.#memory = undefined;
   }
 
@@ -396,12 +361,7 @@ export class TenderProcess implements Tender {
   }
 
   #unavailable(reason: string): KerbError {
-    const { imagePath } = this.#options;
-    const what = imagePath === undefined ? 'Tender without an image' : `Tender for ${imagePath}`;
-    return new KerbError(ErrorCode.TenderUnavailable, `${what}: ${reason}`, {
-      image: imagePath,
-      reason,
-    });
+    return unavailable(this.#options.imagePath, reason);
   }
 
   /** Gives the process up. What ends it is reported when it has ended. */
@@ -410,15 +370,7 @@ export class TenderProcess implements Tender {
     const child = this.#child;
     if (child?.pid === undefined) this.#ended(null, null);
     else child.kill('SIGKILL');
-    return this.#died();
-  }
-
-  #died(): KerbError {
-    const { pid } = this;
-    return new KerbError(ErrorCode.TenderDied, `Tender ${pid} ${this.#verdict}; its call is lost, start another one`, {
-      pid,
-      reason: this.#verdict,
-    });
+    return died(this.pid, this.#verdict);
   }
 
   #ended(code: number | null, signal: NodeJS.Signals | null): void {
@@ -431,34 +383,8 @@ export class TenderProcess implements Tender {
     this.#over = true;
     this.#closeMemory();
     this.#starting?.reject(this.#unavailable(this.#verdict));
-    this.#pending?.reject(this.#died());
+    this.#pending?.reject(died(this.pid, this.#verdict));
     if (asked || this.#image === undefined) return;
     for (const listener of this.#onDeath) listener(this.#verdict);
-  }
-}
-
-function onlyOnce(): KerbError {
-  return new KerbError(ErrorCode.TenderUnavailable, 'A tender can be started once; make another one');
-}
-
-/** @throws KerbError ImageRefused */
-async function readImage(path: string): Promise<Buffer> {
-  const refused = (reason: string, cause?: unknown) =>
-    new KerbError(ErrorCode.ImageRefused, `Image ${path} is refused: ${reason}`, { image: path, reason }, { cause });
-  // Neither a FIFO nor a device may keep us here.
-  const file = await open(path, constants.O_RDONLY | constants.O_NONBLOCK | constants.O_NOCTTY).catch(
-    (cause: unknown) => {
-      throw refused(`it cannot be opened: ${messageOf(cause)}`, cause);
-    },
-  );
-  try {
-    const stat = await file.stat();
-    if (!stat.isFile() || stat.size > IMAGE_MAX)
-      throw refused(`it is not a regular file of at most ${IMAGE_MAX} bytes`);
-    return await file.readFile();
-  } catch (cause) {
-    throw isKerbError(cause) ? cause : refused(`it cannot be read: ${messageOf(cause)}`, cause);
-  } finally {
-    await file.close();
   }
 }

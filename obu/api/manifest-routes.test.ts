@@ -39,7 +39,12 @@ beforeEach(async () => {
         },
         { step: 'refuse-missing-image', workload: 'b', image: 'b:latest', why },
       ],
-      states: new Map(),
+      states: new Map([
+        ['a', { state: 'Pending', detail: 'Starting', reason: 'the manifest names it' }],
+        ['b', { state: 'Failed', detail: 'ImageMissing', reason: why }],
+        ['c', { state: 'Pending', detail: 'NoCapacity', reason: 'it needs 8192 MiB' }],
+        ['d', { state: 'Running', detail: 'Ok', reason: 'its container runs' }],
+      ]),
       memory: new Map(),
       used: { memory: 0, cpus: 0 },
     };
@@ -90,6 +95,10 @@ it('says what a manifest would do, and does nothing', async () => {
   expect(reply).toEqual({
     changes: [{ workload: 'a', change: 'replaced' }],
     steps: [{ step: 'create-and-start', workload: 'a', why: 'the manifest names it' }],
+    waiting: [
+      { workload: 'b', state: 'Failed', detail: 'ImageMissing', reason: 'image b:latest is not there' },
+      { workload: 'c', state: 'Pending', detail: 'NoCapacity', reason: 'it needs 8192 MiB' },
+    ],
   });
   expect(previewed.map(({ workload }) => workload.image)).toEqual(['a:2']);
   expect(desired.manifest().generation).toBe(1);

@@ -1,9 +1,9 @@
-import { type ControlRoute, jsonReply } from '../../shared/api/control-server.ts';
+import { type ControlRoute, jsonReply } from '../../shared/api/control-routes.ts';
 import type { AppliedReply, DryRunReply, ManifestReply } from '../../shared/api/manifest.ts';
 import { ErrorCode, KerbError } from '../../shared/errors.ts';
 import { configHash } from '../engine/container-spec.ts';
 import type { Reconciler } from '../engine/reconciler.ts';
-import { isAction, type Step } from '../planner/state.ts';
+import { isAction, type Plan, type Step } from '../planner/state.ts';
 import type { DesiredState, ManifestFile } from '../state/desired-state.ts';
 import type { Generation } from '../state/state-store.ts';
 
@@ -33,10 +33,10 @@ export function manifestRoutes(parts: ManifestParts): Readonly<Record<string, Co
       const manifest = manifestOf(query.get('file') ?? 'manifest', body);
       if (query.get('dryRun') !== '1') return jsonReply(desired.apply(manifest) satisfies AppliedReply);
       const { workloads, changes } = desired.compare(manifest);
-      const { steps } = await reconciler.planNow(
+      const { steps, states } = await reconciler.planNow(
         workloads.map((workload) => ({ workload, configHash: configHash(workload) })),
       );
-      const reply: DryRunReply = { changes, steps: steps.filter(isAction).map(describe) };
+      const reply: DryRunReply = { changes, steps: steps.filter(isAction).map(describe), waiting: waitingOf(states) };
       return jsonReply(reply);
     },
     'POST /v1/rollback': ({ query }) =>
@@ -59,6 +59,13 @@ function summaryOf({ generation, file, appliedAtMs, good }: Generation) {
 
 function describe(step: Step): DryRunReply['steps'][number] {
   return { step: step.step, workload: workloadOf(step), why: step.why };
+}
+
+/** A workload that a step starts is `Pending(Starting)`, and the step says so. */
+function waitingOf(states: Plan['states']): DryRunReply['waiting'] {
+  return [...states]
+    .filter(([, { state, detail }]) => state === 'Failed' || (state === 'Pending' && detail !== 'Starting'))
+    .map(([workload, state]) => ({ workload, ...state }));
 }
 
 function workloadOf(step: Step): string {

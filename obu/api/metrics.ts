@@ -1,10 +1,14 @@
-import { Counter, Gauge, Histogram, Registry } from 'prom-client';
+import { Counter, Gauge, Histogram } from 'prom-client';
+import type { ContainerUsage } from '../../shared/api/obu.ts';
 import type { ObuStatus } from '../../shared/api/status.ts';
+import { createRegistry } from '../../shared/metrics.ts';
 import type { CanBus } from '../can/bus.ts';
+import { ContainerMetrics } from './container-metrics.ts';
 
 /** The Prometheus metrics of an OBU, DESIGN section 8. */
 export class ObuMetrics {
-  readonly #registry = new Registry();
+  readonly #registry = createRegistry();
+  readonly #containers = new ContainerMetrics(this.#registry);
   readonly #canDropped = this.#counter('obu_can_frames_dropped_total', 'CAN frames that a slow workload lost', [
     'workload',
   ]);
@@ -44,7 +48,7 @@ export class ObuMetrics {
   ]);
   readonly #preemptions = this.#counter(
     'obu_preemptions_total',
-    'How often a workload was frozen or stopped for room',
+    'How often a workload was frozen or stopped to make room, and for what: a workload, capacity or a pressure',
     ['victim', 'by'],
   );
   readonly #state = new Gauge({
@@ -64,6 +68,13 @@ export class ObuMetrics {
 
   canDenied(workload: string, reason: string): void {
     this.#canDenied.inc({ workload, reason });
+  }
+
+  /** CAN frames that a workload was not let send, by reason. */
+  async deniedTo(workload: string): Promise<Readonly<Record<string, number>>> {
+    const { values } = await this.#canDenied.get();
+    const own = values.filter(({ labels }) => labels.workload === workload);
+    return Object.fromEntries(own.map(({ labels, value }) => [String(labels.reason), value]));
   }
 
   pictureDropped(workload: string): void {
@@ -92,7 +103,12 @@ export class ObuMetrics {
   }
 
   /** Prometheus text, with what the parts of the OBU count themselves read now. */
-  async text(status: ObuStatus, buses: readonly { readonly name: string; readonly bus: CanBus }[]): Promise<string> {
+  async text(
+    status: ObuStatus,
+    buses: readonly { readonly name: string; readonly bus: CanBus }[],
+    usage: readonly ContainerUsage[],
+  ): Promise<string> {
+    this.#containers.set(usage);
     // These count elsewhere, from zero up, for as long as the OBU runs: the value is set, not added.
     this.#canFrames.reset();
     this.#canErrors.reset();

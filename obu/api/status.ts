@@ -1,5 +1,5 @@
 import type { RecentErrors } from '../../shared/api/recent-errors.ts';
-import type { ObuStatus } from '../../shared/api/status.ts';
+import type { ObuStatus, WorkloadStatus } from '../../shared/api/status.ts';
 import { reasonOf } from '../can/bus.ts';
 import type { ObuBus } from '../can/buses.ts';
 import type { ObuConfig } from '../config.ts';
@@ -7,6 +7,7 @@ import type { OwnCamera } from '../dashcam/start.ts';
 import type { Engine } from '../engine/docker-client.ts';
 import type { LastLines } from '../engine/last-lines.ts';
 import type { Reconciler } from '../engine/reconciler.ts';
+import type { Workload } from '../manifest/workload.ts';
 import type { Offloader } from '../offload/offloader.ts';
 import type { SignalStore } from '../signals/signal-store.ts';
 import type { OffloadMeter } from './offload-meter.ts';
@@ -56,18 +57,20 @@ export function readStatus(sources: StatusSources): ObuStatus {
       const reason = state.state === 'Failed' ? state.reason : '';
       return { ...status, state: state.state, reason, recording: recording() };
     }),
-    workloads: reconciler.desired.map(({ workload: { name, image, priority } }) => ({
-      name,
-      image,
-      priority,
-      ...reconciler.state(name),
-      restarts: reconciler.restarts(name),
-      lastLine: lines.of(name),
-    })),
+    workloads: reconciler.desired.map(({ workload }) => workloadStatus(workload, reconciler, lines)),
     offloads: sources.offloads.status(),
     places: sources.offloader.places(),
     errors: sources.errors.list(),
   };
+}
+
+export function workloadStatus(
+  { name, image, priority }: Workload,
+  reconciler: Reconciler,
+  lines: LastLines,
+): WorkloadStatus {
+  const restarts = reconciler.restarts(name);
+  return { name, image, priority, ...reconciler.state(name), restarts, lastLine: lines.of(name) };
 }
 
 function resourcesOf({ resources }: Reconciler): ObuStatus['resources'] {

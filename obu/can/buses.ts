@@ -21,6 +21,8 @@ export interface BusesParts {
   readonly client: string;
   /** A bus is not, or no more, simply up. */
   readonly onTrouble: (bus: string, code: ErrorCode, reason: string) => void;
+  /** A bus has come into another state. */
+  readonly onState?: (bus: string, state: BusState) => void;
   readonly log: Logger;
 }
 
@@ -71,6 +73,7 @@ export class Buses {
   #changed(bus: string, state: BusState): void {
     const { log, onTrouble } = this.#parts;
     const reason = reasonOf(state);
+    this.#parts.onState?.(bus, state);
     if (state.state === 'Up') {
       log.info({ bus }, `bus ${bus} is up`);
       return;

@@ -126,7 +126,7 @@ export class UserspaceBus extends BusCore implements CanBus {
   #notSent(frames: number): void {
     this.countDropped(frames);
     this.#options.log.warn(
-      { bus: this.name, frames },
+      { bus: this.name, lost: frames },
       `${this.name}: ${frames} frames were not sent: the bus went away`,
     );
   }

@@ -162,14 +162,14 @@ export class UserspaceBusServer {
     if (await answers(socketPath)) {
       throw unavailable(socketPath, 'another bus is served there already; stop it or choose another path');
     }
-    log.info({ socketPath }, 'removing the socket that a bus left behind when it died');
+    log.info({ path: socketPath }, 'removing the socket that a bus left behind when it died');
     await unlink(socketPath);
   }
 
   #accept(socket: Socket): void {
     const client = new Client(socket, ++this.#connections);
     if (this.#clients.size >= MAX_CLIENTS || this.#server === undefined) {
-      this.#options.log.warn({ clients: this.#clients.size }, `refused a connection: ${MAX_CLIENTS} programs are on`);
+      this.#options.log.warn({ count: this.#clients.size }, `refused a connection: ${MAX_CLIENTS} programs are on`);
       socket.destroy();
       return;
     }
@@ -180,12 +180,12 @@ export class UserspaceBusServer {
       if (client.greeted) clearTimeout(greeting);
     });
     socket.on('drain', () => client.drained());
-    socket.on('error', (error) => this.#options.log.debug({ client: client.label, error: error.message }, 'lost'));
+    socket.on('error', (error) => this.#options.log.debug({ client: client.label, err: error.message }, 'lost'));
     socket.on('close', () => {
       clearTimeout(greeting);
       this.#clients.delete(client);
       if (client.greeted) {
-        this.#options.log.info({ client: client.label, dropped: client.framesDropped }, 'a program left the bus');
+        this.#options.log.info({ client: client.label, lost: client.framesDropped }, 'a program left the bus');
       }
     });
   }

@@ -1,24 +1,33 @@
-import { getStatus } from '../../shared/api/control-client.ts';
-import type { ObuStatus } from '../../shared/api/status.ts';
+import type { Command } from 'commander';
 import { ErrorCode, KerbError } from '../../shared/errors.ts';
 import { silentLog } from '../../shared/log.ts';
-import { type Engine, reachEngine } from '../engine/docker-client.ts';
-import { findEngine } from '../engine/find-engine.ts';
+import type { Engine } from '../engine/docker-client.ts';
+import { type ApiOptions, connectObu, withApi } from './obu-client.ts';
 
-export interface EngineOptions {
+export interface EngineOptions extends ApiOptions {
   readonly engine?: string;
-  readonly api: string;
+}
+
+/** The options that say which engine a command is for. */
+export function withEngine(command: Command): Command {
+  return withApi(
+    command.option('--engine <host>', 'Docker Engine, unix:///PATH (default: that of the OBU, else the one here)'),
+  );
 }
 
 /** The engine that was named, else that of the OBU that runs, else the one of this machine. */
-export async function engineOf({ engine, api }: EngineOptions): Promise<Engine> {
+export async function engineOf({ engine, ...api }: EngineOptions): Promise<Engine> {
+  const { reachEngine } = await import('../engine/docker-client.ts');
   if (engine !== undefined) return reachEngine('external', engine);
-  const status = await getStatus<ObuStatus>(api).catch(() => undefined); // no OBU runs there
+  const obu = await connectObu(api);
+  obu.mustBeHere('images are made');
+  const status = await obu.status().catch(() => undefined); // no OBU runs there
   if (status !== undefined) return reachEngine(status.engine.kind, status.engine.host);
+  const { findEngine } = await import('../engine/find-engine.ts');
   const here = await findEngine(silentLog());
   if (here !== undefined) return here;
   throw new KerbError(
     ErrorCode.EngineUnavailable,
-    `no Docker Engine: none runs here and no OBU answers at ${api}; start the OBU first, or name one with --engine`,
+    `no Docker Engine: none runs here and no OBU answers at ${api.api}; start the OBU first, or name one with --engine`,
   );
 }

@@ -2,8 +2,9 @@ import { expect, it } from 'vitest';
 import type { ObuStatus, WorkloadStatus } from '../../shared/api/status.ts';
 import { isWell, untilSettled } from './settle.ts';
 
-const one = (name: string, state: string, detail = ''): WorkloadStatus => ({
+const one = (name: string, state: string, detail = '', update?: WorkloadStatus['update']): WorkloadStatus => ({
   ...{ name, image: 'x:1', priority: 0, state, detail, reason: 'so', restarts: 0, lastLine: '' },
+  ...(update && { update }),
 });
 
 /** Waits through these looks at the OBU, the last of them again and again. */
@@ -50,6 +51,14 @@ it('waits for a dependency that is on its way', async () => {
     [one('a', 'Succeeded'), one('b', 'Running', 'Ok')],
   ];
   expect(await settle(looks)).toMatchObject({ look: 2, wellOnes: ['a', 'b'] });
+});
+
+it('waits for a hand-over, is not content with a rollback, and leaves an update that waits alone', async () => {
+  const over = one('a', 'Running', 'Ok', 'handing-over');
+  expect(await settle([[over], [over], [one('a', 'Running', 'Ok')]])).toMatchObject({ look: 3, wellOnes: ['a'] });
+  const back = one('a', 'Running', 'Ok', 'rolled-back');
+  expect(await settle([[over], [back]])).toMatchObject({ look: 2, wellOnes: [] });
+  expect(await settle([[one('a', 'Running', 'Ok', 'waiting')]])).toMatchObject({ look: 1, wellOnes: ['a'] });
 });
 
 it('gives up when its time is over or it is interrupted', async () => {

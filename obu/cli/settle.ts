@@ -4,12 +4,14 @@ import type { ObuStatus, WorkloadStatus } from '../../shared/api/status.ts';
 const POLL_MS = 200;
 
 /** States that do not last: the planner or the engine is at work. */
-export function isMoving({ state, detail }: Pick<WorkloadStatus, 'state' | 'detail'>): boolean {
-  return state === 'Stopping' || ((state === 'Pending' || state === 'Running') && detail === 'Starting');
+export function isMoving({ state, detail, update }: Pick<WorkloadStatus, 'state' | 'detail' | 'update'>): boolean {
+  if (state === 'Stopping' || update === 'handing-over') return true;
+  return (state === 'Pending' || state === 'Running') && detail === 'Starting';
 }
 
-/** What a person who applies a manifest wants to see in the end. */
-export function isWell({ state, detail }: Pick<WorkloadStatus, 'state' | 'detail'>): boolean {
+/** What a person who applies a manifest wants to see in the end; an update may have to wait until the vehicle is parked. */
+export function isWell({ state, detail, update }: Pick<WorkloadStatus, 'state' | 'detail' | 'update'>): boolean {
+  if (update === 'handing-over' || update === 'rolled-back') return false;
   return state === 'Succeeded' || (state === 'Running' && detail === 'Ok');
 }
 

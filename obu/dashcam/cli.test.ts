@@ -1,7 +1,7 @@
 import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { Command, Option } from 'commander';
+import { Command } from 'commander';
 import { afterEach, beforeEach, expect, it } from 'vitest';
 import { type ControlServer, createControlServer } from '../../shared/api/control-server.ts';
 import { ErrorCode, KerbError } from '../../shared/errors.ts';
@@ -31,8 +31,10 @@ afterEach(async () => {
 
 function snapshot(camera: string, output: string): Promise<unknown> {
   const program = new Command().exitOverride();
-  registerCameraCommands(program, () => new Option('--api <socket>').default(join(folder, 'api.sock')));
-  return program.parseAsync(['camera', 'snapshot', camera, '-o', output], { from: 'user' });
+  registerCameraCommands(program);
+  return program.parseAsync(['camera', 'snapshot', camera, '-o', output, '--api', join(folder, 'api.sock')], {
+    from: 'user',
+  });
 }
 
 it('writes the picture to the file', async () => {

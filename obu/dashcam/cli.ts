@@ -1,25 +1,22 @@
 import { open, rename, rm } from 'node:fs/promises';
 import { type Command, Option } from 'commander';
-import { callControl } from '../../shared/api/control-client.ts';
 import { ErrorCode, KerbError, messageOf } from '../../shared/errors.ts';
+import { type ApiOptions, connectObu, withApi } from '../cli/obu-client.ts';
 
 /** A camera that was closed is opened first, which takes a network camera its time. */
 const SNAPSHOT_MS = 30_000;
 
 /** `kerb camera`. */
-export function registerCameraCommands(program: Command, api: () => Option): void {
+export function registerCameraCommands(program: Command): void {
   const camera = program.command('camera').description('the cameras of a running OBU');
-  camera
-    .command('snapshot <camera>')
-    .description('the next picture of a camera, as a JPEG file')
+  withApi(camera.command('snapshot <camera>').description('the next picture of a camera, as a JPEG file'))
     .addOption(new Option('-o, --output <file>', 'where to; - for standard output').default('-', 'standard output'))
-    .addOption(api())
-    .action(async (name: string, { output, api: socket }: { output: string; api: string }) => {
+    .action(async (name: string, { output, ...api }: ApiOptions & { output: string }) => {
       if (output === '-' && process.stdout.isTTY) {
         throw new KerbError(ErrorCode.BadConfig, 'a picture is nothing for a terminal; name a file with --output');
       }
       const path = `/v1/cameras/${encodeURIComponent(name)}/snapshot`;
-      const picture = await callControl(socket, path, { timeoutMs: SNAPSHOT_MS });
+      const picture = await (await connectObu(api)).bytes(path, { timeoutMs: SNAPSHOT_MS });
       if (output === '-') process.stdout.write(picture);
       else await writeWhole(output, picture);
     });

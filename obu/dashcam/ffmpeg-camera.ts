@@ -111,7 +111,7 @@ class FfmpegCamera implements Camera, RawCamera {
     if (conversion === undefined) {
       const { stallMs } = this.#timing;
       const parts = { camera: this.name, ffmpegPath: this.#ffmpegPath, wish: checked, stallMs };
-      conversion = new Conversion({ ...parts, log: this.#log.child({ wish: key }) });
+      conversion = new Conversion({ ...parts, log: this.#log.child({ part: key }) });
       this.#conversions.set(key, conversion);
     }
     const remove = conversion.add(listener);

@@ -122,9 +122,9 @@ export class CameraReader {
     this.#state = now;
     if (now.state === 'Failed') {
       const known = before.state === 'Failed' && before.reason === now.reason;
-      this.#log[known ? 'debug' : 'warn']({ reason: now.reason, failures: now.failures }, 'camera failed');
+      this.#log[known ? 'debug' : 'warn']({ reason: now.reason, count: now.failures }, 'camera failed');
     } else {
-      this.#log.info({ state: now.state }, 'camera is %s', now.state);
+      this.#log.info({ state: now.state }, `camera is ${now.state}`);
     }
   }
 }

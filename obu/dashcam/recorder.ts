@@ -178,7 +178,7 @@ export class Recorder {
         const full = isErrno(error, 'ENOSPC') || isErrno(error, 'EDQUOT');
         const removed = full ? await this.#folder.removeOldest() : undefined;
         if (removed === undefined) throw error;
-        this.#log.warn({ removed: removed.name }, 'the disk is full: the oldest recording was removed');
+        this.#log.warn({ path: removed.name }, 'the disk is full: the oldest recording was removed');
       }
     }
   }

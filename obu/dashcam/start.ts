@@ -12,7 +12,8 @@ import { type RawCamera, Recorder } from './recorder.ts';
 /** A camera of this OBU, with its recording if it has one. */
 export interface OwnCamera {
   readonly camera: Camera;
-  recording(): RecordingStatus | undefined;
+  /** A function of its own: it may be taken off its camera. */
+  readonly recording: () => RecordingStatus | undefined;
   start(): Promise<void>;
   /** Safe to call twice, and in the middle of `start()`. */
   stop(): Promise<void>;
@@ -39,6 +40,7 @@ class RecordedCamera implements OwnCamera {
   readonly camera: Camera & RawCamera;
   readonly #recorder: Recorder;
   readonly #lock: EventLock | undefined;
+  readonly recording = (): RecordingStatus => ({ ...this.#recorder.status, events: this.#lock?.events ?? 0 });
 
   constructor(
     camera: Camera & RawCamera,
@@ -60,10 +62,6 @@ class RecordedCamera implements OwnCamera {
       );
     }
     this.#lock = new EventLock(when, window, parts.signals, (from, to) => recorder.lock(from, to));
-  }
-
-  recording(): RecordingStatus {
-    return { ...this.#recorder.status, events: this.#lock?.events ?? 0 };
   }
 
   async start(): Promise<void> {

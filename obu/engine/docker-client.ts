@@ -1,5 +1,6 @@
-import Docker from 'dockerode';
+import type Docker from 'dockerode';
 import { ErrorCode, KerbError, messageOf } from '../../shared/errors.ts';
+import { Dockerode } from './dockerode.ts';
 
 /** How long one call to the engine may take without a byte, in milliseconds. A busy board can be slow. */
 const CALL_TIMEOUT_MS = 60_000;
@@ -21,7 +22,7 @@ export interface Engine {
 export function clientsFor(host: string): { readonly calls: Docker; readonly streams: Docker } {
   if (host.startsWith('unix://')) {
     const socketPath = host.slice('unix://'.length);
-    return { calls: new Docker({ socketPath, timeout: CALL_TIMEOUT_MS }), streams: new Docker({ socketPath }) };
+    return { calls: new Dockerode({ socketPath, timeout: CALL_TIMEOUT_MS }), streams: new Dockerode({ socketPath }) };
   }
   if (process.env.DOCKER_HOST !== host) {
     throw new KerbError(
@@ -31,7 +32,7 @@ export function clientsFor(host: string): { readonly calls: Docker; readonly str
     );
   }
   // dockerode reads DOCKER_HOST, DOCKER_TLS_VERIFY and DOCKER_CERT_PATH itself.
-  return { calls: new Docker({ timeout: CALL_TIMEOUT_MS }), streams: new Docker() };
+  return { calls: new Dockerode({ timeout: CALL_TIMEOUT_MS }), streams: new Dockerode() };
 }
 
 /** @throws KerbError EngineUnavailable when nobody answers there */

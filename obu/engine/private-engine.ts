@@ -170,7 +170,7 @@ export class PrivateEngine {
       ...['--bridge=none', '--iptables=false', '--ip-forward=false', '--ip-masq=false', '--userland-proxy=false'],
       ...['--log-level', 'warn'],
     ];
-    this.#log.info({ dataRoot: engine.dataRoot }, 'starting a private Docker Engine');
+    this.#log.info({ path: engine.dataRoot }, 'starting a private Docker Engine');
     const log = openSync(engine.log, 'w', 0o600);
     try {
       // A session of its own: a Ctrl-C in the terminal is for us, and we stop it after its containers.

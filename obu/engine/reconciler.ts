@@ -12,8 +12,10 @@ import {
   isAction,
   isClearing,
   type Memory,
+  type ObservedContainer,
   type Plan,
   type PlanInput,
+  type Preempted,
   type ReconcilerStore,
   type WorkloadState,
 } from '../planner/state.ts';
@@ -31,6 +33,16 @@ const LOOK_TIMEOUT_MS = 15_000;
 const MAX_SLEEP_MS = 60_000;
 /** Rounds without rest; more are not needed by anything that gets better by another round. */
 const MAX_ROUNDS = 100;
+
+/** Is told what happens to workloads. */
+export interface WorkloadObserver {
+  /** It has come into this state, or is in it for another reason. */
+  onState(workload: string, state: WorkloadState): void;
+  /** The OBU begins to do this. */
+  onStep(workload: string, step: string, why: string): void;
+  /** It has to make room. */
+  onPreempted(victim: string, preempted: Preempted): void;
+}
 
 export interface ReconcilerParts {
   readonly engine: Engine;
@@ -52,12 +64,13 @@ export interface ReconcilerParts {
   readonly seed: number;
   /** Called after each look at the engine with the containers that run: [workload, container id]. */
   readonly onRunning: (running: ReadonlyMap<string, string>) => void;
+  /** Called before a container is removed, with which its log goes. */
+  readonly beforeRemove: (container: ObservedContainer) => Promise<void>;
   /** Called when a workload has failed in a new way. A missing image is a state that lasts, and no event. */
   readonly onFailure: (workload: string, reason: string) => void;
-  /** Called when a workload has been frozen or stopped for another one, or under pressure. */
-  readonly onPreempted: (victim: string, by: string) => void;
   /** Called when the engine stops doing what it is asked. */
   readonly onEngineFault: (reason: string) => void;
+  readonly observer?: WorkloadObserver | undefined;
   readonly log: Logger;
 }
 
@@ -73,6 +86,7 @@ export class Reconciler {
   #desired: readonly Desired[];
   #memory: ReadonlyMap<string, Memory> = new Map();
   #saved = '';
+  #containers: readonly ObservedContainer[] = [];
   #states: ReadonlyMap<string, WorkloadState> = new Map();
   #used: Claim = { memory: 0, cpus: 0 };
   #loops: Promise<unknown> | undefined;
@@ -155,7 +169,17 @@ export class Reconciler {
   }
 
   restarts(workload: string): number {
-    return this.#memory.get(workload)?.restarts ?? 0;
+    return this.memory(workload).restarts;
+  }
+
+  /** What the planner remembers of it. */
+  memory(workload: string): Memory {
+    return this.#memory.get(workload) ?? freshMemory;
+  }
+
+  /** Those of this OBU, as the engine showed them at the last look. */
+  get containers(): readonly ObservedContainer[] {
+    return this.#containers;
   }
 
   async #run(): Promise<void> {
@@ -181,6 +205,7 @@ export class Reconciler {
       const input = await this.#look(this.#desired);
       const desired = this.#desired;
       const { containers } = input.observed;
+      this.#containers = containers;
       this.#parts.onRunning(new Map(containers.flatMap((c) => (c.state === 'running' ? [[c.workload, c.id]] : []))));
       // What is wanted, or remembered, may have changed while the engine was asked.
       const next = plan({ ...input, memory: this.#memory, desired });
@@ -225,7 +250,9 @@ export class Reconciler {
     const { runner, log } = this.#parts;
     const workload = workloadOf(action);
     log.info({ workload, step: action.step }, `${action.step} ${workload}: ${action.why}`);
+    this.#parts.observer?.onStep(workload, action.step, action.why);
     try {
+      if (action.step === 'remove') await this.#parts.beforeRemove(action.container);
       const done = await runner.run(action);
       if (action.step === 'create-and-start') this.#remember(workload, rememberStart);
       return done;
@@ -261,10 +288,11 @@ export class Reconciler {
 
   #accept(next: Plan): void {
     const before = this.#states;
+    const { observer } = this.#parts;
     for (const [workload, { preempted }] of next.memory) {
-      if (preempted !== undefined && preempted.atMs !== this.#memory.get(workload)?.preempted?.atMs) {
-        this.#parts.onPreempted(workload, preempted.by);
-      }
+      // What it was before this OBU was started has been told by the one before it.
+      if (preempted !== undefined && preempted.atMs !== this.memory(workload).preempted?.atMs)
+        observer?.onPreempted(workload, preempted);
     }
     this.#memory = next.memory;
     this.#save();
@@ -276,6 +304,7 @@ export class Reconciler {
       const failed = state.state === 'Failed' || state.detail === 'BackingOff' || state.detail === 'CrashLoop';
       const word = `${state.state}${state.detail === '' ? '' : `(${state.detail})`}`;
       this.#parts.log[failed ? 'warn' : 'info']({ workload }, `workload ${workload}: ${word}: ${state.reason}`);
+      observer?.onState(workload, state);
       if (failed && state.detail !== 'ImageMissing') this.#parts.onFailure(workload, state.reason);
     }
   }

@@ -22,7 +22,7 @@ import { MemoryStore } from './memory-store.ts';
 import type { Places } from './places.ts';
 import { PressureLadders, readPressure } from './pressure.ts';
 import { PrivateEngine } from './private-engine.ts';
-import { Reconciler } from './reconciler.ts';
+import { Reconciler, type WorkloadObserver } from './reconciler.ts';
 import { removeAllContainers } from './remove-all.ts';
 import { EngineWatch } from './watch.ts';
 import { type CgroupInfo, WorkloadGroup } from './workload-group.ts';
@@ -47,9 +47,9 @@ export interface WorkloadParts {
   /** Default: memory that ends with the process. */
   readonly store?: ReconcilerStore;
   readonly errors: RecentErrors;
-  readonly onPreempted: (victim: string, by: string) => void;
   /** A workload did what it may not, and was kept from it. */
   readonly onFault: (workload: string, error: KerbError) => void;
+  readonly observer?: WorkloadObserver;
   readonly log: Logger;
   readonly begin: Begin;
   /** Makes stopping quick instead of gentle. */
@@ -106,12 +106,13 @@ export async function startWorkloads(parts: WorkloadParts) {
       holds: runtime.parked.holds(freshOf(signals)),
     }),
     held: () => dataWatch.held,
+    observer: parts.observer,
     onRunning: (running) => {
       lines.follow(running);
       groupWatch.follow(running);
     },
+    beforeRemove: (container) => lines.readLast(container.workload, container.id),
     onFailure: (workload, reason) => errors.add(`workload ${workload}`, ErrorCode.ContainerFailed, reason),
-    onPreempted: parts.onPreempted,
     seed: Math.random(),
     onEngineFault: (reason) => errors.add('engine', ErrorCode.EngineUnavailable, reason),
   });
@@ -180,7 +181,7 @@ function keepsContainers({ runtime }: ObuConfig, { kind }: Engine): boolean {
 async function startEngine({ places, log, errors, begin, hurry }: WorkloadParts): Promise<Engine> {
   const found = await findEngine(log);
   if (found !== undefined) {
-    log.info({ host: found.host, version: found.version }, 'using the Docker Engine that is here');
+    log.info({ url: found.host, version: found.version }, 'using the Docker Engine that is here');
     return found;
   }
   const own = new PrivateEngine(places, log, ({ code, message }) => errors.add('engine', code, message));

@@ -195,11 +195,11 @@ describe('a manifest', () => {
     const signals = ['Vehicle.Cabin.Door', 'Vehicle.Speed'];
     const offers = { buses: ['can1'], cameras: [], tasks: ['dashcam-filter'], signals };
     expect(problemLines(failureOf(whole, offers))).toEqual([
-      'car.yaml:40: services.lane-warning.x-obu.grants.signals.3: this OBU has no signal "Vehicle.Cabin.Seat"; the nearest that it has is the branch "Vehicle.Cabin"',
-      'car.yaml:41: services.lane-warning.x-obu.grants.signals.4: this OBU has no signal "Vehicle.Cabin.HVAC"; the nearest that it has is the branch "Vehicle.Cabin"',
-      'car.yaml:43: services.lane-warning.x-obu.grants.can.0.bus: this OBU has no bus "can0"; it has can1',
-      'car.yaml:47: services.lane-warning.x-obu.grants.can.0.when: this OBU has no signal "Vehicle.IsMoving"; the nearest that it has is the branch "Vehicle"',
-      'car.yaml:49: services.lane-warning.x-obu.grants.cameras.0.name: this OBU has no camera "front"; it has no camera at all',
+      'car.yaml:40: services.lane-warning.x-obu.grants.signals[3]: this OBU has no signal "Vehicle.Cabin.Seat"; the nearest that it has is the branch "Vehicle.Cabin"',
+      'car.yaml:41: services.lane-warning.x-obu.grants.signals[4]: this OBU has no signal "Vehicle.Cabin.HVAC"; the nearest that it has is the branch "Vehicle.Cabin"',
+      'car.yaml:43: services.lane-warning.x-obu.grants.can[0].bus: this OBU has no bus "can0"; it has can1',
+      'car.yaml:47: services.lane-warning.x-obu.grants.can[0].when: this OBU has no signal "Vehicle.IsMoving"; the nearest that it has is the branch "Vehicle"',
+      'car.yaml:49: services.lane-warning.x-obu.grants.cameras[0].name: this OBU has no camera "front"; it has no camera at all',
     ]);
   });
 
@@ -214,7 +214,7 @@ describe('a manifest', () => {
     );
     const offers = { buses: [], cameras: [], tasks: [], signals: ['Vehicle.Cabin.Door', 'Vehicle.Speed'] };
     expect(problemLines(failureOf(text, offers))).toEqual([
-      `car.yaml:9: services.a.x-obu.grants.signals.2: this OBU has no signal "${path}"; ${advice}`,
+      `car.yaml:9: services.a.x-obu.grants.signals[2]: this OBU has no signal "${path}"; ${advice}`,
     ]);
     expect(parseManifest(text, 'car.yaml')).toHaveLength(1);
   });
@@ -232,7 +232,7 @@ describe('a manifest', () => {
   it('may not make a condition of a branch', () => {
     const text = grants('        can: [{ bus: can0, write: [{ id: "1" }], when: "Vehicle.Cabin == 1" }]');
     const offers = { buses: ['can0'], cameras: [], tasks: [], signals: ['Vehicle.Cabin.Door'] };
-    expect(failureOf(text, offers).message).toMatch(/:6: .*can\.0\.when: "Vehicle\.Cabin" is a branch/);
+    expect(failureOf(text, offers).message).toMatch(/:6: .*can\[0\]\.when: "Vehicle\.Cabin" is a branch/);
   });
 
   it('may grant no signal where there is no mapping file', () => {
@@ -315,7 +315,7 @@ const bad: readonly [string, string, RegExp][] = [
   [
     'a dependency twice',
     `${service('    depends_on: [b, b]')}\n  b: { image: x }`,
-    /depends_on\.1: "b" is there twice/,
+    /depends_on\[1\]: "b" is there twice/,
   ],
   ['a dependency without condition', service('    depends_on: { b: {} }'), /depends_on\.b\.condition: must be one of/],
   ['a dependency that is text', service('    depends_on: { b: yes }'), /depends_on\.b: must be a map with `condition`/],
@@ -357,10 +357,10 @@ const bad: readonly [string, string, RegExp][] = [
     /core: soft must not be above/,
   ],
   ['a limit that is text', service('    ulimits: { core: many }'), /ulimits\.core: must be a number, or/],
-  ['a folder in memory that is taken', service('    tmpfs: /proc/x'), /tmpfs\.0: \/proc\/x is something else/],
-  ['a folder in memory that goes up', service('    tmpfs: [/a, /a/../..]'), /tmpfs\.1: must be a path without/],
+  ['a folder in memory that is taken', service('    tmpfs: /proc/x'), /tmpfs\[0\]: \/proc\/x is something else/],
+  ['a folder in memory that goes up', service('    tmpfs: [/a, /a/../..]'), /tmpfs\[1\]: must be a path without/],
   ['a folder in memory twice', service('    tmpfs: [/a, "/a:size=1m"]'), /tmpfs: \/a is there twice/],
-  ['an option to execute', service('    tmpfs: "/a:exec"'), /tmpfs\.0: "exec" is no option of tmpfs here/],
+  ['an option to execute', service('    tmpfs: "/a:exec"'), /tmpfs\[0\]: "exec" is no option of tmpfs here/],
   ['a relative working_dir', service('    working_dir: app'), /working_dir: must be an absolute path/],
   ['a user with a space', service('    user: "a b"'), /user: must be USER or USER:GROUP/],
   ['a signal nobody knows', service('    stop_signal: SIGWHAT'), /stop_signal: must be the name of a signal/],
@@ -377,7 +377,7 @@ const bad: readonly [string, string, RegExp][] = [
     /:4: .*x-obu\.preemption: must be one of freeze, stop, never/,
   ],
   ['outsource', service('    x-obu: { outsource: maybe }'), /x-obu\.outsource: must be one of allowed/],
-  ['requires', service('    x-obu: { requires: [gps] }'), /x-obu\.requires\.0: must be camera\/NAME or bus\/NAME/],
+  ['requires', service('    x-obu: { requires: [gps] }'), /x-obu\.requires\[0\]: must be camera\/NAME or bus\/NAME/],
   ['update', service('    x-obu: { update: { strategy: fast } }'), /update\.strategy: must be one of kill-then-start/],
   ['a typo in update', service('    x-obu: { update: { rolback: never } }'), /did you mean `rollback`\?/],
   ['a typo in x-obu', service('    x-obu:\n      priorty: 1'), /:5: .*x-obu\.priorty: .*did you mean `priority`\?/],
@@ -399,60 +399,60 @@ const bad: readonly [string, string, RegExp][] = [
   ['a priority above 1000', service('    x-obu: { priority: 1001 }'), /priority: must be a whole number of 0\.\.1000/],
   ['a priority word nobody knows', service('    x-obu: { priority: urgent }'), /priority: must be .*safety, high/],
   ['a prototype as priority', service('    x-obu: { priority: constructor }'), /priority: must be/],
-  ['a scope without action', grants('        signals: [Vehicle.Speed]'), /signals\.0: "Vehicle\.Speed" is no scope/],
+  ['a scope without action', grants('        signals: [Vehicle.Speed]'), /signals\[0\]: "Vehicle\.Speed" is no scope/],
   [
     'an action of Kuksa that grants nothing here',
     grants('        signals: ["create:Vehicle"]'),
-    /signals\.0: .*no scope/,
+    /signals\[0\]: .*no scope/,
   ],
   ['a scope with a bad path', grants('        signals: ["read:Vehicle..Speed"]'), /is no scope/],
   [
     'as: anything',
     grants('        can: [{ bus: can0, read: ["1:7"], as: file }]'),
-    /can\.0\.as: must be one of socket, i/,
+    /can\[0\]\.as: must be one of socket, i/,
   ],
   [
     'as: interface with a rate',
     grants('        can: [{ bus: can0, write: [{ id: "3E9", maxRate: 10/s }], as: interface }]'),
-    /can\.0\.as: the kernel cannot hold id 3E9 to a rate; use `as: socket`/,
+    /can\[0\]\.as: the kernel cannot hold id 3E9 to a rate; use `as: socket`/,
   ],
-  ['a bus of which nothing is granted', grants('        can: [{ bus: can0 }]'), /can\.0: grants nothing/],
-  ['an id that is a number', can('write: [{ id: 123 }]'), /write\.0\.id: must be an id in hex, in quotes/],
-  ['an id that YAML takes for 3e9', can('write: [{ id: 3E9 }]'), /write\.0\.id: must be an id in hex, in quotes/],
-  ['an id above 7FF', can('write: [{ id: "800" }]'), /write\.0\.id: "800" is above 7FF/],
-  ['an id above 29 bits', can('write: [{ id: "20000000" }]'), /write\.0\.id: "20000000" is above 1FFFFFFF/],
-  ['an id of five digits', can('write: [{ id: "12345" }]'), /write\.0\.id: "12345" is no id/],
-  ['an id twice', can('write: [{ id: "1" }, { id: "001" }]'), /write\.1\.id: this id with this length is/],
-  ['a length of nine', can('write: [{ id: "1", len: 9 }]'), /write\.0\.len: must be one of 0, 1/],
-  ['a rate without unit', can('write: [{ id: "1", maxRate: 10 }]'), /write\.0\.maxRate: must be frames per second/],
-  ['a rate of nothing', can('write: [{ id: "1", maxRate: 0/s }]'), /write\.0\.maxRate: must be frames per second/],
-  ['an empty list of writes', can('write: []'), /can\.0\.write: is empty/],
+  ['a bus of which nothing is granted', grants('        can: [{ bus: can0 }]'), /can\[0\]: grants nothing/],
+  ['an id that is a number', can('write: [{ id: 123 }]'), /write\[0\]\.id: must be an id in hex, in quotes/],
+  ['an id that YAML takes for 3e9', can('write: [{ id: 3E9 }]'), /write\[0\]\.id: must be an id in hex, in quotes/],
+  ['an id above 7FF', can('write: [{ id: "800" }]'), /write\[0\]\.id: "800" is above 7FF/],
+  ['an id above 29 bits', can('write: [{ id: "20000000" }]'), /write\[0\]\.id: "20000000" is above 1FFFFFFF/],
+  ['an id of five digits', can('write: [{ id: "12345" }]'), /write\[0\]\.id: "12345" is no id/],
+  ['an id twice', can('write: [{ id: "1" }, { id: "001" }]'), /write\[1\]\.id: this id with this length is/],
+  ['a length of nine', can('write: [{ id: "1", len: 9 }]'), /write\[0\]\.len: must be one of 0, 1/],
+  ['a rate without unit', can('write: [{ id: "1", maxRate: 10 }]'), /write\[0\]\.maxRate: must be frames per second/],
+  ['a rate of nothing', can('write: [{ id: "1", maxRate: 0/s }]'), /write\[0\]\.maxRate: must be frames per second/],
+  ['an empty list of writes', can('write: []'), /can\[0\]\.write: is empty/],
   ['a typo in a write', can('write: [{ id: "1", maxrate: 1/s }]'), /did you mean `maxRate`\?/],
   [
     'a condition that is none',
     can('write: [{ id: "1" }], when: "Vehicle.Speed <"'),
-    /can\.0\.when: condition .*it ends/,
+    /can\[0\]\.when: condition .*it ends/,
   ],
   [
     'a condition with nothing to hold back',
     can('read: ["1:7"], when: "A == 1"'),
-    /can\.0\.when: holds back what is sent/,
+    /can\[0\]\.when: holds back what is sent/,
   ],
-  ['no filter', grants('        can: [{ bus: can0, read: [] }]'), /can\.0\.read: is empty/],
+  ['no filter', grants('        can: [{ bus: can0, read: [] }]'), /can\[0\]\.read: is empty/],
   [
     'a bad filter',
     grants('        can:\n          - bus: can0\n            read: ["1:7", "xyz"]'),
-    /:8: .*read\.1: .*xyz/,
+    /:8: .*read\[1\]: .*xyz/,
   ],
   [
     'a bus twice',
     grants('        can: [{ bus: can0, read: ["1:7"] }, { bus: can0, read: ["1:7"] }]'),
-    /can\.1\.bus: bus "can0" is granted twice/,
+    /can\[1\]\.bus: bus "can0" is granted twice/,
   ],
   [
     'a camera without rate',
     grants('        cameras: [{ name: front }]'),
-    /cameras\.0\.maxFps: must be pictures per second/,
+    /cameras\[0\]\.maxFps: must be pictures per second/,
   ],
   ['a camera rate of zero', grants('        cameras: [{ name: front, maxFps: 0 }]'), /maxFps: must be above 0/],
   ['an endless camera rate', grants('        cameras: [{ name: front, maxFps: .inf }]'), /maxFps: must be/],

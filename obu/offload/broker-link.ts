@@ -121,7 +121,7 @@ export class BrokerLink {
       this.#announced = false;
       if (wasConnected) {
         this.#reason = `the connection was lost: ${reason}`;
-        log.warn({ broker: target.id, reason, inFlight: this.#pending.size }, 'a broker is gone');
+        log.warn({ broker: target.id, reason, count: this.#pending.size }, 'a broker is gone');
       }
       this.#failAll((pending) => this.#lost(pending, reason));
       if (!socket.active) this.#retryLater(socket);
@@ -226,7 +226,7 @@ export class BrokerLink {
       const what = this.#announced ? 'a broker has announced its tasks anew' : 'connected to a broker';
       this.#announced = true;
       this.#reason = '';
-      log.info({ broker: target.id, url: target.url, tasks: this.#offers.length }, what);
+      log.info({ broker: target.id, url: target.url, count: this.#offers.length }, what);
     } catch (error) {
       this.#reason = `its announcement cannot be used: ${messageOf(error)}`;
       log.warn({ broker: target.id, reason: this.#reason }, 'no connection to a broker');

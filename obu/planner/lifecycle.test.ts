@@ -67,7 +67,9 @@ describe('an update', () => {
   it('hands over: the new one beside the old one, each with its own gateway', () => {
     const result = planOf(scene({}, [at(1)], { update: handOver }));
     expect(result.steps).toEqual([expect.objectContaining({ step: 'create-and-start', gateway: 'a.B' })]);
-    expect(result.states.get('a')).toMatchObject({ state: 'Running', reason: expect.stringMatching(/hands over/) });
+    expect(result.states.get('a')).toMatchObject({
+      ...{ state: 'Running', update: 'handing-over', reason: expect.stringMatching(/hands over/) },
+    });
     const other = planOf(scene({}, [at(1, { gateway: 'a.B' })], { update: handOver }));
     expect(other.steps).toEqual([expect.objectContaining({ step: 'create-and-start', gateway: 'a' })]);
   });
@@ -112,7 +114,10 @@ describe('an update', () => {
       version: { configHash: 'hash-1', workload: { environment: { VERSION: '1' } } },
       bad: { configHash: 'hash-2', imageId: 'image-2', why: expect.stringMatching(reason) },
     });
-    expect(result.states.get('a')?.reason).toMatch(/rolled back to the last good version because the new one failed/);
+    expect(result.states.get('a')).toMatchObject({
+      update: 'rolled-back',
+      reason: expect.stringMatching(/rolled back to the last good version because the new one failed/),
+    });
     const again = planOf({ ...scene({}, []), memory: result.memory, nowMs: NOW + 1_000_000 });
     expect(again.steps).toEqual([
       expect.objectContaining({ step: 'create-and-start', version: expect.objectContaining({ imageId: 'image-1' }) }),
@@ -150,7 +155,10 @@ describe('an update', () => {
     const parked = { update: { ...update, when: 'parked' as const } };
     const driving = planOf({ ...scene({}, [at(1)], parked), parked: false });
     expect(driving.steps).toEqual([]);
-    expect(driving.states.get('a')?.reason).toMatch(/waits until the vehicle is parked \(`Vehicle\.Speed == 0`\)/);
+    expect(driving.states.get('a')).toMatchObject({
+      update: 'waiting',
+      reason: expect.stringMatching(/waits until the vehicle is parked \(`Vehicle\.Speed == 0`\)/),
+    });
     const ended = planOf({ ...scene({}, [], parked), parked: false });
     expect(ended.steps).toEqual([
       expect.objectContaining({ step: 'create-and-start', version: expect.objectContaining({ imageId: 'image-1' }) }),

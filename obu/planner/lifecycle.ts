@@ -4,7 +4,7 @@ import { dependencyFault } from './dependencies.ts';
 import { backoffMs, freshMemory, isFailure, memoryFor, rememberEnd, wantsRestart } from './restart.ts';
 import type { Desired, Memory, ObservedContainer, PlanInput, Step, Version, WorkloadState } from './state.ts';
 import { canRollBack, isOf, sameVersion, type Target, targetOf, versionOf } from './version.ts';
-import { backingOff, finalState, sentenceOf, stateOf, withNote } from './words.ts';
+import { backingOff, finalState, insteadOf, sentenceOf, stateOf, withNote } from './words.ts';
 
 /** A container without a health check counts as well when it has been up this long. */
 export const SETTLE_MS = 10_000;
@@ -70,13 +70,13 @@ class Decision {
     if (frozen !== undefined) return frozen;
     const target = targetOf(this.#desired, before, this.#own, observed.images, parked);
     if (target.kind !== 'run') return this.#withoutVersion(before, target);
-    const { version, note } = target;
+    const { version, instead } = target;
     // A fault is remembered until something else is wanted than what had it.
-    const wantsAnother = note === '' && !sameVersion(before.bad, version);
+    const wantsAnother = instead === undefined && !sameVersion(before.bad, version);
     const memory = memoryFor(wantsAnother ? { ...before, bad: undefined } : before, version);
 
     const intent = this.#preempted(memory, version) ?? this.#running(memory, version);
-    return { ...intent, version, state: withNote(intent.state, note) };
+    return { ...intent, version, state: insteadOf(intent.state, instead) };
   }
 
   /** It cannot be said what would have to be started; what runs is left alone. */
@@ -89,11 +89,11 @@ class Decision {
         steps: [...this.#clearAll(this.#own, why), { step: 'refuse-missing-image', workload: this.#name, image, why }],
       });
     }
-    const { container, note } = target;
+    const { container, instead } = target;
     const rest = this.#own.filter((other) => other !== container);
     return this.#intent({
       memory,
-      state: withNote(stateOf(container), note),
+      state: insteadOf(stateOf(container), instead),
       steps: [...this.#clearAll(rest, TWIN), ...this.#adopt(container, memory)],
       holds: [container],
     });
@@ -188,7 +188,7 @@ class Decision {
     const note = `that is its old container, which hands over: the new one is ${next.state.state}`;
     return {
       ...next,
-      state: { ...stateOf(old), reason: `${stateOf(old).reason}; ${note}: ${next.state.reason}` },
+      state: { ...withNote(stateOf(old), `${note}: ${next.state.reason}`), update: 'handing-over' },
       steps: [...next.steps, ...this.#adopt(old, memory)],
       holds: [...next.holds, old],
     };

@@ -112,7 +112,12 @@ export interface WorkloadState {
   readonly state: 'Pending' | 'Running' | 'Frozen' | 'Stopping' | 'Succeeded' | 'Failed';
   readonly detail: string;
   readonly reason: string;
+  /** Where the update stands while this is not what the manifest wants; left out: it is. */
+  readonly update?: UpdateState;
 }
+
+/** `handing-over`: the old container runs until the new one is well; `waiting`: for its image, or until parked. */
+export type UpdateState = 'handing-over' | 'waiting' | 'rolled-back';
 
 /** What is to be done next. */
 export type Step =

@@ -1,6 +1,6 @@
 /** Which version of a workload is to run: the one that the manifest wants, or an earlier one for a reason. */
 import type { Workload } from '../manifest/workload.ts';
-import type { Desired, Memory, Observed, ObservedContainer, Version } from './state.ts';
+import type { Desired, Memory, Observed, ObservedContainer, UpdateState, Version } from './state.ts';
 
 /** How a workload is treated, as opposed to what its container is made from: changes without a new container. */
 export type Policy = Pick<
@@ -30,11 +30,16 @@ function earlier(version: Version, { workload }: Desired): Version {
   return { ...version, workload: { ...version.workload, ...policy } };
 }
 
+/** Why it is not the one that the manifest wants. */
+export interface Instead {
+  readonly update: UpdateState;
+  readonly note: string;
+}
+
 export type Target =
-  /** @param note why it is not the one that the manifest wants; empty when it is */
-  | { readonly kind: 'run'; readonly version: Version; readonly note: string }
+  | { readonly kind: 'run'; readonly version: Version; readonly instead: Instead | undefined }
   /** It is not known what this container was made from, but it is to run on. */
-  | { readonly kind: 'leave'; readonly container: ObservedContainer; readonly note: string }
+  | { readonly kind: 'leave'; readonly container: ObservedContainer; readonly instead: Instead }
   | { readonly kind: 'no-image'; readonly image: string; readonly why: string };
 
 export function targetOf(
@@ -57,9 +62,10 @@ export function targetOf(
   if (imageId === undefined) {
     const why = missingImage(workload.image);
     const same = running.find((container) => container.configHash === configHash);
-    if (same !== undefined) return { kind: 'run', version: { ...desired, imageId: same.imageId }, note: '' };
-    if (presentIsThere) return { kind: 'run', version: present, note: `its update waits: ${why}` };
-    if (running[0] !== undefined) return { kind: 'leave', container: running[0], note: `its update waits: ${why}` };
+    if (same !== undefined) return { kind: 'run', version: { ...desired, imageId: same.imageId }, instead: undefined };
+    const instead: Instead = { update: 'waiting', note: `its update waits: ${why}` };
+    if (presentIsThere) return { kind: 'run', version: present, instead };
+    if (running[0] !== undefined) return { kind: 'leave', container: running[0], instead };
     return { kind: 'no-image', image: workload.image, why };
   }
   const wanted: Version = { ...desired, imageId };
@@ -67,19 +73,20 @@ export function targetOf(
     const good = earlier(memory.good, desired);
     const note = `rolled back to the last good version because the new one failed: ${memory.bad!.why}`;
     if (hasImage(images, good.imageId) || running.some((container) => isOf(container, good))) {
-      return { kind: 'run', version: good, note };
+      return { kind: 'run', version: good, instead: { update: 'rolled-back', note } };
     }
     const why = `${note}; but the image of that version is gone too: give it another image or manifest`;
     return { kind: 'no-image', image: good.imageId, why };
   }
   if (workload.update.when === 'parked' && !parked.holds) {
     const note = `its update waits until the vehicle is parked (\`${parked.condition}\`)`;
-    if (presentIsThere && !sameVersion(present, wanted)) return { kind: 'run', version: present, note };
+    const instead: Instead = { update: 'waiting', note };
+    if (presentIsThere && !sameVersion(present, wanted)) return { kind: 'run', version: present, instead };
     if (present === undefined && running[0] !== undefined && !running.some((container) => isOf(container, wanted))) {
-      return { kind: 'leave', container: running[0], note };
+      return { kind: 'leave', container: running[0], instead };
     }
   }
-  return { kind: 'run', version: wanted, note: '' };
+  return { kind: 'run', version: wanted, instead: undefined };
 }
 
 /** Whether an image is on the engine, whatever it was asked for by. */

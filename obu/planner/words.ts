@@ -3,6 +3,7 @@ import type { Workload } from '../manifest/workload.ts';
 import { type Claim, sentence, sentenceOfParts } from './capacity.ts';
 import { CRASH_LOOP_ENDS, isFailure } from './restart.ts';
 import type { End, Memory, ObservedContainer, WorkloadState } from './state.ts';
+import type { Instead } from './version.ts';
 
 export function stateOf(container: ObservedContainer): WorkloadState {
   switch (container.state) {
@@ -36,7 +37,11 @@ function runningState(health: ObservedContainer['health']): WorkloadState {
 }
 
 export function withNote(state: WorkloadState, note: string): WorkloadState {
-  return note === '' ? state : { ...state, reason: `${state.reason}; ${note}` };
+  return { ...state, reason: `${state.reason}; ${note}` };
+}
+
+export function insteadOf(state: WorkloadState, instead: Instead | undefined): WorkloadState {
+  return instead === undefined ? state : { ...withNote(state, instead.note), update: instead.update };
 }
 
 export function sentenceOf(end: End): string {

@@ -172,6 +172,15 @@ describe('a manifest', () => {
     for (let i = 0; i < 20; i++, nowMs += 1000) state.watch(() => ({ ...running, state: 'Pending' }));
     expect(state.manifest().good).toBe(false);
   });
+
+  it.each(['handing-over', 'waiting', 'rolled-back'] as const)(
+    'is not good because of a container of before: %s',
+    (update) => {
+      const state = started(manifest(a));
+      for (let i = 0; i < 20; i++, nowMs += 1000) state.watch(() => ({ ...running, update }));
+      expect(state.manifest().good).toBe(false);
+    },
+  );
 });
 
 it('a state that cannot be written stops nobody', () => {

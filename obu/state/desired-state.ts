@@ -162,8 +162,9 @@ export class DesiredState {
   /** To be called every second or so: notes when the manifest has proved good. */
   watch(stateOf: (workload: string) => WorkloadState): void {
     if (this.#current === undefined || this.#current.good) return;
-    const isWell = ({ state, detail }: WorkloadState) =>
-      state === 'Succeeded' || (state === 'Running' && detail === 'Ok');
+    // A container of before that is well, because of a hand-over or a rollback, proves nothing.
+    const isWell = ({ state, detail, update }: WorkloadState) =>
+      update === undefined && (state === 'Succeeded' || (state === 'Running' && detail === 'Ok'));
     if (!this.#workloads.every(({ name }) => isWell(stateOf(name)))) {
       this.#wellSinceMs = undefined;
       return;

@@ -7,7 +7,8 @@ import { afterEach, beforeEach, expect, test } from 'vitest';
 import { ErrorCode, KerbError } from '../errors.ts';
 import { silentLog } from '../log.ts';
 import { callControl, streamControl } from './control-client.ts';
-import { type ControlServerOptions, createControlServer, jsonReply } from './control-server.ts';
+import { jsonReply } from './control-routes.ts';
+import { type ControlServerOptions, createControlServer } from './control-server.ts';
 
 let dir: string;
 let socketPath: string;

@@ -34,4 +34,11 @@ export interface DryRunReply {
   readonly changes: readonly ManifestChange[];
   /** What the planner would do next, as things are now. */
   readonly steps: readonly { readonly step: string; readonly workload: string; readonly why: string }[];
+  /** Workloads that these steps would not get to run, and why not. */
+  readonly waiting: readonly {
+    readonly workload: string;
+    readonly state: string;
+    readonly detail: string;
+    readonly reason: string;
+  }[];
 }

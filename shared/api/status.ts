@@ -29,6 +29,8 @@ export interface WorkloadStatus {
   readonly detail: string;
   /** One sentence that says why. */
   readonly reason: string;
+  /** Where its update stands while what runs is not what the manifest wants; left out: it is. */
+  readonly update?: 'handing-over' | 'waiting' | 'rolled-back';
   readonly restarts: number;
   /** The last line that it printed, to look at; empty before the first. */
   readonly lastLine: string;

@@ -26,8 +26,9 @@ import {
 import type { Obu } from './obu.ts';
 import { cancelled, type OpenRequest, Requests } from './requests.ts';
 
-/** Items that wait for a slow loop: batches of frames, lists of values, pictures. */
-const BATCHES = 64;
+/** What waits for a slow loop: CAN frames, signal values, pictures. Four seconds of a full 500 kbit/s bus. */
+const FRAMES = 16_384;
+const VALUES = 16_384;
 const PICTURES = 1;
 
 export class GatewayClient implements Obu {
@@ -62,7 +63,7 @@ export class GatewayClient implements Obu {
     const subscribeCan = { bus: options.bus, filters: [...(options.filters ?? [])] };
     return this.#subscribe(
       { subscribeCan },
-      BATCHES,
+      FRAMES,
       (batch: CanBatch) => batch.frames.length,
       ({ canFrames }) => canFrames && { item: toCanBatch(canFrames), dropped: droppedOf(canFrames) },
       options.signal,
@@ -102,7 +103,7 @@ export class GatewayClient implements Obu {
     const subscribeSignals = { paths: [...paths], minIntervalMs, onChange };
     return this.#subscribe(
       { subscribeSignals },
-      BATCHES,
+      VALUES,
       (values: readonly SignalValue[]) => values.length,
       ({ signalValues }) => signalValues && { item: toSignalValues(signalValues), dropped: droppedOf(signalValues) },
       options.signal,

@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest';
 import { ErrorCode, KerbError } from '../errors.ts';
 import { QueuedStream } from './item-stream.ts';
 
-function make(capacity = 2) {
+function make(capacity = 50) {
   const ends: number[] = [];
   return {
     stream: new QueuedStream<number>(
@@ -29,8 +29,18 @@ describe('a stream', () => {
     expect(stream.dropped).toBe(10);
   });
 
+  it('keeps any number of small items, and one that is larger than it may keep', async () => {
+    const { stream } = make(100);
+    for (let n = 0; n < 100; n++) stream.push(1, 0);
+    expect(stream.dropped).toBe(0);
+    stream.push(1000, 0);
+    stream.finish();
+    expect(await all(stream)).toEqual([1000]);
+    expect(stream.dropped).toBe(100);
+  });
+
   it('adds what the OBU lost, across connections', () => {
-    const { stream } = make();
+    const { stream } = make(2);
     stream.push(1, 5);
     stream.push(1, 7);
     stream.reopened();

@@ -17,6 +17,7 @@ export class QueuedStream<T> implements ItemStream<T> {
   readonly #weigh: (item: T) => number;
   readonly #onEnd: () => void;
   readonly #items: T[] = [];
+  #weight = 0;
   #waiting: { resolve: (result: IteratorResult<T>) => void; reject: (error: unknown) => void } | undefined;
   #end: { readonly error: KerbError | undefined } | undefined;
   #droppedHere = 0;
@@ -24,8 +25,9 @@ export class QueuedStream<T> implements ItemStream<T> {
   #droppedThere = 0;
 
   /**
-   * @param capacity Items that wait at most.
-   * @param weigh What losing this item counts as in `dropped`.
+   * @param capacity What may wait, as `weigh` counts. Not in items: one read of the socket can bring hundreds of small
+   * ones, before the loop, however quick, gets its turn.
+   * @param weigh What this item counts as, in `dropped` too.
    * @param onEnd Called once when this side ends it.
    */
   constructor(capacity: number, weigh: (item: T) => number, onEnd: () => void) {
@@ -47,8 +49,9 @@ export class QueuedStream<T> implements ItemStream<T> {
       this.#waiting = undefined;
       return;
     }
-    if (this.#items.length >= this.#capacity) this.#droppedHere += this.#weigh(this.#items.shift()!);
     this.#items.push(item);
+    this.#weight += this.#weigh(item);
+    while (this.#weight > this.#capacity && this.#items.length > 1) this.#droppedHere += this.#weigh(this.#take()!);
   }
 
   /** The OBU counts from 0 again, because the subscription was opened again. */
@@ -83,8 +86,14 @@ export class QueuedStream<T> implements ItemStream<T> {
     };
   }
 
-  #next(): Promise<IteratorResult<T>> {
+  #take(): T | undefined {
     const item = this.#items.shift();
+    if (item !== undefined) this.#weight -= this.#weigh(item);
+    return item;
+  }
+
+  #next(): Promise<IteratorResult<T>> {
+    const item = this.#take();
     if (item !== undefined) return Promise.resolve({ value: item, done: false });
     if (this.#end?.error) return Promise.reject(this.#end.error);
     if (this.#end) return Promise.resolve({ value: undefined, done: true });

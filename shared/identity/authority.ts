@@ -19,7 +19,8 @@ export interface Credentials {
 /** For whom a certificate is made. `hosts` are DNS names or IP addresses, for clients that check the address as well. */
 export type Subject =
   | { readonly kind: 'vehicle'; readonly id: string; readonly tenant: string }
-  | { readonly kind: 'broker'; readonly id: string; readonly hosts: readonly string[] };
+  | { readonly kind: 'broker'; readonly id: string; readonly hosts: readonly string[] }
+  | { readonly kind: 'operator'; readonly id: string };
 
 export const AUTHORITY_DAYS = 3650;
 export const CERTIFICATE_DAYS = 365;
@@ -29,6 +30,13 @@ const DAY_MS = 86_400_000;
 const EARLY_MS = 5 * 60_000;
 const ALGORITHM = { name: 'ECDSA', namedCurve: 'P-256', hash: 'SHA-256' } as const;
 const HOST = /^(?=.{1,253}$)[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?(\.[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?)*$/;
+
+/** Brokers only listen and operators only call; a vehicle calls brokers, and its OBU may listen for operators. */
+const USAGES: { readonly [Kind in Subject['kind']]: x509.ExtendedKeyUsage[] } = {
+  vehicle: [x509.ExtendedKeyUsage.clientAuth, x509.ExtendedKeyUsage.serverAuth],
+  broker: [x509.ExtendedKeyUsage.serverAuth],
+  operator: [x509.ExtendedKeyUsage.clientAuth],
+};
 
 /** A self-signed authority. With `keyPem` a new certificate for the same key, which what it has issued still chains to. */
 export async function createAuthority(
@@ -56,7 +64,7 @@ export async function createAuthority(
 }
 
 /**
- * A certificate for a vehicle or a broker; with `keyPem` for that key, else for a new one.
+ * A certificate for a vehicle, a broker or an operator; with `keyPem` for that key, else for a new one.
  * @throws KerbError BadIdentity: an id, tenant or host that is none, or an authority whose key is another's or that has
  * expired. Never valid for longer than its authority.
  */
@@ -86,10 +94,7 @@ export async function issueCertificate(
     extensions: [
       new x509.BasicConstraintsExtension(false, undefined, true),
       new x509.KeyUsagesExtension(x509.KeyUsageFlags.digitalSignature, true),
-      // A vehicle only calls and a broker only listens: neither certificate serves for the other part.
-      new x509.ExtendedKeyUsageExtension([
-        subject.kind === 'vehicle' ? x509.ExtendedKeyUsage.clientAuth : x509.ExtendedKeyUsage.serverAuth,
-      ]),
+      new x509.ExtendedKeyUsageExtension(USAGES[subject.kind]),
       new x509.SubjectAlternativeNameExtension([
         { type: 'url', value: principalUrn(subject.kind, subject.id) },
         ...hosts,

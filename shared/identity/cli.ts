@@ -14,11 +14,11 @@ interface IssueOptions {
   readonly force?: boolean;
 }
 
-/** `kerb pki`: an authority, the certificates of vehicles and brokers, and keys of task signers. */
+/** `kerb pki`: an authority, the certificates of vehicles, brokers and operators, and keys of task signers. */
 export function registerPkiCommands(program: Command): void {
   const pki = program
     .command('pki')
-    .description('make and look at the certificates of vehicles and brokers, make keys of task signers');
+    .description('make and look at the certificates of vehicles, brokers and operators, make keys of task signers');
 
   pki
     .command('ca')
@@ -63,6 +63,17 @@ export function registerPkiCommands(program: Command): void {
       await writeIdentity(options.out, issued, authority.certificate, options.force);
       console.log(`identity of broker ${id} in ${options.out}; vehicles know it by this id, whatever its address`);
     });
+
+  issuing(
+    pki.command('operator <id>').description('make the identity of an operator, whom OBUs may be told to obey'),
+  ).action(async (id: string, options: IssueOptions) => {
+    checkId('operator', id);
+    const { issueCertificate } = await import('./authority.ts');
+    const authority = await readAuthority(options.ca);
+    const issued = await issueCertificate(authority, { kind: 'operator', id }, options.days);
+    await writeIdentity(options.out, issued, authority.certificate, options.force);
+    console.log(`identity of operator ${id} in ${options.out}; OBUs obey it that name it under api.operators`);
+  });
 
   pki
     .command('task-signer <name>')

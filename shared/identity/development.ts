@@ -120,7 +120,7 @@ async function judge(dir: string, authority: Credentials, subject: Subject): Pro
     const same =
       found.kind === subject.kind &&
       found.id === subject.id &&
-      (subject.kind === 'broker' || (found.kind === 'vehicle' && found.tenant === subject.tenant));
+      (subject.kind !== 'vehicle' || (found.kind === 'vehicle' && found.tenant === subject.tenant));
     if (!same || !isIssuedBy(certificate, parseCertificate(authority.certificate, 'the development CA')))
       return 'useless';
     if (endsWithin(pem, RENEW_CERTIFICATE_MS)) return 'ends-soon';

@@ -85,6 +85,20 @@ describe('certificates', () => {
     ]);
   });
 
+  test('an operator names itself, and is neither vehicle nor broker', async () => {
+    const dir = freshDir();
+    await writeIdentity(
+      dir,
+      await issueCertificate(authority, { kind: 'operator', id: 'alice' }),
+      authority.certificate,
+    );
+    expect((await loadIdentity(dir, ['vehicle', 'operator'])).self).toMatchObject({ kind: 'operator', id: 'alice' });
+    await expect(loadIdentity(dir, 'vehicle')).rejects.toEqual(isBadIdentity(/is of operator alice; a vehicle's is/));
+    await expect(loadIdentity(await vehicleDir(), ['operator', 'broker'])).rejects.toEqual(
+      isBadIdentity(/an operator's or a broker's is needed here/),
+    );
+  });
+
   test('no certificate outlives its authority', async () => {
     const young = await createAuthority('Young', 10);
     const issued = await issueCertificate(young, { kind: 'broker', id: 'b', hosts: [] }, 365);

@@ -11,7 +11,9 @@ export type Principal =
       /** The end of the certificate's validity, in milliseconds since 1970. */
       readonly expiresAt: number;
     }
-  | { readonly kind: 'broker'; readonly id: string; readonly expiresAt: number };
+  | { readonly kind: 'broker'; readonly id: string; readonly expiresAt: number }
+  /** A person or a tool that OBUs may be told to obey over their control API. */
+  | { readonly kind: 'operator'; readonly id: string; readonly expiresAt: number };
 
 export type VehiclePrincipal = Extract<Principal, { kind: 'vehicle' }>;
 
@@ -23,8 +25,11 @@ export interface Identity {
   readonly self: Principal;
   /** For the listening end. Asks for a certificate and refuses whoever has none of the same authority. */
   serverOptions(): SecureContextOptions & TlsOptions;
-  /** For the calling end. The handshake fails unless the other end is the broker `brokerId`; undefined: any broker. */
-  clientOptions(brokerId: string | undefined): SecureContextOptions & ConnectionOptions;
+  /**
+   * For the calling end. The handshake fails unless the other end is the broker, or what `kind` says, of this id;
+   * undefined: any of this kind.
+   */
+  clientOptions(id: string | undefined, kind?: 'broker' | 'vehicle'): SecureContextOptions & ConnectionOptions;
   /**
    * Who is at the other end of a handshaken connection.
    * @throws KerbError BadIdentity when its certificate names nobody of Kerbside, or has expired since.
@@ -34,7 +39,7 @@ export interface Identity {
 
 const ID = /^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$/;
 const TENANT = /^[\p{L}\p{N}][\p{L}\p{N} ._&+-]{0,63}$/u;
-const URN = /^urn:kerbside:(vehicle|broker):(.*)$/;
+const URN = /^urn:kerbside:(vehicle|broker|operator):(.*)$/;
 
 /** "urn:kerbside:vehicle:car-1" */
 export function principalUrn(kind: Principal['kind'], id: string): string {

@@ -23,9 +23,13 @@ const PEM_CERTIFICATE = /-----BEGIN CERTIFICATE-----[\s\S]*?-----END CERTIFICATE
  * Reads and checks an identity directory.
  * @throws KerbError BadIdentity: a file is missing or no PEM, the key can be read by others or belongs to another
  * certificate, the certificate is outside its validity, comes from none of the authorities, or names nobody or somebody
- * of another kind than `kind`.
+ * of another kind than `kind`, or than any of them.
  */
-export async function loadIdentity(dir: string, kind: Principal['kind'], now: Date = new Date()): Promise<Identity> {
+export async function loadIdentity(
+  dir: string,
+  kind: Principal['kind'] | readonly Principal['kind'][],
+  now: Date = new Date(),
+): Promise<Identity> {
   const certificatePem = await readIdentityFile(dir, IDENTITY_FILES.certificate);
   const keyPem = await readIdentityFile(dir, IDENTITY_FILES.key);
   const authoritiesPem = await readIdentityFile(dir, IDENTITY_FILES.authorities);
@@ -50,9 +54,10 @@ export async function loadIdentity(dir: string, kind: Principal['kind'], now: Da
     );
   }
   const self = principalOf(certificate);
-  if (self.kind !== kind) {
+  const wanted = [kind].flat();
+  if (!wanted.includes(self.kind)) {
     throw bad(
-      `the certificate ${join(dir, IDENTITY_FILES.certificate)} is of ${self.kind} ${self.id}; a ${kind}'s is needed here`,
+      `the certificate ${join(dir, IDENTITY_FILES.certificate)} is of ${self.kind} ${self.id}; ${wanted.map((one) => `${one === 'operator' ? 'an' : 'a'} ${one}'s`).join(' or ')} is needed here`,
       { dir, kind: self.kind, id: self.id },
     );
   }
@@ -70,17 +75,17 @@ export function principalOf(certificate: X509Certificate): Principal {
     .map(({ value }) => value);
   if (named.length !== 1) {
     throw bad(
-      `a certificate needs exactly one urn:kerbside:vehicle:ID or urn:kerbside:broker:ID among its alternative names; this one (${oneLine(certificate.subject)}) has ${named.length}`,
+      `a certificate needs exactly one urn:kerbside:vehicle:ID, …:broker:ID or …:operator:ID among its alternative names; this one (${oneLine(certificate.subject)}) has ${named.length}`,
     );
   }
   const found = parsePrincipalUrn(named[0]!);
   if (found === undefined) {
     throw bad(
-      `the name ${JSON.stringify(named[0])} in a certificate is neither urn:kerbside:vehicle:ID nor …:broker:ID`,
+      `the name ${JSON.stringify(named[0])} in a certificate is neither urn:kerbside:vehicle:ID nor …:broker:ID nor …:operator:ID`,
     );
   }
   const expiresAt = certificate.validToDate.getTime();
-  if (found.kind === 'broker') return { kind: 'broker', id: found.id, expiresAt };
+  if (found.kind !== 'vehicle') return { kind: found.kind, id: found.id, expiresAt };
   const tenant: unknown = certificate.toLegacyObject().subject.O;
   if (typeof tenant !== 'string' || !isTenant(tenant)) {
     throw bad(`the certificate of vehicle ${found.id} does not name exactly one organisation, its tenant`, {
@@ -138,18 +143,18 @@ class X509Identity implements Identity {
     return { ...this.#context(), requestCert: true, rejectUnauthorized: true };
   }
 
-  clientOptions(brokerId: string | undefined) {
+  clientOptions(id: string | undefined, kind: 'broker' | 'vehicle' = 'broker') {
     return {
       ...this.#context(),
       rejectUnauthorized: true,
-      // A broker is known by its URN, not by its address: a vehicle meets it under whatever address the radio gives it.
+      // They are known by their URN, not by their address: a broker is met under whatever address the radio gives it.
       checkServerIdentity: (_host: string, peer: { raw: Buffer }): Error | undefined => {
         try {
           const found = principalOf(new X509Certificate(peer.raw));
-          if (found.kind === 'broker' && (brokerId === undefined || found.id === brokerId)) return undefined;
-          const expected = brokerId === undefined ? 'a broker' : principalUrn('broker', brokerId);
+          if (found.kind === kind && (id === undefined || found.id === id)) return undefined;
+          const expected = id === undefined ? `a ${kind}` : principalUrn(kind, id);
           return bad(
-            `the other end is ${principalUrn(found.kind, found.id)}, not ${expected}; check the broker's id and address`,
+            `the other end is ${principalUrn(found.kind, found.id)}, not ${expected}; check the ${kind}'s id and address`,
           );
         } catch (error) {
           return error instanceof Error ? error : bad(messageOf(error));

@@ -1,11 +1,11 @@
 import { spawn } from 'node:child_process';
-import { mkdtemp, readFile, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { parse } from 'yaml';
 import { z } from 'zod';
 import { parseDuration } from '../duration.ts';
 import { ErrorCode, KerbError, messageOf } from '../errors.ts';
+import { withWorkFolder } from '../work-folder.ts';
 import { type Architecture, hostArchitecture } from './architecture.ts';
 import { costSchema, isolationSchema, isTaskName, versionSchema } from './format.ts';
 import { buildTaskPackage } from './writer.ts';
@@ -92,8 +92,7 @@ export async function buildTask(
   architectures: readonly Architecture[] = ownArchitecture(),
 ): Promise<string> {
   const { version, isolation, cost: costMs } = await readTaskFile(dir);
-  const work = await mkdtemp(join(tmpdir(), 'kerb-task-'));
-  try {
+  return await withWorkFolder('kerb-task-', async (work) => {
     const images: Buffer[] = [];
     // One after the other: an error in the source is printed once.
     for (const architecture of architectures) {
@@ -102,9 +101,7 @@ export async function buildTask(
       images.push(await readFile(image));
     }
     return await buildTaskPackage(out, { images, version, isolation, costMs });
-  } finally {
-    await rm(work, { recursive: true, force: true });
-  }
+  });
 }
 
 function ownArchitecture(): Architecture[] {

@@ -50,6 +50,6 @@ async function simulate(spec: string, seed: number): Promise<void> {
     await bus.stop();
     process.off('SIGINT', abort);
     process.off('SIGTERM', abort);
-    log.info({ framesSent, framesFailed: simulator.framesFailed }, 'the simulated car is off the bus');
+    log.info({ count: framesSent, lost: simulator.framesFailed }, 'the simulated car is off the bus');
   }
 }

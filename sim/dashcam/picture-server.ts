@@ -87,7 +87,7 @@ export class PictureServer {
     socket.on('error', () => {}); // a reader that goes away in the middle of a picture; `close` follows
     socket.on('close', () => {
       this.#readers.delete(socket);
-      this.#log.debug({ lost: reader.lost, readers: this.#readers.size }, 'reader gone');
+      this.#log.debug({ lost: reader.lost, count: this.#readers.size }, 'reader gone');
     });
     socket.resume(); // nobody is expected to say anything, but only who listens hears the end
     socket.write(this.#header);

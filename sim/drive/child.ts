@@ -3,7 +3,8 @@ import { closeSync, openSync, readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { ErrorCode, KerbError } from '../../shared/errors.ts';
 
-const kerb = fileURLToPath(new URL('../../bin/kerb.ts', import.meta.url));
+/** Becomes Node with the flags that a command needs; the process stays the same. */
+const kerb = fileURLToPath(new URL('../../bin/kerb', import.meta.url));
 
 export interface ChildSpec {
   /** Shown to people and used for the log file: `broker`, `obu` … */
@@ -15,10 +16,6 @@ export interface ChildSpec {
 
 /** Tells `bin/kerb.ts` to stop when its standard input ends, which the kernel sees to even when we are killed. */
 const lifeline = { KERB_STOP_WITH_STDIN: '1' };
-
-export function kerbArguments(args: readonly string[]): string[] {
-  return ['--disable-warning=ExperimentalWarning', kerb, ...args];
-}
 
 /**
  * One `kerb` daemon as a child process that is started again when it ends by itself, as systemd would.
@@ -59,7 +56,7 @@ export class SupervisedChild {
   start(): void {
     const log = openSync(this.spec.logFile, 'a');
     try {
-      this.#process = spawn(process.execPath, kerbArguments(this.spec.args), {
+      this.#process = spawn(kerb, this.spec.args, {
         stdio: ['pipe', log, log],
         detached: true,
         env: { ...process.env, ...lifeline },
@@ -117,7 +114,7 @@ export class SupervisedChild {
  */
 export function runKerb(args: readonly string[], options: { onLine?: (line: string) => void; signal: AbortSignal }) {
   return new Promise<string>((resolve, reject) => {
-    const child = spawn(process.execPath, kerbArguments(args), {
+    const child = spawn(kerb, args, {
       stdio: ['pipe', 'pipe', 'pipe'],
       detached: true,
       env: { ...process.env, ...lifeline },

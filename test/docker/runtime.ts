@@ -113,7 +113,11 @@ export class Runtime {
         this.#stops.push(stop);
         await start();
       },
-      onPreempted: (victim, by) => this.preemptions.push([victim, by]),
+      observer: {
+        onState: () => {},
+        onStep: () => {},
+        onPreempted: (victim, { by }) => this.preemptions.push([victim, by]),
+      },
       onFault: (workload, { code, message }) => this.errors.add(`workload ${workload}`, code, message),
       ...{ hurry: undefined, log: process.env.KERB_TEST_LOG ? createLog('test') : silentLog() },
     });

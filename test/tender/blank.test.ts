@@ -2,7 +2,7 @@ import { readdirSync, readFileSync } from 'node:fs';
 import { afterEach, expect, test, vi } from 'vitest';
 import { BlankTenders, type BlankTendersOptions } from '../../broker/tenders/blank-tenders.ts';
 import { TenderProcess } from '../../broker/tenders/tender-process.ts';
-import { silentLog } from '../../shared/log.ts';
+import { createLog, silentLog } from '../../shared/log.ts';
 import { answer, forEachIsolation, guestImage } from './support.ts';
 
 const undo: (() => Promise<unknown>)[] = [];
@@ -61,6 +61,20 @@ test('what was taken is made up for, and more than there is can be taken', async
   await Promise.all(tenders.map((tender) => tender.start()));
   for (const tender of tenders) expect(answer(await tender.call(Buffer.from('y'), 1_000))).toBe('hello, y');
   await vi.waitFor(() => expect(blanks.waiting).toBe(2), { timeout: 5_000 });
+});
+
+test('what it says when it is ready goes to the log that came with the image, which names the task', async () => {
+  const lines: string[] = [];
+  const blanks = blanksOf({ isolation: 'process' });
+  await blanks.start();
+  vi.stubEnv('KERB_LOG', 'info');
+  undo.push(async () => vi.unstubAllEnvs());
+  const log = createLog('broker', { write: (line) => lines.push(line) });
+  const tender = blanks.take(guestImage('hello'), log.child({ task: 'hello 1.0.0' }), 'process');
+  undo.push(() => tender.stop());
+  await tender.start();
+  expect(lines).toHaveLength(1);
+  expect(lines[0]!.match(/"task":"[^"]*"/g)).toEqual(['"task":"hello 1.0.0"']);
 });
 
 test('a dead one is not handed out', async () => {

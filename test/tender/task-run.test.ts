@@ -1,8 +1,9 @@
-import { spawnSync } from 'node:child_process';
-import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { spawn, spawnSync } from 'node:child_process';
+import { once } from 'node:events';
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
 import { guestImage, taskImage } from './support-paths.ts';
 
 const top = join(import.meta.dirname, '../..');
@@ -94,6 +95,35 @@ describe('kerb task run', () => {
     kerb(['run', taskImage('echo')]);
     kerb(['run', 'nowhere']);
     expect(readdirSync(tmpdir()).filter((name) => name.startsWith('kerb-run-'))).toEqual(before);
+  });
+
+  test('leaves nothing behind when it is interrupted', async () => {
+    const temporary = join(root, 'temporary');
+    mkdirSync(temporary);
+    const child = spawn(
+      process.execPath,
+      [join(top, 'bin/kerb.ts'), 'task', 'run', guestImage('loop'), '--budget', '10m'],
+      { stdio: 'ignore', env: { ...process.env, TMPDIR: temporary } },
+    );
+    const ended = once(child, 'exit');
+    await vi.waitFor(() => expect(readdirSync(temporary)).not.toEqual([]), { timeout: 20_000, interval: 20 });
+    child.kill('SIGINT');
+    expect(await ended).toEqual([null, 'SIGINT']);
+    expect(readdirSync(temporary)).toEqual([]);
+  });
+
+  test('keeps to the isolation that a package demands', () => {
+    kerb(['new', 'demanding']);
+    writeFileSync(join(root, 'demanding/task.yaml'), 'version: 1.0.0\nisolation: process\n');
+    kerb(['build', 'demanding', '-o', 'demanding-package']);
+    for (const task of ['demanding', 'demanding-package']) {
+      expect(kerb(['run', task]).stderr).toMatch(/^status 0, isolation process, /);
+      const other = kerb(['run', task, '--isolation', 'vm']);
+      expect(other.stderr).toMatch(
+        /demanding 1\.0\.0 demands isolation process, and vm was asked for; .* \[8\d+ Tender/,
+      );
+      expect(other.code).toBe(1);
+    }
   });
 });
 

@@ -5,7 +5,8 @@
  *   kerb-tender --check IMAGE     check the image, print its manifest (exit 0) or why it is refused (exit 2)
  *
  * Order matters: descriptors first, while the broker may still open them; then confinement; only then comes an image. All
- * that does not depend on the image is done before it comes, so that a tender can be started ahead of knowing it. Whatever ends this process ends its call too, and nothing else.
+ * that does not depend on the image is done before it comes, so that a tender can be started ahead of knowing it. Whatever
+ * ends this process ends its call too, and nothing else.
  */
 #define _GNU_SOURCE
 #include <errno.h>

@@ -1,6 +1,6 @@
 #!/bin/sh
 # What qemu-user cannot show: that the seal of a guest holds on a real arm64 kernel. Boots Debian's kernel in an emulated
-# machine, with init.c as its only program, and prints what that has checked. About a minute; not a part of `npm test`.
+# machine, with init.c as its only program, and prints what that has checked. About two minutes; not a part of `npm test`.
 #
 #   apt-get install -y --no-install-recommends qemu-system-arm busybox-static gcc-aarch64-linux-gnu
 #   test/tender/aarch64-kernel/run.sh [METAPACKAGE [PROCESSOR]]

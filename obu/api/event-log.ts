@@ -1,0 +1,64 @@
+import type { EventKind, ObuEvent } from '../../shared/api/obu.ts';
+
+/** Events that are kept, and of one name: nobody can push out what happened to the others. */
+const MAX_EVENTS = 1000;
+const MAX_OF_ONE = 100;
+/** Events that wait for somebody who follows and reads slowly. */
+const MAX_WAITING = MAX_EVENTS + 200;
+
+/** What happened lately, in memory; it begins anew with the OBU. */
+export class EventLog {
+  readonly #events: ObuEvent[] = [];
+  readonly #listeners = new Set<(event: ObuEvent) => void>();
+  #lastId = 0;
+
+  add(kind: EventKind, name: string, word: string, message: string): void {
+    const time = new Date().toISOString();
+    const before = this.#events.findLastIndex((one) => one.name === name);
+    const last = this.#events[before];
+    if (last?.kind === kind && last.word === word && last.message === message) {
+      this.#events[before] = { ...last, repeats: last.repeats + 1 };
+      return;
+    }
+    const event: ObuEvent = { id: ++this.#lastId, time, kind, name, word, message, repeats: 0 };
+    this.#events.push(event);
+    if (this.#events.filter((one) => one.name === name).length > MAX_OF_ONE) {
+      this.#events.splice(
+        this.#events.findIndex((one) => one.name === name),
+        1,
+      );
+    }
+    if (this.#events.length > MAX_EVENTS) this.#events.shift();
+    for (const listener of this.#listeners) listener(event);
+  }
+
+  /** The oldest first. @param name only of this workload, bus, camera … */
+  list(after = 0, name?: string): readonly ObuEvent[] {
+    return this.#events.filter((one) => one.id > after && (name === undefined || one.name === name));
+  }
+
+  /** What is kept and then what comes, until `signal` fires. Who reads slowly misses the oldest. */
+  async *follow(after: number, name: string | undefined, signal: AbortSignal): AsyncGenerator<ObuEvent> {
+    const waiting = [...this.list(after, name)];
+    let wake = () => {};
+    const listener = (event: ObuEvent) => {
+      if (name !== undefined && event.name !== name) return;
+      waiting.push(event);
+      if (waiting.length > MAX_WAITING) waiting.shift();
+      wake();
+    };
+    const onAbort = () => wake();
+    this.#listeners.add(listener);
+    signal.addEventListener('abort', onAbort);
+    try {
+      while (!signal.aborted) {
+        const event = waiting.shift();
+        if (event !== undefined) yield event;
+        else await new Promise<void>((resolve) => (wake = resolve));
+      }
+    } finally {
+      this.#listeners.delete(listener);
+      signal.removeEventListener('abort', onAbort);
+    }
+  }
+}

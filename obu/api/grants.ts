@@ -1,0 +1,36 @@
+import type { GrantStatus } from '../../shared/api/obu.ts';
+import { formatCanId } from '../../shared/can/frame.ts';
+import type { CanGrant, Workload } from '../manifest/workload.ts';
+
+/** What a workload may touch, one line for each thing. */
+export function grantsOf({ name, grants }: Workload): GrantStatus[] {
+  const grant = (kind: GrantStatus['kind'], what: string, may: string): GrantStatus => ({
+    workload: name,
+    kind,
+    what,
+    may,
+  });
+  const { offload } = grants;
+  return [
+    ...grants.can.map((one) => grant('can', one.bus, sentenceOf(one))),
+    ...grants.signals.map((scope) => grant('signals', '', scope)),
+    ...grants.cameras.map((one) => grant('camera', one.name, `at most ${one.maxFps} pictures/s`)),
+    ...(offload ? [grant('offload', offload.tasks.join(', '), `budgets of at most ${offload.maxBudgetMs} ms`)] : []),
+  ];
+}
+
+function sentenceOf({ read, write, as, when }: CanGrant): string {
+  const writes = write.map(({ id, ext, length, maxPerSecond }) =>
+    [
+      formatCanId(id, ext),
+      ...(length === undefined ? [] : [`of ${length} bytes`]),
+      ...(maxPerSecond === undefined ? [] : [`at most ${maxPerSecond}/s`]),
+    ].join(' '),
+  );
+  return [
+    ...(read.length === 0 ? [] : [`read ${read.join(', ')}`]),
+    ...(writes.length === 0 ? [] : [`write ${writes.join(', ')}`]),
+    ...(when === undefined ? [] : [`write only while ${when}`]),
+    `as ${as}`,
+  ].join('; ');
+}

@@ -1,0 +1,14 @@
+import type { DesiredState } from '../state/desired-state.ts';
+import type { EventLog } from './event-log.ts';
+import type { ObuMetrics } from './metrics.ts';
+import type { StatusSources } from './status.ts';
+
+/** What the routes of the control API look at and act on, once the OBU is up. */
+export interface ApiParts extends StatusSources {
+  readonly desired: DesiredState;
+  readonly events: EventLog;
+  readonly metrics: ObuMetrics;
+}
+
+/** @throws KerbError ApiUnavailable while the OBU is starting */
+export type PartsOf = () => ApiParts;

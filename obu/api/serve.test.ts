@@ -1,0 +1,170 @@
+import { mkdtemp, rm } from 'node:fs/promises';
+import { connect } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { connect as tlsConnect } from 'node:tls';
+import { afterAll, beforeAll, expect, it } from 'vitest';
+import { callControl, streamControl } from '../../shared/api/control-client.ts';
+import { jsonReply } from '../../shared/api/control-routes.ts';
+import { TlsControlServer } from '../../shared/api/tls-control-server.ts';
+import { ErrorCode } from '../../shared/errors.ts';
+import { type Credentials, createAuthority, issueCertificate, type Subject } from '../../shared/identity/authority.ts';
+import { writeIdentity } from '../../shared/identity/files.ts';
+import { loadIdentity } from '../../shared/identity/x509-identity.ts';
+import { silentLog } from '../../shared/log.ts';
+import { mayOperate } from './serve.ts';
+
+let folder: string;
+let authority: Credentials;
+let server: TlsControlServer;
+let changed = 0;
+let made = 0;
+
+const vehicle = (id: string): Subject => ({ kind: 'vehicle', id, tenant: 'ACME' });
+
+async function identityOf(subject: Subject, issuer = authority) {
+  const dir = join(folder, `identity-${made++}`);
+  await writeIdentity(dir, await issueCertificate(issuer, subject), issuer.certificate);
+  return loadIdentity(dir, subject.kind);
+}
+
+/** As somebody, to whom they expect to be the vehicle. */
+async function call(
+  subject: Subject,
+  path = '/v1/change',
+  expected: string | undefined = undefined,
+  issuer?: Credentials,
+) {
+  const tls = (await identityOf(subject, issuer)).clientOptions(expected, 'vehicle');
+  return callControl({ url: new URL(`https://127.0.0.1:${server.port}`), tls }, path, {
+    method: 'POST',
+    timeoutMs: 5000,
+  });
+}
+
+beforeAll(async () => {
+  folder = await mkdtemp(join(tmpdir(), 'kerb-tls-'));
+  authority = await createAuthority('Test CA');
+  server = new TlsControlServer({
+    listen: { host: '127.0.0.1', port: 0 },
+    identity: await identityOf(vehicle('car-1')),
+    mayCall: (caller) => mayOperate(caller, 'car-1', ['alice']),
+    routes: {
+      'POST /v1/change': () => jsonReply({ changed: ++changed }),
+      'GET /v1/stream': () => ({ type: 'text/plain', body: numbers() }),
+    },
+    log: silentLog(),
+  });
+  await server.start();
+});
+afterAll(async () => {
+  await server.stop();
+  await rm(folder, { recursive: true });
+});
+
+async function* numbers(): AsyncGenerator<string> {
+  for (let i = 0; ; i++) yield `${i}\n`;
+}
+
+it('serves operators that are named, and the vehicle itself', async () => {
+  const before = changed;
+  expect(JSON.parse((await call({ kind: 'operator', id: 'alice' })).toString())).toEqual({ changed: before + 1 });
+  await call(vehicle('car-1'), '/v1/change', 'car-1');
+  expect(changed).toBe(before + 2);
+});
+
+it.each<[string, Subject]>([
+  ['an operator that is not named', { kind: 'operator', id: 'mallory' }],
+  ['another vehicle', vehicle('car-2')],
+  ['a vehicle that is called as an operator is', vehicle('alice')],
+])('refuses %s, and does nothing', async (_who, subject) => {
+  const before = changed;
+  await expect(call(subject)).rejects.toMatchObject({
+    code: ErrorCode.ApiForbidden,
+    message: `${subject.kind} ${subject.id} may not use the API of vehicle car-1; operators are named in its configuration under api.operators`,
+  });
+  await expect(call(subject, '/no/such/route')).rejects.toMatchObject({ code: ErrorCode.ApiForbidden });
+  expect(changed).toBe(before);
+});
+
+it('refuses a broker, whose certificate is not for calling', async () => {
+  const before = changed;
+  await expect(call({ kind: 'broker', id: 'alice', hosts: [] })).rejects.toMatchObject({
+    code: ErrorCode.ApiUnavailable,
+  });
+  expect(changed).toBe(before);
+});
+
+it('refuses certificates of another authority, whichever end they are on', async () => {
+  const before = changed;
+  const other = await createAuthority('Other CA');
+  await expect(call({ kind: 'operator', id: 'alice' }, '/v1/change', undefined, other)).rejects.toMatchObject({
+    code: ErrorCode.ApiUnavailable,
+  });
+  // One that believes us and is not believed.
+  const mine = await issueCertificate(other, { kind: 'operator', id: 'alice' });
+  const tls = {
+    cert: mine.certificate,
+    key: mine.key,
+    ca: authority.certificate,
+    checkServerIdentity: () => undefined,
+  };
+  const url = new URL(`https://127.0.0.1:${server.port}`);
+  await expect(callControl({ url, tls }, '/v1/change', { method: 'POST' })).rejects.toMatchObject({
+    code: ErrorCode.ApiUnavailable,
+  });
+  expect(changed).toBe(before);
+});
+
+it('refuses who has no certificate, or an old TLS', async () => {
+  const before = changed;
+  const url = new URL(`https://127.0.0.1:${server.port}`);
+  const tls = { ca: authority.certificate, checkServerIdentity: () => undefined };
+  await expect(callControl({ url, tls }, '/v1/change', { method: 'POST' })).rejects.toMatchObject({
+    code: ErrorCode.ApiUnavailable,
+  });
+  const old = tlsConnect({ port: server.port!, host: '127.0.0.1', ...tls, maxVersion: 'TLSv1.2' });
+  await expect(new Promise((_resolve, reject) => old.on('error', reject))).rejects.toThrow(
+    /protocol version|ECONNRESET/,
+  );
+  expect(changed).toBe(before);
+});
+
+it('bears what is no TLS', async () => {
+  const socket = connect(server.port!, '127.0.0.1');
+  socket.on('error', () => {});
+  socket.write('GET /v1/change HTTP/1.1\r\n\r\n');
+  await new Promise((resolve) => socket.on('close', resolve));
+  await call({ kind: 'operator', id: 'alice' });
+});
+
+it('is not spoken to when it is another vehicle', async () => {
+  await expect(call(vehicle('car-1'), '/v1/change', 'car-9')).rejects.toThrow(
+    /the other end is urn:kerbside:vehicle:car-1, not urn:kerbside:vehicle:car-9/,
+  );
+});
+
+it('streams until the caller goes', async () => {
+  const tls = (await identityOf({ kind: 'operator', id: 'alice' })).clientOptions(undefined, 'vehicle');
+  const stop = new AbortController();
+  let bytes = 0;
+  const target = { url: new URL(`https://127.0.0.1:${server.port}`), tls };
+  for await (const chunk of streamControl(target, '/v1/stream', { signal: stop.signal })) {
+    bytes += chunk.length;
+    if (bytes > 1000) stop.abort();
+  }
+  expect(bytes).toBeGreaterThan(1000);
+});
+
+it('says that its port is taken, and stops all the same', async () => {
+  const second = new TlsControlServer({
+    listen: { host: '127.0.0.1', port: server.port! },
+    identity: await identityOf(vehicle('car-1')),
+    ...{ mayCall: () => true, routes: {}, log: silentLog() },
+  });
+  await expect(second.start()).rejects.toMatchObject({
+    code: ErrorCode.ApiUnavailable,
+    message: `cannot listen on 127.0.0.1:${server.port} for the API: somebody listens there already (EADDRINUSE); change api.listen in the configuration`,
+  });
+  await second.stop();
+});

@@ -1,0 +1,131 @@
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterEach, beforeEach, expect, it } from 'vitest';
+import { callControl, streamControl } from '../../shared/api/control-client.ts';
+import { type ControlServer, createControlServer } from '../../shared/api/control-server.ts';
+import { ErrorCode, KerbError } from '../../shared/errors.ts';
+import { silentLog } from '../../shared/log.ts';
+import type { SignalProvider } from '../signals/signal.ts';
+import { SignalStore } from '../signals/signal-store.ts';
+import { parseVssTree } from '../signals/vss-mapping.ts';
+import { EventLog } from './event-log.ts';
+import type { ApiParts } from './parts.ts';
+import { signalRoutes } from './signal-routes.ts';
+
+const TREE = `
+Vehicle.Roof: { type: actuator, datatype: boolean }
+Vehicle.Fan: { type: actuator, datatype: uint8, max: 100 }
+Vehicle.Name: { type: actuator, datatype: string }
+Vehicle.Speed: { type: sensor, datatype: float }
+`;
+
+let folder: string;
+let socket: string;
+let server: ControlServer;
+let store: SignalStore;
+let provider: SignalProvider;
+let asked: unknown[];
+const events = new EventLog();
+
+beforeEach(async () => {
+  folder = await mkdtemp(join(tmpdir(), 'kerb-signals-'));
+  socket = join(folder, 's');
+  store = new SignalStore([], parseVssTree(TREE, 'vss.yaml'));
+  store.start();
+  provider = store.openProvider('app');
+  asked = [];
+  provider.serve(['Vehicle.Roof', 'Vehicle.Fan', 'Vehicle.Name'], async (path, value) => {
+    asked.push([path, value]);
+    if (value === 13) throw new KerbError(ErrorCode.ActuationRefused, 'not 13');
+    provider.provide([{ path, value }]);
+  });
+  provider.provide([{ path: 'Vehicle.Speed', value: 12.5 }]);
+  const routes = signalRoutes(() => ({ signals: store, events }) as unknown as ApiParts);
+  server = createControlServer({ socketPath: socket, routes, log: silentLog() });
+  await server.start();
+});
+afterEach(async () => {
+  await server.stop();
+  store.stop();
+  await rm(folder, { recursive: true });
+});
+
+async function set(path: string, body: string, query = ''): Promise<unknown> {
+  const url = `/v1/signals/${encodeURIComponent(path)}${query}`;
+  return JSON.parse((await callControl(socket, url, { method: 'POST', body })).toString());
+}
+
+it('gives values of leaves and branches', async () => {
+  const get = async (query: string) => JSON.parse((await callControl(socket, `/v1/signals${query}`)).toString());
+  const speed = { path: 'Vehicle.Speed', value: 12.5, source: 'app', stale: false };
+  expect(await get('?path=Vehicle.Speed')).toMatchObject([speed]);
+  expect((await get('?path=Vehicle&path=Vehicle.Speed')).map(({ path }: { path: string }) => path)).toEqual(
+    store.paths(),
+  );
+  expect(await get('?path=Vehicle.Fan')).toEqual([
+    { path: 'Vehicle.Fan', value: null, time: '', source: '', stale: false },
+  ]);
+  await expect(get('?path=Vehicle.Nope')).rejects.toMatchObject({ code: ErrorCode.UnknownSignal });
+  await expect(get('?follow=yes')).rejects.toMatchObject({ code: ErrorCode.BadControlRequest });
+});
+
+it('follows values, and stale ones as such', async () => {
+  let text = '';
+  for await (const chunk of streamControl(socket, '/v1/signals?path=Vehicle.Speed&follow=1')) {
+    text += chunk;
+    const lines = text.split('\n').length - 1;
+    if (lines === 1) provider.provide([{ path: 'Vehicle.Speed', value: 13.5 }]);
+    if (lines === 2) provider.close();
+    if (lines === 3) break;
+  }
+  const readings = text
+    .trim()
+    .split('\n')
+    .map((line) => JSON.parse(line));
+  expect(readings.map(({ value, stale }) => [value, stale])).toEqual([
+    [12.5, false],
+    [13.5, false],
+    [13.5, true],
+  ]);
+});
+
+it.each([
+  ['Vehicle.Roof', '"true"', true],
+  ['Vehicle.Roof', 'false', false],
+  ['Vehicle.Fan', '"42"', 42],
+  ['Vehicle.Fan', '42', 42],
+  ['Vehicle.Name', '"42"', '42'],
+])('sets %s to %s, as its datatype has it', async (path, value, wanted) => {
+  expect(await set(path, `{"value":${value}}`)).toMatchObject({ path, acknowledged: { path, value: wanted } });
+  expect(asked).toEqual([[path, wanted]]);
+});
+
+it.each([
+  ['Vehicle.Roof', '{"value":"open"}', ErrorCode.BadSignalValue],
+  ['Vehicle.Fan', '{"value":"fast"}', ErrorCode.BadSignalValue],
+  ['Vehicle.Fan', '{"value":""}', ErrorCode.BadSignalValue],
+  ['Vehicle.Fan', '{"value":101}', ErrorCode.BadSignalValue],
+  ['Vehicle.Fan', '{"value":13}', ErrorCode.ActuationRefused],
+  ['Vehicle.Speed', '{"value":1}', ErrorCode.NotAnActuator],
+  ['Vehicle.Nope', '{"value":1}', ErrorCode.UnknownSignal],
+  ['Vehicle.Fan', '{"value":null}', ErrorCode.BadControlRequest],
+  ['Vehicle.Fan', '{"value":[1]}', ErrorCode.BadControlRequest],
+  ['Vehicle.Fan', 'null', ErrorCode.BadControlRequest],
+  ['Vehicle.Fan', '', ErrorCode.BadControlRequest],
+  ['Vehicle.Fan', '{', ErrorCode.BadControlRequest],
+])('refuses %s %s', async (path, body, code) => {
+  await expect(set(path, body)).rejects.toMatchObject({ code });
+});
+
+it('does not wait when it is not to, and says later that it failed', async () => {
+  expect(await set('Vehicle.Fan', '{"value":13}', '?wait=0')).toEqual({ path: 'Vehicle.Fan' });
+  const following = events.follow(0, 'Vehicle.Fan', new AbortController().signal);
+  expect((await following.next()).value).toMatchObject({ kind: 'signal', word: 'NotSet', message: 'not 13' });
+  await expect(set('Vehicle.Fan', '{"value":101}', '?wait=0')).rejects.toMatchObject({
+    code: ErrorCode.BadSignalValue,
+  });
+  await expect(set('Vehicle.Fan', '{"value":1}', '?timeoutMs=x')).rejects.toMatchObject({
+    code: ErrorCode.BadControlRequest,
+  });
+});

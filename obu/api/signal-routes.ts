@@ -1,0 +1,103 @@
+import { type ControlRoutes, jsonReply, linesReply } from '../../shared/api/control-routes.ts';
+import type { SignalReading, SignalSetReply } from '../../shared/api/obu.ts';
+import { ErrorCode, KerbError, messageOf } from '../../shared/errors.ts';
+import { pathMatcher } from '../signals/expand-paths.ts';
+import type { SignalDatum, SignalSource, SignalValue, VehicleSignals } from '../signals/signal.ts';
+import type { PartsOf } from './parts.ts';
+import { isFollowed, wholeNumber } from './query.ts';
+
+/** Values that wait for somebody who follows and reads slowly; the oldest go. */
+const MAX_WAITING = 1000;
+
+export function signalRoutes(parts: PartsOf): ControlRoutes {
+  return {
+    'GET /v1/signals': ({ query, signal }) => {
+      const { signals } = parts();
+      const leaves = leavesOf(signals, query.getAll('path'));
+      if (isFollowed(query)) return linesReply(follow(signals, leaves, signal));
+      return jsonReply(leaves.map((path) => readingOf(path, signals.get(path))));
+    },
+    'POST /v1/signals/:path': async ({ params, query, body }) => {
+      const { signals, events } = parts();
+      const path = params.path!;
+      const value = targetOf(signals, path, body);
+      const timeoutMs = wholeNumber(query, 'timeoutMs', 0);
+      signals.checkActuation(path, value);
+      const done = signals.actuate(path, value, timeoutMs);
+      if (query.get('wait') !== '0') return jsonReply(setReply(path, await done));
+      // Nobody waits for it, so it has to be said elsewhere that it failed.
+      done.catch((error: unknown) => events.add('signal', path, 'NotSet', messageOf(error)));
+      return jsonReply(setReply(path, undefined));
+    },
+  };
+}
+
+function setReply(path: string, acknowledged: SignalValue | undefined): SignalSetReply {
+  return { path, acknowledged: acknowledged && readingOf(path, acknowledged) };
+}
+
+/**
+ * The value of a body `{ "value": … }`; a text becomes what the datatype of the leaf wants, where it can.
+ * @throws KerbError BadControlRequest
+ */
+function targetOf(signals: VehicleSignals, path: string, body: Buffer): SignalDatum {
+  let value: unknown;
+  try {
+    ({ value } = JSON.parse(body.toString('utf8')) ?? {});
+  } catch {
+    // Not JSON: there is no value.
+  }
+  if (typeof value !== 'string' && typeof value !== 'number' && typeof value !== 'boolean') {
+    throw new KerbError(ErrorCode.BadControlRequest, 'the body has to be { "value": a number, a text, true or false }');
+  }
+  const datatype = signals.info(path)?.datatype ?? 'string';
+  if (typeof value !== 'string' || datatype === 'string') return value;
+  if (datatype === 'boolean') return value === 'true' ? true : value === 'false' ? false : value;
+  const number = Number(value);
+  return value.trim() === '' || Number.isNaN(number) ? value : number;
+}
+
+/** The leaves that these paths mean; all when there are none. @throws KerbError UnknownSignal */
+function leavesOf(signals: SignalSource, paths: readonly string[]): readonly string[] {
+  const all = signals.paths();
+  if (paths.length === 0) return all;
+  const leaves = paths.flatMap((path) => {
+    const found = all.filter(pathMatcher(path));
+    if (found.length > 0) return found;
+    const message = `this OBU has no signal "${path}"; kerb obu get signals lists those that it has`;
+    throw new KerbError(ErrorCode.UnknownSignal, message, { path });
+  });
+  return [...new Set(leaves)];
+}
+
+async function* follow(
+  signals: SignalSource,
+  leaves: readonly string[],
+  signal: AbortSignal,
+): AsyncGenerator<SignalReading> {
+  const waiting: SignalValue[] = [];
+  let wake = () => {};
+  const onAbort = () => wake();
+  signal.addEventListener('abort', onAbort);
+  const end = signals.subscribe(new Set(leaves), (values) => {
+    waiting.push(...values);
+    if (waiting.length > MAX_WAITING) waiting.splice(0, waiting.length - MAX_WAITING);
+    wake();
+  });
+  try {
+    while (!signal.aborted) {
+      const value = waiting.shift();
+      if (value !== undefined) yield readingOf(value.path, value);
+      else await new Promise<void>((resolve) => (wake = resolve));
+    }
+  } finally {
+    end();
+    signal.removeEventListener('abort', onAbort);
+  }
+}
+
+function readingOf(path: string, value: SignalValue | undefined): SignalReading {
+  if (value === undefined) return { path, value: null, time: '', source: '', stale: false };
+  const time = new Date(value.timeUs / 1000).toISOString();
+  return { path, value: value.value, time, source: value.source, stale: value.stale };
+}

@@ -1,0 +1,44 @@
+import { type ControlRoutes, jsonReply, linesReply } from '../../shared/api/control-routes.ts';
+import { readLogs } from '../engine/container-logs.ts';
+import { readUsage } from '../engine/usage.ts';
+import { explain, workloadNamed } from './explain.ts';
+import { grantsOf } from './grants.ts';
+import type { ApiParts, PartsOf } from './parts.ts';
+import { isFollowed, wholeNumber } from './query.ts';
+
+/** The routes about single workloads, what they may and what they use; `shared/api/obu.ts` has what they answer. */
+export function workloadRoutes(parts: PartsOf): ControlRoutes {
+  return {
+    'GET /v1/workloads/:name': async ({ params }) => jsonReply(await explain(params.name!, parts())),
+    'GET /v1/workloads/:name/logs': ({ params, query, signal }) => {
+      const { engine, reconciler, lines } = parts();
+      const { name } = workloadNamed(params.name!, parts());
+      const containers = () => reconciler.containers.filter((one) => one.workload === name);
+      const [tail, follow] = [wholeNumber(query, 'tail', undefined), isFollowed(query)];
+      const before = containers().length === 0 ? lines.recent(name).slice(-(tail ?? Number.POSITIVE_INFINITY)) : [];
+      return linesReply(concat(tail === 0 ? [] : before, readLogs({ engine, containers, tail, follow, signal })));
+    },
+    'POST /v1/workloads/:name/freeze': ({ params }) => {
+      parts().reconciler.freeze(params.name!);
+      return jsonReply({});
+    },
+    'POST /v1/workloads/:name/thaw': ({ params }) => {
+      parts().reconciler.thaw(params.name!);
+      return jsonReply({});
+    },
+    'GET /v1/usage': async () => jsonReply(await usageOfAll(parts())),
+    'GET /v1/grants': () => jsonReply(parts().reconciler.desired.flatMap(({ workload }) => grantsOf(workload))),
+  };
+}
+
+/** What is remembered of a container that is gone, and then what there is. */
+async function* concat<T>(before: Iterable<T>, after: AsyncIterable<T>): AsyncGenerator<T> {
+  yield* before;
+  yield* after;
+}
+
+/** Of every container of this OBU that runs. */
+export function usageOfAll({ engine, reconciler }: Pick<ApiParts, 'engine' | 'reconciler'>) {
+  const images = new Map(reconciler.desired.map(({ workload: { name, image } }) => [name, image]));
+  return readUsage(engine, reconciler.containers, (workload) => images.get(workload) ?? '');
+}

@@ -1,0 +1,21 @@
+import type { SignalReading } from '../../shared/api/obu.ts';
+import { rowsOf } from './output.ts';
+import { timeSpan } from './units.ts';
+
+export function signalRows(readings: readonly SignalReading[]): string[] {
+  return rowsOf(
+    ['SIGNAL', 'VALUE', 'SOURCE', 'AGE'],
+    readings.map(({ path, value, time, source, stale }) => [
+      path,
+      value === null ? '-' : String(value),
+      source || '-',
+      time === '' ? 'no value yet' : `${timeSpan(Date.now() - Date.parse(time))}${stale ? ' (stale)' : ''}`,
+    ]),
+    'this OBU has no signals',
+  );
+}
+
+/** One value as one line. */
+export function signalLine({ path, value, time, source, stale }: SignalReading): string {
+  return `${time}  ${path} = ${value}  (${source}${stale ? ', stale' : ''})`;
+}

@@ -1,0 +1,149 @@
+/** What the routes of an OBU's control API answer, as JSON; `shared/api/status.ts` and `manifest.ts` have the others. */
+import type { WorkloadStatus } from './status.ts';
+
+/** What an event is about. */
+export type EventKind =
+  | 'workload'
+  | 'step'
+  | 'preemption'
+  | 'refusal'
+  | 'manifest'
+  | 'bus'
+  | 'camera'
+  | 'engine'
+  | 'place'
+  | 'signal';
+
+/** Something that happened. `GET /v1/events?after=ID&name=NAME`; with `follow=1` one JSON text in each line, for ever. */
+export interface ObuEvent {
+  /** Counts up by one from 1 since the start of the OBU: where one is missing, it was not kept. */
+  readonly id: number;
+  /** ISO 8601, UTC. */
+  readonly time: string;
+  readonly kind: EventKind;
+  /** Which workload, bus, camera or place; that of the OBU for the others. */
+  readonly name: string;
+  /** State word or step; the name of the error for a refusal. */
+  readonly word: string;
+  /** One sentence. */
+  readonly message: string;
+  /** How often the same thing happened again, with nothing else of this name between. */
+  readonly repeats: number;
+}
+
+/** What a container uses at this moment. `GET /v1/usage` */
+export interface ContainerUsage {
+  readonly workload: string;
+  readonly container: string;
+  /** Id of the container. */
+  readonly id: string;
+  readonly image: string;
+  /** Milliseconds since 1970 of this measurement. */
+  readonly timeMs: number;
+  readonly startedAtMs: number;
+  /** Seconds of CPU since its start. */
+  readonly cpu: { readonly total: number; readonly user: number; readonly system: number };
+  readonly throttling: {
+    readonly periods: number;
+    readonly throttledPeriods: number;
+    readonly throttledSeconds: number;
+  };
+  /** Bytes. `workingSet` is what cannot be given back at once; `limit` is 0 when there is none. */
+  readonly memory: {
+    readonly usage: number;
+    readonly workingSet: number;
+    readonly rss: number;
+    readonly cache: number;
+    readonly limit: number;
+  };
+  /** CPUs that it may use; 0: no limit. */
+  readonly cpuLimit: number;
+  /** Processes and threads. */
+  readonly threads: number;
+}
+
+/** One line that a workload printed. `GET /v1/workloads/NAME/logs?tail=N&follow=1`, one JSON text in each line. */
+export interface LogLine {
+  /** RFC 3339, as the engine has it, or empty when it is not known. */
+  readonly time: string;
+  readonly stream: 'stdout' | 'stderr';
+  readonly text: string;
+  /** Twelve digits of the id of its container: another one after a restart. */
+  readonly container: string;
+}
+
+/** `GET /v1/grants` */
+export interface GrantStatus {
+  readonly workload: string;
+  readonly kind: 'can' | 'signals' | 'camera' | 'offload';
+  /** Bus, camera, or tasks; empty for signals. */
+  readonly what: string;
+  /** As a manifest says it. */
+  readonly may: string;
+}
+
+/** `GET /v1/signals?path=PATTERN`; with `follow=1` one JSON text in each line as values come. */
+export interface SignalReading {
+  readonly path: string;
+  /** Null before the first. */
+  readonly value: number | boolean | string | null;
+  /** ISO 8601, UTC; empty before the first. */
+  readonly time: string;
+  readonly source: string;
+  readonly stale: boolean;
+}
+
+/** `POST /v1/signals/PATH?timeoutMs=N&wait=0` with `{ "value": … }` */
+export interface SignalSetReply {
+  readonly path: string;
+  /** What the vehicle reports then; undefined when nothing acknowledges this actuator, or nobody waited. */
+  readonly acknowledged?: SignalReading | undefined;
+}
+
+/** `GET /v1/workloads/NAME` */
+export interface Explanation {
+  readonly workload: WorkloadStatus;
+  /** What the manifest wants of it and of the OBU. */
+  readonly wants: {
+    /** Bytes and CPUs, as they are counted; `declared` is false for what the manifest does not say. */
+    readonly memory: { readonly bytes: number; readonly declared: boolean };
+    readonly cpus: { readonly number: number; readonly declared: boolean };
+    readonly preemption: string;
+    readonly restart: string;
+    readonly update: string;
+    readonly requires: readonly string[];
+    readonly dependsOn: readonly { readonly workload: string; readonly condition: string; readonly state: string }[];
+  };
+  /** What the OBU has, without its reserve, and how much of it is declared by what runs. */
+  readonly room: {
+    readonly memory: { readonly total: number; readonly used: number };
+    readonly cpus: { readonly total: number; readonly used: number };
+    readonly pressure: string;
+  };
+  readonly containers: readonly {
+    readonly name: string;
+    readonly id: string;
+    readonly state: string;
+    readonly health: string;
+    readonly image: string;
+    /** ISO 8601, UTC; empty when it never was. */
+    readonly startedAt: string;
+  }[];
+  /** What it uses now; undefined when it does not run or the engine does not say. */
+  readonly usage?: ContainerUsage | undefined;
+  /** Ends in a row, without a good long run between them. */
+  readonly failures: number;
+  readonly lastEnd?: { readonly at: string; readonly how: string } | undefined;
+  readonly preempted?:
+    | { readonly at: string; readonly how: string; readonly by: string; readonly why: string }
+    | undefined;
+  /** The last version that was well, and the one that was taken back. */
+  readonly versions: { readonly now: string; readonly good: string; readonly bad: string; readonly badWhy: string };
+  readonly grants: readonly GrantStatus[];
+  /** CAN frames that it was not let send over its socket, by reason. */
+  readonly denied: Readonly<Record<string, number>>;
+  /** Of this workload, the oldest first. */
+  readonly events: readonly ObuEvent[];
+  /** The last lines that it printed. */
+  readonly log: readonly LogLine[];
+}

@@ -1,0 +1,100 @@
+import { createServer, type Server } from 'node:https';
+import type { TLSSocket } from 'node:tls';
+import { ErrorCode, isKerbError, KerbError, messageOf } from '../errors.ts';
+import type { Identity, Principal } from '../identity/identity.ts';
+import { type ListenAddress, listenFault } from '../listen.ts';
+import type { Logger } from '../log.ts';
+import { ControlDesk, type ControlRoutes, errorReply } from './control-routes.ts';
+import type { ControlServer } from './control-server.ts';
+
+/** Connections at a time; a person with a few commands that follow needs a handful. */
+const MAX_CONNECTIONS = 64;
+/** A client that has not finished its handshake or its request after this long is gone, in milliseconds. */
+const HANDSHAKE_MS = 10_000;
+const REQUEST_MS = 30_000;
+
+export interface TlsControlServerOptions {
+  /** Port 0 takes a free one. */
+  readonly listen: ListenAddress;
+  readonly identity: Identity;
+  /** Whether somebody whose certificate is good may use the API; all of it or nothing. */
+  readonly mayCall: (caller: Principal) => boolean;
+  readonly routes: ControlRoutes;
+  readonly log: Logger;
+}
+
+/**
+ * The control API of a daemon over TLS 1.3. Whoever has no certificate of the authority is refused in the handshake, and
+ * whoever may not call is answered with 403 before anything is done.
+ */
+export class TlsControlServer implements ControlServer {
+  readonly #options: TlsControlServerOptions;
+  readonly #desk: ControlDesk;
+  #server: Server | undefined;
+  #listening: Promise<void> = Promise.resolve();
+
+  constructor(options: TlsControlServerOptions) {
+    this.#options = options;
+    this.#desk = new ControlDesk(options.routes, options.log);
+  }
+
+  /** That it listens on; undefined before the start. */
+  get port(): number | undefined {
+    const address = this.#server?.address();
+    return typeof address === 'object' ? address?.port : undefined;
+  }
+
+  /** @throws KerbError ApiUnavailable */
+  async start(): Promise<void> {
+    const { listen, identity, log } = this.#options;
+    const options = { ...identity.serverOptions(), handshakeTimeout: HANDSHAKE_MS, requestTimeout: REQUEST_MS };
+    const server = createServer(options, (request, response) => {
+      const refusal = this.#refusalOf(request.socket as TLSSocket);
+      if (refusal === undefined) void this.#desk.serve(request, response);
+      else {
+        request.resume();
+        void this.#desk.send(response, errorReply(refusal, 403), AbortSignal.abort());
+      }
+    });
+    server.maxConnections = MAX_CONNECTIONS;
+    server.on('tlsClientError', (error, socket) =>
+      log.warn({ client: socket.remoteAddress, err: messageOf(error) }, 'a client of the API was refused'),
+    );
+    this.#server = server;
+    this.#listening = new Promise((resolve, reject) => {
+      server.once('error', (error) => reject(cannotListen(listen, error)));
+      server.listen(listen.port, listen.host, resolve);
+    });
+    await this.#listening;
+  }
+
+  async stop(): Promise<void> {
+    const server = this.#server;
+    this.#server = undefined;
+    if (server === undefined) return;
+    // In the middle of start(): a server has to listen before it can be closed.
+    await this.#listening.catch(() => {});
+    const closed = new Promise<void>((resolve) => server.close(() => resolve()));
+    server.closeAllConnections();
+    await closed;
+  }
+
+  #refusalOf(socket: TLSSocket): KerbError | undefined {
+    const { identity, mayCall, log } = this.#options;
+    try {
+      const caller = identity.peerOf(socket);
+      if (mayCall(caller)) return undefined;
+      const message = `${caller.kind} ${caller.id} may not use the API of ${identity.self.kind} ${identity.self.id}; operators are named in its configuration under api.operators`;
+      log.warn({ client: socket.remoteAddress }, message);
+      return new KerbError(ErrorCode.ApiForbidden, message, { kind: caller.kind, id: caller.id });
+    } catch (error) {
+      if (isKerbError(error)) return error;
+      throw error;
+    }
+  }
+}
+
+function cannotListen({ host, port }: ListenAddress, error: unknown): KerbError {
+  const message = `cannot listen on ${host}:${port} for the API: ${listenFault(error)}; change api.listen in the configuration`;
+  return new KerbError(ErrorCode.ApiUnavailable, message, { host, port }, { cause: error });
+}

@@ -1,0 +1,28 @@
+import { isErrno, messageOf } from './errors.ts';
+
+/** Where a daemon listens. */
+export interface ListenAddress {
+  readonly host: string;
+  /** 0: a free one. */
+  readonly port: number;
+}
+
+/** "127.0.0.1:7443", "[::1]:7443", "localhost:7443"; undefined for anything else. */
+export function parseListen(text: string): ListenAddress | undefined {
+  const match = /^(?:\[([0-9a-fA-F:.]+)\]|([^:[\]\s/]+)):(\d{1,5})$/.exec(text);
+  const port = Number(match?.[3]);
+  return match === null || port > 65_535 ? undefined : { host: (match[1] ?? match[2])!, port };
+}
+
+const faults: Readonly<Record<string, string>> = {
+  EADDRINUSE: 'somebody listens there already',
+  EADDRNOTAVAIL: 'this machine has no such address',
+  EACCES: 'this user may not',
+  ENOENT: 'its folder is not there',
+};
+
+/** Why a server could not listen, without the address, which Node would say once more. */
+export function listenFault(error: unknown): string {
+  const code = isErrno(error) ? (error.code ?? '') : '';
+  return code in faults ? `${faults[code]} (${code})` : messageOf(error);
+}
