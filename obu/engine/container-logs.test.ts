@@ -42,6 +42,13 @@ it.each([1, 7, 10_000])('frames are cut into lines, in pieces of %i bytes', (siz
   ]);
 });
 
+it.each([2, 3])('what the engine itself says, in stream %i, is no line of the container', (stream) => {
+  const words = Buffer.from('Error grabbing logs: unexpected EOF\n');
+  const header = Buffer.from([stream, 0, 0, 0, 0, 0, 0, words.length]);
+  const bytes = Buffer.concat([frame(1, 'one\n'), header, words, frame(2, 'two\n')]);
+  expect(cut(bytes, 7).map(({ text }) => text)).toEqual(['one', 'two']);
+});
+
 it('a line without end does not grow for ever', () => {
   const lines = new LogLines('c');
   for (let i = 0; i < 100; i++) expect([...lines.push(frame(1, 'y'.repeat(16_000)))]).toEqual([]);

@@ -133,6 +133,8 @@ export class LogLines {
   *#take(stream: LogLine['stream'], frame: string): Generator<LogLine> {
     const space = frame.indexOf(' ');
     const time = frame.slice(0, space);
+    // The engine's own words (that it lost its place in a log that rotates quickly) have no time, and are no line of it.
+    if (!/^\d{4}-\d\d-\d\dT/.test(time)) return;
     const before = this.#unfinished.get(stream);
     const text = (before?.text ?? '') + frame.slice(space + 1);
     const line = { time: before?.time ?? time, text: text.replace(/\r?\n$/, '').slice(0, MAX_LINE) };

@@ -159,8 +159,10 @@ describe('with all of these at once, each is named and the good one is served on
     await isServed();
   });
 
-  it('prints, as fast as it can: what is kept of it stays small', async () => {
+  it('prints, as fast as it can, is read, and what is kept of it stays small', async () => {
     const { kind, host } = obu.status().engine;
+    const lastLine = () => obu.status().workloads.find(({ name }) => name === 'prints')!.lastLine;
+    while (!lastLine().startsWith('never')) await sleep(100);
     await isServed();
     expect(stateOf('prints').word).toBe('Running(Ok)');
     const { calls } = await reachEngine(kind, host);
