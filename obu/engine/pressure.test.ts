@@ -2,7 +2,7 @@ import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { expect, it } from 'vitest';
-import { PressureLadders, parsePressure, readPressure } from './pressure.ts';
+import { PressureLadders, parsePressure, readPressure, withGroup } from './pressure.ts';
 
 it('reads what the kernel writes, and nothing else', () => {
   const text =
@@ -28,4 +28,11 @@ it('says so where a kernel does not measure', async () => {
   } finally {
     await rm(folder, { recursive: true });
   }
+});
+
+it('the pressure in the group of all workloads counts where it is the higher one', () => {
+  expect(withGroup({ memory: 3, cpu: 50 }, 12.5)).toEqual({ memory: 12.5, cpu: 50 });
+  expect(withGroup({ memory: 30, cpu: undefined }, 12.5)).toEqual({ memory: 30, cpu: undefined });
+  expect(withGroup({ memory: undefined, cpu: undefined }, 100).memory).toBe(100);
+  expect(withGroup({ memory: 7, cpu: 1 }, undefined).memory).toBe(7);
 });

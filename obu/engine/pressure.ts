@@ -37,6 +37,12 @@ export function readPressure(folder = '/proc/pressure'): PressureSample {
   return { memory: read('memory'), cpu: read('cpu') };
 }
 
+/** The higher of what the whole machine and what the group of all workloads waits for memory; either may be unknown. */
+export function withGroup(machine: PressureSample, group: number | undefined): PressureSample {
+  const memory = machine.memory === undefined ? group : Math.max(machine.memory, group ?? 0);
+  return { ...machine, memory };
+}
+
 /** Holds how far up the ladder both resources are. */
 export class PressureLadders {
   readonly #thresholds: PressureThresholds;

@@ -20,7 +20,7 @@ import { GroupWatch } from './group-watch.ts';
 import { LastLines } from './last-lines.ts';
 import { MemoryStore } from './memory-store.ts';
 import type { Places } from './places.ts';
-import { PressureLadders, readPressure } from './pressure.ts';
+import { PressureLadders, readPressure, withGroup } from './pressure.ts';
 import { PrivateEngine } from './private-engine.ts';
 import { Reconciler, type WorkloadObserver } from './reconciler.ts';
 import { removeAllContainers } from './remove-all.ts';
@@ -96,7 +96,9 @@ export async function startWorkloads(parts: WorkloadParts) {
     desired: parts.workloads.map((workload) => ({ workload, configHash: configHash(workload) })),
     resources,
     pressure: new PressureLadders(runtime.pressure),
-    readPressure: engine.host.startsWith('unix://') ? readPressure : undefined,
+    readPressure: engine.host.startsWith('unix://')
+      ? () => withGroup(readPressure(), group.memoryPressure())
+      : undefined,
     has: new Set([
       ...config.cameras.map(({ name }) => `camera/${name}`),
       ...config.buses.map(({ name }) => `bus/${name}`),

@@ -53,6 +53,24 @@ describe.each([
   });
 });
 
+it('says how much its workloads wait for memory, and that it has run out, with version 2', () => {
+  const one = group('cgroupfs', '2');
+  expect(one.memoryPressure()).toBeUndefined();
+  put('kerbside-abc/memory.pressure', 'some avg10=12.50 avg60=1.00 avg300=0.00 total=5\nfull avg10=1.00\n');
+  put('kerbside-abc/memory.events.local', 'low 0\nhigh 0\nmax 900\noom 0\noom_kill 3\n');
+  expect(one.memoryPressure()).toBe(12.5);
+  put('kerbside-abc/memory.events.local', 'max 900\noom 1\noom_kill 4\n');
+  expect([one.memoryPressure(), one.memoryPressure()]).toEqual([100, 12.5]);
+});
+
+it('says that it has run out of memory with version 1, which says no more', () => {
+  const one = group('cgroupfs', '1');
+  put('memory/kerbside-abc/memory.oom_control', 'oom_kill_disable 0\nunder_oom 0\noom_kill 2\n');
+  expect(one.memoryPressure()).toBeUndefined();
+  put('memory/kerbside-abc/memory.oom_control', 'oom_kill_disable 0\nunder_oom 1\n');
+  expect(one.memoryPressure()).toBe(100);
+});
+
 it('says why a limit cannot be set', () => {
   mkdirSync(join(root, 'kerbside-abc/memory.max'), { recursive: true });
   expect(group('cgroupfs', '2').limit()).toMatch(/EISDIR/);

@@ -5,6 +5,7 @@
 import { readdirSync, readFileSync, rmdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { isErrno, messageOf } from '../../shared/errors.ts';
+import { parsePressure } from './pressure.ts';
 
 /** The parts of the engine's `info` that say how it makes control groups. */
 export interface CgroupInfo {
@@ -27,6 +28,8 @@ export class WorkloadGroup {
   readonly #isSlice: boolean;
   readonly #isV2: boolean;
   readonly #folder: string;
+  /** How often the group had run out of memory at the last look. */
+  #runOut = 0;
 
   constructor(options: GroupOptions) {
     const { stateHash, info } = options;
@@ -69,6 +72,29 @@ export class WorkloadGroup {
       return Number(/^max (\d+)/m.exec(events)?.[1] ?? 0);
     } catch {
       return 0; // it has gone
+    }
+  }
+
+  /**
+   * Percent of the last ten seconds in which a workload waited for memory of the group (PSI, cgroup v2); 100 when the group
+   * itself has run out since the last call. Undefined when the kernel says neither.
+   */
+  memoryPressure(): number | undefined {
+    if (this.#options.root === undefined) return undefined;
+    if (!this.#isV2) return /^under_oom 1$/m.test(this.#read('memory.oom_control')) ? 100 : undefined;
+    // `.local`: a container that meets its own limit is its own affair.
+    const runOut = Number(/^oom (\d+)/m.exec(this.#read('memory.events.local'))?.[1] ?? 0);
+    const again = runOut > this.#runOut;
+    this.#runOut = runOut;
+    return again ? 100 : parsePressure(this.#read('memory.pressure'));
+  }
+
+  /** A file of the group; empty when it is not there. */
+  #read(name: string): string {
+    try {
+      return readFileSync(this.#file('memory', '', name), 'utf8');
+    } catch {
+      return '';
     }
   }
 
