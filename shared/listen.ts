@@ -1,3 +1,4 @@
+import type { Server } from 'node:http';
 import { isErrno, messageOf } from './errors.ts';
 
 /** Where a daemon listens. */
@@ -25,4 +26,18 @@ const faults: Readonly<Record<string, string>> = {
 export function listenFault(error: unknown): string {
   const code = isErrno(error) ? (error.code ?? '') : '';
   return code in faults ? `${faults[code]} (${code})` : messageOf(error);
+}
+
+/**
+ * Takes a server down with all its connections.
+ * @param listening settles when it listens: in the middle of that it cannot be closed
+ */
+export async function closeServer(
+  server: Pick<Server, 'close' | 'closeAllConnections'>,
+  listening: Promise<void>,
+): Promise<void> {
+  await listening.catch(() => {});
+  const closed = new Promise<void>((resolve) => server.close(() => resolve()));
+  server.closeAllConnections();
+  await closed;
 }

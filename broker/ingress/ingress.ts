@@ -6,14 +6,13 @@ import { ErrorCode, isKerbError, KerbError, messageOf } from '../../shared/error
 import type { Identity, VehiclePrincipal } from '../../shared/identity/identity.ts';
 import { listenFault } from '../../shared/listen.ts';
 import type { Logger } from '../../shared/log.ts';
-import { v2eParser } from '../../shared/protocol/v2e-parser.ts';
+import { V2E_TRANSPORT } from '../../shared/protocol/v2e-socket.ts';
 import type { Answer, IncomingOffload } from '../offloads.ts';
 import type { PushClient } from '../packages/push-session.ts';
 import { decodeOffload, encodeRefusal, encodeResult } from './codec.ts';
 import { badPush, encodePushRefusal } from './push-codec.ts';
 
 /** Path of the V2E endpoint on a broker. */
-export const V2E_PATH = '/v2e';
 
 export interface IngressOptions {
   readonly identity: Identity;
@@ -105,9 +104,7 @@ export class Ingress {
       );
     });
     const io = new Server<ClientEvents, BrokerEvents, NoEvents, SocketData>(https, {
-      path: V2E_PATH,
-      transports: ['websocket'],
-      parser: v2eParser,
+      ...V2E_TRANSPORT,
       perMessageDeflate: false,
       httpCompression: false,
       serveClient: false,

@@ -3,9 +3,8 @@ import { io, type Socket } from 'socket.io-client';
 import { ErrorCode, errorName, KerbError, messageOf } from '../../shared/errors.ts';
 import type { Identity } from '../../shared/identity/identity.ts';
 import { kerbside } from '../../shared/protocol/generated/v2e.js';
-import { v2eParser } from '../../shared/protocol/v2e-parser.ts';
+import { v2eClientOptions } from '../../shared/protocol/v2e-socket.ts';
 import type { PackageFile } from '../../shared/task-package/reader.ts';
-import { V2E_PATH } from '../ingress/ingress.ts';
 import { PUSH_CHUNK, type PushOutcome } from '../ingress/push-codec.ts';
 
 const { PushRequest, PushReply, PushState, ServiceAnnouncement } = kerbside.v2e.v1;
@@ -63,14 +62,7 @@ export class BrokerClient {
     const { url, identity, brokerId } = this.#options;
     this.#agent = new Agent({ ...identity.clientOptions(brokerId), maxCachedSessions: 0 });
     const socket = io(url, {
-      path: V2E_PATH,
-      transports: ['websocket'],
-      parser: v2eParser,
-      // The types know agents of browsers' kind only; engine.io-client hands this one to `ws`.
-      agent: this.#agent as unknown as string,
-      perMessageDeflate: false as unknown as { threshold: number },
-      forceNew: true,
-      autoConnect: false,
+      ...v2eClientOptions(this.#agent),
       reconnection: false,
       timeout: CONNECT_TIMEOUT_MS,
     });

@@ -1,25 +1,24 @@
 import type { Socket } from 'node:net';
-import { ErrorCode, errorName, isKerbError, KerbError, messageOf } from '../../shared/errors.ts';
+import { ErrorCode, errorName, KerbError } from '../../shared/errors.ts';
 import type { Logger } from '../../shared/log.ts';
 import { DelimitedReader, MAX_CLIENT_MESSAGE } from '../../shared/protocol/framing.ts';
-import { kerbside } from '../../shared/protocol/generated/gateway.js';
+import type { kerbside } from '../../shared/protocol/generated/gateway.js';
 import type { DenialReason } from '../can/write-guard.ts';
 import type { CanDesk } from './can-desk.ts';
+import { failureOf, toKerbError } from './failure.ts';
 import type { GrantGuard } from './grants.ts';
-import { isCheapToDecode, MAX_PLAIN } from './large-message.ts';
+import { decodeMessage, MAX_PLAIN } from './large-message.ts';
 import { MAX_OPEN, type OffloadDesk } from './offload-desk.ts';
 import { Outbox, type Sink, type Stream } from './outbox.ts';
-import { HELLO_MS, MESSAGE_MS, Patience, READ_MS } from './patience.ts';
+import { HELLO_MS, MESSAGE_MS, Patience, ReadingWatch } from './patience.ts';
 import { type SignalDesk, type SignalDeskMeter, toProvided, toWire } from './signal-desk.ts';
-import { CameraStream, CanStream } from './streams.ts';
-import { encodeMessage, encodeSignalValues, formatOf, type ServerMessageFields, toWireGrant } from './wire.ts';
+import { cameraSubscription, canSubscription, type StreamOfGrant, type SubscriptionMeter } from './subscriptions.ts';
+import { encodeMessage, encodeSignalValues, type ServerMessageFields, toWireGrant } from './wire.ts';
 
 type ClientMessage = kerbside.gateway.v1.ClientMessage;
-const { ClientMessage } = kerbside.gateway.v1;
 
 export const PROTOCOL_VERSION = 1;
 export const MAX_SUBSCRIPTIONS = 32;
-const MAX_FILTERS = 512;
 /** Messages that are handled in one go; a container that sends more at once waits, so that nobody else has to. */
 const MAX_BURST = 32;
 const BURST_PAUSE_MS = 5;
@@ -27,10 +26,8 @@ const BURST_PAUSE_MS = 5;
 const LINGER_MS = 1000;
 
 /** What the gateway counts; the metrics and the status page of the OBU read it. */
-export interface GatewayMeter extends SignalDeskMeter {
-  canDropped(workload: string): void;
+export interface GatewayMeter extends SignalDeskMeter, SubscriptionMeter {
   canDenied(workload: string, reason: DenialReason): void;
-  pictureDropped(workload: string): void;
   offloadStarted(): void;
   offloadDone(receipt: { readonly totalMs: number; readonly queueMs: number; readonly runMs: number }): void;
   offloadFailed(): void;
@@ -56,11 +53,8 @@ export interface ConnectionContext {
 /** The kinds of grants that subscriptions depend on. */
 export type GrantKind = 'can' | 'signals' | 'cameras';
 
-interface Subscription {
+interface Subscription extends StreamOfGrant {
   readonly kind: GrantKind;
-  readonly stream: Stream;
-  /** Asks the guard and joins the stream to its source. @throws KerbError when it is not granted */
-  readonly subscribe: () => () => void;
   /** Takes the stream off its source. */
   end: () => void;
 }
@@ -79,9 +73,7 @@ export class Connection {
   #timer: NodeJS.Timeout | undefined;
   readonly #hello: Patience;
   readonly #message: Patience;
-  readonly #read: Patience;
-  /** Bytes that the kernel had taken when the wait for more of that began. */
-  #taken = 0;
+  readonly #reading: ReadingWatch;
   #crowded = false;
   readonly #subscriptions = new Map<number, Subscription>();
   readonly #offloads = new Set<number>();
@@ -110,14 +102,14 @@ export class Connection {
         else this.#work();
       },
       (full) => {
-        if (full) this.#awaitReading();
-        else this.#read.end();
+        if (full) this.#reading.begin();
+        else this.#reading.end();
       },
     );
     const { awakeSinceMs } = context;
     this.#hello = new Patience(HELLO_MS, awakeSinceMs, () => this.#tooSlow('its Hello', HELLO_MS));
     this.#message = new Patience(MESSAGE_MS, awakeSinceMs, () => this.#tooSlow('the rest of a message', MESSAGE_MS));
-    this.#read = new Patience(READ_MS, awakeSinceMs, () => this.#checkReading());
+    this.#reading = new ReadingWatch(socket, awakeSinceMs, (error) => this.#note(error));
     this.#hello.begin();
     socket.on('drain', () => this.#outbox.drained());
   }
@@ -143,7 +135,7 @@ export class Connection {
     try {
       for (const bytes of this.#inbox.splice(0, MAX_BURST)) {
         if (this.#isClosed()) return;
-        this.#handle(decode(bytes));
+        this.#handle(decodeMessage(bytes));
       }
     } catch (error) {
       this.#end(0, toKerbError(error, this.#context.log));
@@ -163,7 +155,7 @@ export class Connection {
     this.#phase = 'closed';
     this.#inbox.length = 0;
     clearTimeout(this.#timer);
-    for (const patience of [this.#hello, this.#message, this.#read]) patience.end();
+    for (const patience of [this.#hello, this.#message, this.#reading]) patience.end();
     for (const [request, subscription] of this.#subscriptions) this.#forget(request, subscription);
     this.#outbox.discard();
   }
@@ -263,20 +255,8 @@ export class Connection {
 
   #subscribeCan(request: number, ask: kerbside.gateway.v1.SubscribeCan.$Properties): void {
     this.#mustHaveRoom();
-    const filters = ask.filters ?? [];
-    mustNotExceed(filters.length, MAX_FILTERS, 'filters');
-    const { guard, meter } = this.#context;
-    const { name } = guard.workload;
-    const bus = ask.bus ?? '';
-    const stream = new CanStream(request, bus, this.#wake, () => meter.canDropped(name));
-    this.#open(request, 'can', stream, () => {
-      const { router, granted } = guard.can(bus);
-      const ends = [router.subscribe(filters, granted, stream.push, this), router.bus.onState(stream.stateChanged)];
-      if (router.bus.state.state !== 'Up') stream.stateChanged(router.bus.state);
-      return () => {
-        for (const end of ends) end();
-      };
-    });
+    const { stream, subscribe } = canSubscription(request, ask, this.#context, this.#wake, this);
+    this.#open(request, 'can', stream, subscribe);
   }
 
   #sendCan(request: number, ask: kerbside.gateway.v1.SendCan.$Properties): void {
@@ -318,24 +298,8 @@ export class Connection {
 
   #subscribeCamera(request: number, ask: kerbside.gateway.v1.SubscribeCamera.$Properties): void {
     this.#mustHaveRoom();
-    const { guard, meter } = this.#context;
-    const { name } = guard.workload;
-    const format = formatOf(ask.format ?? 0);
-    if (format === undefined) {
-      throw new KerbError(ErrorCode.BadCameraWish, `this OBU does not know picture format ${ask.format}`);
-    }
-    const wanted = ask.fps ?? 0;
-    if (!(wanted >= 0)) {
-      throw new KerbError(
-        ErrorCode.BadCameraWish,
-        'pictures per second are a number above 0, or 0 for as many as granted',
-      );
-    }
-    const stream = new CameraStream(request, this.#wake, () => meter.pictureDropped(name));
-    this.#open(request, 'cameras', stream, () => {
-      const { camera, fps } = guard.camera(ask.camera ?? '', wanted);
-      return camera.subscribe({ format, width: ask.width ?? 0, height: ask.height ?? 0, fps }, stream.push);
-    });
+    const { stream, subscribe } = cameraSubscription(request, ask, this.#context, this.#wake);
+    this.#open(request, 'cameras', stream, subscribe);
   }
 
   /** Answers leave before streams, so the container hears of the subscription before its first value. */
@@ -419,25 +383,6 @@ export class Connection {
     log.warn({ workload: workload.name, request, code: error.code }, `${errorName(error.code)}: ${error.message}`);
   }
 
-  #awaitReading(): void {
-    this.#taken = this.#socket.bytesWritten - this.#socket.writableLength;
-    this.#read.begin();
-  }
-
-  /** One that reads slowly is not named, it only loses what it is too slow for; one that reads nothing is, once. */
-  #checkReading(): void {
-    if (this.#socket.bytesWritten - this.#socket.writableLength > this.#taken) {
-      this.#awaitReading();
-      return;
-    }
-    this.#note(
-      new KerbError(
-        ErrorCode.ReadsNothing,
-        `it has read nothing from its gateway for ${READ_MS / 1000} s; frames, signals and pictures that come are lost to it`,
-      ),
-    );
-  }
-
   #tooSlow(what: string, ms: number): void {
     const message = `${what} has not come for ${ms / 1000} s; its connection is ended`;
     this.#end(0, new KerbError(ErrorCode.KeptWaiting, message));
@@ -451,38 +396,4 @@ export class Connection {
     this.#socket.end();
     setTimeout(() => this.#socket.destroy(), LINGER_MS).unref();
   }
-}
-
-function decode(bytes: Buffer): ClientMessage {
-  try {
-    if (!isCheapToDecode(bytes)) {
-      const message = `a message of ${bytes.length} bytes came; without the input of an offload ${MAX_PLAIN} are the limit`;
-      throw new KerbError(ErrorCode.MessageTooLarge, message);
-    }
-    return ClientMessage.decode(bytes);
-  } catch (error) {
-    if (isKerbError(error)) throw error;
-    throw new KerbError(ErrorCode.BadProtocolMessage, `a message could not be decoded: ${messageOf(error)}`);
-  }
-}
-
-function mustNotExceed(count: number, limit: number, what: string): void {
-  if (count <= limit) return;
-  throw new KerbError(ErrorCode.TooManyRequests, `${count} ${what} in one subscription; the limit is ${limit}`);
-}
-
-function failureOf(error: KerbError): kerbside.gateway.v1.Failure.$Properties {
-  const { retryAfterMs } = error.context;
-  return {
-    code: error.code,
-    message: error.message,
-    retryAfterMs: typeof retryAfterMs === 'number' && retryAfterMs > 0 ? Math.ceil(retryAfterMs) : 0,
-  };
-}
-
-/** Any other error is a defect of the OBU: the log gets its stack, the workload a sentence. */
-function toKerbError(error: unknown, log: Logger): KerbError {
-  if (isKerbError(error)) return error;
-  log.error({ err: error }, 'unexpected error in a gateway');
-  return new KerbError(ErrorCode.GatewayDefect, `unexpected error in the OBU: ${messageOf(error)}; its log has more`);
 }

@@ -3,6 +3,8 @@
  * and nobody else is served meanwhile; so a message may be large only because of the one field that is copied whole.
  */
 import protobuf from 'protobufjs/minimal.js';
+import { ErrorCode, isKerbError, KerbError, messageOf } from '../../shared/errors.ts';
+import { kerbside } from '../../shared/protocol/generated/gateway.js';
 
 const { Reader } = protobuf;
 
@@ -42,4 +44,18 @@ function inputLength(bytes: Uint8Array): number {
     }
   }
   return 0;
+}
+
+/** A message from a container. @throws KerbError MessageTooLarge | BadProtocolMessage */
+export function decodeMessage(bytes: Buffer): kerbside.gateway.v1.ClientMessage {
+  try {
+    if (!isCheapToDecode(bytes)) {
+      const message = `a message of ${bytes.length} bytes came; without the input of an offload ${MAX_PLAIN} are the limit`;
+      throw new KerbError(ErrorCode.MessageTooLarge, message);
+    }
+    return kerbside.gateway.v1.ClientMessage.decode(bytes);
+  } catch (error) {
+    if (isKerbError(error)) throw error;
+    throw new KerbError(ErrorCode.BadProtocolMessage, `a message could not be decoded: ${messageOf(error)}`);
+  }
 }

@@ -3,6 +3,9 @@
  * which it was awake counts.
  */
 
+import type { Socket } from 'node:net';
+import { ErrorCode, KerbError } from '../../shared/errors.ts';
+
 /** Until its Hello is complete. */
 export const HELLO_MS = 10_000;
 /** Until a message is complete that it has begun. */
@@ -38,5 +41,40 @@ export class Patience {
   end(): void {
     clearTimeout(this.#timer);
     this.#timer = undefined;
+  }
+}
+
+/** Names a container that reads nothing, once; one that reads slowly only loses what it is too slow for. */
+export class ReadingWatch {
+  readonly #socket: Socket;
+  readonly #patience: Patience;
+  /** Bytes that the kernel had taken when the wait for more of that began. */
+  #taken = 0;
+
+  /** @param onDeaf gets KerbError ReadsNothing */
+  constructor(socket: Socket, awakeSinceMs: () => number | undefined, onDeaf: (error: KerbError) => void) {
+    this.#socket = socket;
+    this.#patience = new Patience(READ_MS, awakeSinceMs, () => {
+      if (this.#takenNow() > this.#taken) {
+        this.begin();
+        return;
+      }
+      const message = `it has read nothing from its gateway for ${READ_MS / 1000} s; frames, signals and pictures that come are lost to it`;
+      onDeaf(new KerbError(ErrorCode.ReadsNothing, message));
+    });
+  }
+
+  /** More waits for it than the socket holds. */
+  begin(): void {
+    this.#taken = this.#takenNow();
+    this.#patience.begin();
+  }
+
+  end(): void {
+    this.#patience.end();
+  }
+
+  #takenNow(): number {
+    return this.#socket.bytesWritten - this.#socket.writableLength;
   }
 }

@@ -4,7 +4,7 @@ import { ErrorCode, KerbError, messageOf } from '../../shared/errors.ts';
 import type { Identity } from '../../shared/identity/identity.ts';
 import type { Logger } from '../../shared/log.ts';
 import { kerbside } from '../../shared/protocol/generated/v2e.js';
-import { v2eParser } from '../../shared/protocol/v2e-parser.ts';
+import { v2eClientOptions } from '../../shared/protocol/v2e-socket.ts';
 import type { OffloadRequest, OffloadResult, PlaceStatus } from './offloader.ts';
 import { budgetOf, failureOf } from './refusal.ts';
 
@@ -41,7 +41,6 @@ interface Pending {
   readonly reject: (error: KerbError) => void;
 }
 
-const V2E_PATH = '/v2e';
 const RETRY_MS = { first: 100, max: 2000, jitter: 0.5 };
 const CONNECT_TIMEOUT_MS = 3000;
 /** How much the newest offload counts in the mean time on the way. */
@@ -92,14 +91,7 @@ export class BrokerLink {
     // No resumed TLS sessions: every connection is checked in full, the broker's name included.
     this.#agent = new Agent({ ...identity.clientOptions(target.id), maxCachedSessions: 0 });
     const socket = io(target.url, {
-      path: V2E_PATH,
-      transports: ['websocket'],
-      parser: v2eParser,
-      // The types know agents of browsers' kind only; engine.io-client hands this one to `ws`.
-      agent: this.#agent as unknown as string,
-      perMessageDeflate: false as unknown as { threshold: number },
-      forceNew: true,
-      autoConnect: false,
+      ...v2eClientOptions(this.#agent),
       timeout: CONNECT_TIMEOUT_MS,
       reconnectionDelay: RETRY_MS.first,
       reconnectionDelayMax: RETRY_MS.max,

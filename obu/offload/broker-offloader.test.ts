@@ -13,7 +13,7 @@ import type { Identity } from '../../shared/identity/identity.ts';
 import { loadIdentity } from '../../shared/identity/x509-identity.ts';
 import { silentLog } from '../../shared/log.ts';
 import { kerbside } from '../../shared/protocol/generated/v2e.js';
-import { v2eParser } from '../../shared/protocol/v2e-parser.ts';
+import { V2E_TRANSPORT } from '../../shared/protocol/v2e-socket.ts';
 import { BrokerOffloader } from './broker-offloader.ts';
 import type { OffloadRequest } from './offloader.ts';
 
@@ -86,7 +86,7 @@ class Broker {
 
   async start(): Promise<this> {
     this.#https = createServer(this.#options.serverOptions());
-    this.#io = new Server(this.#https, { path: '/v2e', transports: ['websocket'], parser: v2eParser });
+    this.#io = new Server(this.#https, V2E_TRANSPORT);
     this.#io.use((_socket, next) => next(this.refuse === undefined ? undefined : new Error(this.refuse)));
     this.#io.on('connection', (socket) => {
       socket.emit('hello', Buffer.isBuffer(this.hello) ? this.hello : ServiceAnnouncement.encode(this.hello).finish());

@@ -2,7 +2,7 @@ import { lstat, unlink } from 'node:fs/promises';
 import { createServer, type Server } from 'node:http';
 import { connect } from 'node:net';
 import { ErrorCode, isErrno, KerbError } from '../errors.ts';
-import { listenFault } from '../listen.ts';
+import { closeServer, listenFault } from '../listen.ts';
 import type { Logger } from '../log.ts';
 import { ControlDesk, type ControlRoutes } from './control-routes.ts';
 
@@ -61,13 +61,8 @@ class UnixControlServer implements ControlServer {
   async stop(): Promise<void> {
     const server = this.#server;
     this.#server = undefined;
-    if (server === undefined) return;
-    // In the middle of start(): a server has to listen before it can be closed.
-    await this.#listening.catch(() => {});
     // Node removes the socket file itself when it closes the handle.
-    const closed = new Promise<void>((resolve) => server.close(() => resolve()));
-    server.closeAllConnections();
-    await closed;
+    if (server !== undefined) await closeServer(server, this.#listening);
   }
 }
 

@@ -2,7 +2,7 @@ import { createServer, type Server } from 'node:https';
 import type { TLSSocket } from 'node:tls';
 import { ErrorCode, isKerbError, KerbError, messageOf } from '../errors.ts';
 import type { Identity, Principal } from '../identity/identity.ts';
-import { type ListenAddress, listenFault } from '../listen.ts';
+import { closeServer, type ListenAddress, listenFault } from '../listen.ts';
 import type { Logger } from '../log.ts';
 import { ControlDesk, type ControlRoutes, errorReply } from './control-routes.ts';
 import type { ControlServer } from './control-server.ts';
@@ -71,12 +71,7 @@ export class TlsControlServer implements ControlServer {
   async stop(): Promise<void> {
     const server = this.#server;
     this.#server = undefined;
-    if (server === undefined) return;
-    // In the middle of start(): a server has to listen before it can be closed.
-    await this.#listening.catch(() => {});
-    const closed = new Promise<void>((resolve) => server.close(() => resolve()));
-    server.closeAllConnections();
-    await closed;
+    if (server !== undefined) await closeServer(server, this.#listening);
   }
 
   #refusalOf(socket: TLSSocket): KerbError | undefined {

@@ -1,0 +1,20 @@
+/** What every socket of V2E has in common, whoever opens it. */
+import type { Agent } from 'node:https';
+import { v2eParser } from './v2e-parser.ts';
+
+export const V2E_PATH = '/v2e';
+
+/** For both ends: one WebSocket, and one WebSocket message for each message of V2E. */
+export const V2E_TRANSPORT = { path: V2E_PATH, transports: ['websocket'] as ['websocket'], parser: v2eParser };
+
+/** For a client that connects when it is told to. @param agent carries the client's certificate */
+export function v2eClientOptions(agent: Agent) {
+  return {
+    ...V2E_TRANSPORT,
+    // The types know agents of browsers' kind only; engine.io-client hands this one to `ws`.
+    agent: agent as unknown as string,
+    perMessageDeflate: false as unknown as { threshold: number },
+    forceNew: true,
+    autoConnect: false,
+  };
+}
