@@ -88,7 +88,12 @@ export class Drive {
     for (const task of readdirSync(join(root, 'examples', 'tasks')).sort()) {
       if (!['dashcam-filter', 'aggregate'].includes(task)) continue;
       this.#announce(`tasks: packaging ${task}`);
-      tasks[task] = await this.#package(task, signer.dir);
+      try {
+        tasks[task] = await this.#package(task, signer.dir);
+      } catch (error) {
+        if (this.#abort.signal.aborted) throw error;
+        this.#announce(`tasks: going on without ${task}, which cannot be packaged: ${messageOf(error).split('\n')[0]}`);
+      }
     }
 
     const { can } = this.#options;
