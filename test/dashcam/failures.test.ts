@@ -142,7 +142,9 @@ describe('a camera that fails', () => {
     const camera = rig.camera(`v4l2:${device}?size=640x480&fps=30&format=mjpeg`);
     await camera.start();
     const own = new Pictures(camera, OWN);
-    expect(await reasonOf(camera)).toBe(`${device}: No such file or directory`);
+    const reason = await reasonOf(camera);
+    // Each version of ffmpeg puts them together in its own way.
+    for (const part of [device, 'No such file or directory']) expect(reason).toContain(part);
     expect(camera.status()).toMatchObject({ source: `v4l2:${device}`, simulated: false, consumers: 1, fps: 0 });
     expect(own.all).toEqual([]);
   });
@@ -152,7 +154,7 @@ describe('a camera that fails', () => {
     const camera = rig.camera(`file:${rig.folder}/notes.mp4`);
     await camera.start();
     const own = new Pictures(camera, OWN);
-    expect(await reasonOf(camera)).toContain('Invalid data found');
+    expect(await reasonOf(camera)).toMatch(/invalid data/i);
     own.unsubscribe();
     await until('the end of trying', () => camera.status().state.state === 'Idle' && ffmpegChildren().length === 0);
   });
