@@ -10,7 +10,10 @@ import { ensureDevelopmentIdentities } from '../../shared/identity/development.t
 import { loadIdentity } from '../../shared/identity/x509-identity.ts';
 import { silentLog } from '../../shared/log.ts';
 import { buildTaskPackage } from '../../shared/task-package/writer.ts';
+import { requireTenders } from '../support/require-tenders.ts';
 import { guestImage, taskImage } from '../tender/support-paths.ts';
+
+await requireTenders();
 
 // A broker in this process with real tenders, and the OBU's end of the wire.
 

@@ -12,6 +12,9 @@ import { ensureDevelopmentIdentities } from '../../shared/identity/development.t
 import { loadIdentity } from '../../shared/identity/x509-identity.ts';
 import { silentLog } from '../../shared/log.ts';
 import { buildTask } from '../../shared/task-package/build.ts';
+import { requireTenders } from '../support/require-tenders.ts';
+
+await requireTenders();
 
 // `kerb broker serve` as a process of its own with a real tender, and the OBU's end of the wire in this one.
 

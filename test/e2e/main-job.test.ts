@@ -9,7 +9,10 @@ import { getStatus } from '../../shared/api/control-client.ts';
 import type { ObuStatus } from '../../shared/api/status.ts';
 import { ErrorCode } from '../../shared/errors.ts';
 import type { Summary } from '../../sim/drive/screen.ts';
+import { requireTenders } from '../support/require-tenders.ts';
 import { leftovers } from './leftovers.ts';
+
+await requireTenders();
 
 const root = fileURLToPath(new URL('../../', import.meta.url));
 const nothing = { processes: [], mounts: [], sockets: [], containers: [] };

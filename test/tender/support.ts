@@ -1,10 +1,11 @@
 import { afterAll, describe } from 'vitest';
 import type { Isolation, TenderOutcome } from '../../broker/tenders/tender.ts';
 import { TenderProcess } from '../../broker/tenders/tender-process.ts';
-import { messageOf } from '../../shared/errors.ts';
 import { silentLog } from '../../shared/log.ts';
+import { noTender, tenderTrouble } from '../support/require-tenders.ts';
 import { built, guestImage, type Machine, taskImage } from './support-paths.ts';
 
+export { requireTenders } from '../support/require-tenders.ts';
 export { built, guestImage, taskImage } from './support-paths.ts';
 
 /** Numbers as little-endian u64; negative ones in two's complement. */
@@ -16,31 +17,24 @@ export function u64(...values: (number | bigint)[]): Buffer {
   return bytes;
 }
 
-/** Why isolation `vm` cannot be had on this machine; undefined when it can. */
-async function vmTrouble(): Promise<string | undefined> {
-  const tender = new TenderProcess({ imagePath: guestImage('hello'), log: silentLog(), isolation: 'vm' });
-  try {
-    await tender.start();
-    return undefined;
-  } catch (error) {
-    return messageOf(error);
-  } finally {
-    await tender.stop();
-  }
-}
-
 /**
- * The same tests for both isolations. Where there is no KVM that can be used, those for `vm` are skipped and the reason
- * said; with KERB_TEST_VM=required they fail instead.
+ * The same tests for both isolations. Where one cannot be had, its tests are skipped and the reason said; with
+ * KERB_TEST_VM=required those for `vm` fail instead. Where none can be had, the file fails at once.
  */
 export async function forEachIsolation(tests: (tenders: Tenders, isolation: Isolation) => void): Promise<void> {
-  describe('isolation process', () => tests(new Tenders('process'), 'process'));
-  const trouble = process.env.KERB_TEST_VM === 'required' ? undefined : await vmTrouble();
-  if (trouble === undefined) {
-    describe('isolation vm', () => tests(new Tenders('vm'), 'vm'));
-  } else {
-    console.warn(`skipped for isolation vm: ${trouble}`);
-    describe.skip(`isolation vm, skipped: ${trouble}`, () => tests(new Tenders('vm'), 'vm'));
+  const trouble = {
+    process: await tenderTrouble('process'),
+    vm: process.env.KERB_TEST_VM === 'required' ? undefined : await tenderTrouble('vm'),
+  };
+  if (trouble.process !== undefined && trouble.vm !== undefined) throw noTender(trouble.process);
+  for (const isolation of ['process', 'vm'] as const) {
+    const reason = trouble[isolation];
+    if (reason === undefined) {
+      describe(`isolation ${isolation}`, () => tests(new Tenders(isolation), isolation));
+    } else {
+      console.warn(`not run for isolation ${isolation}: ${reason}`);
+      describe.skip(`isolation ${isolation}, not run: ${reason}`, () => tests(new Tenders(isolation), isolation));
+    }
   }
 }
 
