@@ -7,6 +7,8 @@ import { ErrorCode, KerbError } from '../../shared/errors.ts';
 import type { CanFeed, PlacedMessage } from './can-feed.ts';
 import type { FrameChecksum } from './checksum.ts';
 import { datumFault } from './datatype.ts';
+import type { DbcMessage } from './dbc.ts';
+import { withAddresses } from './j1939.ts';
 import type { MessageSignal } from './message-codec.ts';
 import type { ActuationHandler, SignalDatum, SignalValue } from './signal.ts';
 import type { SignalTree } from './signal-tree.ts';
@@ -26,6 +28,8 @@ interface CanTarget {
   readonly signal: MessageSignal;
   readonly counter: MessageSignal | undefined;
   readonly checksum: FrameChecksum | undefined;
+  /** Of the frame. */
+  readonly id: number;
   /** The path that acknowledges, and how what it will be is read from the frame that was sent, if it can be. */
   readonly acknowledge:
     | { readonly path: string; readonly expected: (data: Uint8Array) => SignalDatum | undefined }
@@ -58,7 +62,10 @@ export class Actuators {
     const place = placeOf(leaf, mapping, feed);
     const { message: dbcMessage } = place;
     if (!isFrameLength(dbcMessage.length, dbcMessage.fd)) {
-      throw badLeaf(leaf, `message ${dbcMessage.name} of ${dbcMessage.length} bytes fits no frame`);
+      const why = dbcMessage.j1939
+        ? 'needs the J1939 transport protocol, which the OBU only receives'
+        : 'fits no frame';
+      throw badLeaf(leaf, `message ${dbcMessage.name} of ${dbcMessage.length} bytes ${why}`);
     }
     let message = this.#messages.get(dbcMessage);
     if (message === undefined) {
@@ -84,6 +91,7 @@ export class Actuators {
       signal: codec.signal(mapping.signal),
       counter: mapping.counter === undefined ? undefined : own(mapping.counter, 'counter'),
       checksum: mapping.checksum,
+      id: frameId(leaf, mapping, dbcMessage),
       acknowledge: this.#acknowledgement(leaf, mapping, leaves, codec.signal(mapping.signal)),
     });
   }
@@ -143,10 +151,10 @@ export class Actuators {
     leftMs: number,
     waitMs: number,
   ): Promise<SignalValue | undefined> {
-    const { message, signal, counter, checksum, acknowledge, mapping } = target;
+    const { message, signal, counter, checksum, id, acknowledge, mapping } = target;
     const physical = mapping.convert(value)!;
     if (acknowledge === undefined) {
-      message.send(signal, physical, counter, checksum);
+      message.send(signal, physical, counter, checksum, id);
       return undefined;
     }
     const { watchers } = this.#tree.leaf(acknowledge.path);
@@ -162,7 +170,7 @@ export class Actuators {
       reject(new KerbError(ErrorCode.ActuationTimedOut, `${what}: ${acknowledge.path} ${is}`, { path }));
     }, leftMs);
     try {
-      expected = acknowledge.expected(message.send(signal, physical, counter, checksum));
+      expected = acknowledge.expected(message.send(signal, physical, counter, checksum, id));
       watchers.add(watch);
       return await promise;
     } finally {
@@ -220,6 +228,13 @@ function placeOf(leaf: VssLeaf, { signal, message }: VssTarget, feed: CanFeed): 
   if (places.length === 0) throw badLeaf(leaf, `vss2dbc: no message ${message} has a signal ${signal}`);
   const names = places.map((place) => `${place.message.name} on ${place.feed.router.bus.name}`).join(', ');
   throw badLeaf(leaf, `vss2dbc: ${signal} is in ${names}; say which one with message`);
+}
+
+/** The id of the message, with the J1939 addresses that the mapping gives instead of its own. */
+function frameId(leaf: VssLeaf, { sourceAddress, destinationAddress }: VssTarget, message: DbcMessage): number {
+  if (sourceAddress === undefined && destinationAddress === undefined) return message.id;
+  if (message.j1939) return withAddresses(message.id, sourceAddress, destinationAddress);
+  throw badLeaf(leaf, `vss2dbc: addresses are for messages of J1939, and ${message.name} is none to its database`);
 }
 
 /** Equal, for numbers as far as a float is exact. */

@@ -7,6 +7,9 @@
 import { CAN_EFF_FLAG, type CanFrame, formatCanId, linuxIdOf } from '../../shared/can/frame.ts';
 import type { CanRouter } from '../can/router.ts';
 import type { Dbc, DbcMessage } from './dbc.ts';
+import { PgnTable, pgnFilter } from './j1939.ts';
+import { noValueFrom, saysNoValue } from './j1939-spn.ts';
+import { J1939Transport, TRANSPORT_PGNS } from './j1939-transport.ts';
 import { compileMessage, type MessageCodec, type MessageSignal } from './message-codec.ts';
 import type { SignalValue } from './signal.ts';
 import type { Group, SignalTree, Slot } from './signal-tree.ts';
@@ -45,6 +48,8 @@ interface MappedSignal {
   readonly high: number;
   /** By raw value: its name, and whether that says that it is none. Undefined when no value has a name. */
   readonly names: ReadonlyMap<number, { readonly label: string; readonly isNone: boolean }> | undefined;
+  /** Raw values from here on are none, unless they have a name. */
+  readonly noneFrom: number | bigint;
   takenUs: number;
 }
 
@@ -55,11 +60,17 @@ interface HeardMessage {
   group: Group | undefined;
 }
 
+/** The messages of one bus that are listened to. */
+interface HeardBus {
+  /** By id as Linux writes it. */
+  readonly byId: Map<number, HeardMessage>;
+  readonly byPgn: PgnTable<HeardMessage>;
+}
+
 export class CanFeed {
   readonly #feeds: readonly SignalFeed[];
   readonly #tree: SignalTree;
-  /** By bus, then by id as Linux writes it. */
-  readonly #heard = new Map<SignalFeed, Map<number, HeardMessage>>();
+  readonly #heard = new Map<SignalFeed, HeardBus>();
   readonly #placesOfSignal = new Map<string, PlacedMessage[]>();
   #detach: (() => void)[] = [];
   #ignored = 0;
@@ -69,7 +80,7 @@ export class CanFeed {
     this.#feeds = feeds;
     this.#tree = tree;
     for (const feed of feeds) {
-      this.#heard.set(feed, new Map());
+      this.#heard.set(feed, { byId: new Map(), byPgn: new PgnTable() });
       for (const message of feed.dbcs.flatMap((dbc) => dbc.messages)) {
         for (const { name } of message.signals) {
           const places = this.#placesOfSignal.get(name);
@@ -111,6 +122,8 @@ export class CanFeed {
       const isLimited = min !== 0 || max !== 0;
       // Half a step is what rounding may add.
       const slack = signal.signal.float === 'none' ? Math.abs(signal.signal.factor) / 2 : 0;
+      const noneFrom = noValueFrom(place.message, signal.signal);
+      const isNone = (raw: number, label: string) => noValue.test(label) || (raw >= noneFrom && saysNoValue(label));
       signals.push({
         slot: this.#tree.addSlot(this.#tree.leaf(leaf.path), {
           source: place.feed.router.bus.name,
@@ -126,7 +139,8 @@ export class CanFeed {
         names:
           labels.size === 0
             ? undefined
-            : new Map([...labels].map(([raw, label]) => [raw, { label, isNone: noValue.test(label) }])),
+            : new Map([...labels].map(([raw, label]) => [raw, { label, isNone: isNone(raw, label) }])),
+        noneFrom,
         takenUs: Number.NEGATIVE_INFINITY,
       });
     }
@@ -147,19 +161,31 @@ export class CanFeed {
   }
 
   start(): void {
-    for (const [feed, messages] of this.#heard) {
-      for (const heard of messages.values()) {
-        heard.group = this.#tree.addGroup(heard.signals.map(({ slot }) => slot.leaf));
-      }
-      if (messages.size === 0) continue;
-      const filters = [...messages.values()].map(({ codec }) => exactFilter(codec.message));
-      this.#detach.push(
-        feed.router.subscribe(undefined, filters, (frame) => {
-          const heard = messages.get(linuxIdOf(frame));
-          if (heard !== undefined) this.#receive(heard, frame);
-        }),
-      );
+    for (const [feed, bus] of this.#heard) {
+      const messages = [...bus.byId.values(), ...bus.byPgn.items];
+      for (const heard of messages) heard.group = this.#tree.addGroup(heard.signals.map(({ slot }) => slot.leaf));
+      if (messages.length === 0) continue;
+      const exact = [...bus.byId.values()].map(({ codec }) => exactFilter(codec.message));
+      const { pgns } = bus.byPgn;
+      const grouped = (pgns.length === 0 ? [] : [...pgns, ...TRANSPORT_PGNS]).map(pgnFilter);
+      this.#detach.push(feed.router.subscribe(undefined, [...exact, ...grouped], this.#receiver(bus)));
     }
+  }
+
+  /** What is done with each frame of a bus that has a message in it. */
+  #receiver({ byId, byPgn }: HeardBus): (frame: CanFrame) => void {
+    const transport = new J1939Transport(
+      (pgn) => byPgn.has(pgn),
+      (id, data, timeUs) => {
+        const heard = byPgn.get(id);
+        if (heard !== undefined) this.#receive(heard, data, timeUs);
+      },
+    );
+    return (frame) => {
+      const heard = byId.get(linuxIdOf(frame)) ?? (frame.ext && !frame.fd ? byPgn.get(frame.id) : undefined);
+      if (heard !== undefined) this.#receive(heard, frame.data, frame.timeUs);
+      else if (frame.ext && !frame.fd) transport.receive(frame.id, frame.data, frame.timeUs, this.#tree.now());
+    };
   }
 
   stop(): void {
@@ -168,12 +194,13 @@ export class CanFeed {
   }
 
   #hear(leaf: VssLeaf, { feed, message }: PlacedMessage): HeardMessage {
-    const messages = this.#heard.get(feed)!;
+    const { byId, byPgn } = this.#heard.get(feed)!;
     const key = (message.id | (message.ext ? CAN_EFF_FLAG : 0)) >>> 0;
-    let heard = messages.get(key);
+    let heard = message.j1939 ? byPgn.same(message.id) : byId.get(key);
     if (heard === undefined) {
       heard = { codec: compileMessage(message), signals: [], listeners: [], group: undefined };
-      messages.set(key, heard);
+      if (message.j1939) byPgn.add(message.id, heard);
+      else byId.set(key, heard);
     }
     if (heard.codec.message === message) return heard;
     const other = heard.codec.message.name;
@@ -184,13 +211,14 @@ export class CanFeed {
     return this.#feeds.flatMap((feed) => feed.dbcs.map((dbc) => dbc.file)).join(', ') || 'any DBC file';
   }
 
-  #receive({ signals, listeners, group }: HeardMessage, frame: CanFrame): void {
-    for (const listener of listeners) listener(frame.data);
-    const timeUs = frame.timeUs > 0 ? frame.timeUs : Date.now() * 1000;
+  /** @param frameUs microseconds since 1970; 0: unknown */
+  #receive({ signals, listeners, group }: HeardMessage, data: Uint8Array, frameUs: number): void {
+    for (const listener of listeners) listener(data);
+    const timeUs = frameUs > 0 ? frameUs : Date.now() * 1000;
     const nowMs = this.#tree.now();
     let values: SignalValue[] | undefined;
     for (const signal of signals) {
-      const value = this.#take(signal, frame.data, timeUs, nowMs);
+      const value = this.#take(signal, data, timeUs, nowMs);
       if (value === undefined) continue;
       if (values === undefined) values = [value];
       else values.push(value);
@@ -209,9 +237,11 @@ export class CanFeed {
     // wait for the interval too.
     if (elapsedUs >= 0 && elapsedUs < mapping.intervalMs * 1000 && slot.leaf.watchers.size === 0) return undefined;
     const physical = codec.physicalOf(data);
-    const named = mapped.names?.get(codec.rawOf(data));
+    const raw = codec.rawOf(data);
+    const named = mapped.names?.get(raw);
     const label = named?.label;
-    const isNone = named === undefined ? !(physical >= mapped.low && physical <= mapped.high) : named.isNone;
+    const isInRange = physical >= mapped.low && physical <= mapped.high && raw < mapped.noneFrom;
+    const isNone = named === undefined ? !isInRange : named.isNone;
     if (isNone && !mapping.isNamed(physical, label)) {
       this.#invalid++;
       return undefined;

@@ -5,6 +5,7 @@ import type { Dbc, DbcMessage, DbcMux, DbcSignal } from './dbc.ts';
 import { dbcError } from './dbc-lexer.ts';
 import { readDbcStatements } from './dbc-reader.ts';
 import type { DbcStatements, MessageStatement, SignalStatement, Target } from './dbc-statement.ts';
+import { saysJ1939 } from './j1939.ts';
 
 const EXTENDED = 0x80000000;
 /** Vector tools park signals without a message under this id. */
@@ -194,13 +195,18 @@ class DbcBuilder {
     const { comment, attributes } = this.#messageExtras.get(rawId)!;
     const cycle = attributes.get('GenMsgCycleTime');
     const format = attributes.get('VFrameFormat');
+    const usual = this.#attributeValue('VFrameFormat', this.#in.defaults.get('VFrameFormat') ?? '');
+    const j1939 = saysJ1939(ext, attributes, this.#attributes, usual);
     return {
       id,
       ext,
       name,
       length,
       // Some tools write the number without defining the labels: 14 and 15 are the FD formats.
-      fd: length > 8 || format === 14 || format === 15 || (typeof format === 'string' && format.endsWith('_FD')),
+      fd:
+        !j1939 &&
+        (length > 8 || format === 14 || format === 15 || (typeof format === 'string' && format.endsWith('_FD'))),
+      j1939,
       cycleMs: typeof cycle === 'number' && cycle > 0 ? cycle : 0,
       sender,
       signals: statement.signals.map((signal) => this.#buildSignal(statement, signal)),

@@ -7,6 +7,7 @@ import { dataFrame } from '../../shared/can/frame.ts';
 import { ErrorCode, KerbError } from '../../shared/errors.ts';
 import type { CanBus } from '../can/bus.ts';
 import { type FrameChecksum, writeChecksum } from './checksum.ts';
+import { unsetRaw } from './j1939-spn.ts';
 import { type MessageCodec, type MessageSignal, toRawDatum } from './message-codec.ts';
 import type { SignalDatum } from './signal.ts';
 
@@ -27,7 +28,10 @@ export class TargetMessage {
     this.#bus = bus;
     for (const signal of codec.signals) {
       const given = defaults.get(signal.signal.name);
-      this.#raws.set(signal.signal.name, given === undefined ? signal.signal.startRaw : toRawDatum(signal, given));
+      this.#raws.set(
+        signal.signal.name,
+        given === undefined ? unsetRaw(codec.message, signal.signal) : toRawDatum(signal, given),
+      );
     }
   }
 
@@ -52,7 +56,8 @@ export class TargetMessage {
   }
 
   /**
-   * Sends the message with this signal changed, and returns its data.
+   * Sends the message with this signal changed, and returns its data. Bits of J1939 that nobody describes are ones.
+   * @param id of the frame: that of the message, or with other J1939 addresses
    * @throws KerbError SignalOutOfRange, and what the bus throws
    */
   send(
@@ -60,6 +65,7 @@ export class TargetMessage {
     value: SignalDatum,
     counter: MessageSignal | undefined,
     checksum: FrameChecksum | undefined,
+    id = this.codec.message.id,
   ): Uint8Array {
     const { message, signals } = this.codec;
     const raws = new Map(this.#raws);
@@ -70,11 +76,11 @@ export class TargetMessage {
       raws.set(name, (raws.get(name)! + 1) % 2 ** length);
     }
     const isPlain = signals.every(({ signal }) => !signal.isMultiplexer);
-    const data = new Uint8Array(message.length);
+    const data = new Uint8Array(message.length).fill(message.j1939 ? 0xff : 0);
     if (isPlain && this.#last !== undefined) data.set(this.#last.subarray(0, data.length));
     this.codec.write(data, ({ signal }) => raws.get(signal.name)!);
     if (checksum !== undefined) writeChecksum(data, this.codec.signal(checksum.signal), checksum, message);
-    this.#bus.send(dataFrame(message.id, data, { ext: message.ext, fd: message.fd }));
+    this.#bus.send(dataFrame(id, data, { ext: message.ext, fd: message.fd }));
     this.record(data);
     return data;
   }
