@@ -29,6 +29,8 @@ export const ErrorCode = {
   BadControlRequest: 1030,
   ApiForbidden: 1031,
   NotReached: 1032,
+  IdentityExpired: 1070,
+  ClockNotSet: 1071,
 
   BadManifest: 2001,
   UnsupportedManifestKey: 2002,

@@ -48,8 +48,8 @@ export function gatewayMeter(ledgers: Ledgers): GatewayMeter {
       offloads.done(receipt);
       metrics.offload('ok');
     },
-    offloadFailed: () => {
-      offloads.failed();
+    offloadFailed: (totalMs) => {
+      offloads.failed(totalMs);
       metrics.offload('failed');
     },
     failure: faultOf(ledgers),

@@ -1,21 +1,30 @@
 import type { RecentErrors } from '../../shared/api/recent-errors.ts';
 import type { ObuStatus, WorkloadStatus } from '../../shared/api/status.ts';
+import type { IdentityWatch } from '../../shared/identity/identity-watch.ts';
 import { reasonOf } from '../can/bus.ts';
 import type { ObuBus } from '../can/buses.ts';
+import type { ClockFloor } from '../clock-floor.ts';
 import type { ObuConfig } from '../config.ts';
 import type { OwnCamera } from '../dashcam/start.ts';
 import type { Engine } from '../engine/docker-client.ts';
 import type { LastLines } from '../engine/last-lines.ts';
 import type { Reconciler } from '../engine/reconciler.ts';
+import { identityStatus } from '../identity.ts';
 import type { Workload } from '../manifest/workload.ts';
 import type { Offloader } from '../offload/offloader.ts';
 import type { SignalStore } from '../signals/signal-store.ts';
 import type { OffloadMeter } from './offload-meter.ts';
+import type { RemoteApi } from './serve.ts';
 
 /** What the status is read from. */
 export interface StatusSources {
   readonly config: ObuConfig;
   readonly startedAt: string;
+  /** Undefined: the configuration names no identity. */
+  readonly identity: IdentityWatch | undefined;
+  /** Undefined: the API is for this machine only. */
+  readonly remoteApi: RemoteApi | undefined;
+  readonly clock: ClockFloor;
   readonly engine: Engine;
   readonly buses: readonly ObuBus[];
   readonly signals: SignalStore;
@@ -34,6 +43,9 @@ export function readStatus(sources: StatusSources): ObuStatus {
     vehicle: config.vehicle,
     obu: config.obu,
     startedAt: sources.startedAt,
+    ...(sources.identity && { identity: identityStatus(sources.identity) }),
+    ...(sources.remoteApi && { api: sources.remoteApi.status }),
+    clock: sources.clock.state,
     engine: { kind: engine.kind, host: engine.host, version: engine.version, fault: reconciler.engineFault },
     resources: resourcesOf(reconciler),
     buses: sources.buses.map(({ config: { name, bitrate }, bus, meter }) => ({

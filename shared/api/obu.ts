@@ -12,7 +12,8 @@ export type EventKind =
   | 'camera'
   | 'engine'
   | 'place'
-  | 'signal';
+  | 'signal'
+  | 'identity';
 
 /** Something that happened. `GET /v1/events?after=ID&name=NAME`; with `follow=1` one JSON text in each line, for ever. */
 export interface ObuEvent {

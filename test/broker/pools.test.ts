@@ -7,6 +7,7 @@ import { BrokerOffloader } from '../../obu/offload/broker-offloader.ts';
 import { getControl } from '../../shared/api/control-client.ts';
 import { ErrorCode } from '../../shared/errors.ts';
 import { ensureDevelopmentIdentities } from '../../shared/identity/development.ts';
+import { fixedIdentity } from '../../shared/identity/identity-watch.ts';
 import { loadIdentity } from '../../shared/identity/x509-identity.ts';
 import { silentLog } from '../../shared/log.ts';
 import { buildTaskPackage } from '../../shared/task-package/writer.ts';
@@ -72,7 +73,7 @@ async function start(packages: Record<string, string>, limits: Partial<BrokerLim
     },
     { log: silentLog() },
   );
-  const identity = await loadIdentity(identities.vehicle, 'vehicle');
+  const identity = fixedIdentity(await loadIdentity(identities.vehicle, 'vehicle'));
   offloader = new BrokerOffloader({ brokers: [{ id: 'rsu-1', url: broker.url }], identity, log: silentLog() });
   await offloader.start();
   await vi.waitUntil(() => offloader.places()[0]!.connected, { timeout: 20_000 });
