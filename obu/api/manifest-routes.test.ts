@@ -45,6 +45,7 @@ beforeEach(async () => {
         ['c', { state: 'Pending', detail: 'NoCapacity', reason: 'it needs 8192 MiB' }],
         ['d', { state: 'Running', detail: 'Ok', reason: 'its container runs' }],
       ]),
+      ready: [],
       memory: new Map(),
       used: { memory: 0, cpus: 0 },
     };

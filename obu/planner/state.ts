@@ -29,6 +29,8 @@ export interface ObservedContainer {
   readonly oomKilled: boolean;
   readonly startedAtMs: number;
   readonly finishedAtMs: number;
+  /** It was ended by the end of the engine, not by itself. */
+  readonly endedWithEngine?: boolean;
 }
 
 export interface Observed {
@@ -154,6 +156,10 @@ export interface PlanInput {
   /** As the last plan returned it. */
   readonly memory: ReadonlyMap<string, Memory>;
   readonly resources: Resources;
+  /** Steps that are being carried out, or that are done and not yet seen in `observed`. Default: none. */
+  readonly inFlight?: readonly Action[];
+  /** CPUs that each workload uses now, by name; left out: nobody measures it. */
+  readonly cpuUse?: ReadonlyMap<string, number> | undefined;
   /** What workloads may require of this OBU: "camera/front", "bus/can0". */
   readonly has: ReadonlySet<string>;
   /** Workloads that may not run, each with a sentence that says why. */
@@ -167,7 +173,10 @@ export interface PlanInput {
 }
 
 export interface Plan {
+  /** All that is to be done, in an order in which it can be done. */
   readonly steps: readonly Step[];
+  /** Of these, what can begin now, side by side; the others wait for room, or for a step in flight. */
+  readonly ready: readonly Action[];
   /** By workload name. */
   readonly states: ReadonlyMap<string, WorkloadState>;
   readonly memory: ReadonlyMap<string, Memory>;
