@@ -48,6 +48,7 @@ export const ErrorCode = {
   UnknownManifest: 2015,
   DiskFull: 2016,
   TooManyProcesses: 2030,
+  ProcessKilled: 2050,
 
   BusUnavailable: 3001,
   BusDown: 3002,

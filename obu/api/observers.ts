@@ -1,7 +1,7 @@
 /** What the parts of the OBU tell, into metrics, events and the errors of the status. */
 import type { RecentErrors } from '../../shared/api/recent-errors.ts';
 import { errorName, type KerbError } from '../../shared/errors.ts';
-import type { WorkloadObserver } from '../engine/reconciler.ts';
+import type { WorkloadObserver } from '../engine/reconciler-parts.ts';
 import type { GatewayMeter } from '../gateway/connection.ts';
 import type { EventLog } from './event-log.ts';
 import type { ObuMetrics } from './metrics.ts';

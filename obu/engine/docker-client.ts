@@ -61,14 +61,17 @@ export function engineMessage(error: unknown): string {
   return (typeof said === 'string' ? said : messageOf(error)).replaceAll(/\s+/g, ' ').trim();
 }
 
-/** @throws Error when the promise is not settled in time; what it waits for goes on */
+/** The engine is silent. */
+export class AnswerTimeout extends Error {}
+
+/** @throws AnswerTimeout when the promise is not settled in time; what it waits for goes on */
 export async function withTimeout<T>(promise: Promise<T>, ms: number): Promise<T> {
   let timer: NodeJS.Timeout | undefined;
   try {
     return await Promise.race([
       promise,
       new Promise<never>((_resolve, reject) => {
-        timer = setTimeout(() => reject(new Error(`it did not answer within ${ms} ms`)), ms);
+        timer = setTimeout(() => reject(new AnswerTimeout(`it did not answer within ${ms} ms`)), ms);
       }),
     ]);
   } finally {

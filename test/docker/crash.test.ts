@@ -135,7 +135,8 @@ it('comes back after its private engine was killed', async (context) => {
   }
   await untilFollowing();
   const { workloads, errors } = await getStatus<ObuStatus>(api);
-  expect(workloads[0]).toMatchObject({ name: 'follow', state: 'Running', restarts: 1 });
+  // That was not the workload's failure.
+  expect(workloads[0]).toMatchObject({ name: 'follow', state: 'Running', restarts: 0 });
   const message = expect.stringMatching(/^the private Docker Engine ended by itself: it said nothing/);
   expect(errors).toContainEqual(expect.objectContaining({ source: 'engine', message }));
 });
