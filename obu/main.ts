@@ -14,6 +14,7 @@ import { OffloadMeter } from './api/offload-meter.ts';
 import type { ApiParts } from './api/parts.ts';
 import { obuRoutes } from './api/routes.ts';
 import { createRemoteApi } from './api/serve.ts';
+import { displacers } from './api/situation.ts';
 import { readStatus } from './api/status.ts';
 import { reasonOf } from './can/bus.ts';
 import { Buses, type ObuBus } from './can/buses.ts';
@@ -249,7 +250,12 @@ class Obu implements RunningObu {
       onFault: faultOf(this.#ledgers),
     });
     this.#managed = { reconciler, interfaces };
-    await this.#everySecond('manifest watch', () => desired.watch((workload) => reconciler.state(workload)));
+    await this.#everySecond('manifest watch', () =>
+      desired.watch(
+        (workload) => reconciler.state(workload),
+        (workload) => displacers(reconciler, workload).length > 0,
+      ),
+    );
 
     this.#apiParts = {
       ...{ desired, events: this.#events, metrics: this.#metrics },

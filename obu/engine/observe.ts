@@ -2,6 +2,7 @@ import type { ContainerInspectInfo } from 'dockerode';
 import type { ContainerState, Observed, ObservedContainer } from '../planner/state.ts';
 import { Label } from './container-spec.ts';
 import { type Engine, engineStatus } from './docker-client.ts';
+import { findImage } from './images/find-image.ts';
 import { keptImages } from './kept-images.ts';
 
 /**
@@ -21,9 +22,7 @@ export async function observe(
   ]);
   const inspected = await Promise.all(listed.map(({ Id }) => orMissing(engine.calls.getContainer(Id).inspect())));
   const found = await Promise.all(
-    [...new Set(images)].map(
-      async (name) => [name, (await orMissing(engine.calls.getImage(name).inspect()))?.Id] as const,
-    ),
+    [...new Set(images)].map(async (name) => [name, (await findImage(engine, name))?.id] as const),
   );
   return {
     containers: inspected.flatMap((info) => (info === undefined ? [] : [toObserved(info)])),

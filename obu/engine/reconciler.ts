@@ -202,8 +202,10 @@ export class Reconciler {
   async #settle(): Promise<number> {
     for (let round = 0; round < MAX_ROUNDS && !this.#abort.signal.aborted; round++) {
       this.#triggered = false;
-      const input = await this.#look(this.#desired);
       const desired = this.#desired;
+      const input = await this.#look(desired);
+      // It was looked for the images of another manifest: what was not looked for is not missing.
+      if (this.#desired !== desired) continue;
       const { containers } = input.observed;
       this.#containers = containers;
       this.#parts.onRunning(new Map(containers.flatMap((c) => (c.state === 'running' ? [[c.workload, c.id]] : []))));
