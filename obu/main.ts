@@ -15,6 +15,7 @@ import { OffloadMeter } from './api/offload-meter.ts';
 import type { ApiParts } from './api/parts.ts';
 import { obuRoutes } from './api/routes.ts';
 import { RemoteApi } from './api/serve.ts';
+import { displacers } from './api/situation.ts';
 import { readStatus } from './api/status.ts';
 import { reasonOf } from './can/bus.ts';
 import { Buses, type ObuBus } from './can/buses.ts';
@@ -253,7 +254,12 @@ class Obu implements RunningObu {
       onFault: faultOf(this.#ledgers),
     });
     this.#managed = { reconciler, interfaces };
-    await this.#everySecond('manifest watch', () => desired.watch((workload) => reconciler.state(workload)));
+    await this.#everySecond('manifest watch', () =>
+      desired.watch(
+        (workload) => reconciler.state(workload),
+        (workload) => displacers(reconciler, workload).length > 0,
+      ),
+    );
 
     this.#apiParts = {
       ...{ desired, events: this.#events, metrics: this.#metrics, identity, remoteApi, clock },

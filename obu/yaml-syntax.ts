@@ -52,7 +52,6 @@ export function syntaxSentence({ code, message }: Pick<YAMLError, 'code' | 'mess
 }
 
 /** Characters that YAML 1.2 (section 5.1) allows nowhere, and a CR that ends a line alone, as no editor shows it. */
-// biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is looked for
 const unprintable = /[\u0000-\u0008\u000b\u000c\u000e-\u001f\u007f\ufffe\uffff]|\r(?!\n)/;
 
 /** The first character that may not be in a file of text; undefined when there is none. */

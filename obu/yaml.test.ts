@@ -15,7 +15,8 @@ function problems(text: string): string[] {
 }
 
 /** Words of the parser and of its API, which mean nothing to who writes a manifest. */
-const foreign = /parse[A-Z]|Document\b|implicit|flow|token|scalar|collection|mapping|sequence|resolve|toJS|options|source/;
+const foreign =
+  /parse[A-Z]|Document\b|implicit|flow|token|scalar|collection|mapping|sequence|resolve|toJS|options|source/;
 
 describe('a file that YAML cannot take', () => {
   it.each<[string, string, number]>([

@@ -12,9 +12,11 @@ import type { Reconciler } from '../engine/reconciler.ts';
 import { identityStatus } from '../identity.ts';
 import type { Workload } from '../manifest/workload.ts';
 import type { Offloader } from '../offload/offloader.ts';
+import { dueMs } from '../planner/due.ts';
 import type { SignalStore } from '../signals/signal-store.ts';
 import type { OffloadMeter } from './offload-meter.ts';
 import type { RemoteApi } from './serve.ts';
+import { displacers } from './situation.ts';
 
 /** What the status is read from. */
 export interface StatusSources {
@@ -81,8 +83,15 @@ export function workloadStatus(
   reconciler: Reconciler,
   lines: LastLines,
 ): WorkloadStatus {
-  const restarts = reconciler.restarts(name);
-  return { name, image, priority, ...reconciler.state(name), restarts, lastLine: lines.of(name) };
+  const state = reconciler.state(name);
+  const displacedBy = displacers(reconciler, name);
+  const due = dueMs(state, reconciler.memory(name), Date.now());
+  return {
+    ...{ name, image, priority, ...state },
+    ...(displacedBy.length > 0 && { displacedBy }),
+    ...(due !== undefined && { dueMs: Math.round(due) }),
+    ...{ restarts: reconciler.restarts(name), lastLine: lines.of(name) },
+  };
 }
 
 function resourcesOf({ resources }: Reconciler): ObuStatus['resources'] {

@@ -9,6 +9,7 @@ import { type Action, type ActionKind, isClearing, type Observed, type Version }
 import { weightsOf } from '../planner/weights.ts';
 import { containerOptions } from './container-spec.ts';
 import { type Engine, engineMessage, engineStatus } from './docker-client.ts';
+import { mustRunHere } from './images/architecture.ts';
 import { keepImage, releaseImage } from './kept-images.ts';
 
 /** Seconds that the engine gives a container which names no grace of its own. */
@@ -185,6 +186,7 @@ export class StepRunner {
     let id: string | undefined;
     try {
       const image = await engine.calls.getImage(imageId).inspect();
+      await mustRunHere(engine, workload.image, image.Architecture);
       const options = containerOptions(
         workload,
         { id: imageId, user: image.Config.User },

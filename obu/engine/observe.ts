@@ -2,6 +2,7 @@ import type { ContainerInspectInfo } from 'dockerode';
 import type { ContainerState, ObservedContainer } from '../planner/state.ts';
 import { Label } from './container-spec.ts';
 import { type Engine, engineStatus } from './docker-client.ts';
+import { findImage } from './images/find-image.ts';
 
 /** Ids of the containers of this owner. @throws errors of dockerode */
 export async function listIds({ calls }: Engine, owner: string): Promise<string[]> {
@@ -16,8 +17,8 @@ export async function inspectContainer({ calls }: Engine, id: string): Promise<O
 }
 
 /** @param name name or id; undefined when it is not there. @throws errors of dockerode */
-export async function imageId({ calls }: Engine, name: string): Promise<string | undefined> {
-  return (await orMissing(calls.getImage(name).inspect()))?.Id;
+export async function imageId(engine: Engine, name: string): Promise<string | undefined> {
+  return (await findImage(engine, name))?.id;
 }
 
 export function hasEnded({ state }: ObservedContainer): boolean {

@@ -1,3 +1,4 @@
+// biome-ignore-all lint/suspicious/noTemplateCurlyInString: they are what Compose reads
 import { describe, expect, it } from 'vitest';
 import { isKerbError } from '../../shared/errors.ts';
 import { problemLines } from '../yaml.ts';
@@ -61,7 +62,8 @@ describe('a manifest with variables', () => {
   });
 
   it('is refused with the line of each that has no value', () => {
-    const text = 'services:\n  a:\n    image: x\n    environment:\n      - A=$HOME\n      - B=${B:-b}\n      - C=${C?no}\n';
+    const text =
+      'services:\n  a:\n    image: x\n    environment:\n      - A=$HOME\n      - B=${B:-b}\n      - C=${C?no}\n';
     try {
       parseManifest(text, 'car.yaml');
       expect.unreachable();

@@ -41,7 +41,7 @@ function replaced(text: string, depth: number): string {
     }
     const end = closingBrace(text, dollar + 2);
     if (end === undefined) throw new Fault('has a `${` that is not closed; write a dollar sign as `$$`');
-    out += valueOf(text.slice(dollar + 2, end), depth);
+    out += variableValue(text.slice(dollar + 2, end), depth);
     at = end + 1;
   }
 }
@@ -60,7 +60,7 @@ function closingBrace(text: string, from: number): number | undefined {
 }
 
 /** @param inside what stands between the braces */
-function valueOf(inside: string, depth: number): string {
+function variableValue(inside: string, depth: number): string {
   const match = /^([A-Za-z_][A-Za-z0-9_]*)(?:(:?[-+?])([\s\S]*))?$/.exec(inside);
   if (match === null)
     throw new Fault(`has \`\${${short(inside)}}\`, which is not a variable; write a dollar sign as \`$$\``);

@@ -3,7 +3,8 @@ import { isKerbError } from '../../shared/errors.ts';
 import { problemLines } from '../yaml.ts';
 import { parseManifest } from './manifest.ts';
 
-const of = (value: string) => `services:\n  a:\n    image: x:1\n    environment:\n      V: ${value}\n    labels: { l: ${value} }\n    command: [${value}]\n`;
+const of = (value: string) =>
+  `services:\n  a:\n    image: x:1\n    environment:\n      V: ${value}\n    labels: { l: ${value} }\n    command: [${value}]\n`;
 
 function environment(value: string): string {
   const [workload] = parseManifest(of(value), 'car.yaml');

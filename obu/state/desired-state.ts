@@ -159,13 +159,16 @@ export class DesiredState {
     return this.#store.history();
   }
 
-  /** To be called every second or so: notes when the manifest has proved good. */
-  watch(stateOf: (workload: string) => WorkloadState): void {
+  /**
+   * To be called every second or so: notes when the manifest has proved good.
+   * @param isDisplaced whether a workload does not run because the manifest's own priorities say so
+   */
+  watch(stateOf: (workload: string) => WorkloadState, isDisplaced: (workload: string) => boolean = () => false): void {
     if (this.#current === undefined || this.#current.good) return;
     // A container of before that is well, because of a hand-over or a rollback, proves nothing.
     const isWell = ({ state, detail, update }: WorkloadState) =>
       update === undefined && (state === 'Succeeded' || (state === 'Running' && detail === 'Ok'));
-    if (!this.#workloads.every(({ name }) => isWell(stateOf(name)))) {
+    if (!this.#workloads.every(({ name }) => isWell(stateOf(name)) || isDisplaced(name))) {
       this.#wellSinceMs = undefined;
       return;
     }
