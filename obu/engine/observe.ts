@@ -3,6 +3,10 @@ import type { ContainerState, Observed, ObservedContainer } from '../planner/sta
 import { Label } from './container-spec.ts';
 import { type Engine, engineStatus } from './docker-client.ts';
 import { keptImages } from './kept-images.ts';
+import { SteadyTimes } from './steady-times.ts';
+
+/** By engine: what was seen of its stamps. */
+const steadyTimes = new WeakMap<Engine, SteadyTimes>();
 
 /**
  * What the engine has of ours, and which of these images it has.
@@ -25,8 +29,11 @@ export async function observe(
       async (name) => [name, (await orMissing(engine.calls.getImage(name).inspect()))?.Id] as const,
     ),
   );
+  const times = steadyTimes.get(engine) ?? new SteadyTimes();
+  steadyTimes.set(engine, times);
+  times.keep(new Set(listed.map(({ Id }) => Id)));
   return {
-    containers: inspected.flatMap((info) => (info === undefined ? [] : [toObserved(info)])),
+    containers: inspected.flatMap((info) => (info === undefined ? [] : [toObserved(info, times)])),
     images: new Map(found.flatMap(([name, id]) => (id === undefined ? [] : [[name, id]]))),
     kept,
   };
@@ -41,7 +48,7 @@ async function orMissing<T>(call: Promise<T>): Promise<T | undefined> {
   }
 }
 
-function toObserved(info: ContainerInspectInfo): ObservedContainer {
+function toObserved(info: ContainerInspectInfo, times: SteadyTimes): ObservedContainer {
   const labels = info.Config.Labels;
   const workload = labels[Label.workload] ?? '';
   const { Memory, NanoCpus, CpuShares } = info.HostConfig;
@@ -60,16 +67,11 @@ function toObserved(info: ContainerInspectInfo): ObservedContainer {
     cpuShares: CpuShares ?? 0,
     exitCode: info.State.ExitCode,
     oomKilled: info.State.OOMKilled,
-    startedAtMs: timeOf(info.State.StartedAt),
-    finishedAtMs: timeOf(info.State.FinishedAt),
+    startedAtMs: times.of(`${info.Id} start`, info.State.StartedAt),
+    finishedAtMs: times.of(`${info.Id} end`, info.State.FinishedAt),
   };
 }
 
 function healthOf(status: string | undefined): ObservedContainer['health'] {
   return status === 'starting' || status === 'healthy' || status === 'unhealthy' ? status : 'none';
-}
-
-/** The engine writes year 1 for "never". */
-function timeOf(text: string): number {
-  return Math.max(0, Date.parse(text) || 0);
 }

@@ -1,4 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises';
+import { steadyMs } from '../../shared/clock.ts';
 import { ErrorCode, isKerbError, KerbError, messageOf } from '../../shared/errors.ts';
 import type { Logger } from '../../shared/log.ts';
 import type { Claim, Resources } from '../planner/capacity.ts';
@@ -143,7 +144,7 @@ export class Reconciler {
 
   /** Takes back `freeze`, and thaws what somebody froze from outside. @throws KerbError UnknownWorkload */
   thaw(workload: string): void {
-    this.#byPerson(workload, (memory) => rememberThaw(memory, Date.now()));
+    this.#byPerson(workload, (memory) => rememberThaw(memory, steadyMs()));
   }
 
   get desired(): readonly Desired[] {
@@ -189,8 +190,8 @@ export class Reconciler {
       try {
         sleepMs = await this.#settle();
       } catch (error) {
-        sleepMs = this.#health.failed(error, Date.now());
-        const message = `the Docker Engine did not do what it was asked: ${this.#health.fault}`;
+        sleepMs = this.#health.failed(error);
+        const message = `the Docker Engine did not do what it was asked: ${this.#health.reason}`;
         log.warn(`${message}; trying again in ${sleepMs / 1000} s`);
         if (this.#health.isFirstFailure) onEngineFault(message);
       }
@@ -239,7 +240,7 @@ export class Reconciler {
     });
     const seen = await withTimeout(observe(engine, this.#parts, images), LOOK_TIMEOUT_MS);
     return {
-      ...{ owner, desired, memory, has, parked: parked(), held: held(), seed, nowMs: Date.now() },
+      ...{ owner, desired, memory, has, parked: parked(), held: held(), seed, nowMs: steadyMs() },
       observed: runner.see(seen),
       resources: { ...resources, pressure: pressure.levels },
     };
@@ -262,7 +263,7 @@ export class Reconciler {
         (isKerbError(error, ErrorCode.ContainerFailed) || isKerbError(error, ErrorCode.GatewayUnavailable));
       if (!refusedStart) throw error;
       log.warn({ workload }, `workload ${workload} could not be started: ${messageOf(error)}`);
-      this.#remember(workload, (memory) => rememberRefusedStart(memory, messageOf(error), Date.now()));
+      this.#remember(workload, (memory) => rememberRefusedStart(memory, messageOf(error), steadyMs()));
       return true;
     }
   }
