@@ -1,4 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises';
+import { steadyMs } from '../../shared/clock.ts';
 import { ErrorCode, isKerbError, KerbError, messageOf } from '../../shared/errors.ts';
 import type { Claim, Resources } from '../planner/capacity.ts';
 import { rememberFreeze, rememberThaw } from '../planner/freeze.ts';
@@ -13,7 +14,6 @@ import { ImageLooks } from './image-looks.ts';
 import { Observer } from './observer.ts';
 import { PRESSURE_SAMPLE_MS } from './pressure.ts';
 import type { ReconcilerParts } from './reconciler-parts.ts';
-import { SteadyClock } from './steady-clock.ts';
 import { StepsInHand } from './steps-in-hand.ts';
 import { WorkloadMemory } from './workload-memory.ts';
 
@@ -33,7 +33,6 @@ export class Reconciler {
   readonly #parts: ReconcilerParts;
   readonly #health = new EngineHealth();
   readonly #abort = new AbortController();
-  readonly #clock = new SteadyClock();
   readonly #observer: Observer;
   readonly #images: ImageLooks;
   readonly #inHand = new StepsInHand();
@@ -56,7 +55,7 @@ export class Reconciler {
     this.#desired = parts.desired;
     this.#memory = new WorkloadMemory(parts.store, parts.log);
     this.#observer = new Observer({
-      ...{ engine: parts.engine, owner: parts.owner, stateHash: parts.stateHash, clock: this.#clock },
+      ...{ engine: parts.engine, owner: parts.owner, stateHash: parts.stateHash },
       ...{ onChange: () => this.trigger(), log: parts.log },
       onFailure: (error) => this.#engineFailed(error),
     });
@@ -147,12 +146,12 @@ export class Reconciler {
    * @throws KerbError UnknownWorkload
    */
   freeze(workload: string): void {
-    this.#byPerson(workload, (memory) => rememberFreeze(memory, this.#clock.now()));
+    this.#byPerson(workload, (memory) => rememberFreeze(memory, steadyMs()));
   }
 
   /** Takes back `freeze`, and thaws what somebody froze from outside. @throws KerbError UnknownWorkload */
   thaw(workload: string): void {
-    this.#byPerson(workload, (memory) => rememberThaw(memory, this.#clock.now()));
+    this.#byPerson(workload, (memory) => rememberThaw(memory, steadyMs()));
   }
 
   get desired(): readonly Desired[] {
@@ -218,8 +217,8 @@ export class Reconciler {
   /** @returns how long to leave it alone, in milliseconds */
   #complain(error: unknown): number {
     const { log, onEngineFault } = this.#parts;
-    const waitMs = this.#health.failed(error, Date.now());
-    const message = `the Docker Engine did not do what it was asked: ${this.#health.fault}`;
+    const waitMs = this.#health.failed(error);
+    const message = `the Docker Engine did not do what it was asked: ${this.#health.reason}`;
     log.warn(`${message}; trying again in ${waitMs / 1000} s`);
     if (this.#health.isFirstFailure) onEngineFault(message);
     return waitMs;
@@ -238,7 +237,7 @@ export class Reconciler {
     const { containers, images, kept } = this.#observer;
     return {
       ...{ owner, desired, memory: this.#memory.all, has, parked: parked(), held: held(), seed },
-      nowMs: this.#clock.now(),
+      nowMs: steadyMs(),
       observed: runner.see({ containers, images, kept }),
       resources: { ...resources, pressure: pressure.levels },
       ...{ inFlight: this.#inHand.all, cpuUse: this.#cpuUse },
@@ -292,13 +291,13 @@ export class Reconciler {
         (isKerbError(error, ErrorCode.ContainerFailed) || isKerbError(error, ErrorCode.GatewayUnavailable));
       if (refusedStart) {
         log.warn({ workload }, `workload ${workload} could not be started: ${messageOf(error)}`);
-        const nowMs = this.#clock.now();
+        const nowMs = steadyMs();
         this.#memory.changeKnown(workload, (memory) => rememberRefusedStart(memory, messageOf(error), nowMs));
         return false;
       }
       if (engineStatus(error) !== undefined || isKerbError(error)) {
         // It answers: the others go on.
-        this.#inHand.refused(step, this.#clock.now());
+        this.#inHand.refused(step, steadyMs());
         this.#complain(error);
       } else {
         this.#engineFailed(error);

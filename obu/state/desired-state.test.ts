@@ -36,6 +36,7 @@ function make(): DesiredState {
     onProblem: ({ message }) => problems.push(message),
     log: silentLog(),
     nowMs: () => nowMs,
+    steadyMs: () => nowMs,
   });
   open.push(state);
   return state;

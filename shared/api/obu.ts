@@ -90,6 +90,8 @@ export interface SignalReading {
   readonly value: number | boolean | string | null;
   /** ISO 8601, UTC; empty before the first. */
   readonly time: string;
+  /** How long ago it came, in milliseconds, whatever the clock says; left out before the first, and where values follow. */
+  readonly ageMs?: number;
   readonly source: string;
   readonly stale: boolean;
 }
