@@ -13,9 +13,6 @@ import { fixedIdentity } from '../../shared/identity/identity-watch.ts';
 import { loadIdentity } from '../../shared/identity/x509-identity.ts';
 import { silentLog } from '../../shared/log.ts';
 import { buildTask } from '../../shared/task-package/build.ts';
-import { requireTenders } from '../support/require-tenders.ts';
-
-await requireTenders();
 
 // `kerb broker serve` as a process of its own with a real tender, and the OBU's end of the wire in this one.
 

@@ -1,9 +1,6 @@
 import { describe, expect, test } from 'vitest';
 import type { TenderOutcome } from '../../broker/tenders/tender.ts';
-import { requireTenders } from '../support/require-tenders.ts';
 import { answer, Tenders } from './support.ts';
-
-await requireTenders('process');
 
 const tenders = new Tenders();
 const call = async (task: string, text: string): Promise<TenderOutcome> =>

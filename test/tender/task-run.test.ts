@@ -4,10 +4,7 @@ import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, 
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
-import { requireTenders } from '../support/require-tenders.ts';
 import { guestImage, taskImage } from './support-paths.ts';
-
-await requireTenders();
 
 const top = join(import.meta.dirname, '../..');
 let root: string;

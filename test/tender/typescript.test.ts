@@ -6,11 +6,8 @@ import { stripVTControlCharacters } from 'node:util';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { abortText } from '../../broker/tenders/fault-text.ts';
 import type { TenderOutcome } from '../../broker/tenders/tender.ts';
-import { requireTenders } from '../support/require-tenders.ts';
 import { fault, Tenders } from './support.ts';
 import { guestImage } from './support-paths.ts';
-
-await requireTenders('process');
 
 const script = join(import.meta.dirname, '../../broker/unikernel/build-task.sh');
 const tenders = new Tenders();
