@@ -74,7 +74,8 @@ static void check_instructions(void) {
   start(TENDER, "/guests/instruction.elf", "vm");
   for (const char *letter = "iohcpmtT"; *letter != 0; letter++) {
     call(letter, 1, BUDGET_MS);
-    wrong += !fault_is(EXACT(13, 0));
+    /* The four ports of `outl` are doorbells, so that the bitmap lets it through, and the tender refuses it. */
+    wrong += *letter == 'o' ? !killed_by(SIGSEGV, 128) : !fault_is(EXACT(13, 0));
   }
   check(wrong == 0, "privileged instructions, ports and the time-stamp counter are #GP(0)");
   call("u", 1, BUDGET_MS);
