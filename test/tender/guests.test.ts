@@ -37,6 +37,19 @@ await forEachIsolation((tenders, isolation) => {
       expect(answer(await tenders.call('libc'))).toBe('159 42 25.000 1 5 3 copied 65 in hay');
     });
 
+    test('writes to its log by whatever writes to standard output and standard error', async () => {
+      const outcome = await tenders.call('stdio', 'abc');
+      expect(answer(outcome)).toBe('0.500');
+      expect(outcome.log).toBe(
+        'plain\nformatted 42 text\nput\nline\none\n3 and c\nletters\nabc\nby va_list\nwhat: No such file or directory\n01234567\ne!',
+      );
+      const long = await tenders.call('stdio', 'l');
+      expect(answer(long)).toBe('1');
+      expect(long.log).toMatch(/^x+$/);
+      expect(long.log.length).toBeGreaterThan(3_500);
+      expect(long.log.length).toBeLessThan(4_096);
+    });
+
     test("links and runs Debian's static zlib", async () => {
       const input = Buffer.from('lane marking '.repeat(4000));
       const outcome = await tenders.call('zlib', input);
