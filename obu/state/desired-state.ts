@@ -2,7 +2,7 @@ import { ErrorCode, isKerbError, KerbError, messageOf } from '../../shared/error
 import type { Logger } from '../../shared/log.ts';
 import { configHash } from '../engine/container-spec.ts';
 import type { ObuOffers } from '../manifest/check.ts';
-import { parseManifest } from '../manifest/manifest.ts';
+import { parseManifest, parseStoredManifest } from '../manifest/manifest.ts';
 import { replaceService } from '../manifest/replace-service.ts';
 import type { Workload } from '../manifest/workload.ts';
 import type { WorkloadState } from '../planner/state.ts';
@@ -218,7 +218,7 @@ export class DesiredState {
     if (this.#current === undefined) return [];
     const { generation, file, text } = this.#current;
     try {
-      return parseManifest(text, file, this.#parts.offers);
+      return parseStoredManifest(text, file, this.#parts.offers);
     } catch (error) {
       if (!isKerbError(error)) throw error;
       const message = `generation ${generation} of the manifest does not fit this OBU any more: ${error.message}; start with --manifest FILE`;
