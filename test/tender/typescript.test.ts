@@ -53,7 +53,6 @@ export function task(input: StaticArray<u8>): StaticArray<u8> {
   switch (input[0]) {
     case 0: return input;
     case 1: refuse(n);
-    case 18: { console.log('before'); refuse(n, 'not \u00e9nough'); }
     case 2: throw new Error('not today \\u00e9\\ud83d\\ude97');
     case 3: return text((10 / (n - n)).toString());
     case 4: return text(load<u8>(0x7fffffff).toString());
@@ -69,6 +68,7 @@ export function task(input: StaticArray<u8>): StaticArray<u8> {
     case 15: { let all = 0; for (let i = 0; i < 20000; i++) all += new StaticArray<u8>(1000).length; return text(all.toString()); }
     case 16: return text((i32.MIN_VALUE / (n - n - 1)).toString());
     case 17: { const f = deeper; const g = halved; return text(call_indirect<i32>(load<u32>(changetype<usize>(f)) * (1 - n) + load<u32>(changetype<usize>(g)) * n, <f64>n).toString()); }
+    case 18: { console.log('before'); refuse(n, 'not \u00e9nough'); }
     default: return text(input[900].toString());
   }
 }
