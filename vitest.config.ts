@@ -18,6 +18,7 @@ export default defineConfig({
         test: {
           name: 'system',
           include: ['test/**/*.test.ts'],
+          exclude: ['test/long/**'],
           globalSetup: ['test/support/machine-setup.ts'],
           setupFiles: ['test/support/patience.ts', 'test/support/machine-needs.ts'],
           fileParallelism: false,
