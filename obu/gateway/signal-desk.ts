@@ -77,9 +77,9 @@ export class SignalDesk {
   }
 
   /** @throws KerbError NotGranted | UnknownSignal | BadGatewayRequest | TooManyRequests */
-  leaves(paths: readonly string[]): ReadonlySet<string> {
+  leaves(paths: readonly string[], matcherOf?: (path: string) => (leaf: string) => boolean): ReadonlySet<string> {
     mustNotExceed(paths.length, 'paths');
-    return this.#guard.signals(paths);
+    return this.#guard.signals(paths, matcherOf);
   }
 
   /** @throws KerbError NotGranted | TooManyRequests, and those of VehicleSignals.actuate */

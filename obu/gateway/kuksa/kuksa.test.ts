@@ -169,6 +169,38 @@ describe('a program that reads', () => {
     });
     expect((await program.call('ListMetadata', { root: 'Vehicle.**' })).metadata).toHaveLength(2);
   });
+
+  it.each([
+    ['Vehicle.*', [SPEED]],
+    ['**.Angle', [ANGLE]],
+    ['Vehicle.**.Is*', [DOOR]],
+    ['*.*.*.*', [DOOR, ANGLE]],
+    ['**', [DOOR, ANGLE, SPEED]],
+  ])('lists and subscribes to what "%s" means, by the rules of Kuksa', async (pattern, wanted) => {
+    const program = await programWith('read:Vehicle');
+    const { metadata } = await program.call('ListMetadata', { root: pattern });
+    expect(metadata.map(({ path }: { path: string }) => path).sort()).toEqual([...wanted].sort());
+    const { entries } = await reader(program.subscribe({ signalPaths: [pattern] }))();
+    expect(Object.keys(entries).sort()).toEqual([...wanted].sort());
+  });
+
+  it.each([
+    ['Vehicle.Cabin.Door.IsOpen.*', status.NOT_FOUND],
+    ['**.Door', status.NOT_FOUND],
+    ['Vehicle..Speed', status.INVALID_ARGUMENT],
+    ['Vehicle.***', status.INVALID_ARGUMENT],
+    ['Vehicle.Cabin.**', status.PERMISSION_DENIED],
+  ])('refuses "%s"', async (pattern, wanted) => {
+    const program = await programWith('read:Vehicle.Speed');
+    await expect(program.call('ListMetadata', { root: pattern })).rejects.toEqual(code(wanted));
+    await expect(reader(program.subscribe({ signalPaths: [pattern] }))()).rejects.toEqual(code(wanted));
+  });
+
+  it('gets of a pattern what it may read, and everything for nothing', async () => {
+    const program = await programWith('read:Vehicle', '!read:Vehicle.Cabin');
+    const { entries } = await reader(program.subscribe({ signalPaths: [''] }))();
+    expect(Object.keys(entries).sort()).toEqual([ANGLE, SPEED]);
+  });
 });
 
 describe('a program that subscribes', () => {
