@@ -1,7 +1,7 @@
 /** What a container may ask of signals, held against its grant: subscriptions, values, actuations, and its own values. */
 import { ErrorCode, KerbError } from '../../shared/errors.ts';
 import type { kerbside } from '../../shared/protocol/generated/gateway.js';
-import type { ProvidedValue, SignalDatum, SignalProvider, SignalValue } from '../signals/signal.ts';
+import type { ActuationTarget, ProvidedValue, SignalDatum, SignalProvider, SignalValue } from '../signals/signal.ts';
 import type { GrantGuard } from './grants.ts';
 import type { Stream } from './outbox.ts';
 import { SignalStream, type SignalStreamOptions } from './streams.ts';
@@ -85,12 +85,23 @@ export class SignalDesk {
   /** @throws KerbError NotGranted | TooManyRequests, and those of VehicleSignals.actuate */
   async actuate(path: string, value: SignalDatum, timeoutMs: number): Promise<SignalValue | undefined> {
     this.#guard.signal('actuate', path);
+    return this.#actuating(() => this.#guard.source.actuate(path, value, timeoutMs));
+  }
+
+  /** Several in one request, which count as one. @throws as `actuate` */
+  async actuateAll(targets: readonly ActuationTarget[], timeoutMs: number): Promise<void> {
+    mustNotExceed(targets.length, 'actuations');
+    for (const { path } of targets) this.#guard.signal('actuate', path);
+    return this.#actuating(() => this.#guard.source.actuateAll(targets, timeoutMs));
+  }
+
+  async #actuating<T>(task: () => Promise<T>): Promise<T> {
     if (this.#actuations >= MAX_ACTUATIONS) {
       throw new KerbError(ErrorCode.TooManyRequests, `${MAX_ACTUATIONS} actuations are under way, which is the limit`);
     }
     this.#actuations++;
     try {
-      return await this.#guard.source.actuate(path, value, timeoutMs);
+      return await task();
     } finally {
       this.#actuations--;
     }

@@ -9,8 +9,8 @@ import type { FrameChecksum } from './checksum.ts';
 import { datumFault } from './datatype.ts';
 import type { DbcMessage } from './dbc.ts';
 import { withAddresses } from './j1939.ts';
-import type { MessageSignal } from './message-codec.ts';
-import type { ActuationHandler, SignalDatum, SignalValue } from './signal.ts';
+import { type MessageSignal, toRawDatum } from './message-codec.ts';
+import type { ActuationHandler, ActuationTarget, BatchHandler, SignalDatum, SignalValue } from './signal.ts';
 import type { SignalTree } from './signal-tree.ts';
 import { TargetMessage } from './target-message.ts';
 import { badLeaf } from './vss-file.ts';
@@ -36,11 +36,17 @@ interface CanTarget {
     | undefined;
 }
 
+/** Who serves a path. */
+interface Served {
+  readonly handler: ActuationHandler;
+  readonly together: BatchHandler;
+}
+
 export class Actuators {
   readonly #tree: SignalTree;
   readonly #targets = new Map<string, CanTarget>();
   readonly #messages = new Map<PlacedMessage['message'], TargetMessage>();
-  readonly #served = new Map<string, ActuationHandler>();
+  readonly #served = new Map<string, Served>();
 
   constructor(tree: SignalTree) {
     this.#tree = tree;
@@ -97,16 +103,20 @@ export class Actuators {
   }
 
   /** @throws KerbError UnknownSignal | NotAnActuator | AlreadyProvided */
-  serve(paths: readonly string[], handler: ActuationHandler): () => void {
+  serve(paths: readonly string[], handler: ActuationHandler, together?: BatchHandler): () => void {
     for (const path of paths) {
       this.#mustBeActuator(path);
       if (!this.#targets.has(path) && !this.#served.has(path)) continue;
       const by = this.#targets.has(path) ? 'a CAN message sets it' : 'another provider serves it';
       throw new KerbError(ErrorCode.AlreadyProvided, `actuator ${path} has a provider already: ${by}`, { path });
     }
-    for (const path of paths) this.#served.set(path, handler);
+    const oneByOne: BatchHandler = async (targets) => {
+      for (const { path, value } of targets) await handler(path, value);
+    };
+    const served = { handler, together: together ?? oneByOne };
+    for (const path of paths) this.#served.set(path, served);
     return () => {
-      for (const path of paths) if (this.#served.get(path) === handler) this.#served.delete(path);
+      for (const path of paths) if (this.#served.get(path) === served) this.#served.delete(path);
     };
   }
 
@@ -131,16 +141,58 @@ export class Actuators {
   async actuate(path: string, value: SignalDatum, timeoutMs = 0): Promise<SignalValue | undefined> {
     this.check(path, value);
     const target = this.#targets.get(path);
-    if (target === undefined) return this.#throughProvider(path, value, timeoutMs);
-    const waitMs = Math.min(timeoutMs || target.mapping.timeoutMs, MAX_WAIT_MS);
+    if (target === undefined) {
+      const { handler } = this.#served.get(path)!;
+      await inTime(path, () => handler(path, value), timeoutMs);
+      return this.#tree.get(path);
+    }
+    const [acknowledged] = await this.#inTurn(target.message, [{ path, value }], timeoutMs);
+    return acknowledged;
+  }
+
+  /** As VehicleSignals.actuateAll. */
+  async actuateAll(targets: readonly ActuationTarget[], timeoutMs = 0): Promise<void> {
+    const groups = new Map<TargetMessage | Served, ActuationTarget[]>();
+    for (const one of targets) {
+      this.check(one.path, one.value);
+      const target = this.#targets.get(one.path);
+      // What fits no frame is found before any is sent.
+      if (target !== undefined) toRawDatum(target.signal, target.mapping.convert(one.value)!);
+      const key = target?.message ?? this.#served.get(one.path)!;
+      const group = groups.get(key);
+      if (group === undefined) groups.set(key, [one]);
+      else group.push(one);
+    }
+    const results = await Promise.allSettled(
+      [...groups].map(([key, group]) =>
+        key instanceof TargetMessage
+          ? this.#inTurn(key, group, timeoutMs)
+          : inTime(group[0]!.path, () => key.together(group), timeoutMs),
+      ),
+    );
+    const failed = results.find((one) => one.status === 'rejected');
+    if (failed !== undefined) throw failed.reason;
+  }
+
+  /** Sends the frames of one message, one after the other, when it is their turn, and waits for what acknowledges them. */
+  #inTurn(
+    message: TargetMessage,
+    targets: readonly ActuationTarget[],
+    timeoutMs: number,
+  ): Promise<(SignalValue | undefined)[]> {
+    const longest = Math.max(...targets.map(({ path }) => this.#targets.get(path)!.mapping.timeoutMs));
+    const waitMs = Math.min(timeoutMs || longest, MAX_WAIT_MS);
     const endMs = this.#tree.now() + waitMs;
-    return target.message.inTurn(async () => {
+    return message.inTurn(() => {
       const leftMs = endMs - this.#tree.now();
       if (leftMs <= 0) {
+        const { path } = targets[0]!;
         const message = `${path} was not set within ${waitMs} ms: other actuations of its message took as long`;
         throw new KerbError(ErrorCode.ActuationTimedOut, message, { path });
       }
-      return this.#send(path, target, value, leftMs, waitMs);
+      return Promise.all(
+        targets.map(({ path, value }) => this.#send(path, this.#targets.get(path)!, value, leftMs, waitMs)),
+      );
     });
   }
 
@@ -179,21 +231,6 @@ export class Actuators {
     }
   }
 
-  async #throughProvider(path: string, value: SignalDatum, timeoutMs: number): Promise<SignalValue | undefined> {
-    const waitMs = Math.min(timeoutMs || PROVIDER_MS, MAX_WAIT_MS);
-    let timer: NodeJS.Timeout | undefined;
-    const late = new Promise<never>((_, reject) => {
-      const message = `${path}: its provider did not answer within ${waitMs} ms`;
-      timer = setTimeout(() => reject(new KerbError(ErrorCode.ActuationTimedOut, message, { path })), waitMs);
-    });
-    try {
-      await Promise.race([this.#served.get(path)!(path, value), late]);
-      return this.#tree.get(path);
-    } finally {
-      clearTimeout(timer);
-    }
-  }
-
   #mustBeActuator(path: string) {
     const { info } = this.#tree.leaf(path);
     if (info.type === 'actuator') return info;
@@ -219,6 +256,21 @@ export class Actuators {
     const expected = (data: Uint8Array) =>
       same?.convert(codec.physicalOf(data), codec.signal.labels.get(codec.rawOf(data)));
     return { path, expected };
+  }
+}
+
+/** Waits for a provider. @throws KerbError ActuationTimedOut, and what the provider says */
+async function inTime(path: string, set: () => Promise<void>, timeoutMs: number): Promise<void> {
+  const waitMs = Math.min(timeoutMs || PROVIDER_MS, MAX_WAIT_MS);
+  let timer: NodeJS.Timeout | undefined;
+  const late = new Promise<never>((_, reject) => {
+    const message = `${path}: its provider did not answer within ${waitMs} ms`;
+    timer = setTimeout(() => reject(new KerbError(ErrorCode.ActuationTimedOut, message, { path })), waitMs);
+  });
+  try {
+    await Promise.race([set(), late]);
+  } finally {
+    clearTimeout(timer);
   }
 }
 

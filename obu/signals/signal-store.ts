@@ -4,7 +4,7 @@ import { Actuators } from './actuators.ts';
 import { CanFeed, type SignalFeed } from './can-feed.ts';
 import { datumFault } from './datatype.ts';
 import type {
-  ActuationHandler,
+  ActuationTarget,
   ProvidedValue,
   SignalDatum,
   SignalInfo,
@@ -125,13 +125,17 @@ export class SignalStore implements VehicleSignals {
     return this.#actuators.actuate(path, value, timeoutMs);
   }
 
+  actuateAll(targets: readonly ActuationTarget[], timeoutMs?: number): Promise<void> {
+    return this.#actuators.actuateAll(targets, timeoutMs);
+  }
+
   openProvider(name: string): SignalProvider {
     const mine = new Map<string, Slot>();
     const ends: (() => void)[] = [];
     return {
       provide: (values) => this.#provide(name, mine, values),
-      serve: (paths, handler: ActuationHandler) => {
-        const end = this.#actuators.serve(paths, handler);
+      serve: (paths, handler, together) => {
+        const end = this.#actuators.serve(paths, handler, together);
         ends.push(end);
         return end;
       },

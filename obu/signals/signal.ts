@@ -48,8 +48,16 @@ export interface ProvidedValue {
   readonly timeUs?: number;
 }
 
+export interface ActuationTarget {
+  readonly path: string;
+  readonly value: SignalDatum;
+}
+
 /** Sets a target and resolves when it was accepted. */
 export type ActuationHandler = (path: string, value: SignalDatum) => Promise<void>;
+
+/** Sets several targets together, and resolves when all were accepted. */
+export type BatchHandler = (targets: readonly ActuationTarget[]) => Promise<void>;
 
 /** One source of values that is no bus: a workload, or the OBU itself. */
 export interface SignalProvider {
@@ -60,9 +68,10 @@ export interface SignalProvider {
   provide(values: readonly ProvidedValue[]): void;
   /**
    * From now on actuations of these paths go to this handler, until the returned function is called.
+   * @param together gets those that were asked for in one request; left out: the handler gets one after the other
    * @throws KerbError UnknownSignal | NotAnActuator | AlreadyProvided
    */
-  serve(paths: readonly string[], handler: ActuationHandler): () => void;
+  serve(paths: readonly string[], handler: ActuationHandler, together?: BatchHandler): () => void;
   /** Its values turn stale, and actuations no longer reach it. */
   close(): void;
 }
@@ -85,6 +94,12 @@ export interface VehicleSignals extends SignalSource {
    * and what the bus throws
    */
   actuate(path: string, value: SignalDatum, timeoutMs?: number): Promise<SignalValue | undefined>;
+  /**
+   * Sets several targets, each as `actuate` does. All are checked before any is sent; what one provider serves it gets in
+   * one piece, and frames of one CAN message follow each other with nothing of others in between.
+   * @throws KerbError as `actuate`: the first that failed
+   */
+  actuateAll(targets: readonly ActuationTarget[], timeoutMs?: number): Promise<void>;
 }
 
 /** The value of a path unless it is stale, for conditions. */

@@ -32,6 +32,7 @@ afterEach(async () => {
 const DOOR = 'Vehicle.Cabin.Door.IsOpen';
 const ANGLE = 'Vehicle.Chassis.SteeringWheel.Angle';
 const SPEED = 'Vehicle.Speed';
+const HATCH = 'Vehicle.Cabin.Hatch.Position';
 const at = (path: string) => ({ signalId: { path } });
 const code = (wanted: status) => expect.objectContaining({ code: wanted });
 
@@ -362,6 +363,64 @@ describe('a program that writes', () => {
     stream.end();
     await expect(waiting).rejects.toEqual(code(status.ABORTED));
     await expect(user.call('Actuate', open)).rejects.toEqual(code(status.UNAVAILABLE));
+  });
+
+  it('gets a batch of actuations in one message, however many they are, and answers one by one', async () => {
+    await obu.close();
+    obu = new HandObu(`${HATCH}: { datatype: uint8, type: actuator, max: 100 }\n`);
+    const { path } = await serve(['provide:Vehicle.Cabin', 'actuate:Vehicle.Cabin']);
+    const [provider, user] = [reach(path), reach(path)];
+    const stream = provider.provide();
+    const next = reader(stream);
+    stream.write({ provideActuationRequest: { actuatorIdentifiers: [{ path: DOOR }, { path: HATCH }] } });
+    await next();
+    const one = (path: string, value: object) => ({ signalId: { path }, value });
+    const two = [one(DOOR, { bool: true }), one(HATCH, { uint32: 7 })];
+    const done = user.call('BatchActuate', { actuateRequests: two });
+    const { batchActuateStreamRequest } = await next();
+    expect(batchActuateStreamRequest.actuateRequests).toMatchObject(two);
+    for (const { signalId } of two) stream.write({ batchActuateStreamResponse: { signalId } });
+    await done;
+    // More than a container may have under way one by one.
+    const many = Array.from({ length: 12 }, (_, i) => one(HATCH, { uint32: i }));
+    const all = user.call('BatchActuate', { actuateRequests: many });
+    expect((await next()).batchActuateStreamRequest.actuateRequests).toMatchObject(many);
+    for (const { signalId } of many) stream.write({ batchActuateStreamResponse: { signalId } });
+    await all;
+    const refused = user.call('BatchActuate', { actuateRequests: two });
+    await next();
+    stream.write({ batchActuateStreamResponse: { signalId: { path: DOOR } } });
+    stream.write({ batchActuateStreamResponse: { signalId: { path: HATCH }, error: { code: 2, message: 'stuck' } } });
+    await expect(refused).rejects.toEqual(code(status.ABORTED));
+    // One that cannot be: the provider hears of none.
+    const wrong = [two[0], one(HATCH, { uint32: 101 })];
+    await expect(user.call('BatchActuate', { actuateRequests: wrong })).rejects.toEqual(code(status.INVALID_ARGUMENT));
+    const last = user.call('Actuate', two[0]!);
+    expect((await next()).batchActuateStreamRequest.actuateRequests).toMatchObject([two[0]]);
+    stream.write({ batchActuateStreamResponse: { signalId: { path: DOOR } } });
+    await last;
+  });
+
+  it('publishes a batch that a subscriber gets in one message', async () => {
+    const program = await programWith('provide:Vehicle', 'read:Vehicle');
+    const next = reader(program.subscribe({ signalPaths: ['Vehicle.**'] }));
+    await next();
+    const stream = program.provide();
+    const idOf = Object.fromEntries(
+      (await program.call('ListMetadata', { root: '' })).metadata.map(({ path, id }: { path: string; id: number }) => [
+        ...[path, id],
+      ]),
+    );
+    const dataPoints = {
+      [idOf[DOOR]]: { value: { bool: true } },
+      [idOf[ANGLE]]: { value: { int32: 5 } },
+      [idOf[SPEED]]: { value: { string: 'fast' } },
+    };
+    stream.write({ publishValuesRequest: { requestId: 1, dataPoints } });
+    const { entries } = await next();
+    expect(Object.keys(entries).sort()).toEqual([DOOR, ANGLE]);
+    const { publishValuesResponse } = await reader(stream)();
+    expect(Object.keys(publishValuesResponse.status)).toEqual([String(idOf[SPEED])]);
   });
 
   it('and reads nothing on its provider stream holds up nobody', async () => {

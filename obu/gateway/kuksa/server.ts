@@ -189,17 +189,13 @@ class Calls {
   }
 
   /**
-   * All of them, or none when one cannot be. Answered when the vehicle has acknowledged: DEADLINE_EXCEEDED when it does
+   * All of them, or none when one cannot be; what one provider serves it gets in one message. Answered when the vehicle has acknowledged: DEADLINE_EXCEEDED when it does
    * not in time, ABORTED when the provider refuses, UNAVAILABLE when nothing sets the actuator now or the bus is down;
    * INVALID_ARGUMENT for what is no actuator, or no value of it.
    */
   async actuate(requests: readonly Fields<'ActuateRequest'>[]): Promise<object> {
     const targets = requests.map(({ signalId, value }) => this.signals.target(signalId, value));
-    const results = await Promise.allSettled(
-      targets.map(({ path, value }) => this.#parts.desk.actuate(path, value, 0)),
-    );
-    const failed = results.find((one) => one.status === 'rejected');
-    if (failed !== undefined) throw failed.reason;
+    await this.#parts.desk.actuateAll(targets, 0);
     return {};
   }
 
