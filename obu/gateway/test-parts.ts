@@ -11,7 +11,7 @@ import type { Camera, CameraWish, Picture } from '../dashcam/camera.ts';
 import { workloadOf } from '../manifest/test-workload.ts';
 import type { CanGrant, Grants, Workload } from '../manifest/workload.ts';
 import type { Offloader, OffloadRequest, OffloadResult } from '../offload/offloader.ts';
-import type { SignalDatum, SignalValue, VehicleSignals } from '../signals/signal.ts';
+import type { LeafValue, SignalValue, VehicleSignals } from '../signals/signal.ts';
 import { SignalStore } from '../signals/signal-store.ts';
 import { parseVssTree } from '../signals/vss-mapping.ts';
 import type { GatewayMeter } from './connection.ts';
@@ -92,7 +92,7 @@ Vehicle.Speed: { datatype: float, unit: km/h, description: Vehicle speed. }
     };
   }
 
-  deliver(...values: { readonly path: string; readonly value: SignalDatum }[]) {
+  deliver(...values: { readonly path: string; readonly value: LeafValue }[]) {
     this.#hand.provide(values);
   }
 

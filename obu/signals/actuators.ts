@@ -6,11 +6,11 @@ import { isFrameLength } from '../../shared/can/frame.ts';
 import { ErrorCode, KerbError } from '../../shared/errors.ts';
 import type { CanFeed, PlacedMessage } from './can-feed.ts';
 import type { FrameChecksum } from './checksum.ts';
-import { datumFault } from './datatype.ts';
 import type { DbcMessage } from './dbc.ts';
 import { withAddresses } from './j1939.ts';
 import { type MessageSignal, toRawDatum } from './message-codec.ts';
-import type { ActuationHandler, ActuationTarget, BatchHandler, SignalDatum, SignalValue } from './signal.ts';
+import type { ActuationHandler, ActuationTarget, BatchHandler, LeafValue, SignalDatum, SignalValue } from './signal.ts';
+import { isListValue, valueFault } from './signal-list.ts';
 import type { SignalTree } from './signal-tree.ts';
 import { TargetMessage } from './target-message.ts';
 import { badLeaf } from './vss-file.ts';
@@ -121,16 +121,16 @@ export class Actuators {
   }
 
   /** @throws KerbError UnknownSignal | NotAnActuator | BadSignalValue | NoActuationProvider */
-  check(path: string, value: SignalDatum): void {
+  check(path: string, value: LeafValue): void {
     const info = this.#mustBeActuator(path);
-    const fault = datumFault(info, value);
+    const fault = valueFault(info, value);
     if (fault !== undefined) throw new KerbError(ErrorCode.BadSignalValue, `${path} ${fault}`, { path });
     const target = this.#targets.get(path);
     if (target === undefined && !this.#served.has(path)) {
       const message = `nothing sets ${path} now: no mapping has vss2dbc for it, and no workload serves it`;
       throw new KerbError(ErrorCode.NoActuationProvider, message, { path });
     }
-    if (target !== undefined && target.mapping.convert(value) === undefined) {
+    if (target !== undefined && convert(target, value) === undefined) {
       throw new KerbError(ErrorCode.BadSignalValue, `${path} cannot be ${value}: its mapping has no CAN value for it`, {
         path,
       });
@@ -138,7 +138,7 @@ export class Actuators {
   }
 
   /** As VehicleSignals.actuate. */
-  async actuate(path: string, value: SignalDatum, timeoutMs = 0): Promise<SignalValue | undefined> {
+  async actuate(path: string, value: LeafValue, timeoutMs = 0): Promise<SignalValue | undefined> {
     this.check(path, value);
     const target = this.#targets.get(path);
     if (target === undefined) {
@@ -157,7 +157,7 @@ export class Actuators {
       this.check(one.path, one.value);
       const target = this.#targets.get(one.path);
       // What fits no frame is found before any is sent.
-      if (target !== undefined) toRawDatum(target.signal, target.mapping.convert(one.value)!);
+      if (target !== undefined) toRawDatum(target.signal, convert(target, one.value)!);
       const key = target?.message ?? this.#served.get(one.path)!;
       const group = groups.get(key);
       if (group === undefined) groups.set(key, [one]);
@@ -199,12 +199,12 @@ export class Actuators {
   async #send(
     path: string,
     target: CanTarget,
-    value: SignalDatum,
+    value: LeafValue,
     leftMs: number,
     waitMs: number,
   ): Promise<SignalValue | undefined> {
-    const { message, signal, counter, checksum, id, acknowledge, mapping } = target;
-    const physical = mapping.convert(value)!;
+    const { message, signal, counter, checksum, id, acknowledge } = target;
+    const physical = convert(target, value)!;
     if (acknowledge === undefined) {
       message.send(signal, physical, counter, checksum, id);
       return undefined;
@@ -289,8 +289,13 @@ function frameId(leaf: VssLeaf, { sourceAddress, destinationAddress }: VssTarget
   throw badLeaf(leaf, `vss2dbc: addresses are for messages of J1939, and ${message.name} is none to its database`);
 }
 
+/** What the mapping makes of a value: of none for a list, which no CAN signal is. */
+function convert({ mapping }: CanTarget, value: LeafValue): SignalDatum | undefined {
+  return isListValue(value) ? undefined : mapping.convert(value);
+}
+
 /** Equal, for numbers as far as a float is exact. */
-function isSame(a: SignalDatum, b: SignalDatum): boolean {
+function isSame(a: LeafValue, b: LeafValue): boolean {
   if (typeof a !== 'number' || typeof b !== 'number') return a === b;
   return Math.abs(a - b) <= 1e-6 * Math.max(1, Math.abs(a), Math.abs(b));
 }

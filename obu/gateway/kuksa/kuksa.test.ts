@@ -467,6 +467,82 @@ describe('a program that writes', () => {
   });
 });
 
+describe('lists and defaults', () => {
+  const LIST = 'Vehicle.Cabin.SeatPosCount';
+  const leaves = `${LIST}: { datatype: "uint8[]", type: attribute, default: [2, 3], max: 9 }
+Vehicle.Names: { datatype: "string[]", allowed: [a, b] }
+Vehicle.Offsets: { datatype: "int16[]" }
+Vehicle.Flags: { datatype: "boolean[]", type: actuator }
+Vehicle.Vin: { datatype: string, type: attribute, default: UNKNOWN }
+`;
+
+  beforeEach(async () => {
+    await obu.close();
+    obu = new HandObu(leaves);
+  });
+
+  it('has the default of a leaf until somebody gives a value', async () => {
+    const program = await programWith('provide:Vehicle', 'read:Vehicle');
+    expect((await program.call('GetValue', at('Vehicle.Vin'))).dataPoint.value.string).toBe('UNKNOWN');
+    const { dataPoint } = await program.call('GetValue', at(LIST));
+    expect(dataPoint.value.uint32Array.values).toEqual([2, 3]);
+    expect(Number(dataPoint.timestamp.seconds)).toBeGreaterThan(1.6e9);
+    await program.call('PublishValue', { ...at('Vehicle.Vin'), dataPoint: { value: { string: 'X1' } } });
+    expect((await program.call('GetValue', at('Vehicle.Vin'))).dataPoint.value.string).toBe('X1');
+  });
+
+  it('lists what they are, with the limits of their items', async () => {
+    const program = await programWith('read:Vehicle');
+    const { metadata } = await program.call('ListMetadata', { root: 'Vehicle' });
+    const of = (path: string) => metadata.find((one: { path: string }) => one.path === path);
+    // Numbers of kuksa.val.v2.DataType: UINT8_ARRAY, STRING_ARRAY, INT16_ARRAY, BOOLEAN_ARRAY.
+    expect(['Vehicle.Names', 'Vehicle.Offsets', 'Vehicle.Flags'].map((path) => of(path).dataType)).toEqual([
+      20, 23, 21,
+    ]);
+    expect(of(LIST)).toMatchObject({ dataType: 26, entryType: 1, max: { uint32: 9 } });
+    expect(of('Vehicle.Names').allowedValues.stringArray.values).toEqual(['a', 'b']);
+  });
+
+  it('takes lists, hands them on, and refuses what is none of the leaf', async () => {
+    const program = await programWith('provide:Vehicle', 'read:Vehicle');
+    const next = reader(program.subscribe({ signalPaths: ['Vehicle.Offsets'] }));
+    await next();
+    const publish = (path: string, value: object) =>
+      program.call('PublishValue', { ...at(path), dataPoint: { value } });
+    await publish('Vehicle.Offsets', { int32Array: { values: [-5, 32767] } });
+    expect((await next()).entries['Vehicle.Offsets'].value.int32Array.values).toEqual([-5, 32767]);
+    await publish('Vehicle.Offsets', { int32Array: {} });
+    expect((await next()).entries['Vehicle.Offsets'].value.int32Array.values).toEqual([]);
+    for (const [path, value] of [
+      ['Vehicle.Offsets', { int32: 5 }],
+      ['Vehicle.Offsets', { uint32Array: { values: [5] } }],
+      ['Vehicle.Offsets', { int32Array: { values: [1, 32768] } }],
+      ['Vehicle.Names', { stringArray: { values: ['a', 'c'] } }],
+      [LIST, { uint32Array: { values: [10] } }],
+      ['Vehicle.Vin', { stringArray: { values: ['x'] } }],
+    ] as const) {
+      await expect(publish(path, value)).rejects.toEqual(code(status.INVALID_ARGUMENT));
+    }
+  });
+
+  it('sets an actuator that is a list', async () => {
+    const { path } = await serve(['provide:Vehicle', 'actuate:Vehicle']);
+    const [provider, user] = [reach(path), reach(path)];
+    const stream = provider.provide();
+    const next = reader(stream);
+    stream.write({ provideActuationRequest: { actuatorIdentifiers: [{ path: 'Vehicle.Flags' }] } });
+    await next();
+    const done = user.call('Actuate', { ...at('Vehicle.Flags'), value: { boolArray: { values: [true, false] } } });
+    const { batchActuateStreamRequest } = await next();
+    expect(batchActuateStreamRequest.actuateRequests[0].value.boolArray.values).toEqual([true, false]);
+    stream.write({ batchActuateStreamResponse: { signalId: { path: 'Vehicle.Flags' } } });
+    await done;
+    await expect(user.call('Actuate', { ...at('Vehicle.Flags'), value: { bool: true } })).rejects.toEqual(
+      code(status.INVALID_ARGUMENT),
+    );
+  });
+});
+
 describe('the endpoint', () => {
   it('gives nothing to a workload without a grant of signals', async () => {
     const program = reach((await serve([])).path);

@@ -7,8 +7,8 @@
  */
 import { ErrorCode, isKerbError, KerbError, messageOf } from '../../../shared/errors.ts';
 import { kuksa } from '../../../shared/protocol/generated/kuksa.js';
-import { datumFault } from '../../signals/datatype.ts';
 import type { ActuationTarget } from '../../signals/signal.ts';
+import { valueFault } from '../../signals/signal-list.ts';
 import type { KuksaSignals } from './signals.ts';
 import { fromWireValue, timeOf, toWireValue } from './values.ts';
 
@@ -113,7 +113,7 @@ export class ProviderStream {
         const point = dataPoints![id]!;
         const value = fromWireValue(info, point.value);
         this.#signals.desk.guard.signal('provide', info.path);
-        const fault = datumFault(info, value);
+        const fault = valueFault(info, value);
         if (fault !== undefined) throw new KerbError(ErrorCode.BadSignalValue, `${info.path} ${fault}`);
         return [{ path: info.path, value, timeUs: timeOf(point) }];
       } catch (error) {

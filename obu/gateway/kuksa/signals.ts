@@ -1,7 +1,7 @@
 /** The signals of a container as the calls of `kuksa.val.v2` name them: by path, or by a number that stands for it. */
 import { ErrorCode, KerbError } from '../../../shared/errors.ts';
 import type { kuksa } from '../../../shared/protocol/generated/kuksa.js';
-import type { SignalDatum, SignalInfo, VehicleSignals } from '../../signals/signal.ts';
+import type { LeafValue, SignalInfo, VehicleSignals } from '../../signals/signal.ts';
 import type { SignalDesk } from '../signal-desk.ts';
 import { fromWireValue, toMetadata, type WireMetadata, type WireValue } from './values.ts';
 import { wildcardMatcher } from './wildcards.ts';
@@ -54,7 +54,7 @@ export class KuksaSignals {
   }
 
   /** @throws KerbError UnknownSignal | NotGranted | BadGatewayRequest | BadSignalValue | NotAnActuator | NoActuationProvider */
-  target(signal: SignalId, wire: WireValue | null | undefined): { readonly path: string; readonly value: SignalDatum } {
+  target(signal: SignalId, wire: WireValue | null | undefined): { readonly path: string; readonly value: LeafValue } {
     const info = this.infoOf(signal);
     this.desk.guard.signal('actuate', info.path);
     const value = fromWireValue(info, wire);
