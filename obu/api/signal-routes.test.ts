@@ -17,6 +17,7 @@ const TREE = `
 Vehicle.Roof: { type: actuator, datatype: boolean }
 Vehicle.Fan: { type: actuator, datatype: uint8, max: 100 }
 Vehicle.Name: { type: actuator, datatype: string }
+Vehicle.Zones: { type: actuator, datatype: "uint8[]" }
 Vehicle.Speed: { type: sensor, datatype: float }
 `;
 
@@ -35,7 +36,7 @@ beforeEach(async () => {
   store.start();
   provider = store.openProvider('app');
   asked = [];
-  provider.serve(['Vehicle.Roof', 'Vehicle.Fan', 'Vehicle.Name'], async (path, value) => {
+  provider.serve(['Vehicle.Roof', 'Vehicle.Fan', 'Vehicle.Name', 'Vehicle.Zones'], async (path, value) => {
     asked.push([path, value]);
     if (value === 13) throw new KerbError(ErrorCode.ActuationRefused, 'not 13');
     provider.provide([{ path, value }]);
@@ -68,6 +69,17 @@ it('gives values of leaves and branches', async () => {
   ]);
   await expect(get('?path=Vehicle.Nope')).rejects.toMatchObject({ code: ErrorCode.UnknownSignal });
   await expect(get('?follow=yes')).rejects.toMatchObject({ code: ErrorCode.BadControlRequest });
+});
+
+it('sets and gives lists, also as the command line writes them', async () => {
+  expect(await set('Vehicle.Zones', '{"value":[1,2]}')).toMatchObject({ acknowledged: { value: [1, 2] } });
+  expect(await set('Vehicle.Zones', '{"value":"[3]"}')).toMatchObject({ acknowledged: { value: [3] } });
+  for (const value of ['5', '"5"', '"[1"', '[[1]]', 'null', '{}']) {
+    await expect(set('Vehicle.Zones', `{"value":${value}}`)).rejects.toMatchObject({
+      code: ErrorCode.BadControlRequest,
+    });
+  }
+  await expect(set('Vehicle.Zones', '{"value":[256]}')).rejects.toMatchObject({ code: ErrorCode.BadSignalValue });
 });
 
 it('follows values, and stale ones as such', async () => {

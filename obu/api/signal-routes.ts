@@ -2,7 +2,8 @@ import { type ControlRoutes, jsonReply, linesReply } from '../../shared/api/cont
 import type { SignalReading, SignalSetReply } from '../../shared/api/obu.ts';
 import { ErrorCode, KerbError, messageOf } from '../../shared/errors.ts';
 import { pathMatcher } from '../signals/expand-paths.ts';
-import type { SignalDatum, SignalSource, SignalValue, VehicleSignals } from '../signals/signal.ts';
+import type { LeafValue, SignalSource, SignalValue, VehicleSignals } from '../signals/signal.ts';
+import { isListType } from '../signals/signal-list.ts';
 import type { PartsOf } from './parts.ts';
 import { isFollowed, wholeNumber } from './query.ts';
 
@@ -40,21 +41,35 @@ function setReply(path: string, acknowledged: SignalValue | undefined): SignalSe
  * The value of a body `{ "value": … }`; a text becomes what the datatype of the leaf wants, where it can.
  * @throws KerbError BadControlRequest
  */
-function targetOf(signals: VehicleSignals, path: string, body: Buffer): SignalDatum {
+function targetOf(signals: VehicleSignals, path: string, body: Buffer): LeafValue {
   let value: unknown;
   try {
     ({ value } = JSON.parse(body.toString('utf8')) ?? {});
   } catch {
     // Not JSON: there is no value.
   }
+  const datatype = signals.info(path)?.datatype ?? 'string';
+  if (isListType(datatype)) return listOf(value);
   if (typeof value !== 'string' && typeof value !== 'number' && typeof value !== 'boolean') {
     throw new KerbError(ErrorCode.BadControlRequest, 'the body has to be { "value": a number, a text, true or false }');
   }
-  const datatype = signals.info(path)?.datatype ?? 'string';
   if (typeof value !== 'string' || datatype === 'string') return value;
   if (datatype === 'boolean') return value === 'true' ? true : value === 'false' ? false : value;
   const number = Number(value);
   return value.trim() === '' || Number.isNaN(number) ? value : number;
+}
+
+/** A list, also as a text that is one in JSON. @throws KerbError BadControlRequest */
+function listOf(value: unknown): LeafValue {
+  let list = value;
+  try {
+    if (typeof value === 'string') list = JSON.parse(value);
+  } catch {
+    // Not JSON: there is no list.
+  }
+  const isItem = (one: unknown) => ['number', 'string', 'boolean'].includes(typeof one);
+  if (Array.isArray(list) && list.every(isItem)) return list;
+  throw new KerbError(ErrorCode.BadControlRequest, 'the value has to be a list in JSON, such as [1, 2] or ["a", "b"]');
 }
 
 /** The leaves that these paths mean; all when there are none. @throws KerbError UnknownSignal */

@@ -7,7 +7,7 @@ export function signalRows(readings: readonly SignalReading[]): string[] {
     ['SIGNAL', 'VALUE', 'SOURCE', 'AGE'],
     readings.map(({ path, value, time, ageMs, source, stale }) => [
       path,
-      value === null ? '-' : String(value),
+      value === null ? '-' : valueText(value),
       source || '-',
       time === '' ? 'no value yet' : `${timeSpan(ageMs ?? Date.now() - Date.parse(time))}${stale ? ' (stale)' : ''}`,
     ]),
@@ -15,7 +15,11 @@ export function signalRows(readings: readonly SignalReading[]): string[] {
   );
 }
 
+function valueText(value: SignalReading['value']): string {
+  return Array.isArray(value) ? JSON.stringify(value) : String(value);
+}
+
 /** One value as one line. */
 export function signalLine({ path, value, time, source, stale }: SignalReading): string {
-  return `${time}  ${path} = ${value}  (${source}${stale ? ', stale' : ''})`;
+  return `${time}  ${path} = ${valueText(value)}  (${source}${stale ? ', stale' : ''})`;
 }

@@ -1,6 +1,6 @@
 import { steadyMs } from '../../shared/clock.ts';
 import type { Condition } from '../signals/condition.ts';
-import type { SignalDatum, SignalSource } from '../signals/signal.ts';
+import { conditionValue, type SignalDatum, type SignalSource } from '../signals/signal.ts';
 
 /** What is kept before a condition began to hold and after it has ceased to, in milliseconds. */
 export interface LockWindow {
@@ -46,9 +46,10 @@ export class EventLock {
 
   start(): void {
     this.#unsubscribe ??= this.#signals.subscribe(new Set(this.#condition.paths), (values) => {
-      for (const { path, value, stale } of values) {
-        if (stale) this.#values.delete(path);
-        else this.#values.set(path, value);
+      for (const now of values) {
+        const value = conditionValue(now);
+        if (value === undefined) this.#values.delete(now.path);
+        else this.#values.set(now.path, value);
       }
       this.#look();
     });

@@ -1,7 +1,16 @@
 /** What a container may ask of signals, held against its grant: subscriptions, values, actuations, and its own values. */
 import { ErrorCode, KerbError } from '../../shared/errors.ts';
 import type { kerbside } from '../../shared/protocol/generated/gateway.js';
-import type { ProvidedValue, SignalDatum, SignalProvider, SignalValue } from '../signals/signal.ts';
+import type {
+  ActuationTarget,
+  LeafValue,
+  ProvidedValue,
+  SignalDatum,
+  SignalProvider,
+  SignalValue,
+} from '../signals/signal.ts';
+import { isListValue } from '../signals/signal-list.ts';
+import { toWireFields } from './datum-wire.ts';
 import type { GrantGuard } from './grants.ts';
 import type { Stream } from './outbox.ts';
 import { SignalStream, type SignalStreamOptions } from './streams.ts';
@@ -83,20 +92,31 @@ export class SignalDesk {
   }
 
   /** @throws KerbError NotGranted | UnknownSignal | BadGatewayRequest | TooManyRequests */
-  leaves(paths: readonly string[]): ReadonlySet<string> {
+  leaves(paths: readonly string[], matcherOf?: (path: string) => (leaf: string) => boolean): ReadonlySet<string> {
     mustNotExceed(paths.length, 'paths');
-    return this.#guard.signals(paths);
+    return this.#guard.signals(paths, matcherOf);
   }
 
   /** @throws KerbError NotGranted | TooManyRequests, and those of VehicleSignals.actuate */
-  async actuate(path: string, value: SignalDatum, timeoutMs: number): Promise<SignalValue | undefined> {
+  async actuate(path: string, value: LeafValue, timeoutMs: number): Promise<SignalValue | undefined> {
     this.#guard.signal('actuate', path);
+    return this.#actuating(() => this.#guard.source.actuate(path, value, timeoutMs));
+  }
+
+  /** Several in one request, which count as one. @throws as `actuate` */
+  async actuateAll(targets: readonly ActuationTarget[], timeoutMs: number): Promise<void> {
+    mustNotExceed(targets.length, 'actuations');
+    for (const { path } of targets) this.#guard.signal('actuate', path);
+    return this.#actuating(() => this.#guard.source.actuateAll(targets, timeoutMs));
+  }
+
+  async #actuating<T>(task: () => Promise<T>): Promise<T> {
     if (this.#actuations >= MAX_ACTUATIONS) {
       throw new KerbError(ErrorCode.TooManyRequests, `${MAX_ACTUATIONS} actuations are under way, which is the limit`);
     }
     this.#actuations++;
     try {
-      return await this.#guard.source.actuate(path, value, timeoutMs);
+      return await task();
     } finally {
       this.#actuations--;
     }
@@ -111,8 +131,8 @@ export class SignalDesk {
 }
 
 /** A value as it came from a container. @throws KerbError BadGatewayRequest when there is none in it */
-export function toProvided(wire: WireValue | null | undefined): ProvidedValue & { readonly value: SignalDatum } {
-  const value = wire?.number ?? wire?.boolean ?? wire?.text;
+export function toProvided(wire: WireValue | null | undefined): ProvidedValue {
+  const value = wire?.list ? (wire.list.values ?? []).map(itemOf) : (wire?.number ?? wire?.boolean ?? wire?.text);
   if (value === undefined || value === null) {
     throw new KerbError(
       ErrorCode.BadGatewayRequest,
@@ -124,9 +144,14 @@ export function toProvided(wire: WireValue | null | undefined): ProvidedValue & 
 
 /** The other way round. */
 export function toWire({ path, value, timeUs, source, stale }: SignalValue): WireValue {
-  const datum =
-    typeof value === 'number' ? { number: value } : typeof value === 'boolean' ? { boolean: value } : { text: value };
-  return { path, timeUs, source, stale, ...datum };
+  return { path, timeUs, source, stale, ...toWireFields(value) };
+}
+
+/** An item of a list. @throws KerbError BadGatewayRequest when it is a list itself, or nothing */
+function itemOf(wire: WireValue): SignalDatum {
+  const { value } = toProvided(wire);
+  if (!isListValue(value)) return value;
+  throw new KerbError(ErrorCode.BadGatewayRequest, 'a list in a list is not a value of a signal');
 }
 
 function mustNotExceed(count: number, what: string): void {

@@ -239,14 +239,14 @@ Vehicle.C: { datatype: "string[]" }
 
   it('takes values of the datatype, all or none, and stamps them', () => {
     const provider = store.openProvider('app');
-    expect(store.paths()).toEqual(['Vehicle.A', 'Vehicle.B']);
+    expect(store.paths()).toEqual(['Vehicle.A', 'Vehicle.B', 'Vehicle.C']);
     const bad = [
       { path: 'Vehicle.A', value: 1 },
       { path: 'Vehicle.B', value: 'SIDEWAYS' },
     ];
     expect(() => provider.provide(bad)).toThrow('Vehicle.B is one of UP, DOWN, not SIDEWAYS');
     expect(() => provider.provide([{ path: 'Vehicle.A', value: true }])).toThrow('Vehicle.A is a uint8, not a boolean');
-    expect(() => provider.provide([{ path: 'Vehicle.C', value: 'x' }])).toThrow('no signal "Vehicle.C"');
+    expect(() => provider.provide([{ path: 'Vehicle.D', value: 'x' }])).toThrow('no signal "Vehicle.D"');
     expect(store.withValue).toBe(0);
     provider.provide([{ path: 'Vehicle.A', value: 1, timeUs: 5 }]);
     expect(store.get('Vehicle.A')).toEqual({ path: 'Vehicle.A', value: 1, timeUs: 5, source: 'app', stale: false });

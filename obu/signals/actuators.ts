@@ -6,11 +6,11 @@ import { isFrameLength } from '../../shared/can/frame.ts';
 import { ErrorCode, KerbError } from '../../shared/errors.ts';
 import type { CanFeed, PlacedMessage } from './can-feed.ts';
 import type { FrameChecksum } from './checksum.ts';
-import { datumFault } from './datatype.ts';
 import type { DbcMessage } from './dbc.ts';
 import { withAddresses } from './j1939.ts';
-import type { MessageSignal } from './message-codec.ts';
-import type { ActuationHandler, SignalDatum, SignalValue } from './signal.ts';
+import { type MessageSignal, toRawDatum } from './message-codec.ts';
+import type { ActuationHandler, ActuationTarget, BatchHandler, LeafValue, SignalDatum, SignalValue } from './signal.ts';
+import { isListValue, valueFault } from './signal-list.ts';
 import type { SignalTree } from './signal-tree.ts';
 import { TargetMessage } from './target-message.ts';
 import { badLeaf } from './vss-file.ts';
@@ -36,11 +36,17 @@ interface CanTarget {
     | undefined;
 }
 
+/** Who serves a path. */
+interface Served {
+  readonly handler: ActuationHandler;
+  readonly together: BatchHandler;
+}
+
 export class Actuators {
   readonly #tree: SignalTree;
   readonly #targets = new Map<string, CanTarget>();
   readonly #messages = new Map<PlacedMessage['message'], TargetMessage>();
-  readonly #served = new Map<string, ActuationHandler>();
+  readonly #served = new Map<string, Served>();
 
   constructor(tree: SignalTree) {
     this.#tree = tree;
@@ -97,30 +103,34 @@ export class Actuators {
   }
 
   /** @throws KerbError UnknownSignal | NotAnActuator | AlreadyProvided */
-  serve(paths: readonly string[], handler: ActuationHandler): () => void {
+  serve(paths: readonly string[], handler: ActuationHandler, together?: BatchHandler): () => void {
     for (const path of paths) {
       this.#mustBeActuator(path);
       if (!this.#targets.has(path) && !this.#served.has(path)) continue;
       const by = this.#targets.has(path) ? 'a CAN message sets it' : 'another provider serves it';
       throw new KerbError(ErrorCode.AlreadyProvided, `actuator ${path} has a provider already: ${by}`, { path });
     }
-    for (const path of paths) this.#served.set(path, handler);
+    const oneByOne: BatchHandler = async (targets) => {
+      for (const { path, value } of targets) await handler(path, value);
+    };
+    const served = { handler, together: together ?? oneByOne };
+    for (const path of paths) this.#served.set(path, served);
     return () => {
-      for (const path of paths) if (this.#served.get(path) === handler) this.#served.delete(path);
+      for (const path of paths) if (this.#served.get(path) === served) this.#served.delete(path);
     };
   }
 
   /** @throws KerbError UnknownSignal | NotAnActuator | BadSignalValue | NoActuationProvider */
-  check(path: string, value: SignalDatum): void {
+  check(path: string, value: LeafValue): void {
     const info = this.#mustBeActuator(path);
-    const fault = datumFault(info, value);
+    const fault = valueFault(info, value);
     if (fault !== undefined) throw new KerbError(ErrorCode.BadSignalValue, `${path} ${fault}`, { path });
     const target = this.#targets.get(path);
     if (target === undefined && !this.#served.has(path)) {
       const message = `nothing sets ${path} now: no mapping has vss2dbc for it, and no workload serves it`;
       throw new KerbError(ErrorCode.NoActuationProvider, message, { path });
     }
-    if (target !== undefined && target.mapping.convert(value) === undefined) {
+    if (target !== undefined && convert(target, value) === undefined) {
       throw new KerbError(ErrorCode.BadSignalValue, `${path} cannot be ${value}: its mapping has no CAN value for it`, {
         path,
       });
@@ -128,31 +138,73 @@ export class Actuators {
   }
 
   /** As VehicleSignals.actuate. */
-  async actuate(path: string, value: SignalDatum, timeoutMs = 0): Promise<SignalValue | undefined> {
+  async actuate(path: string, value: LeafValue, timeoutMs = 0): Promise<SignalValue | undefined> {
     this.check(path, value);
     const target = this.#targets.get(path);
-    if (target === undefined) return this.#throughProvider(path, value, timeoutMs);
-    const waitMs = Math.min(timeoutMs || target.mapping.timeoutMs, MAX_WAIT_MS);
+    if (target === undefined) {
+      const { handler } = this.#served.get(path)!;
+      await inTime(path, () => handler(path, value), timeoutMs);
+      return this.#tree.get(path);
+    }
+    const [acknowledged] = await this.#inTurn(target.message, [{ path, value }], timeoutMs);
+    return acknowledged;
+  }
+
+  /** As VehicleSignals.actuateAll. */
+  async actuateAll(targets: readonly ActuationTarget[], timeoutMs = 0): Promise<void> {
+    const groups = new Map<TargetMessage | Served, ActuationTarget[]>();
+    for (const one of targets) {
+      this.check(one.path, one.value);
+      const target = this.#targets.get(one.path);
+      // What fits no frame is found before any is sent.
+      if (target !== undefined) toRawDatum(target.signal, convert(target, one.value)!);
+      const key = target?.message ?? this.#served.get(one.path)!;
+      const group = groups.get(key);
+      if (group === undefined) groups.set(key, [one]);
+      else group.push(one);
+    }
+    const results = await Promise.allSettled(
+      [...groups].map(([key, group]) =>
+        key instanceof TargetMessage
+          ? this.#inTurn(key, group, timeoutMs)
+          : inTime(group[0]!.path, () => key.together(group), timeoutMs),
+      ),
+    );
+    const failed = results.find((one) => one.status === 'rejected');
+    if (failed !== undefined) throw failed.reason;
+  }
+
+  /** Sends the frames of one message, one after the other, when it is their turn, and waits for what acknowledges them. */
+  #inTurn(
+    message: TargetMessage,
+    targets: readonly ActuationTarget[],
+    timeoutMs: number,
+  ): Promise<(SignalValue | undefined)[]> {
+    const longest = Math.max(...targets.map(({ path }) => this.#targets.get(path)!.mapping.timeoutMs));
+    const waitMs = Math.min(timeoutMs || longest, MAX_WAIT_MS);
     const endMs = this.#tree.now() + waitMs;
-    return target.message.inTurn(async () => {
+    return message.inTurn(() => {
       const leftMs = endMs - this.#tree.now();
       if (leftMs <= 0) {
+        const { path } = targets[0]!;
         const message = `${path} was not set within ${waitMs} ms: other actuations of its message took as long`;
         throw new KerbError(ErrorCode.ActuationTimedOut, message, { path });
       }
-      return this.#send(path, target, value, leftMs, waitMs);
+      return Promise.all(
+        targets.map(({ path, value }) => this.#send(path, this.#targets.get(path)!, value, leftMs, waitMs)),
+      );
     });
   }
 
   async #send(
     path: string,
     target: CanTarget,
-    value: SignalDatum,
+    value: LeafValue,
     leftMs: number,
     waitMs: number,
   ): Promise<SignalValue | undefined> {
-    const { message, signal, counter, checksum, id, acknowledge, mapping } = target;
-    const physical = mapping.convert(value)!;
+    const { message, signal, counter, checksum, id, acknowledge } = target;
+    const physical = convert(target, value)!;
     if (acknowledge === undefined) {
       message.send(signal, physical, counter, checksum, id);
       return undefined;
@@ -176,21 +228,6 @@ export class Actuators {
     } finally {
       clearTimeout(timer);
       watchers.delete(watch);
-    }
-  }
-
-  async #throughProvider(path: string, value: SignalDatum, timeoutMs: number): Promise<SignalValue | undefined> {
-    const waitMs = Math.min(timeoutMs || PROVIDER_MS, MAX_WAIT_MS);
-    let timer: NodeJS.Timeout | undefined;
-    const late = new Promise<never>((_, reject) => {
-      const message = `${path}: its provider did not answer within ${waitMs} ms`;
-      timer = setTimeout(() => reject(new KerbError(ErrorCode.ActuationTimedOut, message, { path })), waitMs);
-    });
-    try {
-      await Promise.race([this.#served.get(path)!(path, value), late]);
-      return this.#tree.get(path);
-    } finally {
-      clearTimeout(timer);
     }
   }
 
@@ -222,6 +259,21 @@ export class Actuators {
   }
 }
 
+/** Waits for a provider. @throws KerbError ActuationTimedOut, and what the provider says */
+async function inTime(path: string, set: () => Promise<void>, timeoutMs: number): Promise<void> {
+  const waitMs = Math.min(timeoutMs || PROVIDER_MS, MAX_WAIT_MS);
+  let timer: NodeJS.Timeout | undefined;
+  const late = new Promise<never>((_, reject) => {
+    const message = `${path}: its provider did not answer within ${waitMs} ms`;
+    timer = setTimeout(() => reject(new KerbError(ErrorCode.ActuationTimedOut, message, { path })), waitMs);
+  });
+  try {
+    await Promise.race([set(), late]);
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
 function placeOf(leaf: VssLeaf, { signal, message }: VssTarget, feed: CanFeed): PlacedMessage {
   const places = feed.placesOf(leaf, signal).filter((place) => message === undefined || place.message.name === message);
   if (places.length === 1) return places[0]!;
@@ -237,8 +289,13 @@ function frameId(leaf: VssLeaf, { sourceAddress, destinationAddress }: VssTarget
   throw badLeaf(leaf, `vss2dbc: addresses are for messages of J1939, and ${message.name} is none to its database`);
 }
 
+/** What the mapping makes of a value: of none for a list, which no CAN signal is. */
+function convert({ mapping }: CanTarget, value: LeafValue): SignalDatum | undefined {
+  return isListValue(value) ? undefined : mapping.convert(value);
+}
+
 /** Equal, for numbers as far as a float is exact. */
-function isSame(a: SignalDatum, b: SignalDatum): boolean {
+function isSame(a: LeafValue, b: LeafValue): boolean {
   if (typeof a !== 'number' || typeof b !== 'number') return a === b;
   return Math.abs(a - b) <= 1e-6 * Math.max(1, Math.abs(a), Math.abs(b));
 }

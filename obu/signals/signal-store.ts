@@ -2,9 +2,9 @@
 import { ErrorCode, KerbError } from '../../shared/errors.ts';
 import { Actuators } from './actuators.ts';
 import { CanFeed, type SignalFeed } from './can-feed.ts';
-import { datumFault } from './datatype.ts';
 import type {
-  ActuationHandler,
+  ActuationTarget,
+  LeafValue,
   ProvidedValue,
   SignalDatum,
   SignalInfo,
@@ -12,6 +12,7 @@ import type {
   SignalValue,
   VehicleSignals,
 } from './signal.ts';
+import { valueFault } from './signal-list.ts';
 import { SignalTree, type Slot } from './signal-tree.ts';
 import { badLeaf } from './vss-file.ts';
 import type { VssLeaf } from './vss-mapping.ts';
@@ -46,8 +47,10 @@ export class SignalStore implements VehicleSignals {
     this.#options = options;
     this.#tree = new SignalTree(options);
     this.#actuators = new Actuators(this.#tree);
-    for (const { info, providedTtlMs } of leaves) {
-      this.#tree.addLeaf(info);
+    for (const { info, providedTtlMs, initial } of leaves) {
+      const leaf = this.#tree.addLeaf(info);
+      // Another file may say another type; that is an error when the store starts.
+      if (initial !== undefined && leaf.info.datatype === info.datatype) this.#tree.setDefault(leaf, initial);
       if (providedTtlMs > 0) this.#providedTtlMs.set(info.path, providedTtlMs);
     }
   }
@@ -122,12 +125,16 @@ export class SignalStore implements VehicleSignals {
     return this.#tree.subscribe(leaves, listener);
   }
 
-  checkActuation(path: string, value: SignalDatum): void {
+  checkActuation(path: string, value: LeafValue): void {
     this.#actuators.check(path, value);
   }
 
-  actuate(path: string, value: SignalDatum, timeoutMs?: number): Promise<SignalValue | undefined> {
+  actuate(path: string, value: LeafValue, timeoutMs?: number): Promise<SignalValue | undefined> {
     return this.#actuators.actuate(path, value, timeoutMs);
+  }
+
+  actuateAll(targets: readonly ActuationTarget[], timeoutMs?: number): Promise<void> {
+    return this.#actuators.actuateAll(targets, timeoutMs);
   }
 
   openProvider(name: string): SignalProvider {
@@ -135,8 +142,8 @@ export class SignalStore implements VehicleSignals {
     const ends: (() => void)[] = [];
     return {
       provide: (values) => this.#provide(name, mine, values),
-      serve: (paths, handler: ActuationHandler) => {
-        const end = this.#actuators.serve(paths, handler);
+      serve: (paths, handler, together) => {
+        const end = this.#actuators.serve(paths, handler, together);
         ends.push(end);
         return end;
       },
@@ -150,7 +157,7 @@ export class SignalStore implements VehicleSignals {
 
   #provide(source: string, mine: Map<string, Slot>, values: readonly ProvidedValue[]): void {
     for (const { path, value } of values) {
-      const fault = datumFault(this.#tree.leaf(path).info, value);
+      const fault = valueFault(this.#tree.leaf(path).info, value);
       if (fault !== undefined) throw new KerbError(ErrorCode.BadSignalValue, `${path} ${fault}`, { path });
     }
     const nowUs = Date.now() * 1000;

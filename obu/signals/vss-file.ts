@@ -7,7 +7,8 @@ import { LineCounter, parseDocument } from 'yaml';
 import { z } from 'zod';
 import { ErrorCode, KerbError, messageOf } from '../../shared/errors.ts';
 import { datatypes } from './datatype.ts';
-import type { SignalInfo } from './signal.ts';
+import type { LeafValue, SignalInfo } from './signal.ts';
+import { listDatatypes, valueFault } from './signal-list.ts';
 
 /** Whose mapping it is, for messages. */
 export interface LeafPlace {
@@ -24,7 +25,9 @@ export const datum = z.union([z.number(), z.boolean(), z.string()]);
 
 const infoSchema = z.looseObject({
   type: z.enum(['sensor', 'actuator', 'attribute']).optional(),
-  datatype: z.string().refine((type) => datatypes.includes(type), { error: `one of ${datatypes.join(', ')}` }),
+  datatype: z.string().refine((type) => datatypes.includes(type) || listDatatypes.includes(type), {
+    error: `one of ${datatypes.join(', ')}, or a list of them, such as uint8[]`,
+  }),
   unit: z.string().optional(),
   description: z.string().optional(),
   comment: z.string().optional(),
@@ -32,6 +35,7 @@ const infoSchema = z.looseObject({
   min: z.number().optional(),
   max: z.number().optional(),
   allowed: z.array(datum).optional(),
+  default: z.union([datum, z.array(datum)]).optional(),
 });
 
 /** @throws KerbError BadSignalMapping */
@@ -77,7 +81,18 @@ export function leafInfo(leaf: RawLeaf): SignalInfo {
   };
 }
 
-/** Whether its values are lists, which do not exist here. */
+/**
+ * The value that the leaf has until a source gives one.
+ * @throws KerbError BadSignalMapping when it is no value of the leaf
+ */
+export function leafDefault(leaf: RawLeaf, info: SignalInfo): LeafValue | undefined {
+  const value = checked(leaf, infoSchema, leaf.node, '').default;
+  const fault = value === undefined ? undefined : valueFault(info, value);
+  if (fault !== undefined) throw badLeaf(leaf, `default: it ${fault}`);
+  return value;
+}
+
+/** Whether its values are lists. */
 export function isList(leaf: RawLeaf): boolean {
   return typeof leaf.node.datatype === 'string' && leaf.node.datatype.endsWith('[]');
 }

@@ -12,8 +12,18 @@ import { messageOf } from '../../shared/errors.ts';
 import { checksumAlgorithms, type FrameChecksum } from './checksum.ts';
 import { caster, datumFault } from './datatype.ts';
 import { compileFormula, type Formula } from './math-expression.ts';
-import type { SignalDatum, SignalInfo } from './signal.ts';
-import { badLeaf, checked, datum, isList, type LeafPlace, leafInfo, parseVssFile, readVssFile } from './vss-file.ts';
+import type { LeafValue, SignalDatum, SignalInfo } from './signal.ts';
+import {
+  badLeaf,
+  checked,
+  datum,
+  isList,
+  type LeafPlace,
+  leafDefault,
+  leafInfo,
+  parseVssFile,
+  readVssFile,
+} from './vss-file.ts';
 
 const transformSchema = z.union([
   z.strictObject({ mapping: z.array(z.strictObject({ from: datum, to: datum })).min(1) }),
@@ -97,6 +107,8 @@ export interface VssLeaf extends LeafPlace {
   readonly target: VssTarget | undefined;
   /** Time to live of what workloads provide, in milliseconds; 0: as long as its workload runs. */
   readonly providedTtlMs: number;
+  /** Its value until a source gives one. */
+  readonly initial?: LeafValue | undefined;
 }
 
 /** @throws KerbError BadSignalMapping with file and path */
@@ -118,25 +130,27 @@ export function parseVssMapping(source: string, file: string): VssLeaf[] {
     .filter(({ node }) => ['dbc2vss', 'dbc', 'vss2dbc'].some((key) => node[key] !== undefined))
     .map((leaf) => {
       const { file, path, node } = leaf;
+      if (isList(leaf)) throw badLeaf(leaf, `no CAN signal is a list, and it is a ${node.datatype}`);
       const info = leafInfo(leaf);
       const dbc2vss = node.dbc2vss ?? node.dbc;
       const feed = dbc2vss === undefined ? undefined : toFeed(leaf, info, dbc2vss);
       const target = node.vss2dbc === undefined ? undefined : toTarget(leaf, info, node.vss2dbc);
-      return { file, path, info, feed, target, providedTtlMs: 0 };
+      return { file, path, info, feed, target, providedTtlMs: 0, initial: leafDefault(leaf, info) };
     });
 }
 
 /**
- * Every path of a file, whether or not CAN has it; what it says of CAN is not looked at. Lists are left out.
+ * Every path of a file, whether or not CAN has it; what it says of CAN is not looked at.
  * @throws KerbError BadSignalMapping with file and path
  */
 export function parseVssTree(source: string, file: string): VssLeaf[] {
-  return parseVssFile(source, file)
-    .filter((leaf) => !isList(leaf))
-    .map((leaf) => ({
-      ...{ file, path: leaf.path, info: leafInfo(leaf), feed: undefined, target: undefined },
+  return parseVssFile(source, file).map((leaf) => {
+    const info = leafInfo(leaf);
+    return {
+      ...{ file, path: leaf.path, info, feed: undefined, target: undefined, initial: leafDefault(leaf, info) },
       providedTtlMs: checked(leaf, milliseconds.optional(), leaf.node.ttl_ms, 'ttl_ms') ?? 0,
-    }));
+    };
+  });
 }
 
 function toFeed(place: LeafPlace, info: SignalInfo, node: unknown): VssFeed {

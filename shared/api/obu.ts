@@ -86,8 +86,8 @@ export interface GrantStatus {
 /** `GET /v1/signals?path=PATTERN`; with `follow=1` one JSON text in each line as values come. */
 export interface SignalReading {
   readonly path: string;
-  /** Null before the first. */
-  readonly value: number | boolean | string | null;
+  /** Null before the first; a list where the data type is one. */
+  readonly value: number | boolean | string | readonly (number | boolean | string)[] | null;
   /** ISO 8601, UTC; empty before the first. */
   readonly time: string;
   /** How long ago it came, in milliseconds, whatever the clock says; left out before the first, and where values follow. */
