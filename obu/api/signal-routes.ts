@@ -1,8 +1,10 @@
 import { type ControlRoutes, jsonReply, linesReply } from '../../shared/api/control-routes.ts';
 import type { SignalReading, SignalSetReply } from '../../shared/api/obu.ts';
 import { ErrorCode, KerbError, messageOf } from '../../shared/errors.ts';
+import { parseExact, parseJsonExactly, toJsonValue } from '../signals/exact.ts';
 import { pathMatcher } from '../signals/expand-paths.ts';
 import type { SignalDatum, SignalSource, SignalValue, VehicleSignals } from '../signals/signal.ts';
+import type { SignalStore } from '../signals/signal-store.ts';
 import type { PartsOf } from './parts.ts';
 import { isFollowed, wholeNumber } from './query.ts';
 
@@ -15,7 +17,7 @@ export function signalRoutes(parts: PartsOf): ControlRoutes {
       const { signals } = parts();
       const leaves = leavesOf(signals, query.getAll('path'));
       if (isFollowed(query)) return linesReply(follow(signals, leaves, signal));
-      return jsonReply(leaves.map((path) => readingOf(path, signals.get(path))));
+      return jsonReply(leaves.map((path) => withReason(readingOf(path, signals.get(path)), signals)));
     },
     'POST /v1/signals/:path': async ({ params, query, body }) => {
       const { signals, events } = parts();
@@ -43,18 +45,22 @@ function setReply(path: string, acknowledged: SignalValue | undefined): SignalSe
 function targetOf(signals: VehicleSignals, path: string, body: Buffer): SignalDatum {
   let value: unknown;
   try {
-    ({ value } = JSON.parse(body.toString('utf8')) ?? {});
+    ({ value } = (parseJsonExactly(body.toString('utf8')) ?? {}) as { value?: unknown });
   } catch {
     // Not JSON: there is no value.
   }
-  if (typeof value !== 'string' && typeof value !== 'number' && typeof value !== 'boolean') {
+  if (!isDatum(value)) {
     throw new KerbError(ErrorCode.BadControlRequest, 'the body has to be { "value": a number, a text, true or false }');
   }
   const datatype = signals.info(path)?.datatype ?? 'string';
   if (typeof value !== 'string' || datatype === 'string') return value;
   if (datatype === 'boolean') return value === 'true' ? true : value === 'false' ? false : value;
-  const number = Number(value);
-  return value.trim() === '' || Number.isNaN(number) ? value : number;
+  const number = parseExact(value);
+  return Number.isNaN(number) ? value : number;
+}
+
+function isDatum(value: unknown): value is SignalDatum {
+  return ['string', 'number', 'bigint', 'boolean'].includes(typeof value);
 }
 
 /** The leaves that these paths mean; all when there are none. @throws KerbError UnknownSignal */
@@ -99,5 +105,9 @@ async function* follow(
 function readingOf(path: string, value: SignalValue | undefined): SignalReading {
   if (value === undefined) return { path, value: null, time: '', source: '', stale: false };
   const time = new Date(value.timeUs / 1000).toISOString();
-  return { path, value: value.value, time, source: value.source, stale: value.stale };
+  return { path, value: toJsonValue(value.value), time, source: value.source, stale: value.stale };
+}
+
+function withReason(reading: SignalReading, signals: SignalStore): SignalReading {
+  return reading.value !== null && !reading.stale ? reading : { ...reading, reason: signals.whyNone(reading.path) };
 }

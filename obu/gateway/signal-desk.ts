@@ -1,6 +1,7 @@
 /** What a container may ask of signals, held against its grant: subscriptions, values, actuations, and its own values. */
 import { ErrorCode, KerbError } from '../../shared/errors.ts';
 import type { kerbside } from '../../shared/protocol/generated/gateway.js';
+import { exact } from '../signals/exact.ts';
 import type { ProvidedValue, SignalDatum, SignalProvider, SignalValue } from '../signals/signal.ts';
 import type { GrantGuard } from './grants.ts';
 import type { Stream } from './outbox.ts';
@@ -106,7 +107,7 @@ export class SignalDesk {
 
 /** A value as it came from a container. @throws KerbError BadGatewayRequest when there is none in it */
 export function toProvided(wire: WireValue | null | undefined): ProvidedValue & { readonly value: SignalDatum } {
-  const value = wire?.number ?? wire?.boolean ?? wire?.text;
+  const value = wire?.digits ? integerOf(wire.digits, wire.path ?? '') : (wire?.number ?? wire?.boolean ?? wire?.text);
   if (value === undefined || value === null) {
     throw new KerbError(
       ErrorCode.BadGatewayRequest,
@@ -118,9 +119,19 @@ export function toProvided(wire: WireValue | null | undefined): ProvidedValue & 
 
 /** The other way round. */
 export function toWire({ path, value, timeUs, source, stale }: SignalValue): WireValue {
-  const datum =
-    typeof value === 'number' ? { number: value } : typeof value === 'boolean' ? { boolean: value } : { text: value };
-  return { path, timeUs, source, stale, ...datum };
+  return { path, timeUs, source, stale, ...datumFields(value) };
+}
+
+function datumFields(value: SignalDatum): WireValue {
+  if (typeof value === 'bigint') return { number: Number(value), digits: value.toString() };
+  if (typeof value === 'number') return { number: value };
+  return typeof value === 'boolean' ? { boolean: value } : { text: value };
+}
+
+/** @throws KerbError BadGatewayRequest */
+function integerOf(digits: string, path: string): SignalDatum {
+  if (/^-?\d{1,160}$/.test(digits)) return exact(BigInt(digits));
+  throw new KerbError(ErrorCode.BadGatewayRequest, `the digits of the value for signal "${path}" are not an integer`);
 }
 
 function mustNotExceed(count: number, what: string): void {

@@ -7,10 +7,10 @@ import { ErrorCode, KerbError } from '../../shared/errors.ts';
 import type { CanFeed, PlacedMessage } from './can-feed.ts';
 import type { FrameChecksum } from './checksum.ts';
 import { datumFault } from './datatype.ts';
-import type { MessageSignal } from './message-codec.ts';
+import type { MessageCodec, MessageSignal } from './message-codec.ts';
 import type { ActuationHandler, SignalDatum, SignalValue } from './signal.ts';
 import type { SignalTree } from './signal-tree.ts';
-import { TargetMessage } from './target-message.ts';
+import { overlap, overlapFault, TargetMessage } from './target-message.ts';
 import { badLeaf } from './vss-file.ts';
 import type { VssLeaf, VssTarget } from './vss-mapping.ts';
 
@@ -26,6 +26,8 @@ interface CanTarget {
   readonly signal: MessageSignal;
   readonly counter: MessageSignal | undefined;
   readonly checksum: FrameChecksum | undefined;
+  /** Why no frame can carry its values, if none can. */
+  readonly fault: string | undefined;
   /** The path that acknowledges, and how what it will be is read from the frame that was sent, if it can be. */
   readonly acknowledge:
     | { readonly path: string; readonly expected: (data: Uint8Array) => SignalDatum | undefined }
@@ -46,6 +48,7 @@ export class Actuators {
    * Makes a path settable on CAN.
    * @param leaves all leaves, to find what acknowledges
    * @param defaults physical values by DBC signal
+   * @param warn called with what is wrong and keeps only this path from working
    * @throws KerbError BadSignalMapping
    */
   map(
@@ -54,6 +57,7 @@ export class Actuators {
     leaves: readonly VssLeaf[],
     feed: CanFeed,
     defaults: ReadonlyMap<string, SignalDatum>,
+    warn: (what: string) => void,
   ): void {
     const place = placeOf(leaf, mapping, feed);
     const { message: dbcMessage } = place;
@@ -69,7 +73,7 @@ export class Actuators {
     const { codec } = message;
     /** A signal of the message for the OBU to fill in. */
     const own = (name: string, what: string) => {
-      const found = codec.signals.find(({ signal }) => signal.name === name);
+      const found = codec.variants(name)[0];
       if (found === undefined) throw badLeaf(leaf, `${what}: message ${dbcMessage.name} has no signal ${name}`);
       const { signed, float, length, mux } = found.signal;
       if (signed || float !== 'none' || length > 32 || mux !== undefined) {
@@ -77,14 +81,14 @@ export class Actuators {
       }
       return found;
     };
-    if (mapping.checksum !== undefined) own(mapping.checksum.signal, 'checksum');
+    const check = mapping.checksum === undefined ? undefined : own(mapping.checksum.signal, 'checksum');
+    const counter = mapping.counter === undefined ? undefined : own(mapping.counter, 'counter');
+    const signal = codec.signal(mapping.signal);
+    const fault = targetFault(message, signal, counter, check);
+    if (fault !== undefined) warn(`${leaf.file}: ${leaf.path}: ${signal.signal.name} cannot be set: ${fault}`);
     this.#targets.set(leaf.path, {
-      mapping,
-      message,
-      signal: codec.signal(mapping.signal),
-      counter: mapping.counter === undefined ? undefined : own(mapping.counter, 'counter'),
-      checksum: mapping.checksum,
-      acknowledge: this.#acknowledgement(leaf, mapping, leaves, codec.signal(mapping.signal)),
+      ...{ mapping, message, signal, counter, checksum: mapping.checksum, fault },
+      acknowledge: this.#acknowledgement(leaf, mapping, leaves, codec),
     });
   }
 
@@ -102,7 +106,7 @@ export class Actuators {
     };
   }
 
-  /** @throws KerbError UnknownSignal | NotAnActuator | BadSignalValue | NoActuationProvider */
+  /** @throws KerbError UnknownSignal | NotAnActuator | BadSignalValue | NoActuationProvider | SignalOverlap */
   check(path: string, value: SignalDatum): void {
     const info = this.#mustBeActuator(path);
     const fault = datumFault(info, value);
@@ -112,6 +116,7 @@ export class Actuators {
       const message = `nothing sets ${path} now: no mapping has vss2dbc for it, and no workload serves it`;
       throw new KerbError(ErrorCode.NoActuationProvider, message, { path });
     }
+    if (target?.fault !== undefined) throw overlap(target.signal, target.fault);
     if (target !== undefined && target.mapping.convert(value) === undefined) {
       throw new KerbError(ErrorCode.BadSignalValue, `${path} cannot be ${value}: its mapping has no CAN value for it`, {
         path,
@@ -143,7 +148,8 @@ export class Actuators {
     leftMs: number,
     waitMs: number,
   ): Promise<SignalValue | undefined> {
-    const { message, signal, counter, checksum, acknowledge, mapping } = target;
+    const { message, counter, checksum, acknowledge, mapping } = target;
+    const signal = message.variantOf(target.signal);
     const physical = mapping.convert(value)!;
     if (acknowledge === undefined) {
       message.send(signal, physical, counter, checksum);
@@ -198,7 +204,7 @@ export class Actuators {
     leaf: VssLeaf,
     { acknowledge, signal }: VssTarget,
     leaves: readonly VssLeaf[],
-    codec: MessageSignal,
+    codec: MessageCodec,
   ): CanTarget['acknowledge'] {
     const path = acknowledge ?? leaf.path;
     const feeding = leaves.filter((one) => one.path === path && one.feed !== undefined);
@@ -208,22 +214,39 @@ export class Actuators {
     }
     // Rounding on the way there and back: what our own frame says, read as the mapping reads it, is as good.
     const same = feeding.find(({ feed }) => feed!.signal === signal)?.feed;
-    const expected = (data: Uint8Array) =>
-      same?.convert(codec.physicalOf(data), codec.signal.labels.get(codec.rawOf(data)));
+    const expected = (data: Uint8Array) => {
+      const sent = codec.variants(signal).find((one) => one.isPresent(data));
+      return sent && same?.convert(sent.physicalOf(data), sent.signal.labels.get(sent.rawOf(data)));
+    };
     return { path, expected };
   }
 }
 
 function placeOf(leaf: VssLeaf, { signal, message }: VssTarget, feed: CanFeed): PlacedMessage {
-  const places = feed.placesOf(leaf, signal).filter((place) => message === undefined || place.message.name === message);
+  const places = feed
+    .placesOf(leaf, signal)
+    .filter((place) => message === undefined || place.message.name === message || place.message.shortName === message);
   if (places.length === 1) return places[0]!;
   if (places.length === 0) throw badLeaf(leaf, `vss2dbc: no message ${message} has a signal ${signal}`);
   const names = places.map((place) => `${place.message.name} on ${place.feed.router.bus.name}`).join(', ');
   throw badLeaf(leaf, `vss2dbc: ${signal} is in ${names}; say which one with message`);
 }
 
-/** Equal, for numbers as far as a float is exact. */
+/** Why no frame of this message can carry the signal, if none can. */
+function targetFault(
+  { codec }: TargetMessage,
+  signal: MessageSignal,
+  counter: MessageSignal | undefined,
+  checksum: MessageSignal | undefined,
+): string | undefined {
+  const { name, length } = codec.message;
+  if (signal.minLength > length) return `message ${name} has ${length} bytes, and it ends in byte ${signal.minLength}`;
+  if (signal.signal.factor === 0) return 'its factor in the database is 0';
+  return overlapFault(signal, counter, checksum);
+}
+
+/** Equal: integers exactly, other numbers as far as a float is exact. */
 function isSame(a: SignalDatum, b: SignalDatum): boolean {
-  if (typeof a !== 'number' || typeof b !== 'number') return a === b;
+  if (typeof a !== 'number' || typeof b !== 'number' || (Number.isInteger(a) && Number.isInteger(b))) return a === b;
   return Math.abs(a - b) <= 1e-6 * Math.max(1, Math.abs(a), Math.abs(b));
 }

@@ -6,9 +6,9 @@ import { BusCore } from '../can/bus-core.ts';
 import { CanRouter } from '../can/router.ts';
 import type { Dbc } from './dbc.ts';
 import { loadDbc } from './dbc-parser.ts';
+import { checkDefaults, loadDefaults } from './default-values.ts';
 import { compileMessage, type MessageCodec } from './message-codec.ts';
 import { SignalStore } from './signal-store.ts';
-import { loadDefaults } from './start.ts';
 import { loadVssMapping } from './vss-mapping.ts';
 
 // A real car's database, which lies beside the checkout where it is developed. Values were worked out by hand from the
@@ -165,7 +165,9 @@ describe.skipIf(!present)('Model3CAN.dbc', () => {
       'Vehicle.Body.Mirrors.DriverSide.Tilt',
       'Vehicle.Body.Trunk.Rear.IsOpen',
     ]);
-    const defaults = new Map(await loadDefaults(join(data, 'dbc_default_values.json')));
+    const loaded = new Map(await loadDefaults(join(data, 'dbc_default_values.json')));
+    expect(checkDefaults(loaded, [dbc])).toEqual([]);
+    const defaults = new Map([...loaded].map(([signal, { value }]) => [signal, value]));
     const store = new SignalStore([{ router, dbcs: [dbc] }], tree, { defaults });
     store.start();
     // (20 % + 100) / 40 = 3 V; at 0.02 V that is raw 150.

@@ -23,6 +23,8 @@ export interface SignalStoreOptions {
   readonly rankingOf?: (path: string) => readonly string[];
   /** Physical values of DBC signals, for frames that the OBU sends before the bus has said anything. */
   readonly defaults?: ReadonlyMap<string, SignalDatum>;
+  /** What is wrong in its files, for `warnings`. */
+  readonly warnings?: readonly string[];
   /** Milliseconds of a clock that is never set. */
   readonly now?: () => number;
 }
@@ -34,6 +36,7 @@ export class SignalStore implements VehicleSignals {
   readonly #tree: SignalTree;
   readonly #providedTtlMs = new Map<string, number>();
   #feed: CanFeed | undefined;
+  #warnings: readonly string[] = [];
   #actuators: Actuators;
 
   /**
@@ -73,6 +76,24 @@ export class SignalStore implements VehicleSignals {
   }
 
   /**
+   * What is wrong in the files and keeps only what it names from working, `file:line: sentence`. Known once it is
+   * started.
+   */
+  get warnings(): readonly string[] {
+    return this.#warnings;
+  }
+
+  /** Why a path has no value now, or only a stale one, in a sentence; empty when it has a fresh one. */
+  whyNone(path: string): string {
+    const { value, slots } = this.#tree.leaf(path);
+    if (value !== undefined && !value.stale) return '';
+    const why = this.#feed?.whyNone(path) ?? '';
+    if (why !== '') return why;
+    if (slots.length > 0) return 'the workload that provided it does so no longer';
+    return 'no mapping has dbc2vss for it, and no workload has provided it';
+  }
+
+  /**
    * Compiles what the mapping needs and listens to the buses.
    * @throws KerbError BadSignalMapping when a signal is in no database, or two files disagree about a path
    */
@@ -80,16 +101,19 @@ export class SignalStore implements VehicleSignals {
     if (this.#feed !== undefined) return;
     const feed = new CanFeed(this.#feeds, this.#tree);
     const actuators = new Actuators(this.#tree);
-    const { defaults = new Map() } = this.#options;
+    const { defaults = new Map(), warnings = [] } = this.#options;
+    const found: string[] = [];
+    const warn = (what: string) => void found.push(what);
     for (const leaf of this.#leaves) {
       const { datatype } = this.#tree.leaf(leaf.path).info;
       if (datatype !== leaf.info.datatype) {
         throw badLeaf(leaf, `it is a ${leaf.info.datatype} here and a ${datatype} in another file`);
       }
       if (leaf.feed !== undefined) feed.map(leaf, leaf.feed);
-      if (leaf.target !== undefined) actuators.map(leaf, leaf.target, this.#leaves, feed, defaults);
+      if (leaf.target !== undefined) actuators.map(leaf, leaf.target, this.#leaves, feed, defaults, warn);
     }
     feed.start();
+    this.#warnings = [...new Set([...warnings, ...found])];
     this.#feed = feed;
     this.#actuators = actuators;
   }

@@ -1,5 +1,7 @@
-/** What a VSS leaf can hold here; 64-bit integers that do not fit a double exactly are not used by any DBC signal. */
-export type SignalDatum = number | boolean | string;
+import type { Exact } from './exact.ts';
+
+/** What a VSS leaf can hold here. An integer is a bigint where no double holds it exactly, and a number elsewhere. */
+export type SignalDatum = Exact | boolean | string;
 
 /** One value of one VSS path. */
 export interface SignalValue {
@@ -23,8 +25,8 @@ export interface SignalInfo {
   readonly description: string;
   readonly comment: string;
   readonly deprecation: string;
-  readonly min: number | undefined;
-  readonly max: number | undefined;
+  readonly min: Exact | undefined;
+  readonly max: Exact | undefined;
   readonly allowed: readonly SignalDatum[] | undefined;
 }
 

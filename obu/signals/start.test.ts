@@ -4,7 +4,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, describe, expect, it } from 'vitest';
 import { ErrorCode } from '../../shared/errors.ts';
-import { loadDefaults, loadLeaves, makeSignals } from './start.ts';
+import { loadDefaults } from './default-values.ts';
+import { loadLeaves, makeSignals } from './start.ts';
 
 const folder = mkdtempSync(join(tmpdir(), 'kerb-signals-'));
 afterAll(() => rm(folder, { recursive: true, force: true }));

@@ -7,6 +7,7 @@ import { LineCounter, parseDocument } from 'yaml';
 import { z } from 'zod';
 import { ErrorCode, KerbError, messageOf } from '../../shared/errors.ts';
 import { datatypes } from './datatype.ts';
+import { parseJsonExactly, withExact } from './exact.ts';
 import type { SignalInfo } from './signal.ts';
 
 /** Whose mapping it is, for messages. */
@@ -20,7 +21,8 @@ export interface RawLeaf extends LeafPlace {
   readonly node: Readonly<Record<string, unknown>>;
 }
 
-export const datum = z.union([z.number(), z.boolean(), z.string()]);
+const numeric = z.union([z.number(), z.bigint()]);
+export const datum = z.union([z.number(), z.bigint(), z.boolean(), z.string()]);
 
 const infoSchema = z.looseObject({
   type: z.enum(['sensor', 'actuator', 'attribute']).optional(),
@@ -29,8 +31,8 @@ const infoSchema = z.looseObject({
   description: z.string().optional(),
   comment: z.string().optional(),
   deprecation: z.string().optional(),
-  min: z.number().optional(),
-  max: z.number().optional(),
+  min: numeric.optional(),
+  max: numeric.optional(),
   allowed: z.array(datum).optional(),
 });
 
@@ -98,7 +100,7 @@ export function badLeaf({ file, path }: LeafPlace, what: string): KerbError {
 
 function parseJson(source: string, file: string): unknown {
   try {
-    return JSON.parse(source);
+    return parseJsonExactly(source);
   } catch (error) {
     throw badLeaf({ file, path: '' }, messageOf(error));
   }
@@ -106,12 +108,12 @@ function parseJson(source: string, file: string): unknown {
 
 function parseYaml(source: string, file: string): unknown {
   const lineCounter = new LineCounter();
-  const document = parseDocument(source, { lineCounter, prettyErrors: false, uniqueKeys: true });
+  const document = parseDocument(source, { lineCounter, prettyErrors: false, uniqueKeys: true, intAsBigInt: true });
   const fault = document.errors[0];
   if (fault !== undefined) {
     throw badLeaf({ file: `${file}:${lineCounter.linePos(fault.pos[0]).line}`, path: '' }, fault.message);
   }
-  return document.toJS({ maxAliasCount: 100 });
+  return withExact(document.toJS({ maxAliasCount: 100 }));
 }
 
 /** A branch holds its children under `children`, as VSS in JSON does. */

@@ -85,12 +85,14 @@ export interface GrantStatus {
 /** `GET /v1/signals?path=PATTERN`; with `follow=1` one JSON text in each line as values come. */
 export interface SignalReading {
   readonly path: string;
-  /** Null before the first. */
+  /** Null before the first. Text as well for an integer that a number would round (beyond 2^53). */
   readonly value: number | boolean | string | null;
   /** ISO 8601, UTC; empty before the first. */
   readonly time: string;
   readonly source: string;
   readonly stale: boolean;
+  /** Why it has no value, or only a stale one; left out when it has one. */
+  readonly reason?: string;
 }
 
 /** `POST /v1/signals/PATH?timeoutMs=N&wait=0` with `{ "value": … }` */

@@ -22,7 +22,8 @@ export interface BusState {
   readonly reason: string;
 }
 
-export type SignalDatum = number | boolean | string;
+/** Integers that no double holds exactly (uint64 and int64 beyond 2^53) are bigints; all others are numbers. */
+export type SignalDatum = number | bigint | boolean | string;
 
 export interface SignalValue {
   /** VSS path of a leaf. */
@@ -161,7 +162,7 @@ export function toWireFrame(frame: FrameToSend): kerbside.gateway.v1.CanFrame.$P
 export function toSignalValue(value: kerbside.gateway.v1.SignalValue.$Properties): SignalValue {
   return {
     path: value.path ?? '',
-    value: value.number ?? value.boolean ?? value.text ?? 0,
+    value: value.digits ? BigInt(value.digits) : (value.number ?? value.boolean ?? value.text ?? 0),
     timeUs: toNumber(value.timeUs),
     source: value.source ?? '',
     stale: value.stale ?? false,
@@ -173,6 +174,8 @@ export function toSignalValues(message: kerbside.gateway.v1.SignalValues.$Proper
 }
 
 export function toWireValue(path: string, value: SignalDatum): kerbside.gateway.v1.SignalValue.$Properties {
+  // The OBU makes a number of a bigint that a double holds.
+  if (typeof value === 'bigint') return { path, number: Number(value), digits: value.toString() };
   if (typeof value === 'number') return { path, number: value };
   return typeof value === 'boolean' ? { path, boolean: value } : { path, text: value };
 }

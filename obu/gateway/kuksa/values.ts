@@ -1,6 +1,7 @@
 /** Values and what VSS says of them, between this OBU and `kuksa.val.v2`. */
 import { ErrorCode, KerbError } from '../../../shared/errors.ts';
 import { kuksa } from '../../../shared/protocol/generated/kuksa.js';
+import { exact } from '../../signals/exact.ts';
 import type { SignalDatum, SignalInfo, SignalValue } from '../../signals/signal.ts';
 
 const { DataType, EntryType } = kuksa.val.v2;
@@ -31,7 +32,14 @@ const entryTypes = {
 } as const;
 
 export function toWireValue({ datatype }: SignalInfo, value: SignalDatum): WireValue {
-  return { [wireTypes[datatype]![0]]: value };
+  return { [wireTypes[datatype]![0]]: typeof value === 'bigint' ? toWireInteger(value) : value };
+}
+
+/** 64 bits as protobufjs takes them from anybody: its types say number, and a number would be rounded. */
+function toWireInteger(value: bigint): number {
+  const bits = BigInt.asUintN(64, value);
+  const wide = { low: Number(bits & 0xffffffffn) | 0, high: Number(bits >> 32n) | 0, unsigned: value >= 0n };
+  return wide as unknown as number;
 }
 
 /**
@@ -55,8 +63,8 @@ export function fromWireValue({ path, datatype }: SignalInfo, wire: WireValue | 
       path,
     });
   }
-  // 64-bit integers come as objects where the package for them is there; see SignalDatum.
-  return typeof value === 'object' ? Number(String(value)) : (value as SignalDatum);
+  // 64-bit integers come as objects of the package for them, which is a dependency of protobufjs.
+  return typeof value === 'object' ? exact(BigInt(String(value))) : (value as SignalDatum);
 }
 
 /** Microseconds since 1970; 0 when there is none. */
@@ -71,6 +79,8 @@ export function toMetadata(info: SignalInfo, id: number): WireMetadata {
     ...{ path, id, dataType, entryType: entryTypes[type], description, comment, deprecation, unit },
     ...(min !== undefined && { min: toWireValue(info, min) }),
     ...(max !== undefined && { max: toWireValue(info, max) }),
-    ...(allowed !== undefined && { allowedValues: { [list]: { values: allowed } } }),
+    ...(allowed !== undefined && {
+      allowedValues: { [list]: { values: allowed.map((one) => (typeof one === 'bigint' ? toWireInteger(one) : one)) } },
+    }),
   };
 }
