@@ -109,5 +109,6 @@ function readingOf(path: string, value: SignalValue | undefined): SignalReading 
 }
 
 function withReason(reading: SignalReading, signals: SignalStore): SignalReading {
-  return reading.value !== null && !reading.stale ? reading : { ...reading, reason: signals.whyNone(reading.path) };
+  const reason = signals.whyNone(reading.path);
+  return reason === '' ? reading : { ...reading, reason };
 }

@@ -22,6 +22,7 @@ export function statusLines(status: ObuStatus): string[] {
       ]),
     ),
     `signals: ${signals.withValue} of ${signals.paths} paths have a value`,
+    ...warningLines(signals),
     '',
     ...table(
       ['CAMERA', 'STATE', 'PICTURES/S', 'CONSUMERS', 'SOURCE'],
@@ -72,6 +73,16 @@ export function statusLines(status: ObuStatus): string[] {
     `offloads: ${offloads.ok} ok, ${offloads.failed} failed, ${offloads.perSecond.toFixed(1)}/s; total p50 ` +
       `${offloads.total.p50.toFixed(1)} ms, p99 ${offloads.total.p99.toFixed(1)} ms`,
     ...status.errors.slice(-5).map(({ time, source, message }) => `${time} ${source}: ${message}`),
+  ];
+}
+
+const MAX_WARNINGS = 5;
+
+function warningLines({ warnings = [], warningCount = 0 }: ObuStatus['signals']): string[] {
+  const more = warningCount - Math.min(warnings.length, MAX_WARNINGS);
+  return [
+    ...warnings.slice(0, MAX_WARNINGS).map((warning) => `  ${warning}`),
+    ...(more > 0 ? [`  and ${more} more; kerb status -o json has them`] : []),
   ];
 }
 

@@ -12,6 +12,8 @@ import type { Offloader } from '../offload/offloader.ts';
 import type { SignalStore } from '../signals/signal-store.ts';
 import type { OffloadMeter } from './offload-meter.ts';
 
+const MAX_WARNINGS = 100;
+
 /** What the status is read from. */
 export interface StatusSources {
   readonly config: ObuConfig;
@@ -51,6 +53,8 @@ export function readStatus(sources: StatusSources): ObuStatus {
     signals: {
       paths: signals.paths().length,
       ...{ withValue: signals.withValue, stale: signals.stale, invalid: signals.invalid, ignored: signals.ignored },
+      warnings: signals.warnings.slice(0, MAX_WARNINGS),
+      warningCount: signals.warnings.length,
     },
     cameras: sources.cameras.map(({ camera, recording }) => {
       const { state, ...status } = camera.status();

@@ -73,13 +73,14 @@ export class HandSignals extends SignalStore implements VehicleSignals {
   readonly listeners = new Set<unknown>();
   readonly #hand = this.openProvider('can0');
 
-  constructor() {
+  /** @param more leaves beside the usual ones */
+  constructor(more = '') {
     const leaves = `
 Vehicle.Cabin.Door.IsOpen: { datatype: boolean, type: actuator }
 Vehicle.Chassis.SteeringWheel.Angle: { datatype: int16, unit: degrees, min: -720, max: 720 }
 Vehicle.Speed: { datatype: float, unit: km/h, description: Vehicle speed. }
 `;
-    super([], parseVssTree(leaves, 'hand.vspec'));
+    super([], parseVssTree(leaves + more, 'hand.vspec'));
   }
 
   override subscribe(leaves: ReadonlySet<string>, listener: (values: readonly SignalValue[]) => void) {
@@ -176,7 +177,7 @@ export function workload(name: string, grants: Grants): Workload {
 /** One OBU without containers: gateways on real Unix sockets, with everything behind them driven by hand. */
 export class HandObu {
   readonly bus = new HandBus();
-  readonly signals = new HandSignals();
+  readonly signals: HandSignals;
   readonly camera = new HandCamera();
   readonly offloader = new HandOffloader();
   readonly failures: { workload: string; error: KerbError }[] = [];
@@ -185,6 +186,10 @@ export class HandObu {
   readonly router = new CanRouter(this.bus);
   readonly #gateways: Gateway[] = [];
   readonly #folder: Promise<string> = mkdtemp(join(tmpdir(), 'kerb-gw-'));
+
+  constructor(leaves?: string) {
+    this.signals = new HandSignals(leaves);
+  }
 
   async serve(one: Workload, options?: GatewayOptions): Promise<{ path: string; gateway: Gateway }> {
     this.router.start();

@@ -37,7 +37,7 @@ describe('bytes that are written by hand', () => {
   });
 
   it('carry numbers, booleans and texts of signals, also when they are 0, false and empty', () => {
-    const values = [0, -1.5, false, true, '', 'D'].map((value, i) => ({
+    const values = [0, -1.5, false, true, '', 'D', 2n ** 64n - 1n, -(2n ** 63n)].map((value, i) => ({
       path: `P${i}`,
       value,
       timeUs: i,

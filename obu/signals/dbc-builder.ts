@@ -26,6 +26,7 @@ export class DbcBuilder {
   readonly #messageExtras = new Map<number, Extras>();
   /** By raw id and short name. */
   readonly #signalExtras = new Map<number, Map<string, SignalExtras>>();
+  readonly #defaultStarts = { fit: 0, unfit: 0 };
   #comment = '';
   readonly #attributes = new Map<string, AttributeValue>();
 
@@ -44,6 +45,10 @@ export class DbcBuilder {
       found.filter((message) => message !== undefined),
       this.#warn,
     );
+    const start = this.#in.defaults.get('GenSigStartValue');
+    if (start !== undefined && this.#defaultStarts.unfit > 0 && this.#defaultStarts.fit === 0) {
+      this.#warn(start.line, `no signal can start as ${start.value}, the default of all: they start as 0`);
+    }
     if (messages.length === 0) this.#warn(1, 'the file has no message (BO_) that can be used');
     this.#problems.sort((a, b) => a.line - b.line);
     return {
@@ -56,7 +61,15 @@ export class DbcBuilder {
       attributes: this.#attributes,
       warnings: this.#problems.slice(0, MAX_WARNINGS).map(({ line, what }) => `${this.#file}:${line}: ${what}`),
       warningCount: this.#problems.length,
+      lost: this.#lostIn(messages),
     };
+  }
+
+  #lostIn(messages: readonly DbcMessage[]): ReadonlySet<string> {
+    const lost = new Set(this.#in.lost);
+    const kept = new Set(messages.flatMap(({ signals }) => signals.map(({ shortName }) => shortName)));
+    for (const { name } of this.#in.messages.flatMap(({ signals }) => signals)) if (!kept.has(name)) lost.add(name);
+    return lost;
   }
 
   #indexMessages(): void {
@@ -179,7 +192,7 @@ export class DbcBuilder {
       sender,
       signals: buildSignals(statement, {
         extras: this.#signalExtras.get(rawId)!,
-        startLine: this.#in.defaults.get('GenSigStartValue')?.line ?? line,
+        defaultStarts: this.#defaultStarts,
         warn: this.#warn,
       }),
       comment,

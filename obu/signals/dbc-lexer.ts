@@ -16,7 +16,7 @@ export function dbcError(file: string, line: number, what: string, cause?: unkno
 
 // Sticky, so that they match at one position. A number may have a sign, a fraction and an exponent; a name may begin
 // with a digit, as some tools write it.
-const blank = /(?:[ \t\n\f\v\u{feff}]|\/\/[^\n]*|\/\*[^]*?\*\/)+/uy;
+const blank = /(?:[ \t\n\f\v\u{feff}]|\/\/[^\n]*|\/\*[\s\S]*?\*\/)+/uy;
 const word = /[A-Za-z_][A-Za-z0-9_]*|[0-9]+[A-Za-z_][A-Za-z0-9_]*/y;
 const number = /[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?(?![A-Za-z0-9_.])/y;
 const marks = ':;|@+-()[],';

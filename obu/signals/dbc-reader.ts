@@ -26,7 +26,16 @@ class Reader {
   /** Signals are lost with their message, and need no word of their own. */
   #messageIsLost = false;
   readonly out: DbcStatements = {
-    ...{ count: 0, problems: [], version: '', nodes: [], messages: [], valueTables: new Map(), labels: [] },
+    ...{
+      count: 0,
+      problems: [],
+      lost: new Set(),
+      version: '',
+      nodes: [],
+      messages: [],
+      valueTables: new Map(),
+      labels: [],
+    },
     ...{ comments: [], definitions: new Map(), defaults: new Map(), attributes: [], floats: [], muxRanges: [] },
   };
 
@@ -37,11 +46,13 @@ class Reader {
   readAll(): DbcStatements {
     while (this.#in.peek().kind !== 'end') {
       const keyword = this.#in.take();
+      const { text: name } = this.#in.peek();
       try {
         this.#statement(keyword);
         this.out.count++;
       } catch (error) {
         if (!isKerbError(error)) throw error;
+        if (keyword.text === 'SG_') this.out.lost.add(name);
         const { line } = error.context as { line: number };
         this.#problem(line, error.message.slice(error.message.indexOf(`:${line}: `) + `:${line}: `.length));
         while (!this.#isNextStatement()) this.#in.take();
@@ -85,7 +96,7 @@ class Reader {
         this.#readMessage(keyword.line);
         return;
       case 'SG_':
-        if (this.#messageIsLost) while (!this.#isNextStatement()) this.#in.take();
+        if (this.#messageIsLost) this.#lostSignal();
         else this.#signal(keyword);
         return;
       case 'VAL_TABLE_':
@@ -130,6 +141,11 @@ class Reader {
         while (!this.#in.isMark(';') && !this.#isNextStatement()) this.#in.take();
         this.#end(keyword);
     }
+  }
+
+  #lostSignal(): void {
+    this.out.lost.add(this.#in.peek().text);
+    while (!this.#isNextStatement()) this.#in.take();
   }
 
   #nodes(keyword: DbcToken): void {

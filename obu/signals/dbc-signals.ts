@@ -11,8 +11,8 @@ const MAX_BYTES = 1785;
 export interface SignalContext {
   /** By the short names of the signals. */
   readonly extras: ReadonlyMap<string, SignalExtras>;
-  /** Line of the start value that is the default of all signals. */
-  readonly startLine: number;
+  /** Of how many signals the start value that is the default of all is one, and of how many it is not. */
+  readonly defaultStarts: { fit: number; unfit: number };
   readonly warn: (line: number, what: string) => void;
 }
 
@@ -100,8 +100,12 @@ function startRawOf(
   const value = typeof given === 'string' ? parseExact(given) : given;
   const { length, signed, float } = signal;
   const folded = signed && float === 'none' ? foldedTo(value, length) : value;
-  if (float !== 'none' ? Number.isFinite(Number(folded)) : holds(length, signed, folded)) return folded;
-  const line = extras.attributeLines.get('GenSigStartValue') ?? context.startLine;
+  const fits = float !== 'none' ? Number.isFinite(Number(folded)) : holds(length, signed, folded);
+  const line = extras.attributeLines.get('GenSigStartValue');
+  if (line === undefined) context.defaultStarts[fits ? 'fit' : 'unfit']++;
+  if (fits) return folded;
+  // Nobody has said it of this signal: a default of all is too large for some.
+  if (line === undefined) return 0;
   const bits = `${length} ${signed ? 'signed ' : ''}bits`;
   context.warn(
     line,

@@ -53,6 +53,8 @@ export interface DbcStatements {
   /** Statements that were understood, those that are read over included. */
   count: number;
   readonly problems: DbcProblem[];
+  /** Names of signals whose line, or that of their message, could not be read. */
+  readonly lost: Set<string>;
   version: string;
   nodes: string[];
   readonly messages: MessageStatement[];

@@ -86,4 +86,6 @@ export interface Dbc {
   readonly warnings: readonly string[];
   /** How many there are. */
   readonly warningCount: number;
+  /** Names of signals that are in the file and were left out, as far as they could be read. */
+  readonly lost: ReadonlySet<string>;
 }

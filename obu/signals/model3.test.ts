@@ -83,11 +83,11 @@ describe.skipIf(!present)('Model3CAN.dbc', () => {
     expect(other.has('VCLEFT_liftgatePosition')).toBe(false);
   });
 
-  it('decodes 56 bits, exact as far as a double is', () => {
+  it('decodes 56 bits, exactly', () => {
     // DIR_appGitHash m17 8|56@1+: bytes 1..7, least significant first. Byte 5 = 1 is 2^32.
     expect(decode(821, [17, 0, 0, 0, 0, 1, 0, 0]).get('DIR_appGitHash')).toBe(4294967296);
-    // Byte 7 = 80 hex is 2^55, byte 1 = 1: 2^55 + 1 has 56 bits, and the nearest double is 2^55.
-    expect(decode(821, [17, 1, 0, 0, 0, 0, 0, 0x80]).get('DIR_appGitHash')).toBe(2 ** 55);
+    // Byte 7 = 80 hex is 2^55, byte 1 = 1: 2^55 + 1 has 56 bits, which no double holds.
+    expect(decode(821, [17, 1, 0, 0, 0, 0, 0, 0x80]).get('DIR_appGitHash')).toBe(2n ** 55n + 1n);
   });
 
   it('finds the name of a negative value that the file writes by its bits', () => {

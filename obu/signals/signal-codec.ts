@@ -158,12 +158,7 @@ function hasIntegerScale({ float, factor, offset }: DbcSignal): boolean {
 function split(signal: DbcSignal, raw: Exact): readonly number[] {
   if (signal.float !== 'none') return splitFloat(signal, Number(raw));
   const { length } = signal;
-  const least = signal.signed ? -(2 ** (length - 1)) : 0;
-  const above = signal.signed ? 2 ** (length - 1) : 2 ** length;
-  // Powers of two are exact, and numbers compare with bigints by their value.
-  if ((typeof raw === 'number' && !Number.isInteger(raw)) || raw < least || raw >= above) {
-    throw outOfRange(signal, `${raw}`, `the raw value has ${length} ${signal.signed ? 'signed ' : ''}bits`);
-  }
+  fitting(signal, raw, raw);
   if (length <= EXACT_BITS) {
     const upper = Math.floor(Number(raw) / TWO_32);
     return [Number(raw) - upper * TWO_32, upper >>> 0];
@@ -202,7 +197,7 @@ function toRaw(signal: DbcSignal, physical: Exact): Exact {
     throw outOfRange(signal, `${physical}`, `it goes from ${min} to ${max}${unit}`);
   }
   if (hasIntegerScale(signal) && isLarge(physical, offset)) {
-    return exact(nearest(BigInt(physical) - BigInt(offset), BigInt(factor)));
+    return fitting(signal, physical, exact(nearest(BigInt(physical) - BigInt(offset), BigInt(factor))));
   }
   const raw = (Number(physical) - offset) / factor;
   if (float !== 'none') {
@@ -211,7 +206,23 @@ function toRaw(signal: DbcSignal, physical: Exact): Exact {
   }
   const rounded = Math.round(raw);
   // Adding zero turns -0 into 0.
-  return Number.isSafeInteger(rounded) ? rounded + 0 : Number.isFinite(rounded) ? exact(BigInt(rounded)) : rounded;
+  return fitting(signal, physical, Number.isSafeInteger(rounded) ? rounded + 0 : inOneForm(rounded));
+}
+
+function inOneForm(rounded: number): Exact {
+  return Number.isFinite(rounded) ? exact(BigInt(rounded)) : rounded;
+}
+
+/** @throws KerbError SignalOutOfRange that names the physical value */
+function fitting(signal: DbcSignal, physical: Exact, raw: Exact): Exact {
+  if (holds(signal, raw)) return raw;
+  throw outOfRange(signal, `${physical}`, `the raw value has ${signal.length} ${signal.signed ? 'signed ' : ''}bits`);
+}
+
+/** Whether the bits hold it. Powers of two are exact, and numbers compare with bigints by their value. */
+function holds({ length, signed }: DbcSignal, raw: Exact): boolean {
+  if (typeof raw === 'number' && !Number.isInteger(raw)) return false;
+  return signed ? raw >= -(2 ** (length - 1)) && raw < 2 ** (length - 1) : raw >= 0 && raw < 2 ** length;
 }
 
 /** An integer of which doubles would lose digits on the way. */

@@ -1,5 +1,5 @@
 /** The vehicle's signals as one thing: the tree, what CAN feeds into it, and the ways back. */
-import { ErrorCode, KerbError } from '../../shared/errors.ts';
+import { ErrorCode, isKerbError, KerbError } from '../../shared/errors.ts';
 import { Actuators } from './actuators.ts';
 import { CanFeed, type SignalFeed } from './can-feed.ts';
 import { datumFault } from './datatype.ts';
@@ -83,14 +83,13 @@ export class SignalStore implements VehicleSignals {
     return this.#warnings;
   }
 
-  /** Why a path has no value now, or only a stale one, in a sentence; empty when it has a fresh one. */
+  /** Why a path has no value now, or only a stale one, in a sentence; empty when it has a fresh one, or no source. */
   whyNone(path: string): string {
     const { value, slots } = this.#tree.leaf(path);
     if (value !== undefined && !value.stale) return '';
     const why = this.#feed?.whyNone(path) ?? '';
     if (why !== '') return why;
-    if (slots.length > 0) return 'the workload that provided it does so no longer';
-    return 'no mapping has dbc2vss for it, and no workload has provided it';
+    return slots.length > 0 ? 'the workload that provided it does so no longer' : '';
   }
 
   /**
@@ -104,13 +103,26 @@ export class SignalStore implements VehicleSignals {
     const { defaults = new Map(), warnings = [] } = this.#options;
     const found: string[] = [];
     const warn = (what: string) => void found.push(what);
+    const lost = new Set(this.#feeds.flatMap(({ dbcs }) => dbcs.flatMap((dbc) => [...dbc.lost])));
+    /** A signal that a database has lost costs the paths that need it, and not the start of the OBU. */
+    const unlessLost = (signal: string, map: () => void) => {
+      try {
+        map();
+      } catch (error) {
+        if (!isKerbError(error, ErrorCode.BadSignalMapping) || !lost.has(signal)) throw error;
+        warn(`${error.message}: it was left out, as its file has a problem`);
+      }
+    };
     for (const leaf of this.#leaves) {
       const { datatype } = this.#tree.leaf(leaf.path).info;
       if (datatype !== leaf.info.datatype) {
         throw badLeaf(leaf, `it is a ${leaf.info.datatype} here and a ${datatype} in another file`);
       }
-      if (leaf.feed !== undefined) feed.map(leaf, leaf.feed);
-      if (leaf.target !== undefined) actuators.map(leaf, leaf.target, this.#leaves, feed, defaults, warn);
+      const { feed: source, target } = leaf;
+      if (source !== undefined) unlessLost(source.signal, () => feed.map(leaf, source));
+      if (target !== undefined) {
+        unlessLost(target.signal, () => actuators.map(leaf, target, this.#leaves, feed, defaults, warn));
+      }
     }
     feed.start();
     this.#warnings = [...new Set([...warnings, ...found])];

@@ -91,7 +91,7 @@ export interface SignalReading {
   readonly time: string;
   readonly source: string;
   readonly stale: boolean;
-  /** Why it has no value, or only a stale one; left out when it has one. */
+  /** Why it has no value, or only a stale one; left out when it has one, and when nothing feeds it. */
   readonly reason?: string;
 }
 
@@ -144,6 +144,8 @@ export interface Explanation {
   readonly grants: readonly GrantStatus[];
   /** CAN frames that it was not let send over its socket, by reason. */
   readonly denied: Readonly<Record<string, number>>;
+  /** Signals that it may read and that have no value now, and why: at most 50, those that lose values first. */
+  readonly valueless?: readonly { readonly path: string; readonly reason: string }[];
   /** Of this workload, the oldest first. */
   readonly events: readonly ObuEvent[];
   /** The last lines that it printed. */
