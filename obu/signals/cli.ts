@@ -20,15 +20,19 @@ export function registerDbcCommands(program: Command): void {
       const wrong = reports.filter(({ problemCount }) => problemCount > 0);
       if (wrong.length === 0) return;
       const count = wrong.reduce((sum, { problemCount }) => sum + problemCount, 0);
-      const what = `${count} ${count === 1 ? 'problem' : 'problems'} in ${wrong.length} of ${files.length} files`;
-      throw new KerbError(ErrorCode.DbcHasProblems, `${what}; what they do not name works`, { count });
+      const what = `${counted(count, 'problem')} in ${wrong.length} of ${counted(files.length, 'file')}`;
+      throw new KerbError(ErrorCode.DbcHasProblems, `${what}; what they do not name can be used`, { count });
     });
+}
+
+function counted(count: number, what: string): string {
+  return `${count} ${what}${count === 1 ? '' : 's'}`;
 }
 
 function reportLines({ file, messages, signals, problems, problemCount, overlaps }: DbcReport): string[] {
   const more = problemCount - problems.length;
   return [
-    `${file}: ${messages} messages, ${signals} signals; ${problemCount === 0 ? 'no' : problemCount} problems`,
+    `${file}: ${counted(messages, 'message')}, ${counted(signals, 'signal')}; ${counted(problemCount, 'problem')}`,
     ...problems.map((problem) => `  ${problem}`),
     ...(more > 0 ? [`  and ${more} more`] : []),
     ...overlaps.slice(0, MAX_SHOWN).map((overlap) => `  note: ${overlap}`),

@@ -37,6 +37,8 @@ export class SignalStore implements VehicleSignals {
   readonly #providedTtlMs = new Map<string, number>();
   #feed: CanFeed | undefined;
   #warnings: readonly string[] = [];
+  /** Of paths whose signal was left out, why they have no value. */
+  readonly #lost = new Map<string, string>();
   #actuators: Actuators;
 
   /**
@@ -87,7 +89,7 @@ export class SignalStore implements VehicleSignals {
   whyNone(path: string): string {
     const { value, slots } = this.#tree.leaf(path);
     if (value !== undefined && !value.stale) return '';
-    const why = this.#feed?.whyNone(path) ?? '';
+    const why = this.#feed?.whyNone(path) || (this.#lost.get(path) ?? '');
     if (why !== '') return why;
     return slots.length > 0 ? 'the workload that provided it does so no longer' : '';
   }
@@ -105,12 +107,13 @@ export class SignalStore implements VehicleSignals {
     const warn = (what: string) => void found.push(what);
     const lost = new Set(this.#feeds.flatMap(({ dbcs }) => dbcs.flatMap((dbc) => [...dbc.lost])));
     /** A signal that a database has lost costs the paths that need it, and not the start of the OBU. */
-    const unlessLost = (signal: string, map: () => void) => {
+    const unlessLost = (path: string, signal: string, map: () => void) => {
       try {
         map();
       } catch (error) {
         if (!isKerbError(error, ErrorCode.BadSignalMapping) || !lost.has(signal)) throw error;
         warn(`${error.message}: it was left out, as its file has a problem`);
+        this.#lost.set(path, `no message has a signal ${signal}: it was left out, as its file has a problem`);
       }
     };
     for (const leaf of this.#leaves) {
@@ -119,9 +122,9 @@ export class SignalStore implements VehicleSignals {
         throw badLeaf(leaf, `it is a ${leaf.info.datatype} here and a ${datatype} in another file`);
       }
       const { feed: source, target } = leaf;
-      if (source !== undefined) unlessLost(source.signal, () => feed.map(leaf, source));
+      if (source !== undefined) unlessLost(leaf.path, source.signal, () => feed.map(leaf, source));
       if (target !== undefined) {
-        unlessLost(target.signal, () => actuators.map(leaf, target, this.#leaves, feed, defaults, warn));
+        unlessLost(leaf.path, target.signal, () => actuators.map(leaf, target, this.#leaves, feed, defaults, warn));
       }
     }
     feed.start();
