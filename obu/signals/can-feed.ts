@@ -233,14 +233,12 @@ export class CanFeed {
     if (isNone && !mapping.isNamed(physical, label)) {
       this.#invalid++;
       losses.last = { physical, label, kind: 'invalid', atMs: nowMs };
-      losses.dropped++;
       return undefined;
     }
     const datum = mapping.convert(physical, label);
     if (datum === undefined) {
       this.#ignored++;
       losses.last = { physical, label, kind: 'ignored', atMs: nowMs };
-      losses.dropped++;
       return undefined;
     }
     slot.takenUs = timeUs;
@@ -263,7 +261,7 @@ function mappedSignal(slot: Slot, mapping: VssFeed, codec: MessageSignal, messag
       labels.size === 0
         ? undefined
         : new Map([...labels].map(([raw, label]) => [raw, { label, isNone: noValue.test(label) }])),
-    losses: { absent: 0, unselected: 0, dropped: 0, last: undefined },
+    losses: { absent: 0, unselected: 0, last: undefined },
   };
 }
 

@@ -132,7 +132,7 @@ describe('a path', () => {
 
   it('says that the signal was in none of the frames', () => {
     put(263, 1);
-    expect(why('Late')).toMatch(/1 frames .*SHORT.*8 bytes/);
+    expect(why('Late')).toMatch(/1 frame .*SHORT.*8 bytes/);
     put(262, 1, 0, 7, 0, 0, 0, 0, 0);
     // OUTER 1 selects no INNER, so byte 1 is none, and B0 is not there although byte 1 is 0.
     expect(read('B0')).toBeUndefined();

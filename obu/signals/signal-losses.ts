@@ -11,8 +11,7 @@ export interface SignalLosses {
   absent: number;
   /** Frames in which what the mapping asks of its multiplexer does not hold. */
   unselected: number;
-  /** Values that were none. */
-  dropped: number;
+  /** The last value that was none. */
   last: LostValue | undefined;
 }
 
@@ -42,7 +41,7 @@ export function whyNoValue(source: LosingSource): string {
   if (slot.fresh) return '';
   const message = `${source.message.name} (${formatCanId(source.message.id, source.message.ext)})`;
   if (frames === 0) return `no frame of message ${message} has come on ${bus}`;
-  const came = `${frames} frames of message ${message} have come on ${bus}`;
+  const came = `${frames} ${frames === 1 ? 'frame' : 'frames'} of message ${message} came on ${bus}`;
   const { name } = codec.signal;
   if (losses.last !== undefined && losses.last.atMs >= slot.seenMs) {
     const since = slot.value === undefined ? 'every value' : 'every value since the last good one';
