@@ -18,6 +18,7 @@ Vehicle.Roof: { type: actuator, datatype: boolean }
 Vehicle.Fan: { type: actuator, datatype: uint8, max: 100 }
 Vehicle.Name: { type: actuator, datatype: string }
 Vehicle.Zones: { type: actuator, datatype: "uint8[]" }
+Vehicle.Serial: { type: actuator, datatype: uint64 }
 Vehicle.Speed: { type: sensor, datatype: float }
 `;
 
@@ -26,7 +27,7 @@ let socket: string;
 let server: ControlServer;
 let store: SignalStore;
 let provider: SignalProvider;
-let asked: unknown[];
+let asked: [string, unknown][];
 const events = new EventLog();
 
 beforeEach(async () => {
@@ -36,11 +37,14 @@ beforeEach(async () => {
   store.start();
   provider = store.openProvider('app');
   asked = [];
-  provider.serve(['Vehicle.Roof', 'Vehicle.Fan', 'Vehicle.Name', 'Vehicle.Zones'], async (path, value) => {
-    asked.push([path, value]);
-    if (value === 13) throw new KerbError(ErrorCode.ActuationRefused, 'not 13');
-    provider.provide([{ path, value }]);
-  });
+  provider.serve(
+    ['Vehicle.Roof', 'Vehicle.Fan', 'Vehicle.Name', 'Vehicle.Zones', 'Vehicle.Serial'],
+    async (path, value) => {
+      asked.push([path, value]);
+      if (value === 13) throw new KerbError(ErrorCode.ActuationRefused, 'not 13');
+      provider.provide([{ path, value }]);
+    },
+  );
   provider.provide([{ path: 'Vehicle.Speed', value: 12.5 }]);
   const routes = signalRoutes(() => ({ signals: store, events }) as unknown as ApiParts);
   server = createControlServer({ socketPath: socket, routes, log: silentLog() });
@@ -56,6 +60,26 @@ async function set(path: string, body: string, query = ''): Promise<unknown> {
   const url = `/v1/signals/${encodeURIComponent(path)}${query}`;
   return JSON.parse((await callControl(socket, url, { method: 'POST', body })).toString());
 }
+
+it('keeps every digit of a long integer, as text in JSON', async () => {
+  const most = '18446744073709551615';
+  for (const body of [`{ "value": ${most} }`, `{ "value": "${most}" }`]) {
+    expect(await set('Vehicle.Serial', body)).toMatchObject({ acknowledged: { value: most } });
+  }
+  // 2^53 + 1 is the first integer that a double cannot hold; 2^53 - 1 is a number as ever.
+  expect(await set('Vehicle.Serial', '{ "value": 9007199254740993 }')).toMatchObject({
+    acknowledged: { value: '9007199254740993' },
+  });
+  expect(await set('Vehicle.Serial', '{ "value": "9007199254740991" }')).toMatchObject({
+    acknowledged: { value: 9007199254740991 },
+  });
+  expect(asked.map(([, value]) => value)).toEqual([2n ** 64n - 1n, 2n ** 64n - 1n, 2n ** 53n + 1n, 2 ** 53 - 1]);
+  for (const value of ['18446744073709551616', '-1', '1e19', '1.5', '"1e19"', '"9e15x"', '1e999']) {
+    await expect(set('Vehicle.Serial', `{ "value": ${value} }`)).rejects.toMatchObject({
+      code: ErrorCode.BadSignalValue,
+    });
+  }
+});
 
 it('gives values of leaves and branches', async () => {
   const get = async (query: string) => JSON.parse((await callControl(socket, `/v1/signals${query}`)).toString());

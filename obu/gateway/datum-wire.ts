@@ -10,6 +10,7 @@ export function toWireFields(value: LeafValue): WireValue {
 }
 
 export function datumFields(value: SignalDatum): WireValue {
+  if (typeof value === 'bigint') return { number: Number(value), digits: value.toString() };
   if (typeof value === 'number') return { number: value };
   return typeof value === 'boolean' ? { boolean: value } : { text: value };
 }

@@ -1,6 +1,7 @@
 /** What a container may ask of signals, held against its grant: subscriptions, values, actuations, and its own values. */
 import { ErrorCode, KerbError } from '../../shared/errors.ts';
 import type { kerbside } from '../../shared/protocol/generated/gateway.js';
+import { exact } from '../signals/exact.ts';
 import type {
   ActuationTarget,
   LeafValue,
@@ -132,7 +133,7 @@ export class SignalDesk {
 
 /** A value as it came from a container. @throws KerbError BadGatewayRequest when there is none in it */
 export function toProvided(wire: WireValue | null | undefined): ProvidedValue {
-  const value = wire?.list ? (wire.list.values ?? []).map(itemOf) : (wire?.number ?? wire?.boolean ?? wire?.text);
+  const value = wire?.list ? (wire.list.values ?? []).map(itemOf) : singleOf(wire);
   if (value === undefined || value === null) {
     throw new KerbError(
       ErrorCode.BadGatewayRequest,
@@ -147,11 +148,21 @@ export function toWire({ path, value, timeUs, source, stale }: SignalValue): Wir
   return { path, timeUs, source, stale, ...toWireFields(value) };
 }
 
+function singleOf(wire: WireValue | null | undefined): SignalDatum | null | undefined {
+  return wire?.digits ? integerOf(wire.digits, wire.path ?? '') : (wire?.number ?? wire?.boolean ?? wire?.text);
+}
+
 /** An item of a list. @throws KerbError BadGatewayRequest when it is a list itself, or nothing */
 function itemOf(wire: WireValue): SignalDatum {
   const { value } = toProvided(wire);
   if (!isListValue(value)) return value;
   throw new KerbError(ErrorCode.BadGatewayRequest, 'a list in a list is not a value of a signal');
+}
+
+/** @throws KerbError BadGatewayRequest */
+function integerOf(digits: string, path: string): SignalDatum {
+  if (/^-?\d{1,160}$/.test(digits)) return exact(BigInt(digits));
+  throw new KerbError(ErrorCode.BadGatewayRequest, `the digits of the value for signal "${path}" are not an integer`);
 }
 
 function mustNotExceed(count: number, what: string): void {

@@ -77,10 +77,10 @@ export class HandSignals extends SignalStore implements VehicleSignals {
   constructor(more = '') {
     const leaves = `
 Vehicle.Cabin.Door.IsOpen: { datatype: boolean, type: actuator }
-${more}Vehicle.Chassis.SteeringWheel.Angle: { datatype: int16, unit: degrees, min: -720, max: 720 }
+Vehicle.Chassis.SteeringWheel.Angle: { datatype: int16, unit: degrees, min: -720, max: 720 }
 Vehicle.Speed: { datatype: float, unit: km/h, description: Vehicle speed. }
 `;
-    super([], parseVssTree(leaves, 'hand.vspec'));
+    super([], parseVssTree(leaves + more, 'hand.vspec'));
   }
 
   override subscribe(leaves: ReadonlySet<string>, listener: (values: readonly SignalValue[]) => void) {

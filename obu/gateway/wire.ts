@@ -90,10 +90,12 @@ export function encodeSignalValues(request: number, values: Iterable<SignalValue
     writer.uint32(varint(2)).uint64(timeUs);
     if (isListValue(value)) writeList(writer, value);
     else if (typeof value === 'number') writer.uint32(fixed64(3)).double(value);
+    else if (typeof value === 'bigint') writer.uint32(fixed64(3)).double(Number(value));
     else if (typeof value === 'boolean') writer.uint32(varint(4)).bool(value);
     else writer.uint32(delimited(5)).string(value);
     writer.uint32(delimited(6)).string(source);
     if (stale) writer.uint32(varint(7)).bool(true);
+    if (typeof value === 'bigint') writer.uint32(delimited(8)).string(value.toString());
     writer.ldelim();
   }
   if (dropped > 0) writer.uint32(varint(2)).uint64(dropped);

@@ -8,11 +8,11 @@ import type { CanFeed, PlacedMessage } from './can-feed.ts';
 import type { FrameChecksum } from './checksum.ts';
 import type { DbcMessage } from './dbc.ts';
 import { withAddresses } from './j1939.ts';
-import { type MessageSignal, toRawDatum } from './message-codec.ts';
+import { type MessageCodec, type MessageSignal, toRawDatum } from './message-codec.ts';
 import type { ActuationHandler, ActuationTarget, BatchHandler, LeafValue, SignalDatum, SignalValue } from './signal.ts';
 import { isListValue, valueFault } from './signal-list.ts';
 import type { SignalTree } from './signal-tree.ts';
-import { TargetMessage } from './target-message.ts';
+import { overlap, overlapFault, TargetMessage } from './target-message.ts';
 import { badLeaf } from './vss-file.ts';
 import type { VssLeaf, VssTarget } from './vss-mapping.ts';
 
@@ -30,6 +30,8 @@ interface CanTarget {
   readonly checksum: FrameChecksum | undefined;
   /** Of the frame. */
   readonly id: number;
+  /** Why no frame can carry its values, if none can. */
+  readonly fault: string | undefined;
   /** The path that acknowledges, and how what it will be is read from the frame that was sent, if it can be. */
   readonly acknowledge:
     | { readonly path: string; readonly expected: (data: Uint8Array) => SignalDatum | undefined }
@@ -56,6 +58,7 @@ export class Actuators {
    * Makes a path settable on CAN.
    * @param leaves all leaves, to find what acknowledges
    * @param defaults physical values by DBC signal
+   * @param warn called with what is wrong and keeps only this path from working
    * @throws KerbError BadSignalMapping
    */
   map(
@@ -64,6 +67,7 @@ export class Actuators {
     leaves: readonly VssLeaf[],
     feed: CanFeed,
     defaults: ReadonlyMap<string, SignalDatum>,
+    warn: (what: string) => void,
   ): void {
     const place = placeOf(leaf, mapping, feed);
     const { message: dbcMessage } = place;
@@ -82,7 +86,7 @@ export class Actuators {
     const { codec } = message;
     /** A signal of the message for the OBU to fill in. */
     const own = (name: string, what: string) => {
-      const found = codec.signals.find(({ signal }) => signal.name === name);
+      const found = codec.variants(name)[0];
       if (found === undefined) throw badLeaf(leaf, `${what}: message ${dbcMessage.name} has no signal ${name}`);
       const { signed, float, length, mux } = found.signal;
       if (signed || float !== 'none' || length > 32 || mux !== undefined) {
@@ -90,15 +94,15 @@ export class Actuators {
       }
       return found;
     };
-    if (mapping.checksum !== undefined) own(mapping.checksum.signal, 'checksum');
+    const check = mapping.checksum === undefined ? undefined : own(mapping.checksum.signal, 'checksum');
+    const counter = mapping.counter === undefined ? undefined : own(mapping.counter, 'counter');
+    const signal = codec.signal(mapping.signal);
+    const fault = targetFault(message, signal, counter, check);
+    if (fault !== undefined) warn(`${leaf.file}: ${leaf.path}: ${signal.signal.name} cannot be set: ${fault}`);
     this.#targets.set(leaf.path, {
-      mapping,
-      message,
-      signal: codec.signal(mapping.signal),
-      counter: mapping.counter === undefined ? undefined : own(mapping.counter, 'counter'),
-      checksum: mapping.checksum,
+      ...{ mapping, message, signal, counter, checksum: mapping.checksum, fault },
       id: frameId(leaf, mapping, dbcMessage),
-      acknowledge: this.#acknowledgement(leaf, mapping, leaves, codec.signal(mapping.signal)),
+      acknowledge: this.#acknowledgement(leaf, mapping, leaves, codec),
     });
   }
 
@@ -120,7 +124,7 @@ export class Actuators {
     };
   }
 
-  /** @throws KerbError UnknownSignal | NotAnActuator | BadSignalValue | NoActuationProvider */
+  /** @throws KerbError UnknownSignal | NotAnActuator | BadSignalValue | NoActuationProvider | SignalOverlap */
   check(path: string, value: LeafValue): void {
     const info = this.#mustBeActuator(path);
     const fault = valueFault(info, value);
@@ -130,6 +134,7 @@ export class Actuators {
       const message = `nothing sets ${path} now: no mapping has vss2dbc for it, and no workload serves it`;
       throw new KerbError(ErrorCode.NoActuationProvider, message, { path });
     }
+    if (target?.fault !== undefined) throw overlap(target.signal, target.fault);
     if (target !== undefined && convert(target, value) === undefined) {
       throw new KerbError(ErrorCode.BadSignalValue, `${path} cannot be ${value}: its mapping has no CAN value for it`, {
         path,
@@ -203,7 +208,8 @@ export class Actuators {
     leftMs: number,
     waitMs: number,
   ): Promise<SignalValue | undefined> {
-    const { message, signal, counter, checksum, id, acknowledge } = target;
+    const { message, counter, checksum, id, acknowledge } = target;
+    const signal = message.variantOf(target.signal);
     const physical = convert(target, value)!;
     if (acknowledge === undefined) {
       message.send(signal, physical, counter, checksum, id);
@@ -243,7 +249,7 @@ export class Actuators {
     leaf: VssLeaf,
     { acknowledge, signal }: VssTarget,
     leaves: readonly VssLeaf[],
-    codec: MessageSignal,
+    codec: MessageCodec,
   ): CanTarget['acknowledge'] {
     const path = acknowledge ?? leaf.path;
     const feeding = leaves.filter((one) => one.path === path && one.feed !== undefined);
@@ -253,8 +259,10 @@ export class Actuators {
     }
     // Rounding on the way there and back: what our own frame says, read as the mapping reads it, is as good.
     const same = feeding.find(({ feed }) => feed!.signal === signal)?.feed;
-    const expected = (data: Uint8Array) =>
-      same?.convert(codec.physicalOf(data), codec.signal.labels.get(codec.rawOf(data)));
+    const expected = (data: Uint8Array) => {
+      const sent = codec.variants(signal).find((one) => one.isPresent(data));
+      return sent && same?.convert(sent.physicalOf(data), sent.signal.labels.get(sent.rawOf(data)));
+    };
     return { path, expected };
   }
 }
@@ -275,7 +283,9 @@ async function inTime(path: string, set: () => Promise<void>, timeoutMs: number)
 }
 
 function placeOf(leaf: VssLeaf, { signal, message }: VssTarget, feed: CanFeed): PlacedMessage {
-  const places = feed.placesOf(leaf, signal).filter((place) => message === undefined || place.message.name === message);
+  const places = feed
+    .placesOf(leaf, signal)
+    .filter((place) => message === undefined || place.message.name === message || place.message.shortName === message);
   if (places.length === 1) return places[0]!;
   if (places.length === 0) throw badLeaf(leaf, `vss2dbc: no message ${message} has a signal ${signal}`);
   const names = places.map((place) => `${place.message.name} on ${place.feed.router.bus.name}`).join(', ');
@@ -294,8 +304,21 @@ function convert({ mapping }: CanTarget, value: LeafValue): SignalDatum | undefi
   return isListValue(value) ? undefined : mapping.convert(value);
 }
 
-/** Equal, for numbers as far as a float is exact. */
+/** Why no frame of this message can carry the signal, if none can. */
+function targetFault(
+  { codec }: TargetMessage,
+  signal: MessageSignal,
+  counter: MessageSignal | undefined,
+  checksum: MessageSignal | undefined,
+): string | undefined {
+  const { name, length } = codec.message;
+  if (signal.minLength > length) return `message ${name} has ${length} bytes, and it ends in byte ${signal.minLength}`;
+  if (signal.signal.factor === 0) return 'its factor in the database is 0';
+  return overlapFault(signal, counter, checksum);
+}
+
+/** Equal: integers exactly, other numbers as far as a float is exact. */
 function isSame(a: LeafValue, b: LeafValue): boolean {
-  if (typeof a !== 'number' || typeof b !== 'number') return a === b;
+  if (typeof a !== 'number' || typeof b !== 'number' || (Number.isInteger(a) && Number.isInteger(b))) return a === b;
   return Math.abs(a - b) <= 1e-6 * Math.max(1, Math.abs(a), Math.abs(b));
 }

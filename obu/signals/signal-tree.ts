@@ -51,6 +51,8 @@ export class Slot {
   fresh = false;
   /** When it last gave a value, on the clock of the tree. */
   seenMs = 0;
+  /** Time of the last frame of which a value was taken, microseconds since 1970. */
+  takenUs = Number.NEGATIVE_INFINITY;
 
   constructor(leaf: Leaf, options: SlotOptions, rank: number) {
     this.leaf = leaf;

@@ -1,5 +1,7 @@
-/** What a VSS leaf can hold here; 64-bit integers that do not fit a double exactly are not used by any DBC signal. */
-export type SignalDatum = number | boolean | string;
+import type { Exact } from './exact.ts';
+
+/** What a VSS leaf can hold here. An integer is a bigint where no double holds it exactly, and a number elsewhere. */
+export type SignalDatum = Exact | boolean | string;
 
 /** The value of a leaf: lists where its data type is one, as in `uint8[]`. */
 export type LeafValue = SignalDatum | readonly SignalDatum[];
@@ -29,9 +31,9 @@ export interface SignalInfo {
   readonly description: string;
   readonly comment: string;
   readonly deprecation: string;
-  readonly min: number | undefined;
-  readonly max: number | undefined;
-  /** Of a list, what each item may be; the same with `min` and `max`. */
+  /** Of a list, the limits of each item; the same with `allowed`. */
+  readonly min: Exact | undefined;
+  readonly max: Exact | undefined;
   readonly allowed: readonly SignalDatum[] | undefined;
 }
 

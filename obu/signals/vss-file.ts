@@ -7,6 +7,7 @@ import { LineCounter, parseDocument } from 'yaml';
 import { z } from 'zod';
 import { ErrorCode, KerbError, messageOf } from '../../shared/errors.ts';
 import { datatypes } from './datatype.ts';
+import { parseJsonExactly, withExact } from './exact.ts';
 import type { LeafValue, SignalInfo } from './signal.ts';
 import { listDatatypes, valueFault } from './signal-list.ts';
 
@@ -21,7 +22,8 @@ export interface RawLeaf extends LeafPlace {
   readonly node: Readonly<Record<string, unknown>>;
 }
 
-export const datum = z.union([z.number(), z.boolean(), z.string()]);
+const numeric = z.union([z.number(), z.bigint()]);
+export const datum = z.union([z.number(), z.bigint(), z.boolean(), z.string()]);
 
 const infoSchema = z.looseObject({
   type: z.enum(['sensor', 'actuator', 'attribute']).optional(),
@@ -32,8 +34,8 @@ const infoSchema = z.looseObject({
   description: z.string().optional(),
   comment: z.string().optional(),
   deprecation: z.string().optional(),
-  min: z.number().optional(),
-  max: z.number().optional(),
+  min: numeric.optional(),
+  max: numeric.optional(),
   allowed: z.array(datum).optional(),
   default: z.union([datum, z.array(datum)]).optional(),
 });
@@ -113,7 +115,7 @@ export function badLeaf({ file, path }: LeafPlace, what: string): KerbError {
 
 function parseJson(source: string, file: string): unknown {
   try {
-    return JSON.parse(source);
+    return parseJsonExactly(source);
   } catch (error) {
     throw badLeaf({ file, path: '' }, messageOf(error));
   }
@@ -121,12 +123,12 @@ function parseJson(source: string, file: string): unknown {
 
 function parseYaml(source: string, file: string): unknown {
   const lineCounter = new LineCounter();
-  const document = parseDocument(source, { lineCounter, prettyErrors: false, uniqueKeys: true });
+  const document = parseDocument(source, { lineCounter, prettyErrors: false, uniqueKeys: true, intAsBigInt: true });
   const fault = document.errors[0];
   if (fault !== undefined) {
     throw badLeaf({ file: `${file}:${lineCounter.linePos(fault.pos[0]).line}`, path: '' }, fault.message);
   }
-  return document.toJS({ maxAliasCount: 100 });
+  return withExact(document.toJS({ maxAliasCount: 100 }));
 }
 
 /** A branch holds its children under `children`, as VSS in JSON does. */

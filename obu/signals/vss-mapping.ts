@@ -11,6 +11,7 @@ import { z } from 'zod';
 import { messageOf } from '../../shared/errors.ts';
 import { checksumAlgorithms, type FrameChecksum } from './checksum.ts';
 import { caster, datumFault } from './datatype.ts';
+import type { Exact } from './exact.ts';
 import { compileFormula, type Formula } from './math-expression.ts';
 import type { LeafValue, SignalDatum, SignalInfo } from './signal.ts';
 import {
@@ -76,9 +77,9 @@ export interface VssFeed {
   /** All of these signals of the same message must have these raw values. */
   readonly multiplexer: readonly { readonly signal: string; readonly value: number }[];
   /** Values that the mapping names one by one: they mean what it says, whatever the database says of them. */
-  readonly isNamed: (physical: number, label: string | undefined) => boolean;
+  readonly isNamed: (physical: Exact, label: string | undefined) => boolean;
   /** The value in VSS, or undefined when this CAN value has none. `label` is the name of the CAN value, if it has one. */
-  readonly convert: (physical: number, label: string | undefined) => SignalDatum | undefined;
+  readonly convert: (physical: Exact, label: string | undefined) => SignalDatum | undefined;
 }
 
 /** The CAN signal that sets a path. */
@@ -180,8 +181,8 @@ function toConverter(
   if ('math' in transform) {
     if (info.datatype === 'string') throw badLeaf(place, 'a formula gives no text; use transform.mapping');
     const formula = formulaOf(place, transform.math);
-    const convert = (physical: number) => {
-      const value = formula(physical);
+    const convert = (physical: Exact) => {
+      const value = formula(Number(physical));
       return Number.isFinite(value) ? cast(value) : undefined;
     };
     return { isNamed, convert };
@@ -189,7 +190,8 @@ function toConverter(
   const values = new Map<SignalDatum, SignalDatum>();
   for (const { from, to } of transform.mapping) {
     const isRight =
-      typeof to === (info.datatype === 'string' || info.datatype === 'boolean' ? info.datatype : 'number');
+      (typeof to === 'bigint' ? 'number' : typeof to) ===
+      (info.datatype === 'string' || info.datatype === 'boolean' ? info.datatype : 'number');
     const value = isRight ? cast(to) : undefined;
     if (value === undefined)
       throw badLeaf(place, `transform.mapping: "${to}" is no value of datatype ${info.datatype}`);

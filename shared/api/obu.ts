@@ -86,7 +86,10 @@ export interface GrantStatus {
 /** `GET /v1/signals?path=PATTERN`; with `follow=1` one JSON text in each line as values come. */
 export interface SignalReading {
   readonly path: string;
-  /** Null before the first; a list where the data type is one. */
+  /**
+   * Null before the first; a list where the data type is one. Text as well for an integer that a number would round
+   * (beyond 2^53).
+   */
   readonly value: number | boolean | string | readonly (number | boolean | string)[] | null;
   /** ISO 8601, UTC; empty before the first. */
   readonly time: string;
@@ -94,6 +97,8 @@ export interface SignalReading {
   readonly ageMs?: number;
   readonly source: string;
   readonly stale: boolean;
+  /** Why it has no value, or only a stale one; left out when it has one, and when nothing feeds it. */
+  readonly reason?: string;
 }
 
 /** `POST /v1/signals/PATH?timeoutMs=N&wait=0` with `{ "value": … }` */
@@ -145,6 +150,8 @@ export interface Explanation {
   readonly grants: readonly GrantStatus[];
   /** CAN frames that it was not let send over its socket, by reason. */
   readonly denied: Readonly<Record<string, number>>;
+  /** Signals that it may read and that have no value now, and why: at most 50, those that lose values first. */
+  readonly valueless?: readonly { readonly path: string; readonly reason: string }[];
   /** Of this workload, the oldest first. */
   readonly events: readonly ObuEvent[];
   /** The last lines that it printed. */

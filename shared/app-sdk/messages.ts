@@ -22,7 +22,8 @@ export interface BusState {
   readonly reason: string;
 }
 
-export type SignalDatum = number | boolean | string;
+/** Integers that no double holds exactly (uint64 and int64 beyond 2^53) are bigints; all others are numbers. */
+export type SignalDatum = number | bigint | boolean | string;
 
 /** The value of a leaf; a list where its data type is one, as in `uint8[]`. */
 export type LeafValue = SignalDatum | readonly SignalDatum[];
@@ -162,6 +163,7 @@ export function toWireFrame(frame: FrameToSend): kerbside.gateway.v1.CanFrame.$P
 }
 
 function toDatum(value: kerbside.gateway.v1.SignalValue.$Properties): SignalDatum {
+  if (value.digits) return BigInt(value.digits);
   return value.number ?? value.boolean ?? value.text ?? 0;
 }
 
@@ -180,6 +182,8 @@ export function toSignalValues(message: kerbside.gateway.v1.SignalValues.$Proper
 }
 
 export function toWireValue(path: string, value: LeafValue): kerbside.gateway.v1.SignalValue.$Properties {
+  // The OBU makes a number of a bigint that a double holds.
+  if (typeof value === 'bigint') return { path, number: Number(value), digits: value.toString() };
   if (typeof value === 'object') return { path, list: { values: value.map((one) => toWireValue('', one)) } };
   if (typeof value === 'number') return { path, number: value };
   return typeof value === 'boolean' ? { path, boolean: value } : { path, text: value };

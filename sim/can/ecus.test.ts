@@ -81,7 +81,7 @@ describe('the control units', () => {
           if (typeof value !== 'number') continue;
           const { factor, float } = codec.signal(name).signal;
           const step = float === 'single' ? Math.abs(value) * 1e-6 + 1e-6 : factor / 2 + 1e-6;
-          expect(Math.abs(decoded.get(name)! - value), `${message.name}.${name}`).toBeLessThanOrEqual(step);
+          expect(Math.abs(Number(decoded.get(name)) - value), `${message.name}.${name}`).toBeLessThanOrEqual(step);
         }
       }
       expect([...seen].sort()).toEqual(message.signals.map(({ name }) => name).sort());

@@ -1,6 +1,7 @@
 /** Values and what VSS says of them, between this OBU and `kuksa.val.v2`. */
 import { ErrorCode, KerbError } from '../../../shared/errors.ts';
 import { kuksa } from '../../../shared/protocol/generated/kuksa.js';
+import { exact } from '../../signals/exact.ts';
 import type { LeafValue, SignalDatum, SignalInfo, SignalValue } from '../../signals/signal.ts';
 import { isListType, isListValue, itemType } from '../../signals/signal-list.ts';
 
@@ -53,8 +54,15 @@ export function toWireValue({ datatype }: Pick<SignalInfo, 'datatype'>, value: L
 }
 
 /** As protobufjs takes it. */
-function toWireItem(value: SignalDatum): SignalDatum {
-  return value;
+function toWireItem(value: SignalDatum): number | boolean | string {
+  return typeof value === 'bigint' ? toWireInteger(value) : value;
+}
+
+/** 64 bits as protobufjs takes them from anybody: its types say number, and a number would be rounded. */
+function toWireInteger(value: bigint): number {
+  const bits = BigInt.asUintN(64, value);
+  const wide = { low: Number(bits & 0xffffffffn) | 0, high: Number(bits >> 32n) | 0, unsigned: value >= 0n };
+  return wide as unknown as number;
 }
 
 /**
@@ -83,9 +91,9 @@ export function fromWireValue({ path, datatype }: SignalInfo, wire: WireValue | 
     : fromWireItem(value);
 }
 
-/** 64-bit integers come as objects where the package for them is there; see SignalDatum. */
+/** 64-bit integers come as objects of the package for them, which is a dependency of protobufjs. */
 function fromWireItem(value: unknown): SignalDatum {
-  return typeof value === 'object' ? Number(String(value)) : (value as SignalDatum);
+  return typeof value === 'object' ? exact(BigInt(String(value))) : (value as SignalDatum);
 }
 
 /** Microseconds since 1970; 0 when there is none. */
