@@ -72,9 +72,7 @@ export class Actuators {
     const place = placeOf(leaf, mapping, feed);
     const { message: dbcMessage } = place;
     if (!isFrameLength(dbcMessage.length, dbcMessage.fd)) {
-      const why = dbcMessage.j1939
-        ? 'needs the J1939 transport protocol, which the OBU only receives'
-        : 'fits no frame';
+      const why = dbcMessage.j1939 ? 'takes several frames, which the OBU only receives' : 'fits no frame';
       throw badLeaf(leaf, `message ${dbcMessage.name} of ${dbcMessage.length} bytes ${why}`);
     }
     let message = this.#messages.get(dbcMessage);

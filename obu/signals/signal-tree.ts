@@ -112,8 +112,7 @@ export class SignalTree implements SignalSource {
 
   /** The value of a leaf until a source has given one. The first one counts. */
   setDefault(leaf: Leaf, value: LeafValue): void {
-    const { path } = leaf.info;
-    leaf.value ??= { path, value, timeUs: Date.now() * 1000, source: DEFAULT_SOURCE, stale: false };
+    leaf.value ??= { path: leaf.info.path, value, timeUs: Date.now() * 1000, source: DEFAULT_SOURCE, stale: false };
   }
 
   /** @throws KerbError UnknownSignal */
