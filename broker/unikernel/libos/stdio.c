@@ -13,7 +13,7 @@
 
 #include "libos.h"
 
-#define PIECE 512u /* of a text that is longer than any log: as many pieces as fit are kept */
+#define PIECE 512u /* of a text that is longer than any log: its start, as many pieces as fit */
 
 /* Never looked into: they only have to differ from NULL and from each other. */
 static char standard_input, standard_output, standard_error;
@@ -31,7 +31,7 @@ void kerb_stdio_flush(void) {
 
 static void say(const char *text, size_t size) {
   if (size <= KERB_MAX_LOG) return kerb_log(text, size);
-  for (size_t at = 0; at < size; at += PIECE) kerb_log(text + at, size - at < PIECE ? size - at : PIECE);
+  for (size_t at = 0; at + PIECE <= KERB_MAX_LOG; at += PIECE) kerb_log(text + at, PIECE);
 }
 
 size_t __real_fwrite(const void *data, size_t size, size_t count, FILE *file);
