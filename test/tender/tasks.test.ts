@@ -1,11 +1,15 @@
 import { spawnSync } from 'node:child_process';
 import { createCipheriv } from 'node:crypto';
-import { existsSync } from 'node:fs';
+import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { gunzipSync } from 'node:zlib';
-import { describe, expect, test } from 'vitest';
+import { afterAll, describe, expect, test } from 'vitest';
 import type { TenderOutcome } from '../../broker/tenders/tender.ts';
-import { forEachIsolation, taskImage } from './support.ts';
+import { forEachIsolation, taskImage, u64 } from './support.ts';
+
+const folder = mkdtempSync(join(tmpdir(), 'kerb-tasks-'));
+afterAll(() => rmSync(folder, { recursive: true, force: true }));
 
 function output(outcome: TenderOutcome): Buffer {
   if (outcome.outcome !== 'done' || outcome.status !== 0) throw new Error(`not done: ${JSON.stringify(outcome)}`);
@@ -438,9 +442,44 @@ await forEachIsolation((tenders) => {
     });
 
     test('refuses what a unikernel has not, by name', () => {
-      const run = spawnSync(script, [join(import.meta.dirname, 'broken/printf.c'), '/dev/null'], { encoding: 'utf8' });
+      const run = spawnSync(script, [join(import.meta.dirname, 'broken/fopen.c'), '/dev/null'], { encoding: 'utf8' });
       expect(run.status).not.toBe(0);
-      expect(run.stderr).toMatch(/undefined reference to `(printf|puts|fopen)'/);
+      expect(run.stderr).toMatch(/undefined reference to `fopen'/);
+    });
+
+    test("warns of the task's own files, and of nothing else", () => {
+      const image = join(folder, 'warning.elf');
+      const run = spawnSync(script, [join(import.meta.dirname, 'broken/warning.c'), image], { encoding: 'utf8' });
+      expect({ status: run.status, warnings: run.stderr.match(/^\S+: warning:/gm)?.length }).toEqual({
+        status: 0,
+        warnings: 1,
+      });
+      expect(run.stderr).toMatch(/broken\/warning\.c:\d+:\d+: warning:.*unused/);
+    });
+
+    const cxx = spawnSync('g++', ['--version']).status === 0;
+    if (!cxx) console.warn('not run: task.h as C++ (g++ is not installed)');
+    test.skipIf(!cxx).each(['c++17', 'c++20'])('task.h compiles as %s, and its notes are those of C', (standard) => {
+      const object = join(folder, `task-${standard}.o`);
+      const include = join(import.meta.dirname, '../../broker/unikernel/include');
+      const source = join(import.meta.dirname, 'broken/task.cpp');
+      const flags = [
+        `-std=${standard}`,
+        '-Wall',
+        '-Wextra',
+        '-Werror',
+        '-ffreestanding',
+        '-fno-exceptions',
+        '-fno-rtti',
+      ];
+      const run = spawnSync('g++', [...flags, '-isystem', include, '-c', source, '-o', object], { encoding: 'utf8' });
+      expect({ status: run.status, stderr: run.stderr }).toEqual({ status: 0, stderr: '' });
+      const names = spawnSync('nm', ['--defined-only', object], { encoding: 'utf8' }).stdout;
+      expect(names).toMatch(/ T kerb_task$/m); // by its name in C
+      const bytes = readFileSync(object);
+      expect(
+        bytes.indexOf(Buffer.concat([Buffer.from('Kerbside\0\0\0\0'), u64(1 << 20, 16, 32), Buffer.from('plus\0')])),
+      ).toBeGreaterThan(0);
     });
 
     test('says what is missing', () => {

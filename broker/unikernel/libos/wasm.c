@@ -92,7 +92,11 @@ void wasm_rt_allocate_memory(wasm_rt_memory_t *allocated, uint32_t initial_pages
 /* The arena is zero where nobody has written, so growing is only a larger number. */
 uint32_t wasm_rt_grow_memory(wasm_rt_memory_t *grown, uint32_t pages) {
   const uint32_t before = grown->pages;
-  if (pages > grown->max_pages - before) return UINT32_MAX;
+  if (pages > grown->max_pages - before) {
+    kerb_logf("memory.grow: %u more pages of 64 KiB are not there: %u of %u are in use\n", (unsigned)pages, (unsigned)before,
+              (unsigned)grown->max_pages);
+    return UINT32_MAX;
+  }
   grown->pages += pages;
   grown->size = grown->pages * WASM_PAGE;
   return before;

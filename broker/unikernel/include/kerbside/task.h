@@ -12,7 +12,8 @@
  *   }
  *
  * Each call starts in a memory image that no earlier call has touched: globals have their initial values, the heap is
- * empty. There is no clock, file, thread, network or second input. What links: string, ctype, stdlib, math, snprintf,
+ * empty. There is no clock, file, thread, network or second input. printf, puts and what writes to stderr go to the log of
+ * the call. What else links: string, ctype, stdlib, math, snprintf,
  * sscanf and regex of musl, malloc, and Debian's static libraries as far as they need no more than that.
  */
 #ifndef KERBSIDE_TASK_H
@@ -33,7 +34,7 @@ extern "C" {
  */
 int kerb_task(const uint8_t *in, size_t in_size, uint8_t *out, size_t out_capacity, size_t *out_size);
 
-/* Adds to the log of this call, which holds KERB_MAX_LOG bytes; what does not fit is dropped. */
+/* As printf does. Adds to the log of this call, which holds KERB_MAX_LOG bytes; what does not fit is dropped. */
 void kerb_log(const char *text, size_t size);
 void kerb_logf(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
@@ -59,7 +60,7 @@ uint64_t kerb_time_ms(void);
       KERB_NOTE_OWNER_SIZE, sizeof(descriptor_type), note_type, KERB_NOTE_OWNER, {__VA_ARGS__}}
 
 /*
- * Declares the task: its name ([a-z0-9-], at most 63), and .memory, .max_input, .max_output in bytes.
+ * Declares the task: its name ([a-z0-9-], at most 63), and .memory, .max_input, .max_output in bytes; C++ wants them in this order.
  * `memory` counts data, TLS, the stack (256 KiB) and the heap. Used once, at file scope.
  */
 #define KERB_TASK(task_name, ...)                                                                             \
