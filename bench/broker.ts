@@ -9,6 +9,7 @@ import type { OffloadResult } from '../obu/offload/offloader.ts';
 import { getStatus } from '../shared/api/control-client.ts';
 import type { BrokerStatus } from '../shared/api/status.ts';
 import { ensureDevelopmentIdentities } from '../shared/identity/development.ts';
+import { fixedIdentity } from '../shared/identity/identity-watch.ts';
 import { loadIdentity } from '../shared/identity/x509-identity.ts';
 import { silentLog } from '../shared/log.ts';
 import { buildTask } from '../shared/task-package/build.ts';
@@ -54,7 +55,7 @@ export class BenchBroker {
     }
     const offloader = new BrokerOffloader({
       brokers: [{ id: ID, url: status.url }],
-      identity: await loadIdentity(identities.vehicle, 'vehicle'),
+      identity: fixedIdentity(await loadIdentity(identities.vehicle, 'vehicle')),
       log: silentLog(),
     });
     this.#offloader = offloader;

@@ -5,6 +5,7 @@ import { createControlServer } from '../shared/api/control-server.ts';
 import { RecentErrors } from '../shared/api/recent-errors.ts';
 import type { ObuStatus } from '../shared/api/status.ts';
 import { ErrorCode, KerbError, messageOf } from '../shared/errors.ts';
+import type { IdentityWatch } from '../shared/identity/identity-watch.ts';
 import type { Logger } from '../shared/log.ts';
 import { ChangeWatch } from './api/change-watch.ts';
 import { EventLog } from './api/event-log.ts';
@@ -13,12 +14,14 @@ import { faultOf, gatewayMeter, type Ledgers, workloadObserver } from './api/obs
 import { OffloadMeter } from './api/offload-meter.ts';
 import type { ApiParts } from './api/parts.ts';
 import { obuRoutes } from './api/routes.ts';
-import { createRemoteApi } from './api/serve.ts';
+import { RemoteApi } from './api/serve.ts';
+import { displacers } from './api/situation.ts';
 import { readStatus } from './api/status.ts';
 import { reasonOf } from './can/bus.ts';
 import { Buses, type ObuBus } from './can/buses.ts';
 import type { ContainerInterfaces } from './can/container-interface.ts';
 import type { CanRouter } from './can/router.ts';
+import { ClockFloor } from './clock-floor.ts';
 import type { ObuConfig } from './config.ts';
 import { createOwnCamera, type OwnCamera } from './dashcam/start.ts';
 import { configHash } from './engine/container-spec.ts';
@@ -26,7 +29,7 @@ import { placesOf } from './engine/places.ts';
 import type { Reconciler } from './engine/reconciler.ts';
 import { startWorkloads } from './engine/start.ts';
 import { Gateways, heldTo } from './gateway/gateways.ts';
-import { vehicleIdentity } from './identity.ts';
+import { watchIdentity } from './identity.ts';
 import { StateLock } from './lock.ts';
 import { NoOffloader } from './no-offloader.ts';
 import { offersOf } from './offers.ts';
@@ -183,7 +186,8 @@ class Obu implements RunningObu {
       () => server.stop(),
       () => server.start(),
     );
-    await this.#startRemoteApi(routes);
+    const identity = await this.#startIdentity();
+    const remoteApi = await this.#startRemoteApi(routes, identity);
     await this.#begin(
       'runtime folder',
       async () => {
@@ -220,10 +224,11 @@ class Obu implements RunningObu {
       () => desired.stop(),
       () => desired.start(manifest),
     );
+    const clock = await this.#startClock(places.clock, desired);
     const buses = await this.#startBuses();
     const signals = await this.#startSignals(buses.all, buses.routers);
     const cameras = await this.#startCameras(signals, join(state, 'recordings'));
-    const offloader = await this.#startOffloader();
+    const offloader = await this.#startOffloader(identity);
     const gateways = new Gateways(places.gateways, {
       vehicle: config.vehicle,
       obu: config.obu,
@@ -250,10 +255,15 @@ class Obu implements RunningObu {
       onFault: faultOf(this.#ledgers),
     });
     this.#managed = { reconciler, interfaces };
-    await this.#everySecond('manifest watch', () => desired.watch((workload) => reconciler.state(workload)));
+    await this.#everySecond('manifest watch', () =>
+      desired.watch(
+        (workload) => reconciler.state(workload),
+        (workload) => displacers(reconciler, workload).length > 0,
+      ),
+    );
 
     this.#apiParts = {
-      ...{ desired, events: this.#events, metrics: this.#metrics },
+      ...{ desired, events: this.#events, metrics: this.#metrics, identity, remoteApi, clock },
       ...{ config, startedAt: this.#startedAt, engine, buses: buses.all, signals, cameras },
       ...{ reconciler, lines, offloads: this.#offloads, offloader, errors: this.#errors },
     };
@@ -262,15 +272,41 @@ class Obu implements RunningObu {
     this.#log.info({ path: api, url: engine.host, count: desired.workloads.length }, `OBU ${config.obu} is up`);
   }
 
-  async #startRemoteApi(routes: ControlRoutes): Promise<void> {
-    const remote = await createRemoteApi(this.#options.config, routes, this.#log.child({ part: 'api' }));
-    if (remote === undefined) return;
+  /** It comes when it comes: nothing local waits for it. */
+  async #startIdentity(): Promise<IdentityWatch | undefined> {
+    const reporters = { events: this.#events, errors: this.#errors, log: this.#log.child({ part: 'identity' }) };
+    const watch = watchIdentity(this.#options.config, reporters);
+    if (watch === undefined) return undefined;
+    await this.#begin(
+      'identity',
+      () => watch.stop(),
+      () => watch.start(),
+    );
+    return watch;
+  }
+
+  async #startRemoteApi(routes: ControlRoutes, identity: IdentityWatch | undefined): Promise<RemoteApi | undefined> {
+    const { api, vehicle } = this.#options.config;
+    if (api === undefined || identity === undefined) return undefined;
+    const onTrouble = (code: ErrorCode, message: string) => this.#errors.add('API', code, message);
+    const log = this.#log.child({ part: 'api' });
+    const remote = new RemoteApi({ api, vehicle, identity, routes, onTrouble, log });
     await this.#begin(
       'API',
       () => remote.stop(),
       () => remote.start(),
     );
-    this.#log.info(`the API is served over TLS on port ${remote.port}`);
+    return remote;
+  }
+
+  async #startClock(file: string, desired: DesiredState): Promise<ClockFloor> {
+    const clock = new ClockFloor(file, this.#log.child({ part: 'clock' }));
+    await this.#begin(
+      'clock',
+      () => clock.stop(),
+      () => clock.start(desired.history()[0]?.appliedAtMs),
+    );
+    return clock;
   }
 
   async #startBuses(): Promise<Buses> {
@@ -351,13 +387,12 @@ class Obu implements RunningObu {
     known.set(source, reason);
   }
 
-  async #startOffloader() {
+  async #startOffloader(identity: IdentityWatch | undefined) {
     const { brokers } = this.#options.config;
-    if (brokers.length === 0) return new NoOffloader();
+    if (brokers.length === 0 || identity === undefined) return new NoOffloader();
     // Only who has brokers pays for socket.io, in memory too.
     const { BrokerOffloader } = await import('./offload/broker-offloader.ts');
-    const self = await vehicleIdentity(this.#options.config);
-    const offloader = new BrokerOffloader({ brokers, identity: self, log: this.#log.child({ part: 'offload' }) });
+    const offloader = new BrokerOffloader({ brokers, identity, log: this.#log.child({ part: 'offload' }) });
     await this.#begin(
       'offloader',
       () => offloader.stop(),

@@ -2,6 +2,7 @@ import { type Alias, type Document, isAlias, isMap, isNode, isScalar, isSeq, Lin
 import type { z } from 'zod';
 import type { ErrorCode } from '../shared/errors.ts';
 import { KerbError } from '../shared/errors.ts';
+import { checkReferences, findUnprintable, syntaxSentence, visitValues } from './yaml-syntax.ts';
 
 const MAX_SYNTAX_ERRORS = 5;
 /** Characters; a file that is no YAML at all may be quoted in full. */
@@ -28,7 +29,23 @@ export interface YamlSource<T> {
   readonly explainUnknownKey?: ExplainUnknownKey;
   /** Keys that the schema knows at a path, to guess what a typo meant. */
   readonly knownKeys?: (path: readonly PropertyKey[]) => readonly string[];
+  /** Looks at each value that is neither map nor list before the schema does; may say what is wrong, or put another in its place. */
+  readonly eachScalar?: EachScalar;
+  /** What the schema gets to see in place of the whole file, such as without keys that are to be passed over. */
+  readonly prepare?: (value: unknown) => unknown;
 }
+
+/** A value as it stands in the file. */
+export interface YamlScalar {
+  readonly path: readonly PropertyKey[];
+  /** As it is written; undefined in quotes and in blocks, where it is a text whatever it looks like. */
+  readonly plain: string | undefined;
+  /** Whole numbers are bigint here. */
+  readonly value: unknown;
+}
+
+/** Returns what is wrong with a value, or another value for it; undefined when it is good as it is. */
+export type EachScalar = (scalar: YamlScalar) => { readonly fault: string } | { readonly value: unknown } | undefined;
 
 export interface ParsedYaml<T> {
   readonly value: T;
@@ -43,7 +60,7 @@ export interface ParsedYaml<T> {
  */
 export function parseYaml<T>(text: string, source: YamlSource<T>): ParsedYaml<T> {
   const lines = new LineCounter();
-  const document = parseDocument(text, { lineCounter: lines, uniqueKeys: true, merge: true, prettyErrors: false });
+  const document = parseText(text, source, lines);
   const at = (offset: number) => {
     const { line, col } = lines.linePos(offset);
     return { line: Math.max(1, line), column: Math.max(1, col) };
@@ -57,27 +74,82 @@ export function parseYaml<T>(text: string, source: YamlSource<T>): ParsedYaml<T>
   const problem = (path: readonly PropertyKey[], message: string) =>
     problemAt(offsetOf(document, path), nameOf(path), message);
 
-  if (document.errors.length > 0) {
-    throw problemsError(
-      source.code,
-      // Where the syntax is broken, the rest follows from it.
-      document.errors.slice(0, MAX_SYNTAX_ERRORS).map((error) => problemAt(error.pos[0], '', oneLine(error.message))),
-    );
+  // Where the syntax is broken, the rest follows from it.
+  const faults = [...document.errors, ...document.warnings].slice(0, MAX_SYNTAX_ERRORS);
+  let problems = faults.map((fault) => problemAt(fault.pos[0], '', syntaxSentence(fault)));
+  if (problems.length === 0) {
+    checkReferences(document, (offset, path, message) => problems.push(problemAt(offset, nameOf(path), message)));
   }
-  const result = source.schema.safeParse(toPlain(document, source));
-  if (result.success) return { value: result.data, problem };
+  if (problems.length > 0) throw problemsError(source.code, problems);
 
-  const problems = result.error.issues.flatMap((issue): Problem[] => {
+  if (source.eachScalar !== undefined) problems = scalarProblems(document, source.eachScalar, problem);
+  const plain = toPlain(document, source);
+  const result = source.schema.safeParse(source.prepare === undefined ? plain : source.prepare(plain));
+  if (result.success && problems.length === 0) return { value: result.data, problem };
+
+  const found = (result.error?.issues ?? []).flatMap((issue): Problem[] => {
     if (issue.code !== 'unrecognized_keys') return [problem(issue.path, oneLine(issue.message))];
-    return issue.keys.map((key) => {
-      const said = source.explainUnknownKey?.(issue.path, key);
-      const near = said === undefined ? nearest(key, source.knownKeys?.(issue.path) ?? []) : undefined;
-      const message = said ?? `unknown key${near === undefined ? '' : `; did you mean \`${near}\`?`}`;
-      return problem([...issue.path, key], message);
-    });
+    return issue.keys.map((key) => problem([...issue.path, key], unknownKey(source, issue.path, key)));
   });
+  // Of one value one thing that is wrong is enough, and the schema knows what it is for.
+  const known = new Set(found.map(({ key }) => key));
+  problems = [...found, ...problems.filter(({ key }) => !known.has(key))];
   problems.sort((a, b) => a.line - b.line || a.column - b.column);
   throw problemsError(source.code, problems);
+}
+
+function unknownKey<T>(source: YamlSource<T>, path: readonly PropertyKey[], key: string): string {
+  const said = source.explainUnknownKey?.(path, key);
+  if (said !== undefined) return said;
+  const near = nearest(key, source.knownKeys?.(path) ?? []);
+  if (near === undefined) return 'unknown key';
+  const refused = source.explainUnknownKey?.(path, near);
+  return `unknown key; did you mean \`${near}\`?${refused === undefined ? '' : ` That ${refused}`}`;
+}
+
+type Source = Pick<YamlSource<unknown>, 'file' | 'code'>;
+
+/** Always as YAML 1.2 with its core schema, whatever a `%YAML` line says. @throws KerbError for what cannot be parsed at all */
+function parseText(text: string, { file, code }: Source, lines: LineCounter): Document {
+  const stray = findUnprintable(text);
+  if (stray !== undefined) {
+    const before = text.slice(0, stray.offset).split(/\r\n|\n/);
+    const place = { line: before.length, column: before.at(-1)!.length + 1 };
+    throw problemsError(code, [{ file, ...place, key: '', message: stray.message }]);
+  }
+  const options = {
+    ...{ lineCounter: lines, uniqueKeys: true, merge: true, prettyErrors: false, logLevel: 'error' as const },
+    // A whole number of more than 53 bits keeps its digits.
+    ...{ version: '1.2' as const, schema: 'core' as const, intAsBigInt: true, stringKeys: true },
+  };
+  try {
+    const document = parseDocument(text, options);
+    const { yaml } = document.directives ?? {};
+    if (!yaml?.explicit || yaml.version === '1.2') return document;
+    const message = `this file says that it is YAML ${yaml.version}, and it is read as YAML 1.2; remove the line`;
+    throw problemsError(code, [{ file, line: 1, column: 1, key: '', message }]);
+  } catch (error) {
+    if (!(error instanceof RangeError)) throw error;
+    const message = 'lists and maps are too deep in one another';
+    throw problemsError(code, [{ file, line: 1, column: 1, key: '', message }]);
+  }
+}
+
+function scalarProblems(
+  document: Document,
+  eachScalar: EachScalar,
+  problem: ParsedYaml<unknown>['problem'],
+): Problem[] {
+  const problems: Problem[] = [];
+  visitValues(document, (node, path) => {
+    if (!isScalar(node)) return;
+    const plain = node.type === 'PLAIN' ? (node.source ?? '') : undefined;
+    const answer = eachScalar({ path, plain, value: node.value });
+    if (answer === undefined) return;
+    if ('fault' in answer) problems.push(problem(path, answer.fault));
+    else node.value = answer.value;
+  });
+  return problems;
 }
 
 /** As the README writes keys: items of lists by their number. */
@@ -134,14 +206,43 @@ function editDistance(a: string, b: string): number {
   return previous[b.length]!;
 }
 
-function toPlain(document: Document, source: { file: string; code: ErrorCode }): unknown {
+function toPlain(document: Document, { file, code }: Source): unknown {
   try {
-    return document.toJS({ maxAliasCount: 100 });
-  } catch (error) {
-    // Unresolved or runaway aliases: yaml reports them only here, without a position.
-    const message = oneLine(error instanceof Error ? error.message : String(error));
-    throw problemsError(source.code, [{ file: source.file, line: 1, column: 1, key: '', message }]);
+    return withNumbers(document.toJS({ maxAliasCount: 100 }));
+  } catch {
+    // All else has been looked at: too many values come of too few lines.
+    const message = 'its aliases (`*name`) make far more values than the file has; write them out';
+    throw problemsError(code, [{ file, line: 1, column: 1, key: '', message }]);
   }
+}
+
+/** Whole numbers that a JavaScript number holds exactly become one; others stay bigint. */
+function withNumbers(value: unknown, seen = new Map<unknown, unknown>()): unknown {
+  if (typeof value === 'bigint') {
+    const number = Number(value);
+    return Number.isSafeInteger(number) ? number : value;
+  }
+  if (value === null || typeof value !== 'object') return value;
+  const known = seen.get(value); // an alias
+  if (known !== undefined) return known;
+  if (Array.isArray(value)) {
+    const list: unknown[] = [];
+    seen.set(value, list);
+    for (const item of value) list.push(withNumbers(item, seen));
+    return list;
+  }
+  const map: Record<string, unknown> = {};
+  seen.set(value, map);
+  for (const [key, item] of Object.entries(value)) {
+    // `__proto__` as a key is a key like any other.
+    Object.defineProperty(map, key, {
+      value: withNumbers(item, seen),
+      enumerable: true,
+      writable: true,
+      configurable: true,
+    });
+  }
+  return map;
 }
 
 /** Offset of the key (or list item) that a path leads to; of the nearest parent where the path itself is absent. */

@@ -29,6 +29,8 @@ export const ErrorCode = {
   BadControlRequest: 1030,
   ApiForbidden: 1031,
   NotReached: 1032,
+  IdentityExpired: 1070,
+  ClockNotSet: 1071,
 
   BadManifest: 2001,
   UnsupportedManifestKey: 2002,
@@ -46,6 +48,7 @@ export const ErrorCode = {
   UnknownManifest: 2015,
   DiskFull: 2016,
   TooManyProcesses: 2030,
+  ProcessKilled: 2050,
 
   BusUnavailable: 3001,
   BusDown: 3002,

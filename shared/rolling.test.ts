@@ -37,7 +37,7 @@ describe('RateWindow', () => {
 
 describe('RollingQuantiles', () => {
   test('nothing recorded is all zeros', () => {
-    expect(new RollingQuantiles().quantiles()).toEqual({ p50: 0, p99: 0, max: 0 });
+    expect(new RollingQuantiles().quantiles()).toEqual({ count: 0, p50: 0, p99: 0, max: 0 });
   });
 
   test('quantiles are right to one per cent and the maximum is exact', () => {

@@ -100,7 +100,7 @@ export class RollingQuantiles {
     if (value > this.#max[slot]!) this.#max[slot] = value;
   }
 
-  /** All 0 when nothing was recorded. */
+  /** All 0 when nothing was recorded; `count` says so. */
   quantiles(): Quantiles {
     this.#ring.turn();
     const sums = new Float64Array(BUCKETS);
@@ -111,9 +111,9 @@ export class RollingQuantiles {
       total += count;
       sums[i % BUCKETS] = sums[i % BUCKETS]! + count;
     }
-    if (total === 0) return { p50: 0, p99: 0, max: 0 };
+    if (total === 0) return { count: 0, p50: 0, p99: 0, max: 0 };
     const max = Math.max(...this.#max);
-    return { p50: quantile(sums, total, 0.5, max), p99: quantile(sums, total, 0.99, max), max };
+    return { count: total, p50: quantile(sums, total, 0.5, max), p99: quantile(sums, total, 0.99, max), max };
   }
 }
 

@@ -6,13 +6,11 @@ import { ErrorCode, isKerbError, KerbError, messageOf } from '../../shared/error
 import type { Identity, VehiclePrincipal } from '../../shared/identity/identity.ts';
 import { listenFault } from '../../shared/listen.ts';
 import type { Logger } from '../../shared/log.ts';
-import { V2E_TRANSPORT } from '../../shared/protocol/v2e-socket.ts';
+import { V2E_PING_MS, V2E_TRANSPORT } from '../../shared/protocol/v2e-socket.ts';
 import type { Answer, IncomingOffload } from '../offloads.ts';
 import type { PushClient } from '../packages/push-session.ts';
 import { decodeOffload, encodeRefusal, encodeResult } from './codec.ts';
 import { badPush, encodePushRefusal } from './push-codec.ts';
-
-/** Path of the V2E endpoint on a broker. */
 
 export interface IngressOptions {
   readonly identity: Identity;
@@ -33,10 +31,8 @@ export interface IngressOptions {
 
 /** Room for the message around an input, and for socket.io's own packets. */
 const MESSAGE_ROOM = 64 * 1024;
-// A radio that is gone says nothing: a silent client is given up after ten seconds.
-const PING_INTERVAL_MS = 2000;
 /**
- * How long a pong may take: it waits behind whatever large message is on its way, and 4 MiB over 10 Mbit/s take 3.4 s. A
+ * A radio that is gone says nothing: a silent client is given up after ten seconds, a ping included. How long a pong may take: it waits behind whatever large message is on its way, and 4 MiB over 10 Mbit/s take 3.4 s. A
  * link that is silently gone costs nobody more than this, because each offload ends with its own budget.
  */
 const PING_TIMEOUT_MS = 8000;
@@ -109,7 +105,7 @@ export class Ingress {
       httpCompression: false,
       serveClient: false,
       maxHttpBufferSize: maxInput + MESSAGE_ROOM,
-      pingInterval: PING_INTERVAL_MS,
+      pingInterval: V2E_PING_MS,
       pingTimeout: PING_TIMEOUT_MS,
       connectTimeout: CONNECT_TIMEOUT_MS,
     });

@@ -65,6 +65,6 @@ libraries=$("$here/musl-cc.sh" --libraries)
 exec "$here/musl-cc.sh" -std=gnu11 -O3 -g0 -Wall -Wextra ${KERB_TASK_CFLAGS:-} \
   -fno-pic -fno-pie -fno-plt -mcmodel=small -fstack-protector-strong -fstack-clash-protection -fno-asynchronous-unwind-tables \
   -ffp-contract=off -ffunction-sections -fdata-sections -fno-common -I "$here/include" \
-  -nostdlib -static -no-pie -Wl,--build-id=none -Wl,--gc-sections -Wl,--fatal-warnings \
+  -nostdlib -static -no-pie -Wl,--build-id=none -Wl,--gc-sections ${KERB_WERROR:+-Wl,--fatal-warnings} \
   -Wl,-z,noexecstack -Wl,-z,max-page-size=4096 -T "$here/libos/kerbside.ld" \
   -o "$image" "$@" -L "$libraries" -Wl,--start-group "$build/libos.a" "$build/libpure.a" -lgcc -Wl,--end-group

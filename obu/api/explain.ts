@@ -1,5 +1,7 @@
 /** Why a workload is in its state: everything that the OBU knows of it, on one page. */
+
 import type { Explanation } from '../../shared/api/obu.ts';
+import { wallOf } from '../../shared/clock.ts';
 import { ErrorCode, KerbError } from '../../shared/errors.ts';
 import { readUsage } from '../engine/usage.ts';
 import type { RestartPolicy, UpdatePolicy, Workload } from '../manifest/workload.ts';
@@ -109,6 +111,7 @@ function updateOf({ strategy, rollback, when }: UpdatePolicy): string {
   return `${strategy}, rollback ${rollback}, when ${when}`;
 }
 
+/** Of a moment of the steady clock, as the clock on the wall has it now. */
 function timeOf(ms: number): string {
-  return ms === 0 ? '' : new Date(ms).toISOString();
+  return ms === 0 ? '' : new Date(wallOf(ms)).toISOString();
 }

@@ -6,6 +6,7 @@ import { callControl } from '../../shared/api/control-client.ts';
 import { type ControlServer, createControlServer } from '../../shared/api/control-server.ts';
 import { ErrorCode } from '../../shared/errors.ts';
 import { silentLog } from '../../shared/log.ts';
+import type { Engine } from '../engine/docker-client.ts';
 import type { Desired, Plan } from '../planner/state.ts';
 import { DesiredState } from '../state/desired-state.ts';
 import { manifestRoutes } from './manifest-routes.ts';
@@ -15,9 +16,25 @@ let socket: string;
 let server: ControlServer;
 let desired: DesiredState;
 let previewed: readonly Desired[];
+/** What the engine has: image name → architecture. */
+let architectures: ReadonlyMap<string, string>;
+const engine = {
+  host: 'tcp://elsewhere',
+  calls: {
+    version: async () => ({ Arch: 'amd64' }),
+    getImage: (name: string) => ({
+      inspect: async () => {
+        const Architecture = architectures.get(name);
+        if (Architecture === undefined) throw Object.assign(new Error('no such image'), { statusCode: 404 });
+        return { Id: `sha256:${name}`, Architecture };
+      },
+    }),
+  },
+} as unknown as Engine;
 const text = 'services: { a: { image: "a:1" } }';
 
 beforeEach(async () => {
+  architectures = new Map();
   folder = mkdtempSync(join(tmpdir(), 'kerb-routes-'));
   socket = join(folder, 's');
   desired = new DesiredState({
@@ -45,11 +62,12 @@ beforeEach(async () => {
         ['c', { state: 'Pending', detail: 'NoCapacity', reason: 'it needs 8192 MiB' }],
         ['d', { state: 'Running', detail: 'Ok', reason: 'its container runs' }],
       ]),
+      ready: [],
       memory: new Map(),
       used: { memory: 0, cpus: 0 },
     };
   };
-  const routes = manifestRoutes(() => ({ desired, reconciler: { planNow } }));
+  const routes = manifestRoutes(() => ({ desired, reconciler: { planNow }, engine }));
   server = createControlServer({ socketPath: socket, routes, log: silentLog() });
   await server.start();
 });
@@ -86,7 +104,7 @@ it('applies a manifest, and passes its problems on', async () => {
     context: { problems: [{ file: 'x.yaml', line: 1 }, { key: 'services.a.imagee' }] },
   });
   await expect(call('POST', '/v1/manifest')).rejects.toMatchObject({ code: ErrorCode.BadControlRequest });
-  await expect(call('POST', '/v1/manifest', Uint8Array.of(0xc3, 0x28))).rejects.toThrow(/no text in UTF-8/);
+  await expect(call('POST', '/v1/manifest', Uint8Array.of(0xc3, 0x28))).rejects.toThrow(/manifest:1: .*UTF-8/);
   expect(desired.manifest().generation).toBe(2);
 });
 
@@ -102,6 +120,27 @@ it('says what a manifest would do, and does nothing', async () => {
   });
   expect(previewed.map(({ workload }) => workload.image)).toEqual(['a:2']);
   expect(desired.manifest().generation).toBe(1);
+});
+
+it('refuses images that the machine cannot run, dry or not, unless they are about to be replaced', async () => {
+  architectures = new Map([
+    ['a:2', 'arm64'],
+    ['old:1', '386'],
+    ['plain:1', ''],
+  ]);
+  const wrong =
+    'services: { a: { image: "a:2" }, b: { image: "old:1" }, c: { image: "plain:1" }, d: { image: "absent:1" } }';
+  for (const query of ['file=x.yaml', 'file=x.yaml&dryRun=1', 'file=x.yaml&dryRun=1&loads=old:1']) {
+    await expect(call('POST', `/v1/manifest?${query}`, wrong)).rejects.toMatchObject({
+      code: ErrorCode.WrongArchitecture,
+      context: { faults: [expect.stringMatching(/^workload a: image a:2 is for arm64, and this machine is amd64/)] },
+    });
+  }
+  expect(desired.manifest().generation).toBe(1);
+  await call('POST', '/v1/manifest?file=x.yaml&dryRun=1&loads=old:1,a:2', wrong);
+  architectures = new Map([['a:2', 'amd64']]);
+  await call('POST', '/v1/manifest?file=x.yaml', wrong);
+  expect(desired.manifest().generation).toBe(2);
 });
 
 it('goes back, or says why not', async () => {

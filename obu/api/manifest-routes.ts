@@ -1,7 +1,10 @@
 import { type ControlRoute, jsonReply } from '../../shared/api/control-routes.ts';
 import type { AppliedReply, DryRunReply, ManifestReply } from '../../shared/api/manifest.ts';
 import { ErrorCode, KerbError } from '../../shared/errors.ts';
+import { decodeUtf8, utf8Fault } from '../../shared/utf8.ts';
 import { configHash } from '../engine/container-spec.ts';
+import type { Engine } from '../engine/docker-client.ts';
+import { checkArchitectures } from '../engine/images/architecture.ts';
 import type { Reconciler } from '../engine/reconciler.ts';
 import { isAction, type Plan, type Step } from '../planner/state.ts';
 import type { DesiredState, ManifestFile } from '../state/desired-state.ts';
@@ -11,11 +14,12 @@ import type { Generation } from '../state/state-store.ts';
 export type ManifestParts = () => {
   readonly desired: DesiredState;
   readonly reconciler: Pick<Reconciler, 'planNow'>;
+  readonly engine: Engine;
 };
 
 /**
- * `POST /v1/manifest?file=NAME` applies the manifest in its body, with `dryRun=1` it only says what would be done; `GET
- * /v1/manifest?generation=N` is the one that is wanted, or that generation; `POST /v1/rollback?workload=NAME` goes back.
+ * `POST /v1/manifest?file=NAME` applies the manifest in its body, with `dryRun=1` it only says what would be done (`loads=IMAGE,…`:
+ * once these images are loaded, too); `GET /v1/manifest?generation=N` is the one that is wanted, or that generation; `POST /v1/rollback?workload=NAME` goes back.
  */
 export function manifestRoutes(parts: ManifestParts): Readonly<Record<string, ControlRoute>> {
   return {
@@ -29,14 +33,18 @@ export function manifestRoutes(parts: ManifestParts): Readonly<Record<string, Co
       return jsonReply(reply);
     },
     'POST /v1/manifest': async ({ query, body }) => {
-      const { desired, reconciler } = parts();
+      const { desired, reconciler, engine } = parts();
       const manifest = manifestOf(query.get('file') ?? 'manifest', body);
-      if (query.get('dryRun') !== '1') return jsonReply(desired.apply(manifest) satisfies AppliedReply);
       const { workloads, changes } = desired.compare(manifest);
+      const loads = new Set((query.get('loads') ?? '').split(','));
+      await checkArchitectures(engine, workloads, loads);
+      if (query.get('dryRun') !== '1') return jsonReply(desired.apply(manifest) satisfies AppliedReply);
       const { steps, states } = await reconciler.planNow(
         workloads.map((workload) => ({ workload, configHash: configHash(workload) })),
       );
-      const reply: DryRunReply = { changes, steps: steps.filter(isAction).map(describe), waiting: waitingOf(states) };
+      const imageOf = (name: string) => workloads.find((one) => one.name === name)?.image;
+      const waiting = waitingOf(states, imageOf);
+      const reply: DryRunReply = { changes, steps: steps.filter(isAction).map(describe), waiting };
       return jsonReply(reply);
     },
     'POST /v1/rollback': ({ query }) =>
@@ -45,12 +53,10 @@ export function manifestRoutes(parts: ManifestParts): Readonly<Record<string, Co
 }
 
 function manifestOf(file: string, body: Buffer): ManifestFile {
-  if (body.length === 0) throw badRequest('the manifest is empty; it has to be the body of the request');
-  try {
-    return { file, text: new TextDecoder('utf-8', { fatal: true }).decode(body) };
-  } catch {
-    throw badRequest(`${file} is no text in UTF-8`);
-  }
+  if (body.length === 0) throw badRequest(`${file} is empty; a manifest must be a map with the key \`services\``);
+  const decoded = decodeUtf8(body);
+  if ('text' in decoded) return { file, text: decoded.text };
+  throw badRequest(utf8Fault(file, decoded.line));
 }
 
 function summaryOf({ generation, file, appliedAtMs, good }: Generation) {
@@ -62,10 +68,13 @@ function describe(step: Step): DryRunReply['steps'][number] {
 }
 
 /** A workload that a step starts is `Pending(Starting)`, and the step says so. */
-function waitingOf(states: Plan['states']): DryRunReply['waiting'] {
+function waitingOf(states: Plan['states'], imageOf: (workload: string) => string | undefined): DryRunReply['waiting'] {
   return [...states]
     .filter(([, { state, detail }]) => state === 'Failed' || (state === 'Pending' && detail !== 'Starting'))
-    .map(([workload, state]) => ({ workload, ...state }));
+    .map(([workload, state]) => {
+      const image = imageOf(workload);
+      return { workload, ...(image !== undefined && { image }), ...state };
+    });
 }
 
 function workloadOf(step: Step): string {

@@ -47,6 +47,9 @@ describe('use of a container', () => {
 describe('metrics', () => {
   const bus = { stats: { framesReceived: 12, framesSent: 3, errorFrames: 1 } } as CanBus;
   const status = {
+    vehicle: 'car-7',
+    identity: { state: 'ExpiresSoon', good: true, reason: 'r', expiresAt: '2026-12-01T00:00:00.000Z' },
+    clock: { floor: '2026-11-01T00:00:00.000Z', from: 'build', behind: true },
     workloads: [{ name: 'lane', state: 'Running', restarts: 2 }],
     signals: { paths: 5, withValue: 3, stale: 1, invalid: 0, ignored: 2 },
   } as unknown as ObuStatus;
@@ -56,6 +59,18 @@ describe('metrics', () => {
     const samples = parseMetrics(await metrics.text(status, [{ name: 'can0', bus }], usages));
     return (name: string) => samples.filter((one) => one.name === name);
   }
+
+  it('say when the identity expires, what state it is in, and whether the clock was set', async () => {
+    const samples = await read(new ObuMetrics());
+    // 2026-12-01T00:00:00Z, worked out with date(1).
+    expect(samples('obu_identity_expiry_timestamp_seconds')).toEqual([
+      expect.objectContaining({ labels: { vehicle: 'car-7' }, value: 1_796_083_200 }),
+    ]);
+    expect(samples('obu_identity_state')).toEqual([
+      expect.objectContaining({ labels: { state: 'ExpiresSoon' }, value: 1 }),
+    ]);
+    expect(samples('obu_clock_behind')[0]!.value).toBe(1);
+  });
 
   it('are the ones of DESIGN, with their labels', async () => {
     const metrics = new ObuMetrics();

@@ -57,6 +57,23 @@ export class ObuMetrics {
     labelNames: ['workload', 'state'],
     registers: [this.#registry],
   });
+  readonly #identityExpiry = new Gauge({
+    name: 'obu_identity_expiry_timestamp_seconds',
+    help: 'When the certificate of this vehicle expires, seconds since 1970; left out when there is none',
+    labelNames: ['vehicle'],
+    registers: [this.#registry],
+  });
+  readonly #identityState = new Gauge({
+    name: 'obu_identity_state',
+    help: '1 for the state that the identity of this vehicle is in',
+    labelNames: ['state'],
+    registers: [this.#registry],
+  });
+  readonly #clockBehind = new Gauge({
+    name: 'obu_clock_behind',
+    help: '1 when the clock is before the newest time that this OBU knows of: it has not been set',
+    registers: [this.#registry],
+  });
 
   #counter<Label extends string>(name: string, help: string, labelNames: readonly Label[]): Counter<Label> {
     return new Counter({ name, help, labelNames: [...labelNames], registers: [this.#registry] });
@@ -123,6 +140,7 @@ export class ObuMetrics {
     this.#signalsWithout.inc({ reason: 'unmapped' }, ignored);
     for (const [kind, count] of Object.entries({ all: paths, withValue, stale }))
       this.#signalPaths.set({ kind }, count);
+    this.#setTime(status);
     this.#restarts.reset();
     this.#state.reset();
     for (const { name, state, restarts } of status.workloads) {
@@ -130,6 +148,15 @@ export class ObuMetrics {
       this.#state.set({ workload: name, state }, 1);
     }
     return this.#registry.metrics();
+  }
+
+  #setTime({ vehicle, identity, clock }: ObuStatus): void {
+    this.#identityExpiry.reset();
+    this.#identityState.reset();
+    this.#clockBehind.set(clock.behind ? 1 : 0);
+    if (identity === undefined) return;
+    this.#identityState.set({ state: identity.state }, 1);
+    if (identity.expiresAt !== '') this.#identityExpiry.set({ vehicle }, Date.parse(identity.expiresAt) / 1000);
   }
 
   get contentType(): string {

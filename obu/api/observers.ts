@@ -1,7 +1,7 @@
 /** What the parts of the OBU tell, into metrics, events and the errors of the status. */
 import type { RecentErrors } from '../../shared/api/recent-errors.ts';
 import { errorName, type KerbError } from '../../shared/errors.ts';
-import type { WorkloadObserver } from '../engine/reconciler.ts';
+import type { WorkloadObserver } from '../engine/reconciler-parts.ts';
 import type { GatewayMeter } from '../gateway/connection.ts';
 import type { EventLog } from './event-log.ts';
 import type { ObuMetrics } from './metrics.ts';
@@ -48,8 +48,8 @@ export function gatewayMeter(ledgers: Ledgers): GatewayMeter {
       offloads.done(receipt);
       metrics.offload('ok');
     },
-    offloadFailed: () => {
-      offloads.failed();
+    offloadFailed: (totalMs) => {
+      offloads.failed(totalMs);
       metrics.offload('failed');
     },
     failure: faultOf(ledgers),

@@ -1,9 +1,10 @@
 import type { ObuStatus } from '../../shared/api/status.ts';
 import { RateWindow, RollingQuantiles } from '../../shared/rolling.ts';
 
-/** How the offloads of this OBU went lately. */
+/** How the offloads of this OBU went lately. Failures count with the time that they took: waiting for nothing is slow. */
 export class OffloadMeter {
   readonly #rate = new RateWindow();
+  readonly #failedRate = new RateWindow();
   readonly #total = new RollingQuantiles();
   readonly #queue = new RollingQuantiles();
   readonly #run = new RollingQuantiles();
@@ -25,9 +26,12 @@ export class OffloadMeter {
     this.#run.record(times.runMs);
   }
 
-  failed(): void {
+  /** @param totalMs from when the workload asked until it was told */
+  failed(totalMs: number): void {
     this.#inFlight--;
     this.#failed++;
+    this.#failedRate.add();
+    this.#total.record(totalMs);
   }
 
   status(): ObuStatus['offloads'] {
@@ -36,6 +40,7 @@ export class OffloadMeter {
       failed: this.#failed,
       inFlight: this.#inFlight,
       perSecond: this.#rate.perSecond(),
+      failedPerSecond: this.#failedRate.perSecond(),
       total: this.#total.quantiles(),
       queue: this.#queue.quantiles(),
       run: this.#run.quantiles(),

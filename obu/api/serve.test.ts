@@ -1,5 +1,5 @@
 import { mkdtemp, rm } from 'node:fs/promises';
-import { connect } from 'node:net';
+import { connect, createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { connect as tlsConnect } from 'node:tls';
@@ -10,9 +10,11 @@ import { TlsControlServer } from '../../shared/api/tls-control-server.ts';
 import { ErrorCode } from '../../shared/errors.ts';
 import { type Credentials, createAuthority, issueCertificate, type Subject } from '../../shared/identity/authority.ts';
 import { writeIdentity } from '../../shared/identity/files.ts';
+import type { Identity } from '../../shared/identity/identity.ts';
+import { fixedIdentity, type IdentitySource } from '../../shared/identity/identity-watch.ts';
 import { loadIdentity } from '../../shared/identity/x509-identity.ts';
 import { silentLog } from '../../shared/log.ts';
-import { mayOperate } from './serve.ts';
+import { mayOperate, RemoteApi } from './serve.ts';
 
 let folder: string;
 let authority: Credentials;
@@ -167,4 +169,76 @@ it('says that its port is taken, and stops all the same', async () => {
     message: `cannot listen on 127.0.0.1:${server.port} for the API: somebody listens there already (EADDRINUSE); change api.listen in the configuration`,
   });
   await second.stop();
+});
+
+/** An identity that comes when it is given. */
+function lateIdentity(trouble: string) {
+  let use: ((identity: Identity) => void) | undefined;
+  const source = {
+    trouble,
+    follow: (take: (identity: Identity) => void) => {
+      use = take;
+      return () => {
+        use = undefined;
+      };
+    },
+  };
+  return { source, give: (identity: Identity) => use?.(identity) };
+}
+
+function remoteApi(source: IdentitySource, port = 0) {
+  const troubles: string[] = [];
+  const api = new RemoteApi({
+    api: { listen: { host: '127.0.0.1', port }, operators: ['alice'] },
+    ...{ vehicle: 'car-1', identity: source, log: silentLog() },
+    routes: { 'POST /v1/change': () => jsonReply({ changed: ++changed }) },
+    onTrouble: (_code, message) => troubles.push(message),
+  });
+  return { api, troubles };
+}
+
+it('waits for an identity, says why, and shows a renewed one to who comes then', async () => {
+  const { source, give } = lateIdentity('waiting for the clock');
+  const { api } = remoteApi(source);
+  api.start();
+  expect(api.status).toEqual({ listen: '127.0.0.1:0', listening: false, reason: 'waiting for the clock' });
+  give(await identityOf(vehicle('car-1')));
+  await expect.poll(() => api.status.listening, { timeout: 20_000 }).toBe(true);
+  expect(api.status.reason).toBe('');
+  const url = new URL(`https://${api.status.listen}`);
+  const serialOf = async () => {
+    const tls = (await identityOf({ kind: 'operator', id: 'alice' })).clientOptions('car-1', 'vehicle');
+    await callControl({ url, tls }, '/v1/change', { method: 'POST', timeoutMs: 5000 });
+    const socket = tlsConnect({ port: Number(url.port), host: '127.0.0.1', ...tls });
+    await new Promise((resolve) => socket.on('secureConnect', resolve));
+    const serial = socket.getPeerX509Certificate()!.serialNumber;
+    socket.destroy();
+    return serial;
+  };
+  const before = await serialOf();
+  give(await identityOf(vehicle('car-1')));
+  expect(await serialOf()).not.toBe(before);
+  await api.stop();
+  expect(api.status.listening).toBe(false);
+});
+
+it('tries again while its port is taken, and holds up nobody', async () => {
+  const other = createServer();
+  await new Promise<void>((resolve) => other.listen(0, '127.0.0.1', resolve));
+  const { port } = other.address() as { port: number };
+  const { api, troubles } = remoteApi(fixedIdentity(await identityOf(vehicle('car-1'))), port);
+  api.start();
+  await expect.poll(() => api.status.reason, { timeout: 20_000 }).toContain(`127.0.0.1:${port}`);
+  expect(troubles).toHaveLength(1);
+  await new Promise((resolve) => other.close(resolve));
+  await expect.poll(() => api.status.listening, { timeout: 30_000 }).toBe(true);
+  await api.stop();
+}, 60_000);
+
+it('is stopped in the middle of waiting', async () => {
+  const { source } = lateIdentity('expired');
+  const { api } = remoteApi(source);
+  api.start();
+  await api.stop();
+  expect(api.status.listening).toBe(false);
 });

@@ -17,7 +17,9 @@ export function signalRoutes(parts: PartsOf): ControlRoutes {
       const { signals } = parts();
       const leaves = leavesOf(signals, query.getAll('path'));
       if (isFollowed(query)) return linesReply(follow(signals, leaves, signal));
-      return jsonReply(leaves.map((path) => withReason(readingOf(path, signals.get(path)), signals)));
+      return jsonReply(
+        leaves.map((path) => withReason(readingOf(path, signals.get(path), signals.ageMs(path)), signals)),
+      );
     },
     'POST /v1/signals/:path': async ({ params, query, body }) => {
       const { signals, events } = parts();
@@ -102,10 +104,11 @@ async function* follow(
   }
 }
 
-function readingOf(path: string, value: SignalValue | undefined): SignalReading {
+function readingOf(path: string, value: SignalValue | undefined, ageMs?: number): SignalReading {
   if (value === undefined) return { path, value: null, time: '', source: '', stale: false };
   const time = new Date(value.timeUs / 1000).toISOString();
-  return { path, value: toJsonValue(value.value), time, source: value.source, stale: value.stale };
+  const age = ageMs === undefined ? {} : { ageMs: Math.round(ageMs) };
+  return { path, value: toJsonValue(value.value), time, ...age, source: value.source, stale: value.stale };
 }
 
 function withReason(reading: SignalReading, signals: SignalStore): SignalReading {

@@ -2,10 +2,11 @@ import type { ObuStatus } from '../../shared/api/status.ts';
 
 /** A status as lines for a person. */
 export function statusLines(status: ObuStatus): string[] {
-  const { engine, signals, offloads } = status;
+  const { engine, signals } = status;
   const { memory, cpus, pressure } = status.resources;
   return [
     `OBU ${status.obu} of vehicle ${status.vehicle}, up since ${status.startedAt}`,
+    ...identityLines(status),
     `engine: Docker ${engine.version} (${engine.kind}) at ${engine.host}${engine.fault && `; ${engine.fault}`}`,
     `declared by workloads: ${inUse(memory, 2 ** 20)} MiB of memory, ${inUse(cpus, 1)} CPUs; pressure: ${pressure}`,
     '',
@@ -70,8 +71,7 @@ export function statusLines(status: ObuStatus): string[] {
         url,
       ]),
     ),
-    `offloads: ${offloads.ok} ok, ${offloads.failed} failed, ${offloads.perSecond.toFixed(1)}/s; total p50 ` +
-      `${offloads.total.p50.toFixed(1)} ms, p99 ${offloads.total.p99.toFixed(1)} ms`,
+    offloadLine(status.offloads),
     ...status.errors.slice(-5).map(({ time, source, message }) => `${time} ${source}: ${message}`),
   ];
 }
@@ -84,6 +84,33 @@ function warningLines({ warnings = [], warningCount = 0 }: ObuStatus['signals'])
     ...warnings.slice(0, MAX_WARNINGS).map((warning) => `  ${warning}`),
     ...(more > 0 ? [`  and ${more} more; kerb status -o json has them`] : []),
   ];
+}
+
+/** Who it is to others, and since when it is: only what a person may have to do something about, or asked for. */
+function identityLines({ identity, api, clock }: ObuStatus): string[] {
+  const lines: string[] = [];
+  if (clock.behind) lines.push(`clock: not set; it is ${clock.floor} at least (${clock.from})`);
+  if (identity !== undefined) {
+    const until = identity.expiresAt === '' ? '' : `, until ${identity.expiresAt}`;
+    lines.push(`identity: ${withReason(identity.state, identity.reason)}${identity.reason === '' ? until : ''}`);
+  }
+  if (api !== undefined)
+    lines.push(`API: ${withReason(api.listening ? 'listening' : 'waiting', api.reason)} at ${api.listen}`);
+  return lines;
+}
+
+/** Times are of the last five seconds. Failures are in `total`: a budget that ran out is the slowest of all. */
+function offloadLine({ ok, failed, perSecond, total, queue }: ObuStatus['offloads']): string {
+  const counts = `offloads: ${ok} ok, ${failed} failed, ${perSecond.toFixed(1)}/s`;
+  if (total.count === 0) return `${counts}; none ended lately`;
+  const failedLately = total.count - queue.count;
+  const share = failedLately === 0 ? '' : ` (${failedLately} of ${total.count} failed)`;
+  return `${counts}; total p50 ${milliseconds(total.p50)}, p99 ${milliseconds(total.p99)}${share}`;
+}
+
+/** A time that was measured is never shown as 0.0. */
+function milliseconds(ms: number): string {
+  return `${ms < 1 ? ms.toFixed(3) : ms.toFixed(1)} ms`;
 }
 
 /** "192 of 1792 (256 reserved)". */

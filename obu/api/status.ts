@@ -1,16 +1,22 @@
 import type { RecentErrors } from '../../shared/api/recent-errors.ts';
 import type { ObuStatus, WorkloadStatus } from '../../shared/api/status.ts';
+import type { IdentityWatch } from '../../shared/identity/identity-watch.ts';
 import { reasonOf } from '../can/bus.ts';
 import type { ObuBus } from '../can/buses.ts';
+import type { ClockFloor } from '../clock-floor.ts';
 import type { ObuConfig } from '../config.ts';
 import type { OwnCamera } from '../dashcam/start.ts';
 import type { Engine } from '../engine/docker-client.ts';
 import type { LastLines } from '../engine/last-lines.ts';
 import type { Reconciler } from '../engine/reconciler.ts';
+import { identityStatus } from '../identity.ts';
 import type { Workload } from '../manifest/workload.ts';
 import type { Offloader } from '../offload/offloader.ts';
+import { dueMs } from '../planner/due.ts';
 import type { SignalStore } from '../signals/signal-store.ts';
 import type { OffloadMeter } from './offload-meter.ts';
+import type { RemoteApi } from './serve.ts';
+import { displacers } from './situation.ts';
 
 const MAX_WARNINGS = 100;
 
@@ -18,6 +24,11 @@ const MAX_WARNINGS = 100;
 export interface StatusSources {
   readonly config: ObuConfig;
   readonly startedAt: string;
+  /** Undefined: the configuration names no identity. */
+  readonly identity: IdentityWatch | undefined;
+  /** Undefined: the API is for this machine only. */
+  readonly remoteApi: RemoteApi | undefined;
+  readonly clock: ClockFloor;
   readonly engine: Engine;
   readonly buses: readonly ObuBus[];
   readonly signals: SignalStore;
@@ -36,6 +47,9 @@ export function readStatus(sources: StatusSources): ObuStatus {
     vehicle: config.vehicle,
     obu: config.obu,
     startedAt: sources.startedAt,
+    ...(sources.identity && { identity: identityStatus(sources.identity) }),
+    ...(sources.remoteApi && { api: sources.remoteApi.status }),
+    clock: sources.clock.state,
     engine: { kind: engine.kind, host: engine.host, version: engine.version, fault: reconciler.engineFault },
     resources: resourcesOf(reconciler),
     buses: sources.buses.map(({ config: { name, bitrate }, bus, meter }) => ({
@@ -73,8 +87,15 @@ export function workloadStatus(
   reconciler: Reconciler,
   lines: LastLines,
 ): WorkloadStatus {
-  const restarts = reconciler.restarts(name);
-  return { name, image, priority, ...reconciler.state(name), restarts, lastLine: lines.of(name) };
+  const state = reconciler.state(name);
+  const displacedBy = displacers(reconciler, name);
+  const due = dueMs(state, reconciler.memory(name), Date.now());
+  return {
+    ...{ name, image, priority, ...state },
+    ...(displacedBy.length > 0 && { displacedBy }),
+    ...(due !== undefined && { dueMs: Math.round(due) }),
+    ...{ restarts: reconciler.restarts(name), lastLine: lines.of(name) },
+  };
 }
 
 function resourcesOf({ resources }: Reconciler): ObuStatus['resources'] {

@@ -1,10 +1,10 @@
 import { createReadStream } from 'node:fs';
-import { open, statfs } from 'node:fs/promises';
+import { open } from 'node:fs/promises';
 import type { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { extract, type Header } from 'tar-stream';
 import { ErrorCode, isErrno, isKerbError, KerbError, messageOf } from '../../shared/errors.ts';
-import { type Engine, engineMessage } from '../engine/docker-client.ts';
+import { decodeUtf8 } from '../../shared/utf8.ts';
 import { MAX_MANIFEST } from '../manifest/manifest.ts';
 import type { ManifestFile } from '../state/desired-state.ts';
 import { type BundleIndex, IMAGES, INDEX, indexSchema, MANIFEST, MAX_INDEX } from './format.ts';
@@ -43,96 +43,36 @@ export async function checkBundle(path: string, progress: Progress, signal: Abor
     }
     const name = position === 1 ? MANIFEST : IMAGES;
     if (position > 2 || entry.header.name !== name) {
-      throw bad(path, position > 2 ? `"${entry.header.name}" does not belong there` : `${name} is missing`);
+      throw badBundle(path, position > 2 ? `"${entry.header.name}" does not belong there` : `${name} is missing`);
     }
     const wanted = index![name];
     if (entry.header.size !== wanted.bytes) {
-      throw bad(path, `${name} has ${entry.header.size} bytes, and should have ${wanted.bytes}`);
+      throw badBundle(path, `${name} has ${entry.header.size} bytes, and should have ${wanted.bytes}`);
     }
     const meter = new Metered('checking the bundle', wanted.bytes, progress);
     const chunks: Buffer[] = [];
     await pipeline(entry, meter, async (source: AsyncIterable<Buffer>) => {
       for await (const chunk of source) if (name === MANIFEST) chunks.push(chunk);
     });
-    if (meter.sha256() !== wanted.sha256) throw bad(path, `${name} has been changed: its digest is another`);
-    if (name === MANIFEST) manifest = { file: index!.file, text: Buffer.concat(chunks).toString('utf8') };
+    if (meter.sha256() !== wanted.sha256) throw badBundle(path, `${name} has been changed: its digest is another`);
+    if (name === MANIFEST) manifest = { file: index!.file, text: textOf(path, Buffer.concat(chunks)) };
     else complete = true;
   });
-  if (index === undefined || manifest === undefined || !complete) throw bad(path, 'it is cut off');
+  if (index === undefined || manifest === undefined || !complete) throw badBundle(path, 'it is cut off');
   return { path, index, manifest };
 }
 
-/**
- * Gives the images of a bundle to the engine.
- * @throws KerbError WrongArchitecture | DiskFull | BadBundle when the file has changed since it was checked
- */
-export async function loadImages(
-  { path, index }: Bundle,
-  engine: Engine,
-  progress: Progress,
-  signal: AbortSignal,
-): Promise<void> {
-  const wanted = index[IMAGES];
-  await checkEngine(path, index, engine);
-  progress(`loading ${Object.keys(index.images).join(', ')}`);
-  await readEntries(path, signal, async (entry, position) => {
-    if (position !== 2) {
-      entry.resume();
-      return;
-    }
-    const meter = new Metered('loading images', wanted.bytes, progress);
-    const load = async () => {
-      const answer = await engine.streams.loadImage(meter, { abortSignal: signal });
-      await followLoading(engine, answer);
-      meter.resume(); // what the engine did not care to read
-    };
-    await Promise.all([load(), pipeline(entry, meter)]).catch((error: unknown) => {
-      throw loadError(path, error, signal);
-    });
-    if (meter.sha256() !== wanted.sha256) throw bad(path, 'it has been changed while it was read');
-  });
-}
-
-async function checkEngine(path: string, index: BundleIndex, engine: Engine): Promise<void> {
-  const { Arch } = await engine.calls.version();
-  if (Arch !== index.architecture) {
-    const message = `${path} is for ${index.architecture}, and this engine runs on ${Arch}; make one from images for ${Arch}`;
-    throw new KerbError(ErrorCode.WrongArchitecture, message, { path });
-  }
-  if (!engine.host.startsWith('unix://')) return;
-  const { DockerRootDir } = (await engine.calls.info()) as { readonly DockerRootDir: string };
-  // An engine that only its owner may look into: then it says itself when its disk is full.
-  const disk = await statfs(DockerRootDir).catch(() => undefined);
-  if (disk === undefined) return;
-  const free = disk.bavail * disk.bsize;
-  if (free >= index[IMAGES].bytes) return;
-  const mb = (bytes: number) => `${Math.ceil(bytes / 1e6)} MB`;
-  const message = `${path} has ${mb(index[IMAGES].bytes)} of images, and ${DockerRootDir}, where the engine keeps them, has ${mb(free)} free`;
-  throw new KerbError(ErrorCode.DiskFull, message, { path });
-}
-
-/** The engine answers 200 as soon as it begins; what becomes of it comes as events. */
-async function followLoading(engine: Engine, answer: NodeJS.ReadableStream): Promise<void> {
-  await new Promise<void>((resolve, reject) => {
-    engine.streams.modem.followProgress(answer, (error: Error | null) => (error ? reject(error) : resolve()));
-  });
-}
-
-function loadError(path: string, error: unknown, signal: AbortSignal): KerbError {
-  if (isKerbError(error)) return error;
-  if (signal.aborted) return new KerbError(ErrorCode.Cancelled, 'stopped');
-  const why = engineMessage(error);
-  if (/no space left on device/i.test(why)) {
-    return new KerbError(ErrorCode.DiskFull, `the images of ${path} do not fit: the engine's disk is full`, { path });
-  }
-  return bad(path, `its images could not be loaded: ${why}`);
+function textOf(path: string, bytes: Buffer): string {
+  const decoded = decodeUtf8(bytes);
+  if ('text' in decoded) return decoded.text;
+  throw badBundle(path, `line ${decoded.line} of its ${MANIFEST} is not text in UTF-8`);
 }
 
 /** One file in a tar: its bytes, and what the tar says of it. */
 type Entry = Readable & { readonly header: Header };
 
 /** Calls `each` with every entry in turn; an entry that it does not read is passed over. */
-async function readEntries(
+export async function readEntries(
   path: string,
   signal: AbortSignal,
   each: (entry: Entry, position: number) => Promise<void>,
@@ -152,16 +92,17 @@ async function readEntries(
     await reading.catch(() => {});
     if (isKerbError(error)) throw error;
     if (signal.aborted) throw new KerbError(ErrorCode.Cancelled, 'stopped');
-    if (isErrno(error)) throw bad(path, `it cannot be read: ${error.code}`);
+    if (isErrno(error)) throw badBundle(path, `it cannot be read: ${error.code}`);
     const why = messageOf(error);
-    throw bad(path, /unexpected end/i.test(why) ? 'it is cut off' : `it is no bundle: ${why}`);
+    throw badBundle(path, /unexpected end/i.test(why) ? 'it is cut off' : `it is no bundle: ${why}`);
   }
 }
 
 async function smallEntry(path: string, entry: Entry, name: string, most: number): Promise<Buffer> {
   const { header } = entry;
-  if (header.name !== name) throw bad(path, `it is no bundle: it begins with "${header.name}" and not with ${name}`);
-  if ((header.size ?? 0) > most) throw bad(path, `${name} has ${header.size} bytes; ${most} are the limit`);
+  if (header.name !== name)
+    throw badBundle(path, `it is no bundle: it begins with "${header.name}" and not with ${name}`);
+  if ((header.size ?? 0) > most) throw badBundle(path, `${name} has ${header.size} bytes; ${most} are the limit`);
   const chunks: Buffer[] = [];
   for await (const chunk of entry) chunks.push(chunk as Buffer);
   return Buffer.concat(chunks);
@@ -172,18 +113,18 @@ function parseIndex(path: string, bytes: Buffer): BundleIndex {
   try {
     json = JSON.parse(bytes.toString('utf8'));
   } catch {
-    throw bad(path, `its ${INDEX} is no JSON`);
+    throw badBundle(path, `its ${INDEX} is no JSON`);
   }
   const parsed = indexSchema.safeParse(json);
   if (!parsed.success) {
     const [issue] = parsed.error.issues;
-    throw bad(path, `its ${INDEX} cannot be used: ${issue!.path.join('.')}: ${issue!.message}`);
+    throw badBundle(path, `its ${INDEX} cannot be used: ${issue!.path.join('.')}: ${issue!.message}`);
   }
-  if (parsed.data[MANIFEST].bytes > 4 * MAX_MANIFEST) throw bad(path, `its ${MANIFEST} is too long`);
+  if (parsed.data[MANIFEST].bytes > 4 * MAX_MANIFEST) throw badBundle(path, `its ${MANIFEST} is too long`);
   return parsed.data;
 }
 
-function bad(path: string, why: string): KerbError {
+export function badBundle(path: string, why: string): KerbError {
   return new KerbError(
     ErrorCode.BadBundle,
     `bundle ${path}: ${why}; nothing of it was applied, make it again with kerb obu bundle`,

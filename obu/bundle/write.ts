@@ -7,10 +7,12 @@ import { pipeline } from 'node:stream/promises';
 import { pack } from 'tar-stream';
 import { ErrorCode, isErrno, isKerbError, KerbError, messageOf } from '../../shared/errors.ts';
 import { type Engine, engineMessage, engineStatus } from '../engine/docker-client.ts';
+import { findImage, pinnedDigest } from '../engine/images/find-image.ts';
 import { parseManifest } from '../manifest/manifest.ts';
 import type { ManifestFile } from '../state/desired-state.ts';
 import { type BundleIndex, FORMAT, IMAGES, INDEX, MANIFEST } from './format.ts';
 import { Metered, type Progress } from './metered.ts';
+import { checkSaved } from './saved.ts';
 
 export interface BundleOptions {
   readonly engine: Engine;
@@ -71,10 +73,8 @@ async function inspectAll(engine: Engine, names: readonly string[]) {
   const found = await Promise.all(
     names.map(async (name) => {
       try {
-        const { Id, Architecture } = await engine.calls.getImage(name).inspect();
-        return { name, id: Id, architecture: Architecture };
+        return { name, ...(await findImage(engine, name)) };
       } catch (error) {
-        if (engineStatus(error) === 404) return { name, id: undefined, architecture: '' };
         throw new KerbError(ErrorCode.EngineUnavailable, `the engine at ${engine.host}: ${engineMessage(error)}`);
       }
     }),
@@ -84,12 +84,19 @@ async function inspectAll(engine: Engine, names: readonly string[]) {
     const message = `the engine at ${engine.host} does not have ${missing.join(', ')}; build with \`kerb image build DIR --tag NAME\``;
     throw new KerbError(ErrorCode.ImageMissing, message, { missing });
   }
+  for (const { name, id } of found) {
+    const digest = pinnedDigest(name);
+    if (digest === undefined || digest === id) continue;
+    // An engine forgets where an image came from when it is saved.
+    const message = `${name} is pinned by the digest of its registry, which no bundle can carry; pin it by its id: ${name.replace(digest, id!)}`;
+    throw new KerbError(ErrorCode.BadBundle, message, { name });
+  }
   const architectures = [...new Set(found.map(({ architecture }) => architecture))];
   if (architectures.length > 1) {
     const list = found.map(({ name, architecture }) => `${name} for ${architecture}`).join(', ');
     throw new KerbError(ErrorCode.WrongArchitecture, `the images are for different machines: ${list}`);
   }
-  return { ids: Object.fromEntries(found.map(({ name, id }) => [name, id!])), architecture: architectures[0]! };
+  return { ids: Object.fromEntries(found.map(({ name, id }) => [name, id!])), architecture: architectures[0] ?? '' };
 }
 
 async function saveImages(
@@ -102,9 +109,12 @@ async function saveImages(
   progress(`saving ${names.join(', ')}`);
   // dockerode has it, its types don't. All images in one call, so that layers which they share are there once.
   const client = engine.streams as unknown as { getImages(options: object): Promise<Readable> };
-  const stream = await client.getImages({ _query: { names }, abortSignal: signal });
+  // By its id what is pinned: the engine has no such name for it.
+  const query = { names: names.map((name) => pinnedDigest(name) ?? name) };
+  const stream = await client.getImages({ _query: query, abortSignal: signal });
   const meter = new Metered('saving images', undefined, progress);
   await pipeline(stream, meter, createWriteStream(file), { signal });
+  await checkSaved(file, signal);
   return { sha256: meter.sha256(), bytes: meter.bytes };
 }
 

@@ -18,7 +18,9 @@
  * Hot path: a frame is encoded into a batch and decoded from a chunk; the decoder allocates the frame and its data only.
  * Fixed size costs a classical frame 56 bytes of memory bandwidth, which a Unix socket has, and saves a parser state.
  */
+
 import { type CanFrame, flagsOf, frameFault, uncheckedFrame } from '../../shared/can/frame.ts';
+import { FineClock } from '../../shared/clock.ts';
 
 export const RECORD_SIZE = 80;
 export const PROTOCOL_VERSION = 1;
@@ -123,7 +125,9 @@ export class RecordCutter {
   }
 }
 
-/** Microseconds since 1970 now; monotonic within a run as far as the system's clock is. */
+const clock = new FineClock();
+
+/** Microseconds since 1970 now, for stamps; follows the system's clock when that is set. */
 export function nowUs(): number {
-  return Math.round((performance.timeOrigin + performance.now()) * 1000);
+  return clock.wallUs(performance.now());
 }

@@ -6,7 +6,7 @@ import { createLog } from '../../shared/log.ts';
 import { ServiceManager } from '../../shared/service-manager.ts';
 import { parseObuConfig, readNamedFile } from '../config.ts';
 import { type RunningObu, startObu } from '../main.ts';
-import { problemLines } from '../yaml.ts';
+import { withAllProblems } from './problems.ts';
 
 export interface ServeOptions {
   readonly config: string;
@@ -62,9 +62,6 @@ export async function serve(options: ServeOptions): Promise<void> {
     log.info('stopped');
   } catch (error) {
     if (cancel.signal.aborted && isKerbError(error, ErrorCode.Cancelled)) return; // stopped in the middle of the start
-    // The message has the first problem of a file; the person wants all of them.
-    const lines = isKerbError(error) ? problemLines(error) : [];
-    if (lines.length > 1) for (const line of lines) process.stderr.write(`kerb: ${line}\n`);
-    throw error;
+    throw withAllProblems(error);
   }
 }

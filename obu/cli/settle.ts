@@ -2,17 +2,29 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type { ObuStatus, WorkloadStatus } from '../../shared/api/status.ts';
 
 const POLL_MS = 200;
+/** What is due within this time is waited for: the end of a back-off, or room that has to last a while before it is used. */
+const SOON_MS = 5000;
+/** How long an OBU may take to see an image that has just been loaded. */
+const LOADED_MS = 5000;
 
-/** States that do not last: the planner or the engine is at work. */
-export function isMoving({ state, detail, update }: Pick<WorkloadStatus, 'state' | 'detail' | 'update'>): boolean {
+type Seen = Pick<WorkloadStatus, 'state' | 'detail' | 'update' | 'displacedBy' | 'dueMs'>;
+
+/** States that do not last: the planner or the engine is at work, or will be soon. */
+export function isMoving({ state, detail, update, dueMs }: Seen): boolean {
   if (state === 'Stopping' || update === 'handing-over') return true;
+  if (dueMs !== undefined && dueMs <= SOON_MS) return true;
   return (state === 'Pending' || state === 'Running') && detail === 'Starting';
 }
 
 /** What a person who applies a manifest wants to see in the end; an update may have to wait until the vehicle is parked. */
-export function isWell({ state, detail, update }: Pick<WorkloadStatus, 'state' | 'detail' | 'update'>): boolean {
+export function isWell({ state, detail, update }: Seen): boolean {
   if (update === 'handing-over' || update === 'rolled-back') return false;
   return state === 'Succeeded' || (state === 'Running' && detail === 'Ok');
+}
+
+/** It does not run because workloads of higher priority have its room, which is what the manifest says. */
+export function isDisplaced({ displacedBy }: Seen): boolean {
+  return displacedBy !== undefined && displacedBy.length > 0;
 }
 
 export function stateWord({ state, detail }: Pick<WorkloadStatus, 'state' | 'detail'>): string {
@@ -23,18 +35,26 @@ export interface SettleOptions {
   readonly status: () => Promise<ObuStatus>;
   /** Told of each state that a workload comes into. */
   readonly onState: (workload: WorkloadStatus) => void;
+  /** Images that have just been loaded: that they are missing is old news. */
+  readonly loaded?: ReadonlySet<string> | undefined;
   /** Milliseconds. */
   readonly timeoutMs: number;
   readonly signal: AbortSignal;
 }
 
+export interface Settled {
+  readonly workloads: readonly WorkloadStatus[];
+  /** Why they were looked at for the last time: nothing moves any more, the time is over, or `signal` has fired. */
+  readonly end: 'settled' | 'timed-out' | 'interrupted';
+}
+
 /**
  * Waits until no workload is on its way any more; one that waits for another is, as long as another moves.
- * @returns the workloads as they are then, or as they are when the time is over or `signal` fires
+ * @returns the workloads as they are then
  */
-export async function untilSettled(options: SettleOptions): Promise<readonly WorkloadStatus[]> {
-  const { status, onState, timeoutMs, signal } = options;
-  const endMs = performance.now() + timeoutMs;
+export async function untilSettled(options: SettleOptions): Promise<Settled> {
+  const { status, onState, timeoutMs, signal, loaded } = options;
+  const beganMs = performance.now();
   const told = new Map<string, string>();
   for (;;) {
     const { workloads } = await status();
@@ -44,7 +64,12 @@ export async function untilSettled(options: SettleOptions): Promise<readonly Wor
       told.set(workload.name, word);
       onState(workload);
     }
-    if (!workloads.some(isMoving) || signal.aborted || performance.now() > endMs) return workloads;
+    const tookMs = performance.now() - beganMs;
+    const isNew = ({ detail, image }: WorkloadStatus) =>
+      detail === 'ImageMissing' && tookMs < LOADED_MS && loaded?.has(image) === true;
+    if (!workloads.some((one) => isMoving(one) || isNew(one))) return { workloads, end: 'settled' };
+    if (signal.aborted) return { workloads, end: 'interrupted' };
+    if (tookMs > timeoutMs) return { workloads, end: 'timed-out' };
     await sleep(POLL_MS, undefined, { signal }).catch(() => {}); // interrupted: looks once more and returns
   }
 }

@@ -5,11 +5,11 @@ import { timeSpan } from './units.ts';
 export function signalRows(readings: readonly SignalReading[]): string[] {
   return rowsOf(
     ['SIGNAL', 'VALUE', 'SOURCE', 'AGE'],
-    readings.map(({ path, value, time, source, stale, reason = '' }) => [
+    readings.map(({ path, value, time, ageMs, source, stale, reason = '' }) => [
       path,
       value === null ? '-' : String(value),
       source || '-',
-      (time === '' ? 'no value yet' : `${timeSpan(Date.now() - Date.parse(time))}${stale ? ' (stale)' : ''}`) +
+      (time === '' ? 'no value yet' : `${timeSpan(ageMs ?? Date.now() - Date.parse(time))}${stale ? ' (stale)' : ''}`) +
         (reason === '' ? '' : `: ${reason}`),
     ]),
     'this OBU has no signals',

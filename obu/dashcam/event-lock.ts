@@ -1,3 +1,4 @@
+import { steadyMs } from '../../shared/clock.ts';
 import type { Condition } from '../signals/condition.ts';
 import type { SignalDatum, SignalSource } from '../signals/signal.ts';
 
@@ -12,7 +13,7 @@ const RENEW_MS = 5000;
 
 /**
  * Watches a condition over signals and has the recording locked around each time that it holds.
- * @param lock keeps what is recorded in this time, milliseconds since 1970
+ * @param lock keeps what is recorded in this time, milliseconds of the steady clock
  */
 export class EventLock {
   readonly #condition: Condition;
@@ -62,7 +63,7 @@ export class EventLock {
   #look(): void {
     const holds = this.#condition.holds((path) => this.#values.get(path));
     if (holds === (this.#sinceMs !== undefined)) return;
-    const nowMs = Date.now();
+    const nowMs = steadyMs();
     clearTimeout(this.#timer);
     if (holds) {
       this.#events++;
@@ -76,15 +77,15 @@ export class EventLock {
   }
 
   #renew(): void {
-    const nowMs = Date.now();
+    const nowMs = steadyMs();
     this.#lock(this.#sinceMs! - this.#window.beforeMs, nowMs);
     this.#timer = setTimeout(() => this.#renew(), RENEW_MS);
   }
 
   /** What comes after the event is locked as it is recorded. */
   #follow(fromMs: number, untilMs: number): void {
-    this.#lock(fromMs, Math.min(Date.now(), untilMs));
-    if (Date.now() >= untilMs) return;
-    this.#timer = setTimeout(() => this.#follow(fromMs, untilMs), Math.min(RENEW_MS, untilMs - Date.now()));
+    this.#lock(fromMs, Math.min(steadyMs(), untilMs));
+    if (steadyMs() >= untilMs) return;
+    this.#timer = setTimeout(() => this.#follow(fromMs, untilMs), Math.min(RENEW_MS, untilMs - steadyMs()));
   }
 }

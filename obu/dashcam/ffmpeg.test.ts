@@ -19,11 +19,37 @@ describe('Complaints', () => {
     expect(reasonOf(lines)).toBe("file:/x.mp4: Invalid argument (concat: Format not on whitelist 'mov')");
   });
 
-  it('leaves out the closing words of newer versions', () => {
-    const lines = '[in#0 @ 0x5] Error opening input: Connection refused\nError opening input file rtsp://cam/x.\n';
-    expect(reasonOf(lines, 'Error opening input files: Connection refused\n')).toBe(
-      'in#0: Error opening input: Connection refused',
-    );
+  it.each([
+    [
+      '5.1',
+      '/dev/video77: No such file or directory',
+      '[video4linux2,v4l2 @ 0x55d] Cannot open video device /dev/video77: No such file or directory\n' +
+        '/dev/video77: No such file or directory\n',
+    ],
+    [
+      '7.1',
+      '/dev/video77: No such file or directory',
+      '[video4linux2,v4l2 @ 0x5] Cannot open video device /dev/video77: No such file or directory\n' +
+        '[in#0 @ 0x5] Error opening input: No such file or directory\n' +
+        'Error opening input file /dev/video77.\nError opening input files: No such file or directory\n',
+    ],
+    [
+      '7.1',
+      'file:/x.mp4: Invalid data found when processing input',
+      '[in#0 @ 0x5] Error opening input: Invalid data found when processing input\n' +
+        'Error opening input file file:/x.mp4.\nError opening input files: Invalid data found when processing input\n',
+    ],
+    [
+      '7.1',
+      "file:/c.mp4: Invalid argument (concat: Format not on whitelist 'mov')",
+      "[concat @ 0x5] Format not on whitelist 'mov'\n[in#0 @ 0x5] Error opening input: Invalid argument\n" +
+        'Error opening input file file:/c.mp4.\nError opening input files: Invalid argument\n',
+    ],
+    ['cut off', 'Connection refused', '[in#0 @ 0x5] Error opening input: Connection refused\n'],
+  ])('of version %s gives: %s', (_version, reason, lines) => {
+    expect(reasonOf(lines)).toBe(reason);
+    for (let cut = 0; cut < lines.length; cut += 7)
+      expect(reasonOf(lines.slice(0, cut), lines.slice(cut))).toBe(reason);
   });
 
   it('puts lines together that come in pieces, the last one without its end too', () => {

@@ -111,6 +111,9 @@ export class Complaints {
   #last = '';
   /** The last line of a component, `[rtsp @ 0x55…] method DESCRIBE failed`, without its address. */
   #component = '';
+  /** Since version 6 the cause and the input that it is about come in lines of their own. */
+  #cause = '';
+  #input = '';
 
   push(text: string): void {
     const lines = (this.#rest + text).split(/[\r\n]+/);
@@ -121,12 +124,15 @@ export class Complaints {
   #take(raw: string): void {
     const line = raw.trim().slice(0, STDERR_LINE);
     const component = /^\[([^\]@]+) @ [^\]]*\]\s*(.+)$/.exec(line);
-    if (component !== null) this.#component = `${component[1]}: ${component[2]}`;
+    if (component !== null) {
+      const cause = /^(?:in|out)#/.test(component[1]!) ? /^Error opening \w+: (.+)$/.exec(component[2]!) : null;
+      if (cause === null) this.#component = `${component[1]}: ${component[2]}`;
+      else this.#cause = cause[1]!;
+      return;
+    }
+    this.#input = /^Error opening (?:input|output) file (.+?)\.?$/.exec(line)?.[1] ?? this.#input;
     // What ffmpeg says after the cause, in all its versions, says nothing.
-    else if (
-      !/^(Error (opening|closing|writing)|Conversion failed|Exiting|Cannot determine format)/.test(line) &&
-      line
-    ) {
+    if (!/^(Error (opening|closing|writing)|Conversion failed|Exiting|Cannot determine format)/.test(line) && line) {
       this.#last = line;
     }
   }
@@ -135,11 +141,11 @@ export class Complaints {
   reason(): string {
     this.#take(this.#rest);
     this.#rest = '';
-    if (this.#last === '') return this.#component;
-    const cause = this.#last.slice(this.#last.lastIndexOf(': ') + 2);
-    return this.#component === '' || this.#component.includes(cause)
-      ? this.#last
-      : `${this.#last} (${this.#component})`;
+    // As older versions say it: the input, and the cause.
+    const last = this.#last || [this.#input, this.#cause].filter(Boolean).join(': ');
+    if (this.#cause === '' && this.#last === '') return this.#component;
+    const cause = last.slice(last.lastIndexOf(': ') + 2);
+    return this.#component === '' || this.#component.includes(cause) ? last : `${last} (${this.#component})`;
   }
 }
 

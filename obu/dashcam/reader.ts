@@ -1,6 +1,6 @@
+import { FineClock } from '../../shared/clock.ts';
 import { messageOf } from '../../shared/errors.ts';
 import type { Logger } from '../../shared/log.ts';
-import { FineClock } from './clock.ts';
 import type { RawPicture } from './converter.ts';
 import { FfmpegProcess, QUIET } from './ffmpeg.ts';
 import { nextReaderState, type ReaderEvent, type ReaderState, retryDelayMs } from './reader-state.ts';

@@ -1,6 +1,7 @@
 import type Docker from 'dockerode';
 import { ErrorCode, KerbError, messageOf } from '../../shared/errors.ts';
 import { Dockerode } from './dockerode.ts';
+import { plainFault } from './start-fault.ts';
 
 /** How long one call to the engine may take without a byte, in milliseconds. A busy board can be slow. */
 const CALL_TIMEOUT_MS = 60_000;
@@ -55,20 +56,28 @@ export function engineStatus(error: unknown): number | undefined {
   return typeof status === 'number' ? status : undefined;
 }
 
-/** The engine's own sentence, without dockerode's decoration. */
+/** The engine's sentence, without dockerode's decoration and in words that say what to do where we know it. */
 export function engineMessage(error: unknown): string {
   const said = (error as { json?: { message?: unknown } } | null)?.json?.message;
-  return (typeof said === 'string' ? said : messageOf(error)).replaceAll(/\s+/g, ' ').trim();
+  return plainFault(typeof said === 'string' ? said : messageOf(error));
 }
 
-/** @throws Error when the promise is not settled in time; what it waits for goes on */
+/** Whether the engine's sentence means that its disk is full. */
+export function isDiskFull(message: string): boolean {
+  return /no space left on device|disk quota exceeded/i.test(message);
+}
+
+/** The engine is silent. */
+export class AnswerTimeout extends Error {}
+
+/** @throws AnswerTimeout when the promise is not settled in time; what it waits for goes on */
 export async function withTimeout<T>(promise: Promise<T>, ms: number): Promise<T> {
   let timer: NodeJS.Timeout | undefined;
   try {
     return await Promise.race([
       promise,
       new Promise<never>((_resolve, reject) => {
-        timer = setTimeout(() => reject(new Error(`it did not answer within ${ms} ms`)), ms);
+        timer = setTimeout(() => reject(new AnswerTimeout(`it did not answer within ${ms} ms`)), ms);
       }),
     ]);
   } finally {

@@ -1,6 +1,6 @@
 import { chmod, mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { ErrorCode, isErrno, isKerbError, KerbError } from '../../shared/errors.ts';
+import { ErrorCode, isErrno, isKerbError, KerbError, messageOf } from '../../shared/errors.ts';
 import type { Logger } from '../../shared/log.ts';
 import type { ContainerInterfaces } from '../can/container-interface.ts';
 import type { Gateways } from '../gateway/gateways.ts';
@@ -9,6 +9,7 @@ import { type Action, type ActionKind, isClearing, type Observed, type Version }
 import { weightsOf } from '../planner/weights.ts';
 import { containerOptions } from './container-spec.ts';
 import { type Engine, engineMessage, engineStatus } from './docker-client.ts';
+import { mustRunHere } from './images/architecture.ts';
 import { keepImage, releaseImage } from './kept-images.ts';
 
 /** Seconds that the engine gives a container which names no grace of its own. */
@@ -46,6 +47,7 @@ export class StepRunner {
   /** CPU shares that a container was given, by id: an engine that can't do it is not asked again and again. */
   readonly #weights = new Map<string, number>();
   #diskWeights = true;
+  readonly #abort = new AbortController();
   /** Workloads whose kept image could not be let go. */
   readonly #unreleased = new Set<string>();
   /** Until when a container counts as stuck, by id. */
@@ -58,7 +60,7 @@ export class StepRunner {
       await this.#parts.gateways.open(container.gateway, desired.workload, { isAdopted: true });
       this.#served.set(container.gateway, container.id);
     },
-    stop: ({ container }) => this.stopContainer(container.id),
+    stop: ({ container }) => this.stopContainer(container.id, this.#abort.signal),
     remove: async ({ container }) => {
       await this.removeContainer(container.id);
       this.#weights.delete(container.id);
@@ -102,11 +104,22 @@ export class StepRunner {
       containers: seen.containers.map((one) => ({
         ...one,
         // It holds what it holds, and nothing can be done about it now: others are planned around it.
-        state: (this.#stuck.get(one.id) ?? 0) > Date.now() ? 'removing' : one.state,
+        state: (this.#stuck.get(one.id) ?? 0) > performance.now() ? 'removing' : one.state,
         cpuShares: this.#weights.get(one.id) ?? one.cpuShares,
       })),
       gateways: new Set(this.#served.values()),
     };
+  }
+
+  /** Waits no longer for containers that are asked to end; the engine goes on with it. */
+  stopWaiting(): void {
+    this.#abort.abort();
+  }
+
+  /** The container that a step was about, once it is done; undefined: none. */
+  containerOf(step: Action): string | undefined {
+    if (step.step === 'create-and-start') return this.#served.get(step.gateway);
+    return 'container' in step ? step.container.id : undefined;
   }
 
   /**
@@ -120,22 +133,26 @@ export class StepRunner {
     } catch (error) {
       if (!isClearing(step) || !('container' in step) || engineStatus(error) === undefined) throw error;
       const { id, workload } = step.container;
-      this.#stuck.set(id, Date.now() + STUCK_MS);
+      this.#stuck.set(id, performance.now() + STUCK_MS);
       const message = `the Docker Engine cannot ${step.step} the container of workload ${workload}: ${engineMessage(error)}`;
       this.#parts.log.error({ workload }, `${message}; trying again in ${STUCK_MS / 1000} s`);
       return false;
     }
   }
 
-  /** Asks a container to end as its manifest says, and kills it when its grace is over. */
-  async stopContainer(id: string): Promise<void> {
+  /**
+   * Asks a container to end as its manifest says, and kills it when its grace is over.
+   * @param signal Waits no longer when it fires.
+   */
+  async stopContainer(id: string, signal?: AbortSignal): Promise<void> {
     const { engine } = this.#parts;
     await this.#unlessDone(
       (async () => {
         const { Config } = await this.#container(id).inspect();
         const graceS = (Config as { StopTimeout?: number }).StopTimeout ?? DEFAULT_GRACE_S;
         // The engine answers when it is done, so this call may be silent for longer than others.
-        const abortSignal = AbortSignal.timeout((graceS + STOP_MARGIN_S) * 1000);
+        const timeout = AbortSignal.timeout((graceS + STOP_MARGIN_S) * 1000);
+        const abortSignal = signal === undefined ? timeout : AbortSignal.any([timeout, signal]);
         await engine.streams.getContainer(id).stop({ t: graceS, abortSignal });
       })(),
     );
@@ -163,13 +180,13 @@ export class StepRunner {
     const { engine, gateways, interfaces, owner, namePrefix, data, group, memoryLeft } = this.#parts;
     const { workload, imageId } = version;
     const dataFolder = join(data, workload.name);
-    // The folder above is closed to everybody else on this machine; in the container any user may write here.
-    await mkdir(dataFolder, { recursive: true });
-    await chmod(dataFolder, 0o777);
+    await makeDataFolder(workload.name, dataFolder);
     await gateways.open(gateway, workload);
+    const diskWeights = this.#diskWeights;
     let id: string | undefined;
     try {
       const image = await engine.calls.getImage(imageId).inspect();
+      await mustRunHere(engine, workload.image, image.Architecture);
       const options = containerOptions(
         workload,
         { id: imageId, user: image.Config.User },
@@ -180,7 +197,7 @@ export class StepRunner {
           gateway: gateways.folder(gateway),
           data: dataFolder,
           ...{ group, memoryLeft: memoryLeft(workload) },
-          diskWeights: this.#diskWeights,
+          diskWeights,
         },
       );
       const container = await engine.calls.createContainer(options);
@@ -191,12 +208,9 @@ export class StepRunner {
       await container.start();
       await interfaces.attach(id);
     } catch (error) {
-      if (id !== undefined) {
-        await this.removeContainer(id);
-        await interfaces.detach(id);
-      }
+      if (id !== undefined) await this.#takeBack(id, error);
       await gateways.close(gateway);
-      if (this.#learnsOfDiskWeights(error)) return await this.#createAndStart(version, gateway);
+      if (diskWeights && this.#isAboutDiskWeights(error)) return await this.#createAndStart(version, gateway);
       if (isKerbError(error, ErrorCode.CanInterfaceUnavailable) || isKerbError(error, ErrorCode.NoInterfaceGrant)) {
         throw new KerbError(ErrorCode.ContainerFailed, error.message, { workload: workload.name }, { cause: error });
       }
@@ -207,12 +221,21 @@ export class StepRunner {
     this.#served.set(gateway, id);
   }
 
+  /** What a start has made that failed; an engine that has gone has it until the next look. */
+  async #takeBack(id: string, why: unknown): Promise<void> {
+    const isGone = engineStatus(why) === undefined && !isKerbError(why);
+    await this.removeContainer(id).catch((error: unknown) => {
+      if (!isGone) throw error;
+    });
+    await this.#parts.interfaces.detach(id);
+  }
+
   /**
-   * Whether this error says, for the first time, that the kernel has no weights for disks. No engine tells it before: with
-   * cgroup v2 it writes `io.weight`, which only kernels with CONFIG_BLK_CGROUP_IOCOST or bfq have, and gives up.
+   * Whether this error says that the kernel has no weights for disks; they are left out from then on. No engine tells it
+   * before: with cgroup v2 it writes `io.weight`, which only kernels with CONFIG_BLK_CGROUP_IOCOST or bfq have, and gives up.
    */
-  #learnsOfDiskWeights(error: unknown): boolean {
-    if (!this.#diskWeights || engineStatus(error) === undefined) return false;
+  #isAboutDiskWeights(error: unknown): boolean {
+    if (engineStatus(error) === undefined) return false;
     if (!/\b(io|blkio)(\.\w+)?\.weight\b/.test(engineMessage(error))) return false;
     this.#diskWeights = false;
     this.#sayOnce('this kernel has no weights for disks; priorities count for CPU and memory only');
@@ -223,12 +246,13 @@ export class StepRunner {
     const { cpuShares, blkioWeight, oomScoreAdj } = weightsOf(priority, throttled);
     // Before it is tried: what the engine refuses, or does in another way, is not done again and again.
     this.#weights.set(id, cpuShares);
+    const diskWeights = this.#diskWeights;
     try {
-      const disk = this.#diskWeights ? { BlkioWeight: blkioWeight } : {};
+      const disk = diskWeights ? { BlkioWeight: blkioWeight } : {};
       await this.#container(id).update({ CpuShares: cpuShares, ...disk });
     } catch (error) {
       if (engineStatus(error) === undefined) throw error;
-      if (this.#learnsOfDiskWeights(error)) return await this.#weigh(id, priority, throttled);
+      if (diskWeights && this.#isAboutDiskWeights(error)) return await this.#weigh(id, priority, throttled);
       this.#sayOnce(`the Docker Engine does not change weights: ${engineMessage(error)}`);
     }
     if (this.#parts.engine.host.startsWith('unix://')) await this.#adjustOomScore(id, oomScoreAdj);
@@ -266,5 +290,16 @@ export class StepRunner {
       await this.removeContainer(id);
       return false;
     }
+  }
+}
+
+/** The folder above is closed to everybody else on this machine; in the container any user may write here. */
+async function makeDataFolder(workload: string, folder: string): Promise<void> {
+  try {
+    await mkdir(folder, { recursive: true });
+    await chmod(folder, 0o777);
+  } catch (error) {
+    const message = `its folder for /data, ${folder}, cannot be made: ${messageOf(error)}`;
+    throw new KerbError(ErrorCode.ContainerFailed, message, { workload }, { cause: error });
   }
 }

@@ -5,7 +5,16 @@ import type { WorkloadGroup } from './workload-group.ts';
 
 const LOOK_MS = 2000;
 
-/** Keeps the limit of the group that all containers are in, and names who wants more processes than it may have. */
+/** What the kernel has counted of one container. */
+interface Counts {
+  readonly refused: number;
+  readonly killed: number;
+}
+
+/**
+ * Keeps the limit of the group that all containers are in, and names who wants more processes than it may have, and of whom
+ * the kernel has killed one for want of memory: as long as that is not the first one, the container runs on.
+ */
 export class GroupWatch {
   readonly #group: WorkloadGroup;
   readonly #onFault: (workload: string, error: KerbError) => void;
@@ -13,8 +22,8 @@ export class GroupWatch {
   readonly #abort = new AbortController();
   #loop: Promise<void> | undefined;
   #running: ReadonlyMap<string, string> = new Map();
-  /** By container. */
-  #refused: ReadonlyMap<string, number> = new Map();
+  /** By container, what has been told of it. */
+  #counts: ReadonlyMap<string, Counts> = new Map();
   #said = '';
 
   constructor(group: WorkloadGroup, onFault: (workload: string, error: KerbError) => void, log: Logger) {
@@ -24,6 +33,8 @@ export class GroupWatch {
   }
 
   start(): void {
+    // What an engine has left that was killed; no container is being made yet.
+    this.#group.sweep();
     this.#loop ??= this.#run();
   }
 
@@ -43,7 +54,7 @@ export class GroupWatch {
     const { signal } = this.#abort;
     while (!signal.aborted) {
       this.#limit();
-      this.#countRefused();
+      this.#count();
       await sleep(LOOK_MS, undefined, { signal }).catch(() => {}); // stopped: the loop ends
     }
   }
@@ -56,15 +67,23 @@ export class GroupWatch {
     this.#said = why;
   }
 
-  #countRefused(): void {
-    const refused = new Map<string, number>();
+  #count(): void {
+    const counts = new Map<string, Counts>();
     for (const [workload, container] of this.#running) {
-      const count = this.#group.refusedProcesses(container);
-      refused.set(container, count);
-      if (count <= (this.#refused.get(container) ?? 0)) continue;
-      const message = 'it wants more processes and threads than its pids_limit, and is refused them';
-      this.#onFault(workload, new KerbError(ErrorCode.TooManyProcesses, message, { workload }));
+      const now = { refused: this.#group.refusedProcesses(container), killed: this.#group.killedProcesses(container) };
+      counts.set(container, now);
+      const before = this.#counts.get(container) ?? { refused: 0, killed: 0 };
+      if (now.refused > before.refused) {
+        const message = 'it wants more processes and threads than its pids_limit, and is refused them';
+        this.#onFault(workload, new KerbError(ErrorCode.TooManyProcesses, message, { workload }));
+      }
+      if (now.killed > before.killed) {
+        const message =
+          'the kernel killed a process of it, because together they used more memory than its mem_limit (without one: than ' +
+          'the others leave); its first process goes on';
+        this.#onFault(workload, new KerbError(ErrorCode.ProcessKilled, message, { workload }));
+      }
     }
-    this.#refused = refused;
+    this.#counts = counts;
   }
 }

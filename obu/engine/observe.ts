@@ -1,35 +1,33 @@
 import type { ContainerInspectInfo } from 'dockerode';
-import type { ContainerState, Observed, ObservedContainer } from '../planner/state.ts';
+import type { ContainerState, ObservedContainer } from '../planner/state.ts';
 import { Label } from './container-spec.ts';
 import { type Engine, engineStatus } from './docker-client.ts';
-import { keptImages } from './kept-images.ts';
+import { findImage } from './images/find-image.ts';
+import type { SteadyTimes } from './steady-times.ts';
 
-/**
- * What the engine has of ours, and which of these images it has.
- * @param stateHash see Places
- * @param images names or ids
- * @throws errors of dockerode when the engine does not answer
- */
-export async function observe(
-  engine: Engine,
-  { owner, stateHash }: { readonly owner: string; readonly stateHash: string },
-  images: Iterable<string>,
-): Promise<Pick<Observed, 'containers' | 'images' | 'kept'>> {
-  const [listed, kept] = await Promise.all([
-    engine.calls.listContainers({ all: true, filters: { label: [`${Label.owner}=${owner}`] } }),
-    keptImages(engine, stateHash),
-  ]);
-  const inspected = await Promise.all(listed.map(({ Id }) => orMissing(engine.calls.getContainer(Id).inspect())));
-  const found = await Promise.all(
-    [...new Set(images)].map(
-      async (name) => [name, (await orMissing(engine.calls.getImage(name).inspect()))?.Id] as const,
-    ),
-  );
-  return {
-    containers: inspected.flatMap((info) => (info === undefined ? [] : [toObserved(info)])),
-    images: new Map(found.flatMap(([name, id]) => (id === undefined ? [] : [[name, id]]))),
-    kept,
-  };
+/** Ids of the containers of this owner. @throws errors of dockerode */
+export async function listIds({ calls }: Engine, owner: string): Promise<string[]> {
+  const listed = await calls.listContainers({ all: true, filters: { label: [`${Label.owner}=${owner}`] } });
+  return listed.map(({ Id }) => Id);
+}
+
+/** @returns undefined when it is gone. @throws errors of dockerode */
+export async function inspectContainer(
+  { calls }: Engine,
+  id: string,
+  times: SteadyTimes,
+): Promise<ObservedContainer | undefined> {
+  const info = await orMissing(calls.getContainer(id).inspect());
+  return info && toObserved(info, times);
+}
+
+/** @param name name or id; undefined when it is not there. @throws errors of dockerode */
+export async function imageId(engine: Engine, name: string): Promise<string | undefined> {
+  return (await findImage(engine, name))?.id;
+}
+
+export function hasEnded({ state }: ObservedContainer): boolean {
+  return state === 'exited' || state === 'dead';
 }
 
 async function orMissing<T>(call: Promise<T>): Promise<T | undefined> {
@@ -41,7 +39,7 @@ async function orMissing<T>(call: Promise<T>): Promise<T | undefined> {
   }
 }
 
-function toObserved(info: ContainerInspectInfo): ObservedContainer {
+function toObserved(info: ContainerInspectInfo, times: SteadyTimes): ObservedContainer {
   const labels = info.Config.Labels;
   const workload = labels[Label.workload] ?? '';
   const { Memory, NanoCpus, CpuShares } = info.HostConfig;
@@ -60,16 +58,11 @@ function toObserved(info: ContainerInspectInfo): ObservedContainer {
     cpuShares: CpuShares ?? 0,
     exitCode: info.State.ExitCode,
     oomKilled: info.State.OOMKilled,
-    startedAtMs: timeOf(info.State.StartedAt),
-    finishedAtMs: timeOf(info.State.FinishedAt),
+    startedAtMs: times.of(info.Id, 'start', info.State.StartedAt),
+    finishedAtMs: times.of(info.Id, 'end', info.State.FinishedAt),
   };
 }
 
 function healthOf(status: string | undefined): ObservedContainer['health'] {
   return status === 'starting' || status === 'healthy' || status === 'unhealthy' ? status : 'none';
-}
-
-/** The engine writes year 1 for "never". */
-function timeOf(text: string): number {
-  return Math.max(0, Date.parse(text) || 0);
 }

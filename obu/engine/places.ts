@@ -15,6 +15,8 @@ export interface Places {
   readonly data: string;
   /** What must survive a power cut, see obu/state. */
   readonly database: string;
+  /** Its modification time is the last time that the OBU ran. */
+  readonly clock: string;
   readonly engine: {
     readonly dataRoot: string;
     readonly execRoot: string;
@@ -36,6 +38,7 @@ export function placesOf(state: string): Places {
     gateways: join(runtime, 'gateways'),
     data: join(real, 'data'),
     database: join(real, 'obu.db'),
+    clock: join(real, 'clock'),
     engine: {
       dataRoot: join(real, 'engine'),
       execRoot: join(runtime, 'engine'),

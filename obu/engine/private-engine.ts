@@ -39,6 +39,9 @@ export class PrivateEngine {
   readonly #places: Places;
   readonly #log: Logger;
   readonly #onFailure: (error: KerbError) => void;
+  /** Called when it has ended by itself and all that it ran is gone, before it is started again. */
+  onEnd: () => void = () => {};
+  #isFresh = false;
   readonly #abort = new AbortController();
   #pid: number | undefined;
   #watching: Promise<void> | undefined;
@@ -55,6 +58,11 @@ export class PrivateEngine {
     const engine = await this.#startOrTakeOver();
     this.#watching = this.#watch();
     return engine;
+  }
+
+  /** Whether it was started now, as opposed to taken over: what it ran before has ended with the one before it. */
+  get isFresh(): boolean {
+    return this.#isFresh;
   }
 
   async #startOrTakeOver(): Promise<Engine> {
@@ -83,6 +91,8 @@ export class PrivateEngine {
 
   async #startFresh(dockerd: string): Promise<Engine> {
     await this.#clearLeftovers();
+    if (this.#isFresh) this.onEnd();
+    this.#isFresh = true;
     this.#spawn(dockerd);
     return this.#untilReady();
   }

@@ -1,136 +1,144 @@
 import { setTimeout as sleep } from 'node:timers/promises';
+import { steadyMs } from '../../shared/clock.ts';
 import { ErrorCode, isKerbError, KerbError, messageOf } from '../../shared/errors.ts';
-import type { Logger } from '../../shared/log.ts';
 import type { Claim, Resources } from '../planner/capacity.ts';
 import { rememberFreeze, rememberThaw } from '../planner/freeze.ts';
+import { workloadOf } from '../planner/in-flight.ts';
 import { plan } from '../planner/plan.ts';
-import type { PressureKind, PressureSample } from '../planner/pressure.ts';
-import { freshMemory, rememberRefusedStart, rememberStart } from '../planner/restart.ts';
-import {
-  type Action,
-  type Desired,
-  isAction,
-  isClearing,
-  type Memory,
-  type ObservedContainer,
-  type Plan,
-  type PlanInput,
-  type Preempted,
-  type ReconcilerStore,
-  type WorkloadState,
-} from '../planner/state.ts';
-import { type Engine, withTimeout } from './docker-client.ts';
+import type { PressureKind } from '../planner/pressure.ts';
+import { rememberRefusedStart, rememberStart } from '../planner/restart.ts';
+import type { Action, Desired, Memory, ObservedContainer, Plan, PlanInput, WorkloadState } from '../planner/state.ts';
+import { engineMessage, engineStatus } from './docker-client.ts';
 import { EngineHealth } from './engine-health.ts';
-import type { StepRunner } from './executors.ts';
-import { observe } from './observe.ts';
-import { PRESSURE_SAMPLE_MS, type PressureLadders } from './pressure.ts';
+import { ImageLooks } from './image-looks.ts';
+import { Observer } from './observer.ts';
+import { PRESSURE_SAMPLE_MS } from './pressure.ts';
+import type { ReconcilerParts } from './reconciler-parts.ts';
+import { StepsInHand } from './steps-in-hand.ts';
+import { WorkloadMemory } from './workload-memory.ts';
 
 /** Looks at the engine this often even when nothing calls for it: an event can be lost. */
 const RESYNC_MS = 10_000;
-/** How long one look may take. */
-const LOOK_TIMEOUT_MS = 15_000;
+/** What a step has changed could not be looked at: again after this time. */
+const LOOK_AGAIN_MS = 1000;
 /** Longest sleep of one timer. */
 const MAX_SLEEP_MS = 60_000;
-/** Rounds without rest; more are not needed by anything that gets better by another round. */
-const MAX_ROUNDS = 100;
-
-/** Is told what happens to workloads. */
-export interface WorkloadObserver {
-  /** It has come into this state, or is in it for another reason. */
-  onState(workload: string, state: WorkloadState): void;
-  /** The OBU begins to do this. */
-  onStep(workload: string, step: string, why: string): void;
-  /** It has to make room. */
-  onPreempted(victim: string, preempted: Preempted): void;
-}
-
-export interface ReconcilerParts {
-  readonly engine: Engine;
-  readonly owner: string;
-  /** See Places. */
-  readonly stateHash: string;
-  readonly desired: readonly Desired[];
-  readonly runner: StepRunner;
-  readonly store: ReconcilerStore;
-  readonly resources: Omit<Resources, 'pressure'>;
-  readonly pressure: PressureLadders;
-  /** Undefined: nobody measures pressure where the engine is. */
-  readonly readPressure: (() => PressureSample) | undefined;
-  /** See PlanInput. */
-  readonly has: ReadonlySet<string>;
-  readonly parked: () => PlanInput['parked'];
-  readonly held: () => PlanInput['held'];
-  /** See PlanInput. */
-  readonly seed: number;
-  /** Called after each look at the engine with the containers that run: [workload, container id]. */
-  readonly onRunning: (running: ReadonlyMap<string, string>) => void;
-  /** Called before a container is removed, with which its log goes. */
-  readonly beforeRemove: (container: ObservedContainer) => Promise<void>;
-  /** Called when a workload has failed in a new way. A missing image is a state that lasts, and no event. */
-  readonly onFailure: (workload: string, reason: string) => void;
-  /** Called when the engine stops doing what it is asked. */
-  readonly onEngineFault: (reason: string) => void;
-  readonly observer?: WorkloadObserver | undefined;
-  readonly log: Logger;
-}
 
 /**
- * Observe, plan, carry out, and again until there is nothing to do; then wait for an event of the engine, a back-off
- * that ends, or the next look. One round at a time, so that the planner never sees a half-done step. What the planner
- * remembers is in the store before anything is done that depends on it.
+ * Observe, plan, carry out. Each event of the engine, each step that is done and each back-off that ends makes a new plan at
+ * once, with the steps that are in hand; those that can begin, do, side by side. So nothing waits but for what it needs. What
+ * the planner remembers is in the store before anything is done that depends on it.
  */
 export class Reconciler {
   readonly #parts: ReconcilerParts;
   readonly #health = new EngineHealth();
   readonly #abort = new AbortController();
+  readonly #observer: Observer;
+  readonly #images: ImageLooks;
+  readonly #inHand = new StepsInHand();
+  readonly #memory: WorkloadMemory;
   #desired: readonly Desired[];
-  #memory: ReadonlyMap<string, Memory> = new Map();
-  #saved = '';
-  #containers: readonly ObservedContainer[] = [];
   #states: ReadonlyMap<string, WorkloadState> = new Map();
   #used: Claim = { memory: 0, cpus: 0 };
+  #cpuUse: ReadonlyMap<string, number> | undefined;
   #loops: Promise<unknown> | undefined;
-  #triggered = false;
+  /** The engine has been looked at as a whole, and answers. */
+  #answers = false;
+  #turnIsDue = false;
+  #timer: NodeJS.Timeout | undefined;
+  /** After how many milliseconds the engine is looked at as a whole; undefined: when it is time again. */
+  #nextLookMs: number | undefined;
   #wake: (() => void) | undefined;
 
   constructor(parts: ReconcilerParts) {
     this.#parts = parts;
     this.#desired = parts.desired;
+    this.#memory = new WorkloadMemory(parts.store, parts.log);
+    this.#observer = new Observer({
+      ...{ engine: parts.engine, owner: parts.owner, stateHash: parts.stateHash },
+      ...{ onChange: () => this.trigger(), log: parts.log },
+      onFailure: (error) => this.#engineFailed(error),
+    });
+    this.#images = new ImageLooks(() => this.#observer.lookAtImages(this.#imagesOf(this.#desired)));
   }
 
   start(): void {
     if (this.#loops !== undefined) return;
-    this.#memory = this.#parts.store.load();
+    this.#memory.load();
     this.#loops = Promise.all([this.#run(), this.#watchPressure()]);
   }
 
-  /** Ends the loop after the step that it is in. Containers are left as they are. */
+  /**
+   * Begins nothing more, and returns when what was begun is done, but for containers that take their time to end. Containers
+   * are left as they are.
+   */
   async stop(): Promise<void> {
     this.#abort.abort();
+    clearTimeout(this.#timer);
     this.#wake?.();
+    this.#parts.runner.stopWaiting();
     await this.#loops;
+    await this.#inHand.settled();
   }
 
-  /** Something may have changed: look again soon. */
+  /** Something may have changed: plans again. What comes at the same time is in the same plan. */
   trigger(): void {
-    this.#triggered = true;
+    if (this.#turnIsDue || this.#loops === undefined) return;
+    this.#turnIsDue = true;
+    setImmediate(() => {
+      this.#turnIsDue = false;
+      this.#turn();
+    });
+  }
+
+  /** Something happened to this container. */
+  hear(container: string): void {
+    this.#observer.hear(container);
+  }
+
+  /** Images came or went. */
+  hearOfImages(): void {
+    if (this.#loops === undefined) return; // all is looked at then
+    this.#images.ask().then(
+      () => this.trigger(),
+      (error: unknown) => this.#engineFailed(error),
+    );
+  }
+
+  /** Events may have been lost. */
+  lookAtAll(): void {
+    this.#nextLookMs = 0;
     this.#wake?.();
+  }
+
+  /** The engine has ended, and what ran on it with it. @param isWatched See Observer. */
+  engineEnded(isWatched: boolean): void {
+    this.#observer.engineEnded(isWatched);
+    this.#answers = false;
+    this.lookAtAll();
   }
 
   /** From now on this is what is wanted; no further step for what was wanted before is begun. */
   setDesired(desired: readonly Desired[]): void {
     const before = new Map(this.#desired.map((one) => [one.workload.name, JSON.stringify(one)]));
-    const changed = desired.filter((one) => before.get(one.workload.name) !== JSON.stringify(one));
+    const states = new Map(this.#states);
+    for (const one of desired) {
+      const { name } = one.workload;
+      // What is known of it is about something else; and an image may have come with the manifest.
+      const isOutdated = before.get(name) !== JSON.stringify(one) || states.get(name)?.detail === 'ImageMissing';
+      if (isOutdated) states.delete(name);
+    }
+    this.#states = states;
     this.#desired = desired;
-    // What is known of them is about something else.
-    this.#states = new Map(this.#states);
-    for (const { workload } of changed) (this.#states as Map<string, WorkloadState>).delete(workload.name);
-    this.trigger();
+    this.#images.need();
+    this.hearOfImages();
   }
 
   /** The first steps on the way to this, with what runs now; nothing is done. @throws when the engine does not answer */
   async planNow(desired: readonly Desired[]): Promise<Plan> {
-    return plan(await this.#look(desired));
+    const [images] = await Promise.all([this.#observer.idsOf(this.#imagesOf(desired)), this.#observer.lookAtAll()]);
+    const input = this.#input(desired);
+    return plan({ ...input, observed: { ...input.observed, images } });
   }
 
   /**
@@ -138,12 +146,12 @@ export class Reconciler {
    * @throws KerbError UnknownWorkload
    */
   freeze(workload: string): void {
-    this.#byPerson(workload, (memory) => rememberFreeze(memory, Date.now()));
+    this.#byPerson(workload, (memory) => rememberFreeze(memory, steadyMs()));
   }
 
   /** Takes back `freeze`, and thaws what somebody froze from outside. @throws KerbError UnknownWorkload */
   thaw(workload: string): void {
-    this.#byPerson(workload, (memory) => rememberThaw(memory, Date.now()));
+    this.#byPerson(workload, (memory) => rememberThaw(memory, steadyMs()));
   }
 
   get desired(): readonly Desired[] {
@@ -169,101 +177,147 @@ export class Reconciler {
   }
 
   restarts(workload: string): number {
-    return this.memory(workload).restarts;
+    return this.#memory.of(workload).restarts;
   }
 
   /** What the planner remembers of it. */
   memory(workload: string): Memory {
-    return this.#memory.get(workload) ?? freshMemory;
+    return this.#memory.of(workload);
   }
 
-  /** Those of this OBU, as the engine showed them at the last look. */
+  /** Those of this OBU, as the engine showed them last. */
   get containers(): readonly ObservedContainer[] {
-    return this.#containers;
+    return this.#observer.containers;
   }
 
+  /** Looks at the engine as a whole, every now and then and when it is called for. */
   async #run(): Promise<void> {
-    const { log, onEngineFault } = this.#parts;
     while (!this.#abort.signal.aborted) {
-      let sleepMs: number;
+      this.#nextLookMs = undefined;
       try {
-        sleepMs = await this.#settle();
+        await Promise.all([this.#observer.lookAtAll(), this.#images.ask()]);
+        this.#answers = true;
+        if (!this.#inHand.hasRefused) this.#health.answered();
+        this.trigger();
       } catch (error) {
-        sleepMs = this.#health.failed(error, Date.now());
-        const message = `the Docker Engine did not do what it was asked: ${this.#health.fault}`;
-        log.warn(`${message}; trying again in ${sleepMs / 1000} s`);
-        if (this.#health.isFirstFailure) onEngineFault(message);
+        this.#engineFailed(error);
       }
-      await this.#sleep(sleepMs);
+      await this.#sleep();
     }
   }
 
-  /** Rounds until nothing is left to do; returns how long to sleep. */
-  async #settle(): Promise<number> {
-    for (let round = 0; round < MAX_ROUNDS && !this.#abort.signal.aborted; round++) {
-      this.#triggered = false;
-      const input = await this.#look(this.#desired);
-      const desired = this.#desired;
-      const { containers } = input.observed;
-      this.#containers = containers;
-      this.#parts.onRunning(new Map(containers.flatMap((c) => (c.state === 'running' ? [[c.workload, c.id]] : []))));
-      // What is wanted, or remembered, may have changed while the engine was asked.
-      const next = plan({ ...input, memory: this.#memory, desired });
-      this.#accept(next);
-      const actions = next.steps.filter(isAction);
-      if (actions.length === 0) {
-        this.#health.answered();
-        const waits = next.steps.flatMap((step) => (step.step === 'wait' ? [step.untilMs - input.nowMs] : []));
-        return Math.max(0, Math.min(RESYNC_MS, ...waits));
-      }
-      // Nothing is started into room that could not be made.
-      const results = await Promise.allSettled(actions.filter(isClearing).map((step) => this.#carryOut(step)));
-      for (const result of results) if (result.status === 'rejected') throw result.reason;
-      if (results.some((result) => result.status === 'fulfilled' && !result.value)) continue;
-      for (const action of actions.filter((step) => !isClearing(step))) {
-        if (this.#abort.signal.aborted) return 0;
-        if (this.#desired !== desired) break;
-        await this.#carryOut(action);
-      }
-    }
-    return RESYNC_MS;
+  /** The engine does not answer: nothing is begun before it has been looked at again, some time later. */
+  #engineFailed(error: unknown): void {
+    if (this.#abort.signal.aborted || (!this.#answers && this.#nextLookMs !== undefined)) return;
+    this.#answers = false;
+    this.#nextLookMs = this.#complain(error);
+    this.#wake?.();
   }
 
-  async #look(desired: readonly Desired[]): Promise<PlanInput> {
-    const { engine, owner, runner, pressure, resources, has, parked, held, seed } = this.#parts;
-    const memory = this.#memory;
-    const images = desired.flatMap(({ workload }) => {
-      const known = memory.get(workload.name);
-      const ids = [known?.version?.imageId, known?.good?.imageId].filter((id) => id !== undefined);
+  /** @returns how long to leave it alone, in milliseconds */
+  #complain(error: unknown): number {
+    const { log, onEngineFault } = this.#parts;
+    const waitMs = this.#health.failed(error);
+    const message = `the Docker Engine did not do what it was asked: ${this.#health.reason}`;
+    log.warn(`${message}; trying again in ${waitMs / 1000} s`);
+    if (this.#health.isFirstFailure) onEngineFault(message);
+    return waitMs;
+  }
+
+  #imagesOf(desired: readonly Desired[]): string[] {
+    return desired.flatMap(({ workload }) => {
+      const known = this.#memory.of(workload.name);
+      const ids = [known.version?.imageId, known.good?.imageId].filter((id) => id !== undefined);
       return [workload.image, ...ids];
     });
-    const seen = await withTimeout(observe(engine, this.#parts, images), LOOK_TIMEOUT_MS);
+  }
+
+  #input(desired: readonly Desired[]): PlanInput {
+    const { owner, runner, pressure, resources, has, parked, held, seed } = this.#parts;
+    const { containers, images, kept } = this.#observer;
     return {
-      ...{ owner, desired, memory, has, parked: parked(), held: held(), seed, nowMs: Date.now() },
-      observed: runner.see(seen),
+      ...{ owner, desired, memory: this.#memory.all, has, parked: parked(), held: held(), seed },
+      nowMs: steadyMs(),
+      observed: runner.see({ containers, images, kept }),
       resources: { ...resources, pressure: pressure.levels },
+      ...{ inFlight: this.#inHand.all, cpuUse: this.#cpuUse },
     };
   }
 
-  /** @returns false when it could not be taken away */
-  async #carryOut(action: Action): Promise<boolean> {
-    const { runner, log } = this.#parts;
-    const workload = workloadOf(action);
-    log.info({ workload, step: action.step }, `${action.step} ${workload}: ${action.why}`);
-    this.#parts.observer?.onStep(workload, action.step, action.why);
+  #running(): ReadonlyMap<string, string> {
+    return new Map(this.containers.flatMap((one) => (one.state === 'running' ? [[one.workload, one.id]] : [])));
+  }
+
+  /** Plans, and begins what can begin. */
+  #turn(): void {
+    if (this.#abort.signal.aborted || !this.#answers || !this.#images.isKnown) return;
+    const input = this.#input(this.#desired);
+    const { nowMs } = input;
+    this.#parts.onRunning(this.#running());
+    const next = plan(input);
+    this.#accept(next);
+    for (const step of next.ready) if (this.#inHand.mayBegin(step, nowMs)) this.#begin(step);
+
+    const waits = next.steps.flatMap((step) => (step.step === 'wait' ? [step.untilMs] : []));
+    const atMs = Math.min(...waits, this.#inHand.nextTryMs(next.ready, nowMs), nowMs + MAX_SLEEP_MS);
+    clearTimeout(this.#timer);
+    this.#timer = setTimeout(() => this.trigger(), Math.max(1, atMs - nowMs));
+  }
+
+  #begin(step: Action): void {
+    const { log, observer } = this.#parts;
+    const workload = workloadOf(step);
+    log.info({ workload, step: step.step }, `${step.step} ${workload}: ${step.why}`);
+    observer?.onStep(workload, step.step, step.why);
+    const run = async () => {
+      if (await this.#carryOut(step)) await this.#seeResult(step);
+    };
+    this.#inHand.begin(step, run, () => this.trigger());
+  }
+
+  /** @returns false when it is known that nothing came of it */
+  async #carryOut(step: Action): Promise<boolean> {
+    const { runner, log, beforeRemove } = this.#parts;
+    const workload = workloadOf(step);
     try {
-      if (action.step === 'remove') await this.#parts.beforeRemove(action.container);
-      const done = await runner.run(action);
-      if (action.step === 'create-and-start') this.#remember(workload, rememberStart);
-      return done;
+      if (step.step === 'remove') await beforeRemove(step.container);
+      await runner.run(step);
+      this.#inHand.succeeded(step);
+      if (step.step === 'create-and-start') this.#memory.changeKnown(workload, rememberStart);
     } catch (error) {
+      if (this.#abort.signal.aborted) return false;
       const refusedStart =
-        action.step === 'create-and-start' &&
+        step.step === 'create-and-start' &&
         (isKerbError(error, ErrorCode.ContainerFailed) || isKerbError(error, ErrorCode.GatewayUnavailable));
-      if (!refusedStart) throw error;
-      log.warn({ workload }, `workload ${workload} could not be started: ${messageOf(error)}`);
-      this.#remember(workload, (memory) => rememberRefusedStart(memory, messageOf(error), Date.now()));
-      return true;
+      if (refusedStart) {
+        log.warn({ workload }, `workload ${workload} could not be started: ${messageOf(error)}`);
+        const nowMs = steadyMs();
+        this.#memory.changeKnown(workload, (memory) => rememberRefusedStart(memory, messageOf(error), nowMs));
+        return false;
+      }
+      if (engineStatus(error) !== undefined || isKerbError(error)) {
+        // It answers: the others go on.
+        this.#inHand.refused(step, steadyMs());
+        this.#complain(error);
+      } else {
+        this.#engineFailed(error);
+      }
+    }
+    return true;
+  }
+
+  /** A step is in hand until it is seen what came of it: the next plan is made from that. */
+  async #seeResult(step: Action): Promise<void> {
+    const { signal } = this.#abort;
+    while (!signal.aborted) {
+      try {
+        if (step.step === 'keep-image' || step.step === 'release-image') return await this.#images.ask();
+        const id = this.#parts.runner.containerOf(step);
+        return id === undefined ? await this.#observer.lookAtAll() : await this.#observer.lookAt(id);
+      } catch (error) {
+        this.#parts.log.debug({ step: step.step }, `what a step has done cannot be seen: ${engineMessage(error)}`);
+        await sleep(LOOK_AGAIN_MS, undefined, { signal }).catch(() => {}); // stopped: the loop ends
+      }
     }
   }
 
@@ -274,16 +328,8 @@ export class Reconciler {
         workload,
       });
     }
-    this.#memory = new Map(this.#memory).set(workload, change(this.#memory.get(workload) ?? freshMemory));
-    this.#save();
+    this.#memory.change(workload, change);
     this.trigger();
-  }
-
-  #remember(workload: string, change: (memory: Memory) => Memory): void {
-    const known = this.#memory.get(workload);
-    if (known === undefined) return;
-    this.#memory = new Map(this.#memory).set(workload, change(known));
-    this.#save();
   }
 
   #accept(next: Plan): void {
@@ -291,11 +337,10 @@ export class Reconciler {
     const { observer } = this.#parts;
     for (const [workload, { preempted }] of next.memory) {
       // What it was before this OBU was started has been told by the one before it.
-      if (preempted !== undefined && preempted.atMs !== this.memory(workload).preempted?.atMs)
+      if (preempted !== undefined && preempted.atMs !== this.#memory.of(workload).preempted?.atMs)
         observer?.onPreempted(workload, preempted);
     }
-    this.#memory = next.memory;
-    this.#save();
+    this.#memory.replace(next.memory);
     this.#states = next.states;
     this.#used = next.used;
     for (const [workload, state] of next.states) {
@@ -309,55 +354,43 @@ export class Reconciler {
     }
   }
 
-  /** A store that is full or broken is no reason to let workloads stand still: it is said, and tried again. */
-  #save(): void {
-    const text = JSON.stringify([...this.#memory]);
-    if (text === this.#saved) return;
-    try {
-      this.#parts.store.save(this.#memory);
-      this.#saved = text;
-    } catch (error) {
-      this.#parts.log.error(`what the planner remembers could not be saved: ${messageOf(error)}`);
-    }
-  }
-
   async #watchPressure(): Promise<void> {
-    const { pressure, readPressure } = this.#parts;
+    const { pressure, readPressure, readCpuUse, parked, log } = this.#parts;
     const { signal } = this.#abort;
-    if (readPressure === undefined) return;
+    let wasParked = parked().holds;
     while (!signal.aborted) {
       const shed = (kind: PressureKind) =>
-        [...this.#memory.values()].filter(({ preempted }) => preempted?.cause === `${kind}-pressure`).length;
-      const changed = pressure.add(readPressure(), { memory: shed('memory'), cpu: shed('cpu') }, performance.now());
-      if (changed) {
-        this.#parts.log.warn(`pressure: ${pressure.describe()}`);
+        [...this.#memory.all.values()].filter(({ preempted }) => preempted?.cause === `${kind}-pressure`).length;
+      this.#cpuUse = readCpuUse(this.#running());
+      const sheds = { memory: shed('memory'), cpu: shed('cpu') };
+      if (readPressure !== undefined && pressure.add(readPressure(), sheds, performance.now())) {
+        log.warn(`pressure: ${pressure.describe()}`);
         this.trigger();
       }
+      // Whoever uses the CPU now may be another one than before, and an update may wait for the vehicle to be parked.
+      const { holds } = parked();
+      if (pressure.levels.cpu > 1 || holds !== wasParked) this.trigger();
+      wasParked = holds;
       await sleep(PRESSURE_SAMPLE_MS, undefined, { signal }).catch(() => {}); // stopped: the loop ends
     }
   }
 
-  async #sleep(ms: number): Promise<void> {
-    if (this.#abort.signal.aborted || this.#triggered) return;
-    await new Promise<void>((resolve) => {
-      const timer = setTimeout(resolve, Math.min(ms, MAX_SLEEP_MS));
-      this.#wake = () => {
-        clearTimeout(timer);
-        resolve();
-      };
-    });
-    this.#wake = undefined;
-  }
-}
-
-function workloadOf(action: Action): string {
-  switch (action.step) {
-    case 'create-and-start':
-      return action.version.workload.name;
-    case 'keep-image':
-    case 'release-image':
-      return action.workload;
-    default:
-      return action.container.workload;
+  /** Until the engine is to be looked at as a whole again. */
+  async #sleep(): Promise<void> {
+    let restMs = this.#nextLookMs ?? RESYNC_MS;
+    while (restMs > 0 && !this.#abort.signal.aborted) {
+      const begunMs = performance.now();
+      const wish = this.#nextLookMs;
+      await new Promise<void>((resolve) => {
+        const timer = setTimeout(resolve, restMs);
+        this.#wake = () => {
+          clearTimeout(timer);
+          resolve();
+        };
+      });
+      this.#wake = undefined;
+      const isNew = this.#nextLookMs !== wish && this.#nextLookMs !== undefined;
+      restMs = isNew ? this.#nextLookMs! : restMs - (performance.now() - begunMs);
+    }
   }
 }

@@ -12,6 +12,7 @@ import { capacityOf, memoryLeftFor } from '../planner/capacity.ts';
 import type { ReconcilerStore } from '../planner/state.ts';
 import { freshOf, type SignalSource } from '../signals/signal.ts';
 import { configHash } from './container-spec.ts';
+import { CpuUse } from './cpu-use.ts';
 import { DataWatch } from './data-watch.ts';
 import { type Engine, engineMessage } from './docker-client.ts';
 import { StepRunner } from './executors.ts';
@@ -22,7 +23,8 @@ import { MemoryStore } from './memory-store.ts';
 import type { Places } from './places.ts';
 import { PressureLadders, readPressure, withGroup } from './pressure.ts';
 import { PrivateEngine } from './private-engine.ts';
-import { Reconciler, type WorkloadObserver } from './reconciler.ts';
+import { Reconciler } from './reconciler.ts';
+import type { WorkloadObserver } from './reconciler-parts.ts';
 import { removeAllContainers } from './remove-all.ts';
 import { EngineWatch } from './watch.ts';
 import { type CgroupInfo, WorkloadGroup } from './workload-group.ts';
@@ -61,7 +63,7 @@ export async function startWorkloads(parts: WorkloadParts) {
   const { config, places, gateways, signals, begin, errors } = parts;
   const { runtime } = config;
   const log = parts.log.child({ part: 'engine' });
-  const engine = await startEngine(parts);
+  const { engine, own } = await startEngine(parts);
   const owner = `${config.obu}/${places.stateHash}`;
   const machine = await machineOf(engine);
   const resources = {
@@ -91,6 +93,7 @@ export async function startWorkloads(parts: WorkloadParts) {
     onChange: () => reconciler.trigger(),
   });
   const lines = new LastLines(engine, log);
+  const cpuUse = new CpuUse((container) => group.cpuSeconds(container));
   const reconciler = new Reconciler({
     ...{ engine, owner, stateHash: places.stateHash, runner, store: parts.store ?? new MemoryStore(), log },
     desired: parts.workloads.map((workload) => ({ workload, configHash: configHash(workload) })),
@@ -99,6 +102,7 @@ export async function startWorkloads(parts: WorkloadParts) {
     readPressure: engine.host.startsWith('unix://')
       ? () => withGroup(readPressure(), group.memoryPressure())
       : undefined,
+    readCpuUse: (running) => cpuUse.measure(running, performance.now()),
     has: new Set([
       ...config.cameras.map(({ name }) => `camera/${name}`),
       ...config.buses.map(({ name }) => `bus/${name}`),
@@ -118,7 +122,20 @@ export async function startWorkloads(parts: WorkloadParts) {
     seed: Math.random(),
     onEngineFault: (reason) => errors.add('engine', ErrorCode.EngineUnavailable, reason),
   });
-  const watch = new EngineWatch(engine, () => reconciler.trigger(), log);
+  const watch = new EngineWatch({
+    ...{ engine, owner, log },
+    onContainer: (id) => reconciler.hear(id),
+    onImage: () => reconciler.hearOfImages(),
+    onGap: () => reconciler.lookAtAll(),
+    onEngineEnd: () => reconciler.engineEnded(true),
+  });
+  if (own?.isFresh) reconciler.engineEnded(false);
+  if (own !== undefined) {
+    own.onEnd = () => {
+      group.sweep();
+      reconciler.engineEnded(true);
+    };
+  }
   await begin(
     'last lines',
     () => lines.stop(),
@@ -180,11 +197,15 @@ function keepsContainers({ runtime }: ObuConfig, { kind }: Engine): boolean {
   return runtime.onStop === 'keep' && kind === 'external';
 }
 
-async function startEngine({ places, log, errors, begin, hurry }: WorkloadParts): Promise<Engine> {
+/** @returns the engine, and when it is the OBU's own, what runs it */
+async function startEngine({ places, log, errors, begin, hurry }: WorkloadParts): Promise<{
+  readonly engine: Engine;
+  readonly own: PrivateEngine | undefined;
+}> {
   const found = await findEngine(log);
   if (found !== undefined) {
     log.info({ url: found.host, version: found.version }, 'using the Docker Engine that is here');
-    return found;
+    return { engine: found, own: undefined };
   }
   const own = new PrivateEngine(places, log, ({ code, message }) => errors.add('engine', code, message));
   let engine: Engine | undefined;
@@ -195,5 +216,5 @@ async function startEngine({ places, log, errors, begin, hurry }: WorkloadParts)
       engine = await own.start();
     },
   );
-  return engine!;
+  return { engine: engine!, own };
 }

@@ -79,8 +79,26 @@ it('says why a limit cannot be set', () => {
 });
 
 it('removes what is empty, wherever version 1 has it', () => {
-  for (const one of ['memory/kerbside-abc', 'pids/kerbside-abc/C1']) mkdirSync(join(root, one), { recursive: true });
+  for (const one of ['memory/kerbside-abc', 'pids/kerbside-abc/C1', 'pids/kerbside-abc/C2/in', 'pids/other/C3'])
+    mkdirSync(join(root, one), { recursive: true });
+  // In the kernel's folders it is a process that keeps them.
+  put('pids/kerbside-abc/C1/a-process', '');
+  group('cgroupfs', '1').sweep();
+  expect([existsSync(join(root, 'pids/kerbside-abc/C2')), existsSync(join(root, 'memory/kerbside-abc'))]).toEqual([
+    ...[false, true],
+  ]);
   group('cgroupfs', '1').remove();
   expect(existsSync(join(root, 'memory/kerbside-abc'))).toBe(false);
   expect(existsSync(join(root, 'pids/kerbside-abc/C1'))).toBe(true);
+  expect(existsSync(join(root, 'pids/other/C3'))).toBe(true);
+});
+
+it.each(['1', '2'] as const)('reads what the kernel counts of a container, version %s', (version) => {
+  const one = group('cgroupfs', version);
+  expect([one.killedProcesses('C1'), one.cpuSeconds('C1')]).toEqual([0, undefined]);
+  put('memory/kerbside-abc/C1/memory.oom_control', 'oom_kill_disable 0\nunder_oom 0\noom_kill 2\n');
+  put('cpuacct/kerbside-abc/C1/cpuacct.usage', '1500000000\n');
+  put('kerbside-abc/C1/memory.events', 'low 0\nmax 9\noom 3\noom_kill 2\n');
+  put('kerbside-abc/C1/cpu.stat', 'usage_usec 1500000\nuser_usec 1\n');
+  expect([one.killedProcesses('C1'), one.cpuSeconds('C1')]).toEqual([2, 1.5]);
 });

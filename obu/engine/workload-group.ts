@@ -65,13 +65,35 @@ export class WorkloadGroup {
 
   /** How often a container has been refused another process or thread; 0 when the kernel does not say. */
   refusedProcesses(container: string): number {
-    if (this.#options.root === undefined) return 0;
-    const folder = this.#isSlice ? `docker-${container}.scope` : container;
+    return Number(/^max (\d+)/m.exec(this.#readOf(container, 'pids', 'pids.events'))?.[1] ?? 0);
+  }
+
+  /** How many processes of a container the kernel has killed for want of memory; 0 when it does not say. */
+  killedProcesses(container: string): number {
+    const file = this.#isV2 ? 'memory.events' : 'memory.oom_control';
+    return Number(/^oom_kill (\d+)/m.exec(this.#readOf(container, 'memory', file))?.[1] ?? 0);
+  }
+
+  /** Seconds of CPU time that a container has used; undefined when the kernel does not say. */
+  cpuSeconds(container: string): number | undefined {
+    if (this.#isV2) {
+      const microseconds = /^usage_usec (\d+)/m.exec(this.#readOf(container, 'cpu', 'cpu.stat'))?.[1];
+      return microseconds === undefined ? undefined : Number(microseconds) / 1e6;
+    }
+    const nanoseconds = this.#readOf(container, 'cpuacct', 'cpuacct.usage').trim();
+    return nanoseconds === '' ? undefined : Number(nanoseconds) / 1e9;
+  }
+
+  /** A file of a container's group; empty when it is not there. */
+  #readOf(container: string, controller: string, name: string): string {
+    if (this.#options.root === undefined) return '';
     try {
-      const events = readFileSync(this.#file('pids', folder, 'pids.events'), 'utf8');
-      return Number(/^max (\d+)/m.exec(events)?.[1] ?? 0);
+      return readFileSync(
+        this.#file(controller, this.#isSlice ? `docker-${container}.scope` : container, name),
+        'utf8',
+      );
     } catch {
-      return 0; // it has gone
+      return ''; // it has gone
     }
   }
 
@@ -98,18 +120,25 @@ export class WorkloadGroup {
     }
   }
 
-  /** Removes the group when there is nothing in it; a slice is systemd's to remove. */
+  /**
+   * Removes the groups in it that have no process: an engine that was killed has left them, and nobody else knows of them. A
+   * slice is systemd's to tidy up. To be called when no container is being made.
+   */
+  sweep(): void {
+    for (const folder of this.#folders()) for (const name of subfolders(folder)) removeGroup(join(folder, name));
+  }
+
+  /** Removes the group, with what is left in it of containers; where there is a process in it, it is in use and stays. */
   remove(): void {
+    for (const folder of this.#folders()) removeGroup(folder);
+  }
+
+  /** The group in every hierarchy. */
+  #folders(): string[] {
     const { root } = this.#options;
-    if (root === undefined || this.#isSlice) return;
-    const parents = this.#isV2 ? [root] : subfolders(root);
-    for (const parent of parents) {
-      try {
-        rmdirSync(join(parent, this.#folder));
-      } catch {
-        // not there, or not empty: then it is in use
-      }
-    }
+    if (root === undefined || this.#isSlice) return [];
+    const parents = this.#isV2 ? [root] : subfolders(root).map((name) => join(root, name));
+    return parents.map((parent) => join(parent, this.#folder));
   }
 
   #file(controller: string, folder: string, name: string): string {
@@ -117,10 +146,22 @@ export class WorkloadGroup {
   }
 }
 
+/** Names of the folders in it; none when it is not there. */
 function subfolders(folder: string): string[] {
   try {
-    return readdirSync(folder).map((name) => join(folder, name));
+    const all = readdirSync(folder, { withFileTypes: true });
+    return all.filter((one) => one.isDirectory() || one.isSymbolicLink()).map(({ name }) => name);
   } catch {
     return [];
+  }
+}
+
+/** Removes a group and those in it, the innermost first. */
+function removeGroup(folder: string): void {
+  for (const name of subfolders(folder)) removeGroup(join(folder, name));
+  try {
+    rmdirSync(folder);
+  } catch {
+    // not there, or there is a process in it
   }
 }

@@ -30,7 +30,8 @@ export interface GatewayMeter extends SignalDeskMeter, SubscriptionMeter {
   canDenied(workload: string, reason: DenialReason): void;
   offloadStarted(): void;
   offloadDone(receipt: { readonly totalMs: number; readonly queueMs: number; readonly runMs: number }): void;
-  offloadFailed(): void;
+  /** @param totalMs from when the workload asked */
+  offloadFailed(totalMs: number): void;
   /** A refusal or failure that a person may want to see. */
   failure(workload: string, error: KerbError): void;
 }
@@ -334,6 +335,7 @@ export class Connection {
     }
     this.#offloads.add(request);
     meter.offloadStarted();
+    const startedAt = performance.now();
     const id = ask.id ?? '';
     const input = ask.input ?? new Uint8Array();
     const [task, isolation, budgetMs] = [ask.task ?? '', ask.isolation ?? '', ask.budgetMs ?? 0];
@@ -348,7 +350,7 @@ export class Connection {
         );
       },
       (error: unknown) => {
-        meter.offloadFailed();
+        meter.offloadFailed(performance.now() - startedAt);
         this.#offloads.delete(request);
         this.#fail(request, toKerbError(error, this.#context.log));
       },

@@ -12,6 +12,8 @@ type WireValue = kerbside.gateway.v1.SignalValue.$Properties;
 const MAX_PATHS = 4096;
 /** Actuations of one container that may be under way: others who set the same message wait behind them. */
 const MAX_ACTUATIONS = 8;
+/** Nothing takes this long, in milliseconds: what seems to was stamped before the clock was set. */
+const MAX_LATENCY_MS = 60_000;
 
 export interface SignalDeskMeter {
   /** Seconds from the frame that carried it until it was handed to the socket of the workload. */
@@ -64,7 +66,11 @@ export class SignalDesk {
       request,
       options,
       wake,
-      (_count, newestUs) => this.#meter.signalLatency(Math.max(0, Date.now() - newestUs / 1000) / 1000),
+      (_count, newestUs) => {
+        // Between the two stamps the clock may have been set: that says nothing about us.
+        const ms = Date.now() - newestUs / 1000;
+        if (ms < MAX_LATENCY_MS) this.#meter.signalLatency(Math.max(0, ms) / 1000);
+      },
       () => this.#meter.signalsDropped(this.#workload, 1),
     );
     const subscribe = () => this.#guard.source.subscribe(this.leaves(paths), stream.push);

@@ -2,6 +2,7 @@ import { ErrorCode } from '../../shared/errors.ts';
 import { parseYaml, problemsError } from '../yaml.ts';
 import { toCanGrant } from './can-grant.ts';
 import { checkManifest, type ObuOffers } from './check.ts';
+import { manifestScalar, withoutExtensions } from './scalars.ts';
 import { manifestSchema, type RawManifest, type RawService } from './schema.ts';
 import { explainUnknownKey, knownKeys } from './unknown-keys.ts';
 import { priorityWords } from './values.ts';
@@ -30,8 +31,10 @@ export function parseManifest(text: string, file: string, offers?: ObuOffers): W
     const message = `has ${text.length} characters; ${MAX_MANIFEST} are the limit`;
     throw problemsError(ErrorCode.BadManifest, [{ file, line: 1, column: 1, key: '', message }]);
   }
-  const source = { file, schema: manifestSchema, code: ErrorCode.BadManifest, explainUnknownKey, knownKeys };
-  const parsed = parseYaml<RawManifest>(text, source);
+  const parsed = parseYaml<RawManifest>(text, {
+    ...{ file, schema: manifestSchema, code: ErrorCode.BadManifest, explainUnknownKey, knownKeys },
+    ...{ eachScalar: manifestScalar, prepare: withoutExtensions },
+  });
   const problems = checkManifest(parsed, offers);
   if (problems.length > 0) throw problemsError(ErrorCode.BadManifest, problems);
   return Object.entries(parsed.value.services)

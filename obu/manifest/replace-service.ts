@@ -5,11 +5,13 @@ import { parse, stringify } from 'yaml';
  * written out, so that neither depends on the other, and comments are lost.
  */
 export function replaceService(text: string, service: string, from: string): string {
-  const read = (source: string) => parse(source, { merge: true, maxAliasCount: 100 }) as { services: object };
+  const read = (source: string) =>
+    parse(source, { merge: true, maxAliasCount: 100, intAsBigInt: true, stringKeys: true }) as { services: object };
   const manifest = read(text);
   const other = read(from).services as Record<string, unknown>;
   return stringify(
     { ...manifest, services: { ...manifest.services, [service]: other[service] } },
-    { aliasDuplicateObjects: false },
+    // In quotes a text stays one, whatever it looks like.
+    { aliasDuplicateObjects: false, defaultStringType: 'QUOTE_DOUBLE', defaultKeyType: 'PLAIN', lineWidth: 0 },
   );
 }

@@ -90,7 +90,10 @@ const MAX_STOP_GRACE_MS = 45_000;
 export const composeKeys = {
   image: z
     .string('must name an image')
-    .regex(imagePattern, 'is no image name')
+    .regex(
+      imagePattern,
+      'is not a valid image name: it must be NAME:TAG or NAME@sha256:DIGEST, with the name in lower case',
+    )
     .meta({ description: 'the image; the OBU pulls nothing, it has to be on the engine' }),
   command: key('instead of what the image runs, a list or one line; nothing is expanded', commandLine),
   entrypoint: key('instead of the entrypoint of the image', commandLine),

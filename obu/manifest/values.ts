@@ -79,8 +79,9 @@ export const commandLine = value<readonly string[]>(
     const words = typeof raw === 'string' ? splitCommand(raw) : raw;
     if (words === undefined) return refuse('a quote is not closed');
     if (!Array.isArray(words)) return refuse('must be a list of strings or one string');
-    const plain = words.map((word) => (typeof word === 'number' || typeof word === 'boolean' ? String(word) : word));
-    if (!plain.every((word) => typeof word === 'string')) return refuse('must be a list of strings or one string');
+    const plain = words.map((word) => (['number', 'bigint', 'boolean'].includes(typeof word) ? String(word) : word));
+    if (!plain.every((word): word is string => typeof word === 'string'))
+      return refuse('must be a list of strings or one string');
     if (plain.length === 0) return refuse('is empty; leave the key out to use what the image says');
     return plain;
   },

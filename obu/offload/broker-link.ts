@@ -4,7 +4,7 @@ import { ErrorCode, KerbError, messageOf } from '../../shared/errors.ts';
 import type { Identity } from '../../shared/identity/identity.ts';
 import type { Logger } from '../../shared/log.ts';
 import { kerbside } from '../../shared/protocol/generated/v2e.js';
-import { v2eClientOptions } from '../../shared/protocol/v2e-socket.ts';
+import { V2E_PING_MS, v2eClientOptions } from '../../shared/protocol/v2e-socket.ts';
 import type { OffloadRequest, OffloadResult, PlaceStatus } from './offloader.ts';
 import { budgetOf, failureOf } from './refusal.ts';
 
@@ -28,7 +28,8 @@ export interface TaskOffer {
 
 export interface BrokerLinkOptions {
   readonly target: BrokerTarget;
-  readonly identity: Identity;
+  /** Why we have no good identity to show; empty when we have. */
+  readonly identityTrouble: () => string;
   readonly log: Logger;
 }
 
@@ -45,6 +46,8 @@ const RETRY_MS = { first: 100, max: 2000, jitter: 0.5 };
 const CONNECT_TIMEOUT_MS = 3000;
 /** How much the newest offload counts in the mean time on the way. */
 const MEAN_WEIGHT = 0.1;
+/** A broker says something every `V2E_PING_MS`. One that has been silent for this long does not answer. */
+const SILENT_MS = 1.5 * V2E_PING_MS;
 
 /**
  * The connection to one broker: socket.io over mutual TLS, reconnecting by itself for as long as it is started (first
@@ -62,6 +65,10 @@ export class BrokerLink {
   #reason = 'not started';
   /** Mean milliseconds that an offload spends outside the broker: there, back, and in two event loops. */
   #onTheWayMs = 0;
+  /** `performance.now()` when its last bytes came; undefined before any did. */
+  #heardAt: number | undefined;
+  /** It was given up because it was silent, and has been since. */
+  #hangs = false;
 
   constructor(options: BrokerLinkOptions) {
     this.#options = options;
@@ -69,6 +76,11 @@ export class BrokerLink {
 
   get connected(): boolean {
     return this.#announced && this.#socket?.connected === true;
+  }
+
+  /** Connected and heard of lately: a broker that hangs, or a radio that is gone, says nothing. */
+  get answers(): boolean {
+    return this.connected && this.#silentMs() < SILENT_MS;
   }
 
   /** What the broker has announced; empty while not connected. */
@@ -80,16 +92,29 @@ export class BrokerLink {
     return `broker:${this.#options.target.id}`;
   }
 
+  get url(): string {
+    return this.#options.target.url;
+  }
+
+  /** Why no offload goes there now; the same text as long as it is the same reason. */
+  get trouble(): string {
+    if (this.answers) return '';
+    return this.connected ? 'no answer' : this.#options.identityTrouble() || this.#reason;
+  }
+
   status(): PlaceStatus {
-    const { connected } = this;
-    return { place: this.place, url: this.#options.target.url, connected, reason: connected ? '' : this.#reason };
+    const { answers, trouble } = this;
+    const silentMs = answers || !(this.connected || this.#hangs) ? undefined : this.#silentMs();
+    const seconds = silentMs === undefined ? '' : `no answer for ${(silentMs / 1000).toFixed(1)} s`;
+    const reason = this.connected || seconds === '' ? seconds || trouble : `${seconds}: ${trouble}`;
+    const { place, url } = this;
+    return { place, url, connected: answers, reason, ...(silentMs !== undefined && { silentMs }) };
   }
 
   /** Begins to connect; returns at once. */
-  start(): void {
-    const { target, identity, log } = this.#options;
-    // No resumed TLS sessions: every connection is checked in full, the broker's name included.
-    this.#agent = new Agent({ ...identity.clientOptions(target.id), maxCachedSessions: 0 });
+  start(identity: Identity): void {
+    const { target, log } = this.#options;
+    this.#agent = this.#agentOf(identity);
     const socket = io(target.url, {
       ...v2eClientOptions(this.#agent),
       timeout: CONNECT_TIMEOUT_MS,
@@ -99,6 +124,10 @@ export class BrokerLink {
     });
     this.#socket = socket;
     this.#reason = 'connecting';
+    socket.io.on('open', () => {
+      this.#heard();
+      socket.io.engine.on('packet', () => this.#heard());
+    });
     socket.on('hello', (bytes: unknown) => this.#welcome(socket, bytes));
     socket.on('connect_error', (error) => {
       const reason = describeConnectError(error);
@@ -110,6 +139,7 @@ export class BrokerLink {
     });
     socket.on('disconnect', (reason) => {
       const wasConnected = this.#announced;
+      if (wasConnected && reason === 'ping timeout') this.#hangs = true;
       this.#announced = false;
       if (wasConnected) {
         this.#reason = `the connection was lost: ${reason}`;
@@ -119,6 +149,34 @@ export class BrokerLink {
       if (!socket.active) this.#retryLater(socket);
     });
     socket.connect();
+  }
+
+  /**
+   * From now on this identity is shown. A connection that is there stays: its broker ends it when the certificate that
+   * it has seen expires, and then the new one is shown.
+   */
+  renew(identity: Identity): void {
+    const socket = this.#socket;
+    if (socket === undefined) return;
+    const before = this.#agent;
+    this.#agent = this.#agentOf(identity);
+    Object.assign(socket.io.opts, v2eClientOptions(this.#agent));
+    if (!this.connected) before?.destroy();
+  }
+
+  /** No resumed TLS sessions: every connection is checked in full, the broker's name included. */
+  #agentOf(identity: Identity): Agent {
+    return new Agent({ ...identity.clientOptions(this.#options.target.id), maxCachedSessions: 0 });
+  }
+
+  #heard(): void {
+    this.#heardAt = performance.now();
+    this.#hangs = false;
+  }
+
+  /** Milliseconds since its last bytes. */
+  #silentMs(): number {
+    return this.#heardAt === undefined ? 0 : performance.now() - this.#heardAt;
   }
 
   stop(): void {
@@ -140,7 +198,7 @@ export class BrokerLink {
     const socket = this.#socket;
     const { target } = this.#options;
     if (!this.connected || socket === undefined) {
-      const message = `no connection to broker ${target.id} at ${target.url}: ${this.#reason}`;
+      const message = `no connection to broker ${target.id} at ${target.url}: ${this.trouble}`;
       return Promise.reject(new KerbError(ErrorCode.NoBroker, message, { broker: target.id }));
     }
     // Checked here because socket.io would end the whole connection for it.

@@ -10,6 +10,7 @@ import { ErrorCode } from '../../shared/errors.ts';
 import { type Credentials, createAuthority, issueCertificate, type Subject } from '../../shared/identity/authority.ts';
 import { writeIdentity } from '../../shared/identity/files.ts';
 import type { Identity } from '../../shared/identity/identity.ts';
+import { fixedIdentity, type IdentitySource } from '../../shared/identity/identity-watch.ts';
 import { loadIdentity } from '../../shared/identity/x509-identity.ts';
 import { silentLog } from '../../shared/log.ts';
 import { kerbside } from '../../shared/protocol/generated/v2e.js';
@@ -68,6 +69,8 @@ class Broker {
     maxInput: 1000,
   };
   refuse: string | undefined;
+  /** Is told the number of the certificate of everybody who connects. */
+  onPeer: (serial: string) => void = () => {};
 
   constructor(options: {
     serverOptions: () => object;
@@ -86,6 +89,7 @@ class Broker {
 
   async start(): Promise<this> {
     this.#https = createServer(this.#options.serverOptions());
+    this.#https.on('secureConnection', (socket) => this.onPeer(socket.getPeerX509Certificate()?.serialNumber ?? ''));
     this.#io = new Server(this.#https, V2E_TRANSPORT);
     this.#io.use((_socket, next) => next(this.refuse === undefined ? undefined : new Error(this.refuse)));
     this.#io.on('connection', (socket) => {
@@ -132,7 +136,7 @@ async function startBroker(onOffload?: (request: WireOffload, answer: Answer) =>
 }
 
 async function startOffloader(url: string, id = 'rsu-1'): Promise<BrokerOffloader> {
-  offloader = new BrokerOffloader({ brokers: [{ id, url }], identity: vehicle, log: silentLog() });
+  offloader = new BrokerOffloader({ brokers: [{ id, url }], identity: fixedIdentity(vehicle), log: silentLog() });
   await offloader.start();
   return offloader;
 }
@@ -391,6 +395,73 @@ describe('who is spoken to', () => {
   );
 });
 
+describe('an identity that comes late', () => {
+  test('is waited for, and everybody is told why; then it is used', async () => {
+    const { url } = await startBroker();
+    const trouble = 'waiting for the clock: it says 1970-01-01';
+    let use: (one: Identity) => void = () => {};
+    const late = {
+      trouble,
+      follow: (take: (one: Identity) => void) => {
+        use = take;
+        return () => {};
+      },
+    };
+    offloader = new BrokerOffloader({ brokers: [{ id: 'rsu-1', url }], identity: late, log: silentLog() });
+    await offloader.start();
+    expect(offloader.places()).toEqual([{ place: 'broker:rsu-1', url, connected: false, reason: trouble }]);
+    await expect(offloader.offload(request())).rejects.toMatchObject({
+      code: ErrorCode.NoBroker,
+      message: expect.stringContaining(trouble),
+    });
+    late.trouble = '';
+    use(vehicle);
+    await connected(offloader);
+    await offloader.offload(request());
+  });
+
+  test('and one that is renewed is shown at the next connection, not before', async () => {
+    const seen: string[] = [];
+    const { url } = await startBroker((wire, answer) => answer({ id: wire.id, result: { output: wire.input } }));
+    broker!.onPeer = (serial) => seen.push(serial);
+    let use: (one: Identity) => void = () => {};
+    const source: IdentitySource = {
+      trouble: '',
+      follow: (take) => {
+        use = take;
+        take(vehicle);
+        return () => {};
+      },
+    };
+    offloader = new BrokerOffloader({ brokers: [{ id: 'rsu-1', url }], identity: source, log: silentLog() });
+    await offloader.start();
+    await connected(offloader);
+    use(await identity({ kind: 'vehicle', id: 'car-1', tenant: 'ACME' }));
+    await offloader.offload(request());
+    expect(seen).toHaveLength(1);
+    broker!.disconnectClients();
+    await vi.waitUntil(() => seen.length > 1, { timeout: 20_000 });
+    await connected(offloader);
+    await offloader.offload(request());
+    expect(new Set(seen).size).toBe(2);
+  });
+});
+
+test('a broker that hangs is not called connected, and is again when it answers', async () => {
+  // Its first ping comes after 25 s: until then it looks like a process that was stopped.
+  await startBroker();
+  broker!.hello = { version: 1, broker: 'rsu-1', tasks: [], maxInput: 1000 };
+  const own = await startOffloader(broker!.url);
+  await connected(own);
+  await vi.waitUntil(() => !own.places()[0]!.connected, { timeout: 20_000 });
+  const [place] = own.places();
+  expect(place!.silentMs).toBeGreaterThan(2000);
+  expect(place!.reason).toMatch(/^no answer for \d+\.\d s$/);
+  // It may only be slow: what is asked of it is sent all the same, and its answer says that it is there.
+  await own.offload(request());
+  expect(own.places()[0]).toMatchObject({ connected: true, reason: '' });
+}, 30_000);
+
 describe('several brokers', () => {
   test('the first that offers the task gets it; without one, the first connected says so', async () => {
     const first = await startBroker((wire, answer) =>
@@ -404,7 +475,7 @@ describe('several brokers', () => {
         { id: 'rsu-1', url: first.url },
         { id: 'rsu-2', url: other.url },
       ];
-      offloader = new BrokerOffloader({ brokers, identity: vehicle, log: silentLog() });
+      offloader = new BrokerOffloader({ brokers, identity: fixedIdentity(vehicle), log: silentLog() });
       await offloader.start();
       const own = offloader;
       await vi.waitUntil(() => own.places().every((place) => place.connected));
@@ -417,7 +488,7 @@ describe('several brokers', () => {
   });
 
   test('none at all', async () => {
-    offloader = new BrokerOffloader({ brokers: [], identity: vehicle, log: silentLog() });
+    offloader = new BrokerOffloader({ brokers: [], identity: fixedIdentity(vehicle), log: silentLog() });
     await offloader.start();
     await expect(offloader.offload(request())).rejects.toThrow('no broker is configured');
   });

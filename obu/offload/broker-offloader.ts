@@ -1,5 +1,5 @@
 import { ErrorCode, KerbError } from '../../shared/errors.ts';
-import type { Identity } from '../../shared/identity/identity.ts';
+import type { IdentitySource } from '../../shared/identity/identity-watch.ts';
 import type { Logger } from '../../shared/log.ts';
 import { BrokerLink, type BrokerTarget, type TaskOffer } from './broker-link.ts';
 import type { Offloader, OffloadRequest, OffloadResult, PlaceStatus } from './offloader.ts';
@@ -7,8 +7,8 @@ import type { Offloader, OffloadRequest, OffloadResult, PlaceStatus } from './of
 export interface BrokerOffloaderOptions {
   /** In the order of preference. */
   readonly brokers: readonly BrokerTarget[];
-  /** Of this vehicle. */
-  readonly identity: Identity;
+  /** Of this vehicle. Until there is one, nobody is connected to, and everybody is told why. */
+  readonly identity: IdentitySource;
   readonly log: Logger;
 }
 
@@ -22,6 +22,7 @@ export interface BrokerOffloaderOptions {
 export class BrokerOffloader implements Offloader {
   readonly #options: BrokerOffloaderOptions;
   readonly #links: BrokerLink[] = [];
+  #unfollow: (() => void) | undefined;
 
   constructor(options: BrokerOffloaderOptions) {
     this.#options = options;
@@ -31,14 +32,20 @@ export class BrokerOffloader implements Offloader {
   async start(): Promise<void> {
     const { brokers, identity, log } = this.#options;
     for (const target of brokers) checkUrl(target);
-    for (const target of brokers) {
-      const link = new BrokerLink({ target, identity, log });
-      this.#links.push(link);
-      link.start();
-    }
+    const identityTrouble = () => identity.trouble;
+    for (const target of brokers) this.#links.push(new BrokerLink({ target, identityTrouble, log }));
+    let isFirst = true;
+    this.#unfollow = identity.follow((one) => {
+      for (const link of this.#links) {
+        if (isFirst) link.start(one);
+        else link.renew(one);
+      }
+      isFirst = false;
+    });
   }
 
   async stop(): Promise<void> {
+    this.#unfollow?.();
     for (const link of this.#links.splice(0)) link.stop();
   }
 
@@ -59,19 +66,18 @@ export class BrokerOffloader implements Offloader {
     return [...byDigest.values()];
   }
 
+  /**
+   * The first that answers and offers the task; else the first that offers it, which may only be slow to answer; else the
+   * first that is connected, whose refusal says best that nobody offers it.
+   */
   #choose(taskDigest: string): BrokerLink | undefined {
-    let connected: BrokerLink | undefined;
-    for (const link of this.#links) {
-      if (!link.connected) continue;
-      for (const offer of link.offers) if (offer.digest === taskDigest) return link;
-      connected ??= link;
-    }
-    // Nobody offers it: the refusal of a broker says so best.
-    return connected;
+    const connected = this.#links.filter((link) => link.connected);
+    const offering = connected.filter((link) => link.offers.some(({ digest }) => digest === taskDigest));
+    return offering.find((link) => link.answers) ?? offering[0] ?? connected[0];
   }
 
   #noBroker(): KerbError {
-    const why = this.places().map(({ place, url, reason }) => `${place} at ${url}: ${reason}`);
+    const why = this.#links.map((link) => `${link.place} at ${link.url}: ${link.trouble}`);
     const message = why.length === 0 ? 'no broker is configured' : `no broker is connected (${why.join('; ')})`;
     return new KerbError(ErrorCode.NoBroker, message, { places: why });
   }

@@ -32,9 +32,12 @@ export interface OffloadResult {
 export interface PlaceStatus {
   readonly place: string;
   readonly url: string;
+  /** Connected, and it has said something lately. */
   readonly connected: boolean;
   /** Why not, when not connected. */
   readonly reason: string;
+  /** For how long nothing has come from it, in milliseconds; left out while it answers, and before it ever did. */
+  readonly silentMs?: number;
 }
 
 /** Finds a place for an offload and follows it home. */

@@ -116,7 +116,10 @@ describe('room that is there again', () => {
     expect(first.steps).toEqual([expect.objectContaining({ step: 'wait', untilMs: NOW + HOLD_MS })]);
     const later = planOf({ ...scene, memory: first.memory, nowMs: NOW + HOLD_MS });
     expect(kinds(later.steps)).toEqual(['thaw id-low']);
-    expect(later.memory.get('low')?.preempted).toBeUndefined();
+    // It is back when it is seen to be; until then a killed OBU must know that it is its own to thaw.
+    expect(later.memory.get('low')?.preempted).toBeDefined();
+    const back = planOf({ ...scene, containers: [up(freezable)], memory: later.memory, nowMs: NOW + HOLD_MS });
+    expect(back.memory.get('low')?.preempted).toBeUndefined();
   });
 
   it('has to be there all the time', () => {

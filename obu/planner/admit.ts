@@ -10,7 +10,6 @@ import {
   capacityOf,
   claimOf,
   fits,
-  heldBy,
   minus,
   NOTHING,
   plus,
@@ -20,10 +19,26 @@ import {
   sumOf,
 } from './capacity.ts';
 import { allDependencies } from './dependencies.ts';
+import { heldIn, type PlanView } from './in-flight.ts';
 import type { Intent, Wish } from './lifecycle.ts';
-import { highestRunning, PRESSURES, type PressureKind, pressureVictims, shedAt, stillPressed } from './pressure.ts';
+import {
+  highestRunning,
+  NOTICEABLE_CPUS,
+  PRESSURES,
+  type PressureKind,
+  pressureVictims,
+  shedAt,
+  stillPressed,
+} from './pressure.ts';
 import { type Candidate, cheapestRoom } from './room.ts';
-import type { Memory, ObservedContainer, PlanInput, Preempted, Step, WorkloadState } from './state.ts';
+import {
+  isClearing,
+  type Memory,
+  type ObservedContainer,
+  type Preempted,
+  type Step,
+  type WorkloadState,
+} from './state.ts';
 import { madeRoomFor, noRoom } from './words.ts';
 
 /** What made room comes back after there has been room for it for this long. */
@@ -44,7 +59,7 @@ interface Waiting {
 }
 
 export class Admission {
-  readonly #input: PlanInput;
+  readonly #input: PlanView;
   readonly #intents: readonly Intent[];
   readonly #capacity: Claim;
   readonly #results = new Map<string, Admitted>();
@@ -63,7 +78,7 @@ export class Admission {
    * @param intents from the highest priority down
    * @param others containers of no workload of the manifest that are still there
    */
-  constructor(input: PlanInput, intents: readonly Intent[], others: readonly ObservedContainer[]) {
+  constructor(input: PlanView, intents: readonly Intent[], others: readonly ObservedContainer[]) {
     this.#input = input;
     this.#intents = intents;
     this.#capacity = capacityOf(input.resources);
@@ -135,7 +150,6 @@ export class Admission {
     this.#hold(name, need);
     return {
       ...result,
-      memory: { ...intent.memory, preempted: undefined },
       steps: [...intent.steps, ...stepsOf(wish)],
     };
   }
@@ -211,11 +225,15 @@ export class Admission {
 
   /** What was measured is more than declared limits had promised: the next rungs of the ladder. */
   #shedUnderPressure(kind: PressureKind): void {
-    const level = this.#input.resources.pressure[kind];
+    const { resources, cpuUse } = this.#input;
+    const level = resources.pressure[kind];
     const out = [...this.#pressed].filter((name) => this.#preempted(name)?.cause === `${kind}-pressure`).length;
     const candidates = this.#intents.flatMap((intent) => {
       const candidate = this.#candidate(intent);
-      return candidate === undefined ? [] : [{ ...candidate, declared: declares(intent, kind) }];
+      if (candidate === undefined) return [];
+      // When nobody measures it, all may.
+      const usesCpu = (cpuUse?.get(candidate.name) ?? (cpuUse === undefined ? Infinity : 0)) >= NOTICEABLE_CPUS;
+      return [{ ...candidate, declared: declares(intent, kind), usesCpu }];
     });
     const why = `because ${kind} pressure went on after workloads of lower priority had been throttled`;
     for (const victim of pressureVictims(kind, candidates, shedAt(level) - out, highestRunning(this.#intents))) {
@@ -243,6 +261,11 @@ export class Admission {
     this.#release(plus(minus(before, after), this.#given.get(name) ?? NOTHING));
     this.#given.delete(name);
     this.#taken.add(name);
+    if (this.#input.underway.busy.has(name)) {
+      // Nothing can be taken from it now; the plan that comes when its step is done will.
+      this.#put({ intent, memory: intent.memory, state: intent.state, steps: intent.steps.filter(isClearing) });
+      return;
+    }
     const state: WorkloadState =
       how === 'freeze' ? { state: 'Frozen', detail: by, reason: why } : { state: 'Stopping', detail: '', reason: why };
     const settled = intent.steps.filter(({ step }) => step === 'stop' || step === 'remove');
@@ -279,7 +302,7 @@ export class Admission {
   }
 
   #heldBy(container: ObservedContainer): Claim {
-    return heldBy(container, this.#input.resources.undeclared);
+    return heldIn(container, this.#input);
   }
 }
 

@@ -35,8 +35,8 @@ function faultOf({ workload, condition }: Dependency, { desired, observed, memor
   }
 }
 
-function endedWell({ state, exitCode, oomKilled }: ObservedContainer): boolean {
-  return state === 'exited' && exitCode === 0 && !oomKilled;
+function endedWell({ state, exitCode, endedWithEngine = false }: ObservedContainer): boolean {
+  return state === 'exited' && exitCode === 0 && !endedWithEngine;
 }
 
 /** Names of everything that this workload depends on, however far away. */

@@ -1,8 +1,9 @@
 /** What one workload needs next, as if it had the machine to itself; admit.ts then says what there is room for. */
 import { bestOf, clear, gatewayKeys, isUp, newestOf, TWIN, whyOutdated } from './containers.ts';
 import { dependencyFault } from './dependencies.ts';
+import type { PlanView } from './in-flight.ts';
 import { backoffMs, freshMemory, isFailure, memoryFor, rememberEnd, wantsRestart } from './restart.ts';
-import type { Desired, Memory, ObservedContainer, PlanInput, Step, Version, WorkloadState } from './state.ts';
+import type { Desired, Memory, ObservedContainer, Step, Version, WorkloadState } from './state.ts';
 import { canRollBack, isOf, sameVersion, type Target, targetOf, versionOf } from './version.ts';
 import { backingOff, finalState, insteadOf, sentenceOf, stateOf, withNote } from './words.ts';
 
@@ -32,7 +33,7 @@ export interface Intent {
 }
 
 /** @param own containers of this workload */
-export function intentOf(desired: Desired, own: readonly ObservedContainer[], input: PlanInput): Intent {
+export function intentOf(desired: Desired, own: readonly ObservedContainer[], input: PlanView): Intent {
   const memory = input.memory.get(desired.workload.name) ?? freshMemory;
   return new Decision(desired, own, input).decide(memory);
 }
@@ -44,9 +45,9 @@ type Outcome = Partial<Pick<Intent, 'steps' | 'holds' | 'wish' | 'keepsRoom' | '
 class Decision {
   readonly #desired: Desired;
   readonly #own: readonly ObservedContainer[];
-  readonly #input: PlanInput;
+  readonly #input: PlanView;
 
-  constructor(desired: Desired, own: readonly ObservedContainer[], input: PlanInput) {
+  constructor(desired: Desired, own: readonly ObservedContainer[], input: PlanView) {
     this.#desired = desired;
     this.#own = own;
     this.#input = input;
@@ -126,15 +127,24 @@ class Decision {
   /** It made room for something. It wants to come back; undefined when it is back already, whoever did that. */
   #preempted(memory: Memory, version: Version): Intent | undefined {
     const { preempted } = memory;
-    if (preempted === undefined || this.#own.some((container) => container.state === 'running')) return undefined;
+    if (preempted === undefined) return undefined;
+    const running = this.#own.filter((container) => container.state === 'running');
+    // What was to be stopped and has run since before then was never stopped: the OBU ended in the middle of it.
+    const unfinished = preempted.how === 'stop' && running.length > 0 && running.every(startedBefore(preempted.atMs));
+    if (running.length > 0 && !unfinished) return undefined;
     const frozen = preempted.how === 'freeze' && this.#own.some((container) => isOf(container, version));
     const paused = frozen ? this.#own.filter((container) => container.state === 'paused') : [];
     const rest = this.#own.filter((container) => !paused.includes(container));
     const steps = this.#clearAll(rest, preempted.why);
     if (paused.length > 0) {
-      const wish: Wish = { kind: 'thaw', containers: paused, why: 'there is room for it again' };
       const state: WorkloadState = { state: 'Frozen', detail: preempted.by, reason: preempted.why };
+      const containers = paused.filter(({ id }) => !this.#input.underway.thawing.has(id));
+      if (containers.length === 0) return this.#intent({ memory, state, steps, holds: paused });
+      const wish: Wish = { kind: 'thaw', containers, why: 'there is room for it again' };
       return this.#intent({ memory, state, steps, holds: paused, wish });
+    }
+    if (rest.some(({ state }) => state === 'running' || state === 'removing')) {
+      return this.#intent({ memory, state: { state: 'Stopping', detail: '', reason: preempted.why }, steps });
     }
     const state: WorkloadState = { state: 'Pending', detail: 'NoCapacity', reason: preempted.why };
     if (rest.length > 0) return this.#intent({ memory, state, steps });
@@ -145,7 +155,9 @@ class Decision {
     let memory: Memory = { ...memoryBefore, preempted: undefined };
     const mine = this.#own.filter((container) => isOf(container, version));
     const current = bestOf(mine);
-    if (current?.state === 'exited' || current?.state === 'dead') memory = rememberEnd(memory, current);
+    const hasEnded = current?.state === 'exited' || current?.state === 'dead';
+    if (hasEnded && this.#isLost(memory, current)) return this.#lost(memory, current);
+    if (hasEnded) memory = rememberEnd(memory, current);
 
     const fault = this.#updateFault(memory, version, current);
     if (fault !== undefined && canRollBack(version, memory, this.#input.observed.images)) {
@@ -165,7 +177,10 @@ class Decision {
       ),
     ];
     if (current === undefined) {
-      if (others.some((container) => container !== old)) {
+      // One that hands over need not be gone: the new one has a gateway of its own.
+      const mayBeside = (one: ObservedContainer) =>
+        handsOver && one.state === 'removing' && this.#freeGateway() !== undefined;
+      if (others.some((container) => container !== old && !mayBeside(container))) {
         const reason = whyOutdated(others[0], version);
         const state: WorkloadState = { state: 'Stopping', detail: '', reason };
         return this.#intent({ memory, state, steps: tidying, holds: old ? [old] : [] });
@@ -209,8 +224,11 @@ class Decision {
         });
       case 'paused':
       case 'restarting':
-      case 'removing':
-        return this.#intent({ memory, state: stateOf(current), holds: [current] });
+      case 'removing': {
+        const state = stateOf(current);
+        const reason = this.#input.underway.why.get(current.id) ?? state.reason;
+        return this.#intent({ memory, state: { ...state, reason }, holds: [current] });
+      }
       case 'exited':
       case 'dead': {
         const end = memory.lastEnd!;
@@ -224,6 +242,20 @@ class Decision {
         return this.#intent({ memory: known, state: finalState(end, known, workload.restart.policy === 'no') });
       }
     }
+  }
+
+  #isLost(memory: Memory, { id, endedWithEngine = false }: ObservedContainer): boolean {
+    return endedWithEngine && memory.lastContainer !== id;
+  }
+
+  /** The engine has ended and taken it along: that says nothing about the workload, and what was running comes back. */
+  #lost(memoryBefore: Memory, current: ObservedContainer): Intent {
+    const why = 'the Docker Engine ended and took it along; it is started again';
+    // A back-off that it had behind it is not waited for once more, and the start is not counted as one after a failure.
+    const memory: Memory = { ...memoryBefore, lastEnd: undefined, lastContainer: current.id };
+    const state: WorkloadState = { state: 'Pending', detail: 'Starting', reason: why };
+    const steps = this.#clearAll([current], why);
+    return this.#intent({ memory, state, steps, holds: this.#own.filter(isUp), keepsRoom: true });
   }
 
   #up(memory: Memory, version: Version, current: ObservedContainer): Intent {
@@ -275,10 +307,15 @@ class Decision {
       return this.#intent({ memory, state: { state: 'Pending', detail: 'WaitingForDependency', reason: waitsFor } });
     }
     const why = end === undefined ? whyFirst : `it is started again: ${sentenceOf(end)}`;
-    const used = new Set(this.#own.map((container) => container.gateway));
-    const gateway = gatewayKeys(this.#name).find((key) => !used.has(key))!;
+    const gateway = this.#freeGateway();
+    if (gateway === undefined) throw new Error(`${this.#name} is to be started beside two containers`); // nobody does
     const state: WorkloadState = { state: 'Pending', detail: 'Starting', reason: why };
     return this.#intent({ memory, state, wish: { kind: 'start', version, gateway, why } });
+  }
+
+  #freeGateway(): string | undefined {
+    const used = new Set(this.#own.map((container) => container.gateway));
+    return gatewayKeys(this.#name).find((key) => !used.has(key));
   }
 
   get #name(): string {
@@ -310,3 +347,8 @@ class Decision {
     return containers.flatMap((container) => clear(container, why));
   }
 }
+
+const startedBefore =
+  (atMs: number) =>
+  ({ startedAtMs }: ObservedContainer): boolean =>
+    startedAtMs > 0 && startedAtMs <= atMs;

@@ -1,5 +1,6 @@
 import { Admission, type Admitted } from './admit.ts';
 import { clear } from './containers.ts';
+import { isBeingMade, type PlanView, readySteps, viewOf } from './in-flight.ts';
 import { type Intent, intentOf } from './lifecycle.ts';
 import { highestRunning, isThrottled } from './pressure.ts';
 import { isClearing, type Memory, type Plan, type PlanInput, type Step, type WorkloadState } from './state.ts';
@@ -11,11 +12,13 @@ import { weightsOf } from './weights.ts';
  *
  * Carrying the steps out brings the next plan closer to one without any; calling it again with the same values gives
  * the same plan. Workloads of higher priority come first, and what has to go goes before anything new comes: no step
- * needs room that the steps before it have not made.
+ * needs room that the steps before it have not made. Those that need to wait for nothing are `ready`; it is asked again
+ * with them in flight, and whenever one of them is done.
  */
 export function plan(input: PlanInput): Plan {
-  const { desired, observed } = input;
-  const ours = observed.containers.filter((container) => container.owner === input.owner);
+  const view = viewOf(input);
+  const { desired } = input;
+  const ours = view.observed.containers.filter((container) => container.owner === input.owner);
   const wanted = new Set(desired.map((one) => one.workload.name));
   const orphans = ours.filter((container) => !wanted.has(container.workload));
   const steps: Step[] = orphans.flatMap((container) => clear(container, 'the manifest does not name it'));
@@ -27,31 +30,46 @@ export function plan(input: PlanInput): Plan {
     intentOf(
       one,
       ours.filter((container) => container.workload === one.workload.name),
-      input,
+      view,
     ),
   );
   const admission = new Admission(
-    input,
+    view,
     intents,
     orphans.filter(({ state }) => state === 'removing'),
   );
   const admitted = [...admission.run().values()];
-  steps.push(...admitted.flatMap((one) => one.steps), ...weighing(intents, admission, input));
-  steps.push(...imageKeeping(admitted, wanted, input));
+  steps.push(...admitted.flatMap((one) => one.steps), ...weighing(intents, admission, view));
+  steps.push(...imageKeeping(admitted, wanted, view));
+  const real = steps.filter((step) => !('container' in step && isBeingMade(step.container)));
+  const ordered = [...real.filter(isClearing), ...real.filter((step) => !isClearing(step))];
+  const ready = readySteps(ordered, input);
 
   const states = new Map<string, WorkloadState>();
   const memory = new Map<string, Memory>();
   for (const { workload } of desired) {
     const one = admitted.find(({ intent }) => intent.desired.workload.name === workload.name)!;
-    states.set(workload.name, one.state);
-    memory.set(workload.name, one.memory);
+    const begins = hasStart(workload.name, ready);
+    states.set(workload.name, hasStart(workload.name, ordered) && !begins ? waiting(one.state) : one.state);
+    // It is only back when it has its room; until then it is known what took it.
+    memory.set(workload.name, begins ? { ...one.memory, preempted: undefined } : one.memory);
   }
-  const ordered = [...steps.filter(isClearing), ...steps.filter((step) => !isClearing(step))];
-  return { steps: ordered, states, memory, used: admission.used };
+  return { steps: ordered, ready, states, memory, used: admission.used };
+}
+
+function hasStart(workload: string, steps: readonly Step[]): boolean {
+  return steps.some((one) => one.step === 'create-and-start' && one.version.workload.name === workload);
+}
+
+/** Of one that is to be started, and whose room or name is not free yet. */
+function waiting(state: WorkloadState): WorkloadState {
+  return state.update === undefined
+    ? { ...state, reason: `${state.reason}; it waits for what has to end before` }
+    : state;
 }
 
 /** What runs weighs as much as its priority says, and the least while there is pressure and it may be touched. */
-function weighing(intents: readonly Intent[], admission: Admission, { resources }: PlanInput): Step[] {
+function weighing(intents: readonly Intent[], admission: Admission, { resources }: PlanView): Step[] {
   const highest = highestRunning(intents);
   return intents.flatMap((intent) => {
     const { name, priority } = intent.desired.workload;
@@ -68,7 +86,7 @@ function weighing(intents: readonly Intent[], admission: Admission, { resources 
 }
 
 /** The images of the last good versions stay on the engine for as long as there is somebody to go back to them. */
-function imageKeeping(admitted: readonly Admitted[], wanted: ReadonlySet<string>, { observed }: PlanInput): Step[] {
+function imageKeeping(admitted: readonly Admitted[], wanted: ReadonlySet<string>, { observed }: PlanView): Step[] {
   const releasing = [...observed.kept.keys()].filter((workload) => !wanted.has(workload)).sort();
   return [
     ...admitted.flatMap(({ memory, intent }): Step[] => {

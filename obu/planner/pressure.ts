@@ -29,6 +29,9 @@ export interface Ladder {
   readonly calmMs: number | undefined;
 }
 
+/** CPUs: who uses less than this is not where pressure on the CPU comes from, and gains nobody anything by going. */
+export const NOTICEABLE_CPUS = 0.02;
+
 export const ground: Ladder = { level: 0, changedMs: Number.NEGATIVE_INFINITY, calmMs: undefined };
 
 /**
@@ -77,18 +80,18 @@ export function stillPressed(intents: readonly Intent[], resources: Resources): 
 /**
  * Whom to shed next. Only what is less important than something else that runs; first what declares no limit for the
  * resource, because limits that are declared fit together. For the CPU nothing else comes into question: who is held by
- * its limit is not where the pressure comes from.
+ * its limit is not where the pressure comes from. Nor is who uses next to nothing: then it comes from elsewhere.
  */
 export function pressureVictims(
   kind: PressureKind,
-  candidates: readonly (Candidate & { readonly declared: boolean })[],
+  candidates: readonly (Candidate & { readonly declared: boolean; readonly usesCpu: boolean })[],
   count: number,
   highest: number,
 ): readonly Candidate[] {
   if (count <= 0) return [];
   return candidates
-    .filter(({ priority, frees, declared }) => {
-      const helps = kind === 'memory' ? frees.memory > 0 : frees.cpus > 0 && !declared;
+    .filter(({ priority, frees, declared, usesCpu }) => {
+      const helps = kind === 'memory' ? frees.memory > 0 : frees.cpus > 0 && !declared && usesCpu;
       return priority < highest && helps;
     })
     .sort((a, b) => Number(a.declared) - Number(b.declared) || a.priority - b.priority || (a.name < b.name ? -1 : 1))

@@ -7,8 +7,8 @@ export const FIRST_BACKOFF_MS = 500;
 export const LONGEST_BACKOFF_MS = 300_000;
 /** Back-offs are shorter by up to this part, so that what fell together does not get up together. */
 export const JITTER = 0.2;
-/** A container that ran this long was healthy: its end begins a new row. */
-export const GOOD_RUN_MS = 60_000;
+/** A container that ran this long was healthy: its end begins a new row. As long as the Docker Engine takes for it. */
+export const GOOD_RUN_MS = 10_000;
 /** After so many ends in a row it is called a crash loop. It is started again as before. */
 export const CRASH_LOOP_ENDS = 5;
 
@@ -64,6 +64,16 @@ export function memoryFor(memory: Memory, version: Version): Memory {
   return { ...memory, version, restarts: 0, failures: 0, lastEnd: undefined, lastContainer: '' };
 }
 
+const SIGKILLED = 128 + 9;
+
+/**
+ * Whether it was ended for want of memory. The engine's mark alone does not say so: it stays on a container of which the
+ * kernel has once killed some other process than the first.
+ */
+export function ranOutOfMemory({ oomKilled, exitCode }: Pick<ObservedContainer, 'oomKilled' | 'exitCode'>): boolean {
+  return oomKilled && exitCode === SIGKILLED;
+}
+
 /** Counts the end of a container, once. */
 export function rememberEnd(memory: Memory, container: ObservedContainer): Memory {
   if (memory.lastContainer === container.id) return memory;
@@ -72,7 +82,7 @@ export function rememberEnd(memory: Memory, container: ObservedContainer): Memor
     ...memory,
     failures: ranMs >= GOOD_RUN_MS ? 1 : memory.failures + 1,
     lastEnd: {
-      kind: container.oomKilled ? 'out-of-memory' : 'exited',
+      kind: ranOutOfMemory(container) ? 'out-of-memory' : 'exited',
       exitCode: container.exitCode,
       message: '',
       atMs: container.finishedAtMs,

@@ -4,7 +4,7 @@ import type { Claim, Resources } from './capacity.ts';
 /** What a container is doing, in the Docker Engine's words. */
 export type ContainerState = 'created' | 'running' | 'paused' | 'restarting' | 'removing' | 'exited' | 'dead';
 
-/** A container as the engine shows it. Times in milliseconds since 1970, 0 when it never happened. */
+/** A container as the engine shows it. Times in milliseconds of the steady clock (shared/clock.ts), 0 when it never happened. */
 export interface ObservedContainer {
   readonly id: string;
   readonly name: string;
@@ -29,6 +29,8 @@ export interface ObservedContainer {
   readonly oomKilled: boolean;
   readonly startedAtMs: number;
   readonly finishedAtMs: number;
+  /** It was ended by the end of the engine, not by itself. */
+  readonly endedWithEngine?: boolean;
 }
 
 export interface Observed {
@@ -93,7 +95,7 @@ export interface Memory {
   readonly good: Version | undefined;
   /** The version that was wanted, failed, and was rolled back: it is not tried again. */
   readonly bad: { readonly configHash: string; readonly imageId: string; readonly why: string } | undefined;
-  /** A person has frozen it, until a person thaws it. */
+  /** A person has frozen it, until a person thaws it: milliseconds since 1970, to be read by people. */
   readonly frozenSinceMs: number | undefined;
   readonly preempted: Preempted | undefined;
 }
@@ -154,6 +156,10 @@ export interface PlanInput {
   /** As the last plan returned it. */
   readonly memory: ReadonlyMap<string, Memory>;
   readonly resources: Resources;
+  /** Steps that are being carried out, or that are done and not yet seen in `observed`. Default: none. */
+  readonly inFlight?: readonly Action[];
+  /** CPUs that each workload uses now, by name; left out: nobody measures it. */
+  readonly cpuUse?: ReadonlyMap<string, number> | undefined;
   /** What workloads may require of this OBU: "camera/front", "bus/can0". */
   readonly has: ReadonlySet<string>;
   /** Workloads that may not run, each with a sentence that says why. */
@@ -162,12 +168,15 @@ export interface PlanInput {
   readonly parked: { readonly condition: string; readonly holds: boolean };
   /** Any number; OBUs with different ones do not start things again at the same moments. */
   readonly seed: number;
-  /** Milliseconds since 1970. */
+  /** Milliseconds of the steady clock: nothing is ever decided by the wall clock. */
   readonly nowMs: number;
 }
 
 export interface Plan {
+  /** All that is to be done, in an order in which it can be done. */
   readonly steps: readonly Step[];
+  /** Of these, what can begin now, side by side; the others wait for room, or for a step in flight. */
+  readonly ready: readonly Action[];
   /** By workload name. */
   readonly states: ReadonlyMap<string, WorkloadState>;
   readonly memory: ReadonlyMap<string, Memory>;

@@ -5,6 +5,7 @@ import { type Claim, claimOf, heldBy, NOTHING, plus, type Resources } from './ca
 import { plan } from './plan.ts';
 import { freshMemory, rememberStart } from './restart.ts';
 import {
+  type Action,
   type Desired,
   isAction,
   type Memory,
@@ -70,6 +71,8 @@ export interface Scene {
   readonly held?: readonly (readonly [string, string])[];
   readonly parked?: boolean;
   readonly nowMs?: number;
+  readonly inFlight?: readonly Action[];
+  readonly cpuUse?: ReadonlyMap<string, number>;
 }
 
 export function inputOf(scene: Scene): PlanInput {
@@ -96,6 +99,8 @@ export function inputOf(scene: Scene): PlanInput {
     parked: { condition: 'Vehicle.Speed == 0', holds: scene.parked ?? true },
     seed: SEED,
     nowMs: scene.nowMs ?? NOW,
+    inFlight: scene.inFlight ?? [],
+    cpuUse: scene.cpuUse,
   };
 }
 
@@ -118,6 +123,8 @@ export class ObedientEngine {
   memory: ReadonlyMap<string, Memory> = new Map();
   capacity: Claim;
   nowMs = NOW;
+  /** Steps that were begun and are not done. */
+  inFlight: readonly Action[] = [];
   #made = 0;
   readonly #gateways = new Set<string>();
   readonly #kept = new Map<string, string>();
@@ -135,8 +142,8 @@ export class ObedientEngine {
   }
 
   input(): PlanInput {
-    const { desired: wanted, containers, memory, nowMs, capacity } = this;
-    const scene = { desired: wanted, containers, memory, nowMs, capacity };
+    const { desired: wanted, containers, memory, nowMs, capacity, inFlight } = this;
+    const scene = { desired: wanted, containers, memory, nowMs, capacity, inFlight };
     return inputOf({ ...scene, gateways: [...this.#gateways], kept: [...this.#kept] });
   }
 
@@ -174,6 +181,25 @@ export class ObedientEngine {
     throw new Error('did not settle');
   }
 
+  /** Plans and begins what can begin, of which nothing is done yet; the clock goes on as in `round`. @returns the plan */
+  begin(): Plan {
+    const next = plan(this.input());
+    this.memory = next.memory;
+    const waits = next.steps.flatMap((step) => (step.step === 'wait' ? [step.untilMs] : []));
+    if (this.inFlight.length + next.ready.length === 0 && waits.length > 0)
+      this.nowMs = Math.max(this.nowMs, Math.min(...waits));
+    this.inFlight = [...this.inFlight, ...next.ready];
+    return next;
+  }
+
+  /** One of the steps that were begun is done. */
+  finish(index: number): void {
+    const step = this.inFlight[index]!;
+    this.inFlight = this.inFlight.filter((one) => one !== step);
+    this.#obey(step);
+    this.#check?.(this, step);
+  }
+
   /** Something happens to what runs of a workload. */
   change(workload: string, change: Partial<ObservedContainer>): void {
     for (const one of this.containers) {
@@ -190,20 +216,23 @@ export class ObedientEngine {
         const made = { id, imageId, gateway: step.gateway, startedAtMs: this.nowMs };
         this.containers.push(containerOf({ workload, configHash }, made));
         this.#gateways.add(id);
-        this.memory = new Map(this.memory).set(workload.name, rememberStart(this.memory.get(workload.name)!));
+        const known = this.memory.get(workload.name); // unless the manifest has dropped it in the meantime
+        if (known !== undefined) this.memory = new Map(this.memory).set(workload.name, rememberStart(known));
         break;
       }
       case 'stop':
-        this.#change(step.container.id, { state: 'exited', exitCode: 137, finishedAtMs: this.nowMs });
+        this.#changeFrom('running', step.container.id, { state: 'exited', exitCode: 137, finishedAtMs: this.nowMs });
+        this.#changeFrom('paused', step.container.id, { state: 'exited', exitCode: 137, finishedAtMs: this.nowMs });
         break;
       case 'remove':
         this.containers = this.containers.filter(({ id }) => id !== step.container.id);
         break;
+      // As an engine does: who has ended can be neither frozen nor thawed.
       case 'freeze':
-        this.#change(step.container.id, { state: 'paused' });
+        this.#changeFrom('running', step.container.id, { state: 'paused' });
         break;
       case 'thaw':
-        this.#change(step.container.id, { state: 'running' });
+        this.#changeFrom('paused', step.container.id, { state: 'running' });
         break;
       case 'weigh':
         this.#change(step.container.id, weightsOf(step.priority, step.throttled));
@@ -217,6 +246,10 @@ export class ObedientEngine {
       case 'release-image':
         this.#kept.delete(step.workload);
     }
+  }
+
+  #changeFrom(state: ObservedContainer['state'], id: string, change: Partial<ObservedContainer>): void {
+    if (this.containers.some((one) => one.id === id && one.state === state)) this.#change(id, change);
   }
 
   #change(id: string, change: Partial<ObservedContainer>): void {

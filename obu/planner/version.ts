@@ -115,6 +115,13 @@ export function canRollBack(version: Version, memory: Memory, images: Observed['
 }
 
 function missingImage(image: string): string {
+  if (/(^|@)sha256:/.test(image)) {
+    const name = image.replace(/(^|@)sha256:.*/, '') || 'NAME';
+    return (
+      `image ${image} is not on this engine; one that was built or loaded here is pinned by its id, which ` +
+      `\`kerb image build\` and \`docker image inspect\` print: ${name}@sha256:ID`
+    );
+  }
   return (
     `image ${image} is not on this engine; build it with \`kerb image build DIR --tag ${image}\` ` +
     'or load it, and the workload starts by itself'

@@ -7,6 +7,8 @@ import { ErrorCode, KerbError } from '../../shared/errors.ts';
 import type { CanFeed, PlacedMessage } from './can-feed.ts';
 import type { FrameChecksum } from './checksum.ts';
 import { datumFault } from './datatype.ts';
+import type { DbcMessage } from './dbc.ts';
+import { withAddresses } from './j1939.ts';
 import type { MessageCodec, MessageSignal } from './message-codec.ts';
 import type { ActuationHandler, SignalDatum, SignalValue } from './signal.ts';
 import type { SignalTree } from './signal-tree.ts';
@@ -28,6 +30,8 @@ interface CanTarget {
   readonly checksum: FrameChecksum | undefined;
   /** Why no frame can carry its values, if none can. */
   readonly fault: string | undefined;
+  /** Of the frame. */
+  readonly id: number;
   /** The path that acknowledges, and how what it will be is read from the frame that was sent, if it can be. */
   readonly acknowledge:
     | { readonly path: string; readonly expected: (data: Uint8Array) => SignalDatum | undefined }
@@ -62,7 +66,10 @@ export class Actuators {
     const place = placeOf(leaf, mapping, feed);
     const { message: dbcMessage } = place;
     if (!isFrameLength(dbcMessage.length, dbcMessage.fd)) {
-      throw badLeaf(leaf, `message ${dbcMessage.name} of ${dbcMessage.length} bytes fits no frame`);
+      const why = dbcMessage.j1939
+        ? 'needs the J1939 transport protocol, which the OBU only receives'
+        : 'fits no frame';
+      throw badLeaf(leaf, `message ${dbcMessage.name} of ${dbcMessage.length} bytes ${why}`);
     }
     let message = this.#messages.get(dbcMessage);
     if (message === undefined) {
@@ -88,6 +95,7 @@ export class Actuators {
     if (fault !== undefined) warn(`${leaf.file}: ${leaf.path}: ${signal.signal.name} cannot be set: ${fault}`);
     this.#targets.set(leaf.path, {
       ...{ mapping, message, signal, counter, checksum: mapping.checksum, fault },
+      id: frameId(leaf, mapping, dbcMessage),
       acknowledge: this.#acknowledgement(leaf, mapping, leaves, codec),
     });
   }
@@ -148,11 +156,11 @@ export class Actuators {
     leftMs: number,
     waitMs: number,
   ): Promise<SignalValue | undefined> {
-    const { message, counter, checksum, acknowledge, mapping } = target;
+    const { message, counter, checksum, id, acknowledge, mapping } = target;
     const signal = message.variantOf(target.signal);
     const physical = mapping.convert(value)!;
     if (acknowledge === undefined) {
-      message.send(signal, physical, counter, checksum);
+      message.send(signal, physical, counter, checksum, id);
       return undefined;
     }
     const { watchers } = this.#tree.leaf(acknowledge.path);
@@ -168,7 +176,7 @@ export class Actuators {
       reject(new KerbError(ErrorCode.ActuationTimedOut, `${what}: ${acknowledge.path} ${is}`, { path }));
     }, leftMs);
     try {
-      expected = acknowledge.expected(message.send(signal, physical, counter, checksum));
+      expected = acknowledge.expected(message.send(signal, physical, counter, checksum, id));
       watchers.add(watch);
       return await promise;
     } finally {
@@ -243,6 +251,13 @@ function targetFault(
   if (signal.minLength > length) return `message ${name} has ${length} bytes, and it ends in byte ${signal.minLength}`;
   if (signal.signal.factor === 0) return 'its factor in the database is 0';
   return overlapFault(signal, counter, checksum);
+}
+
+/** The id of the message, with the J1939 addresses that the mapping gives instead of its own. */
+function frameId(leaf: VssLeaf, { sourceAddress, destinationAddress }: VssTarget, message: DbcMessage): number {
+  if (sourceAddress === undefined && destinationAddress === undefined) return message.id;
+  if (message.j1939) return withAddresses(message.id, sourceAddress, destinationAddress);
+  throw badLeaf(leaf, `vss2dbc: addresses are for messages of J1939, and ${message.name} is none to its database`);
 }
 
 /** Equal: integers exactly, other numbers as far as a float is exact. */

@@ -8,6 +8,9 @@ import { CAN_EFF_FLAG, type CanFrame, formatCanId, linuxIdOf } from '../../share
 import type { CanRouter } from '../can/router.ts';
 import type { Dbc, DbcMessage } from './dbc.ts';
 import type { Exact } from './exact.ts';
+import { PgnTable, pgnFilter } from './j1939.ts';
+import { noValueFrom, saysNoValue } from './j1939-spn.ts';
+import { J1939Transport, TRANSPORT_PGNS } from './j1939-transport.ts';
 import { compileMessage, type MessageCodec, type MessageSignal } from './message-codec.ts';
 import type { SignalValue } from './signal.ts';
 import { type SignalLosses, whyNoValue } from './signal-losses.ts';
@@ -49,6 +52,8 @@ interface MappedSignal {
   readonly high: number;
   /** By raw value: its name, and whether that says that it is none. Undefined when no value has a name. */
   readonly names: ReadonlyMap<Exact, { readonly label: string; readonly isNone: boolean }> | undefined;
+  /** Raw values from here on are none, unless they have a name. */
+  readonly noneFrom: Exact;
   readonly losses: SignalLosses;
 }
 
@@ -60,11 +65,17 @@ interface HeardMessage {
   frames: number;
 }
 
+/** The messages of one bus that are listened to. */
+interface HeardBus {
+  /** By id as Linux writes it. */
+  readonly byId: Map<number, HeardMessage>;
+  readonly byPgn: PgnTable<HeardMessage>;
+}
+
 export class CanFeed {
   readonly #feeds: readonly SignalFeed[];
   readonly #tree: SignalTree;
-  /** By bus, then by id as Linux writes it. */
-  readonly #heard = new Map<SignalFeed, Map<number, HeardMessage>>();
+  readonly #heard = new Map<SignalFeed, HeardBus>();
   readonly #placesOfSignal = new Map<string, PlacedMessage[]>();
   readonly #mapped = new Map<string, { mapped: MappedSignal; heard: HeardMessage; place: PlacedMessage }[]>();
   #detach: (() => void)[] = [];
@@ -75,7 +86,7 @@ export class CanFeed {
     this.#feeds = feeds;
     this.#tree = tree;
     for (const feed of feeds) {
-      this.#heard.set(feed, new Map());
+      this.#heard.set(feed, { byId: new Map(), byPgn: new PgnTable() });
       for (const message of feed.dbcs.flatMap((dbc) => dbc.messages)) {
         const names = new Set(message.signals.flatMap(({ name, shortName }) => [name, shortName]));
         for (const name of names) {
@@ -157,19 +168,31 @@ export class CanFeed {
   }
 
   start(): void {
-    for (const [feed, messages] of this.#heard) {
-      for (const heard of messages.values()) {
-        heard.group = this.#tree.addGroup(heard.signals.map(({ slot }) => slot.leaf));
-      }
-      if (messages.size === 0) continue;
-      const filters = [...messages.values()].map(({ codec }) => exactFilter(codec.message));
-      this.#detach.push(
-        feed.router.subscribe(undefined, filters, (frame) => {
-          const heard = messages.get(linuxIdOf(frame));
-          if (heard !== undefined) this.#receive(heard, frame);
-        }),
-      );
+    for (const [feed, bus] of this.#heard) {
+      const messages = [...bus.byId.values(), ...bus.byPgn.items];
+      for (const heard of messages) heard.group = this.#tree.addGroup(heard.signals.map(({ slot }) => slot.leaf));
+      if (messages.length === 0) continue;
+      const exact = [...bus.byId.values()].map(({ codec }) => exactFilter(codec.message));
+      const { pgns } = bus.byPgn;
+      const grouped = (pgns.length === 0 ? [] : [...pgns, ...TRANSPORT_PGNS]).map(pgnFilter);
+      this.#detach.push(feed.router.subscribe(undefined, [...exact, ...grouped], this.#receiver(bus)));
     }
+  }
+
+  /** What is done with each frame of a bus that has a message in it. */
+  #receiver({ byId, byPgn }: HeardBus): (frame: CanFrame) => void {
+    const transport = new J1939Transport(
+      (pgn) => byPgn.has(pgn),
+      (id, data, timeUs) => {
+        const heard = byPgn.get(id);
+        if (heard !== undefined) this.#receive(heard, data, timeUs);
+      },
+    );
+    return (frame) => {
+      const heard = byId.get(linuxIdOf(frame)) ?? (frame.ext && !frame.fd ? byPgn.get(frame.id) : undefined);
+      if (heard !== undefined) this.#receive(heard, frame.data, frame.timeUs);
+      else if (frame.ext && !frame.fd) transport.receive(frame.id, frame.data, frame.timeUs, this.#tree.now());
+    };
   }
 
   stop(): void {
@@ -178,12 +201,13 @@ export class CanFeed {
   }
 
   #hear(leaf: VssLeaf, { feed, message }: PlacedMessage): HeardMessage {
-    const messages = this.#heard.get(feed)!;
+    const { byId, byPgn } = this.#heard.get(feed)!;
     const key = (message.id | (message.ext ? CAN_EFF_FLAG : 0)) >>> 0;
-    let heard = messages.get(key);
+    let heard = message.j1939 ? byPgn.same(message.id) : byId.get(key);
     if (heard === undefined) {
       heard = { codec: compileMessage(message), signals: [], listeners: [], group: undefined, frames: 0 };
-      messages.set(key, heard);
+      if (message.j1939) byPgn.add(message.id, heard);
+      else byId.set(key, heard);
     }
     if (heard.codec.message === message) return heard;
     const other = heard.codec.message.name;
@@ -194,15 +218,16 @@ export class CanFeed {
     return this.#feeds.flatMap((feed) => feed.dbcs.map((dbc) => dbc.file)).join(', ') || 'any DBC file';
   }
 
-  #receive(heard: HeardMessage, frame: CanFrame): void {
+  /** @param frameUs microseconds since 1970; 0: unknown */
+  #receive(heard: HeardMessage, data: Uint8Array, frameUs: number): void {
     const { signals, listeners, group } = heard;
     heard.frames++;
-    for (const listener of listeners) listener(frame.data);
-    const timeUs = frame.timeUs > 0 ? frame.timeUs : Date.now() * 1000;
+    for (const listener of listeners) listener(data);
+    const timeUs = frameUs > 0 ? frameUs : Date.now() * 1000;
     const nowMs = this.#tree.now();
     let values: SignalValue[] | undefined;
     for (const signal of signals) {
-      const value = this.#take(signal, frame.data, timeUs, nowMs);
+      const value = this.#take(signal, data, timeUs, nowMs);
       if (value === undefined) continue;
       if (values === undefined) values = [value];
       else values.push(value);
@@ -227,12 +252,15 @@ export class CanFeed {
     // wait for the interval too.
     if (elapsedUs >= 0 && elapsedUs < mapping.intervalMs * 1000 && slot.leaf.watchers.size === 0) return undefined;
     const physical = codec.physicalOf(data);
-    const named = mapped.names?.get(codec.rawOf(data));
+    const raw = codec.rawOf(data);
+    const named = mapped.names?.get(raw);
     const label = named?.label;
-    const isNone = named === undefined ? !(physical >= mapped.low && physical <= mapped.high) : named.isNone;
+    const isInRange = physical >= mapped.low && physical <= mapped.high && raw < mapped.noneFrom;
+    const isNone = named === undefined ? !isInRange : named.isNone;
     if (isNone && !mapping.isNamed(physical, label)) {
       this.#invalid++;
-      losses.last = { physical, label, kind: 'invalid', atMs: nowMs };
+      const kind = raw >= mapped.noneFrom ? 'unavailable' : 'invalid';
+      losses.last = { physical, label, kind, atMs: nowMs };
       return undefined;
     }
     const datum = mapping.convert(physical, label);
@@ -251,8 +279,10 @@ function mappedSignal(slot: Slot, mapping: VssFeed, codec: MessageSignal, messag
   const isLimited = min !== 0 || max !== 0;
   // Half a step is what rounding may add.
   const slack = float === 'none' ? Math.abs(factor) / 2 : 0;
+  const noneFrom = noValueFrom(message.message, codec.signal);
+  const isNone = (raw: Exact, label: string) => noValue.test(label) || (raw >= noneFrom && saysNoValue(label));
   return {
-    ...{ slot, mapping, codec },
+    ...{ slot, mapping, codec, noneFrom },
     conditions: mapping.multiplexer.map((one) => ({ codec: message.signal(one.signal), value: one.value })),
     // Infinity and NaN are no values, whatever the range.
     low: Math.max(isLimited ? min - slack : -Number.MAX_VALUE, -Number.MAX_VALUE),
@@ -260,7 +290,7 @@ function mappedSignal(slot: Slot, mapping: VssFeed, codec: MessageSignal, messag
     names:
       labels.size === 0
         ? undefined
-        : new Map([...labels].map(([raw, label]) => [raw, { label, isNone: noValue.test(label) }])),
+        : new Map([...labels].map(([raw, label]) => [raw, { label, isNone: isNone(raw, label) }])),
     losses: { absent: 0, unselected: 0, last: undefined },
   };
 }

@@ -7,6 +7,7 @@ import type { AttributeValue, Dbc, DbcMessage } from './dbc.ts';
 import type { Extras, SignalExtras } from './dbc-extras.ts';
 import { buildSignals } from './dbc-signals.ts';
 import type { DbcStatements, MessageStatement, Target } from './dbc-statement.ts';
+import { saysJ1939 } from './j1939.ts';
 
 const EXTENDED = 0x80000000;
 /** Vector tools park signals without a message in one of this name, with an id that no frame can have. */
@@ -184,10 +185,15 @@ export class DbcBuilder {
     const { comment, attributes } = this.#messageExtras.get(rawId)!;
     const cycle = attributes.get('GenMsgCycleTime');
     const format = attributes.get('VFrameFormat');
+    const usual = this.#attributeValue('VFrameFormat', this.#in.defaults.get('VFrameFormat')?.value ?? '');
+    const j1939 = saysJ1939(ext, attributes, this.#attributes, usual);
     return {
       ...{ line, id, ext, name, shortName: name, length },
       // Some tools write the number without defining the labels: 14 and 15 are the FD formats.
-      fd: length > 8 || format === 14 || format === 15 || (typeof format === 'string' && format.endsWith('_FD')),
+      fd:
+        !j1939 &&
+        (length > 8 || format === 14 || format === 15 || (typeof format === 'string' && format.endsWith('_FD'))),
+      j1939,
       cycleMs: typeof cycle === 'number' && cycle > 0 ? cycle : 0,
       sender,
       signals: buildSignals(statement, {

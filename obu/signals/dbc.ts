@@ -62,6 +62,8 @@ export interface DbcMessage {
   readonly length: number;
   /** CAN FD frame (VFrameFormat StandardCAN_FD or ExtendedCAN_FD, or longer than 8 bytes). */
   readonly fd: boolean;
+  /** The file says that it is a message of SAE J1939: it matches by its PGN, and more than 8 bytes take several frames. */
+  readonly j1939: boolean;
   /** Milliseconds between frames (GenMsgCycleTime); 0 when not cyclic or unknown. */
   readonly cycleMs: number;
   readonly sender: string;

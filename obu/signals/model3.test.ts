@@ -1,7 +1,8 @@
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
-import { beforeAll, describe, expect, it } from 'vitest';
+import { beforeAll, expect, it } from 'vitest';
 import type { CanFrame } from '../../shared/can/frame.ts';
+import { describeWhere } from '../../test/support/not-run.ts';
 import { BusCore } from '../can/bus-core.ts';
 import { CanRouter } from '../can/router.ts';
 import type { Dbc } from './dbc.ts';
@@ -15,9 +16,8 @@ import { loadVssMapping } from './vss-mapping.ts';
 // layout; the arithmetic stands with each.
 const data = join(import.meta.dirname, '..', '..', '..', 'shared', 'data', 'can');
 const present = existsSync(join(data, 'Model3CAN.dbc'));
-if (!present) console.warn(`skipped: ${data} is not there, so Model3CAN.dbc is not read`);
 
-describe.skipIf(!present)('Model3CAN.dbc', () => {
+describeWhere(present ? undefined : `${data} is not there`, 'Model3CAN.dbc', () => {
   let dbc: Dbc;
   const codec = (id: number): MessageCodec => compileMessage(dbc.messages.find((message) => message.id === id)!);
   const decode = (id: number, bytes: number[]) => codec(id).decode(Uint8Array.from(bytes));

@@ -18,8 +18,8 @@ export interface SignalLosses {
 export interface LostValue {
   readonly physical: Exact;
   readonly label: string | undefined;
-  /** The database calls it no value, or it has none in VSS. */
-  readonly kind: 'invalid' | 'ignored';
+  /** The database calls it no value, J1939 does, or it has none in VSS. */
+  readonly kind: 'invalid' | 'unavailable' | 'ignored';
   /** On the clock of the tree. */
   readonly atMs: number;
 }
@@ -60,9 +60,10 @@ export function whyNoValue(source: LosingSource): string {
 function lossOf({ physical, label, kind }: LostValue, { signal }: MessageSignal, info: SignalInfo): string {
   const unit = signal.unit === '' ? '' : ` ${signal.unit}`;
   const last = `the last was ${physical}${unit}`;
-  if (kind === 'invalid') {
+  if (kind !== 'ignored') {
     if (label !== undefined) return `the last was "${label}", which says that there is none`;
     if (!Number.isFinite(Number(physical))) return `the last was ${physical}, which is not a value`;
+    if (kind === 'unavailable') return `${last}, which J1939 has for "error" and "not available"`;
     return `${last}, and its database has a range of ${signal.min} to ${signal.max}`;
   }
   const limits = [

@@ -152,6 +152,11 @@ export class SignalStore implements VehicleSignals {
     return this.#tree.get(path);
   }
 
+  /** How long ago the value of a path came, in milliseconds; undefined before the first. */
+  ageMs(path: string): number | undefined {
+    return this.#tree.ageMs(path);
+  }
+
   subscribe(leaves: ReadonlySet<string>, listener: (values: readonly SignalValue[]) => void): () => void {
     return this.#tree.subscribe(leaves, listener);
   }

@@ -152,6 +152,12 @@ export class SignalTree implements SignalSource {
     return this.#leaves.get(path)?.value;
   }
 
+  /** How long ago the source that gives the value of a path spoke, in milliseconds; undefined before the first value. */
+  ageMs(path: string): number | undefined {
+    const leaf = this.#leaves.get(path);
+    return leaf?.winner === undefined ? undefined : Math.max(0, this.now() - leaf.winner.seenMs);
+  }
+
   info(path: string): SignalInfo | undefined {
     return this.#leaves.get(path)?.info;
   }

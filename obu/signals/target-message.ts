@@ -9,6 +9,7 @@ import { ErrorCode, isKerbError, KerbError } from '../../shared/errors.ts';
 import type { CanBus } from '../can/bus.ts';
 import { type FrameChecksum, writeChecksum } from './checksum.ts';
 import { type Exact, exact } from './exact.ts';
+import { unsetRaw } from './j1939-spn.ts';
 import { type MessageCodec, type MessageSignal, toRawDatum } from './message-codec.ts';
 import type { SignalDatum } from './signal.ts';
 
@@ -38,9 +39,9 @@ export class TargetMessage {
     this.#order = [...codec.signals].sort((a, b) => depth(a) - depth(b));
     const starts = new Uint8Array(Math.max(codec.message.length, ...codec.signals.map(({ minLength }) => minLength)));
     for (const signal of codec.signals) {
-      const { name, shortName, startRaw } = signal.signal;
+      const { name, shortName } = signal.signal;
       const own = starts.slice();
-      signal.writeRaw(own, startRaw);
+      signal.writeRaw(own, unsetRaw(codec.message, signal.signal));
       const given = defaults.get(name) ?? defaults.get(shortName);
       if (given !== undefined) {
         try {
@@ -73,7 +74,8 @@ export class TargetMessage {
   }
 
   /**
-   * Sends the message with this signal changed, and returns its data.
+   * Sends the message with this signal changed, and returns its data. Bits of J1939 that nobody describes are ones.
+   * @param id of the frame: that of the message, or with other J1939 addresses
    * @throws KerbError SignalOutOfRange; SignalOverlap when a frame cannot carry it; and what the bus throws
    */
   send(
@@ -81,6 +83,7 @@ export class TargetMessage {
     value: SignalDatum,
     counter: MessageSignal | undefined,
     checksum: FrameChecksum | undefined,
+    id = this.codec.message.id,
   ): Uint8Array {
     const { message } = this.codec;
     const raw = toRawDatum(target, value);
@@ -107,7 +110,7 @@ export class TargetMessage {
       target.bitsOf(data) === bits &&
       (counter === undefined || counter.rawOf(data) === count);
     if (!isWhole) throw overlap(target, overlapFault(target, counter, checksum && this.codec.signal(checksum.signal)));
-    this.#bus.send(dataFrame(message.id, data, { ext: message.ext, fd: message.fd }));
+    this.#bus.send(dataFrame(id, data, { ext: message.ext, fd: message.fd }));
     this.record(data);
     return data;
   }
@@ -121,7 +124,8 @@ export class TargetMessage {
 
   /** What the bits that no signal describes are. */
   #base(target: MessageSignal): Uint8Array {
-    const data = new Uint8Array(this.codec.message.length);
+    const { length, j1939 } = this.codec.message;
+    const data = new Uint8Array(length).fill(j1939 ? 0xff : 0);
     const isPlain = this.codec.signals.every(({ selector }) => selector === undefined);
     const last = this.#last;
     // With the target in the last frame, the multiplexers stay as they were in it.

@@ -3,8 +3,9 @@
  * are. `dbc2vss` (older: `dbc`) is the way in; where it gives neither `interval_ms` nor `on_change`, a value is taken
  * once in 1000 ms, as Kuksa does. `vss2dbc` is the way out.
  *
- * Keys of our own, which Kuksa does not know: in `dbc2vss`, `ttl_ms`; in `vss2dbc`, `message`, `counter`, `checksum` and
- * `acknowledge`; beside them, in a leaf that nothing maps, `ttl_ms` for what workloads provide.
+ * Keys of our own, which Kuksa does not know: in `dbc2vss`, `ttl_ms`; in `vss2dbc`, `message`, `counter`, `checksum`,
+ * `acknowledge`, and for J1939 `source_address` and `destination_address`; beside them, in a leaf that nothing maps,
+ * `ttl_ms` for what workloads provide.
  */
 import { z } from 'zod';
 import { messageOf } from '../../shared/errors.ts';
@@ -45,6 +46,8 @@ const targetSchema = z.strictObject({
       data_id: z.array(z.number().int().min(0).max(255)).max(8).optional(),
     })
     .optional(),
+  source_address: z.number().int().min(0).max(253).optional(),
+  destination_address: z.number().int().min(0).max(255).optional(),
   acknowledge: z.strictObject({ path: name.optional(), timeout_ms: milliseconds.min(1).optional() }).optional(),
 });
 
@@ -77,6 +80,9 @@ export interface VssTarget {
   /** A signal of the same message that counts up by one with each frame. */
   readonly counter: string | undefined;
   readonly checksum: FrameChecksum | undefined;
+  /** J1939 addresses of the frame; undefined: those in the id of the message. */
+  readonly sourceAddress: number | undefined;
+  readonly destinationAddress: number | undefined;
   /** The path whose value acknowledges; undefined: the path itself, when it is fed. */
   readonly acknowledge: string | undefined;
   /** Milliseconds. */
@@ -186,12 +192,15 @@ function toConverter(
 
 function toTarget(place: LeafPlace, info: SignalInfo, node: unknown): VssTarget {
   if (info.type !== 'actuator') throw badLeaf(place, `vss2dbc sets actuators, and this is of type ${info.type}`);
-  const { signal, message, transform, counter, checksum, acknowledge } = checked(place, targetSchema, node, 'vss2dbc');
+  const target = checked(place, targetSchema, node, 'vss2dbc');
+  const { signal, message, transform, counter, checksum, acknowledge } = target;
   return {
     signal,
     message,
     counter: counter?.signal,
     checksum: checksum && { signal: checksum.signal, algorithm: checksum.algorithm, dataId: checksum.data_id ?? [] },
+    sourceAddress: target.source_address,
+    destinationAddress: target.destination_address,
     acknowledge: acknowledge?.path,
     timeoutMs: acknowledge?.timeout_ms ?? ACKNOWLEDGE_MS,
     convert: toBackConverter(place, info, transform),

@@ -36,6 +36,7 @@ function make(): DesiredState {
     onProblem: ({ message }) => problems.push(message),
     log: silentLog(),
     nowMs: () => nowMs,
+    steadyMs: () => nowMs,
   });
   open.push(state);
   return state;
@@ -173,6 +174,18 @@ describe('a manifest', () => {
     expect(state.manifest().good).toBe(false);
   });
 
+  it('is good when those that do not run make room for others as its priorities say', () => {
+    const state = started(manifest(a + b));
+    const stateOf = (workload: string): WorkloadState =>
+      workload === 'b' ? { state: 'Pending', detail: 'NoCapacity', reason: '' } : running;
+    for (let i = 0; i < 12; i++, nowMs += 1000) state.watch(stateOf, () => false);
+    expect(state.manifest().good).toBe(false);
+    for (let i = 0; i < 12; i++, nowMs += 1000) state.watch(stateOf, (workload) => workload === 'b');
+    expect(state.manifest().good).toBe(true);
+    state.apply(manifest(a, 'two.yaml'));
+    expect(state.rollback()).toMatchObject({ file: 'car.yaml' });
+  });
+
   it.each(['handing-over', 'waiting', 'rolled-back'] as const)(
     'is not good because of a container of before: %s',
     (update) => {
@@ -215,6 +228,18 @@ describe('a rollback', () => {
     state.apply(manifest(b));
     state.rollback();
     expect(() => state.rollback()).toThrow(/nothing to go back to from generation 3/);
+  });
+
+  it('of one workload keeps every value of the others as it is written', () => {
+    const values = '{ N: 8900000000000012345, T: "0755", U: 1_000, D: 2026-01-01, S: "$$x", F: 1.10 }';
+    const state = started(manifest('  a: { image: "a:1" }\n'));
+    prove(state);
+    state.apply(manifest(`  a: { image: "a:2" }\n  b: { image: "b:1", environment: ${values} }\n`, 'two.yaml'));
+    const before = state.workloads.find(({ name }) => name === 'b');
+    state.rollback('a');
+    expect(state.workloads.find(({ name }) => name === 'a')).toMatchObject({ image: 'a:1' });
+    expect(state.workloads.find(({ name }) => name === 'b')).toEqual(before);
+    expect(before).toMatchObject({ environment: { N: '8900000000000012345', T: '0755', U: '1_000', S: '$x' } });
   });
 
   it('of one workload leaves the others as they are', () => {

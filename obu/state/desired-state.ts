@@ -35,8 +35,10 @@ export interface DesiredStateParts {
   /** Something that a person should hear of. */
   readonly onProblem: (error: KerbError) => void;
   readonly log: Logger;
-  /** Milliseconds since 1970. */
+  /** Milliseconds since 1970, for stamps. */
   readonly nowMs?: () => number;
+  /** Milliseconds of a clock that is never set, for how long something has been so. */
+  readonly steadyMs?: () => number;
 }
 
 /**
@@ -46,6 +48,7 @@ export interface DesiredStateParts {
 export class DesiredState {
   readonly #parts: DesiredStateParts;
   readonly #nowMs: () => number;
+  readonly #steadyMs: () => number;
   #store: StateStore;
   #current: Generation | undefined;
   #workloads: readonly Workload[] = [];
@@ -54,6 +57,7 @@ export class DesiredState {
   constructor(parts: DesiredStateParts) {
     this.#parts = parts;
     this.#nowMs = parts.nowMs ?? Date.now;
+    this.#steadyMs = parts.steadyMs ?? (() => performance.now());
     this.#store = new StateStore(parts.database);
   }
 
@@ -159,18 +163,21 @@ export class DesiredState {
     return this.#store.history();
   }
 
-  /** To be called every second or so: notes when the manifest has proved good. */
-  watch(stateOf: (workload: string) => WorkloadState): void {
+  /**
+   * To be called every second or so: notes when the manifest has proved good.
+   * @param isDisplaced whether a workload does not run because the manifest's own priorities say so
+   */
+  watch(stateOf: (workload: string) => WorkloadState, isDisplaced: (workload: string) => boolean = () => false): void {
     if (this.#current === undefined || this.#current.good) return;
     // A container of before that is well, because of a hand-over or a rollback, proves nothing.
     const isWell = ({ state, detail, update }: WorkloadState) =>
       update === undefined && (state === 'Succeeded' || (state === 'Running' && detail === 'Ok'));
-    if (!this.#workloads.every(({ name }) => isWell(stateOf(name)))) {
+    if (!this.#workloads.every(({ name }) => isWell(stateOf(name)) || isDisplaced(name))) {
       this.#wellSinceMs = undefined;
       return;
     }
-    this.#wellSinceMs ??= this.#nowMs();
-    if (this.#nowMs() - this.#wellSinceMs < GOOD_AFTER_MS) return;
+    this.#wellSinceMs ??= this.#steadyMs();
+    if (this.#steadyMs() - this.#wellSinceMs < GOOD_AFTER_MS) return;
     const { generation } = this.#current;
     try {
       this.#store.markGood(generation);

@@ -37,6 +37,8 @@ export interface DryRunReply {
   /** Workloads that these steps would not get to run, and why not. */
   readonly waiting: readonly {
     readonly workload: string;
+    /** As its manifest names it. */
+    readonly image?: string;
     readonly state: string;
     readonly detail: string;
     readonly reason: string;

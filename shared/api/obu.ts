@@ -12,7 +12,8 @@ export type EventKind =
   | 'camera'
   | 'engine'
   | 'place'
-  | 'signal';
+  | 'signal'
+  | 'identity';
 
 /** Something that happened. `GET /v1/events?after=ID&name=NAME`; with `follow=1` one JSON text in each line, for ever. */
 export interface ObuEvent {
@@ -89,6 +90,8 @@ export interface SignalReading {
   readonly value: number | boolean | string | null;
   /** ISO 8601, UTC; empty before the first. */
   readonly time: string;
+  /** How long ago it came, in milliseconds, whatever the clock says; left out before the first, and where values follow. */
+  readonly ageMs?: number;
   readonly source: string;
   readonly stale: boolean;
   /** Why it has no value, or only a stale one; left out when it has one, and when nothing feeds it. */

@@ -3,8 +3,10 @@
  * client read this and nothing else.
  */
 
-/** Milliseconds over the last window; all 0 when there was nothing to measure. */
+/** Milliseconds over the last window; all 0 when there was nothing to measure, which `count` says. */
 export interface Quantiles {
+  /** How many values these are of. */
+  readonly count: number;
   readonly p50: number;
   readonly p99: number;
   readonly max: number;
@@ -31,6 +33,10 @@ export interface WorkloadStatus {
   readonly reason: string;
   /** Where its update stands while what runs is not what the manifest wants; left out: it is. */
   readonly update?: 'handing-over' | 'waiting' | 'rolled-back';
+  /** Workloads of higher priority that have its room, so that it does not run; left out: that is not why. */
+  readonly displacedBy?: readonly string[];
+  /** Milliseconds until something is done about it at the latest, such as after a back-off; left out: nothing is due. */
+  readonly dueMs?: number;
   readonly restarts: number;
   /** The last line that it printed, to look at; empty before the first. */
   readonly lastLine: string;
@@ -60,6 +66,28 @@ export interface ObuStatus {
   readonly vehicle: string;
   readonly obu: string;
   readonly startedAt: string;
+  /** The identity of the vehicle; left out when the configuration names none. */
+  readonly identity?: {
+    /** Valid, ExpiresSoon (within 30 days), Expired, WaitingForClock or Unusable. */
+    readonly state: string;
+    /** It can be shown to others. */
+    readonly good: boolean;
+    /** What is the matter and what to do; empty when nothing is. */
+    readonly reason: string;
+    /** ISO 8601, UTC; empty when no certificate could be read. */
+    readonly expiresAt: string;
+  };
+  /** The API for those who are elsewhere; left out when the configuration asks for none. */
+  readonly api?: { readonly listen: string; readonly listening: boolean; readonly reason: string };
+  /** What the time is at least. */
+  readonly clock: {
+    /** ISO 8601, UTC. */
+    readonly floor: string;
+    /** What says so: build, state or manifest. */
+    readonly from: string;
+    /** The clock of this machine is before that: it has not been set. */
+    readonly behind: boolean;
+  };
   readonly engine: {
     readonly kind: 'external' | 'private';
     readonly host: string;
@@ -121,17 +149,24 @@ export interface ObuStatus {
     readonly ok: number;
     readonly failed: number;
     readonly inFlight: number;
-    /** Over the last five seconds. */
+    /** Those that succeeded, over the last five seconds. */
     readonly perSecond: number;
+    /** Those that failed, over the last five seconds. */
+    readonly failedPerSecond: number;
+    /** Of all that ended, those that failed with the time until they did. */
     readonly total: Quantiles;
+    /** Of those that were answered with a result. */
     readonly queue: Quantiles;
     readonly run: Quantiles;
   };
   readonly places: readonly {
     readonly place: string;
     readonly url: string;
+    /** Connected, and it has said something lately. */
     readonly connected: boolean;
     readonly reason: string;
+    /** For how long nothing has come from it, in milliseconds; left out while it answers, and before it ever did. */
+    readonly silentMs?: number;
   }[];
   readonly errors: readonly RecentError[];
 }

@@ -30,11 +30,13 @@ export interface TlsControlServerOptions {
 export class TlsControlServer implements ControlServer {
   readonly #options: TlsControlServerOptions;
   readonly #desk: ControlDesk;
+  #identity: Identity;
   #server: Server | undefined;
   #listening: Promise<void> = Promise.resolve();
 
   constructor(options: TlsControlServerOptions) {
     this.#options = options;
+    this.#identity = options.identity;
     this.#desk = new ControlDesk(options.routes, options.log);
   }
 
@@ -46,8 +48,8 @@ export class TlsControlServer implements ControlServer {
 
   /** @throws KerbError ApiUnavailable */
   async start(): Promise<void> {
-    const { listen, identity, log } = this.#options;
-    const options = { ...identity.serverOptions(), handshakeTimeout: HANDSHAKE_MS, requestTimeout: REQUEST_MS };
+    const { listen, log } = this.#options;
+    const options = { ...this.#identity.serverOptions(), handshakeTimeout: HANDSHAKE_MS, requestTimeout: REQUEST_MS };
     const server = createServer(options, (request, response) => {
       const refusal = this.#refusalOf(request.socket as TLSSocket);
       if (refusal === undefined) void this.#desk.serve(request, response);
@@ -68,6 +70,12 @@ export class TlsControlServer implements ControlServer {
     await this.#listening;
   }
 
+  /** New connections meet this identity; those that are there go on. */
+  renew(identity: Identity): void {
+    this.#identity = identity;
+    this.#server?.setSecureContext(identity.serverOptions());
+  }
+
   async stop(): Promise<void> {
     const server = this.#server;
     this.#server = undefined;
@@ -75,7 +83,8 @@ export class TlsControlServer implements ControlServer {
   }
 
   #refusalOf(socket: TLSSocket): KerbError | undefined {
-    const { identity, mayCall, log } = this.#options;
+    const { mayCall, log } = this.#options;
+    const identity = this.#identity;
     try {
       const caller = identity.peerOf(socket);
       if (mayCall(caller)) return undefined;

@@ -15,6 +15,9 @@ describe('frames as text', () => {
     ['123##1AABB', dataFrame(0x123, [0xaa, 0xbb], { fd: true, brs: true })],
     ['123##2AABB', makeFrame(0x123, 4 | 16, Uint8Array.of(0xaa, 0xbb))],
     [`213##3${'5A'.repeat(64)}`, makeFrame(0x213, 4 | 8 | 16, new Uint8Array(64).fill(0x5a))],
+    // As the candump of newer kernels writes it: with FDF.
+    ['123##4', makeFrame(0x123, 4 | 64, new Uint8Array(0))],
+    ['123##7AABB', makeFrame(0x123, 4 | 8 | 16 | 64, Uint8Array.of(0xaa, 0xbb))],
     ['20000004#0000000000000000', makeFrame(4, 32, new Uint8Array(8))],
   ])('reads and writes %s', (text, frame) => {
     expect(sameFrame(parseFrameText(text), frame)).toBe(true);
@@ -27,9 +30,24 @@ describe('frames as text', () => {
     expect(sameFrame(parseFrameText('123#R0'), remoteFrame(0x123))).toBe(true);
   });
 
+  it('reads over the bit of the FD flags that has no meaning, and keeps the three that have one', () => {
+    for (let digit = 0; digit < 16; digit++) {
+      const text = `123##${digit.toString(16).toUpperCase()}00`;
+      const frame = parseFrameText(text);
+      expect([frame.fd, frame.brs, frame.esi, frame.fdf]).toEqual([
+        true,
+        digit % 2 === 1,
+        (digit & 2) > 0,
+        (digit & 4) > 0,
+      ]);
+      expect(formatFrame(frame)).toBe(`123##${digit & 7}00`);
+    }
+  });
+
   it.each([
     ['', 0, 'no "#"'],
     ['123', 3, 'no "#"'],
+    ['123##G00', 5, 'FD flags'],
     ['12#00', 0, 'three hex digits'],
     ['1234#00', 0, 'three hex digits'],
     ['12G#00', 2, 'no hex digit'],
@@ -44,7 +62,6 @@ describe('frames as text', () => {
     ['123#R9', 5, 'one digit'],
     ['123#R12', 5, 'one digit'],
     ['123##', 5, 'FD flags'],
-    ['123##8', 5, 'unknown bit'],
     ['123##1112233445566778899', 6, 'no CAN FD length'],
     [`123##1${'00'.repeat(65)}`, 134, 'can hold 64 bytes'],
     ['20000004#00', 0, 'error frame has 8 bytes'],
@@ -82,8 +99,16 @@ describe('candump log lines', () => {
     expect(parseCandumpLine('(1.000001)   can0   123#00 R').frame.timeUs).toBe(1000001);
   });
 
+  it('reads times to the nanosecond, whole microseconds of them', () => {
+    expect(parseCandumpLine('(1700000000.123456789) can1 218#0102030405060708').frame.timeUs).toBe(1700000000123456);
+    expect(parseCandumpLine('(0000000001.000000999) can1 218#01').frame.timeUs).toBe(1000000);
+  });
+
   it.each([
     ['', 0, 'looks like'],
+    ['(1398128223.8033171) can0 166#D0', 0, 'looks like'],
+    ['(1398128223.80331712) can0 166#D0', 0, 'looks like'],
+    ['(1398128223.8033171234) can0 166#D0', 0, 'looks like'],
     ['can0 166#D0', 0, 'looks like'],
     ['(1398128223.8033) can0 166#D0', 0, 'looks like'],
     ['(1398128223.803317) 166#D0', 0, 'looks like'],

@@ -84,9 +84,10 @@ function readFrame(text: string, timeUs: number, fail: Fail): CanFrame {
   if (next === '#') {
     const digit = nibble(text.charCodeAt(hash + 2));
     if (digit < 0) throw fail(hash + 2, 'one hex digit of FD flags comes after "##"');
-    // linux/can.h: bit 0 BRS, bit 1 ESI, bit 2 FDF (says again that this is FD).
-    if ((digit & 8) !== 0) throw fail(hash + 2, `FD flags ${text[hash + 2]} have an unknown bit`);
+    // linux/can.h: bit 0 BRS, bit 1 ESI, bit 2 FDF (says again that this is FD). candump writes the driver's four bits
+    // as they are, so bit 3, which has no meaning, can be set as well; can-utils read over it, and so do we.
     flags |= FrameFlag.Fd | (digit & 1 ? FrameFlag.Brs : 0) | (digit & 2 ? FrameFlag.Esi : 0);
+    flags |= digit & 4 ? FrameFlag.Fdf : 0;
     data = readBytes(text, hash + 3, 64, fail);
     if (!isFrameLength(data.length, true)) throw fail(hash + 3, `${data.length} bytes are no CAN FD length`);
   } else if (next === 'R' || next === 'r') {
@@ -114,17 +115,18 @@ export function parseFrameText(text: string, timeUs = 0): CanFrame {
 export function formatFrame(frame: CanFrame): string {
   let text = frame.err ? formatCanId(frame.id | CAN_ERR_FLAG, true) : formatCanId(frame.id, frame.ext);
   if (frame.rtr) return `${text}#R${frame.data.length > 0 ? frame.data.length : ''}`;
-  text += frame.fd ? `##${(frame.brs ? 1 : 0) | (frame.esi ? 2 : 0)}` : '#';
+  text += frame.fd ? `##${(frame.brs ? 1 : 0) | (frame.esi ? 2 : 0) | (frame.fdf ? 4 : 0)}` : '#';
   for (const byte of frame.data) text += hexByte[byte];
   return text;
 }
 
 /**
- * Reads one line of a candump log. What newer can-utils add at its end (` T` or ` R`, the direction) is accepted.
+ * Reads one line of a candump log. What newer can-utils add at its end (` T` or ` R`, the direction) is accepted, and
+ * their times to the nanosecond, of which the microseconds are kept.
  * @throws KerbError BadCandumpLine with the line and the position of the fault
  */
 export function parseCandumpLine(line: string): CandumpRecord {
-  const match = /^\((\d{1,10})\.(\d{6})\) +(\S+) +(\S+)(?: +[TR])?\s*$/d.exec(line);
+  const match = /^\((\d{1,10})\.(\d{6})(?:\d{3})?\) +(\S+) +(\S+)(?: +[TR])?\s*$/d.exec(line);
   if (match === null) {
     throw failIn(line)(0, 'a candump log line looks like (1398128223.803317) can0 166#D0320009');
   }

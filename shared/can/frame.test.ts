@@ -28,7 +28,7 @@ describe('frames', () => {
   });
 
   it('turns flags into a number and back, for every valid combination', () => {
-    for (const flags of [0, 1, 2, 3, 4, 5, 4 | 8, 4 | 16, 4 | 8 | 16 | 1]) {
+    for (const flags of [0, 1, 2, 3, 4, 5, 4 | 8, 4 | 16, 4 | 8 | 16 | 1, 4 | 64]) {
       expect(flagsOf(makeFrame(0x42, flags, new Uint8Array(4)))).toBe(flags);
     }
     expect(flagsOf(makeFrame(4, 32, new Uint8Array(8)))).toBe(32);
@@ -53,7 +53,8 @@ describe('frames', () => {
     ['a remote FD frame', () => makeFrame(1, 2 | 4, new Uint8Array(0))],
     ['a remote frame for nine bytes', () => remoteFrame(1, 9)],
     ['a remote frame for -1 bytes', () => remoteFrame(1, -1)],
-    ['unknown flags', () => makeFrame(1, 64, new Uint8Array(0))],
+    ['unknown flags', () => makeFrame(1, 128, new Uint8Array(0))],
+    ['a classical frame with FDF', () => makeFrame(1, 64, new Uint8Array(0))],
     ['an error frame with a flag', () => makeFrame(1, 33, new Uint8Array(8))],
     ['an error frame of five bytes', () => makeFrame(1, 32, new Uint8Array(5))],
   ])('refuses %s', (_, make) => {

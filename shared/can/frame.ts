@@ -17,6 +17,8 @@ export interface CanFrame {
   readonly brs: boolean;
   /** FD only: the sender is error passive. */
   readonly esi: boolean;
+  /** FD only: Linux's flag FDF was set, which says once more that this is FD. Not on the wire; kept for logs. */
+  readonly fdf?: boolean;
   /** Error frame of the driver (linux/can/error.h); never sent by us. */
   readonly err: boolean;
   /** 0..8 bytes, or for FD 0..8, 12, 16, 20, 24, 32, 48, 64. */
@@ -28,9 +30,9 @@ export interface CanFrame {
 export const MAX_STANDARD_ID = 0x7ff;
 export const MAX_EXTENDED_ID = 0x1fffffff;
 
-/** The bits of `CanFrame.flags` in gateway.proto and in the userspace bus. */
-export const FrameFlag = { Extended: 1, Remote: 2, Fd: 4, Brs: 8, Esi: 16, Error: 32 } as const;
-const ALL_FLAGS = 63;
+/** The bits of `CanFrame.flags` in gateway.proto and in the userspace bus, which alone has `Fdf`. */
+export const FrameFlag = { Extended: 1, Remote: 2, Fd: 4, Brs: 8, Esi: 16, Error: 32, Fdf: 64 } as const;
+const ALL_FLAGS = 127;
 
 /** The bits that Linux adds to an id in `can_id` (linux/can.h). */
 export const CAN_EFF_FLAG = 0x80000000;
@@ -56,7 +58,8 @@ export function flagsOf(frame: CanFrame): number {
     (frame.fd ? FrameFlag.Fd : 0) |
     (frame.brs ? FrameFlag.Brs : 0) |
     (frame.esi ? FrameFlag.Esi : 0) |
-    (frame.err ? FrameFlag.Error : 0)
+    (frame.err ? FrameFlag.Error : 0) |
+    (frame.fdf ? FrameFlag.Fdf : 0)
   );
 }
 
@@ -93,7 +96,9 @@ export function frameFault(id: number, flags: number, length: number): string | 
     return `id ${id} is not within ${extended ? '29 bits' : '11 bits; give it as an extended id'}`;
   }
   if (fd && (flags & FrameFlag.Remote) !== 0) return 'CAN FD has no remote frames';
-  if (!fd && (flags & (FrameFlag.Brs | FrameFlag.Esi)) !== 0) return 'BRS and ESI exist in CAN FD frames only';
+  if (!fd && (flags & (FrameFlag.Brs | FrameFlag.Esi | FrameFlag.Fdf)) !== 0) {
+    return 'BRS, ESI and FDF exist in CAN FD frames only';
+  }
   if (!isFrameLength(length, fd)) {
     return fd
       ? `${length} bytes are no CAN FD length (0..8, 12, 16, 20, 24, 32, 48, 64)`
@@ -122,6 +127,7 @@ export function uncheckedFrame(id: number, flags: number, data: Uint8Array, time
     fd: (flags & FrameFlag.Fd) !== 0,
     brs: (flags & FrameFlag.Brs) !== 0,
     esi: (flags & FrameFlag.Esi) !== 0,
+    fdf: (flags & FrameFlag.Fdf) !== 0,
     err: (flags & FrameFlag.Error) !== 0,
     data,
     timeUs,
@@ -152,9 +158,11 @@ export function remoteFrame(id: number, length = 0, options: { ext?: boolean; ti
   return makeFrame(id, FrameFlag.Remote | (ext ? FrameFlag.Extended : 0), new Uint8Array(length), options.timeUs);
 }
 
-/** Whether two frames are the same on the wire; times are not compared. */
+/** Whether two frames are the same on the wire; times are not compared, nor FDF, which the wire does not have. */
 export function sameFrame(a: CanFrame, b: CanFrame): boolean {
-  if (a.id !== b.id || flagsOf(a) !== flagsOf(b) || a.data.length !== b.data.length) return false;
+  const onWire = ~FrameFlag.Fdf;
+  if (a.id !== b.id || a.data.length !== b.data.length) return false;
+  if ((flagsOf(a) & onWire) !== (flagsOf(b) & onWire)) return false;
   for (let i = 0; i < a.data.length; i++) if (a.data[i] !== b.data[i]) return false;
   return true;
 }

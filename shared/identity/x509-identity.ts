@@ -19,17 +19,38 @@ export const IDENTITY_FILES = {
 
 const PEM_CERTIFICATE = /-----BEGIN CERTIFICATE-----[\s\S]*?-----END CERTIFICATE-----/g;
 
+/** What an identity directory holds, whether or not it is the time for it. */
+export interface ReadIdentity {
+  readonly identity: Identity;
+  /** Outside of these the certificate is not believed by anybody whose clock is right. */
+  readonly validFrom: Date;
+  readonly validTo: Date;
+}
+
 /**
  * Reads and checks an identity directory.
- * @throws KerbError BadIdentity: a file is missing or no PEM, the key can be read by others or belongs to another
- * certificate, the certificate is outside its validity, comes from none of the authorities, or names nobody or somebody
- * of another kind than `kind`, or than any of them.
+ * @throws KerbError as `readIdentity`, and BadIdentity when the certificate is outside its validity
  */
 export async function loadIdentity(
   dir: string,
   kind: Principal['kind'] | readonly Principal['kind'][],
   now: Date = new Date(),
 ): Promise<Identity> {
+  const { identity, ...validity } = await readIdentity(dir, kind);
+  checkValidity(validity, join(dir, IDENTITY_FILES.certificate), now);
+  return identity;
+}
+
+/**
+ * Reads an identity directory and checks all but the time.
+ * @throws KerbError BadIdentity: a file is missing or no PEM, the key can be read by others or belongs to another
+ * certificate, the certificate comes from none of the authorities, or names nobody or somebody of another kind than
+ * `kind`, or than any of them.
+ */
+export async function readIdentity(
+  dir: string,
+  kind: Principal['kind'] | readonly Principal['kind'][],
+): Promise<ReadIdentity> {
   const certificatePem = await readIdentityFile(dir, IDENTITY_FILES.certificate);
   const keyPem = await readIdentityFile(dir, IDENTITY_FILES.key);
   const authoritiesPem = await readIdentityFile(dir, IDENTITY_FILES.authorities);
@@ -46,7 +67,6 @@ export async function loadIdentity(
       dir,
     });
   }
-  checkValidity(certificate, join(dir, IDENTITY_FILES.certificate), now);
   if (!authorities.some((authority) => isIssuedBy(certificate, authority))) {
     throw bad(
       `the certificate ${join(dir, IDENTITY_FILES.certificate)} was issued by none of the authorities in ${IDENTITY_FILES.authorities} beside it (its issuer: ${oneLine(certificate.issuer)})`,
@@ -61,7 +81,12 @@ export async function loadIdentity(
       { dir, kind: self.kind, id: self.id },
     );
   }
-  return new X509Identity(self, certificatePem, keyPem, authoritiesPem);
+  const identity = new X509Identity(self, certificatePem, keyPem, authoritiesPem);
+  return { identity, ...validityOf(certificate) };
+}
+
+function validityOf({ validFromDate, validToDate }: X509Certificate): Omit<ReadIdentity, 'identity'> {
+  return { validFrom: validFromDate, validTo: validToDate };
 }
 
 /**
@@ -168,7 +193,7 @@ class X509Identity implements Identity {
     if (certificate === undefined || !socket.authorized) {
       throw bad('the other end has shown no certificate of an authority that is believed here');
     }
-    checkValidity(certificate, 'of the other end', new Date());
+    checkValidity(validityOf(certificate), 'of the other end', new Date());
     return principalOf(certificate);
   }
 
@@ -183,15 +208,13 @@ class X509Identity implements Identity {
   }
 }
 
-function checkValidity(certificate: X509Certificate, where: string, now: Date): void {
-  if (now > certificate.validToDate) {
-    throw bad(`the certificate ${where} has expired at ${certificate.validToDate.toISOString()}; issue a new one`, {
-      where,
-    });
+function checkValidity({ validFrom, validTo }: Omit<ReadIdentity, 'identity'>, where: string, now: Date): void {
+  if (now > validTo) {
+    throw bad(`the certificate ${where} has expired at ${validTo.toISOString()}; issue a new one`, { where });
   }
-  if (now < certificate.validFromDate) {
+  if (now < validFrom) {
     throw bad(
-      `the certificate ${where} is not valid before ${certificate.validFromDate.toISOString()}; check the clock of this machine`,
+      `the certificate ${where} is not valid before ${validFrom.toISOString()}; check the clock of this machine`,
       { where },
     );
   }

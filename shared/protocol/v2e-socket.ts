@@ -4,6 +4,9 @@ import { v2eParser } from './v2e-parser.ts';
 
 export const V2E_PATH = '/v2e';
 
+/** How often a broker says that it is there, in milliseconds. */
+export const V2E_PING_MS = 2000;
+
 /** For both ends: one WebSocket, and one WebSocket message for each message of V2E. */
 export const V2E_TRANSPORT = { path: V2E_PATH, transports: ['websocket'] as ['websocket'], parser: v2eParser };
 

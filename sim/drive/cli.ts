@@ -6,10 +6,13 @@ import { type Command, InvalidArgumentError } from 'commander';
 import { parseDuration } from '../../shared/duration.ts';
 import { ErrorCode, isKerbError, messageOf } from '../../shared/errors.ts';
 import { Drive } from './drive.ts';
-import { formatError, recentErrors, renderLine, renderScreen, renderSummary, summarise } from './screen.ts';
+import { formatError, recentErrors, renderBeat, renderLine, renderScreen, renderSummary, summarise } from './screen.ts';
 import { Terminal } from './terminal.ts';
 
 const root = fileURLToPath(new URL('../../', import.meta.url)).replace(/\/$/, '');
+
+/** Nobody looks at nothing for longer than this, in milliseconds. */
+const SILENCE_MS = 3000;
 
 interface Flags {
   for?: number;
@@ -59,7 +62,11 @@ function duration(text: string): number {
 async function drive(flags: Flags): Promise<void> {
   const forMs = flags.for;
   const terminal = process.stdout.isTTY && !flags.plain ? new Terminal(process.stdout) : undefined;
-  const say = (line: string) => process.stdout.write(`${line}\n`);
+  let saidAt = performance.now();
+  const say = (line: string) => {
+    saidAt = performance.now();
+    process.stdout.write(`${line}\n`);
+  };
 
   const { state, manifest, camera, can, simCar: simulateCar, dbc, mapping } = flags;
   const options = { state, manifest, camera, can, simulateCar, dbc, mapping };
@@ -83,6 +90,11 @@ async function drive(flags: Flags): Promise<void> {
   // Start-up has its own rhythm; the screen goes on being drawn beside it.
   const drawing = terminal && setInterval(draw, 250);
 
+  // Whatever takes long, a person sees that it goes on, and what it is.
+  const beating = setInterval(() => {
+    if (performance.now() - saidAt >= SILENCE_MS && !terminal?.isOpen) say(renderBeat(job.view(forMs)));
+  }, 500);
+
   let startupError: string | undefined;
   try {
     await job.start();
@@ -97,6 +109,7 @@ async function drive(flags: Flags): Promise<void> {
   terminal?.close();
   say('stopping: workloads, OBU, broker, simulator');
   await job.stop();
+  clearInterval(beating);
   for (const line of renderSummary(summary)) say(line);
   try {
     writeFileSync(join(flags.state, 'summary.json'), `${JSON.stringify(summary, null, 2)}\n`);
@@ -109,7 +122,6 @@ async function drive(flags: Flags): Promise<void> {
     const begin = performance.now();
     const seen = new Set<string>();
     for (let tick = 0; !stopped.signal.aborted; tick++) {
-      await job.poll();
       const view = job.view(forMs);
       if (forMs !== undefined && performance.now() - begin >= forMs) return;
       if (!terminal) {

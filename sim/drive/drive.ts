@@ -2,14 +2,14 @@ import { existsSync, mkdirSync, readdirSync, rmSync, writeFileSync } from 'node:
 import { join, resolve } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { stringify } from 'yaml';
-import { getStatus } from '../../shared/api/control-client.ts';
 import type { BrokerStatus, ObuStatus, RecentError } from '../../shared/api/status.ts';
 import { ErrorCode, isKerbError, KerbError, messageOf } from '../../shared/errors.ts';
 import { ensureDevelopmentIdentities } from '../../shared/identity/development.ts';
 import { ensureDevelopmentSigner } from '../../shared/task-package/signer.ts';
 import { runKerb, SupervisedChild } from './child.ts';
 import { answers, freePort, makeSocketFolder, takeLock } from './host.ts';
-import type { DriveView } from './screen.ts';
+import { type DriveView, errorKey } from './screen.ts';
+import { StatusPoll } from './status-poll.ts';
 
 export interface DriveOptions {
   /** Folder that keeps everything between runs; made when missing. */
@@ -50,9 +50,9 @@ export class Drive {
   #step = '';
   #startedAt = performance.now();
   /** What the daemons complained about while they waited for each other is no news once all runs. */
-  #since = '';
-  #obu: ObuStatus | undefined;
-  #broker: BrokerStatus | undefined;
+  #known: ReadonlySet<string> = new Set();
+  readonly #obu = new StatusPoll<ObuStatus>(() => join(this.#run, 'obu.sock'));
+  readonly #broker = new StatusPoll<BrokerStatus>(() => join(this.#run, 'broker.sock'));
 
   constructor(options: DriveOptions, onStep: (step: string) => void) {
     this.#options = { ...options, state: resolve(options.state) };
@@ -88,7 +88,12 @@ export class Drive {
     for (const task of readdirSync(join(root, 'examples', 'tasks')).sort()) {
       if (!['dashcam-filter', 'aggregate'].includes(task)) continue;
       this.#announce(`tasks: packaging ${task}`);
-      tasks[task] = await this.#package(task, signer.dir);
+      try {
+        tasks[task] = await this.#package(task, signer.dir);
+      } catch (error) {
+        if (this.#abort.signal.aborted) throw error;
+        this.#announce(`tasks: going on without ${task}, which cannot be packaged: ${messageOf(error).split('\n')[0]}`);
+      }
     }
 
     const { can } = this.#options;
@@ -124,9 +129,8 @@ export class Drive {
       ...['--identity', identities.broker, '--packages', join(state, 'packages'), '--trust', signer.trust],
       ...['--state', join(state, 'broker'), '--api', this.#brokerApi],
     ]);
-    await this.#until(broker, async () => {
-      this.#broker = await getStatus<BrokerStatus>(this.#brokerApi);
-    });
+    await this.#until(broker, () => this.#broker.ask());
+    this.#broker.start();
 
     this.#announce('OBU: starting it and its Docker Engine');
     const config = join(state, 'obu.yaml');
@@ -150,30 +154,19 @@ export class Drive {
       ...['obu', 'serve', '--config', config, '--manifest', this.#options.manifest],
       ...['--state', join(state, 'obu'), '--api', this.#obuApi],
     ]);
-    await this.#until(obu, async () => {
-      this.#obu = await getStatus<ObuStatus>(this.#obuApi);
-    });
+    const { engine } = await this.#until(obu, () => this.#obu.ask());
+    this.#obu.start();
 
-    await this.#buildImages(this.#obu!.engine.host);
+    await this.#buildImages(engine.host);
     this.#announce('workloads: waiting until they run');
     await this.#until(obu, async () => {
-      await this.poll();
-      const waiting = this.#obu?.workloads.find((w) => w.state !== 'Running');
+      const waiting = (await this.#obu.ask()).workloads.find((w) => w.state !== 'Running');
       if (waiting) throw new KerbError(ErrorCode.SimulatorFailed, `workload ${waiting.name}: ${waiting.reason}`);
     });
     this.#step = '';
-    this.#since = new Date().toISOString();
+    const errors = [...(this.#obu.last?.errors ?? []), ...(this.#broker.last?.errors ?? []), ...this.#errors];
+    this.#known = new Set(errors.map(errorKey));
     this.#startedAt = performance.now();
-  }
-
-  /** Reads both control sockets again. A daemon that does not answer shows as undefined, or as its last status. */
-  async poll(): Promise<void> {
-    const [obu, broker] = await Promise.allSettled([
-      getStatus<ObuStatus>(this.#obuApi),
-      getStatus<BrokerStatus>(this.#brokerApi),
-    ]);
-    if (obu.status === 'fulfilled') this.#obu = obu.value;
-    this.#broker = broker.status === 'fulfilled' ? broker.value : undefined;
   }
 
   view(forMs: number | undefined): DriveView {
@@ -182,10 +175,12 @@ export class Drive {
       step: this.#step,
       elapsedMs,
       remainingMs: forMs === undefined || this.#step ? undefined : Math.max(0, forMs - elapsedMs),
-      obu: this.#obu,
-      broker: this.#broker,
+      obu: this.#obu.last,
+      obuSilentMs: this.#obu.silentMs,
+      broker: this.#broker.last,
+      brokerSilentMs: this.#broker.silentMs,
       errors: this.#errors,
-      errorsSince: this.#since,
+      errorsKnown: this.#known,
       picturesFolder: this.picturesFolder,
     };
   }
@@ -193,7 +188,11 @@ export class Drive {
   /** Takes everything back, the last one started first. Safe to call in the middle of `start()`, and twice. */
   async stop(): Promise<void> {
     this.#abort.abort();
-    for (const child of this.#children.splice(0).reverse()) await child.stop(20_000);
+    await Promise.all([this.#obu.stop(), this.#broker.stop()]);
+    for (const child of this.#children.splice(0).reverse()) {
+      this.#step = `stopping ${child.spec.name}`;
+      await child.stop(20_000);
+    }
     if (this.#lock) {
       rmSync(this.#lock, { force: true });
       rmSync(this.#run, { recursive: true, force: true });
@@ -277,13 +276,12 @@ export class Drive {
   }
 
   /** Tries again until `attempt` does not throw. Gives up when the child ends or takes too long. */
-  async #until(child: SupervisedChild, attempt: () => Promise<void>): Promise<void> {
+  async #until<T>(child: SupervisedChild, attempt: () => Promise<T>): Promise<T> {
     const deadline = performance.now() + STEP_TIMEOUT_MS;
     for (;;) {
       if (this.#abort.signal.aborted) throw new KerbError(ErrorCode.Cancelled, 'stopped');
       try {
-        await attempt();
-        return;
+        return await attempt();
       } catch (error) {
         // What ends before it was ever ready will not be better the next time.
         if (child.deathsInARow > 0) throw new KerbError(ErrorCode.SimulatorFailed, child.lastDeath);

@@ -1,13 +1,14 @@
 import { describe, expect, it } from 'vitest';
 import type { BrokerStatus, ObuStatus } from '../../shared/api/status.ts';
-import { type DriveView, renderLine, renderScreen, renderSummary, summarise } from './screen.ts';
+import { type DriveView, errorKey, renderBeat, renderLine, renderScreen, renderSummary, summarise } from './screen.ts';
 
-const quantiles = { p50: 1.234, p99: 5.6, max: 123.4 };
+const quantiles = { count: 290, p50: 1.234, p99: 5.6, max: 123.4 };
 
 const obu: ObuStatus = {
   vehicle: 'demo-car',
   obu: 'obu-1',
   startedAt: '2026-01-01T00:00:00.000Z',
+  clock: { floor: '2025-12-01T00:00:00.000Z', from: 'build', behind: false },
   engine: { kind: 'private', host: 'unix:///s', version: '20.10', fault: '' },
   resources: {
     memory: { total: 2 ** 30, reserved: 2 ** 28, used: 0 },
@@ -49,6 +50,7 @@ const obu: ObuStatus = {
     failed: 1,
     inFlight: 1,
     perSecond: 9.8,
+    failedPerSecond: 0.2,
     total: quantiles,
     queue: quantiles,
     run: quantiles,
@@ -75,7 +77,7 @@ const view: DriveView = {
   obu,
   broker,
   errors: [],
-  errorsSince: '2026-01-01T00:00:00.500Z',
+  errorsKnown: new Set(),
   picturesFolder: '/pictures',
 };
 
@@ -110,7 +112,8 @@ describe('the screen', () => {
   });
 
   it('leaves out errors of the start-up once all runs', () => {
-    const text = renderScreen({ ...view, errorsSince: '2026-01-01T00:00:01.500Z' }, 200).join('\n');
+    const errorsKnown = new Set(broker.errors.map(errorKey));
+    const text = renderScreen({ ...view, errorsKnown }, 200).join('\n');
     expect(text).not.toContain('the tender died');
     expect(text).toContain('the broker went away');
   });
@@ -129,6 +132,33 @@ describe('the screen', () => {
 
   it('says in a line that the broker is away', () => {
     expect(renderLine({ ...view, broker: undefined })).toContain('broker does not answer');
+  });
+
+  it('says for how long somebody has not answered, and keeps what they said before', () => {
+    const silent = { ...view, obuSilentMs: 3210, brokerSilentMs: 4567 };
+    for (const text of [renderScreen(silent, 200).join('\n'), renderLine(silent)]) {
+      expect(text).toContain('OBU: no answer for 3.2 s');
+      expect(text).toContain('broker: no answer for 4.6 s');
+      expect(text).toContain('drive-log');
+    }
+    const place = { ...obu.places[0]!, connected: false, reason: 'no answer for 3.2 s', silentMs: 3200 };
+    const hanging = { ...view, obu: { ...obu, places: [place] } };
+    expect(renderLine(hanging)).toContain('broker:rsu-1 no answer for 3.2 s');
+    expect(renderScreen(hanging, 200).join('\n')).toMatch(/^broker:rsu-1 .* no answer for 3\.2 s$/m);
+  });
+
+  it('shows no time where nothing was measured', () => {
+    const nothing = { count: 0, p50: 0, p99: 0, max: 0 };
+    const failed = { count: 7, p50: 512, p99: 520, max: 521 };
+    const offloads = { ...obu.offloads, total: failed, queue: nothing, run: nothing };
+    const view2 = { ...view, obu: { ...obu, offloads } };
+    expect(renderLine(view2)).toContain('total 512/520 queue –/– run –/–');
+    expect(renderScreen(view2, 200).join('\n')).toMatch(/run\s+–\s+–\s+–/);
+  });
+
+  it('says what takes its time, in the middle of the start and of the end', () => {
+    expect(renderBeat({ ...view, step: 'images: building' })).toBe('1:15 | images: building');
+    expect(renderBeat(view)).toBe(renderLine(view));
   });
 });
 
@@ -153,6 +183,7 @@ describe('the summary', () => {
         },
       },
     ],
+    ['the OBU hangs: no answer for 12.0 s', { ...view, obuSilentMs: 12_000 }],
     ['the OBU never answered', { ...view, obu: undefined }],
     ['the manifest has no workload', { ...view, obu: { ...obu, workloads: [] } }],
   ])('fails when %s', (problem, failing) => {

@@ -9,25 +9,48 @@ export interface DriveView {
   readonly elapsedMs: number;
   /** Milliseconds until it stops by itself; undefined when it does not. */
   readonly remainingMs: number | undefined;
+  /** What they said last; undefined before they said anything. */
   readonly obu: ObuStatus | undefined;
   readonly broker: BrokerStatus | undefined;
+  /** For how long they have not answered, in milliseconds; undefined while they do. */
+  readonly obuSilentMs?: number | undefined;
+  readonly brokerSilentMs?: number | undefined;
   /** What happened to our own child processes. */
   readonly errors: readonly RecentError[];
-  /** Older errors are not shown; ISO 8601, empty for all. */
-  readonly errorsSince: string;
+  /** Those that are not shown, by `errorKey`: what went wrong while all was starting. */
+  readonly errorsKnown: ReadonlySet<string>;
   readonly picturesFolder: string;
 }
 
+/** A silence this long, in milliseconds, is a failure of the job. */
+const TOO_SILENT_MS = 10_000;
+
 const count = (n: number) => Math.round(n).toLocaleString('en-US');
 const percent = (share: number) => `${(share * 100).toFixed(1)} %`;
+const silence = (silentMs: number) => `no answer for ${(silentMs / 1000).toFixed(1)} s`;
 const ms = (value: number) => (value >= 100 ? value.toFixed(0) : value.toFixed(2));
 const state = (workload: { state: string; detail: string }) =>
   workload.detail ? `${workload.state}(${workload.detail})` : workload.state;
 
+/** Tells errors apart; the same one again has another time. Nothing is compared with a clock, which may be set. */
+export function errorKey({ time, source, code, message }: RecentError): string {
+  return JSON.stringify([time, source, code, message]);
+}
+
+/** A quantile in milliseconds, or a dash where there was nothing to measure. */
+function time(quantiles: Quantiles, of: 'p50' | 'p99' | 'max'): string {
+  return quantiles.count === 0 ? '–' : ms(quantiles[of]);
+}
+
+/** Why no offload goes there: it says nothing, or there is no connection. */
+function placeTrouble({ reason }: ObuStatus['places'][number]): string {
+  return reason.startsWith('no answer') ? reason : `not connected: ${reason}`;
+}
+
 /** The newest errors of all daemons, newest last. */
 export function recentErrors(view: DriveView, most: number): RecentError[] {
   return [...(view.obu?.errors ?? []), ...(view.broker?.errors ?? []), ...view.errors]
-    .filter((error) => error.time >= view.errorsSince)
+    .filter((error) => !view.errorsKnown.has(errorKey(error)))
     .sort((a, b) => a.time.localeCompare(b.time))
     .slice(-most);
 }
@@ -42,6 +65,7 @@ export function renderScreen(view: DriveView, columns: number): string[] {
       `   up ${formatClock(view.elapsedMs)}${clock}   Ctrl-C stops`,
   );
   if (view.step) lines.push('', view.step);
+  if (view.obuSilentMs !== undefined) lines.push('', `OBU: ${silence(view.obuSilentMs)}; this is what it said before:`);
   if (obu) {
     lines.push('');
     lines.push(
@@ -77,7 +101,10 @@ export function renderScreen(view: DriveView, columns: number): string[] {
     );
     const { offloads } = obu;
     lines.push('');
-    const row = (name: string, q: Quantiles) => [`  ${name}`, ms(q.p50), ms(q.p99), ms(q.max)];
+    const row = (name: string, q: Quantiles) => [
+      `  ${name}`,
+      ...(['p50', 'p99', 'max'] as const).map((of) => time(q, of)),
+    ];
     lines.push(
       `OFFLOADS  ${offloads.perSecond.toFixed(1)} per second   ok ${count(offloads.ok)}   failed ${count(offloads.failed)}   in flight ${offloads.inFlight}`,
       ...table([
@@ -88,9 +115,10 @@ export function renderScreen(view: DriveView, columns: number): string[] {
       ]),
     );
     for (const place of obu.places) {
-      lines.push(`${place.place}  ${place.url}  ${place.connected ? 'connected' : `not connected: ${place.reason}`}`);
+      lines.push(`${place.place}  ${place.url}  ${place.connected ? 'connected' : placeTrouble(place)}`);
     }
   }
+  if (view.brokerSilentMs !== undefined) lines.push(`broker: ${silence(view.brokerSilentMs)}`);
   if (broker) {
     for (const p of broker.packages) {
       lines.push(
@@ -114,19 +142,29 @@ export function renderLine(view: DriveView): string {
   const parts = [formatClock(view.elapsedMs)];
   if (view.step) parts.push(view.step);
   const { obu, broker } = view;
+  if (view.obuSilentMs !== undefined) parts.push(`OBU: ${silence(view.obuSilentMs)}`);
   if (obu) {
     for (const bus of obu.buses) {
       parts.push(`bus ${bus.name} ${count(bus.framesPerSecond)} frames/s load ${percent(bus.load)}`);
     }
     for (const w of obu.workloads) parts.push(`${w.name} ${state(w)}${w.state === 'Running' ? '' : ` ${w.reason}`}`);
     const { offloads: o } = obu;
-    const pair = (name: string, q: Quantiles) => `${name} ${ms(q.p50)}/${ms(q.p99)}`;
+    const pair = (name: string, q: Quantiles) => `${name} ${time(q, 'p50')}/${time(q, 'p99')}`;
     parts.push(
       `offloads ${o.perSecond.toFixed(1)}/s, p50/p99 ms ${pair('total', o.total)} ${pair('queue', o.queue)} ${pair('run', o.run)}, ok ${o.ok}, failed ${o.failed}`,
     );
   }
-  if (!broker && !view.step) parts.push('broker does not answer');
+  if (view.brokerSilentMs !== undefined) parts.push(`broker: ${silence(view.brokerSilentMs)}`);
+  else if (!broker && !view.step) parts.push('broker does not answer');
+  for (const place of obu?.places ?? []) {
+    if (!place.connected && !view.step) parts.push(`${place.place} ${placeTrouble(place)}`);
+  }
   return parts.join(' | ');
+}
+
+/** A sign of life while something takes its time: what it is, or all that is known. Pure. */
+export function renderBeat(view: DriveView): string {
+  return view.step === '' ? renderLine(view) : `${formatClock(view.elapsedMs)} | ${view.step}`;
 }
 
 export interface Summary {
@@ -152,6 +190,8 @@ export function summarise(view: DriveView, startupError: string | undefined): Su
     for (const w of obu.workloads) {
       if (w.state !== 'Running') problems.push(`workload ${w.name} is ${state(w)}: ${w.reason}`);
     }
+    const { obuSilentMs = 0 } = view;
+    if (obuSilentMs > TOO_SILENT_MS) problems.push(`the OBU hangs: ${silence(obuSilentMs)}`);
     if (obu.offloads.ok === 0) problems.push('no offload succeeded');
   }
   return {
@@ -188,9 +228,9 @@ export function renderSummary(summary: Summary): string[] {
           ['    ms', 'p50', 'p99', 'max'],
           ...(['total', 'queue', 'run'] as const).map((name) => [
             `    ${name}`,
-            ms(o[name].p50),
-            ms(o[name].p99),
-            ms(o[name].max),
+            time(o[name], 'p50'),
+            time(o[name], 'p99'),
+            time(o[name], 'max'),
           ]),
         ]),
         `  filtered pictures: ${summary.picturesFolder}`,

@@ -14,6 +14,10 @@ export class Terminal {
     this.#out = out;
   }
 
+  get isOpen(): boolean {
+    return this.#open;
+  }
+
   get columns(): number {
     return this.#out.columns || 80;
   }

@@ -9,6 +9,7 @@ import { getControl, getStatus } from '../../shared/api/control-client.ts';
 import type { BrokerStatus } from '../../shared/api/status.ts';
 import { ErrorCode } from '../../shared/errors.ts';
 import { ensureDevelopmentIdentities } from '../../shared/identity/development.ts';
+import { fixedIdentity } from '../../shared/identity/identity-watch.ts';
 import { loadIdentity } from '../../shared/identity/x509-identity.ts';
 import { silentLog } from '../../shared/log.ts';
 import { buildTask } from '../../shared/task-package/build.ts';
@@ -84,7 +85,7 @@ function isThere(pid: number): boolean {
 }
 
 async function connect(url: string): Promise<void> {
-  const identity = await loadIdentity(identities.vehicle, 'vehicle');
+  const identity = fixedIdentity(await loadIdentity(identities.vehicle, 'vehicle'));
   offloader = new BrokerOffloader({ brokers: [{ id: 'rsu-1', url }], identity, log: silentLog() });
   await offloader.start();
   await connected();

@@ -8,6 +8,7 @@ import { BrokerClient } from '../../broker/task/broker-client.ts';
 import { BrokerOffloader } from '../../obu/offload/broker-offloader.ts';
 import { getControl, getStatus } from '../../shared/api/control-client.ts';
 import type { BrokerStatus } from '../../shared/api/status.ts';
+import { fixedIdentity } from '../../shared/identity/identity-watch.ts';
 import { loadIdentity } from '../../shared/identity/x509-identity.ts';
 import { silentLog } from '../../shared/log.ts';
 import { readPackageFiles, readTaskPackage } from '../../shared/task-package/reader.ts';
@@ -93,7 +94,7 @@ async function kill(child: ChildProcess): Promise<void> {
 }
 
 async function connect(url: string): Promise<void> {
-  const identity = await loadIdentity(join(root, 'other'), 'vehicle');
+  const identity = fixedIdentity(await loadIdentity(join(root, 'other'), 'vehicle'));
   offloader = new BrokerOffloader({ brokers: [{ id: 'rsu-1', url }], identity, log: silentLog() });
   await offloader.start();
   await vi.waitUntil(() => offloader!.places()[0]!.connected, { timeout: 20_000 });

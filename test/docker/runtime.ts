@@ -82,6 +82,8 @@ export class Runtime {
   readonly errors = new RecentErrors();
   /** [victim, by] */
   readonly preemptions: [string, string][] = [];
+  /** [workload, step], as they were begun */
+  readonly steps: [string, string][] = [];
   readonly #config: string;
   readonly #stops: (() => Promise<void> | void)[] = [];
   engine!: Engine;
@@ -115,7 +117,7 @@ export class Runtime {
       },
       observer: {
         onState: () => {},
-        onStep: () => {},
+        onStep: (workload, step) => this.steps.push([workload, step]),
         onPreempted: (victim, { by }) => this.preemptions.push([victim, by]),
       },
       onFault: (workload, { code, message }) => this.errors.add(`workload ${workload}`, code, message),

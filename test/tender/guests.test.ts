@@ -87,8 +87,8 @@ await forEachIsolation((tenders, isolation) => {
       const [first, second] = [answer(await tenders.call('info')), answer(await tenders.call('info'))];
       const [inputOffset, outputOffset, still, time, seed] = first.split(' ');
       expect([inputOffset, outputOffset, still]).toEqual(['0', '0', '1']);
-      // The coarse clock advances once a tick.
-      expect(Number(time)).toBeGreaterThanOrEqual(before - 20);
+      // The coarse clock advances once a tick, and a busy virtual machine is late with its ticks.
+      expect(Number(time)).toBeGreaterThanOrEqual(before - 1_000);
       expect(Number(time)).toBeLessThanOrEqual(Date.now());
       expect(seed).toMatch(/^[0-9a-f]{64}$/);
       expect(second.split(' ')[4]).not.toBe(seed);

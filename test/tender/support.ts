@@ -1,8 +1,8 @@
-import { afterAll, describe } from 'vitest';
+import { afterAll, describe, inject } from 'vitest';
 import type { Isolation, TenderOutcome } from '../../broker/tenders/tender.ts';
 import { TenderProcess } from '../../broker/tenders/tender-process.ts';
-import { messageOf } from '../../shared/errors.ts';
 import { silentLog } from '../../shared/log.ts';
+import { describeWhere } from '../support/not-run.ts';
 import { built, guestImage, type Machine, taskImage } from './support-paths.ts';
 
 export { built, guestImage, taskImage } from './support-paths.ts';
@@ -16,32 +16,14 @@ export function u64(...values: (number | bigint)[]): Buffer {
   return bytes;
 }
 
-/** Why isolation `vm` cannot be had on this machine; undefined when it can. */
-async function vmTrouble(): Promise<string | undefined> {
-  const tender = new TenderProcess({ imagePath: guestImage('hello'), log: silentLog(), isolation: 'vm' });
-  try {
-    await tender.start();
-    return undefined;
-  } catch (error) {
-    return messageOf(error);
-  } finally {
-    await tender.stop();
-  }
-}
-
 /**
- * The same tests for both isolations. Where there is no KVM that can be used, those for `vm` are skipped and the reason
+ * The same tests for both isolations. Where there is no KVM that can be used, those for `vm` are not run and the reason is
  * said; with KERB_TEST_VM=required they fail instead.
  */
-export async function forEachIsolation(tests: (tenders: Tenders, isolation: Isolation) => void): Promise<void> {
+export function forEachIsolation(tests: (tenders: Tenders, isolation: Isolation) => void): void {
   describe('isolation process', () => tests(new Tenders('process'), 'process'));
-  const trouble = process.env.KERB_TEST_VM === 'required' ? undefined : await vmTrouble();
-  if (trouble === undefined) {
-    describe('isolation vm', () => tests(new Tenders('vm'), 'vm'));
-  } else {
-    console.warn(`skipped for isolation vm: ${trouble}`);
-    describe.skip(`isolation vm, skipped: ${trouble}`, () => tests(new Tenders('vm'), 'vm'));
-  }
+  const trouble = process.env.KERB_TEST_VM === 'required' ? '' : inject('machine').vm;
+  describeWhere(trouble || undefined, 'isolation vm', () => tests(new Tenders('vm'), 'vm'));
 }
 
 /** Started tenders of one test file; all are stopped at its end. */

@@ -53,6 +53,7 @@ export function task(input: StaticArray<u8>): StaticArray<u8> {
   switch (input[0]) {
     case 0: return input;
     case 1: refuse(n);
+    case 18: { console.log('before'); refuse(n, 'not \u00e9nough'); }
     case 2: throw new Error('not today \\u00e9\\ud83d\\ude97');
     case 3: return text((10 / (n - n)).toString());
     case 4: return text(load<u8>(0x7fffffff).toString());
@@ -100,7 +101,8 @@ describe('a task in TypeScript', () => {
 
   test('refuses with a status of its own', async () => {
     expect(await call(1, 42)).toMatchObject({ outcome: 'done', status: 42 });
-    expect(await call(1, 1)).toMatchObject({ outcome: 'done', status: 1 });
+    expect(await call(1, 1)).toMatchObject({ outcome: 'done', status: 1, log: '' });
+    expect(await call(18, 7)).toMatchObject({ outcome: 'done', status: 7, log: 'before\nnot énough\n' });
   });
 
   test('starts in a memory that no earlier call has touched', async () => {

@@ -17,7 +17,7 @@
  */
 #define MACHINE_VM                                                                                             \
   , LET_WITH(ioctl, 1, KVM_RUN), LET_WITH(ioctl, 1, KVM_GET_REGS), LET_WITH(ioctl, 1, KVM_SET_REGS),           \
-      LET_WITH(ioctl, 1, KVM_GET_SREGS), LET_WITH(ioctl, 1, KVM_SET_SREGS), LET_WITH(ioctl, 1, KVM_GET_XSAVE), \
+      LET_WITH(ioctl, 1, KVM_GET_SREGS), LET_WITH(ioctl, 1, KVM_SET_SREGS), LET_WITH(ioctl, 1, KVM_GET_XSAVE), LET_WITH(ioctl, 1, KVM_GET_XSAVE2), \
       LET_WITH(ioctl, 1, KVM_SET_XSAVE), LET_WITH(ioctl, 1, KVM_GET_XCRS), LET_WITH(ioctl, 1, KVM_SET_XCRS),   \
       LET_WITH(ioctl, 1, KVM_GET_DEBUGREGS), LET_WITH(ioctl, 1, KVM_SET_DEBUGREGS),                            \
       LET_WITH(ioctl, 1, KVM_GET_VCPU_EVENTS), LET_WITH(ioctl, 1, KVM_SET_VCPU_EVENTS),                        \

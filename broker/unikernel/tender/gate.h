@@ -8,16 +8,20 @@
 #ifndef KERBSIDE_TENDER_GATE_H
 #define KERBSIDE_TENDER_GATE_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 /* Entered at the start; takes one number, not zero for the self-test, and does not return. */
 extern const char kerb_gate_start[], kerb_gate_end[];
 /* The handler of the guest's faults. */
 extern const char kerb_gate_fault[];
-/* Two fields to fill in: u64, the guest's entry point, and u32, what kerb_gate_look() has found. */
-extern const char kerb_gate_entry[], kerb_gate_processor[];
+/* To fill in: u64, the guest's entry point; and two u64, the components of the vector state and the end of their area. */
+extern const char kerb_gate_entry[], kerb_gate_vectors[];
 
-/* What the gate has to know of this processor and cannot ask for itself. */
-uint32_t kerb_gate_look(void);
+/*
+ * Once, before the first fork: puts the gate in its place with all that it needs there, and directs the guest's faults to
+ * it. Writes why not into `reason` (REASON_SIZE) otherwise.
+ */
+bool gate_set_up(uint64_t entry, char *reason);
 
 #endif

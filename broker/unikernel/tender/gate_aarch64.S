@@ -45,7 +45,7 @@
 
         .section .rodata.gate, "a", %progbits
         .balign 64
-        .globl  kerb_gate_start, kerb_gate_end, kerb_gate_entry, kerb_gate_fault, kerb_gate_processor
+        .globl  kerb_gate_start, kerb_gate_end, kerb_gate_entry, kerb_gate_fault, kerb_gate_vectors
 kerb_gate_start:
 
 // Entered by a call that never returns, after fork, with one thread and the log as the only descriptor. Uses no stack.
@@ -177,9 +177,9 @@ kerb_gate_fault:
         .balign 8
 kerb_gate_entry:
         .quad   0
-kerb_gate_processor:
-        .long   0
-        .long   0
+kerb_gate_vectors:                              // nothing: vector registers are as they are on every arm64
+        .quad   0
+        .quad   0
 
 filter_program:                                 // struct sock_fprog
         .short  (filter_end - filter) / 8
@@ -200,13 +200,4 @@ filter:
         BPF(BPF_RETURN, 0, 0, SECCOMP_RET_KILL_PROCESS)
 filter_end:
 kerb_gate_end:
-
-// Nothing: vector registers are as they are on every arm64.
-        .text
-        .globl  kerb_gate_look
-        .type   kerb_gate_look, %function
-kerb_gate_look:
-        mov     w0, #0
-        ret
-        .size   kerb_gate_look, . - kerb_gate_look
         .section .note.GNU-stack, "", %progbits

@@ -15,8 +15,6 @@
 #define SECCOMP_RET_ALLOW 0x7fff0000
 #define AUDIT_ARCH_X86_64 0xc000003e
 #define USER_END 0x7ffffffff000
-#define MXCSR_DEFAULT 0x1f80
-#define FPU_CONTROL_DEFAULT 0x037f
 
 // Offsets in the kernel's signal frame, x86-64 (uapi/asm-generic/siginfo.h, uapi/asm/sigcontext.h).
 #define SIGINFO_CODE 8
@@ -45,7 +43,7 @@
         .section .rodata.gate, "a", @progbits
         .balign 64
         .globl  kerb_gate_start, kerb_gate_end, kerb_gate_entry, kerb_gate_fault
-        .globl  kerb_gate_processor
+        .globl  kerb_gate_vectors
 kerb_gate_start:
 
 // Entered by a call that never returns, after fork, with one thread and the log as the only descriptor. Uses no stack.
@@ -92,6 +90,8 @@ kerb_gate_start:
         movq    %rax, KERB_THREAD_POINTER
         movq    %rax, KERB_MAILBOX
         movq    KERB_INFO, %rax
+        movq    kerb_gate_vectors+8(%rip), %rcx // the end of the area: as far as the processor may read it
+        movb    -1(%rcx), %al
 
         incl    %r12d                           // step 5: wait in a write to the full log until the call begins
 again:  movl    $SYS_write, %eax
@@ -105,13 +105,15 @@ again:  movl    $SYS_write, %eax
         jne     refused
 
 // Every register to a known value: what the tender copied may have passed through them.
-        cmpl    $0, kerb_gate_processor(%rip)
-        je      1f
-        movl    $-1, %eax                       // all components that the system has, to their initial state
-        movl    $-1, %edx
-        xrstor64 vector_state(%rip)
+        movl    $KERB_VECTORS, %ecx
+        movl    kerb_gate_vectors(%rip), %eax   // which components: see vectors_x86_64.c
+        movl    kerb_gate_vectors+4(%rip), %edx
+        movl    %eax, %ebx
+        orl     %edx, %ebx
+        jz      1f
+        xrstor64 (%rcx)                         // to their initial state
         jmp     2f
-1:      fxrstor64 vector_state(%rip)
+1:      fxrstor64 (%rcx)
 2:      testl   %r13d, %r13d
         jnz     passed
         movl    $KERB_INFO, %edi
@@ -167,9 +169,9 @@ passed:
         .balign 8
 kerb_gate_entry:
         .quad   0
-kerb_gate_processor:
-        .long   0
-        .long   0
+kerb_gate_vectors:
+        .quad   0
+        .quad   0
 
 filter_program:                                 // struct sock_fprog
         .short  (filter_end - filter) / 8
@@ -190,26 +192,5 @@ filter:
         BPF(BPF_RETURN, 0, 0, SECCOMP_RET_KILL_PROCESS)
 filter_end:
 
-        .balign 64
-vector_state:                                   // XSAVE area whose header says: every component is in its initial state
-        .short  FPU_CONTROL_DEFAULT, 0, 0, 0
-        .quad   0, 0
-        .long   MXCSR_DEFAULT, 0
-        .fill   544, 1, 0
 kerb_gate_end:
-
-// May the system use XSAVE? CPUID leaf 1, ECX bit 27 (Intel SDM volume 1, 13.2).
-        .text
-        .globl  kerb_gate_look
-        .type   kerb_gate_look, @function
-kerb_gate_look:
-        pushq   %rbx
-        movl    $1, %eax
-        cpuid
-        movl    %ecx, %eax
-        shrl    $27, %eax
-        andl    $1, %eax
-        popq    %rbx
-        ret
-        .size   kerb_gate_look, . - kerb_gate_look
         .section .note.GNU-stack, "", @progbits

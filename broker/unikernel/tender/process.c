@@ -39,43 +39,10 @@ static pid_t next_pid;
 static uint32_t *death_lock; /* see die_first */
 static uint64_t gate_faults; /* page faults of a process that passes the gate and runs nothing of the guest */
 
-static uintptr_t at_gate(const char *label) { return KERB_GATE + (uintptr_t)(label - kerb_gate_start); }
-
 static uint64_t now_ns(void) {
   struct timespec now;
   syscall(SYS_clock_gettime, CLOCK_MONOTONIC, &now); /* not the vDSO: see layout_begin */
   return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
-}
-
-static bool build_gate(uint64_t entry) {
-  char *gate = (char *)(uintptr_t)KERB_GATE;
-  if (mprotect(gate, KERB_PAGE, PROT_READ | PROT_WRITE) != 0) return false;
-  memcpy(gate, kerb_gate_start, (size_t)(kerb_gate_end - kerb_gate_start));
-  const uint32_t processor = kerb_gate_look();
-  memcpy((void *)at_gate(kerb_gate_processor), &processor, sizeof processor);
-  memcpy((void *)at_gate(kerb_gate_entry), &entry, sizeof entry);
-  __builtin___clear_cache(gate, gate + KERB_PAGE);
-  return mprotect(gate, KERB_PAGE, PROT_READ | PROT_EXEC) == 0;
-}
-
-/* The guest's faults go to the gate. Both settings are inherited by fork, so they cost a call nothing. */
-static bool direct_faults(void) {
-  static const int faults[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP};
-  struct { /* the kernel's own struct: libc would put its handler's return path in, and that is not there any more */
-    uintptr_t handler;
-    unsigned long flags;
-    uintptr_t restorer;
-    uint64_t mask;
-  } action = {
-      .handler = at_gate(kerb_gate_fault),
-      .flags = SA_SIGINFO | SA_ONSTACK | 0x04000000 /* SA_RESTORER: demanded, never used: the handler does not return */,
-      .restorer = at_gate(kerb_gate_fault),
-      .mask = ~0ull,
-  };
-  const stack_t stack = {.ss_sp = (void *)(uintptr_t)KERB_FAULT_STACK, .ss_size = KERB_FAULT_STACK_SIZE};
-  for (size_t i = 0; i < sizeof faults / sizeof *faults; i++)
-    if (syscall(SYS_rt_sigaction, faults[i], &action, NULL, sizeof action.mask) != 0) return false;
-  return syscall(SYS_sigaltstack, &stack, NULL) == 0;
 }
 
 /*
@@ -95,11 +62,7 @@ static void die_first(void) {
 static bool prepare(struct guest *guest, char reason[REASON_SIZE]) {
   tender_pid = getpid();
   death_lock = mmap(NULL, KERB_PAGE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-  if (death_lock != MAP_FAILED && (size_t)(kerb_gate_end - kerb_gate_start) <= KERB_PAGE &&
-      layout_map_private((struct guest_address){KERB_GATE}, KERB_PAGE, PROT_NONE) &&
-      layout_map_private((struct guest_address){KERB_FAULT_STACK}, KERB_FAULT_STACK_SIZE, PROT_READ | PROT_WRITE) &&
-      build_gate(guest->image.entry.value) && direct_faults())
-    return true;
+  if (death_lock != MAP_FAILED) return gate_set_up(guest->image.entry.value, reason);
   snprintf(reason, REASON_SIZE, "cannot set up isolation `process`: %s", strerror(errno));
   return false;
 }

@@ -38,13 +38,13 @@ static int32_t float_code(unsigned flags) {
 }
 
 static int32_t float_fault(const struct machine *machine, unsigned vector) {
-  struct kvm_xsave vectors;
+  static uint8_t vectors[MAX_VECTORS];
   uint16_t control, status;
   uint32_t mxcsr;
-  if (ioctl(machine->processor, KVM_GET_XSAVE, &vectors) != 0) return 0;
-  memcpy(&control, &vectors, sizeof control);
-  memcpy(&status, (char *)&vectors + FSW_OFFSET, sizeof status);
-  memcpy(&mxcsr, (char *)&vectors + MXCSR_OFFSET, sizeof mxcsr);
+  if (!machine_read_vectors(machine, vectors)) return 0;
+  memcpy(&control, vectors, sizeof control);
+  memcpy(&status, vectors + FSW_OFFSET, sizeof status);
+  memcpy(&mxcsr, vectors + MXCSR_OFFSET, sizeof mxcsr);
   return float_code(vector == MF ? status & ~control : mxcsr & ~(mxcsr >> 7));
 }
 

@@ -6,7 +6,6 @@
 #define _GNU_SOURCE
 #include "vm_machine_x86_64.h"
 
-#include <cpuid.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -16,6 +15,8 @@
 #include <unistd.h>
 
 #include "isolation.h"
+#include "vectors.h"
+#include "vm_cpuid_x86_64.h"
 
 #define CR0 0x80010033ull /* PE MP ET NE WP PG: 2.5 */
 #define CR4_PAE (1ull << 5)
@@ -24,127 +25,14 @@
 #define CR4_OSXMMEXCPT (1ull << 10)
 #define CR4_OSXSAVE (1ull << 18)
 #define EFER 0xd00ull /* LME LMA NXE: 2.2.1. SCE is clear, so `syscall` is an invalid instruction */
-#define XCR0_KNOWN 0xe7ull /* x87, SSE, AVX, AVX-512; not PKRU, not AMX: 2.6 */
-#define XCR0_AVX 4ull
-#define XCR0_AVX512 0xe0ull
-#define VECTORS_DEFAULT_FCW 0x037f
-#define VECTORS_DEFAULT_MXCSR 0x1f80
+#define VECTORS_PRESENT 512 /* volume 1, 13.4.2: the header, XSTATE_BV */
 
-#define MAX_CPUID 256
-
-static struct {
-  struct kvm_cpuid2 header;
-  struct kvm_cpuid_entry2 entries[MAX_CPUID];
-} cpuid;
-static uint64_t xcr0;
 static size_t run_size;
+static size_t vectors_room = sizeof(struct kvm_xsave); /* what KVM reads and writes of struct processor's vectors */
 
 static bool failed(char reason[REASON_SIZE], const char *what) {
   snprintf(reason, REASON_SIZE, "KVM: %s: %s", what, strerror(errno));
   return false;
-}
-
-static struct kvm_cpuid_entry2 *leaf(uint32_t function, uint32_t index) {
-  for (unsigned i = 0; i < cpuid.header.nent; i++)
-    if (cpuid.entries[i].function == function && cpuid.entries[i].index == index) return &cpuid.entries[i];
-  return NULL;
-}
-
-/* The features of leaf 1, 7 and 0x80000001 that ring 3 can use: arithmetic, vectors, cache lines. */
-#define LEAF_1_ECX                                                                                      \
-  (1u << 0 | 1u << 1 | 1u << 9 | 1u << 12 | 1u << 13 | 1u << 19 | 1u << 20 | 1u << 22 | 1u << 23 | 1u << 25 | \
-   1u << 26 | 1u << 27 | 1u << 28 | 1u << 29)
-#define LEAF_1_EDX 0x0788a179u
-#define LEAF_7_EBX                                                                                            \
-  (1u << 3 | 1u << 5 | 1u << 8 | 1u << 9 | 1u << 16 | 1u << 17 | 1u << 19 | 1u << 21 | 1u << 23 | 1u << 24 |  \
-   1u << 28 | 1u << 29 | 1u << 30 | 1u << 31)
-#define LEAF_7_ECX (1u << 1 | 1u << 6 | 1u << 8 | 1u << 9 | 1u << 10 | 1u << 11 | 1u << 12 | 1u << 14)
-#define LEAF_7_EDX (1u << 4)
-
-#define LEAF_80000001_ECX (1u << 0 | 1u << 5 | 1u << 6 | 1u << 7 | 1u << 8)
-#define LEAF_80000001_EDX (1u << 20 | 1u << 26 | 1u << 27 | 1u << 29) /* NX, 1 GiB pages, RDTSCP, long mode */
-
-/* What needs vector state that XCR0 may not have. */
-#define LEAF_1_ECX_AVX (1u << 12 | 1u << 28 | 1u << 29)
-#define LEAF_7_EBX_AVX (1u << 5)
-#define LEAF_7_ECX_AVX (1u << 9 | 1u << 10)
-#define LEAF_7_EBX_AVX512 (1u << 16 | 1u << 17 | 1u << 21 | 1u << 28 | 1u << 30 | 1u << 31)
-#define LEAF_7_ECX_AVX512 (1u << 1 | 1u << 6 | 1u << 11 | 1u << 12 | 1u << 14)
-
-/*
- * CPUID is an allow-list: what it does not name, the guest does not see (brand, caches, topology, the hypervisor), and
- * what needs a bit in CR4 or a register that a call could change is not there at all (PKU, FSGSBASE, AMX, MPX, CET).
- *
- * Of what it names, a guest sees what this process sees, so that code which chooses by CPUID chooses the same in both
- * isolations. These are instructions that no hypervisor can take from ring 3, so KVM's own list, which some builds of it
- * leave half empty, is not asked. RDRAND and RDSEED are hidden, so that a library takes its randomness from the info page
- * alone: VMX makes them invalid instructions then, SVM and PVM cannot. RDTSCP stays, so that it is refused as RDTSC is, by
- * CR4.TSD, everywhere.
- */
-static void set_features(void) {
-  struct kvm_cpuid_entry2 *entry;
-  unsigned a, b, c, d;
-  if ((entry = leaf(1, 0)) != NULL && __get_cpuid(1, &a, &b, &c, &d)) {
-    entry->ebx = b & 0x0000ff00; /* cache line size; not which processor this is */
-    entry->ecx = c & LEAF_1_ECX & ~((xcr0 & XCR0_AVX) == 0 ? LEAF_1_ECX_AVX : 0);
-    entry->edx = d & LEAF_1_EDX;
-  }
-  if ((entry = leaf(7, 0)) != NULL && __get_cpuid_count(7, 0, &a, &b, &c, &d)) {
-    entry->eax = 0;
-    entry->ebx = b & LEAF_7_EBX;
-    entry->ecx = c & LEAF_7_ECX;
-    entry->edx = d & LEAF_7_EDX;
-    if ((xcr0 & XCR0_AVX) == 0) entry->ebx &= ~LEAF_7_EBX_AVX, entry->ecx &= ~LEAF_7_ECX_AVX;
-    if ((xcr0 & XCR0_AVX512) == 0) entry->ebx &= ~LEAF_7_EBX_AVX512, entry->ecx &= ~LEAF_7_ECX_AVX512;
-  }
-  if ((entry = leaf(0x80000001, 0)) != NULL && __get_cpuid(0x80000001, &a, &b, &c, &d)) {
-    entry->eax = entry->ebx = 0;
-    entry->ecx = c & LEAF_80000001_ECX;
-    entry->edx = d & LEAF_80000001_EDX;
-  }
-}
-
-static void limit_cpuid(void) {
-  static const uint32_t kept[] = {0, 1, 7, 0xd, 0x80000000, 0x80000001, 0x80000008};
-  unsigned count = 0;
-  for (unsigned i = 0; i < cpuid.header.nent; i++) {
-    const struct kvm_cpuid_entry2 entry = cpuid.entries[i];
-    bool keep = false;
-    for (size_t j = 0; j < sizeof kept / sizeof *kept; j++) keep = keep || entry.function == kept[j];
-    if (!keep || (entry.function == 7 && entry.index != 0)) continue;
-    if (entry.function == 0xd && entry.index > 1 && (entry.index > 63 || (xcr0 >> entry.index & 1) == 0)) continue;
-    cpuid.entries[count++] = entry;
-  }
-  cpuid.header.nent = count;
-  struct kvm_cpuid_entry2 *entry;
-  if ((entry = leaf(0, 0)) != NULL) entry->eax = 0xd;
-  if ((entry = leaf(0xd, 0)) != NULL) {
-    entry->eax = (uint32_t)xcr0;
-    entry->edx = 0;
-  }
-  if ((entry = leaf(0xd, 1)) != NULL) {
-    entry->eax &= 7; /* XSAVEOPT, XSAVEC, XGETBV with ECX = 1; not XSAVES */
-    entry->ecx = entry->edx = 0;
-  }
-  if ((entry = leaf(0x80000000, 0)) != NULL) entry->eax = 0x80000008;
-  if ((entry = leaf(0x80000008, 0)) != NULL) entry->ebx = entry->ecx = entry->edx = 0;
-  set_features();
-}
-
-static bool read_cpuid(char reason[REASON_SIZE]) {
-  cpuid.header.nent = MAX_CPUID;
-  if (ioctl(KVM_FD, KVM_GET_SUPPORTED_CPUID, &cpuid) != 0) return failed(reason, "KVM_GET_SUPPORTED_CPUID");
-  const struct kvm_cpuid_entry2 *state = leaf(0xd, 0);
-  unsigned a, b, c, d;
-  /* OSXSAVE: the kernel below us uses it. */
-  if (state == NULL || (state->eax & 3) != 3 || !__get_cpuid(1, &a, &b, &c, &d) || (c & 1u << 27) == 0) {
-    snprintf(reason, REASON_SIZE, "KVM: no XSAVE here");
-    return false;
-  }
-  xcr0 = state->eax & XCR0_KNOWN;
-  if ((xcr0 & XCR0_AVX512) != XCR0_AVX512 || (xcr0 & XCR0_AVX) == 0) xcr0 &= ~XCR0_AVX512;
-  limit_cpuid();
-  return true;
 }
 
 bool machine_open(char reason[REASON_SIZE]) {
@@ -175,7 +63,15 @@ bool machine_open(char reason[REASON_SIZE]) {
     return false;
   }
   const int size = ioctl(KVM_FD, KVM_GET_VCPU_MMAP_SIZE, 0);
-  if (size < (int)sizeof(struct kvm_run) || !read_cpuid(reason)) {
+  /* Bytes, if it is known at all. What the guest does not get needs no room, but KVM may copy it all the same. */
+  const int vectors = ioctl(KVM_FD, KVM_CHECK_EXTENSION, KVM_CAP_XSAVE2);
+  if (vectors > (int)vectors_room) vectors_room = (size_t)vectors;
+  if (vectors_room > MAX_VECTORS) {
+    snprintf(reason, REASON_SIZE, "KVM: this processor keeps %d bytes of vector state, and there is room for %d", vectors, MAX_VECTORS);
+    machine_close();
+    return false;
+  }
+  if (size < (int)sizeof(struct kvm_run) || !cpuid_read(reason)) {
     if (size < (int)sizeof(struct kvm_run)) failed(reason, "KVM_GET_VCPU_MMAP_SIZE");
     machine_close();
     return false;
@@ -244,7 +140,7 @@ bool machine_begin(struct machine *machine, char reason[REASON_SIZE]) {
   if (run == MAP_FAILED) return failed(reason, "mmap of kvm_run");
   machine->run = run;
   machine->run->kvm_valid_regs = KVM_SYNC_X86_REGS;
-  if (ioctl(machine->processor, KVM_SET_CPUID2, &cpuid) != 0) return failed(reason, "KVM_SET_CPUID2");
+  if (!cpuid_give(machine->processor)) return failed(reason, "KVM_SET_CPUID2");
   machine->blank = true;
   return true;
 }
@@ -297,25 +193,27 @@ bool machine_first_state(struct machine *machine, uint64_t entry, struct process
   if (!machine_read(machine, state)) return failed(reason, "the first state of a processor");
   set_system(&state->system);
   state->registers = (struct kvm_regs){.rip = entry, .rsp = KERB_STACK_TOP, .rdi = KERB_INFO, .rflags = 2};
-  memset(&state->vectors, 0, sizeof state->vectors);
-  /* Volume 1, 13.4: control word at 0, MXCSR at 24; the header's bit map at 512 says what is not in its initial state. */
-  const uint16_t fcw = VECTORS_DEFAULT_FCW;
-  const uint32_t mxcsr = VECTORS_DEFAULT_MXCSR;
-  const uint64_t present = 3;
-  memcpy((char *)&state->vectors, &fcw, sizeof fcw);
-  memcpy((char *)&state->vectors + 24, &mxcsr, sizeof mxcsr);
-  memcpy((char *)&state->vectors + 512, &present, sizeof present);
-  state->controls = (struct kvm_xcrs){.nr_xcrs = 1, .xcrs = {{.xcr = 0, .value = xcr0}}};
+  memset(state->vectors, 0, sizeof state->vectors);
+  const uint64_t present = 3; /* x87 and SSE; all others are in their initial state */
+  vectors_fill(state->vectors);
+  memcpy(state->vectors + VECTORS_PRESENT, &present, sizeof present);
+  state->controls = (struct kvm_xcrs){.nr_xcrs = 1, .xcrs = {{.xcr = 0, .value = cpuid_xcr0()}}};
   /* KVM, and some processors, know more of a state than they let one write; what is written is what they give back. */
   if (!machine_write(machine, state) || !machine_read(machine, state))
     return failed(reason, "a processor in ring 3");
   return true;
 }
 
+/* KVM_GET_XSAVE writes one page and no more; where a state can be larger, there is the other one. */
+bool machine_read_vectors(const struct machine *machine, uint8_t vectors[MAX_VECTORS]) {
+  const unsigned long request = vectors_room > sizeof(struct kvm_xsave) ? KVM_GET_XSAVE2 : KVM_GET_XSAVE;
+  return ioctl(machine->processor, request, vectors) == 0;
+}
+
 bool machine_read(const struct machine *machine, struct processor *state) {
   const int fd = machine->processor;
   if (ioctl(fd, KVM_GET_REGS, &state->registers) != 0 || ioctl(fd, KVM_GET_SREGS, &state->system) != 0 ||
-      ioctl(fd, KVM_GET_XSAVE, &state->vectors) != 0 || ioctl(fd, KVM_GET_XCRS, &state->controls) != 0 ||
+      !machine_read_vectors(machine, state->vectors) || ioctl(fd, KVM_GET_XCRS, &state->controls) != 0 ||
       ioctl(fd, KVM_GET_DEBUGREGS, &state->debug) != 0 || ioctl(fd, KVM_GET_VCPU_EVENTS, &state->events) != 0)
     return false;
   /* An instruction after `mov ss` is shadowed from interrupts: to be cleared even when it is not set. */
@@ -327,7 +225,7 @@ bool machine_read(const struct machine *machine, struct processor *state) {
 bool machine_write(const struct machine *machine, const struct processor *state) {
   const int fd = machine->processor;
   return ioctl(fd, KVM_SET_SREGS, &state->system) == 0 && ioctl(fd, KVM_SET_XCRS, &state->controls) == 0 &&
-         ioctl(fd, KVM_SET_XSAVE, &state->vectors) == 0 && ioctl(fd, KVM_SET_REGS, &state->registers) == 0 &&
+         ioctl(fd, KVM_SET_XSAVE, state->vectors) == 0 && ioctl(fd, KVM_SET_REGS, &state->registers) == 0 &&
          ioctl(fd, KVM_SET_DEBUGREGS, &state->debug) == 0 && ioctl(fd, KVM_SET_VCPU_EVENTS, &state->events) == 0;
 }
 

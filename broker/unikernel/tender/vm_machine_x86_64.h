@@ -8,11 +8,14 @@
 #include "image.h"
 #include "vm_tables_x86_64.h"
 
+/* Room for the vector state in KVM's form, which is a page on most processors. */
+#define MAX_VECTORS 0x8000
+
 /* Everything about a processor that could outlive a call. */
 struct processor {
   struct kvm_regs registers;
   struct kvm_sregs system;
-  struct kvm_xsave vectors;
+  uint8_t vectors[MAX_VECTORS];
   struct kvm_xcrs controls;
   struct kvm_debugregs debug;
   struct kvm_vcpu_events events;
@@ -46,6 +49,7 @@ void machine_end(struct machine *machine);
 
 /* A processor of `machine` as a guest finds it first: at its entry point, and nothing in any register. */
 bool machine_first_state(struct machine *machine, uint64_t entry, struct processor *state, char reason[REASON_SIZE]);
+bool machine_read_vectors(const struct machine *machine, uint8_t vectors[MAX_VECTORS]);
 bool machine_read(const struct machine *machine, struct processor *state);
 bool machine_write(const struct machine *machine, const struct processor *state);
 

@@ -18,9 +18,9 @@ const EX_NOINPUT = 66;
 const EX_UNAVAILABLE = 69;
 const EX_CONFIG = 78;
 
-/** The C that it writes, and the runtime that this C wants, change with it. libos/wasm.c is for this one. */
-const WASM2C = '1.0.32';
-/** What libos/wasm.c has. */
+/** The C that it writes, and the runtime that this C wants, change with it; wasm2c.h and runtime.c are for these. */
+const WASM2C = ['1.0.32', '1.0.36'];
+/** What runtime.c has. */
 const IMPORTS = new Set([
   ...['abort', 'console.log', 'seed', 'Date.now'],
   ...['kerbside.refuse', 'kerbside.inputSize', 'kerbside.readInput', 'kerbside.writeOutput'],
@@ -56,8 +56,9 @@ async function build(source: string, image: string): Promise<void> {
   const file = join(source, `${name}.ts`);
   if (!existsSync(file)) throw new BuildEnd(EX_NOINPUT, `${file} is missing: a task in TypeScript starts in NAME.ts`);
   const version = run('wasm2c', ['--version']).stdout.trim();
-  if (version !== WASM2C) {
-    throw new BuildEnd(EX_UNAVAILABLE, `wasm2c is of version ${version}; tasks in TypeScript are built with ${WASM2C}`);
+  if (!WASM2C.includes(version)) {
+    const known = 'this build knows 1.0.32 (Debian 12) and 1.0.36 (Debian 13)';
+    throw new BuildEnd(EX_UNAVAILABLE, `wasm2c of version ${version} cannot build a task in TypeScript: ${known}`);
   }
 
   const work = mkdtempSync(join(tmpdir(), 'kerb-typescript-'));
@@ -69,13 +70,13 @@ async function build(source: string, image: string): Promise<void> {
       throw new BuildEnd(EX_DATAERR, 'wasm2c failed; its message is above');
     }
     rmSync(wasm);
-    copyFileSync(join(here, 'task.c'), join(work, 'task.c'));
+    for (const file of ['task.c', 'runtime.c']) copyFileSync(join(here, file), join(work, file));
     const defines = { NAME: `"${name}"`, MEMORY: memory, MAX_INPUT: maxInput, MAX_OUTPUT: maxOutput };
     const text = Object.entries(defines).map(([key, value]) => `#define ${key} ${value}\n`);
     // The header that task.c includes brings them along: no quotation marks have to pass a shell.
     writeFileSync(join(work, 'module.h'), `${text.join('')}${readFileSync(join(work, 'module.h'), 'utf8')}`);
     // Written by a machine: what it leaves unused is nobody's concern. An assert() would put this folder into the image.
-    const flags = `-w -DNDEBUG -DWASM_RT_MEMCHECK_SIGNAL_HANDLER=0 -DWASM_RT_USE_STACK_DEPTH_COUNT=0 -I ${join(here, '../libos')}`;
+    const flags = `-w -DNDEBUG -include ${join(here, 'wasm2c.h')} -I ${here} -I ${join(here, '../libos')}`;
     const { status } = spawnSync(join(here, '../build-task.sh'), [work, image], {
       stdio: 'inherit',
       env: { ...process.env, KERB_TASK_CFLAGS: flags },

@@ -1,9 +1,13 @@
 import { ErrorCode, KerbError, messageOf } from '../../../shared/errors.ts';
-import { type Engine, engineMessage, engineStatus } from '../docker-client.ts';
+import { type Engine, engineMessage, engineStatus, isDiskFull } from '../docker-client.ts';
+import { readProgress } from '../progress-stream.ts';
 import { type ContentFile, contentHash, tarOf } from './content.ts';
 
 /** Label that says what an image was built from. */
 const CONTENT_LABEL = 'kerbside.content';
+
+/** Characters of what a failed program printed that are repeated. */
+const MAX_LAST = 200;
 
 /** Gets one line per step that takes more than a moment. */
 export type Progress = (line: string) => void;
@@ -31,6 +35,7 @@ export async function buildUnlessThere(
   const there = await inspectImage(engine, tag);
   if (there?.labels[CONTENT_LABEL] === hash) return { tag, id: there.id, built: false };
   progress(`building ${tag}`);
+  let last = '';
   try {
     const stream = await engine.streams.buildImage(tarOf(files), {
       t: tag,
@@ -38,27 +43,31 @@ export async function buildUnlessThere(
       networkmode: 'none',
       forcerm: true,
     });
-    await new Promise<void>((resolve, reject) => {
-      engine.streams.modem.followProgress(
-        stream,
-        (error: Error | null) => (error ? reject(error) : resolve()),
-        (event: { stream?: string; error?: string }) => {
-          const line = (event.error ?? event.stream ?? '').trim();
-          // Of what the engine prints, the steps are what a person wants to see.
-          if (event.error !== undefined || line.startsWith('Step ')) progress(`${tag}: ${line}`);
-        },
-      );
+    await readProgress(stream, ({ stream: said }) => {
+      const line = (said ?? '').trim();
+      // Of what the engine prints, the steps are what a person wants to see, and what a failed one said.
+      if (line.startsWith('Step ')) progress(`${tag}: ${line}`);
+      else if (line !== '') last = line;
     });
   } catch (error) {
-    throw new KerbError(ErrorCode.ImageBuildFailed, `image ${tag} could not be built: ${engineMessage(error)}`, {
-      tag,
-    });
+    throw buildError(tag, engineMessage(error), last);
   }
   const image = await inspectImage(engine, tag);
   if (image === undefined) {
     throw new KerbError(ErrorCode.ImageBuildFailed, `the engine built ${tag} and does not have it`, { tag });
   }
   return { tag, id: image.id, built: true };
+}
+
+/** @param last what the engine printed last; of a program that failed, that says why */
+function buildError(tag: string, why: string, last: string): KerbError {
+  if (isDiskFull(why)) {
+    const message = `image ${tag} could not be built: the disk of the engine is full; make room there`;
+    return new KerbError(ErrorCode.DiskFull, message, { tag });
+  }
+  const said =
+    last !== '' && /returned a non-zero code/.test(why) ? ` (${last.replaceAll(/\s+/g, ' ').slice(0, MAX_LAST)})` : '';
+  return new KerbError(ErrorCode.ImageBuildFailed, `image ${tag} could not be built: ${why}${said}`, { tag });
 }
 
 /** Id and labels of an image; undefined when the engine has none of that name. @throws KerbError EngineUnavailable */

@@ -10,13 +10,18 @@ export interface ContentFile {
   /** Relative, with slashes. */
   readonly path: string;
   readonly mode: number;
-  readonly body: { readonly file: string } | { readonly text: string } | { readonly link: string };
+  readonly body:
+    | { readonly file: string }
+    | { readonly text: string }
+    | { readonly link: string }
+    /** A folder with nothing in it; others come with what is in them. */
+    | { readonly empty: true };
 }
 
 /** Contexts above this are a mistake: a node_modules, a data set. */
 export const MAX_CONTEXT_BYTES = 512 * 1024 * 1024;
 
-/** Every file below a folder, sorted; links stay links. @throws KerbError ImageBuildFailed */
+/** Every file and empty folder below a folder, sorted; links stay links. @throws KerbError ImageBuildFailed */
 export async function filesBelow(folder: string, prefix = ''): Promise<ContentFile[]> {
   const files: ContentFile[] = [];
   const entries = await readdir(join(folder, prefix), { withFileTypes: true });
@@ -24,7 +29,9 @@ export async function filesBelow(folder: string, prefix = ''): Promise<ContentFi
     const path = prefix === '' ? entry.name : `${prefix}/${entry.name}`;
     const file = join(folder, path);
     if (entry.isDirectory()) {
-      files.push(...(await filesBelow(folder, path)));
+      const below = await filesBelow(folder, path);
+      if (below.length === 0) files.push({ path, mode: 0o755, body: { empty: true } });
+      else files.push(...below);
     } else if (entry.isSymbolicLink()) {
       files.push({ path, mode: 0o777, body: { link: await readlink(file) } });
     } else if (entry.isFile()) {
@@ -42,10 +49,16 @@ export async function contentHash(files: readonly ContentFile[], salt: readonly 
   const hash = createHash('sha256').update(JSON.stringify(salt));
   for (const { path, mode, body } of files) {
     const kind = Object.keys(body)[0]!;
-    const bytes = 'file' in body ? await readFile(body.file) : Buffer.from('text' in body ? body.text : body.link);
+    const bytes = await bytesOf(body);
     hash.update(JSON.stringify([path, mode, kind, bytes.length])).update(bytes);
   }
   return hash.digest('hex');
+}
+
+async function bytesOf(body: ContentFile['body']): Promise<Buffer> {
+  if ('file' in body) return await readFile(body.file);
+  if ('empty' in body) return Buffer.alloc(0);
+  return Buffer.from('text' in body ? body.text : body.link);
 }
 
 /** A tar of these files, made while it is read. Its errors come out of the stream. */
@@ -54,7 +67,8 @@ export function tarOf(files: readonly ContentFile[]): Readable {
   void (async () => {
     for (const { path, mode, body } of files) {
       if ('link' in body) tar.entry({ name: path, mode, type: 'symlink', linkname: body.link });
-      else tar.entry({ name: path, mode, mtime: new Date(0) }, 'file' in body ? await readFile(body.file) : body.text);
+      else if ('empty' in body) tar.entry({ name: path, mode, mtime: new Date(0), type: 'directory' });
+      else tar.entry({ name: path, mode, mtime: new Date(0) }, await bytesOf(body));
     }
     tar.finalize();
   })().catch((error: unknown) => tar.destroy(error instanceof Error ? error : new Error(String(error))));

@@ -1,6 +1,8 @@
 import { mkdir, mkdtemp, rm, symlink, utimes, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { pipeline } from 'node:stream/promises';
+import { extract } from 'tar-stream';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { ErrorCode } from '../../../shared/errors.ts';
 import type { Engine } from '../docker-client.ts';
@@ -28,6 +30,26 @@ describe('the content of an image', () => {
       ['b.txt', '644', 'file'],
       ['link', '777', 'link'],
       ['sub/a.sh', '755', 'file'],
+    ]);
+  });
+
+  it('has the folders that are empty, in its hash and in its tar', async () => {
+    const before = await hashNow();
+    await mkdir(join(folder, 'sub', 'nothing', 'here'), { recursive: true });
+    await mkdir(join(folder, 'a-empty'));
+    const files = await filesBelow(folder);
+    expect(files.map(({ path }) => path)).toEqual(['a-empty', 'b.txt', 'link', 'sub/a.sh', 'sub/nothing/here']);
+    expect(await hashNow()).not.toBe(before);
+    const entries: string[] = [];
+    const tar = extract();
+    tar.on('entry', ({ name, type, mode }, entry, next) => {
+      entries.push(`${type} ${name} ${mode!.toString(8)}`);
+      entry.on('end', next).resume();
+    });
+    await pipeline(tarOf(files), tar);
+    expect(entries).toEqual([
+      ...['directory a-empty 755', 'file b.txt 644', 'symlink link 777', 'file sub/a.sh 755'],
+      'directory sub/nothing/here 755',
     ]);
   });
 

@@ -1,6 +1,5 @@
 /* Traps as WebAssembly does that wants an integer of NaN: AssemblyScript's conversions saturate and cannot. */
-#define WASM_RT_MEMCHECK_SIGNAL_HANDLER 0
-#include <wasm-rt.h>
+#include "../../../broker/unikernel/typescript/runtime.c"
 
 #include "guest.h"
 

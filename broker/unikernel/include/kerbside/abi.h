@@ -32,6 +32,7 @@
  *   0x36000000  output RW-
  *   0x3f000000  mailbox RW-       (isolation `process` only)
  *   0x3f100000  fault stack RW-   (isolation `process` only)
+ *   0x3f200000  vectors R--       (isolation `process` on x86-64 only)
  *   0x3ffff000  gate R-X          (isolation `process` only)
  *   0x40000000  what the processor itself needs, out of the guest's reach (isolation `vm` only)
  */
@@ -47,7 +48,10 @@
 #define KERB_OUTPUT 0x36000000
 #define KERB_MAILBOX 0x3f000000
 #define KERB_FAULT_STACK 0x3f100000
-#define KERB_FAULT_STACK_SIZE 0x10000
+#define KERB_FAULT_STACK_SIZE 0x10000 /* at least: it holds the kernel's signal frame, which grows with the processor's state */
+#define KERB_FAULT_STACK_MAX 0x100000
+#define KERB_VECTORS 0x3f200000
+#define KERB_VECTORS_MAX 0x100000
 #define KERB_GATE 0x3ffff000
 #define KERB_GUEST_END 0x40000000
 

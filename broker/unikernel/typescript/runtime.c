@@ -1,16 +1,18 @@
 /*
- * The host of a WebAssembly module that Debian's wasm2c (wabt 1.0.32) has made C of: the runtime behind wasm-rt.h, and
- * what AssemblyScript imports. A module has one linear memory, which lies in the heap of the unikernel and so is bounded
- * by the `memory` of the task's manifest. A trap ends the call with a code of its own.
+ * The host of a WebAssembly module that Debian's wasm2c has made C of: the runtime behind wasm-rt.h, and what
+ * AssemblyScript imports. It is compiled with each such task and not part of libos.a, so that everything else builds
+ * whatever version of wabt there is, and without any. A module has one linear memory, which lies in the heap of the
+ * unikernel and so is bounded by the `memory` of the task's manifest. A trap ends the call with a code of its own.
  *
  * Addresses and sizes come from the module: each is checked against its memory.
  */
+#include "wasm2c.h"
+
 #include <stdarg.h>
 #include <string.h>
-#include <wasm-rt.h>
 
 #include "libos.h"
-#include "wasm.h"
+#include "runtime.h"
 
 #define WASM_PAGE 0x10000u
 #define MAX_TYPES 256
@@ -56,6 +58,7 @@ void wasm_rt_trap(wasm_rt_trap_t trap) {
   }
 }
 
+#if KERB_WASM_TYPES_REGISTERED
 /* Numbers from 1; the same signature has the same number. */
 uint32_t wasm_rt_register_func_type(uint32_t parameters, uint32_t results, ...) {
   static struct {
@@ -77,8 +80,11 @@ uint32_t wasm_rt_register_func_type(uint32_t parameters, uint32_t results, ...) 
   if (found == count) count++;
   return found + 1;
 }
+#endif
 
-void wasm_rt_allocate_memory(wasm_rt_memory_t *allocated, uint32_t initial_pages, uint32_t max_pages) {
+void wasm_rt_allocate_memory(wasm_rt_memory_t *allocated, kerb_wasm_pages initial_pages,
+                             kerb_wasm_pages max_pages KERB_WASM_MEMORY_KIND) {
+  KERB_WASM_MEMORY_IGNORE;
   size_t room;
   allocated->data = kerb_heap_rest(HEAP_KEPT, &room);
   const uint32_t pages = (uint32_t)(room / WASM_PAGE);
@@ -90,9 +96,9 @@ void wasm_rt_allocate_memory(wasm_rt_memory_t *allocated, uint32_t initial_pages
 }
 
 /* The arena is zero where nobody has written, so growing is only a larger number. */
-uint32_t wasm_rt_grow_memory(wasm_rt_memory_t *grown, uint32_t pages) {
-  const uint32_t before = grown->pages;
-  if (pages > grown->max_pages - before) return UINT32_MAX;
+kerb_wasm_pages wasm_rt_grow_memory(wasm_rt_memory_t *grown, kerb_wasm_pages pages) {
+  const kerb_wasm_pages before = grown->pages;
+  if (pages > grown->max_pages - before) return (kerb_wasm_pages)-1;
   grown->pages += pages;
   grown->size = grown->pages * WASM_PAGE;
   return before;
@@ -111,7 +117,14 @@ void wasm_rt_free_funcref_table(wasm_rt_funcref_table_t *table) { (void)table; }
 
 /* --- what AssemblyScript imports --------------------------------------------------------------------------------- */
 
-struct Z_env_instance_t;
+#define import_date_now KERB_WASM_NAME(Z_envZ_DateZ2Enow, w2c_env_Date0x2Enow)
+#define import_abort KERB_WASM_NAME(Z_envZ_abort, w2c_env_abort)
+#define import_console_log KERB_WASM_NAME(Z_envZ_consoleZ2Elog, w2c_env_console0x2Elog)
+#define import_kerbside_input_size KERB_WASM_NAME(Z_envZ_kerbsideZ2EinputSize, w2c_env_kerbside0x2EinputSize)
+#define import_kerbside_read_input KERB_WASM_NAME(Z_envZ_kerbsideZ2EreadInput, w2c_env_kerbside0x2EreadInput)
+#define import_kerbside_refuse KERB_WASM_NAME(Z_envZ_kerbsideZ2Erefuse, w2c_env_kerbside0x2Erefuse)
+#define import_kerbside_write_output KERB_WASM_NAME(Z_envZ_kerbsideZ2EwriteOutput, w2c_env_kerbside0x2EwriteOutput)
+#define import_seed KERB_WASM_NAME(Z_envZ_seed, w2c_env_seed)
 
 static const uint8_t *range(uint32_t address, uint64_t size) {
   if (address + size > memory->size) kerb_abort(KERB_ABORT_WASM_BOUNDS);
@@ -160,8 +173,8 @@ static void log_string(uint32_t address) {
 }
 
 /* throw, assert() and AssemblyScript's own checks. */
-void Z_envZ_abort(struct Z_env_instance_t *env, uint32_t message, uint32_t file, uint32_t line, uint32_t column);
-void Z_envZ_abort(struct Z_env_instance_t *env, uint32_t message, uint32_t file, uint32_t line, uint32_t column) {
+void import_abort(KERB_WASM_ENV *env, uint32_t message, uint32_t file, uint32_t line, uint32_t column);
+void import_abort(KERB_WASM_ENV *env, uint32_t message, uint32_t file, uint32_t line, uint32_t column) {
   (void)env;
   log_string(message);
   kerb_log(" (", 2);
@@ -170,42 +183,42 @@ void Z_envZ_abort(struct Z_env_instance_t *env, uint32_t message, uint32_t file,
   kerb_abort(KERB_ABORT_WASM_THROWN);
 }
 
-void Z_envZ_consoleZ2Elog(struct Z_env_instance_t *env, uint32_t text);
-void Z_envZ_consoleZ2Elog(struct Z_env_instance_t *env, uint32_t text) {
+void import_console_log(KERB_WASM_ENV *env, uint32_t text);
+void import_console_log(KERB_WASM_ENV *env, uint32_t text) {
   (void)env;
   log_string(text);
   kerb_log("\n", 1);
 }
 
 /* For Math.random(): 53 fresh bits. */
-double Z_envZ_seed(struct Z_env_instance_t *env);
-double Z_envZ_seed(struct Z_env_instance_t *env) {
+double import_seed(KERB_WASM_ENV *env);
+double import_seed(KERB_WASM_ENV *env) {
   (void)env;
   uint64_t bits;
   memcpy(&bits, kerb_seed() + 8, sizeof bits); /* the first eight bytes are the stack protector's */
   return (double)(bits >> 11);
 }
 
-double Z_envZ_DateZ2Enow(struct Z_env_instance_t *env);
-double Z_envZ_DateZ2Enow(struct Z_env_instance_t *env) {
+double import_date_now(KERB_WASM_ENV *env);
+double import_date_now(KERB_WASM_ENV *env) {
   (void)env;
   return (double)kerb_time_ms();
 }
 
-uint32_t Z_envZ_kerbsideZ2EinputSize(struct Z_env_instance_t *env);
-uint32_t Z_envZ_kerbsideZ2EinputSize(struct Z_env_instance_t *env) {
+uint32_t import_kerbside_input_size(KERB_WASM_ENV *env);
+uint32_t import_kerbside_input_size(KERB_WASM_ENV *env) {
   (void)env;
   return (uint32_t)call.in_size;
 }
 
-void Z_envZ_kerbsideZ2EreadInput(struct Z_env_instance_t *env, uint32_t to);
-void Z_envZ_kerbsideZ2EreadInput(struct Z_env_instance_t *env, uint32_t to) {
+void import_kerbside_read_input(KERB_WASM_ENV *env, uint32_t to);
+void import_kerbside_read_input(KERB_WASM_ENV *env, uint32_t to) {
   (void)env;
   memcpy((uint8_t *)range(to, call.in_size), call.in, call.in_size);
 }
 
-void Z_envZ_kerbsideZ2EwriteOutput(struct Z_env_instance_t *env, uint32_t from, uint32_t size);
-void Z_envZ_kerbsideZ2EwriteOutput(struct Z_env_instance_t *env, uint32_t from, uint32_t size) {
+void import_kerbside_write_output(KERB_WASM_ENV *env, uint32_t from, uint32_t size);
+void import_kerbside_write_output(KERB_WASM_ENV *env, uint32_t from, uint32_t size) {
   (void)env;
   const uint8_t *output = range(from, size);
   *call.out_size = size;
@@ -213,8 +226,8 @@ void Z_envZ_kerbsideZ2EwriteOutput(struct Z_env_instance_t *env, uint32_t from, 
   if (size <= call.out_capacity) memcpy(call.out, output, size);
 }
 
-void Z_envZ_kerbsideZ2Erefuse(struct Z_env_instance_t *env, uint32_t status);
-void Z_envZ_kerbsideZ2Erefuse(struct Z_env_instance_t *env, uint32_t status) {
+void import_kerbside_refuse(KERB_WASM_ENV *env, uint32_t status);
+void import_kerbside_refuse(KERB_WASM_ENV *env, uint32_t status) {
   (void)env;
   kerb_doorbells()->done(status, 0);
 }

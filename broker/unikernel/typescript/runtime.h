@@ -1,6 +1,6 @@
-/* The host of a WebAssembly module that wasm2c has made C of (see wasm.c). */
-#ifndef KERBSIDE_WASM_H
-#define KERBSIDE_WASM_H
+/* The host of a WebAssembly module that wasm2c has made C of (see runtime.c). */
+#ifndef KERBSIDE_WASM_RUNTIME_H
+#define KERBSIDE_WASM_RUNTIME_H
 
 #include <stddef.h>
 #include <stdint.h>

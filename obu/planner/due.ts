@@ -1,0 +1,28 @@
+import { HOLD_MS } from './admit.ts';
+import { FIRST_BACKOFF_MS, LONGEST_BACKOFF_MS } from './restart.ts';
+import type { Memory, WorkloadState } from './state.ts';
+
+/**
+ * Milliseconds until something is done about a workload at the latest: its back-off ends, or there has been room for it for
+ * long enough. Undefined when nothing is due.
+ */
+export function dueMs(
+  { state, detail }: WorkloadState,
+  { lastEnd, failures, preempted }: Pick<Memory, 'lastEnd' | 'failures' | 'preempted'>,
+  nowMs: number,
+): number | undefined {
+  const isBackingOff = state === 'Pending' && (detail === 'BackingOff' || detail === 'CrashLoop');
+  if (isBackingOff && lastEnd !== undefined) {
+    // The back-off itself is shorter by chance.
+    const longest = Math.min(LONGEST_BACKOFF_MS, FIRST_BACKOFF_MS * 2 ** Math.min(Math.max(0, failures - 1), 30));
+    return left(lastEnd.atMs, longest, nowMs);
+  }
+  const isDisplaced = (state === 'Frozen' && detail !== 'person') || (state === 'Pending' && detail === 'NoCapacity');
+  if (isDisplaced && preempted?.roomSinceMs !== undefined) return left(preempted.roomSinceMs, HOLD_MS, nowMs);
+  return undefined;
+}
+
+/** A clock that was set back makes nothing longer. */
+function left(sinceMs: number, forMs: number, nowMs: number): number {
+  return Math.min(forMs, Math.max(0, sinceMs + forMs - nowMs));
+}
