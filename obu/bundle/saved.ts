@@ -18,7 +18,10 @@ export async function checkSaved(file: string, signal: AbortSignal): Promise<voi
   tar.on('entry', ({ name }, entry, next) => {
     hasManifest ||= name === 'manifest.json';
     // What is wrong in an entry is wrong with the tar, which says it too.
-    entry.on('error', () => {}).on('end', next).resume();
+    entry
+      .on('error', () => {})
+      .on('end', next)
+      .resume();
   });
   let broken = '';
   try {

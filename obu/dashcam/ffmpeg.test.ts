@@ -48,7 +48,8 @@ describe('Complaints', () => {
     ['cut off', 'Connection refused', '[in#0 @ 0x5] Error opening input: Connection refused\n'],
   ])('of version %s gives: %s', (_version, reason, lines) => {
     expect(reasonOf(lines)).toBe(reason);
-    for (let cut = 0; cut < lines.length; cut += 7) expect(reasonOf(lines.slice(0, cut), lines.slice(cut))).toBe(reason);
+    for (let cut = 0; cut < lines.length; cut += 7)
+      expect(reasonOf(lines.slice(0, cut), lines.slice(cut))).toBe(reason);
   });
 
   it('puts lines together that come in pieces, the last one without its end too', () => {

@@ -186,6 +186,11 @@ export class Reconciler {
     return this.#memory.of(workload);
   }
 
+  /** Milliseconds since 1970, on the clock of what the planner remembers. */
+  get nowMs(): number {
+    return this.#clock.now();
+  }
+
   /** Those of this OBU, as the engine showed them last. */
   get containers(): readonly ObservedContainer[] {
     return this.#observer.containers;
