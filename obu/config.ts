@@ -1,7 +1,7 @@
 import { dirname, resolve } from 'node:path';
 import { z } from 'zod';
 import { parseDuration } from '../shared/duration.ts';
-import { ErrorCode, isErrno, KerbError, messageOf } from '../shared/errors.ts';
+import { ErrorCode, messageOf } from '../shared/errors.ts';
 import { type ListenAddress, parseListen } from '../shared/listen.ts';
 import { parseSize } from '../shared/size.ts';
 import { CODECS, type Codec } from './dashcam/encoder.ts';
