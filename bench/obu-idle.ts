@@ -12,6 +12,7 @@ const SETTLE_MS = 20_000;
 const WINDOW_MS = 20_000;
 const WINDOWS = 3;
 const APPLIES = 15;
+const AT_ONCE = 10;
 const parts: readonly { readonly part: keyof Memory; readonly what: string }[] = [
   { part: 'proportional', what: 'memory (PSS)' },
   { part: 'alone', what: 'memory if nobody else ran its program' },
@@ -86,6 +87,16 @@ async function* apply(obu: WholeObu, say: Say): AsyncGenerator<Row> {
       once: () => obu.apply(WORKLOADS + 1),
       undo: () => obu.apply(WORKLOADS),
     },
+    {
+      name: `docker run -d, ${AT_ONCE} at once`,
+      once: (i: number) => obu.dockerRunAll(manyNames(i)),
+      undo: (i: number) => obu.dockerRemoveAll(manyNames(i)),
+    },
+    {
+      name: `manifest applied to ${AT_ONCE} workloads running`,
+      once: () => obu.apply(WORKLOADS + AT_ONCE),
+      undo: () => obu.apply(WORKLOADS),
+    },
     { name: 'kerb obu apply, whole', once: () => obu.applyByCommand(WORKLOADS + 1), undo: () => obu.apply(WORKLOADS) },
   ];
   const samples: number[][] = ways.map(() => []);
@@ -98,7 +109,10 @@ async function* apply(obu: WholeObu, say: Say): AsyncGenerator<Row> {
   }
   const rows = ways.map(({ name }, way) => summarise(suite, name, 'ms', samples[way]!));
   yield* rows;
-  const [docker, control, command] = rows;
+  const [docker, control, dockerAll, controlAll, command] = rows;
   yield ratio(control, docker, 'manifest applied / docker run')!;
   yield ratio(command, docker, 'kerb obu apply / docker run')!;
+  yield ratio(controlAll, dockerAll, `${AT_ONCE} workloads / docker run of ${AT_ONCE} at once`)!;
 }
+
+const manyNames = (i: number) => Array.from({ length: AT_ONCE }, (_, one) => `bench-${i}-${one}`);

@@ -79,6 +79,15 @@ export class WholeObu {
     await run(kerb, ['obu', 'apply', file, '--api', this.#api]);
   }
 
+  /** All of these at once, as a person does it without an OBU. */
+  async dockerRunAll(names: readonly string[]): Promise<void> {
+    await Promise.all(names.map((name) => this.dockerRun(name)));
+  }
+
+  async dockerRemoveAll(names: readonly string[]): Promise<void> {
+    await run('docker', ['-H', this.#host, 'rm', '-f', ...names]);
+  }
+
   async dockerRun(name: string): Promise<void> {
     await run('docker', ['-H', this.#host, 'run', '-d', '--network', 'none', '--name', name, IMAGE]);
   }

@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { ErrorCode, isKerbError } from '../shared/errors.ts';
 import { parseObuConfig } from './config.ts';
-import { problemLines } from './yaml.ts';
+import { problemLines } from './problem.ts';
 
 const DIGEST = `sha256:${'0f'.repeat(32)}`;
 const MIB = 2 ** 20;

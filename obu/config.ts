@@ -1,17 +1,16 @@
-import { readFile, stat } from 'node:fs/promises';
 import { dirname, resolve } from 'node:path';
 import { z } from 'zod';
 import { parseDuration } from '../shared/duration.ts';
-import { ErrorCode, isErrno, KerbError, messageOf } from '../shared/errors.ts';
+import { ErrorCode, messageOf } from '../shared/errors.ts';
 import { type ListenAddress, parseListen } from '../shared/listen.ts';
 import { parseSize } from '../shared/size.ts';
-import { decodeUtf8, utf8Fault } from '../shared/utf8.ts';
 import { CODECS, type Codec } from './dashcam/encoder.ts';
 import { type RuntimeConfig, runtimeConfigOf, runtimeKeys, runtimeShape } from './engine/runtime-config.ts';
 import { namePattern, nameRule } from './manifest/values.ts';
+import { type Problem, problemsError } from './problem.ts';
 import { type Condition, parseCondition } from './signals/condition.ts';
 import type { SignalsConfig } from './signals/start.ts';
-import { type Problem, parseYaml, problemsError } from './yaml.ts';
+import { parseYaml } from './yaml.ts';
 
 export interface BusConfig {
   readonly name: string;
@@ -262,34 +261,4 @@ function toRecording(raw: z.infer<typeof recording>, absolute: (path: string) =>
     },
     lock: locked && { when: locked.when, beforeMs: locked.before ?? 30_000, afterMs: locked.after ?? 30_000 },
   };
-}
-
-/** Longest file of text that a person may name, in bytes: above this it is another file than was meant. */
-const MAX_NAMED_FILE = 4 * 1024 * 1024;
-
-/** The text of a file that a person named. @throws KerbError with this code when it cannot be read, or is not UTF-8 */
-export async function readNamedFile(file: string, code: ErrorCode): Promise<string> {
-  let bytes: Buffer;
-  try {
-    const { size } = await stat(file);
-    if (size > MAX_NAMED_FILE) {
-      throw new KerbError(code, `${file} has ${size} bytes; ${MAX_NAMED_FILE} are the limit`, { file });
-    }
-    bytes = await readFile(file);
-  } catch (error) {
-    if (!isErrno(error)) throw error;
-    throw new KerbError(code, `${file} cannot be read: ${readFault(error.code)}`, { file });
-  }
-  const decoded = decodeUtf8(bytes);
-  if ('text' in decoded) return decoded.text;
-  throw new KerbError(code, utf8Fault(file, decoded.line), { file });
-}
-
-function readFault(code: string | undefined): string {
-  const words: Readonly<Record<string, string>> = {
-    ENOENT: 'no such file',
-    EACCES: 'permission denied',
-    EISDIR: 'it is a directory',
-  };
-  return `${words[code ?? ''] ?? 'it failed'} (${code})`;
 }

@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest';
 import { ErrorCode, isKerbError } from '../shared/errors.ts';
 import { decodeUtf8 } from '../shared/utf8.ts';
 import { parseManifest } from './manifest/manifest.ts';
-import { problemLines } from './yaml.ts';
+import { problemLines } from './problem.ts';
 
 function problems(text: string): string[] {
   try {

@@ -1,22 +1,12 @@
 import { type Alias, type Document, isAlias, isMap, isNode, isScalar, isSeq, LineCounter, parseDocument } from 'yaml';
 import type { z } from 'zod';
 import type { ErrorCode } from '../shared/errors.ts';
-import { KerbError } from '../shared/errors.ts';
+import { type Problem, problemsError } from './problem.ts';
 import { checkReferences, findUnprintable, syntaxSentence, visitValues } from './yaml-syntax.ts';
 
 const MAX_SYNTAX_ERRORS = 5;
 /** Characters; a file that is no YAML at all may be quoted in full. */
 const MAX_MESSAGE = 300;
-
-/** One thing that is wrong with a YAML file, and where. Lines and columns count from 1. */
-export interface Problem {
-  readonly file: string;
-  readonly line: number;
-  readonly column: number;
-  /** "services.lane-filter.mem_limit", "brokers[0].url"; empty for the file as a whole. */
-  readonly key: string;
-  readonly message: string;
-}
 
 /** Says what a key that the schema doesn't know should tell the person. `path` is where it stands, without the key. */
 export type ExplainUnknownKey = (path: readonly PropertyKey[], key: string) => string | undefined;
@@ -157,25 +147,6 @@ function nameOf(path: readonly PropertyKey[]): string {
   return path
     .map((step, i) => (typeof step === 'number' ? `[${step}]` : i === 0 ? String(step) : `.${String(step)}`))
     .join('');
-}
-
-/** The one error for all problems of a file. */
-export function problemsError(code: ErrorCode, problems: readonly Problem[]): KerbError {
-  const first = problems[0]!;
-  const more = problems.length - 1;
-  const rest = more === 0 ? '' : ` (and ${more} more problem${more === 1 ? '' : 's'} in this file)`;
-  return new KerbError(code, formatProblem(first) + rest, { file: first.file, problems });
-}
-
-/** "car.compose.yaml:12: services.a.image: …" */
-export function formatProblem(problem: Problem): string {
-  return `${problem.file}:${problem.line}: ${problem.key === '' ? '' : `${problem.key}: `}${problem.message}`;
-}
-
-/** All problems of an error that `parseYaml` threw, one line each; the message alone for any other error. */
-export function problemLines(error: KerbError): string[] {
-  const problems = error.context.problems;
-  return Array.isArray(problems) ? (problems as Problem[]).map(formatProblem) : [error.message];
 }
 
 /** The known word that a person most likely meant: at most two edits away, one for short words. */

@@ -89,7 +89,7 @@ export function workloadStatus(
 ): WorkloadStatus {
   const state = reconciler.state(name);
   const displacedBy = displacers(reconciler, name);
-  const due = dueMs(state, reconciler.memory(name), Date.now());
+  const due = dueMs(state, reconciler.memory(name), reconciler.nowMs);
   return {
     ...{ name, image, priority, ...state },
     ...(displacedBy.length > 0 && { displacedBy }),

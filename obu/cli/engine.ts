@@ -1,6 +1,5 @@
 import type { Command } from 'commander';
 import { ErrorCode, KerbError } from '../../shared/errors.ts';
-import { silentLog } from '../../shared/log.ts';
 import type { Engine } from '../engine/docker-client.ts';
 import { type ApiOptions, connectObu, withApi } from './obu-client.ts';
 
@@ -23,7 +22,10 @@ export async function engineOf({ engine, ...api }: EngineOptions): Promise<Engin
   obu.mustBeHere('images are made');
   const status = await obu.status().catch(() => undefined); // no OBU runs there
   if (status !== undefined) return reachEngine(status.engine.kind, status.engine.host);
-  const { findEngine } = await import('../engine/find-engine.ts');
+  const [{ findEngine }, { silentLog }] = await Promise.all([
+    import('../engine/find-engine.ts'),
+    import('../../shared/log.ts'),
+  ]);
   const here = await findEngine(silentLog());
   if (here !== undefined) return here;
   throw new KerbError(

@@ -3,7 +3,7 @@ import { type Command, Option } from 'commander';
 import type { ManifestReply } from '../../shared/api/manifest.ts';
 import { ErrorCode } from '../../shared/errors.ts';
 import { table } from '../../shared/table.ts';
-import { readNamedFile } from '../config.ts';
+import { readNamedFile } from '../named-file.ts';
 import { apply, rollback } from './apply-command.ts';
 import { type EngineOptions, engineOf, withEngine } from './engine.ts';
 import { type ApiOptions, connectObu, withApi } from './obu-client.ts';

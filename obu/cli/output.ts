@@ -1,8 +1,14 @@
+import { createRequire } from 'node:module';
 import { InvalidArgumentError, Option } from 'commander';
-import { stringify } from 'yaml';
 import { parseDuration } from '../../shared/duration.ts';
 import { messageOf } from '../../shared/errors.ts';
 import { table } from '../../shared/table.ts';
+
+/** Loaded by whoever prints YAML: it takes a command as long as starting does. */
+function stringify(value: unknown): string {
+  const yaml = createRequire(import.meta.url)('yaml') as typeof import('yaml');
+  return yaml.stringify(value);
+}
 
 export type OutputFormat = 'table' | 'json' | 'yaml';
 

@@ -1,5 +1,5 @@
 import { isKerbError, KerbError } from '../../shared/errors.ts';
-import { problemLines } from '../yaml.ts';
+import { problemLines } from '../problem.ts';
 import { progress } from './output.ts';
 
 /**

@@ -4,8 +4,9 @@ import { setFlagsFromString } from 'node:v8';
 import { ErrorCode, isKerbError } from '../../shared/errors.ts';
 import { createLog } from '../../shared/log.ts';
 import { ServiceManager } from '../../shared/service-manager.ts';
-import { parseObuConfig, readNamedFile } from '../config.ts';
+import { parseObuConfig } from '../config.ts';
 import { type RunningObu, startObu } from '../main.ts';
+import { readNamedFile } from '../named-file.ts';
 import { withAllProblems } from './problems.ts';
 
 export interface ServeOptions {

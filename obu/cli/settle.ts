@@ -1,7 +1,9 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { ObuStatus, WorkloadStatus } from '../../shared/api/status.ts';
 
-const POLL_MS = 200;
+/** A start takes about as long as the first few looks; what takes longer is looked at less often. */
+const FIRST_POLL_MS = 20;
+const LONGEST_POLL_MS = 200;
 /** What is due within this time is waited for: the end of a back-off, or room that has to last a while before it is used. */
 const SOON_MS = 5000;
 /** How long an OBU may take to see an image that has just been loaded. */
@@ -56,7 +58,7 @@ export async function untilSettled(options: SettleOptions): Promise<Settled> {
   const { status, onState, timeoutMs, signal, loaded } = options;
   const beganMs = performance.now();
   const told = new Map<string, string>();
-  for (;;) {
+  for (let pollMs = FIRST_POLL_MS; ; pollMs = Math.min(LONGEST_POLL_MS, pollMs * 1.2)) {
     const { workloads } = await status();
     for (const workload of workloads) {
       const word = `${stateWord(workload)}: ${workload.reason}`;
@@ -70,6 +72,6 @@ export async function untilSettled(options: SettleOptions): Promise<Settled> {
     if (!workloads.some((one) => isMoving(one) || isNew(one))) return { workloads, end: 'settled' };
     if (signal.aborted) return { workloads, end: 'interrupted' };
     if (tookMs > timeoutMs) return { workloads, end: 'timed-out' };
-    await sleep(POLL_MS, undefined, { signal }).catch(() => {}); // interrupted: looks once more and returns
+    await sleep(pollMs, undefined, { signal }).catch(() => {}); // interrupted: looks once more and returns
   }
 }

@@ -1,6 +1,6 @@
-import { chmod, mkdir, writeFile } from 'node:fs/promises';
+import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { ErrorCode, isErrno, isKerbError, KerbError, messageOf } from '../../shared/errors.ts';
+import { ErrorCode, isErrno, isKerbError, KerbError } from '../../shared/errors.ts';
 import type { Logger } from '../../shared/log.ts';
 import type { ContainerInterfaces } from '../can/container-interface.ts';
 import type { Gateways } from '../gateway/gateways.ts';
@@ -8,6 +8,7 @@ import type { Workload } from '../manifest/workload.ts';
 import { type Action, type ActionKind, isClearing, type Observed, type Version } from '../planner/state.ts';
 import { weightsOf } from '../planner/weights.ts';
 import { containerOptions } from './container-spec.ts';
+import { makeDataFolder } from './data-folder.ts';
 import { type Engine, engineMessage, engineStatus } from './docker-client.ts';
 import { mustRunHere } from './images/architecture.ts';
 import { keepImage, releaseImage } from './kept-images.ts';
@@ -290,16 +291,5 @@ export class StepRunner {
       await this.removeContainer(id);
       return false;
     }
-  }
-}
-
-/** The folder above is closed to everybody else on this machine; in the container any user may write here. */
-async function makeDataFolder(workload: string, folder: string): Promise<void> {
-  try {
-    await mkdir(folder, { recursive: true });
-    await chmod(folder, 0o777);
-  } catch (error) {
-    const message = `its folder for /data, ${folder}, cannot be made: ${messageOf(error)}`;
-    throw new KerbError(ErrorCode.ContainerFailed, message, { workload }, { cause: error });
   }
 }

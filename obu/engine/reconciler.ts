@@ -5,20 +5,18 @@ import type { Claim, Resources } from '../planner/capacity.ts';
 import { rememberFreeze, rememberThaw } from '../planner/freeze.ts';
 import { workloadOf } from '../planner/in-flight.ts';
 import { plan } from '../planner/plan.ts';
-import type { PressureKind } from '../planner/pressure.ts';
 import { rememberRefusedStart, rememberStart } from '../planner/restart.ts';
 import type { Action, Desired, Memory, ObservedContainer, Plan, PlanInput, WorkloadState } from '../planner/state.ts';
 import { engineMessage, engineStatus } from './docker-client.ts';
-import { EngineHealth } from './engine-health.ts';
+import { EngineLooks } from './engine-looks.ts';
 import { ImageLooks } from './image-looks.ts';
 import { Observer } from './observer.ts';
-import { PRESSURE_SAMPLE_MS } from './pressure.ts';
+import { PressureWatch } from './pressure-watch.ts';
 import type { ReconcilerParts } from './reconciler-parts.ts';
 import { StepsInHand } from './steps-in-hand.ts';
+import { tellPreempted, tellStates } from './tell.ts';
 import { WorkloadMemory } from './workload-memory.ts';
 
-/** Looks at the engine this often even when nothing calls for it: an event can be lost. */
-const RESYNC_MS = 10_000;
 /** What a step has changed could not be looked at: again after this time. */
 const LOOK_AGAIN_MS = 1000;
 /** Longest sleep of one timer. */
@@ -31,24 +29,19 @@ const MAX_SLEEP_MS = 60_000;
  */
 export class Reconciler {
   readonly #parts: ReconcilerParts;
-  readonly #health = new EngineHealth();
   readonly #abort = new AbortController();
   readonly #observer: Observer;
   readonly #images: ImageLooks;
+  readonly #looks: EngineLooks;
+  readonly #pressure: PressureWatch;
   readonly #inHand = new StepsInHand();
   readonly #memory: WorkloadMemory;
   #desired: readonly Desired[];
   #states: ReadonlyMap<string, WorkloadState> = new Map();
   #used: Claim = { memory: 0, cpus: 0 };
-  #cpuUse: ReadonlyMap<string, number> | undefined;
   #loops: Promise<unknown> | undefined;
-  /** The engine has been looked at as a whole, and answers. */
-  #answers = false;
   #turnIsDue = false;
   #timer: NodeJS.Timeout | undefined;
-  /** After how many milliseconds the engine is looked at as a whole; undefined: when it is time again. */
-  #nextLookMs: number | undefined;
-  #wake: (() => void) | undefined;
 
   constructor(parts: ReconcilerParts) {
     this.#parts = parts;
@@ -57,15 +50,29 @@ export class Reconciler {
     this.#observer = new Observer({
       ...{ engine: parts.engine, owner: parts.owner, stateHash: parts.stateHash },
       ...{ onChange: () => this.trigger(), log: parts.log },
-      onFailure: (error) => this.#engineFailed(error),
+      onFailure: (error) => this.#looks.failed(error),
     });
     this.#images = new ImageLooks(() => this.#observer.lookAtImages(this.#imagesOf(this.#desired)));
+    this.#looks = new EngineLooks({
+      look: async () => {
+        await Promise.all([this.#observer.lookAtAll(), this.#images.ask()]);
+      },
+      isAllDone: () => !this.#inHand.hasRefused,
+      onLooked: () => this.trigger(),
+      ...{ onFault: parts.onEngineFault, log: parts.log, stopped: this.#abort.signal },
+    });
+    this.#pressure = new PressureWatch({
+      ...{ ladders: parts.pressure, read: parts.readPressure, readCpuUse: parts.readCpuUse, parked: parts.parked },
+      running: () => this.#running(),
+      preempted: () => [...this.#memory.all.values()].flatMap(({ preempted }) => preempted ?? []),
+      ...{ onChange: () => this.trigger(), log: parts.log, stopped: this.#abort.signal },
+    });
   }
 
   start(): void {
     if (this.#loops !== undefined) return;
     this.#memory.load();
-    this.#loops = Promise.all([this.#run(), this.#watchPressure()]);
+    this.#loops = Promise.all([this.#looks.run(), this.#pressure.run()]);
   }
 
   /**
@@ -75,7 +82,7 @@ export class Reconciler {
   async stop(): Promise<void> {
     this.#abort.abort();
     clearTimeout(this.#timer);
-    this.#wake?.();
+    this.#looks.wake();
     this.#parts.runner.stopWaiting();
     await this.#loops;
     await this.#inHand.settled();
@@ -101,21 +108,19 @@ export class Reconciler {
     if (this.#loops === undefined) return; // all is looked at then
     this.#images.ask().then(
       () => this.trigger(),
-      (error: unknown) => this.#engineFailed(error),
+      (error: unknown) => this.#looks.failed(error),
     );
   }
 
   /** Events may have been lost. */
   lookAtAll(): void {
-    this.#nextLookMs = 0;
-    this.#wake?.();
+    this.#looks.lookNow();
   }
 
   /** The engine has ended, and what ran on it with it. @param isWatched See Observer. */
   engineEnded(isWatched: boolean): void {
     this.#observer.engineEnded(isWatched);
-    this.#answers = false;
-    this.lookAtAll();
+    this.#looks.lookFirst();
   }
 
   /** From now on this is what is wanted; no further step for what was wanted before is begun. */
@@ -160,7 +165,7 @@ export class Reconciler {
 
   /** What is the matter with the engine; empty when it does what it is asked. */
   get engineFault(): string {
-    return this.#health.fault;
+    return this.#looks.fault;
   }
 
   /** What the machine has and the workloads have of it, by their declared limits. */
@@ -185,43 +190,14 @@ export class Reconciler {
     return this.#memory.of(workload);
   }
 
+  /** Milliseconds since 1970, on the clock of what the planner remembers. */
+  get nowMs(): number {
+    return steadyMs();
+  }
+
   /** Those of this OBU, as the engine showed them last. */
   get containers(): readonly ObservedContainer[] {
     return this.#observer.containers;
-  }
-
-  /** Looks at the engine as a whole, every now and then and when it is called for. */
-  async #run(): Promise<void> {
-    while (!this.#abort.signal.aborted) {
-      this.#nextLookMs = undefined;
-      try {
-        await Promise.all([this.#observer.lookAtAll(), this.#images.ask()]);
-        this.#answers = true;
-        if (!this.#inHand.hasRefused) this.#health.answered();
-        this.trigger();
-      } catch (error) {
-        this.#engineFailed(error);
-      }
-      await this.#sleep();
-    }
-  }
-
-  /** The engine does not answer: nothing is begun before it has been looked at again, some time later. */
-  #engineFailed(error: unknown): void {
-    if (this.#abort.signal.aborted || (!this.#answers && this.#nextLookMs !== undefined)) return;
-    this.#answers = false;
-    this.#nextLookMs = this.#complain(error);
-    this.#wake?.();
-  }
-
-  /** @returns how long to leave it alone, in milliseconds */
-  #complain(error: unknown): number {
-    const { log, onEngineFault } = this.#parts;
-    const waitMs = this.#health.failed(error);
-    const message = `the Docker Engine did not do what it was asked: ${this.#health.reason}`;
-    log.warn(`${message}; trying again in ${waitMs / 1000} s`);
-    if (this.#health.isFirstFailure) onEngineFault(message);
-    return waitMs;
   }
 
   #imagesOf(desired: readonly Desired[]): string[] {
@@ -240,7 +216,7 @@ export class Reconciler {
       nowMs: steadyMs(),
       observed: runner.see({ containers, images, kept }),
       resources: { ...resources, pressure: pressure.levels },
-      ...{ inFlight: this.#inHand.all, cpuUse: this.#cpuUse },
+      ...{ inFlight: this.#inHand.all, cpuUse: this.#pressure.cpuUse },
     };
   }
 
@@ -250,7 +226,7 @@ export class Reconciler {
 
   /** Plans, and begins what can begin. */
   #turn(): void {
-    if (this.#abort.signal.aborted || !this.#answers || !this.#images.isKnown) return;
+    if (this.#abort.signal.aborted || !this.#looks.answers || !this.#images.isKnown) return;
     const input = this.#input(this.#desired);
     const { nowMs } = input;
     this.#parts.onRunning(this.#running());
@@ -298,9 +274,9 @@ export class Reconciler {
       if (engineStatus(error) !== undefined || isKerbError(error)) {
         // It answers: the others go on.
         this.#inHand.refused(step, steadyMs());
-        this.#complain(error);
+        this.#looks.complain(error);
       } else {
-        this.#engineFailed(error);
+        this.#looks.failed(error);
       }
     }
     return true;
@@ -333,64 +309,11 @@ export class Reconciler {
   }
 
   #accept(next: Plan): void {
-    const before = this.#states;
-    const { observer } = this.#parts;
-    for (const [workload, { preempted }] of next.memory) {
-      // What it was before this OBU was started has been told by the one before it.
-      if (preempted !== undefined && preempted.atMs !== this.#memory.of(workload).preempted?.atMs)
-        observer?.onPreempted(workload, preempted);
-    }
+    tellPreempted(next, (workload) => this.#memory.of(workload), this.#parts);
     this.#memory.replace(next.memory);
+    const before = this.#states;
     this.#states = next.states;
     this.#used = next.used;
-    for (const [workload, state] of next.states) {
-      const old = before.get(workload);
-      if (old?.state === state.state && old.detail === state.detail && old.reason === state.reason) continue;
-      const failed = state.state === 'Failed' || state.detail === 'BackingOff' || state.detail === 'CrashLoop';
-      const word = `${state.state}${state.detail === '' ? '' : `(${state.detail})`}`;
-      this.#parts.log[failed ? 'warn' : 'info']({ workload }, `workload ${workload}: ${word}: ${state.reason}`);
-      observer?.onState(workload, state);
-      if (failed && state.detail !== 'ImageMissing') this.#parts.onFailure(workload, state.reason);
-    }
-  }
-
-  async #watchPressure(): Promise<void> {
-    const { pressure, readPressure, readCpuUse, parked, log } = this.#parts;
-    const { signal } = this.#abort;
-    let wasParked = parked().holds;
-    while (!signal.aborted) {
-      const shed = (kind: PressureKind) =>
-        [...this.#memory.all.values()].filter(({ preempted }) => preempted?.cause === `${kind}-pressure`).length;
-      this.#cpuUse = readCpuUse(this.#running());
-      const sheds = { memory: shed('memory'), cpu: shed('cpu') };
-      if (readPressure !== undefined && pressure.add(readPressure(), sheds, performance.now())) {
-        log.warn(`pressure: ${pressure.describe()}`);
-        this.trigger();
-      }
-      // Whoever uses the CPU now may be another one than before, and an update may wait for the vehicle to be parked.
-      const { holds } = parked();
-      if (pressure.levels.cpu > 1 || holds !== wasParked) this.trigger();
-      wasParked = holds;
-      await sleep(PRESSURE_SAMPLE_MS, undefined, { signal }).catch(() => {}); // stopped: the loop ends
-    }
-  }
-
-  /** Until the engine is to be looked at as a whole again. */
-  async #sleep(): Promise<void> {
-    let restMs = this.#nextLookMs ?? RESYNC_MS;
-    while (restMs > 0 && !this.#abort.signal.aborted) {
-      const begunMs = performance.now();
-      const wish = this.#nextLookMs;
-      await new Promise<void>((resolve) => {
-        const timer = setTimeout(resolve, restMs);
-        this.#wake = () => {
-          clearTimeout(timer);
-          resolve();
-        };
-      });
-      this.#wake = undefined;
-      const isNew = this.#nextLookMs !== wish && this.#nextLookMs !== undefined;
-      restMs = isNew ? this.#nextLookMs! : restMs - (performance.now() - begunMs);
-    }
+    tellStates(before, next.states, this.#parts);
   }
 }

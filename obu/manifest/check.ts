@@ -1,8 +1,9 @@
 import { interfaceGrantProblem } from '../can/interface-rules.ts';
+import type { Problem } from '../problem.ts';
 import { parseCondition } from '../signals/condition.ts';
 import { pathMatcher } from '../signals/expand-paths.ts';
 import { parseScope } from '../signals/scopes.ts';
-import { nearest, type ParsedYaml, type Problem } from '../yaml.ts';
+import { nearest, type ParsedYaml } from '../yaml.ts';
 import { toCanGrant } from './can-grant.ts';
 import { checkDependencies } from './dependencies.ts';
 import type { RawManifest, RawService } from './schema.ts';

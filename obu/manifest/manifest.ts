@@ -1,5 +1,6 @@
 import { ErrorCode } from '../../shared/errors.ts';
-import { type EachScalar, parseYaml, problemsError } from '../yaml.ts';
+import { problemsError } from '../problem.ts';
+import { type EachScalar, parseYaml } from '../yaml.ts';
 import { toCanGrant } from './can-grant.ts';
 import { checkManifest, type ObuOffers } from './check.ts';
 import { manifestScalar, storedScalar, withoutExtensions } from './scalars.ts';

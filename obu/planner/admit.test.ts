@@ -209,6 +209,30 @@ describe('pressure that was not planned', () => {
     expect(kinds(back.steps)).toEqual(['wait a']);
   });
 
+  it('of the CPU stops nobody who uses none, and brings back whom it stopped when it is gone', () => {
+    const high = sized('high', 900, 100, 1);
+    const idle = desired('idle', { priority: 0, preemption: 'stop' });
+    const busy = desired('busy', { priority: 100, preemption: 'stop', restart: { policy: 'no' } });
+    const all = { desired: [high, idle, busy], containers: [up(high), up(idle), up(busy)] };
+    const level = (cpu: number) => ({ pressure: { memory: 0, cpu } });
+    const stops = (cpuUse?: ReadonlyMap<string, number>) => {
+      const { steps } = planOf({ ...all, ...level(3), ...(cpuUse && { cpuUse }) });
+      return kinds(steps.filter(({ step }) => step === 'stop'));
+    };
+    // Somebody outside has the CPU.
+    expect(stops(new Map([['idle', 0], ['busy', 0.001]]))).toEqual([]); // biome-ignore format: pairs
+    expect(stops(new Map([['idle', 0], ['busy', 0.9]]))).toEqual(['stop id-busy']); // biome-ignore format: pairs
+    expect(stops().sort()).toEqual(['stop id-busy', 'stop id-idle']);
+
+    const shed = planOf({ ...all, ...level(2), cpuUse: new Map([['busy', 0.9]]) });
+    const left = { desired: all.desired, containers: [up(high), up(idle)] };
+    const still = planOf({ ...left, ...level(2), memory: shed.memory });
+    expect(kinds(still.ready).filter((one) => one.startsWith('create'))).toEqual([]);
+    const calm = planOf({ ...left, ...level(1), memory: still.memory, nowMs: NOW + 1000 });
+    const back = planOf({ ...left, ...level(1), memory: calm.memory, nowMs: NOW + 1000 + HOLD_MS });
+    expect(kinds(back.ready)).toContain('create-and-start busy');
+  });
+
   it('touches nothing when nothing more important runs', () => {
     const alone = { desired: [free], containers: [container('free', { health: 'healthy' })], capacity };
     expect(kinds(planOf({ ...alone, pressure: { memory: 5, cpu: 5 } }).steps)).toEqual([]);
