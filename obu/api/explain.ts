@@ -49,6 +49,7 @@ export async function explain(name: string, parts: ApiParts): Promise<Explanatio
     ...pastOf(memory),
     grants: grantsOf(workload),
     denied: await metrics.deniedTo(name),
+    deniedIds: parts.deniedIds.of(name),
     events: events.list(0, name).slice(-EVENTS),
     log: lines.recent(name),
   };
