@@ -1,7 +1,7 @@
 import { defineConfig } from 'vitest/config';
 
 // Two projects: `unit` sits beside the files and needs nothing but Node; `system` uses real parts (a Docker Engine,
-// User-Mode Linux, tenders, whole daemons) and so runs one file at a time on a two-core machine.
+// a kernel in QEMU, tenders, whole daemons) and so runs one file at a time on a two-core machine.
 export default defineConfig({
   test: {
     reporters: ['default', './tools/closing-line-reporter.ts'],

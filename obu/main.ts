@@ -8,9 +8,10 @@ import { ErrorCode, KerbError, messageOf } from '../shared/errors.ts';
 import type { IdentityWatch } from '../shared/identity/identity-watch.ts';
 import type { Logger } from '../shared/log.ts';
 import { ChangeWatch } from './api/change-watch.ts';
+import { DeniedIdLog } from './api/denied-ids.ts';
 import { EventLog } from './api/event-log.ts';
 import { ObuMetrics } from './api/metrics.ts';
-import { faultOf, gatewayMeter, type Ledgers, workloadObserver } from './api/observers.ts';
+import { denialObserver, faultOf, gatewayMeter, type Ledgers, workloadObserver } from './api/observers.ts';
 import { OffloadMeter } from './api/offload-meter.ts';
 import type { ApiParts } from './api/parts.ts';
 import { obuRoutes } from './api/routes.ts';
@@ -106,8 +107,10 @@ class Obu implements RunningObu {
   readonly #offloads = new OffloadMeter();
   readonly #metrics = new ObuMetrics();
   readonly #events = new EventLog();
+  readonly #deniedIds = new DeniedIdLog();
   readonly #ledgers: Ledgers = {
     ...{ metrics: this.#metrics, offloads: this.#offloads, errors: this.#errors, events: this.#events },
+    deniedIds: this.#deniedIds,
   };
   /** In the order of starting; stopped backwards. */
   readonly #parts: Part[] = [];
@@ -253,6 +256,7 @@ class Obu implements RunningObu {
       ...{ hurry: this.#options.hurry, begin: this.#begin.bind(this), errors: this.#errors, buses: buses.byName },
       observer: workloadObserver(this.#ledgers),
       onFault: faultOf(this.#ledgers),
+      denials: denialObserver(this.#ledgers),
     });
     this.#managed = { reconciler, interfaces };
     await this.#everySecond('manifest watch', () =>
@@ -263,7 +267,8 @@ class Obu implements RunningObu {
     );
 
     this.#apiParts = {
-      ...{ desired, events: this.#events, metrics: this.#metrics, identity, remoteApi, clock },
+      ...{ desired, events: this.#events, metrics: this.#metrics, deniedIds: this.#deniedIds },
+      ...{ identity, remoteApi, clock },
       ...{ config, startedAt: this.#startedAt, engine, buses: buses.all, signals, cameras },
       ...{ reconciler, lines, offloads: this.#offloads, offloader, errors: this.#errors },
     };

@@ -13,7 +13,7 @@ fail() { echo "setup: $*" >&2; exit 1; }
 # gcc, musl-tools: unikernels and tender; nettle-dev, zlib1g-dev: linked into example tasks; wabt: tasks in TypeScript;
 # g++, python3, make: the socketcan add-on; can-utils: cangw, for CAN interfaces of containers; the rest are run as they are.
 packages="can-utils docker.io ffmpeg gcc g++ iproute2 libc6-dev make musl-dev musl-tools nettle-dev python3 wabt zlib1g-dev"
-[ "$purpose" = test ] && packages="$packages busybox-static faketime user-mode-linux"
+[ "$purpose" = test ] && packages="$packages busybox-static faketime"
 
 # Which of these are not installed; each with a blank before it.
 missing_of() {
@@ -118,6 +118,18 @@ if [ ! -f "$cache/complete" ] ||
       tools/fill-compile-cache.ts || fail "a source cannot be loaded; the message is above"
   done
   touch "$cache/complete"
+fi
+
+# --- a kernel with CAN, for tests only: they use this machine's own where it has vcan, vxcan and can-gw --------------------
+if [ "$purpose" = test ] && [ "$(uname -m)" = x86_64 ]; then
+  kernel() {
+    missing=$(missing_of qemu-system-x86)
+    [ -z "$missing" ] || provide $missing || return 1
+    [ ! -f build/kernel/complete ] || return 0
+    say "fetching Debian's stock kernel into build/kernel (70 MB, nothing is installed)"
+    tools/fetch-debian-kernel.sh
+  }
+  kernel || say "the message is above; going on without a kernel for the SocketCAN tests, which will say that they are not run"
 fi
 
 # --- arm64, for tests only: nothing else fails where it cannot be had --------------------------------------------------

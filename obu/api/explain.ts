@@ -54,6 +54,7 @@ export async function explain(name: string, parts: ApiParts): Promise<Explanatio
     grants: grantsOf(workload),
     denied: await metrics.deniedTo(name),
     valueless: valuelessOf(workload, parts),
+    deniedIds: parts.deniedIds.of(name),
     events: events.list(0, name).slice(-EVENTS),
     log: lines.recent(name),
   };

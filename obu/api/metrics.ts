@@ -83,8 +83,8 @@ export class ObuMetrics {
     this.#canDropped.inc({ workload });
   }
 
-  canDenied(workload: string, reason: string): void {
-    this.#canDenied.inc({ workload, reason });
+  canDenied(workload: string, reason: string, frames = 1): void {
+    this.#canDenied.inc({ workload, reason }, frames);
   }
 
   /** CAN frames that a workload was not let send, by reason. */

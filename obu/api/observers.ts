@@ -1,8 +1,10 @@
 /** What the parts of the OBU tell, into metrics, events and the errors of the status. */
 import type { RecentErrors } from '../../shared/api/recent-errors.ts';
 import { errorName, type KerbError } from '../../shared/errors.ts';
+import type { ContainerInterfacesParts } from '../can/container-interface.ts';
 import type { WorkloadObserver } from '../engine/reconciler-parts.ts';
 import type { GatewayMeter } from '../gateway/connection.ts';
+import type { DeniedIdLog } from './denied-ids.ts';
 import type { EventLog } from './event-log.ts';
 import type { ObuMetrics } from './metrics.ts';
 import type { OffloadMeter } from './offload-meter.ts';
@@ -12,6 +14,7 @@ export interface Ledgers {
   readonly offloads: OffloadMeter;
   readonly errors: RecentErrors;
   readonly events: EventLog;
+  readonly deniedIds: DeniedIdLog;
 }
 
 export function workloadObserver({ metrics, events }: Ledgers): WorkloadObserver {
@@ -32,6 +35,16 @@ export function faultOf({ metrics, errors, events }: Ledgers): (workload: string
     metrics.workloadFault(workload, errorName(code));
     errors.add(`workload ${workload}`, code, message);
     events.add('refusal', workload, errorName(code), message);
+  };
+}
+
+/** What containers with a CAN interface were not allowed to send. */
+export function denialObserver(ledgers: Ledgers): NonNullable<ContainerInterfacesParts['denials']> {
+  const { metrics, deniedIds } = ledgers;
+  return {
+    onDenied: (workload, reason, frames) => metrics.canDenied(workload, reason, frames),
+    onDeniedId: (workload, bus, id) => deniedIds.add(workload, bus, id),
+    onFault: faultOf(ledgers),
   };
 }
 

@@ -1,4 +1,5 @@
 import type { DesiredState } from '../state/desired-state.ts';
+import type { DeniedIdLog } from './denied-ids.ts';
 import type { EventLog } from './event-log.ts';
 import type { ObuMetrics } from './metrics.ts';
 import type { StatusSources } from './status.ts';
@@ -8,6 +9,7 @@ export interface ApiParts extends StatusSources {
   readonly desired: DesiredState;
   readonly events: EventLog;
   readonly metrics: ObuMetrics;
+  readonly deniedIds: DeniedIdLog;
 }
 
 /** @throws KerbError ApiUnavailable while the OBU is starting */

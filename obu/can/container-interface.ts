@@ -15,26 +15,11 @@ import { ErrorCode, isKerbError, KerbError, messageOf } from '../../shared/error
 import type { Logger } from '../../shared/log.ts';
 import type { CanGrant, Workload } from '../manifest/workload.ts';
 import type { CanBus } from './bus.ts';
-import {
-  type ContainerLink,
-  type GatewayRule,
-  interfaceGrantProblem,
-  readCubes,
-  rulesOf,
-  writeCubes,
-} from './interface-rules.ts';
-import {
-  argsOf,
-  hasInterface,
-  ip,
-  listRules,
-  NET,
-  readNet,
-  readText,
-  removeInterface,
-  run,
-  unavailable,
-} from './net-tools.ts';
+import { DeniedFrames, type DeniedFramesParts } from './denied-frames.ts';
+import { syncRules } from './gateway-rules.ts';
+import { type ContainerLink, interfaceGrantProblem, readCubes, writeCubes } from './interface-rules.ts';
+import { NamespaceHolds } from './namespace-holds.ts';
+import { hasInterface, ip, NET, readNet, readText, removeInterface, unavailable } from './net-tools.ts';
 import { CANFD_MTU, isPeer, makePair, newHostEnd, peerOf } from './vxcan-pair.ts';
 
 export interface ContainerInterfacesParts {
@@ -48,6 +33,8 @@ export interface ContainerInterfacesParts {
   readonly pidOf: (container: string) => Promise<number>;
   /** A running container could not be given what its workload is granted. */
   readonly onTrouble: (workload: string, error: KerbError) => void;
+  /** What containers were not allowed to send. */
+  readonly denials?: Pick<DeniedFramesParts, 'onDenied' | 'onDeniedId' | 'onFault'> | undefined;
   readonly log: Logger;
 }
 
@@ -66,11 +53,14 @@ export class ContainerInterfaces {
   /** Of the names of all host ends of this OBU: 6 characters. */
   readonly #prefix: string;
   readonly #containers = new Map<string, Container>();
+  readonly #denied: DeniedFrames;
+  readonly #holds = new NamespaceHolds();
   #turn: Promise<unknown> = Promise.resolve();
   readonly #unsubscribe: (() => void)[] = [];
 
   constructor(parts: ContainerInterfacesParts) {
     this.#parts = parts;
+    this.#denied = new DeniedFrames({ ...(parts.denials ?? nobody), log: parts.log });
     const hash = createHash('sha256').update(parts.owner).digest('hex');
     this.#prefix = `kb${Number.parseInt(hash.slice(0, 5), 16).toString(36).padStart(4, '0')}`;
   }
@@ -81,10 +71,15 @@ export class ContainerInterfaces {
     await this.#inTurn(async () => {
       for (const { name } of this.#ours()) if (hasInterface(peerOf(name))) await removeInterface(name);
     });
+    this.#denied.start(() => {
+      // What has ended before the look is looked at for the last time.
+      const ended = this.#holds.ended();
+      return () => ended.forEach((id) => void this.#holds.release(id));
+    });
     for (const bus of buses.values()) {
       const end = bus.onState(({ state }) => {
         if (state !== 'Up' || this.#links().length === 0) return;
-        this.#inTurn(() => this.#sync()).catch((error: unknown) => {
+        this.#inTurn(() => syncRules(this.#prefix, this.#links())).catch((error: unknown) => {
           log.error(`the rules for CAN interfaces of containers could not be restored: ${messageOf(error)}`);
         });
       });
@@ -96,6 +91,8 @@ export class ContainerInterfaces {
   async leave(): Promise<void> {
     for (const end of this.#unsubscribe.splice(0)) end();
     await this.#turn;
+    this.#denied.stop();
+    this.#holds.releaseAll();
   }
 
   /** Removes every interface of this OBU; the containers that have them are expected to be gone. */
@@ -171,7 +168,7 @@ export class ContainerInterfaces {
     const links: Link[] = [];
     try {
       for (const { bus, host } of before) {
-        if (!grants.some((grant) => grant.bus === bus)) await removeInterface(host);
+        if (!grants.some((grant) => grant.bus === bus)) await this.#remove(host);
       }
       for (const grant of grants) {
         const known = before.find(({ bus, host }) => bus === grant.bus && hasInterface(host));
@@ -180,9 +177,11 @@ export class ContainerInterfaces {
         if (known === undefined) await makePair(link.host, link.fd, `${shortId(id)} ${link.bus} ${workload.name}`);
       }
       this.#containers.set(id, { id, workload, links });
-      if (links.length > 0 || before.length > 0) await this.#sync();
+      if (links.length > 0 || before.length > 0) await syncRules(this.#prefix, this.#links());
+      // After the rules: those of an OBU of before may still show it what the container reads.
+      for (const { bus, host, write } of links) this.#denied.watch({ workload: workload.name, bus, host, write });
     } catch (error) {
-      for (const { host } of [...before, ...links]) await removeInterface(host);
+      for (const { host } of [...before, ...links]) await this.#remove(host);
       this.#containers.delete(id);
       throw error;
     }
@@ -191,7 +190,13 @@ export class ContainerInterfaces {
   async #detach(id: string): Promise<void> {
     const links = this.#containers.get(id)?.links ?? [];
     this.#containers.delete(id);
-    for (const { host } of links) await removeInterface(host);
+    for (const { host } of links) await this.#remove(host);
+    this.#holds.release(shortId(id));
+  }
+
+  async #remove(host: string): Promise<void> {
+    this.#denied.unwatch(host);
+    await removeInterface(host);
   }
 
   #linkOf(grant: CanGrant, workload: string, host: string): Link {
@@ -218,8 +223,9 @@ export class ContainerInterfaces {
   }
 
   async #moveIn(id: string): Promise<void> {
-    const waiting = (this.#containers.get(id)?.links ?? []).filter(({ host }) => hasInterface(peerOf(host)));
-    if (waiting.length === 0) return;
+    const links = this.#containers.get(id)?.links ?? [];
+    if (links.length === 0) return;
+    const waiting = links.filter(({ host }) => hasInterface(peerOf(host)));
     const pid = await this.#parts.pidOf(id);
     const cgroup = () => (pid > 0 ? readText(`/proc/${pid}/cgroup`) : '');
     const found = cgroup();
@@ -228,38 +234,12 @@ export class ContainerInterfaces {
     if (!found.includes(shortId(id))) {
       throw unavailable(`process ${pid} is not of container ${shortId(id)}; is its engine on this machine?`);
     }
+    this.#holds.hold(shortId(id), pid);
     try {
       for (const { host, bus } of waiting) await ip('link', 'set', peerOf(host), 'netns', `${pid}`, 'name', bus, 'up');
     } catch (error) {
       if (cgroup() !== '') throw error;
     }
-  }
-
-  /** Brings the kernel's rules to what they should be. Those of interfaces that are gone are gone with them. */
-  async #sync(): Promise<void> {
-    const links = this.#links().filter(({ device, host }) => hasInterface(device) && hasInterface(host));
-    const missing = new Map(rulesOf(links).map((rule) => [argsOf(rule).join(' '), rule]));
-    for (const rule of await this.#installed()) {
-      const key = argsOf(rule).join(' ');
-      // A rule that is there twice would double the frames.
-      if (!missing.delete(key)) await this.#change('-D', rule);
-    }
-    for (const rule of missing.values()) await this.#change('-A', rule);
-  }
-
-  async #change(command: '-A' | '-D', rule: GatewayRule): Promise<void> {
-    try {
-      await run('cangw', [command, ...argsOf(rule)]);
-    } catch (error) {
-      // A container or a bus that goes takes its interface with it, at any moment.
-      if (hasInterface(rule.from) && hasInterface(rule.to)) throw error;
-    }
-  }
-
-  /** The rules that are in the kernel, of our interfaces. */
-  async #installed(): Promise<GatewayRule[]> {
-    const isOurs = (name: string) => name.startsWith(this.#prefix);
-    return (await listRules()).filter(({ from, to }) => isOurs(from) || isOurs(to));
   }
 
   #links(): Link[] {
@@ -282,6 +262,8 @@ export class ContainerInterfaces {
     return done;
   }
 }
+
+const nobody = { onDenied: () => {}, onDeniedId: () => {}, onFault: () => {} };
 
 function grantsDiffer(a: Workload, b: Workload): boolean {
   return JSON.stringify(a.grants.can) !== JSON.stringify(b.grants.can);

@@ -86,15 +86,15 @@ describe('the rules for a container interface', () => {
     const b = link('b', 'can0', '300:700', 0x3ea);
     const far = link('c', 'can1', '0:0', 0x3eb, true);
     expect(rulesOf([a, b, far])).toEqual([
-      { from: 'can0', to: 'a', fd: false, cube: { id: 0x100, mask: 0x700 } },
-      { from: 'a', to: 'can0', fd: false, cube: { id: id3, mask } },
-      { from: 'a', to: 'b', fd: false, cube: { id: id3, mask } },
-      { from: 'can0', to: 'b', fd: false, cube: { id: 0x300, mask: 0x700 } },
-      { from: 'b', to: 'can0', fd: false, cube: { id: 0x3ea, mask } },
-      { from: 'can1', to: 'c', fd: false, cube: { id: 0, mask: 0 } },
-      { from: 'can1', to: 'c', fd: true, cube: { id: 0, mask: 0 } },
-      { from: 'c', to: 'can1', fd: false, cube: { id: 0x3eb, mask } },
-      { from: 'c', to: 'can1', fd: true, cube: { id: 0x3eb, mask } },
+      { from: 'can0', to: 'a', echo: false, fd: false, cube: { id: 0x100, mask: 0x700 } },
+      { from: 'a', to: 'can0', echo: true, fd: false, cube: { id: id3, mask } },
+      { from: 'a', to: 'b', echo: false, fd: false, cube: { id: id3, mask } },
+      { from: 'can0', to: 'b', echo: false, fd: false, cube: { id: 0x300, mask: 0x700 } },
+      { from: 'b', to: 'can0', echo: true, fd: false, cube: { id: 0x3ea, mask } },
+      { from: 'can1', to: 'c', echo: false, fd: false, cube: { id: 0, mask: 0 } },
+      { from: 'can1', to: 'c', echo: false, fd: true, cube: { id: 0, mask: 0 } },
+      { from: 'c', to: 'can1', echo: true, fd: false, cube: { id: 0x3eb, mask } },
+      { from: 'c', to: 'can1', echo: true, fd: true, cube: { id: 0x3eb, mask } },
     ]);
   });
 });

@@ -16,11 +16,16 @@ export interface IdCube {
   readonly mask: number;
 }
 
-/** `cangw -A -s from -d to -e -f id:mask`, and for CAN FD frames with `-X`. */
+/** `cangw -A -s from -d to -f id:mask`, with `-e` for `echo`, and for CAN FD frames with `-X`. */
 export interface GatewayRule {
   readonly from: string;
   readonly to: string;
   readonly fd: boolean;
+  /**
+   * Whether programs on the destination's own host see the frame as well: on a bus they do; on the host's end of a
+   * container's pair nothing is to be seen but what the container sends.
+   */
+  readonly echo: boolean;
   readonly cube: IdCube;
 }
 
@@ -41,7 +46,7 @@ export const MAX_CUBES = 128;
 
 /** Bits above the 11 of a standard id. */
 const EXTENDED_BITS = 0x1ffff800;
-const ALL: IdCube = { id: 0, mask: 0 };
+export const ALL: IdCube = { id: 0, mask: 0 };
 
 /**
  * Why a grant cannot be an interface, as a sentence; undefined when it can. For the check of a manifest.
@@ -94,16 +99,18 @@ export function writeCubes({ write }: CanGrant): IdCube[] {
  */
 export function rulesOf(links: readonly ContainerLink[]): GatewayRule[] {
   return links.flatMap((link) => [
-    ...rules(link.device, link.host, link.fd, link.read),
-    ...rules(link.host, link.device, link.fd, link.write),
+    ...rules({ from: link.device, to: link.host, echo: false }, link.fd, link.read),
+    ...rules({ from: link.host, to: link.device, echo: true }, link.fd, link.write),
     ...links
       .filter((other) => other !== link && other.device === link.device)
-      .flatMap((other) => rules(link.host, other.host, link.fd, common(link.write, other.read))),
+      .flatMap((other) =>
+        rules({ from: link.host, to: other.host, echo: false }, link.fd, common(link.write, other.read)),
+      ),
   ]);
 }
 
-function rules(from: string, to: string, fd: boolean, cubes: readonly IdCube[]): GatewayRule[] {
-  return cubes.flatMap((cube) => (fd ? [false, true] : [false]).map((isFd) => ({ from, to, fd: isFd, cube })));
+function rules(way: Pick<GatewayRule, 'from' | 'to' | 'echo'>, fd: boolean, cubes: readonly IdCube[]): GatewayRule[] {
+  return cubes.flatMap((cube) => (fd ? [false, true] : [false]).map((isFd) => ({ ...way, fd: isFd, cube })));
 }
 
 /** What is in both; disjoint when both are. */
@@ -134,7 +141,7 @@ function meet(a: IdCube, b: IdCube): boolean {
 }
 
 /** What is in `a` and not in `b`: for each bit that only `b` fixes, the part of `a` where it is the first to differ. */
-function without(a: IdCube, b: IdCube): IdCube[] {
+export function without(a: IdCube, b: IdCube): IdCube[] {
   if (!meet(a, b)) return [a];
   const parts: IdCube[] = [];
   let { id, mask } = a;

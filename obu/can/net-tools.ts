@@ -38,10 +38,10 @@ export async function ip(...args: string[]): Promise<void> {
   await run('ip', args);
 }
 
-/** A rule as `cangw` takes it. -e: programs on the destination's own host see the frame as well. */
-export function argsOf({ from, to, fd, cube }: GatewayRule): string[] {
+/** A rule as `cangw` takes it. */
+export function argsOf({ from, to, fd, echo, cube }: GatewayRule): string[] {
   const filter = `${cube.id.toString(16)}:${cube.mask.toString(16)}`;
-  return ['-s', from, '-d', to, '-e', ...(fd ? ['-X'] : []), '-f', filter];
+  return ['-s', from, '-d', to, ...(echo ? ['-e'] : []), ...(fd ? ['-X'] : []), '-f', filter];
 }
 
 /** The rules of can-gw with plain filters, as all of ours are. */
@@ -57,7 +57,8 @@ export function parseRules(list: string): GatewayRule[] {
     if (match === null) return [];
     const [, from, to, flags, id = '0', mask = '0'] = match;
     const cube = { id: Number.parseInt(id, 16), mask: Number.parseInt(mask, 16) };
-    return [{ from: from!, to: to!, fd: flags!.split(' ').includes('-X'), cube }];
+    const has = (flag: string) => flags!.split(' ').includes(flag);
+    return [{ from: from!, to: to!, fd: has('-X'), echo: has('-e'), cube }];
   });
 }
 

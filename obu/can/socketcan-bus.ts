@@ -13,39 +13,13 @@
  * When the interface is removed, the channel ends; a new one is attached as soon as the interface is there again.
  */
 import { readFileSync } from 'node:fs';
-import { createRequire } from 'node:module';
-import { type CanFrame, FrameFlag, uncheckedFrame } from '../../shared/can/frame.ts';
+import type { CanFrame } from '../../shared/can/frame.ts';
 import { ErrorCode, KerbError, messageOf } from '../../shared/errors.ts';
 import type { Logger } from '../../shared/log.ts';
 import type { CanBus } from './bus.ts';
 import { BusCore } from './bus-core.ts';
 import { LossCounter, makeMarkerFilter, matchesOf, readReceiveList, takeLook } from './receive-losses.ts';
-
-/** What the package hands to a listener. A remote frame's length is that of `data`. */
-interface RawMessage {
-  readonly id: number;
-  readonly ext?: boolean;
-  readonly rtr?: boolean;
-  readonly err?: boolean;
-  readonly data: Buffer;
-  readonly ts_sec?: number;
-  readonly ts_usec?: number;
-}
-
-interface RawChannel {
-  addListener(event: 'onMessage', callback: (message: RawMessage) => void): void;
-  addListener(event: 'onStopped', callback: () => void): void;
-  setRxFilters(filter: { id: number; mask: number; invert: boolean }): void;
-  start(): void;
-  stop(): void;
-  /** Bytes written, or -1. */
-  send(message: { id: number; ext: boolean; rtr: boolean; data: Buffer }): number;
-  sendFD(message: { id: number; ext: boolean; fd_brs: boolean; data: Buffer }): number;
-}
-
-interface SocketCanPackage {
-  createRawChannelWithOptions(name: string, options: { timestamps: boolean; non_block_send: boolean }): RawChannel;
-}
+import { keepUntilClosed, openRawChannel, type RawChannel, toFrame } from './socketcan-package.ts';
 
 const LOOK_MS = 1000;
 const RETRY_MS = 500;
@@ -146,9 +120,7 @@ export class SocketCanBus extends BusCore implements CanBus {
     }
     let channel: RawChannel;
     try {
-      // CommonJS with a native part: loaded when it is needed, so that hosts without it can run all the rest.
-      const socketcan: SocketCanPackage = createRequire(import.meta.url)('socketcan');
-      channel = socketcan.createRawChannelWithOptions(name, { timestamps: true, non_block_send: true });
+      channel = openRawChannel(name);
     } catch (error) {
       throw this.#unavailable(
         `${messageOf(error).split('\n')[0]}; is the package socketcan built (npm rebuild)?`,
@@ -230,24 +202,4 @@ export class SocketCanBus extends BusCore implements CanBus {
       { cause },
     );
   }
-}
-
-function toFrame(message: RawMessage): CanFrame {
-  const { data } = message;
-  const flags =
-    (message.ext ? FrameFlag.Extended : 0) |
-    (message.rtr ? FrameFlag.Remote : 0) |
-    (message.err ? FrameFlag.Error : 0) |
-    (data.length > 8 ? FrameFlag.Fd : 0);
-  const timeUs = (message.ts_sec ?? 0) * 1e6 + (message.ts_usec ?? 0);
-  // An error frame is EFF for nobody: its id is the error class.
-  return uncheckedFrame(message.id, message.err ? FrameFlag.Error : flags, data, timeUs);
-}
-
-/**
- * The package closes the event loop's handles, which lie inside the channel, after `stop` has returned; the garbage
- * collector must not take the channel before that.
- */
-function keepUntilClosed(channel: RawChannel): void {
-  setTimeout(() => void channel, 100).unref();
 }

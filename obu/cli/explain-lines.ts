@@ -29,12 +29,7 @@ export function explainLines(all: Explanation): string[] {
     ),
     ...pastLines(all),
     ...containerLines(all),
-    ...item(
-      'denied',
-      Object.entries(all.denied)
-        .map(([reason, count]) => `${count} CAN frames (${reason})`)
-        .join(', '),
-    ),
+    ...item('denied', deniedText(all)),
     ...list(
       'may',
       all.grants.map(({ kind, what, may }) => [kind, what, may].filter((word) => word !== '').join(' ')),
@@ -54,6 +49,16 @@ function valuelessLines({ valueless = [] }: Explanation): string[] {
   const lines = valueless.slice(0, MAX_VALUELESS).map(({ path, reason }) => `${path}: ${reason}`);
   const more = valueless.length - lines.length;
   return more > 0 ? [...lines, `and ${more} more; kerb signal get says why`] : lines;
+}
+
+/** How many CAN frames and why, and of a CAN interface which ids. */
+function deniedText({ denied, deniedIds }: Explanation): string {
+  const reasons = Object.entries(denied).map(([reason, count]) => `${count} CAN frames (${reason})`);
+  // An OBU of an older version does not say them.
+  const ids = (deniedIds ?? []).map(({ bus, id, frames }) => `${id} on ${bus} (${frames})`);
+  return [reasons.join(', '), ids.length === 0 ? '' : `from its CAN interface: ${ids.join(', ')}`]
+    .filter(Boolean)
+    .join('; ');
 }
 
 function pastLines({ preempted, lastEnd, failures, workload, versions }: Explanation): string[] {

@@ -64,6 +64,7 @@ function explanation(): Explanation {
     versions: { now: 'configuration a with image b', good: 'configuration c with image d', bad: '', badWhy: '' },
     grants: [{ workload: 'lane', kind: 'camera', what: 'front', may: 'at most 5 pictures/s' }],
     denied: { rate: 7 },
+    deniedIds: [{ bus: 'can0', id: '3EA', frames: 2 }],
     events: [event],
     log,
   };
@@ -271,7 +272,7 @@ describe('explain', () => {
       'kerbside-lane (abcdef012345) is running',
       'configuration c with image d',
       'camera front at most 5 pictures/s',
-      '7 CAN frames (rate)',
+      '7 CAN frames (rate); from its CAN interface: 3EA on can0 (2)',
       'workload lane: Running(Ok): its container runs',
       '! ouch',
     ]) {

@@ -4,7 +4,7 @@ import type { RecentErrors } from '../../shared/api/recent-errors.ts';
 import { ErrorCode, KerbError } from '../../shared/errors.ts';
 import type { Logger } from '../../shared/log.ts';
 import type { CanBus } from '../can/bus.ts';
-import { ContainerInterfaces } from '../can/container-interface.ts';
+import { ContainerInterfaces, type ContainerInterfacesParts } from '../can/container-interface.ts';
 import type { ObuConfig } from '../config.ts';
 import type { Gateways } from '../gateway/gateways.ts';
 import type { Workload } from '../manifest/workload.ts';
@@ -51,6 +51,8 @@ export interface WorkloadParts {
   readonly errors: RecentErrors;
   /** A workload did what it may not, and was kept from it. */
   readonly onFault: (workload: string, error: KerbError) => void;
+  /** What containers with a CAN interface were not allowed to send. */
+  readonly denials?: ContainerInterfacesParts['denials'];
   readonly observer?: WorkloadObserver;
   readonly log: Logger;
   readonly begin: Begin;
@@ -81,6 +83,7 @@ export async function startWorkloads(parts: WorkloadParts) {
     ...{ owner, local: engine.host.startsWith('unix://'), buses: parts.buses, log: parts.log.child({ part: 'can' }) },
     pidOf: async (container) => (await engine.calls.getContainer(container).inspect()).State.Pid,
     onTrouble: (workload, { code, message }) => errors.add(`workload ${workload}`, code, message),
+    denials: parts.denials,
   });
   const runner = new StepRunner({
     ...{ engine, gateways, interfaces, owner, stateHash: places.stateHash, data: places.data, log },

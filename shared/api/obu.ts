@@ -108,6 +108,15 @@ export interface SignalSetReply {
   readonly acknowledged?: SignalReading | undefined;
 }
 
+/** Frames that a container sent on its CAN interface and was not allowed to. */
+export interface DeniedIds {
+  /** As the grant names it. */
+  readonly bus: string;
+  /** Hexadecimal, eight digits for 29 bits; with #R for a remote frame; `others` for what is not told apart. */
+  readonly id: string;
+  readonly frames: number;
+}
+
 /** `GET /v1/workloads/NAME` */
 export interface Explanation {
   readonly workload: WorkloadStatus;
@@ -148,10 +157,12 @@ export interface Explanation {
   /** The last version that was well, and the one that was taken back. */
   readonly versions: { readonly now: string; readonly good: string; readonly bad: string; readonly badWhy: string };
   readonly grants: readonly GrantStatus[];
-  /** CAN frames that it was not let send over its socket, by reason. */
+  /** CAN frames that it was not let send over its socket or its CAN interface, by reason. */
   readonly denied: Readonly<Record<string, number>>;
   /** Signals that it may read and that have no value now, and why: at most 50, those that lose values first. */
   readonly valueless?: readonly { readonly path: string; readonly reason: string }[];
+  /** Those of its CAN interfaces by id; of a flood only the first of each second, so the sum may be less. */
+  readonly deniedIds: readonly DeniedIds[];
   /** Of this workload, the oldest first. */
   readonly events: readonly ObuEvent[];
   /** The last lines that it printed. */

@@ -1,4 +1,4 @@
-/** The outside world in User-Mode Linux: candump, cansend and ip, on vcan0. */
+/** The outside world of a bus: candump, cansend and ip, on vcan0. */
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { formatFrame, parseCandumpLine } from '../../shared/can/candump.ts';

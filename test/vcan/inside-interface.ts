@@ -1,5 +1,5 @@
 /**
- * Runs inside User-Mode Linux (see interface.test.ts), where vcan0 exists: an OBU with a real Docker Engine whose
+ * Runs in a kernel with CAN (see socketcan.test.ts), where vcan0 exists: an OBU with a real Docker Engine whose
  * containers have the bus as an interface of their own, with candump and cansend in them. Writes what happened to the
  * file that its first argument names; the second is a folder that is empty.
  */
@@ -22,17 +22,11 @@ import { formatFrame, parseCandumpLine } from '../../shared/can/candump.ts';
 import { silentLog } from '../../shared/log.ts';
 import { Candump, cansend, ip, until } from './can-utils.ts';
 import { apiOf, dumper, IMAGE, listed, serve } from './interface-obu.ts';
+import { canLackModules, loadModule } from './modules.ts';
 import type { InterfaceReport } from './report.ts';
 
 const [, , reportFile, folder] = process.argv as [string, string, string, string];
 const SLOW_MS = 90_000;
-
-function loadModule(name: string): void {
-  const [file] = execFileSync('find', ['/usr/lib/uml/modules', '-name', `${name}.ko`], { encoding: 'utf8' }).split(
-    '\n',
-  );
-  execFileSync('busybox', ['insmod', file!]);
-}
 
 /** An image with busybox, candump and cansend, and the libraries that they need. */
 function importImage(engine: Engine): void {
@@ -160,13 +154,7 @@ async function run(): Promise<InterfaceReport> {
   const { host } = await getStatus<ObuStatus>(apiOf(folder)).then(({ engine }) => engine);
   const engine = await reachEngine('private', host);
   importImage(engine);
-  await untilStatus('vxcan is missed', (status) => reasonOf(status, 'some').includes('vxcan'));
-  const missing = [reasonOf(await getStatus<ObuStatus>(apiOf(folder)), 'some')];
-  loadModule('vxcan');
-  await untilStatus('can-gw is missed', (status) => reasonOf(status, 'some').includes('can-gw'));
-  missing.push(reasonOf(await getStatus<ObuStatus>(apiOf(folder)), 'some'));
-  await until('nothing is left of an attempt', () => kernelInterfaces().length === 0);
-  loadModule('can-gw');
+  const missing = canLackModules ? await withoutModules() : undefined;
   await untilDumping(1);
   const inside = {
     user: await inContainer(engine, 'some', 'id', '-u'),
@@ -211,6 +199,18 @@ async function run(): Promise<InterfaceReport> {
     regrants: await regrants(),
     unprivileged: withoutCapability(),
   };
+}
+
+/** Why a workload cannot start before the kernel has what it needs, one module after the other. */
+async function withoutModules(): Promise<string[]> {
+  await untilStatus('vxcan is missed', (status) => reasonOf(status, 'some').includes('vxcan'));
+  const missing = [reasonOf(await getStatus<ObuStatus>(apiOf(folder)), 'some')];
+  loadModule('vxcan');
+  await untilStatus('can-gw is missed', (status) => reasonOf(status, 'some').includes('can-gw'));
+  missing.push(reasonOf(await getStatus<ObuStatus>(apiOf(folder)), 'some'));
+  await until('nothing is left of an attempt', () => kernelInterfaces().length === 0);
+  loadModule('can_gw');
+  return missing;
 }
 
 /** A manifest that changes while the container runs, held against the rules of the kernel. */

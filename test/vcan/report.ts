@@ -1,4 +1,4 @@
-/** What inside.ts found out in the machine with vcan, for vcan.test.ts to judge. */
+/** What inside-bus.ts found out in the machine with vcan, for bus-checks.ts to judge. */
 export interface VcanReport {
   readonly chosen: { readonly kind: string; readonly reason: string };
   /** Frames that our bus sent, as candump logged them. */
@@ -29,7 +29,6 @@ export interface VcanReport {
     readonly seen: readonly string[];
     readonly errorFrames: number;
   };
-  readonly losses: { readonly sent: number; readonly received: number; readonly dropped: number };
   /** States of our bus while the interface went down, up, away and came back, and a frame after all of it. */
   readonly states: readonly string[];
   readonly sendWhileDown: string;
@@ -39,10 +38,27 @@ export interface VcanReport {
   readonly noFd: { readonly message: string; readonly noFd: unknown };
 }
 
+/** Frames that cangen sent, that our bus received, and that it says the kernel dropped. */
+export interface Counts {
+  readonly sent: number;
+  readonly received: number;
+  readonly dropped: number;
+}
+
+/** What inside-losses.ts found out. */
+export interface LossReport {
+  /** A burst that this program slept through, on a bus that is silent afterwards. */
+  readonly burst: Counts;
+  /** Traffic of which it slept through a part. */
+  readonly busy: Counts;
+  /** Steady traffic that all arrives. */
+  readonly steady: Counts;
+}
+
 /** What inside-interface.ts found out. Frames are texts as `formatFrame` writes them. */
 export interface InterfaceReport {
-  /** Why a workload could not start without the kernel's vxcan, and without its can-gw. */
-  readonly missing: readonly string[];
+  /** Why a workload could not start without the kernel's vxcan, and without its can-gw; undefined where both are always there. */
+  readonly missing: readonly string[] | undefined;
   readonly inside: { readonly user: string; readonly capabilities: string; readonly interfaces: readonly string[] };
   readonly exchange: Exchange;
   /** The OBU was killed and another one took over; how often the program in the container had started by then. */
@@ -60,6 +76,23 @@ export interface InterfaceReport {
     readonly troubles: readonly string[];
   };
   readonly unprivileged: string;
+}
+
+/** What inside-denied.ts found out. */
+export interface DeniedReport {
+  /** So many frames were sent without a pause. */
+  readonly flood: number;
+  /** After each step, all that was denied so far: by reason, and by id as far as it was read. */
+  readonly steps: readonly {
+    readonly counts: Readonly<Record<string, number>>;
+    readonly ids: readonly { readonly bus: string; readonly id: string; readonly frames: number }[];
+  }[];
+  /** Code, bus, id and reason. */
+  readonly faults: readonly string[];
+  /** What reached the bus, from wherever. */
+  readonly arrived: readonly string[];
+  /** Interfaces that are still there. */
+  readonly left: readonly string[];
 }
 
 /** What the candumps of the workloads `some` and `all`, and one on the host, have seen of the same frames. */

@@ -1,43 +1,6 @@
-import { mkdir, mkdtemp, readFile, rm } from 'node:fs/promises';
-import { join } from 'node:path';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { beforeAll, expect, it } from 'vitest';
+import type { CanMachine } from './can-machine.ts';
 import type { Exchange, InterfaceReport } from './report.ts';
-import { bootUml } from './uml.ts';
-
-// CAN interfaces in the containers of a real Docker Engine, with the real vxcan and can-gw, in a Linux kernel of our own.
-
-const root = join(import.meta.dirname, '..', '..');
-let folder: string;
-let report: InterfaceReport;
-
-beforeAll(async () => {
-  await mkdir(join(root, 'build'), { recursive: true });
-  folder = await mkdtemp(join(root, 'build', 'vcan-'));
-  const file = join(folder, 'report.json');
-  const machine = await bootUml({
-    folder,
-    cwd: root,
-    // vxcan and can-gw come later: the OBU is to say that they are missing.
-    modules: ['can', 'can-raw', 'can-dev', 'vcan', 'overlay'],
-    script: `
-      mount -t cgroup2 none /sys/fs/cgroup
-      ip link add dev vcan0 mtu 72 type vcan
-      ip link set vcan0 up
-      '${process.execPath}' test/vcan/inside-interface.ts '${file}' /tmp/kerbside
-    `,
-    timeoutMs: 500_000,
-  });
-  const text = await readFile(file, 'utf8').catch(() => undefined);
-  if (text === undefined || machine.status !== 0) {
-    const what = machine.timedOut ? 'was killed, it took too long' : `ended with status ${machine.status}`;
-    throw new Error(`the machine ${what}: ${text ?? ''}\n${machine.console.slice(-6000)}`);
-  }
-  report = JSON.parse(text);
-}, 520_000);
-
-afterAll(async () => {
-  if (folder !== undefined) await rm(folder, { recursive: true, force: true });
-});
 
 /** Every frame once, wherever it may be. */
 const expected: Exchange = {
@@ -62,8 +25,21 @@ const expected: Exchange = {
   ],
 };
 
-describe('a container with a CAN interface', () => {
-  it('waits for what the kernel lacks, and says what to run', () => {
+/** CAN interfaces in the containers of a real Docker Engine: inside-interface.ts has made them, this judges. */
+export function checkInterfaces(machine: CanMachine): void {
+  let report: InterfaceReport;
+
+  beforeAll(async () => {
+    report = await machine.report(
+      'CAN interfaces in containers',
+      'test/vcan/inside-interface.ts',
+      ['/tmp/kerbside'],
+      1_200_000,
+    );
+  }, 1_800_000);
+
+  it('waits for what the kernel lacks, and says what to run', ({ skip }) => {
+    if (report.missing === undefined) return skip("this machine's own kernel has vxcan and can-gw, and keeps them");
     expect(report.missing[0]).toContain('the kernel has no vxcan; run: modprobe vxcan');
     expect(report.missing[1]).toContain('the kernel has no can-gw; run: modprobe can-gw');
     expect(report.unprivileged).toContain('run it as root, or with the capability CAP_NET_ADMIN');
@@ -109,4 +85,4 @@ describe('a container with a CAN interface', () => {
     expect(report.whileRunning).toBe(2);
     expect(report.left).toEqual({ interfaces: [], rules: 0 });
   });
-});
+}
