@@ -4,6 +4,7 @@
  */
 import { ErrorCode, KerbError, messageOf } from '../../shared/errors.ts';
 import { kerbside } from '../../shared/protocol/generated/v2e.js';
+import { encodeInPlace } from '../../shared/protocol/v2e-encode.ts';
 import { isDigest } from '../../shared/task-package/format.ts';
 import type { OffloadRefusal } from '../offloads.ts';
 import type { TaskResult } from '../results/result-store.ts';
@@ -44,7 +45,7 @@ export function decodeOffload(bytes: Buffer): DecodedOffload {
 }
 
 export function encodeResult(id: string, result: TaskResult, broker: string, heldMs: number): Uint8Array {
-  return OffloadReply.encode({ id, result: { ...result, broker }, heldMs }).finish();
+  return encodeInPlace(OffloadReply, { id, result: { ...result, broker }, heldMs }, result.output.length);
 }
 
 export function encodeRefusal(id: string, refusal: OffloadRefusal, heldMs: number): Uint8Array {

@@ -4,6 +4,7 @@ import { ErrorCode, KerbError, messageOf } from '../../shared/errors.ts';
 import type { Identity } from '../../shared/identity/identity.ts';
 import type { Logger } from '../../shared/log.ts';
 import { kerbside } from '../../shared/protocol/generated/v2e.js';
+import { encodeInPlace } from '../../shared/protocol/v2e-encode.ts';
 import { V2E_PING_MS, v2eClientOptions } from '../../shared/protocol/v2e-socket.ts';
 import { budgetExhausted, bytesOf, connectionLost, describeConnectError } from './link-errors.ts';
 import type { OffloadRequest, OffloadResult, PlaceStatus } from './offloader.ts';
@@ -225,7 +226,8 @@ export class BrokerLink {
       // The way back counts too: the broker gives up in time for its answer to arrive. Never less than half of what is
       // left, so that one slow moment cannot make the estimate starve all that follow.
       const budgetMs = Math.max(leftMs - this.#onTheWayMs, leftMs / 2);
-      const bytes = WireRequest.encode({ id, taskDigest, input, budgetMs, priority, isolation }).finish();
+      const message = { id, taskDigest, input, budgetMs, priority, isolation };
+      const bytes = encodeInPlace(WireRequest, message, input.length);
       socket.emit('offload', bytes, (reply: unknown) => this.#settle(pending, reply));
     });
   }

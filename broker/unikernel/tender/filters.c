@@ -11,6 +11,7 @@
 #include <stddef.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -38,7 +39,7 @@
 /* What a call needs whatever its isolation. */
 #define SERVING                                                                                                \
   LET(recvfrom), LET(sendmsg), LET(ppoll), LET(close), LET(fallocate), LET(getrandom), LET(clock_gettime),     \
-      LET(exit_group), LET(munmap), LET(write)
+      LET(exit_group), LET(munmap), LET(write), LET(lseek)
 
 /* The tender's own steps, then those of the new process on its way to the gate. */
 #define SERVING_PROCESS                                                                                        \
@@ -46,7 +47,7 @@
       LET_WITH(pidfd_send_signal, 1, SIGKILL), LET_WITH(prctl, 0, PR_SET_PDEATHSIG), LET(getppid),             \
       LET(close_range), LET_WITH(prlimit64, 0, 0), LET_WITH(seccomp, 0, SECCOMP_SET_MODE_FILTER),              \
       LET_WITH(fcntl, 1, F_SETFL), LET(fstat), LET_WITH(futex, 1, FUTEX_LOCK_PI),                              \
-      LET_WITH(sched_setscheduler, 1, SCHED_FIFO) MACHINE_PROCESS
+      LET_WITH(sched_setscheduler, 1, SCHED_FIFO), LET_WITH(getrusage, 0, RUSAGE_SELF) MACHINE_PROCESS
 
 #ifdef KERB_UNSEALED /* kerb-tender-unsealed alone, which qemu-user runs in tests: it knows no seccomp. See Makefile */
 static bool unsealed;

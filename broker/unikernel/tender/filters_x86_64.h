@@ -24,7 +24,7 @@
       LET_WITH(ioctl, 1, KVM_GET_DIRTY_LOG), LET_WITH(ioctl, 1, KVM_CREATE_VM),                                \
       LET_WITH(ioctl, 1, KVM_SET_TSS_ADDR), LET_WITH(ioctl, 1, KVM_SET_USER_MEMORY_REGION),                    \
       LET_WITH(ioctl, 1, KVM_CREATE_VCPU), LET_WITH(ioctl, 1, KVM_SET_CPUID2),                                 \
-      LET_WITH(mmap, 3, MAP_SHARED), LET_WITH(madvise, 2, MADV_DONTNEED), LET(lseek), \
+      LET_WITH(mmap, 3, MAP_SHARED), LET_WITH(madvise, 2, MADV_DONTNEED), \
       LET(timer_settime), LET(rt_sigreturn)
 
 #endif

@@ -49,8 +49,8 @@ struct isolation {
   bool (*make_ready)(struct guest *guest, char reason[REASON_SIZE]);
   /* One call, after make_ready; the info page is written. */
   void (*run)(struct guest *guest, uint64_t budget_ns, struct ending *ending);
-  /* Between two calls, when none has come for a while: gives back memory that was kept for it. NULL: nothing is kept. */
-  bool (*rest)(void);
+  /* Between two calls, when none has come for a while, after layout_rest: gives back memory that was kept for it. */
+  bool (*rest)(struct guest *guest);
 };
 
 extern const struct isolation isolation_process, isolation_vm;

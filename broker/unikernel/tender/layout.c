@@ -8,6 +8,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/random.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -18,7 +19,10 @@
 #define MAP_FIXED_NOREPLACE 0x100000
 #endif
 
-#define REUSED_MIN 0x40000
+/* Of each memfd, in bytes: what a virtual machine always keeps; what is kept of an input; and of an output for processes. */
+#define VM_KEPT_MIN 0x40000
+#define INPUT_KEPT_MAX 0x100000
+#define PREMAPPED_MAX 0x400000
 
 /* The one place where a guest address becomes a pointer of this process. */
 static void *host_pointer(struct guest_address address) { return (void *)(uintptr_t)address.value; }
@@ -81,7 +85,7 @@ bool layout_map(struct guest *guest, const uint8_t *file, bool runs_here, char r
     snprintf(reason, REASON_SIZE, "this kernel has pages of %ld bytes; a unikernel needs one with pages of %d", page, KERB_PAGE);
     return false;
   }
-  guest->reused = !runs_here;
+  guest->runs_here = runs_here;
   guest->input_pages = page_up(image->manifest.max_input);
   guest->output_pages = page_up(image->manifest.max_output);
   bool mapped = true;
@@ -129,29 +133,59 @@ static bool punch(int fd, uint64_t start, uint64_t size) {
 }
 
 /*
- * Taking the pages away beats writing zeros over them: it costs as much as the call has touched, not as much as it could
- * have touched, needs no trust in any length, and gives the memory back while the tender waits. But a virtual machine
- * outlives its calls, and each page that it finds again where it was saves the next call a fault of some microseconds, of
- * which a mebibyte has 256. So there pages are cleared and kept: as many as recent calls have used, which large calls
- * raise at once and small ones lower by an eighth of the difference each.
+ * Taking pages away costs as much as the call has touched, needs no trust in any length, and gives the memory back while the
+ * tender waits. But each page that is there again for the next call saves it some microseconds, of which a mebibyte has 256. So
+ * pages are cleared and kept, as many as recent calls have used, which large calls raise at once and small ones lower by an
+ * eighth of the difference each. A virtual machine finds them mapped, as it outlives its calls. The process of a call maps
+ * all that is kept while it waits for the call (layout_premap). There what is kept has a limit, because a guest that writes
+ * to the last byte of its output would have all of it filled each time. The input has one, because what is kept of it stays.
  */
 static uint64_t lower(uint64_t wanted, uint64_t used) {
   if (used >= wanted) return used;
   return page_up(wanted - (wanted - used + 7) / 8);
 }
 
-static uint64_t kept_of(uint64_t wanted, uint64_t size) {
-  if (wanted < REUSED_MIN) wanted = REUSED_MIN;
-  return wanted < size ? wanted : size;
+static uint64_t input_kept(const struct guest *guest) {
+  const uint64_t least = guest->runs_here || guest->input_wanted > VM_KEPT_MIN ? guest->input_wanted : VM_KEPT_MIN;
+  const uint64_t kept = least < INPUT_KEPT_MAX ? least : INPUT_KEPT_MAX;
+  return kept < guest->input_pages ? kept : guest->input_pages;
 }
 
+static uint64_t output_kept(const struct guest *guest) {
+  uint64_t kept = guest->output_wanted;
+  if (guest->runs_here && kept > PREMAPPED_MAX) kept = PREMAPPED_MAX;
+  if (!guest->runs_here && kept < VM_KEPT_MIN) kept = VM_KEPT_MIN;
+  return kept < guest->output_pages ? kept : guest->output_pages;
+}
+
+/*
+ * A read maps the pages around it, too, where they are in the file, and maps them for writing where that is allowed. Not
+ * enough where the processor leaves it to the kernel to note what is written to.
+ */
+void layout_premap(const struct guest *guest) {
+  volatile uint8_t *input = host_pointer((struct guest_address){KERB_INPUT});
+  volatile uint8_t *output = host_pointer((struct guest_address){KERB_OUTPUT});
+  for (uint64_t at = 0, end = input_kept(guest); at < end; at += KERB_PAGE) (void)input[at];
+  for (uint64_t at = 0, end = output_kept(guest); at < end; at += KERB_PAGE) {
+    (void)output[at];
+    if (MACHINE_WRITES_FAULT) output[at] = 0;
+  }
+}
+
+uint64_t layout_output_held(const struct guest *guest) {
+  struct stat output = {0};
+  fstat(guest->output_fd, &output);
+  return (uint64_t)output.st_blocks * 512;
+}
+
+/* Pages from `used` on are zero, whatever happened to the call: nobody but the broker writes to the input. */
 bool layout_scrub_input(struct guest *guest, uint64_t input_size) {
-  if (!guest->reused) return punch(guest->input_fd, 0, guest->input_pages);
-  const uint64_t used = page_up(input_size), before = kept_of(guest->input_wanted, guest->input_pages);
+  const uint64_t used = page_up(input_size), before = input_kept(guest);
   guest->input_wanted = lower(guest->input_wanted, used);
-  const uint64_t kept = kept_of(guest->input_wanted, guest->input_pages);
-  memset(guest->input, 0, used);
-  return kept >= before || punch(guest->input_fd, kept, guest->input_pages - kept);
+  const uint64_t kept = input_kept(guest);
+  memset(guest->input, 0, used < kept ? used : kept);
+  if (used <= kept && kept >= before) return true;
+  return punch(guest->input_fd, kept, guest->input_pages - kept);
 }
 
 /* Clears what is not zero of the first `size` bytes, and sets `used` to where that ends. The file knows where it has pages. */
@@ -174,24 +208,24 @@ static bool clear(int fd, uint8_t *view, uint64_t size, uint64_t *used) {
 }
 
 bool layout_scrub(struct guest *guest) {
-  if (!guest->reused)
-    return punch(guest->input_fd, guest->input_pages, KERB_PAGE) &&
-           punch(guest->output_fd, 0, guest->output_pages + KERB_PAGE);
   uint64_t used;
   memset(guest->info, 0, KERB_PAGE);
-  /* The mailbox was in nobody's reach. */
+  /* In a virtual machine the mailbox is in nobody's reach. */
+  if (guest->runs_here) memset(host_pointer((struct guest_address){KERB_MAILBOX}), 0, KERB_PAGE);
+  /* What is not kept in any case is taken away and not cleared first. */
+  if (guest->runs_here && guest->output_pages > PREMAPPED_MAX &&
+      !punch(guest->output_fd, PREMAPPED_MAX, guest->output_pages - PREMAPPED_MAX))
+    return false;
   if (!clear(guest->output_fd, layout_memory((struct guest_address){KERB_OUTPUT}), guest->output_pages, &used)) return false;
   guest->output_wanted = lower(guest->output_wanted, used);
-  const uint64_t kept = kept_of(guest->output_wanted, guest->output_pages);
+  const uint64_t kept = output_kept(guest);
   return punch(guest->output_fd, kept, guest->output_pages - kept);
 }
 
 bool layout_rest(struct guest *guest) {
-  if (!guest->reused) return true;
-  guest->input_wanted = guest->output_wanted = 0;
-  const uint64_t input = kept_of(0, guest->input_pages), output = kept_of(0, guest->output_pages);
-  return punch(guest->input_fd, input, guest->input_pages - input) &&
-         punch(guest->output_fd, output, guest->output_pages - output);
+  guest->output_wanted = 0;
+  const uint64_t kept = output_kept(guest);
+  return punch(guest->output_fd, kept, guest->output_pages - kept);
 }
 
 uint8_t *layout_memory(struct guest_address start) { return host_pointer(start); }

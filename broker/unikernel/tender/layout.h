@@ -18,8 +18,8 @@ struct guest {
   /* The tender's own writable view of the input memfd; the guest's views are read-only. */
   uint8_t *input;
   struct kerb_info *info;
-  bool reused; /* pages of the memfds are cleared and kept for the next call, instead of taken away */
-  /* Bytes at the start of each that are kept: as much as recent calls have used. */
+  bool runs_here; /* calls run in forks of this process */
+  /* Bytes at the start of each memfd that recent calls have used, whole pages: what is kept follows it (layout.c). */
   uint64_t input_wanted, output_wanted;
 };
 
@@ -29,17 +29,27 @@ struct guest {
  */
 bool layout_map(struct guest *guest, const uint8_t *file, bool runs_here, char reason[REASON_SIZE]);
 
+/* In the process of a coming call: maps those pages of input and output that recent calls have used. */
+void layout_premap(const struct guest *guest);
+
+/* Bytes of memory that the output takes, its mailbox included. */
+uint64_t layout_output_held(const struct guest *guest);
+
 /* Writes the info page of the next call. */
 void layout_begin(struct guest *guest, uint32_t isolation, uint64_t input_size);
 
 /*
- * Take back every page that a call may have left something in. The input goes before the answer: from then on the broker
- * may already write the input of the next call. Info page, output and mailbox go after it. `input_size` is the broker's word.
+ * Clear or take back every page that a call may have left something in. The input goes before the answer: from then on the
+ * broker may already write the input of the next call. Info page, output and mailbox go after it. `input_size` is the
+ * broker's word.
  */
 bool layout_scrub_input(struct guest *guest, uint64_t input_size);
 bool layout_scrub(struct guest *guest);
 
-/* No call has come for a while: gives back what was kept for the next one, between two calls. */
+/*
+ * No call has come for a while: gives back the output that was kept for the next one. Not the input: the broker may be
+ * writing to it at this moment.
+ */
 bool layout_rest(struct guest *guest);
 
 /* The guest's output and mailbox, readable here because nothing of the guest runs any more. */

@@ -11,6 +11,9 @@
 /* Linux can take the virtual counter (CNTVCT_EL0) away from 6.12 on. */
 #define MACHINE_COUNTER_HIDES false
 
+/* Processors before Armv8.1 leave it to the kernel to note which pages were written to: a first write faults, read or not. */
+#define MACHINE_WRITES_FAULT true
+
 /*
  * Bytes to map around the thread pointer, whole pages. TLS variant I: the block above, after a gap of 16 bytes or its
  * alignment, which is at most a page; below lies what musl keeps of a thread.

@@ -217,8 +217,8 @@ static bool get_ready(struct guest *guest, const struct isolation *isolation, ch
 static bool await_call(struct guest *guest, const struct isolation *isolation) {
   struct pollfd socket = {.fd = KERB_SOCKET_FD, .events = POLLIN};
   const struct timespec rest = {.tv_sec = REST_MS / 1000, .tv_nsec = REST_MS % 1000 * 1000000};
-  if (isolation->rest == NULL || ppoll(&socket, 1, &rest, NULL) != 0) return true;
-  return layout_rest(guest) && isolation->rest();
+  if (ppoll(&socket, 1, &rest, NULL) != 0) return true;
+  return layout_rest(guest) && isolation->rest(guest);
 }
 
 static __attribute__((noreturn)) void serve(struct guest *guest, const struct isolation *isolation) {

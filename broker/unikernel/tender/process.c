@@ -20,7 +20,6 @@
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -33,11 +32,18 @@
 #define P_PIDFD 3
 #endif
 
+/* Shared with the process that waits in the gate until it unmaps it there, before the guest runs: no guest can write to it. */
+struct before_gate {
+  uint32_t death_lock;  /* see die_first */
+  uint64_t faults;      /* page faults of the process so far */
+  uint64_t output_held; /* layout_output_held */
+};
+
+static struct before_gate *before_gate;
 static pid_t tender_pid;
 static int next_pidfd = -1; /* the process that waits in the gate; -1 when there is none */
 static pid_t next_pid;
-static uint32_t *death_lock; /* see die_first */
-static uint64_t gate_faults; /* page faults of a process that passes the gate and runs nothing of the guest */
+static uint64_t gate_faults; /* page faults of passing the gate and running nothing of the guest */
 
 static uint64_t now_ns(void) {
   struct timespec now;
@@ -55,23 +61,33 @@ static uint64_t now_ns(void) {
 static void die_first(void) {
   const struct sched_param lowest = {.sched_priority = 1};
   if (syscall(SYS_sched_setscheduler, next_pid, SCHED_FIFO, &lowest) == 0) return;
-  *death_lock = (uint32_t)next_pid;
-  syscall(SYS_futex, death_lock, FUTEX_LOCK_PI, 0, NULL, NULL, 0);
+  before_gate->death_lock = (uint32_t)next_pid;
+  syscall(SYS_futex, &before_gate->death_lock, FUTEX_LOCK_PI, 0, NULL, NULL, 0);
 }
 
 static bool prepare(struct guest *guest, char reason[REASON_SIZE]) {
   tender_pid = getpid();
-  death_lock = mmap(NULL, KERB_PAGE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-  if (death_lock != MAP_FAILED) return gate_set_up(guest->image.entry.value, reason);
+  before_gate = mmap(NULL, KERB_PAGE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+  if (before_gate != MAP_FAILED) return gate_set_up(guest->image.entry.value, reason);
   snprintf(reason, REASON_SIZE, "cannot set up isolation `process`: %s", strerror(errno));
   return false;
 }
 
+/* Maps what the call will use while nobody waits for it, and notes what that has cost: it is not the guest's. */
+static bool premap(const struct guest *guest) {
+  struct rusage usage;
+  layout_premap(guest);
+  before_gate->output_held = layout_output_held(guest);
+  if (syscall(SYS_getrusage, RUSAGE_SELF, &usage) != 0) return false;
+  before_gate->faults = (uint64_t)usage.ru_minflt;
+  return true;
+}
+
 /* The new process up to the gate. Only system calls: nothing here may return. */
-static __attribute__((noreturn)) void become_guest(bool self_test) {
+static __attribute__((noreturn)) void become_guest(const struct guest *guest, bool self_test) {
   const struct rlimit none = {0, 0};
   /* A tender that dies takes its call along; one that died before this line is seen by the new parent. */
-  if (syscall(SYS_prctl, PR_SET_PDEATHSIG, SIGKILL) == 0 && syscall(SYS_getppid) == tender_pid &&
+  if (syscall(SYS_prctl, PR_SET_PDEATHSIG, SIGKILL) == 0 && syscall(SYS_getppid) == tender_pid && premap(guest) &&
       syscall(SYS_close_range, KERB_LOG_FD + 1, ~0u, 0) == 0 &&
       syscall(SYS_prlimit64, 0, RLIMIT_NPROC, &none, NULL) == 0)
     ((void (*)(uint32_t self_test))(uintptr_t)KERB_GATE)(self_test);
@@ -170,12 +186,13 @@ static void watch(int pidfd, uint64_t started, uint64_t budget_ns, struct ending
   if (!killed || (in_time && ending->kind == ENDING_DEADLINE)) read_exit(&exit, ending);
 }
 
-static bool fork_guest(bool self_test, char reason[REASON_SIZE]) {
+static bool fork_guest(const struct guest *guest, bool self_test, char reason[REASON_SIZE]) {
   static const char page[KERB_PAGE];
   if (next_pidfd >= 0) return true;
+  before_gate->faults = before_gate->output_held = 0;
   if (write(KERB_LOG_FD, page, sizeof page) == sizeof page && block_log(true)) {
     const long pid = syscall(SYS_clone, SIGCHLD, NULL, NULL, NULL, NULL);
-    if (pid == 0) become_guest(self_test);
+    if (pid == 0) become_guest(guest, self_test);
     /* Not CLONE_PIDFD, which qemu-user does not know. Nobody but us can reap the process: the number stays its own. */
     next_pid = (pid_t)pid;
     if (pid > 0 && (next_pidfd = (int)syscall(SYS_pidfd_open, pid, 0)) >= 0) return true;
@@ -185,8 +202,13 @@ static bool fork_guest(bool self_test, char reason[REASON_SIZE]) {
 }
 
 static bool make_ready(struct guest *guest, char reason[REASON_SIZE]) {
-  (void)guest;
-  return fork_guest(false, reason);
+  return fork_guest(guest, false, reason);
+}
+
+/* Output was given back that the process in the gate has found there. */
+static bool rest(struct guest *guest) {
+  before_gate->output_held = layout_output_held(guest);
+  return true;
 }
 
 /*
@@ -206,14 +228,13 @@ static bool open_gate(void) {
 }
 
 /*
- * See struct ending. No huge pages here (confine.c), so a fault is a page. The gate's own are known; of its pages two are the
- * guest's: the first of the stack, and that of the thread pointer. Pages of the output, and its mailbox, the file counts.
+ * See struct ending. No huge pages here (confine.c), so a fault is a page. The gate's own are known, and so are those before it;
+ * of the gate's pages two are the guest's: the first of the stack, and that of the thread pointer. Output that was not there
+ * before has cost a fault for each page; all that was there is mapped.
  */
 static uint64_t memory_used(const struct guest *guest, uint64_t faults) {
-  struct stat output = {0};
-  fstat(guest->output_fd, &output);
-  const uint64_t output_pages = (uint64_t)output.st_blocks / (KERB_PAGE / 512);
-  const uint64_t others = gate_faults + (output_pages > 0 ? output_pages - 1 : 0);
+  const uint64_t held = layout_output_held(guest), before = before_gate->output_held;
+  const uint64_t others = gate_faults + (held > before ? (held - before) / KERB_PAGE : 0);
   const uint64_t used = (faults > others ? faults - others + 2 : 2) * KERB_PAGE, most = layout_writable(guest);
   return used < most ? used : most;
 }
@@ -224,6 +245,7 @@ static void run(struct guest *guest, uint64_t budget_ns, struct ending *ending) 
   if (!open_gate()) return tender_broken(ending, "the pipe of the log");
   uint64_t faults = 0;
   watch(next_pidfd, started, budget_ns, ending, &faults);
+  faults -= faults < before_gate->faults ? faults : before_gate->faults;
   if (gate_faults == 0) gate_faults = faults; /* the self-test comes first */
   ending->memory = memory_used(guest, faults);
   close(next_pidfd);
@@ -233,7 +255,7 @@ static void run(struct guest *guest, uint64_t budget_ns, struct ending *ending) 
 
 static bool self_test(struct guest *guest, char reason[REASON_SIZE]) {
   static struct ending ending;
-  if (!fork_guest(true, reason)) return false;
+  if (!fork_guest(guest, true, reason)) return false;
   run(guest, 5000000000, &ending);
   if (ending.kind == ENDING_DONE) return true;
   if (ending.kind == ENDING_TENDER_BROKEN)
@@ -253,4 +275,5 @@ const struct isolation isolation_process = {
     .self_test = self_test,
     .make_ready = make_ready,
     .run = run,
+    .rest = rest,
 };

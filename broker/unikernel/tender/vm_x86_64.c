@@ -235,7 +235,10 @@ static bool self_test(struct guest *guest, char reason[REASON_SIZE]) {
   return false;
 }
 
-static bool rest(void) { return snapshot_rest(&snapshot); }
+static bool rest(struct guest *guest) {
+  (void)guest;
+  return snapshot_rest(&snapshot);
+}
 
 const struct isolation isolation_vm = {
     .id = KERB_ISOLATION_VM,
