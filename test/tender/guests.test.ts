@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from 'node:timers/promises';
 import { inflateSync } from 'node:zlib';
 import { describe, expect, test } from 'vitest';
 import { abortText } from '../../broker/tenders/fault-text.ts';
@@ -89,10 +90,15 @@ await forEachIsolation((tenders, isolation) => {
 
     test('is not charged with its input and output', async () => {
       const input = Buffer.alloc(1 << 20, 7);
-      const outcome = await (await tenders.task('echo')).call(input, 5_000);
-      expect(outcome).toMatchObject({ outcome: 'done', output: input });
-      // In isolation process, reading the input may count one page for each 64 KiB.
-      expect(outcome.peakMemory).toBeLessThan(131_072);
+      const echo = await tenders.task('echo');
+      // The first call meets other pages than the next ones, and than the one after a pause.
+      for (const pauseMs of [0, 0, 0, 1_500]) {
+        await sleep(pauseMs);
+        const outcome = await echo.call(input, 5_000);
+        expect(outcome).toMatchObject({ outcome: 'done', output: input });
+        // In isolation process, reading the input may count one page for each 64 KiB.
+        expect(outcome.peakMemory).toBeLessThan(131_072);
+      }
     });
 
     test('gets a fresh seed, page-aligned buffers and a clock that stands still', async () => {

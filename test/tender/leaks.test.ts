@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from 'node:timers/promises';
 import { describe, expect, test } from 'vitest';
 import type { TenderProcess } from '../../broker/tenders/tender-process.ts';
 import { answer, forEachIsolation, guestImage, u64 } from './support.ts';
@@ -133,6 +134,24 @@ await forEachIsolation((tenders, isolation) => {
       const second = await tender.call(u64(2 << 20), 5_000);
       if (second.outcome !== 'done') throw new Error(JSON.stringify(second));
       expect(second.output.equals(Buffer.alloc(2 << 20))).toBe(true);
+    });
+
+    test('of large calls to later ones, whatever is kept for these', async () => {
+      const tender = await tenders.start(guestImage('claim'));
+      const zeros = async (size: number): Promise<void> => {
+        const outcome = await tender.call(u64(size), 5_000);
+        if (outcome.outcome !== 'done') throw new Error(JSON.stringify(outcome));
+        expect(outcome.output.equals(Buffer.alloc(size))).toBe(true);
+      };
+      for (const pauseMs of [0, 0, 1_500]) {
+        for (const size of [2 << 20, 300_000, 5_000]) {
+          const full = Buffer.alloc(size, 0xab);
+          await tender.call(Buffer.concat([u64(size), full]), 5_000);
+        }
+        await sleep(pauseMs);
+        await zeros(8);
+        await zeros(2 << 20);
+      }
     });
 
     test('and the log of one call is not the log of the next', async () => {
