@@ -10,13 +10,17 @@ export default defineConfig({
         test: {
           name: 'unit',
           include: ['{obu,broker,shared,sim,examples,bench,bin,tools}/**/*.test.ts'],
-          testTimeout: 20_000,
+          setupFiles: ['test/support/patience.ts'],
+          testTimeout: 60_000,
         },
       },
       {
         test: {
           name: 'system',
           include: ['test/**/*.test.ts'],
+          exclude: ['test/long/**'],
+          globalSetup: ['test/support/machine-setup.ts'],
+          setupFiles: ['test/support/patience.ts', 'test/support/machine-needs.ts'],
           fileParallelism: false,
           testTimeout: 120_000,
           hookTimeout: 300_000,

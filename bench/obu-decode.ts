@@ -39,7 +39,7 @@ export async function* decodeRate(say: Say): AsyncGenerator<Row> {
       for (const data of datas) {
         for (const signal of codec.signals) {
           if (!signal.isPresent(data)) continue;
-          sum += signal.physicalOf(data);
+          sum += Number(signal.physicalOf(data)); // of 64-bit signals a bigint, now and then
           decoded++;
         }
       }

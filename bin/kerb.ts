@@ -25,6 +25,7 @@ const modules: { readonly verbs: readonly string[]; readonly load: () => Promise
     ],
   },
   { verbs: ['pki'], load: async () => [(await import('../shared/identity/cli.ts')).registerPkiCommands] },
+  { verbs: ['dbc'], load: async () => [(await import('../obu/signals/cli.ts')).registerDbcCommands] },
   { verbs: ['can'], load: async () => [(await import('../obu/can/cli.ts')).registerCanCommands] },
   { verbs: ['sim'], load: async () => [(await import('../sim/cli.ts')).registerSimCommands] },
 ];

@@ -7,6 +7,7 @@ import { connect as netConnect } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { connect as tlsConnect } from 'node:tls';
 import { io, type Socket } from 'socket.io-client';
 import { afterAll, afterEach, beforeAll, describe, expect, test, vi } from 'vitest';
 import { getControl } from '../shared/api/control-client.ts';
@@ -282,7 +283,7 @@ describe('pools of tenders', () => {
   test('a task that is not started ahead is started by its first offload, and that time is start, not queue', async () => {
     const slow = new FakeTender();
     slow.start = async () => {
-      await sleep(60);
+      await sleep(300);
       slow.state = 'Waiting';
     };
     const { broker, tenders } = await start({ prestart: ['another'], tenders: [slow] });
@@ -291,7 +292,7 @@ describe('pools of tenders', () => {
     const socket = await connect(broker);
     expect(ServiceAnnouncement.decode(socket.hello!).tasks).toHaveLength(1);
     const { result } = await offload(socket);
-    expect(result!.startMs).toBeGreaterThan(50);
+    expect(result!.startMs).toBeGreaterThan(250);
     expect(result!.queueMs).toBeLessThan(result!.startMs!);
     expect(result).toMatchObject({ runMs: expect.closeTo(0.1), cpuMs: expect.closeTo(0.05), peakMemory: 16_384 });
     expect((await offload(socket)).result!.startMs).toBeLessThan(result!.startMs!);
@@ -336,10 +337,9 @@ describe('pools of tenders', () => {
     });
     // Far from all 80: on a busy machine the first are served while the last are on their way.
     await vi.waitUntil(() => broker.status().queued > 40, { timeout: 10_000, interval: 5 });
-    const before = answered;
     // Its deadline is the latest of all, and still it has its turn.
     expect((await offload(calm, { budgetMs: 60_000 })).result).not.toBeNull();
-    expect(answered - before).toBeLessThan(20);
+    expect(answered).toBeLessThan(flood.length);
     await Promise.all(flood);
   });
 
@@ -684,6 +684,30 @@ describe('who may connect', () => {
       const [response] = (await once(asked, 'response')) as [IncomingMessage];
       expect(response.resume().statusCode).toBe(404);
     }
+  });
+});
+
+describe('an identity that is replaced while the broker runs', () => {
+  test('is shown to who connects then, and who is connected stays', async () => {
+    const dir = await identityDir({ kind: 'broker', id: 'rsu-1', hosts: [] });
+    const { broker } = await start({ identityDir: dir });
+    const serialOf = async () => {
+      const own = await loadIdentity(await identityDir(vehicle()), 'vehicle');
+      const socket = tlsConnect({ port: broker.port, host: '127.0.0.1', ...own.clientOptions('rsu-1') });
+      await once(socket, 'secureConnect');
+      const serial = socket.getPeerX509Certificate()!.serialNumber;
+      socket.destroy();
+      return serial;
+    };
+    const first = await connect(broker);
+    const before = await serialOf();
+    const next = await identityDir({ kind: 'broker', id: 'rsu-1', hosts: [] });
+    cpSync(join(next, 'key.pem'), join(dir, 'key.pem')); // half of it: that of before goes on
+    await vi.waitFor(() => expect(broker.status().errors.map(({ source }) => source)).toContain('identity'), 20_000);
+    expect(await serialOf()).toBe(before);
+    cpSync(join(next, 'certificate.pem'), join(dir, 'certificate.pem'));
+    await vi.waitFor(async () => expect(await serialOf()).not.toBe(before), { timeout: 20_000, interval: 200 });
+    expect((await offload(first)).result).not.toBeNull();
   });
 });
 

@@ -11,6 +11,7 @@ import type { TaskPackage } from '../shared/task-package/reader.ts';
 import { loadTrust } from '../shared/task-package/signer.ts';
 import { Admission, type AdmissionLimits } from './admission/admission.ts';
 import { BrokerMetrics } from './api/metrics.ts';
+import { watchBrokerIdentity } from './identity.ts';
 import { encodeAnnouncement } from './ingress/codec.ts';
 import { Ingress } from './ingress/ingress.ts';
 import { type Flight, Offloads } from './offloads.ts';
@@ -229,6 +230,10 @@ export async function startBroker(config: BrokerConfig, parts: BrokerParts): Pro
     });
     undo.push(() => ingress.stop());
     await unlessCancelled(ingress.start());
+    const { id, identityDir: dir } = config;
+    const watch = watchBrokerIdentity({ dir, id, errors, onRenewed: (renewed) => ingress.renew(renewed), log });
+    undo.push(() => watch.stop());
+    await unlessCancelled(watch.start());
     undo.push(() => offloads.stop(config.limits.stopMs));
     const url = `https://${config.listen.host.includes(':') ? `[${config.listen.host}]` : config.listen.host}:${ingress.port}`;
 

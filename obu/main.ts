@@ -40,6 +40,7 @@ import { makeSignals } from './signals/start.ts';
 import { DesiredState, type ManifestFile } from './state/desired-state.ts';
 
 const SAMPLE_MS = 1000;
+const MAX_LOGGED_WARNINGS = 20;
 
 export interface ObuOptions {
   readonly config: ObuConfig;
@@ -333,6 +334,7 @@ class Obu implements RunningObu {
       () => store.stop(),
       () => store.start(),
     );
+    this.#tellWarnings(store.warnings);
     const ownState = new OwnState({
       obu,
       provider: store.openProvider(obu),
@@ -345,6 +347,16 @@ class Obu implements RunningObu {
       () => ownState.start(),
     );
     return store;
+  }
+
+  /** What is wrong in the files of signals, and has not kept the rest of them from working. */
+  #tellWarnings(warnings: readonly string[]): void {
+    const log = this.#log.child({ part: 'signals' });
+    for (const reason of warnings.slice(0, MAX_LOGGED_WARNINGS))
+      log.warn({ reason }, 'a file of signals has a problem');
+    if (warnings.length > MAX_LOGGED_WARNINGS) {
+      log.warn({ count: warnings.length }, 'the files of signals have more problems; kerb status lists them');
+    }
   }
 
   async #startCameras(signals: SignalSource, recordings: string): Promise<readonly OwnCamera[]> {

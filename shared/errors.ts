@@ -67,6 +67,8 @@ export const ErrorCode = {
   ActuationRefused: 3033,
   BadSignalValue: 3034,
   AlreadyProvided: 3035,
+  SignalOverlap: 3060,
+  DbcHasProblems: 3061,
 
   CameraUnavailable: 4001,
   BadCameraSource: 4002,

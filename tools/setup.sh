@@ -13,7 +13,7 @@ fail() { echo "setup: $*" >&2; exit 1; }
 # gcc, musl-tools: unikernels and tender; nettle-dev, zlib1g-dev: linked into example tasks; wabt: tasks in TypeScript;
 # g++, python3, make: the socketcan add-on; can-utils: cangw, for CAN interfaces of containers; the rest are run as they are.
 packages="can-utils docker.io ffmpeg gcc g++ iproute2 libc6-dev make musl-dev musl-tools nettle-dev python3 wabt zlib1g-dev"
-[ "$purpose" = test ] && packages="$packages busybox-static user-mode-linux"
+[ "$purpose" = test ] && packages="$packages busybox-static faketime user-mode-linux"
 
 # Which of these are not installed; each with a blank before it.
 missing_of() {

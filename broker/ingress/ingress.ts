@@ -147,6 +147,11 @@ export class Ingress {
     this.#io?.emit('hello', this.#options.announcement());
   }
 
+  /** New connections meet this identity; those that are there go on. */
+  renew(identity: Identity): void {
+    this.#https?.setSecureContext(identity.serverOptions());
+  }
+
   /** Ends every connection. */
   async stop(): Promise<void> {
     const io = this.#io;

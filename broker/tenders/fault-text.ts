@@ -66,7 +66,7 @@ function describe(fault: Fault): string {
     case 8:
       return arithmetic.get(fault.signalCode) ?? 'arithmetic fault';
     case 9:
-      return 'killed from outside, most likely because the machine ran out of memory';
+      return 'killed from outside: by an operator, or by the kernel for its memory';
     case 11:
       return memoryFault(fault);
     case 24:
@@ -146,7 +146,7 @@ const aborts = new Map([
   [0xffff0011, 'WebAssembly trap: integer overflow'],
   [0xffff0012, 'WebAssembly trap: integer division by zero'],
   [0xffff0013, 'WebAssembly trap: NaN or infinity as an integer'],
-  [0xffff0014, 'WebAssembly trap: unreachable (AssemblyScript ends so when the declared memory is used up)'],
+  [0xffff0014, 'WebAssembly trap: unreachable'],
   [0xffff0015, 'WebAssembly trap: indirect call of a function of another type'],
   [0xffff0016, 'an error was thrown; the log has its message'],
   [0xffff0017, 'the declared memory is too small for the data of the task'],

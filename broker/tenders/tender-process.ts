@@ -169,7 +169,8 @@ export class TenderProcess implements Tender {
     child.once('error', (error) => this.#fail(`cannot be run: ${error.message}`));
     // `close` comes after the last bytes of the dead, but not while somebody else holds its pipes.
     child.once('close', (code, signal) => this.#ended(code, signal));
-    child.once('exit', () => setTimeout(() => this.#hangUp(), HANG_UP_MS).unref());
+    // What it has said is read before that, also where this process was the slow one: see armBackstop.
+    child.once('exit', () => setTimeout(() => setImmediate(() => this.#hangUp()), HANG_UP_MS).unref());
     child.stderr?.on('data', (chunk: Buffer) => {
       this.#stderr = (this.#stderr + chunk.toString('utf8')).slice(-STDERR_KEPT);
     });

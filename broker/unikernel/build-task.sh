@@ -7,7 +7,7 @@
 # typescript/build.ts makes C of and hands back to this script. A folder with C files may hold a file `libraries`: names of
 # Debian static libraries, one a line, as after gcc's -l (`z` for zlib). KERB_ARCH names the machine that the image is for
 # (x86_64, aarch64; default: this one). KERB_TASK_CFLAGS adds compiler flags. The compiler's messages come through as they
-# are.
+# are; its warnings are for the task's own files.
 set -eu
 
 here=$(cd -- "$(dirname -- "$0")" && pwd)
@@ -64,7 +64,7 @@ libraries=$("$here/musl-cc.sh" --libraries)
 # shellcheck disable=SC2086
 exec "$here/musl-cc.sh" -std=gnu11 -O3 -g0 -Wall -Wextra ${KERB_TASK_CFLAGS:-} \
   -fno-pic -fno-pie -fno-plt -mcmodel=small -fstack-protector-strong -fstack-clash-protection -fno-asynchronous-unwind-tables \
-  -ffp-contract=off -ffunction-sections -fdata-sections -fno-common -I "$here/include" \
+  -ffp-contract=off -ffunction-sections -fdata-sections -fno-common -isystem "$here/include" \
   -nostdlib -static -no-pie -Wl,--build-id=none -Wl,--gc-sections ${KERB_WERROR:+-Wl,--fatal-warnings} \
-  -Wl,-z,noexecstack -Wl,-z,max-page-size=4096 -T "$here/libos/kerbside.ld" \
+  -Wl,--wrap=vfprintf,--wrap=fwrite,--wrap=fwrite_unlocked -Wl,-z,noexecstack -Wl,-z,max-page-size=4096 -T "$here/libos/kerbside.ld" \
   -o "$image" "$@" -L "$libraries" -Wl,--start-group "$build/libos.a" "$build/libpure.a" -lgcc -Wl,--end-group

@@ -16,14 +16,14 @@ it('tells of what has changed, once', () => {
   const watch = new ChangeWatch(events);
   watch.look(status('', 'Closed', true));
   watch.look(status('', 'Closed', true));
-  watch.look(status('not answering since 12:00: timeout', 'Failed', false));
-  watch.look(status('not answering since 12:00: another sentence', 'Failed', false));
+  watch.look(status('no answer for 3.2 s: timeout', 'Failed', false));
+  watch.look(status('no answer for 3.2 s: another sentence', 'Failed', false));
   watch.look(status('', 'Closed', true));
   expect(events.list().map(({ kind, name, word, message }) => [kind, name, word, message])).toEqual([
     ['engine', 'obu-1', 'Answering', 'Docker 28.0'],
     ['camera', 'front', 'Closed', ''],
     ['place', 'rsu-1', 'Connected', ''],
-    ['engine', 'obu-1', 'Faulty', 'not answering since 12:00: timeout'],
+    ['engine', 'obu-1', 'Faulty', 'no answer for 3.2 s: timeout'],
     ['camera', 'front', 'Failed', 'no such device'],
     ['place', 'rsu-1', 'Lost', 'nobody answers'],
     ['engine', 'obu-1', 'Answering', 'Docker 28.0'],

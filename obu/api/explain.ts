@@ -1,16 +1,20 @@
 /** Why a workload is in its state: everything that the OBU knows of it, on one page. */
+
 import type { Explanation } from '../../shared/api/obu.ts';
+import { wallOf } from '../../shared/clock.ts';
 import { ErrorCode, KerbError } from '../../shared/errors.ts';
 import { readUsage } from '../engine/usage.ts';
 import type { RestartPolicy, UpdatePolicy, Workload } from '../manifest/workload.ts';
 import { capacityOf, claimOf } from '../planner/capacity.ts';
 import type { Memory, Version } from '../planner/state.ts';
 import { sentenceOf } from '../planner/words.ts';
+import { compileScopes } from '../signals/scopes.ts';
 import { grantsOf } from './grants.ts';
 import type { ApiParts } from './parts.ts';
 import { workloadStatus } from './status.ts';
 
 const EVENTS = 12;
+const MAX_VALUELESS = 50;
 
 /** @throws KerbError UnknownWorkload */
 export async function explain(name: string, parts: ApiParts): Promise<Explanation> {
@@ -49,6 +53,7 @@ export async function explain(name: string, parts: ApiParts): Promise<Explanatio
     ...pastOf(memory),
     grants: grantsOf(workload),
     denied: await metrics.deniedTo(name),
+    valueless: valuelessOf(workload, parts),
     events: events.list(0, name).slice(-EVENTS),
     log: lines.recent(name),
   };
@@ -62,6 +67,21 @@ export function workloadNamed(name: string, { reconciler }: Pick<ApiParts, 'reco
   throw new KerbError(ErrorCode.UnknownWorkload, `there is no workload "${name}"; there is ${known}`, {
     workload: name,
   });
+}
+
+/** Those that lose what comes are worth more than those of which nothing comes. */
+function valuelessOf({ grants }: Workload, { signals }: ApiParts): Explanation['valueless'] {
+  const allows = compileScopes(grants.signals);
+  const without = signals
+    .paths()
+    .filter((path) => allows('read', path))
+    .map((path) => ({ path, reason: signals.whyNone(path) }))
+    .filter(({ reason }) => reason !== '');
+  return [...without.filter(isLosing), ...without.filter((one) => !isLosing(one))].slice(0, MAX_VALUELESS);
+}
+
+function isLosing({ reason }: { readonly reason: string }): boolean {
+  return /^\d/.test(reason);
 }
 
 function pastOf(memory: Memory): Pick<Explanation, 'lastEnd' | 'preempted' | 'versions'> {
@@ -91,6 +111,7 @@ function updateOf({ strategy, rollback, when }: UpdatePolicy): string {
   return `${strategy}, rollback ${rollback}, when ${when}`;
 }
 
+/** Of a moment of the steady clock, as the clock on the wall has it now. */
 function timeOf(ms: number): string {
-  return ms === 0 ? '' : new Date(ms).toISOString();
+  return ms === 0 ? '' : new Date(wallOf(ms)).toISOString();
 }

@@ -17,6 +17,8 @@ const TREE = `
 Vehicle.Roof: { type: actuator, datatype: boolean }
 Vehicle.Fan: { type: actuator, datatype: uint8, max: 100 }
 Vehicle.Name: { type: actuator, datatype: string }
+Vehicle.Zones: { type: actuator, datatype: "uint8[]" }
+Vehicle.Serial: { type: actuator, datatype: uint64 }
 Vehicle.Speed: { type: sensor, datatype: float }
 `;
 
@@ -25,7 +27,7 @@ let socket: string;
 let server: ControlServer;
 let store: SignalStore;
 let provider: SignalProvider;
-let asked: unknown[];
+let asked: [string, unknown][];
 const events = new EventLog();
 
 beforeEach(async () => {
@@ -35,11 +37,14 @@ beforeEach(async () => {
   store.start();
   provider = store.openProvider('app');
   asked = [];
-  provider.serve(['Vehicle.Roof', 'Vehicle.Fan', 'Vehicle.Name'], async (path, value) => {
-    asked.push([path, value]);
-    if (value === 13) throw new KerbError(ErrorCode.ActuationRefused, 'not 13');
-    provider.provide([{ path, value }]);
-  });
+  provider.serve(
+    ['Vehicle.Roof', 'Vehicle.Fan', 'Vehicle.Name', 'Vehicle.Zones', 'Vehicle.Serial'],
+    async (path, value) => {
+      asked.push([path, value]);
+      if (value === 13) throw new KerbError(ErrorCode.ActuationRefused, 'not 13');
+      provider.provide([{ path, value }]);
+    },
+  );
   provider.provide([{ path: 'Vehicle.Speed', value: 12.5 }]);
   const routes = signalRoutes(() => ({ signals: store, events }) as unknown as ApiParts);
   server = createControlServer({ socketPath: socket, routes, log: silentLog() });
@@ -56,6 +61,26 @@ async function set(path: string, body: string, query = ''): Promise<unknown> {
   return JSON.parse((await callControl(socket, url, { method: 'POST', body })).toString());
 }
 
+it('keeps every digit of a long integer, as text in JSON', async () => {
+  const most = '18446744073709551615';
+  for (const body of [`{ "value": ${most} }`, `{ "value": "${most}" }`]) {
+    expect(await set('Vehicle.Serial', body)).toMatchObject({ acknowledged: { value: most } });
+  }
+  // 2^53 + 1 is the first integer that a double cannot hold; 2^53 - 1 is a number as ever.
+  expect(await set('Vehicle.Serial', '{ "value": 9007199254740993 }')).toMatchObject({
+    acknowledged: { value: '9007199254740993' },
+  });
+  expect(await set('Vehicle.Serial', '{ "value": "9007199254740991" }')).toMatchObject({
+    acknowledged: { value: 9007199254740991 },
+  });
+  expect(asked.map(([, value]) => value)).toEqual([2n ** 64n - 1n, 2n ** 64n - 1n, 2n ** 53n + 1n, 2 ** 53 - 1]);
+  for (const value of ['18446744073709551616', '-1', '1e19', '1.5', '"1e19"', '"9e15x"', '1e999']) {
+    await expect(set('Vehicle.Serial', `{ "value": ${value} }`)).rejects.toMatchObject({
+      code: ErrorCode.BadSignalValue,
+    });
+  }
+});
+
 it('gives values of leaves and branches', async () => {
   const get = async (query: string) => JSON.parse((await callControl(socket, `/v1/signals${query}`)).toString());
   const speed = { path: 'Vehicle.Speed', value: 12.5, source: 'app', stale: false };
@@ -68,6 +93,17 @@ it('gives values of leaves and branches', async () => {
   ]);
   await expect(get('?path=Vehicle.Nope')).rejects.toMatchObject({ code: ErrorCode.UnknownSignal });
   await expect(get('?follow=yes')).rejects.toMatchObject({ code: ErrorCode.BadControlRequest });
+});
+
+it('sets and gives lists, also as the command line writes them', async () => {
+  expect(await set('Vehicle.Zones', '{"value":[1,2]}')).toMatchObject({ acknowledged: { value: [1, 2] } });
+  expect(await set('Vehicle.Zones', '{"value":"[3]"}')).toMatchObject({ acknowledged: { value: [3] } });
+  for (const value of ['5', '"5"', '"[1"', '[[1]]', 'null', '{}']) {
+    await expect(set('Vehicle.Zones', `{"value":${value}}`)).rejects.toMatchObject({
+      code: ErrorCode.BadControlRequest,
+    });
+  }
+  await expect(set('Vehicle.Zones', '{"value":[256]}')).rejects.toMatchObject({ code: ErrorCode.BadSignalValue });
 });
 
 it('follows values, and stale ones as such', async () => {

@@ -1,8 +1,11 @@
 import { type ControlRoutes, jsonReply, linesReply } from '../../shared/api/control-routes.ts';
 import type { SignalReading, SignalSetReply } from '../../shared/api/obu.ts';
 import { ErrorCode, KerbError, messageOf } from '../../shared/errors.ts';
+import { parseExact, parseJsonExactly, toJsonValue } from '../signals/exact.ts';
 import { pathMatcher } from '../signals/expand-paths.ts';
-import type { SignalDatum, SignalSource, SignalValue, VehicleSignals } from '../signals/signal.ts';
+import type { LeafValue, SignalDatum, SignalSource, SignalValue, VehicleSignals } from '../signals/signal.ts';
+import { isListType, isListValue } from '../signals/signal-list.ts';
+import type { SignalStore } from '../signals/signal-store.ts';
 import type { PartsOf } from './parts.ts';
 import { isFollowed, wholeNumber } from './query.ts';
 
@@ -15,7 +18,9 @@ export function signalRoutes(parts: PartsOf): ControlRoutes {
       const { signals } = parts();
       const leaves = leavesOf(signals, query.getAll('path'));
       if (isFollowed(query)) return linesReply(follow(signals, leaves, signal));
-      return jsonReply(leaves.map((path) => readingOf(path, signals.get(path))));
+      return jsonReply(
+        leaves.map((path) => withReason(readingOf(path, signals.get(path), signals.ageMs(path)), signals)),
+      );
     },
     'POST /v1/signals/:path': async ({ params, query, body }) => {
       const { signals, events } = parts();
@@ -40,21 +45,39 @@ function setReply(path: string, acknowledged: SignalValue | undefined): SignalSe
  * The value of a body `{ "value": … }`; a text becomes what the datatype of the leaf wants, where it can.
  * @throws KerbError BadControlRequest
  */
-function targetOf(signals: VehicleSignals, path: string, body: Buffer): SignalDatum {
+function targetOf(signals: VehicleSignals, path: string, body: Buffer): LeafValue {
   let value: unknown;
   try {
-    ({ value } = JSON.parse(body.toString('utf8')) ?? {});
+    ({ value } = (parseJsonExactly(body.toString('utf8')) ?? {}) as { value?: unknown });
   } catch {
     // Not JSON: there is no value.
   }
-  if (typeof value !== 'string' && typeof value !== 'number' && typeof value !== 'boolean') {
+  const datatype = signals.info(path)?.datatype ?? 'string';
+  if (isListType(datatype)) return listOf(value);
+  if (!isDatum(value)) {
     throw new KerbError(ErrorCode.BadControlRequest, 'the body has to be { "value": a number, a text, true or false }');
   }
-  const datatype = signals.info(path)?.datatype ?? 'string';
   if (typeof value !== 'string' || datatype === 'string') return value;
   if (datatype === 'boolean') return value === 'true' ? true : value === 'false' ? false : value;
-  const number = Number(value);
-  return value.trim() === '' || Number.isNaN(number) ? value : number;
+  const number = parseExact(value);
+  return Number.isNaN(number) ? value : number;
+}
+
+function isDatum(value: unknown): value is SignalDatum {
+  return ['string', 'number', 'bigint', 'boolean'].includes(typeof value);
+}
+
+/** A list, also as a text that is one in JSON. @throws KerbError BadControlRequest */
+function listOf(value: unknown): LeafValue {
+  let list = value;
+  try {
+    if (typeof value === 'string') list = JSON.parse(value);
+  } catch {
+    // Not JSON: there is no list.
+  }
+  const isItem = (one: unknown) => ['number', 'string', 'boolean'].includes(typeof one);
+  if (Array.isArray(list) && list.every(isItem)) return list;
+  throw new KerbError(ErrorCode.BadControlRequest, 'the value has to be a list in JSON, such as [1, 2] or ["a", "b"]');
 }
 
 /** The leaves that these paths mean; all when there are none. @throws KerbError UnknownSignal */
@@ -96,8 +119,18 @@ async function* follow(
   }
 }
 
-function readingOf(path: string, value: SignalValue | undefined): SignalReading {
+function readingOf(path: string, value: SignalValue | undefined, ageMs?: number): SignalReading {
   if (value === undefined) return { path, value: null, time: '', source: '', stale: false };
   const time = new Date(value.timeUs / 1000).toISOString();
-  return { path, value: value.value, time, source: value.source, stale: value.stale };
+  const age = ageMs === undefined ? {} : { ageMs: Math.round(ageMs) };
+  return { path, value: jsonOf(value.value), time, ...age, source: value.source, stale: value.stale };
+}
+
+function jsonOf(value: LeafValue): SignalReading['value'] {
+  return isListValue(value) ? value.map((one) => toJsonValue(one)) : toJsonValue(value);
+}
+
+function withReason(reading: SignalReading, signals: SignalStore): SignalReading {
+  const reason = signals.whyNone(reading.path);
+  return reason === '' ? reading : { ...reading, reason };
 }

@@ -23,6 +23,7 @@ export function statusLines(status: ObuStatus): string[] {
       ]),
     ),
     `signals: ${signals.withValue} of ${signals.paths} paths have a value`,
+    ...warningLines(signals),
     '',
     ...table(
       ['CAMERA', 'STATE', 'PICTURES/S', 'CONSUMERS', 'SOURCE'],
@@ -100,6 +101,16 @@ function offloadLine({ ok, failed, perSecond, total, queue }: ObuStatus['offload
 /** A time that was measured is never shown as 0.0. */
 function milliseconds(ms: number): string {
   return `${ms < 1 ? ms.toFixed(3) : ms.toFixed(1)} ms`;
+}
+
+const MAX_WARNINGS = 5;
+
+function warningLines({ warnings = [], warningCount = 0 }: ObuStatus['signals']): string[] {
+  const more = warningCount - Math.min(warnings.length, MAX_WARNINGS);
+  return [
+    ...warnings.slice(0, MAX_WARNINGS).map((warning) => `  ${warning}`),
+    ...(more > 0 ? [`  and ${more} more; kerb status -o json has them`] : []),
+  ];
 }
 
 /** "192 of 1792 (256 reserved)". */

@@ -18,6 +18,8 @@ import type { OffloadMeter } from './offload-meter.ts';
 import type { RemoteApi } from './serve.ts';
 import { displacers } from './situation.ts';
 
+const MAX_WARNINGS = 100;
+
 /** What the status is read from. */
 export interface StatusSources {
   readonly config: ObuConfig;
@@ -65,6 +67,8 @@ export function readStatus(sources: StatusSources): ObuStatus {
     signals: {
       paths: signals.paths().length,
       ...{ withValue: signals.withValue, stale: signals.stale, invalid: signals.invalid, ignored: signals.ignored },
+      warnings: signals.warnings.slice(0, MAX_WARNINGS),
+      warningCount: signals.warnings.length,
     },
     cameras: sources.cameras.map(({ camera, recording }) => {
       const { state, ...status } = camera.status();

@@ -1,7 +1,7 @@
 /** `kerb can replay`: the frames of a candump log, sent again as they came. */
 import { open } from 'node:fs/promises';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { type Command, InvalidArgumentError } from 'commander';
+import { type Command, InvalidArgumentError, Option } from 'commander';
 import { type CandumpRecord, parseCandumpLine } from '../../shared/can/candump.ts';
 import { parseDuration } from '../../shared/duration.ts';
 import { ErrorCode, isKerbError, KerbError, messageOf } from '../../shared/errors.ts';
@@ -30,18 +30,17 @@ export function registerReplay(can: Command): void {
     .argument('<file>', 'the log')
     .option('--bus <bus>', `${BUS_HELP}; every line that no --from names goes there (default: "can0", without --from)`)
     .option('--from <interface=bus>', 'send the lines of this interface to that bus; may be given several times', route)
-    .option(
-      '--gap <duration>',
-      'longest pause of the log to wait for; after a longer one it goes on at once',
-      gap,
-      60_000,
+    .addOption(
+      new Option('--gap <duration>', 'longest pause of the log to wait for; after a longer one it goes on at once')
+        .argParser(gap)
+        .default(60_000, '1m'),
     )
     .option('--fast', 'do not wait between frames')
     .addHelpText(
       'after',
       `
 A log whose clock was set while it was recorded goes back, or far ahead: that is said, and the replay goes on at once
-from there. --gap is "1m" when it is not given.`,
+from there.`,
     )
     .action((file: string, options: ReplayOptions) => replay(file, options));
 }
@@ -156,7 +155,7 @@ class Replay {
     for (const [name, frames] of this.#skipped) say(`${frames} frames of ${name} were left out: no --from names it`);
     const seen = (name: string) => this.#sent.has(name) || this.#skipped.has(name);
     for (const name of wanted.filter((one) => !seen(one))) say(`${this.#file} has no frame of ${name}`);
-    say(`${total} frames sent`);
+    say(`${total} ${total === 1 ? 'frame' : 'frames'} sent`);
   }
 
   async #wait({ number }: LogLine, timeUs: number): Promise<void> {

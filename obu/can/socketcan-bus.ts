@@ -19,7 +19,7 @@ import { ErrorCode, KerbError, messageOf } from '../../shared/errors.ts';
 import type { Logger } from '../../shared/log.ts';
 import type { CanBus } from './bus.ts';
 import { BusCore } from './bus-core.ts';
-import { LossCounter, makeMarkerFilter, matchesOf, readReceiveList } from './receive-losses.ts';
+import { LossCounter, makeMarkerFilter, matchesOf, readReceiveList, takeLook } from './receive-losses.ts';
 
 /** What the package hands to a listener. A remote frame's length is that of `data`. */
 interface RawMessage {
@@ -82,8 +82,7 @@ export class SocketCanBus extends BusCore implements CanBus {
   #running = false;
   #channel: RawChannel | undefined;
   #timer: NodeJS.Timeout | undefined;
-  /** Frames of this channel that the kernel must have counted: received (but errors) and, passing us by, sent. */
-  #accounted = 0;
+  #losses = new LossCounter();
 
   constructor(options: SocketCanBusOptions) {
     super();
@@ -122,7 +121,7 @@ export class SocketCanBus extends BusCore implements CanBus {
       ? channel.sendFD({ id, ext, fd_brs: frame.brs, data })
       : channel.send({ id, ext, rtr, data });
     if (written !== (frame.fd ? CANFD_MTU : CAN_MTU)) throw this.#writeFailed(frame);
-    this.#accounted++;
+    this.#losses.sent();
     this.countSent(frame);
   }
 
@@ -158,24 +157,28 @@ export class SocketCanBus extends BusCore implements CanBus {
     }
     const marker = makeMarkerFilter();
     channel.setRxFilters({ ...marker, invert: true });
+    const losses = new LossCounter();
     channel.addListener('onMessage', (message) => {
       if (this.#channel !== channel) return;
-      if (message.err !== true) this.#accounted++;
-      this.deliver(toFrame(message));
+      const frame = toFrame(message);
+      if (!frame.err) losses.received(frame.timeUs);
+      this.deliver(frame);
     });
     channel.addListener('onStopped', () => {
       if (this.#channel === channel) this.#lost(channel);
     });
     channel.start();
     this.#channel = channel;
-    const losses = new LossCounter();
-    this.#accounted = 0;
+    this.#losses = losses;
+    let known = 0;
     this.#look(() => {
-      const list = readReceiveList();
-      const matches = list === undefined ? undefined : matchesOf(list, name, marker);
-      if (matches === undefined) return;
-      const lost = losses.look(matches, this.#accounted);
+      takeLook(losses, () => {
+        const list = readReceiveList();
+        return list === undefined ? undefined : matchesOf(list, name, marker);
+      });
+      const lost = losses.lost - known;
       if (lost === 0) return;
+      known += lost;
       this.countDropped(lost);
       this.#options.log.warn(
         { bus: name, lost },

@@ -39,12 +39,21 @@ export function explainLines(all: Explanation): string[] {
       'may',
       all.grants.map(({ kind, what, may }) => [kind, what, may].filter((word) => word !== '').join(' ')),
     ),
+    ...list('no value', valuelessLines(all)),
     ...list('events', all.events.map(eventLine)),
     ...list(
       'log',
       all.log.map(({ time, stream, text }) => `${time}  ${stream === 'stderr' ? '! ' : '  '}${text}`),
     ),
   ];
+}
+
+const MAX_VALUELESS = 10;
+
+function valuelessLines({ valueless = [] }: Explanation): string[] {
+  const lines = valueless.slice(0, MAX_VALUELESS).map(({ path, reason }) => `${path}: ${reason}`);
+  const more = valueless.length - lines.length;
+  return more > 0 ? [...lines, `and ${more} more; kerb signal get says why`] : lines;
 }
 
 function pastLines({ preempted, lastEnd, failures, workload, versions }: Explanation): string[] {

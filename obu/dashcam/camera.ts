@@ -27,7 +27,8 @@ export type CameraState =
   | { readonly state: 'Idle' } // nobody asks for pictures
   | { readonly state: 'Starting' }
   | { readonly state: 'Running' }
-  | { readonly state: 'Failed'; readonly reason: string }; // retried with back-off
+  /** Retried with back-off. `refusedForMs`: it refused the password, and is asked again after this time. */
+  | { readonly state: 'Failed'; readonly reason: string; readonly refusedForMs?: number };
 
 export interface CameraStatus {
   readonly name: string;

@@ -1,10 +1,13 @@
 import { open, rename, rm } from 'node:fs/promises';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { type Command, Option } from 'commander';
 import { ErrorCode, KerbError, messageOf } from '../../shared/errors.ts';
-import { type ApiOptions, connectObu, withApi } from '../cli/obu-client.ts';
+import { type ApiOptions, connectObu, type ObuClient, withApi } from '../cli/obu-client.ts';
 
 /** A camera that was closed is opened first, which takes a network camera its time. */
 const SNAPSHOT_MS = 30_000;
+/** Whoever waits for longer than this wants to know what for. */
+const LOOK_MS = 1500;
 
 /** `kerb camera`. */
 export function registerCameraCommands(program: Command): void {
@@ -16,10 +19,30 @@ export function registerCameraCommands(program: Command): void {
         throw new KerbError(ErrorCode.BadConfig, 'a picture is nothing for a terminal; name a file with --output');
       }
       const path = `/v1/cameras/${encodeURIComponent(name)}/snapshot`;
-      const picture = await (await connectObu(api)).bytes(path, { timeoutMs: SNAPSHOT_MS });
+      const obu = await connectObu(api);
+      const done = new AbortController();
+      const waiting = sayWhatIsWaitedFor(obu, name, done.signal);
+      const picture = await obu.bytes(path, { timeoutMs: SNAPSHOT_MS }).finally(() => done.abort());
+      await waiting;
       if (output === '-') process.stdout.write(picture);
       else await writeWhole(output, picture);
     });
+}
+
+/** On standard error, each time it is something else, until the signal fires. */
+async function sayWhatIsWaitedFor(obu: ObuClient, name: string, signal: AbortSignal): Promise<void> {
+  let said = '';
+  while (await sleep(LOOK_MS, true, { signal }).catch(() => false)) {
+    const status = await obu.status().catch(() => undefined);
+    const camera = status?.cameras.find((one) => one.name === name);
+    if (signal.aborted || camera === undefined) return;
+    const { state, reason } = camera;
+    // How long it takes still is in the reason, and is something else each time.
+    const what = `${state}${reason === '' ? '' : `: ${reason.replace(/; asked again in .*$/, '')}`}`;
+    if (what === said) continue;
+    said = what;
+    process.stderr.write(`waiting for camera ${name}, which is ${state}${reason === '' ? '' : `: ${reason}`}\n`);
+  }
 }
 
 /** The whole file or none: a picture that was there is not lost to half of a new one. */

@@ -1,5 +1,6 @@
+import { steadyMs } from '../../shared/clock.ts';
 import type { Condition } from '../signals/condition.ts';
-import type { SignalDatum, SignalSource } from '../signals/signal.ts';
+import { conditionValue, type SignalDatum, type SignalSource } from '../signals/signal.ts';
 
 /** What is kept before a condition began to hold and after it has ceased to, in milliseconds. */
 export interface LockWindow {
@@ -12,7 +13,7 @@ const RENEW_MS = 5000;
 
 /**
  * Watches a condition over signals and has the recording locked around each time that it holds.
- * @param lock keeps what is recorded in this time, milliseconds since 1970
+ * @param lock keeps what is recorded in this time, milliseconds of the steady clock
  */
 export class EventLock {
   readonly #condition: Condition;
@@ -45,9 +46,10 @@ export class EventLock {
 
   start(): void {
     this.#unsubscribe ??= this.#signals.subscribe(new Set(this.#condition.paths), (values) => {
-      for (const { path, value, stale } of values) {
-        if (stale) this.#values.delete(path);
-        else this.#values.set(path, value);
+      for (const now of values) {
+        const value = conditionValue(now);
+        if (value === undefined) this.#values.delete(now.path);
+        else this.#values.set(now.path, value);
       }
       this.#look();
     });
@@ -62,7 +64,7 @@ export class EventLock {
   #look(): void {
     const holds = this.#condition.holds((path) => this.#values.get(path));
     if (holds === (this.#sinceMs !== undefined)) return;
-    const nowMs = Date.now();
+    const nowMs = steadyMs();
     clearTimeout(this.#timer);
     if (holds) {
       this.#events++;
@@ -76,15 +78,15 @@ export class EventLock {
   }
 
   #renew(): void {
-    const nowMs = Date.now();
+    const nowMs = steadyMs();
     this.#lock(this.#sinceMs! - this.#window.beforeMs, nowMs);
     this.#timer = setTimeout(() => this.#renew(), RENEW_MS);
   }
 
   /** What comes after the event is locked as it is recorded. */
   #follow(fromMs: number, untilMs: number): void {
-    this.#lock(fromMs, Math.min(Date.now(), untilMs));
-    if (Date.now() >= untilMs) return;
-    this.#timer = setTimeout(() => this.#follow(fromMs, untilMs), Math.min(RENEW_MS, untilMs - Date.now()));
+    this.#lock(fromMs, Math.min(steadyMs(), untilMs));
+    if (steadyMs() >= untilMs) return;
+    this.#timer = setTimeout(() => this.#follow(fromMs, untilMs), Math.min(RENEW_MS, untilMs - steadyMs()));
   }
 }

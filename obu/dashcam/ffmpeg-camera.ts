@@ -17,6 +17,7 @@ import type { RawPicture } from './converter.ts';
 import { cancelled, checkFfmpeg } from './ffmpeg.ts';
 import { CameraReader, type CameraTiming } from './reader.ts';
 import type { RawCamera } from './recorder.ts';
+import { waitText } from './refusal.ts';
 import { type CameraSource, describeSource, parseSource } from './source.ts';
 import { checkWish, wishKey } from './wish.ts';
 
@@ -30,7 +31,7 @@ export interface CameraOptions {
   readonly timing?: Partial<CameraTiming>;
 }
 
-const TIMING: CameraTiming = { firstPictureMs: 15_000, stallMs: 5000, lingerMs: 2000 };
+const TIMING: CameraTiming = { firstPictureMs: 15_000, stallMs: 5000, lingerMs: 2000, refusalMs: 10_000 };
 
 /** Status counts the camera's pictures over this long. */
 const FPS_WINDOW_MS = 3000;
@@ -152,7 +153,12 @@ class FfmpegCamera implements Camera, RawCamera {
 
   #state(): CameraState {
     const reader = this.#reader.state;
-    if (reader.state === 'Failed') return { state: 'Failed', reason: reader.reason };
+    if (reader.state === 'Failed') {
+      const { refusedForMs } = this.#reader;
+      if (refusedForMs === 0) return { state: 'Failed', reason: reader.reason };
+      const reason = `${reader.reason}; asked again in ${waitText(refusedForMs)}`;
+      return { state: 'Failed', reason, refusedForMs };
+    }
     for (const [key, { failure }] of this.#conversions) {
       if (failure !== undefined) return { state: 'Failed', reason: `conversion to ${key}: ${failure}` };
     }

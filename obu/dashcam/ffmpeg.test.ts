@@ -45,6 +45,13 @@ describe('Complaints', () => {
       "[concat @ 0x5] Format not on whitelist 'mov'\n[in#0 @ 0x5] Error opening input: Invalid argument\n" +
         'Error opening input file file:/c.mp4.\nError opening input files: Invalid argument\n',
     ],
+    [
+      '7.1, repeating itself',
+      'file:/x.mp4: Invalid data found when processing input (mov,mp4: moov atom not found)',
+      '[mov,mp4 @ 0x5] moov atom not found\n    Last message repeated 1 times\n' +
+        '[in#0 @ 0x5] Error opening input: Invalid data found when processing input\n' +
+        'Error opening input file file:/x.mp4.\nError opening input files: Invalid data found when processing input\n',
+    ],
     ['cut off', 'Connection refused', '[in#0 @ 0x5] Error opening input: Connection refused\n'],
   ])('of version %s gives: %s', (_version, reason, lines) => {
     expect(reasonOf(lines)).toBe(reason);

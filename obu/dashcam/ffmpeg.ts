@@ -123,6 +123,8 @@ export class Complaints {
 
   #take(raw: string): void {
     const line = raw.trim().slice(0, STDERR_LINE);
+    // About the line before it, which has been taken.
+    if (/^Last message repeated \d+ times$/.test(line)) return;
     const component = /^\[([^\]@]+) @ [^\]]*\]\s*(.+)$/.exec(line);
     if (component !== null) {
       const cause = /^(?:in|out)#/.test(component[1]!) ? /^Error opening \w+: (.+)$/.exec(component[2]!) : null;

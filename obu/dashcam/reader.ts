@@ -4,6 +4,7 @@ import type { Logger } from '../../shared/log.ts';
 import type { RawPicture } from './converter.ts';
 import { FfmpegProcess, QUIET } from './ffmpeg.ts';
 import { nextReaderState, type ReaderEvent, type ReaderState, retryDelayMs } from './reader-state.ts';
+import { isRefusal, refusalDelayMs } from './refusal.ts';
 import { type CameraSource, inputArguments, redactorOf } from './source.ts';
 import { Y4mReader } from './y4m.ts';
 
@@ -14,6 +15,8 @@ export interface CameraTiming {
   readonly stallMs: number;
   /** Milliseconds that the camera stays open after its last consumer has gone. */
   readonly lingerMs: number;
+  /** Milliseconds until a camera that refused the password is asked again; it grows with each refusal. */
+  readonly refusalMs: number;
 }
 
 /**
@@ -32,6 +35,11 @@ export class CameraReader {
   /** Settles when the last process is gone: a camera must never be opened twice. */
   #gone: Promise<void> = Promise.resolve();
   #timer: NodeJS.Timeout | undefined;
+  /** Refusals of the password in a row. They count on while nobody wants pictures: the camera counts them, too. */
+  #refusals = 0;
+  #refusal = '';
+  /** Not asked before, on the monotonic clock. */
+  #askAtMs = 0;
 
   /** `onPicture` returns whether it keeps the picture's planes. */
   constructor(
@@ -52,7 +60,18 @@ export class CameraReader {
   start(): void {
     if (this.#state.state !== 'Idle') return;
     this.#advance({ event: 'wanted' });
-    this.#launch();
+    const waitMs = this.refusedForMs;
+    if (waitMs === 0) {
+      this.#launch();
+      return;
+    }
+    this.#advance({ event: 'failed', reason: this.#refusal });
+    this.#timer = setTimeout(() => this.#launch(), waitMs);
+  }
+
+  /** Milliseconds until a camera that refused the password is asked again; 0 for any other. */
+  get refusedForMs(): number {
+    return Math.max(0, this.#askAtMs - performance.now());
   }
 
   async stop(): Promise<void> {
@@ -76,6 +95,7 @@ export class CameraReader {
     const y4m = new Y4mReader((planes, header) => {
       if (this.#process !== process) return false;
       this.#advance({ event: 'picture' });
+      this.#refusals = 0;
       this.#watch(process, this.#timing.stallMs);
       const monotonicMs = performance.now();
       return this.#onPicture({ planes, header, timeUs: this.#clock.wallUs(monotonicMs), monotonicMs });
@@ -112,7 +132,18 @@ export class CameraReader {
     this.#advance({ event: 'failed', reason });
     clearTimeout(this.#timer);
     if (this.#state.state !== 'Failed') return;
-    this.#timer = setTimeout(() => this.#launch(), retryDelayMs(this.#state.failures));
+    this.#timer = setTimeout(() => this.#launch(), this.#delayMs(reason, this.#state.failures));
+  }
+
+  /** Until the next try. */
+  #delayMs(reason: string, failures: number): number {
+    if (!isRefusal(reason)) return retryDelayMs(failures);
+    this.#refusals++;
+    const delayMs = refusalDelayMs(this.#refusals, this.#timing.refusalMs);
+    this.#refusal = reason;
+    this.#askAtMs = performance.now() + delayMs;
+    this.#log.warn({ reason, count: this.#refusals, waitMs: delayMs }, 'camera refuses the password');
+    return delayMs;
   }
 
   #advance(event: ReaderEvent): void {

@@ -1,4 +1,5 @@
 import type { RecordingStatus } from '../../shared/api/status.ts';
+import { steadyMs, steadyOf, wallOf } from '../../shared/clock.ts';
 import { isErrno, messageOf } from '../../shared/errors.ts';
 import type { Logger } from '../../shared/log.ts';
 import type { RawPicture } from './converter.ts';
@@ -61,7 +62,7 @@ export class Recorder {
     this.#camera = camera;
     this.#options = options;
     this.#log = options.log.child({ camera: camera.name });
-    this.#folder = new RecordingFolder(options.folder, options.retention);
+    this.#folder = new RecordingFolder(options.folder, options.retention, steadyOf);
     this.#cap = new RateCap(options.fps);
     const { ffmpegPath = 'ffmpeg', codec } = options;
     this.#encoder = new Encoder(
@@ -70,7 +71,7 @@ export class Recorder {
         head: (head) => {
           this.#head = head;
         },
-        fragment: (bytes) => this.#enqueue({ kind: 'fragment', head: this.#head, bytes, endMs: Date.now() }),
+        fragment: (bytes) => this.#enqueue({ kind: 'fragment', head: this.#head, bytes, endMs: steadyMs() }),
       },
     );
   }
@@ -93,7 +94,7 @@ export class Recorder {
     await this.#folder.stop();
   }
 
-  /** Keeps what was and will be recorded in this time, in milliseconds since 1970, until somebody removes it. */
+  /** Keeps what was and will be recorded in this time, in milliseconds of the steady clock, until somebody removes it. */
   lock(fromMs: number, toMs: number): void {
     this.#enqueue({ kind: 'lock', fromMs, toMs });
   }
@@ -108,7 +109,7 @@ export class Recorder {
       files: segments.length,
       bytes: bytesOf(segments),
       lockedBytes: bytesOf(segments.filter(({ locked }) => locked)),
-      oldestMs: segments[0]?.startMs ?? 0,
+      oldestMs: segments[0] === undefined ? 0 : Math.round(wallOf(segments[0].startMs)),
       lostPictures: this.#encoder.lost,
       lostSeconds: this.#lostFragments,
     };
@@ -157,7 +158,7 @@ export class Recorder {
     await this.#withRoom(async () => {
       if (another && this.#openHead !== undefined) this.#openHead = undefined;
       if (this.#openHead === undefined) {
-        await this.#folder.begin(head, startMs);
+        await this.#folder.begin(head, startMs, wallOf(startMs));
         this.#openHead = head;
         this.#openedAtMs = startMs;
       }

@@ -130,9 +130,38 @@ describe('a folder of recordings', () => {
   it('does not mind a file that a person took away, nor a clock that was set back', async () => {
     const folder = await folderWith({ maxBytes: 0 });
     await record(folder, 0, 0, 0);
-    expect(folder.segments.map(({ startMs }) => startMs - T0)).toEqual([0, 1, 2]);
+    // Named a millisecond later each, so that none replaces another; as old as they are.
+    expect(names().map((name) => name.slice(-9))).toEqual(['.000Z.mp4', '.001Z.mp4', '.002Z.mp4']);
     rmSync(join(root, 'front', folder.segments[0]!.name));
     expect(await folder.clean(T0)).toHaveLength(2);
+  });
+
+  it('makes nothing old or young by a clock that jumps by years, and keeps the order of recording', async () => {
+    const folder = await folderWith({ maxAgeMs: 50_000 });
+    const years = 30 * 365 * 86_400_000;
+    for (const [second, jump] of [
+      [0, 0],
+      [30, -years],
+      [60, years],
+    ] as const) {
+      const startMs = T0 + second * 1000;
+      await folder.begin(HEAD, startMs, startMs + jump);
+      await folder.append(FRAGMENT, startMs + 1000);
+    }
+    await record(folder, 90);
+    expect((await folder.clean(T0 + 91_000)).map(({ startMs }) => startMs - T0)).toEqual([0, 30_000]);
+    expect(names().map((name) => name.slice(0, 4))).toEqual(['2026', '2055']);
+    await folder.lock(T0 + 59_000, T0 + 62_000);
+    expect(names(true).map((name) => name.slice(0, 4))).toEqual(['2055']);
+  });
+
+  it('puts what earlier runs have stamped on the clock of this one', async () => {
+    await record(await folderWith(), 0, 1);
+    await open.pop()!.stop();
+    const later = new RecordingFolder(join(root, 'front'), ENDLESS, (ms) => ms + 1_000_000);
+    await later.start();
+    open.push(later);
+    expect(later.segments.map(({ startMs }) => startMs - T0)).toEqual([1_000_000, 1_001_000]);
   });
 
   it('leaves no file of a head alone', async () => {

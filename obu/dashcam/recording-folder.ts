@@ -13,7 +13,10 @@ export interface Retention {
   readonly maxLockedBytes: number;
 }
 
-/** A file of the recording. Times in milliseconds since 1970; `endMs` is that of its last whole fragment. */
+/**
+ * A file of the recording. Times in milliseconds of the steady clock, so that a clock that is set makes nothing old or young;
+ * `endMs` is that of its last whole fragment. Names are by the wall clock.
+ */
 export interface Segment {
   readonly name: string;
   readonly locked: boolean;
@@ -56,8 +59,11 @@ export class RecordingFolder {
   /** Oldest first; without the one that is being written. */
   #segments: Segment[] = [];
   #open: OpenSegment | undefined;
+  readonly #steadyOf: (wallMs: number) => number;
 
-  constructor(folder: string, retention: Retention) {
+  /** @param steadyOf puts what earlier runs have stamped on the clock of this one */
+  constructor(folder: string, retention: Retention, steadyOf: (wallMs: number) => number = (ms) => ms) {
+    this.#steadyOf = steadyOf;
     this.#folder = folder;
     this.#retention = retention;
   }
@@ -82,24 +88,28 @@ export class RecordingFolder {
         if (segment !== undefined) found.push(segment);
       }
     }
-    this.#segments = found.sort((a, b) => a.startMs - b.startMs);
+    this.#segments = found.sort((a, b) => (a.name < b.name ? -1 : 1));
   }
 
   async stop(): Promise<void> {
     await this.#close();
   }
 
-  /** Ends the present file and begins another one. @throws errors of the file system, ENOSPC when the disk is full */
-  async begin(head: Buffer, startMs: number): Promise<void> {
+  /**
+   * Ends the present file and begins another one.
+   * @param wallMs what it is named after
+   * @throws errors of the file system, ENOSPC when the disk is full
+   */
+  async begin(head: Buffer, startMs: number, wallMs: number = startMs): Promise<void> {
     await this.#close();
-    let free = startMs;
+    let free = Math.round(wallMs);
     const taken = new Set(this.#segments.map(({ name }) => name));
     while (taken.has(nameOf(free))) free++; // a clock that was set back
-    const segment: Segment = { name: nameOf(free), locked: false, startMs: free, endMs: free, bytes: 0 };
+    const segment: Segment = { name: nameOf(free), locked: false, startMs, endMs: startMs, bytes: 0 };
     const file = await open(this.#path(segment), 'wx', 0o600);
     this.#open = { segment, file };
     await this.#syncFolder(false);
-    await this.#write(head, free);
+    await this.#write(head, startMs);
   }
 
   /**
@@ -166,7 +176,8 @@ export class RecordingFolder {
       return undefined;
     }
     if (bytes < size) await truncate(path, bytes);
-    return { name, locked, startMs, endMs: Math.max(startMs, mtimeMs), bytes };
+    const endMs = this.#steadyOf(Math.max(startMs, mtimeMs));
+    return { name, locked, startMs: Math.min(this.#steadyOf(startMs), endMs), endMs, bytes };
   }
 
   async #write(bytes: Buffer, endMs: number): Promise<void> {

@@ -4,23 +4,34 @@ import { engineMessage, engineStatus } from './docker-client.ts';
 const FIRST_RETRY_MS = 1000;
 const LONGEST_RETRY_MS = 30_000;
 
-/** Whether the engine answers, since when not, and when to ask again. */
+/** Whether the engine answers, for how long it has not, and when to ask again. */
 export class EngineHealth {
+  readonly #now: () => number;
   #failures = 0;
-  #silentSinceMs: number | undefined;
+  /** It did not answer. */
+  #silent = false;
+  #answeredAt: number;
   #reason = '';
+
+  /** @param now milliseconds of a clock that is never set */
+  constructor(now: () => number = () => performance.now()) {
+    this.#now = now;
+    this.#answeredAt = now();
+  }
 
   answered(): void {
     this.#failures = 0;
-    this.#silentSinceMs = undefined;
+    this.#silent = false;
+    this.#answeredAt = this.#now();
     this.#reason = '';
   }
 
   /** @returns how long to wait before it is asked again, in milliseconds */
-  failed(error: unknown, nowMs: number): number {
+  failed(error: unknown): number {
     this.#reason = engineMessage(error);
     // An answer that refuses is an answer.
-    if (engineStatus(error) === undefined) this.#silentSinceMs ??= nowMs;
+    this.#silent = engineStatus(error) === undefined;
+    if (!this.#silent) this.#answeredAt = this.#now();
     return Math.min(LONGEST_RETRY_MS, FIRST_RETRY_MS * 2 ** Math.min(this.#failures++, 10));
   }
 
@@ -28,9 +39,14 @@ export class EngineHealth {
     return this.#failures === 1;
   }
 
-  /** "not answering since …: why"; what it refused; empty when all is well. */
+  /** Why it did not do what it was asked; the same text for the same reason. */
+  get reason(): string {
+    return this.#reason;
+  }
+
+  /** "no answer for 3.2 s: why"; what it refused; empty when all is well. */
   get fault(): string {
-    if (this.#silentSinceMs === undefined) return this.#reason;
-    return `not answering since ${new Date(this.#silentSinceMs).toISOString()}: ${this.#reason}`;
+    if (!this.#silent) return this.#reason;
+    return `no answer for ${((this.#now() - this.#answeredAt) / 1000).toFixed(1)} s: ${this.#reason}`;
   }
 }

@@ -83,7 +83,7 @@ export class EngineLooks {
   /** @returns how long to leave it alone, in milliseconds */
   complain(error: unknown): number {
     const { log, onFault } = this.#parts;
-    const waitMs = this.#health.failed(error, Date.now());
+    const waitMs = this.#health.failed(error);
     const message = `the Docker Engine did not do what it was asked: ${this.#health.fault}`;
     log.warn(`${message}; trying again in ${waitMs / 1000} s`);
     if (this.#health.isFirstFailure) onFault(message);

@@ -105,7 +105,7 @@ export class StepRunner {
       containers: seen.containers.map((one) => ({
         ...one,
         // It holds what it holds, and nothing can be done about it now: others are planned around it.
-        state: (this.#stuck.get(one.id) ?? 0) > Date.now() ? 'removing' : one.state,
+        state: (this.#stuck.get(one.id) ?? 0) > performance.now() ? 'removing' : one.state,
         cpuShares: this.#weights.get(one.id) ?? one.cpuShares,
       })),
       gateways: new Set(this.#served.values()),
@@ -134,7 +134,7 @@ export class StepRunner {
     } catch (error) {
       if (!isClearing(step) || !('container' in step) || engineStatus(error) === undefined) throw error;
       const { id, workload } = step.container;
-      this.#stuck.set(id, Date.now() + STUCK_MS);
+      this.#stuck.set(id, performance.now() + STUCK_MS);
       const message = `the Docker Engine cannot ${step.step} the container of workload ${workload}: ${engineMessage(error)}`;
       this.#parts.log.error({ workload }, `${message}; trying again in ${STUCK_MS / 1000} s`);
       return false;

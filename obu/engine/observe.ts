@@ -3,6 +3,7 @@ import type { ContainerState, ObservedContainer } from '../planner/state.ts';
 import { Label } from './container-spec.ts';
 import { type Engine, engineStatus } from './docker-client.ts';
 import { findImage } from './images/find-image.ts';
+import type { SteadyTimes } from './steady-times.ts';
 
 /** Ids of the containers of this owner. @throws errors of dockerode */
 export async function listIds({ calls }: Engine, owner: string): Promise<string[]> {
@@ -11,9 +12,13 @@ export async function listIds({ calls }: Engine, owner: string): Promise<string[
 }
 
 /** @returns undefined when it is gone. @throws errors of dockerode */
-export async function inspectContainer({ calls }: Engine, id: string): Promise<ObservedContainer | undefined> {
+export async function inspectContainer(
+  { calls }: Engine,
+  id: string,
+  times: SteadyTimes,
+): Promise<ObservedContainer | undefined> {
   const info = await orMissing(calls.getContainer(id).inspect());
-  return info && toObserved(info);
+  return info && toObserved(info, times);
 }
 
 /** @param name name or id; undefined when it is not there. @throws errors of dockerode */
@@ -34,7 +39,7 @@ async function orMissing<T>(call: Promise<T>): Promise<T | undefined> {
   }
 }
 
-function toObserved(info: ContainerInspectInfo): ObservedContainer {
+function toObserved(info: ContainerInspectInfo, times: SteadyTimes): ObservedContainer {
   const labels = info.Config.Labels;
   const workload = labels[Label.workload] ?? '';
   const { Memory, NanoCpus, CpuShares } = info.HostConfig;
@@ -53,16 +58,11 @@ function toObserved(info: ContainerInspectInfo): ObservedContainer {
     cpuShares: CpuShares ?? 0,
     exitCode: info.State.ExitCode,
     oomKilled: info.State.OOMKilled,
-    startedAtMs: timeOf(info.State.StartedAt),
-    finishedAtMs: timeOf(info.State.FinishedAt),
+    startedAtMs: times.of(info.Id, 'start', info.State.StartedAt),
+    finishedAtMs: times.of(info.Id, 'end', info.State.FinishedAt),
   };
 }
 
 function healthOf(status: string | undefined): ObservedContainer['health'] {
   return status === 'starting' || status === 'healthy' || status === 'unhealthy' ? status : 'none';
-}
-
-/** The engine writes year 1 for "never". */
-function timeOf(text: string): number {
-  return Math.max(0, Date.parse(text) || 0);
 }

@@ -3,7 +3,6 @@ import { silentLog } from '../../shared/log.ts';
 import { Label } from './container-spec.ts';
 import type { Engine } from './docker-client.ts';
 import { Observer } from './observer.ts';
-import { SteadyClock } from './steady-clock.ts';
 
 /** An engine of plain values; a container that is `slow` is not answered about before it is let go. */
 class FakeEngine {
@@ -43,7 +42,7 @@ function scene(...running: string[]) {
   for (const id of running) fake.containers.set(id, { status: 'running' });
   const failures: unknown[] = [];
   const observer = new Observer({
-    ...{ engine: fake.engine(), owner: 'me', stateHash: 's', clock: new SteadyClock(), log: silentLog() },
+    ...{ engine: fake.engine(), owner: 'me', stateHash: 's', log: silentLog() },
     onChange: () => {},
     onFailure: (error) => failures.push(error),
   });

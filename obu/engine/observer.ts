@@ -3,7 +3,7 @@ import type { ObservedContainer } from '../planner/state.ts';
 import { AnswerTimeout, type Engine, engineMessage, engineStatus, withTimeout } from './docker-client.ts';
 import { keptImages } from './kept-images.ts';
 import { hasEnded, imageId, inspectContainer, listIds } from './observe.ts';
-import type { SteadyClock } from './steady-clock.ts';
+import { SteadyTimes } from './steady-times.ts';
 
 /** How long one answer of the engine may take. */
 const ANSWER_TIMEOUT_MS = 15_000;
@@ -18,7 +18,6 @@ export interface ObserverParts {
   readonly onChange: () => void;
   /** A look that nobody waits for has found that the engine does not answer. */
   readonly onFailure: (error: unknown) => void;
-  readonly clock: SteadyClock;
   readonly log: Logger;
 }
 
@@ -43,6 +42,7 @@ export class Observer {
   /** Whether an exit code of 0 may be the engine's doing as well. */
   #isSureOfEnds = true;
   readonly #lost = new Set<string>();
+  readonly #times = new SteadyTimes();
 
   constructor(parts: ObserverParts) {
     this.#parts = parts;
@@ -140,12 +140,12 @@ export class Observer {
   }
 
   async #look(id: string): Promise<void> {
-    const { engine, owner, clock, onChange } = this.#parts;
-    const seen = await withTimeout(inspectContainer(engine, id), ANSWER_TIMEOUT_MS);
+    const { engine, owner, onChange } = this.#parts;
+    const seen = await withTimeout(inspectContainer(engine, id, this.#times), ANSWER_TIMEOUT_MS);
     const before = this.#containers.get(id);
     if (seen === undefined || seen.owner !== owner) {
       this.#lost.delete(id);
-      clock.forget(id);
+      this.#times.forget(id);
       if (this.#containers.delete(id)) onChange();
       return;
     }
@@ -156,8 +156,6 @@ export class Observer {
     if (!hasEnded(seen)) this.#lost.delete(id);
     const known: ObservedContainer = {
       ...seen,
-      startedAtMs: clock.atOf(id, seen.startedAtMs),
-      finishedAtMs: clock.atOf(id, seen.finishedAtMs),
       ...(this.#lost.has(id) && { endedWithEngine: true }),
     };
     if (JSON.stringify(known) === JSON.stringify(before)) return;

@@ -1,4 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises';
+import { steadyMs } from '../../shared/clock.ts';
 import { ErrorCode, isKerbError, KerbError, messageOf } from '../../shared/errors.ts';
 import type { Claim, Resources } from '../planner/capacity.ts';
 import { rememberFreeze, rememberThaw } from '../planner/freeze.ts';
@@ -12,7 +13,6 @@ import { ImageLooks } from './image-looks.ts';
 import { Observer } from './observer.ts';
 import { PressureWatch } from './pressure-watch.ts';
 import type { ReconcilerParts } from './reconciler-parts.ts';
-import { SteadyClock } from './steady-clock.ts';
 import { StepsInHand } from './steps-in-hand.ts';
 import { tellPreempted, tellStates } from './tell.ts';
 import { WorkloadMemory } from './workload-memory.ts';
@@ -30,7 +30,6 @@ const MAX_SLEEP_MS = 60_000;
 export class Reconciler {
   readonly #parts: ReconcilerParts;
   readonly #abort = new AbortController();
-  readonly #clock = new SteadyClock();
   readonly #observer: Observer;
   readonly #images: ImageLooks;
   readonly #looks: EngineLooks;
@@ -49,7 +48,7 @@ export class Reconciler {
     this.#desired = parts.desired;
     this.#memory = new WorkloadMemory(parts.store, parts.log);
     this.#observer = new Observer({
-      ...{ engine: parts.engine, owner: parts.owner, stateHash: parts.stateHash, clock: this.#clock },
+      ...{ engine: parts.engine, owner: parts.owner, stateHash: parts.stateHash },
       ...{ onChange: () => this.trigger(), log: parts.log },
       onFailure: (error) => this.#looks.failed(error),
     });
@@ -152,12 +151,12 @@ export class Reconciler {
    * @throws KerbError UnknownWorkload
    */
   freeze(workload: string): void {
-    this.#byPerson(workload, (memory) => rememberFreeze(memory, this.#clock.now()));
+    this.#byPerson(workload, (memory) => rememberFreeze(memory, steadyMs()));
   }
 
   /** Takes back `freeze`, and thaws what somebody froze from outside. @throws KerbError UnknownWorkload */
   thaw(workload: string): void {
-    this.#byPerson(workload, (memory) => rememberThaw(memory, this.#clock.now()));
+    this.#byPerson(workload, (memory) => rememberThaw(memory, steadyMs()));
   }
 
   get desired(): readonly Desired[] {
@@ -193,7 +192,7 @@ export class Reconciler {
 
   /** Milliseconds since 1970, on the clock of what the planner remembers. */
   get nowMs(): number {
-    return this.#clock.now();
+    return steadyMs();
   }
 
   /** Those of this OBU, as the engine showed them last. */
@@ -214,7 +213,7 @@ export class Reconciler {
     const { containers, images, kept } = this.#observer;
     return {
       ...{ owner, desired, memory: this.#memory.all, has, parked: parked(), held: held(), seed },
-      nowMs: this.#clock.now(),
+      nowMs: steadyMs(),
       observed: runner.see({ containers, images, kept }),
       resources: { ...resources, pressure: pressure.levels },
       ...{ inFlight: this.#inHand.all, cpuUse: this.#pressure.cpuUse },
@@ -268,13 +267,13 @@ export class Reconciler {
         (isKerbError(error, ErrorCode.ContainerFailed) || isKerbError(error, ErrorCode.GatewayUnavailable));
       if (refusedStart) {
         log.warn({ workload }, `workload ${workload} could not be started: ${messageOf(error)}`);
-        const nowMs = this.#clock.now();
+        const nowMs = steadyMs();
         this.#memory.changeKnown(workload, (memory) => rememberRefusedStart(memory, messageOf(error), nowMs));
         return false;
       }
       if (engineStatus(error) !== undefined || isKerbError(error)) {
         // It answers: the others go on.
-        this.#inHand.refused(step, this.#clock.now());
+        this.#inHand.refused(step, steadyMs());
         this.#looks.complain(error);
       } else {
         this.#looks.failed(error);

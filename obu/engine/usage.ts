@@ -1,5 +1,7 @@
 /** What containers use, as the engine reads it from their control groups. */
+
 import type { ContainerUsage } from '../../shared/api/obu.ts';
+import { wallOf } from '../../shared/clock.ts';
 import type { ObservedContainer } from '../planner/state.ts';
 import { type Engine, withTimeout } from './docker-client.ts';
 
@@ -40,7 +42,8 @@ export async function readUsage(
     up.map(async (container) => {
       const options = { stream: false, 'one-shot': true } as const;
       const stats = (await withTimeout(engine.calls.getContainer(container.id).stats(options), TIMEOUT_MS)) as Stats;
-      return usageOf(container, imageOf(container.workload), stats, Date.now());
+      const forPeople = { ...container, startedAtMs: Math.round(wallOf(container.startedAtMs)) };
+      return usageOf(forPeople, imageOf(container.workload), stats, Date.now());
     }),
   );
   return answers.flatMap((answer) => (answer.status === 'fulfilled' ? [answer.value] : []));

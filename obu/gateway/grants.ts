@@ -93,10 +93,11 @@ export class GrantGuard {
 
   /**
    * The leaves that these paths mean and the workload may read.
+   * @param matcherOf what a path means that is not a leaf
    * @throws KerbError UnknownSignal for a path that this vehicle doesn't have, NotGranted for one of which no leaf is
    * granted
    */
-  signals(paths: readonly string[]): Set<string> {
+  signals(paths: readonly string[], matcherOf = pathMatcher): Set<string> {
     if (paths.length === 0) {
       throw new KerbError(ErrorCode.BadGatewayRequest, 'a subscription to signals has to name at least one path');
     }
@@ -116,7 +117,7 @@ export class GrantGuard {
           `more than ${MAX_PATTERNS} branches and paths with * in one request, which is the limit`,
         );
       }
-      const isAsked = pathMatcher(path);
+      const isAsked = matcherOf(path);
       const meant = all.filter(isAsked);
       // Said before grants are spoken of: a grant for what is not there would be refused in the manifest.
       if (meant.length === 0) throw unknownSignal(path);

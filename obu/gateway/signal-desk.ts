@@ -1,7 +1,17 @@
 /** What a container may ask of signals, held against its grant: subscriptions, values, actuations, and its own values. */
 import { ErrorCode, KerbError } from '../../shared/errors.ts';
 import type { kerbside } from '../../shared/protocol/generated/gateway.js';
-import type { ProvidedValue, SignalDatum, SignalProvider, SignalValue } from '../signals/signal.ts';
+import { exact } from '../signals/exact.ts';
+import type {
+  ActuationTarget,
+  LeafValue,
+  ProvidedValue,
+  SignalDatum,
+  SignalProvider,
+  SignalValue,
+} from '../signals/signal.ts';
+import { isListValue } from '../signals/signal-list.ts';
+import { toWireFields } from './datum-wire.ts';
 import type { GrantGuard } from './grants.ts';
 import type { Stream } from './outbox.ts';
 import { SignalStream, type SignalStreamOptions } from './streams.ts';
@@ -11,6 +21,8 @@ type WireValue = kerbside.gateway.v1.SignalValue.$Properties;
 const MAX_PATHS = 4096;
 /** Actuations of one container that may be under way: others who set the same message wait behind them. */
 const MAX_ACTUATIONS = 8;
+/** Nothing takes this long, in milliseconds: what seems to was stamped before the clock was set. */
+const MAX_LATENCY_MS = 60_000;
 
 export interface SignalDeskMeter {
   /** Seconds from the frame that carried it until it was handed to the socket of the workload. */
@@ -63,7 +75,11 @@ export class SignalDesk {
       request,
       options,
       wake,
-      (_count, newestUs) => this.#meter.signalLatency(Math.max(0, Date.now() - newestUs / 1000) / 1000),
+      (_count, newestUs) => {
+        // Between the two stamps the clock may have been set: that says nothing about us.
+        const ms = Date.now() - newestUs / 1000;
+        if (ms < MAX_LATENCY_MS) this.#meter.signalLatency(Math.max(0, ms) / 1000);
+      },
       () => this.#meter.signalsDropped(this.#workload, 1),
     );
     const subscribe = () => this.#guard.source.subscribe(this.leaves(paths), stream.push);
@@ -77,20 +93,31 @@ export class SignalDesk {
   }
 
   /** @throws KerbError NotGranted | UnknownSignal | BadGatewayRequest | TooManyRequests */
-  leaves(paths: readonly string[]): ReadonlySet<string> {
+  leaves(paths: readonly string[], matcherOf?: (path: string) => (leaf: string) => boolean): ReadonlySet<string> {
     mustNotExceed(paths.length, 'paths');
-    return this.#guard.signals(paths);
+    return this.#guard.signals(paths, matcherOf);
   }
 
   /** @throws KerbError NotGranted | TooManyRequests, and those of VehicleSignals.actuate */
-  async actuate(path: string, value: SignalDatum, timeoutMs: number): Promise<SignalValue | undefined> {
+  async actuate(path: string, value: LeafValue, timeoutMs: number): Promise<SignalValue | undefined> {
     this.#guard.signal('actuate', path);
+    return this.#actuating(() => this.#guard.source.actuate(path, value, timeoutMs));
+  }
+
+  /** Several in one request, which count as one. @throws as `actuate` */
+  async actuateAll(targets: readonly ActuationTarget[], timeoutMs: number): Promise<void> {
+    mustNotExceed(targets.length, 'actuations');
+    for (const { path } of targets) this.#guard.signal('actuate', path);
+    return this.#actuating(() => this.#guard.source.actuateAll(targets, timeoutMs));
+  }
+
+  async #actuating<T>(task: () => Promise<T>): Promise<T> {
     if (this.#actuations >= MAX_ACTUATIONS) {
       throw new KerbError(ErrorCode.TooManyRequests, `${MAX_ACTUATIONS} actuations are under way, which is the limit`);
     }
     this.#actuations++;
     try {
-      return await this.#guard.source.actuate(path, value, timeoutMs);
+      return await task();
     } finally {
       this.#actuations--;
     }
@@ -105,8 +132,8 @@ export class SignalDesk {
 }
 
 /** A value as it came from a container. @throws KerbError BadGatewayRequest when there is none in it */
-export function toProvided(wire: WireValue | null | undefined): ProvidedValue & { readonly value: SignalDatum } {
-  const value = wire?.number ?? wire?.boolean ?? wire?.text;
+export function toProvided(wire: WireValue | null | undefined): ProvidedValue {
+  const value = wire?.list ? (wire.list.values ?? []).map(itemOf) : singleOf(wire);
   if (value === undefined || value === null) {
     throw new KerbError(
       ErrorCode.BadGatewayRequest,
@@ -118,9 +145,24 @@ export function toProvided(wire: WireValue | null | undefined): ProvidedValue & 
 
 /** The other way round. */
 export function toWire({ path, value, timeUs, source, stale }: SignalValue): WireValue {
-  const datum =
-    typeof value === 'number' ? { number: value } : typeof value === 'boolean' ? { boolean: value } : { text: value };
-  return { path, timeUs, source, stale, ...datum };
+  return { path, timeUs, source, stale, ...toWireFields(value) };
+}
+
+function singleOf(wire: WireValue | null | undefined): SignalDatum | null | undefined {
+  return wire?.digits ? integerOf(wire.digits, wire.path ?? '') : (wire?.number ?? wire?.boolean ?? wire?.text);
+}
+
+/** An item of a list. @throws KerbError BadGatewayRequest when it is a list itself, or nothing */
+function itemOf(wire: WireValue): SignalDatum {
+  const { value } = toProvided(wire);
+  if (!isListValue(value)) return value;
+  throw new KerbError(ErrorCode.BadGatewayRequest, 'a list in a list is not a value of a signal');
+}
+
+/** @throws KerbError BadGatewayRequest */
+function integerOf(digits: string, path: string): SignalDatum {
+  if (/^-?\d{1,160}$/.test(digits)) return exact(BigInt(digits));
+  throw new KerbError(ErrorCode.BadGatewayRequest, `the digits of the value for signal "${path}" are not an integer`);
 }
 
 function mustNotExceed(count: number, what: string): void {

@@ -82,6 +82,27 @@ describe('a workload with scopes', () => {
     expect(obu.signals.get(ANGLE)).toMatchObject({ value: -7, stale: true });
   });
 
+  it('provides, reads and sets lists', async () => {
+    await obu.close();
+    obu = new HandObu(
+      'Vehicle.Zones: { type: actuator, datatype: "uint8[]" }\nVehicle.Tags: { datatype: "string[]" }\n',
+    );
+    const { app } = await appWith('provide:Vehicle', 'actuate:Vehicle');
+    await app.provide({ 'Vehicle.Zones': [1, 2], 'Vehicle.Tags': [] });
+    expect(await app.get(['Vehicle.Zones', 'Vehicle.Tags'])).toMatchObject([{ value: [1, 2] }, { value: [] }]);
+    for await (const [value] of app.signals(['Vehicle.Zones'])) {
+      expect(value).toMatchObject({ value: [1, 2], source: 'app' });
+      break;
+    }
+    await expect(app.provide({ 'Vehicle.Tags': [1] })).rejects.toEqual(code(ErrorCode.BadSignalValue));
+    await expect(app.provide({ 'Vehicle.Tags': 'x' })).rejects.toEqual(code(ErrorCode.BadSignalValue));
+    const asked: unknown[] = [];
+    const body = obu.signals.openProvider('body');
+    body.serve(['Vehicle.Zones'], async (path, value) => void asked.push([path, value]));
+    await app.actuate('Vehicle.Zones', [7]);
+    expect(asked).toEqual([['Vehicle.Zones', [7]]]);
+  });
+
   it('actuates what it may, through whoever serves it', async () => {
     const { app } = await appWith('actuate:Vehicle.Cabin', 'read:Vehicle.Speed');
     await expect(app.actuate(DOOR, true)).rejects.toEqual(code(ErrorCode.NoActuationProvider));

@@ -8,6 +8,7 @@ import type { CanFrame } from '../../shared/can/frame.ts';
 import type { BusState } from '../can/bus.ts';
 import type { Picture } from '../dashcam/camera.ts';
 import type { SignalValue } from '../signals/signal.ts';
+import { sameValue } from '../signals/signal-list.ts';
 import { DropOldestQueue } from './drop-oldest-queue.ts';
 import type { Stream } from './outbox.ts';
 import { encodeCanFrames, encodePicture, encodeSignalValues } from './wire.ts';
@@ -132,7 +133,7 @@ export class SignalStream implements Stream {
 
   #differs(value: SignalValue): boolean {
     const before = this.#delivered.get(value.path);
-    if (before !== undefined && before.value === value.value && before.stale === value.stale) return false;
+    if (before !== undefined && before.stale === value.stale && sameValue(before.value, value.value)) return false;
     this.#delivered.set(value.path, value);
     return true;
   }

@@ -11,7 +11,7 @@ import type { Camera, CameraWish, Picture } from '../dashcam/camera.ts';
 import { workloadOf } from '../manifest/test-workload.ts';
 import type { CanGrant, Grants, Workload } from '../manifest/workload.ts';
 import type { Offloader, OffloadRequest, OffloadResult } from '../offload/offloader.ts';
-import type { SignalDatum, SignalValue, VehicleSignals } from '../signals/signal.ts';
+import type { LeafValue, SignalValue, VehicleSignals } from '../signals/signal.ts';
 import { SignalStore } from '../signals/signal-store.ts';
 import { parseVssTree } from '../signals/vss-mapping.ts';
 import type { GatewayMeter } from './connection.ts';
@@ -73,13 +73,14 @@ export class HandSignals extends SignalStore implements VehicleSignals {
   readonly listeners = new Set<unknown>();
   readonly #hand = this.openProvider('can0');
 
-  constructor() {
+  /** @param more further lines of the VSS file */
+  constructor(more = '') {
     const leaves = `
 Vehicle.Cabin.Door.IsOpen: { datatype: boolean, type: actuator }
 Vehicle.Chassis.SteeringWheel.Angle: { datatype: int16, unit: degrees, min: -720, max: 720 }
 Vehicle.Speed: { datatype: float, unit: km/h, description: Vehicle speed. }
 `;
-    super([], parseVssTree(leaves, 'hand.vspec'));
+    super([], parseVssTree(leaves + more, 'hand.vspec'));
   }
 
   override subscribe(leaves: ReadonlySet<string>, listener: (values: readonly SignalValue[]) => void) {
@@ -91,7 +92,7 @@ Vehicle.Speed: { datatype: float, unit: km/h, description: Vehicle speed. }
     };
   }
 
-  deliver(...values: { readonly path: string; readonly value: SignalDatum }[]) {
+  deliver(...values: { readonly path: string; readonly value: LeafValue }[]) {
     this.#hand.provide(values);
   }
 
@@ -176,7 +177,7 @@ export function workload(name: string, grants: Grants): Workload {
 /** One OBU without containers: gateways on real Unix sockets, with everything behind them driven by hand. */
 export class HandObu {
   readonly bus = new HandBus();
-  readonly signals = new HandSignals();
+  readonly signals: HandSignals;
   readonly camera = new HandCamera();
   readonly offloader = new HandOffloader();
   readonly failures: { workload: string; error: KerbError }[] = [];
@@ -185,6 +186,11 @@ export class HandObu {
   readonly router = new CanRouter(this.bus);
   readonly #gateways: Gateway[] = [];
   readonly #folder: Promise<string> = mkdtemp(join(tmpdir(), 'kerb-gw-'));
+
+  /** @param leaves further leaves, as lines of a VSS file */
+  constructor(leaves?: string) {
+    this.signals = new HandSignals(leaves);
+  }
 
   async serve(one: Workload, options?: GatewayOptions): Promise<{ path: string; gateway: Gateway }> {
     this.router.start();

@@ -37,7 +37,8 @@ describe('bytes that are written by hand', () => {
   });
 
   it('carry numbers, booleans and texts of signals, also when they are 0, false and empty', () => {
-    const values = [0, -1.5, false, true, '', 'D'].map((value, i) => ({
+    const lists = [[], [1, -2.5, 0], ['', 'a'], [false, true], [2n ** 64n - 1n, 1]];
+    const values = [0, -1.5, false, true, '', 'D', 2n ** 64n - 1n, -(2n ** 63n), ...lists].map((value, i) => ({
       path: `P${i}`,
       value,
       timeUs: i,

@@ -11,10 +11,12 @@ import { kerbside } from '../../shared/protocol/generated/gateway.js';
 import type { BusState } from '../can/bus.ts';
 import type { Picture, PictureFormat } from '../dashcam/camera.ts';
 import type { CanGrant } from '../manifest/workload.ts';
-import type { SignalValue } from '../signals/signal.ts';
+import type { SignalDatum, SignalValue } from '../signals/signal.ts';
+import { isListValue } from '../signals/signal-list.ts';
+import { datumFields } from './datum-wire.ts';
 
 const { Writer } = protobuf;
-const { ServerMessage, PictureFormat: WireFormat } = kerbside.gateway.v1;
+const { ServerMessage, SignalList, PictureFormat: WireFormat } = kerbside.gateway.v1;
 
 export type ServerMessageFields = kerbside.gateway.v1.ServerMessage.$Properties;
 
@@ -86,15 +88,24 @@ export function encodeSignalValues(request: number, values: Iterable<SignalValue
     writer.uint32(delimited(1)).fork();
     writer.uint32(delimited(1)).string(path);
     writer.uint32(varint(2)).uint64(timeUs);
-    if (typeof value === 'number') writer.uint32(fixed64(3)).double(value);
+    if (isListValue(value)) writeList(writer, value);
+    else if (typeof value === 'number') writer.uint32(fixed64(3)).double(value);
+    else if (typeof value === 'bigint') writer.uint32(fixed64(3)).double(Number(value));
     else if (typeof value === 'boolean') writer.uint32(varint(4)).bool(value);
     else writer.uint32(delimited(5)).string(value);
     writer.uint32(delimited(6)).string(source);
     if (stale) writer.uint32(varint(7)).bool(true);
+    if (typeof value === 'bigint') writer.uint32(delimited(8)).string(value.toString());
     writer.ldelim();
   }
   if (dropped > 0) writer.uint32(varint(2)).uint64(dropped);
   return writer.ldelim().ldelim().finish();
+}
+
+/** Lists are rare: the generated code is fast enough for them. */
+function writeList(writer: protobuf.Writer, items: readonly SignalDatum[]): void {
+  const list = { values: items.map(datumFields) };
+  SignalList.encode(list, writer.uint32(delimited(20)).fork()).ldelim();
 }
 
 const wireFormats: Readonly<Record<PictureFormat, number>> = {

@@ -1,9 +1,9 @@
 import { ErrorCode } from '../../shared/errors.ts';
 import { problemsError } from '../problem.ts';
-import { parseYaml } from '../yaml.ts';
+import { type EachScalar, parseYaml } from '../yaml.ts';
 import { toCanGrant } from './can-grant.ts';
 import { checkManifest, type ObuOffers } from './check.ts';
-import { manifestScalar, withoutExtensions } from './scalars.ts';
+import { manifestScalar, storedScalar, withoutExtensions } from './scalars.ts';
 import { manifestSchema, type RawManifest, type RawService } from './schema.ts';
 import { explainUnknownKey, knownKeys } from './unknown-keys.ts';
 import { priorityWords } from './values.ts';
@@ -28,13 +28,25 @@ const DEFAULT_STOP_GRACE_MS = 5000;
  * all of them. Nothing of a manifest with a problem is used.
  */
 export function parseManifest(text: string, file: string, offers?: ObuOffers): Workload[] {
+  return parseWith(manifestScalar, text, file, offers);
+}
+
+/**
+ * Reads a manifest that an OBU has taken before, perhaps in an older version that asked less of values: a car starts with
+ * what it ran. @throws KerbError BadManifest when it does not fit the OBU any more
+ */
+export function parseStoredManifest(text: string, file: string, offers: ObuOffers): Workload[] {
+  return parseWith(storedScalar, text, file, offers);
+}
+
+function parseWith(eachScalar: EachScalar, text: string, file: string, offers: ObuOffers | undefined): Workload[] {
   if (text.length > MAX_MANIFEST) {
     const message = `has ${text.length} characters; ${MAX_MANIFEST} are the limit`;
     throw problemsError(ErrorCode.BadManifest, [{ file, line: 1, column: 1, key: '', message }]);
   }
   const parsed = parseYaml<RawManifest>(text, {
     ...{ file, schema: manifestSchema, code: ErrorCode.BadManifest, explainUnknownKey, knownKeys },
-    ...{ eachScalar: manifestScalar, prepare: withoutExtensions },
+    ...{ eachScalar, prepare: withoutExtensions },
   });
   const problems = checkManifest(parsed, offers);
   if (problems.length > 0) throw problemsError(ErrorCode.BadManifest, problems);

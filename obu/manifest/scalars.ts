@@ -16,6 +16,12 @@ export const manifestScalar: EachScalar = ({ path, plain, value }) => {
   return { value: isTyped(path) ? typed(result.text) : result.text };
 };
 
+/** The same for a manifest that was taken before these rules were: what it breaks of them stays as it is written. */
+export const storedScalar: EachScalar = (scalar) => {
+  const answer = manifestScalar(scalar);
+  return answer !== undefined && 'fault' in answer ? undefined : answer;
+};
+
 const typedKeys = ['init', 'read_only', 'pids_limit', 'priority'];
 
 /** Where a schema takes a number or a boolean only, a variable may stand for one; elsewhere it is a text, as with Compose. */

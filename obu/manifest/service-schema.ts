@@ -94,7 +94,10 @@ export const composeKeys = {
       imagePattern,
       'is not a valid image name: it must be NAME:TAG or NAME@sha256:DIGEST, with the name in lower case',
     )
-    .meta({ description: 'the image; the OBU pulls nothing, it has to be on the engine' }),
+    .meta({
+      description:
+        'the image, NAME:TAG or pinned as NAME@sha256:ID, with the id that `kerb image build` prints; the OBU pulls nothing, it has to be on the engine',
+    }),
   command: key('instead of what the image runs, a list or one line; nothing is expanded', commandLine),
   entrypoint: key('instead of the entrypoint of the image', commandLine),
   environment: key('variables, as a map or a list of `NAME=VALUE`', environment),

@@ -5,8 +5,9 @@ import type { Identity } from '../../shared/identity/identity.ts';
 import type { Logger } from '../../shared/log.ts';
 import { kerbside } from '../../shared/protocol/generated/v2e.js';
 import { V2E_PING_MS, v2eClientOptions } from '../../shared/protocol/v2e-socket.ts';
+import { budgetExhausted, bytesOf, connectionLost, describeConnectError } from './link-errors.ts';
 import type { OffloadRequest, OffloadResult, PlaceStatus } from './offloader.ts';
-import { budgetOf, failureOf } from './refusal.ts';
+import { failureOf } from './refusal.ts';
 
 const { OffloadRequest: WireRequest, OffloadReply, ServiceAnnouncement } = kerbside.v2e.v1;
 
@@ -145,7 +146,7 @@ export class BrokerLink {
         this.#reason = `the connection was lost: ${reason}`;
         log.warn({ broker: target.id, reason, count: this.#pending.size }, 'a broker is gone');
       }
-      this.#failAll((pending) => this.#lost(pending, reason));
+      this.#failAll(({ startedAt }) => connectionLost(target.id, startedAt, reason));
       if (!socket.active) this.#retryLater(socket);
     });
     socket.connect();
@@ -208,14 +209,15 @@ export class BrokerLink {
       return Promise.reject(new KerbError(ErrorCode.InputTooLarge, message, { maxInput }));
     }
     const leftMs = request.budgetMs - (performance.now() - startedAt);
-    if (!(leftMs > 0)) return Promise.reject(this.#exhausted(request, 'was spent before the offload was sent'));
+    if (!(leftMs > 0))
+      return Promise.reject(budgetExhausted(target.id, request, 'was spent before the offload was sent'));
 
     return new Promise((resolve, reject) => {
       const timer = setTimeout(() => {
         this.#pending.delete(pending);
         // Silence does not say whether the task waits or runs there, or the answer is on its way.
         const how = `ended before broker ${target.id} answered: the task waited or ran too long there, or the way was too slow`;
-        reject(this.#exhausted(request, how));
+        reject(budgetExhausted(target.id, request, how));
       }, leftMs);
       const pending: Pending = { request, startedAt, timer, resolve, reject };
       this.#pending.add(pending);
@@ -302,46 +304,9 @@ export class BrokerLink {
     }
   }
 
-  #lost({ startedAt }: Pending, reason: string): KerbError {
-    const { id } = this.#options.target;
-    const after = Math.round(performance.now() - startedAt);
-    return new KerbError(
-      ErrorCode.BrokerLost,
-      `the connection to broker ${id} was lost ${after} ms into the offload (${reason}); the same id may be sent again`,
-      { broker: id, reason },
-    );
-  }
-
-  #exhausted(request: OffloadRequest, how: string): KerbError {
-    const { id } = this.#options.target;
-    return new KerbError(ErrorCode.BudgetExhausted, `the budget of ${budgetOf(request)} ${how}`, {
-      broker: id,
-      budgetMs: request.askedMs ?? request.budgetMs,
-    });
-  }
-
   #learn(onTheWayMs: number): void {
     if (!(onTheWayMs >= 0)) return;
     this.#onTheWayMs =
       this.#onTheWayMs === 0 ? onTheWayMs : this.#onTheWayMs + (onTheWayMs - this.#onTheWayMs) * MEAN_WEIGHT;
   }
-}
-
-function bytesOf(payload: unknown): Uint8Array {
-  if (payload instanceof Uint8Array) return payload;
-  throw new Error('it is not binary');
-}
-
-/** The most telling sentence of what socket.io, engine.io, ws and TLS have wrapped into one another. */
-function describeConnectError(error: Error): string {
-  const { description } = error as Error & { description?: { error?: NodeJS.ErrnoException; message?: string } };
-  const cause = description?.error;
-  const text = cause?.message || cause?.code || description?.message || error.message;
-  if (/alert (certificate|unknown ca|bad certificate|handshake)|certificate required/i.test(text)) {
-    return `the broker refused our certificate (${text})`;
-  }
-  if (/^self.signed certificate|unable to (verify|get)/i.test(text)) {
-    return `the broker's certificate comes from no authority that is believed here (${text})`;
-  }
-  return text;
 }

@@ -4,7 +4,7 @@ import type { Claim, Resources } from './capacity.ts';
 /** What a container is doing, in the Docker Engine's words. */
 export type ContainerState = 'created' | 'running' | 'paused' | 'restarting' | 'removing' | 'exited' | 'dead';
 
-/** A container as the engine shows it. Times in milliseconds since 1970, 0 when it never happened. */
+/** A container as the engine shows it. Times in milliseconds of the steady clock (shared/clock.ts), 0 when it never happened. */
 export interface ObservedContainer {
   readonly id: string;
   readonly name: string;
@@ -95,7 +95,7 @@ export interface Memory {
   readonly good: Version | undefined;
   /** The version that was wanted, failed, and was rolled back: it is not tried again. */
   readonly bad: { readonly configHash: string; readonly imageId: string; readonly why: string } | undefined;
-  /** A person has frozen it, until a person thaws it. */
+  /** A person has frozen it, until a person thaws it: milliseconds since 1970, to be read by people. */
   readonly frozenSinceMs: number | undefined;
   readonly preempted: Preempted | undefined;
 }
@@ -168,7 +168,7 @@ export interface PlanInput {
   readonly parked: { readonly condition: string; readonly holds: boolean };
   /** Any number; OBUs with different ones do not start things again at the same moments. */
   readonly seed: number;
-  /** Milliseconds since 1970. */
+  /** Milliseconds of the steady clock: nothing is ever decided by the wall clock. */
   readonly nowMs: number;
 }
 

@@ -239,14 +239,14 @@ Vehicle.C: { datatype: "string[]" }
 
   it('takes values of the datatype, all or none, and stamps them', () => {
     const provider = store.openProvider('app');
-    expect(store.paths()).toEqual(['Vehicle.A', 'Vehicle.B']);
+    expect(store.paths()).toEqual(['Vehicle.A', 'Vehicle.B', 'Vehicle.C']);
     const bad = [
       { path: 'Vehicle.A', value: 1 },
       { path: 'Vehicle.B', value: 'SIDEWAYS' },
     ];
     expect(() => provider.provide(bad)).toThrow('Vehicle.B is one of UP, DOWN, not SIDEWAYS');
     expect(() => provider.provide([{ path: 'Vehicle.A', value: true }])).toThrow('Vehicle.A is a uint8, not a boolean');
-    expect(() => provider.provide([{ path: 'Vehicle.C', value: 'x' }])).toThrow('no signal "Vehicle.C"');
+    expect(() => provider.provide([{ path: 'Vehicle.D', value: 'x' }])).toThrow('no signal "Vehicle.D"');
     expect(store.withValue).toBe(0);
     provider.provide([{ path: 'Vehicle.A', value: 1, timeUs: 5 }]);
     expect(store.get('Vehicle.A')).toEqual({ path: 'Vehicle.A', value: 1, timeUs: 5, source: 'app', stale: false });
@@ -271,5 +271,127 @@ Vehicle.C: { datatype: "string[]" }
     store.openProvider('app').provide([{ path: 'Vehicle.B', value: 'DOWN' }]);
     expect(store.get('Vehicle.B')).toMatchObject({ value: 'DOWN', stale: false });
     expect(store.stale).toBe(1);
+  });
+});
+
+describe('a frame that is sent', () => {
+  const text = `BO_ 256 OVERLAP: 8 A
+ SG_ Target : 0|8@1+ (1,0) [0|255] "" B
+ SG_ Whole : 0|16@1+ (1,0) [0|0] "" B
+BO_ 257 WIDE: 16 A
+ SG_ Cmd : 0|8@1+ (1,0) [0|255] "" B
+ SG_ Mac : 8|56@1+ (1,0) [0|0] "" B
+ SG_ Long : 64|64@1- (1,0) [0|0] "" B
+BO_ 258 FLOATS: 8 A
+ SG_ On : 0|8@1+ (1,0) [0|255] "" B
+ SG_ Single : 8|32@1- (1,0) [0|0] "" B
+BO_ 259 GUARDED: 4 A
+ SG_ Value : 4|8@1+ (1,0) [0|0] "" B
+ SG_ Count : 8|4@1+ (1,0) [0|15] "" B
+ SG_ Check : 24|8@1+ (1,0) [0|255] "" B
+ SG_ Fine : 16|4@1+ (1,0) [0|0] "" B
+BO_ 260 PAGES: 4 A
+ SG_ Page M : 0|8@1+ (1,0) [0|3] "" B
+ SG_ Sub M : 8|8@1+ (1,0) [0|3] "" B
+ SG_ Deep m4 : 16|8@1+ (1,0) [0|0] "" B
+ SG_ Flat m1 : 8|16@1+ (1,0) [0|0] "" B
+ SG_ Bad m1 : 4|8@1+ (1,0) [0|0] "" B
+BO_ 261 STARTV: 8 A
+ SG_ On2 : 0|1@1+ (1,0) [0|1] "" B
+ SG_ Run : 1|1@1+ (1,0) [0|1] "" B
+SIG_VALTYPE_ 258 Single : 1;
+SG_MUL_VAL_ 260 Sub Page 2-2;
+SG_MUL_VAL_ 260 Deep Sub 4-4;
+SG_MUL_VAL_ 260 Flat Page 1-1;
+SG_MUL_VAL_ 260 Bad Page 1-1;
+BA_DEF_ SG_ "GenSigStartValue" FLOAT 0 100000;
+BA_ "GenSigStartValue" SG_ 261 Run 0.666666666666667;
+`;
+  const leaf = (name: string, more = '', datatype = 'uint64') =>
+    `Vehicle.${name}: { type: actuator, datatype: ${datatype}, vss2dbc: { signal: ${name}${more} } }\n`;
+  const paths =
+    ['Target', 'Whole', 'Cmd', 'Mac', 'On', 'Deep', 'Flat', 'Bad', 'On2', 'Run', 'Fine']
+      .map((name) => leaf(name))
+      .join('') +
+    leaf('Long', '', 'int64') +
+    leaf('Value', ', counter: { signal: Count }') +
+    'Vehicle.Checked: { type: actuator, datatype: uint8, vss2dbc: { signal: Fine, checksum: { signal: Check, algorithm: xor } } }\n';
+  let bus: TestBus;
+  let store: SignalStore;
+
+  beforeEach(() => {
+    bus = new TestBus();
+    const router = new CanRouter(bus);
+    router.start();
+    const feeds = [{ router, dbcs: [parseDbc(text, 'sent.dbc')] }];
+    store = new SignalStore(feeds, parseVssMapping(paths, 'map.yaml'));
+    store.start();
+    return () => store.stop();
+  });
+
+  it('has the bits of the target where another signal overlaps it, whatever was there', async () => {
+    bus.put(256, 0x11, 0x22, 0x33, 0, 0, 0, 0, 0x44);
+    await store.actuate('Vehicle.Target', 0xab);
+    await store.actuate('Vehicle.Whole', 0x1234);
+    await store.actuate('Vehicle.Target', 0);
+    expect(bus.sent).toEqual([
+      [0xab, 0x22, 0x33, 0, 0, 0, 0, 0x44],
+      [0x34, 0x12, 0x33, 0, 0, 0, 0, 0x44],
+      [0x00, 0x12, 0x33, 0, 0, 0, 0, 0x44],
+    ]);
+  });
+
+  it('has the other signals bit by bit, however long they are', async () => {
+    const mac = [0x01, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff];
+    const long = [0x01, 0, 0, 0, 0, 0, 0, 0x80];
+    bus.core.deliver(dataFrame(257, [9, ...mac, ...long], { fd: true }));
+    await store.actuate('Vehicle.Cmd', 5);
+    expect(bus.sent.at(-1)).toEqual([5, ...mac, ...long]);
+    // 2^56 - 1 and -(2^63) + 1
+    await store.actuate('Vehicle.Mac', 2n ** 56n - 1n);
+    expect(bus.sent.at(-1)).toEqual([5, 255, 255, 255, 255, 255, 255, 255, ...long]);
+    await store.actuate('Vehicle.Long', -(2n ** 63n) + 2n);
+    expect(bus.sent.at(-1)!.slice(8)).toEqual([2, 0, 0, 0, 0, 0, 0, 0x80]);
+    await expect(store.actuate('Vehicle.Mac', 2n ** 56n)).rejects.toMatchObject({ code: ErrorCode.SignalOutOfRange });
+    expect(bus.sent).toHaveLength(3);
+  });
+
+  it('has a NaN of the bits that it had', async () => {
+    // A signalling NaN, which reading as a float and writing back would make a quiet one.
+    bus.put(258, 0, 0x01, 0x00, 0xa0, 0x7f, 7, 7, 7);
+    await store.actuate('Vehicle.On', 1);
+    expect(bus.sent).toEqual([[1, 0x01, 0x00, 0xa0, 0x7f, 7, 7, 7]]);
+  });
+
+  it('is refused, and nothing sent, where the counter, a checksum or the multiplexer has the bits of the target', async () => {
+    for (const [path, other] of [
+      ['Vehicle.Value', 'Count'],
+      ['Vehicle.Bad', 'Page'],
+    ] as const) {
+      await expect(store.actuate(path, 1)).rejects.toMatchObject({ code: ErrorCode.SignalOverlap });
+      await expect(store.actuate(path, 1)).rejects.toThrow(other);
+      expect(() => store.checkActuation(path, 1)).toThrow(expect.objectContaining({ code: ErrorCode.SignalOverlap }));
+      expect(store.warnings.filter((warning) => warning.includes(path))).toHaveLength(1);
+    }
+    expect(bus.sent).toEqual([]);
+    await store.actuate('Vehicle.Checked', 3);
+    expect(bus.sent).toEqual([[0, 0, 3, 3]]);
+  });
+
+  it('selects every level of a multiplexer, and repeats what nothing describes only on the same page', async () => {
+    bus.put(260, 1, 0xaa, 0xbb, 0xcc);
+    // Page 2 and Sub 4 select Deep; byte 3 of page 1 is not theirs.
+    await store.actuate('Vehicle.Deep', 7);
+    expect(bus.sent.at(-1)).toEqual([2, 4, 7, 0]);
+    bus.put(260, 2, 4, 8, 0xdd);
+    await store.actuate('Vehicle.Deep', 9);
+    expect(bus.sent.at(-1)).toEqual([2, 4, 9, 0xdd]);
+    await store.actuate('Vehicle.Flat', 0x1234);
+    expect(bus.sent.at(-1)).toEqual([1, 0x34, 0x12, 0]);
+  });
+
+  it('is sent although a start value beside it does not fit', async () => {
+    await store.actuate('Vehicle.On2', 1);
+    expect(bus.sent).toEqual([[1, 0, 0, 0, 0, 0, 0, 0]]);
   });
 });

@@ -7,11 +7,13 @@
 import { CAN_EFF_FLAG, type CanFrame, formatCanId, linuxIdOf } from '../../shared/can/frame.ts';
 import type { CanRouter } from '../can/router.ts';
 import type { Dbc, DbcMessage } from './dbc.ts';
+import type { Exact } from './exact.ts';
 import { PgnTable, pgnFilter } from './j1939.ts';
 import { noValueFrom, saysNoValue } from './j1939-spn.ts';
 import { J1939Transport, TRANSPORT_PGNS } from './j1939-transport.ts';
 import { compileMessage, type MessageCodec, type MessageSignal } from './message-codec.ts';
 import type { SignalValue } from './signal.ts';
+import { type SignalLosses, whyNoValue } from './signal-losses.ts';
 import type { Group, SignalTree, Slot } from './signal-tree.ts';
 import { badLeaf } from './vss-file.ts';
 import type { VssFeed, VssLeaf } from './vss-mapping.ts';
@@ -23,6 +25,8 @@ const TTL_INTERVALS = 5;
 const MIN_TTL_MS = 1000;
 /** The interval of a value of which neither mapping nor database knows one: Kuksa's default. */
 const UNKNOWN_INTERVAL_MS = 1000;
+/** Sources of a path of which it is said why they give no value. */
+const MAX_WHYS = 3;
 
 export interface SignalFeed {
   /** Started and stopped by its owner. */
@@ -47,10 +51,10 @@ interface MappedSignal {
   readonly low: number;
   readonly high: number;
   /** By raw value: its name, and whether that says that it is none. Undefined when no value has a name. */
-  readonly names: ReadonlyMap<number, { readonly label: string; readonly isNone: boolean }> | undefined;
+  readonly names: ReadonlyMap<Exact, { readonly label: string; readonly isNone: boolean }> | undefined;
   /** Raw values from here on are none, unless they have a name. */
-  readonly noneFrom: number | bigint;
-  takenUs: number;
+  readonly noneFrom: Exact;
+  readonly losses: SignalLosses;
 }
 
 interface HeardMessage {
@@ -58,6 +62,7 @@ interface HeardMessage {
   readonly signals: MappedSignal[];
   readonly listeners: ((data: Uint8Array) => void)[];
   group: Group | undefined;
+  frames: number;
 }
 
 /** The messages of one bus that are listened to. */
@@ -72,6 +77,7 @@ export class CanFeed {
   readonly #tree: SignalTree;
   readonly #heard = new Map<SignalFeed, HeardBus>();
   readonly #placesOfSignal = new Map<string, PlacedMessage[]>();
+  readonly #mapped = new Map<string, { mapped: MappedSignal; heard: HeardMessage; place: PlacedMessage }[]>();
   #detach: (() => void)[] = [];
   #ignored = 0;
   #invalid = 0;
@@ -82,7 +88,8 @@ export class CanFeed {
     for (const feed of feeds) {
       this.#heard.set(feed, { byId: new Map(), byPgn: new PgnTable() });
       for (const message of feed.dbcs.flatMap((dbc) => dbc.messages)) {
-        for (const { name } of message.signals) {
+        const names = new Set(message.signals.flatMap(({ name, shortName }) => [name, shortName]));
+        for (const name of names) {
           const places = this.#placesOfSignal.get(name);
           if (places === undefined) this.#placesOfSignal.set(name, [{ feed, message }]);
           else places.push({ feed, message });
@@ -109,41 +116,41 @@ export class CanFeed {
   map(leaf: VssLeaf, mapping: VssFeed): void {
     const places = this.placesOf(leaf, mapping.signal);
     const complete = places.filter(({ message }) =>
-      mapping.multiplexer.every(({ signal }) => message.signals.some(({ name }) => name === signal)),
+      mapping.multiplexer.every((one) =>
+        message.signals.some(({ name, shortName }) => name === one.signal || shortName === one.signal),
+      ),
     );
     if (complete.length === 0) {
       const wanted = mapping.multiplexer.map(({ signal }) => signal).join(' and ');
       throw badLeaf(leaf, `no message of ${this.#files()} has ${mapping.signal} together with multiplexer ${wanted}`);
     }
     for (const place of complete) {
-      const { codec, signals } = this.#hear(leaf, place);
-      const signal = codec.signal(mapping.signal);
-      const { min, max, labels } = signal.signal;
-      const isLimited = min !== 0 || max !== 0;
-      // Half a step is what rounding may add.
-      const slack = signal.signal.float === 'none' ? Math.abs(signal.signal.factor) / 2 : 0;
-      const noneFrom = noValueFrom(place.message, signal.signal);
-      const isNone = (raw: number, label: string) => noValue.test(label) || (raw >= noneFrom && saysNoValue(label));
-      signals.push({
-        slot: this.#tree.addSlot(this.#tree.leaf(leaf.path), {
-          source: place.feed.router.bus.name,
-          ttlMs: mapping.ttlMs ?? ttlOf(mapping, place.message),
-          onChange: mapping.onChange,
-          isProvided: false,
-        }),
-        mapping,
-        codec: signal,
-        conditions: mapping.multiplexer.map((one) => ({ codec: codec.signal(one.signal), value: one.value })),
-        low: isLimited ? min - slack : Number.NEGATIVE_INFINITY,
-        high: isLimited ? max + slack : Number.POSITIVE_INFINITY,
-        names:
-          labels.size === 0
-            ? undefined
-            : new Map([...labels].map(([raw, label]) => [raw, { label, isNone: isNone(raw, label) }])),
-        noneFrom,
-        takenUs: Number.NEGATIVE_INFINITY,
+      const heard = this.#hear(leaf, place);
+      const slot = this.#tree.addSlot(this.#tree.leaf(leaf.path), {
+        source: place.feed.router.bus.name,
+        ttlMs: mapping.ttlMs ?? ttlOf(mapping, place.message),
+        onChange: mapping.onChange,
+        isProvided: false,
       });
+      // Groups that exclude each other may have a signal of this name each: together they are one source.
+      for (const codec of heard.codec.variants(mapping.signal)) {
+        const mapped = mappedSignal(slot, mapping, codec, heard.codec);
+        heard.signals.push(mapped);
+        this.#mapped.set(leaf.path, [...(this.#mapped.get(leaf.path) ?? []), { mapped, heard, place }]);
+      }
     }
+  }
+
+  /** Why no source of the path on a bus gives a value now; empty when there is none, or one does. */
+  whyNone(path: string): string {
+    const all = this.#mapped.get(path) ?? [];
+    const whys = all.map(({ mapped, heard, place }) =>
+      whyNoValue({ ...mapped, message: place.message, bus: place.feed.router.bus.name, frames: heard.frames }),
+    );
+    return [...new Set(whys)]
+      .filter((why) => why !== '')
+      .slice(0, MAX_WHYS)
+      .join('; ');
   }
 
   /** Where a signal is. @throws KerbError BadSignalMapping when it is nowhere */
@@ -198,7 +205,7 @@ export class CanFeed {
     const key = (message.id | (message.ext ? CAN_EFF_FLAG : 0)) >>> 0;
     let heard = message.j1939 ? byPgn.same(message.id) : byId.get(key);
     if (heard === undefined) {
-      heard = { codec: compileMessage(message), signals: [], listeners: [], group: undefined };
+      heard = { codec: compileMessage(message), signals: [], listeners: [], group: undefined, frames: 0 };
       if (message.j1939) byPgn.add(message.id, heard);
       else byId.set(key, heard);
     }
@@ -212,7 +219,9 @@ export class CanFeed {
   }
 
   /** @param frameUs microseconds since 1970; 0: unknown */
-  #receive({ signals, listeners, group }: HeardMessage, data: Uint8Array, frameUs: number): void {
+  #receive(heard: HeardMessage, data: Uint8Array, frameUs: number): void {
+    const { signals, listeners, group } = heard;
+    heard.frames++;
     for (const listener of listeners) listener(data);
     const timeUs = frameUs > 0 ? frameUs : Date.now() * 1000;
     const nowMs = this.#tree.now();
@@ -227,12 +236,18 @@ export class CanFeed {
   }
 
   #take(mapped: MappedSignal, data: Uint8Array, timeUs: number, nowMs: number): SignalValue | undefined {
-    const { mapping, codec, slot, takenUs } = mapped;
-    if (!codec.isPresent(data)) return undefined;
-    for (const { codec: other, value } of mapped.conditions) {
-      if (!other.isPresent(data) || other.rawOf(data) !== value) return undefined;
+    const { mapping, codec, slot, losses } = mapped;
+    if (!codec.isPresent(data)) {
+      losses.absent++;
+      return undefined;
     }
-    const elapsedUs = timeUs - takenUs;
+    for (const { codec: other, value } of mapped.conditions) {
+      if (!other.isPresent(data) || other.rawOf(data) !== value) {
+        losses.unselected++;
+        return undefined;
+      }
+    }
+    const elapsedUs = timeUs - slot.takenUs;
     // A clock that was set back must not silence a signal until it has caught up. Who waits for an actuation cannot
     // wait for the interval too.
     if (elapsedUs >= 0 && elapsedUs < mapping.intervalMs * 1000 && slot.leaf.watchers.size === 0) return undefined;
@@ -244,16 +259,41 @@ export class CanFeed {
     const isNone = named === undefined ? !isInRange : named.isNone;
     if (isNone && !mapping.isNamed(physical, label)) {
       this.#invalid++;
+      losses.last = { physical, label, kind: raw >= mapped.noneFrom ? 'unavailable' : 'invalid', atMs: nowMs };
       return undefined;
     }
     const datum = mapping.convert(physical, label);
     if (datum === undefined) {
       this.#ignored++;
+      losses.last = { physical, label, kind: 'ignored', atMs: nowMs };
       return undefined;
     }
-    mapped.takenUs = timeUs;
+    slot.takenUs = timeUs;
     return this.#tree.update(slot, datum, timeUs, nowMs);
   }
+}
+
+function mappedSignal(slot: Slot, mapping: VssFeed, codec: MessageSignal, message: MessageCodec): MappedSignal {
+  const { min, max, labels, float, factor } = codec.signal;
+  const noneFrom = noValueFrom(message.message, codec.signal);
+  const isNone = (raw: Exact, label: string) => noValue.test(label) || (raw >= noneFrom && saysNoValue(label));
+  const isLimited = min !== 0 || max !== 0;
+  // Half a step is what rounding may add.
+  const slack = float === 'none' ? Math.abs(factor) / 2 : 0;
+  const noneFrom = noValueFrom(message.message, codec.signal);
+  const isNone = (raw: Exact, label: string) => noValue.test(label) || (raw >= noneFrom && saysNoValue(label));
+  return {
+    ...{ slot, mapping, codec, noneFrom },
+    conditions: mapping.multiplexer.map((one) => ({ codec: message.signal(one.signal), value: one.value })),
+    // Infinity and NaN are no values, whatever the range.
+    low: Math.max(isLimited ? min - slack : -Number.MAX_VALUE, -Number.MAX_VALUE),
+    high: Math.min(isLimited ? max + slack : Number.MAX_VALUE, Number.MAX_VALUE),
+    names:
+      labels.size === 0
+        ? undefined
+        : new Map([...labels].map(([raw, label]) => [raw, { label, isNone: isNone(raw, label) }])),
+    losses: { absent: 0, unselected: 0, last: undefined },
+  };
 }
 
 function ttlOf({ intervalMs }: VssFeed, { cycleMs }: DbcMessage): number {

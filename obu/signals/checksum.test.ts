@@ -16,7 +16,7 @@ function of(algorithm: ChecksumAlgorithm, bytes: string, dataId: number[] = [], 
   codec.signal('Sum').writeRaw(data, 5); // what is there before does not count
   writeChecksum(data, codec.signal('Sum'), { signal: 'Sum', algorithm, dataId }, messages[0]!);
   expect(Buffer.from(data).toString('latin1', 0, bytes.length)).toBe(bytes);
-  return codec.signal('Sum').rawOf(data);
+  return Number(codec.signal('Sum').rawOf(data));
 }
 
 describe('a checksum', () => {

@@ -5,6 +5,7 @@
  * condition guards what must not happen by mistake.
  */
 import { ErrorCode, KerbError } from '../../shared/errors.ts';
+import { parseExact } from './exact.ts';
 import type { SignalDatum } from './signal.ts';
 
 export interface Condition {
@@ -69,14 +70,14 @@ export function parseCondition(text: string): Condition {
     if (test === undefined) throw expected(`==, !=, <, <=, > or >= after ${first.text}`, sign);
     const constant = tokens[next++];
     if (constant?.kind !== 'constant') throw expected('a number, true, false or a text in quotes', constant);
-    if (typeof constant.value !== 'number' && sign!.text !== '==' && sign!.text !== '!=') {
+    if (kindOf(constant.value) !== 'number' && sign!.text !== '==' && sign!.text !== '!=') {
       throw bad(`condition "${text}": ${sign!.text} compares numbers only`);
     }
     paths.add(first.text);
     const { value } = constant;
     return (freshOf) => {
       const now = freshOf(first.text);
-      return now !== undefined && typeof now === typeof value && test(now, value);
+      return now !== undefined && kindOf(now) === kindOf(value) && test(now, value);
     };
   };
   const expected = (what: string, found: Token | undefined) =>
@@ -100,12 +101,17 @@ function tokensOf(text: string): Token[] {
     else if (quoted !== undefined) {
       const value = quoted.slice(1, -1).replace(quoted[0] === '"' ? /\\(.)/g : /(?!)/g, '$1');
       tokens.push({ kind: 'constant', text: quoted, value });
-    } else if (number !== undefined) tokens.push({ kind: 'constant', text: number, value: Number(number) });
+    } else if (number !== undefined) tokens.push({ kind: 'constant', text: number, value: parseExact(number) });
     else if (word === 'true' || word === 'false') {
       tokens.push({ kind: 'constant', text: word, value: word === 'true' });
     } else tokens.push({ kind: 'path', text: word! });
   }
   return tokens;
+}
+
+/** Integers of any size are one kind: they are in their one form (exact.ts), so that comparing them is right. */
+function kindOf(value: SignalDatum): string {
+  return typeof value === 'bigint' ? 'number' : typeof value;
 }
 
 function bad(message: string): KerbError {

@@ -1,5 +1,6 @@
 import type { KerbError } from '../../shared/errors.ts';
 import { type DbcToken, dbcError } from './dbc-lexer.ts';
+import { type Exact, parseExact } from './exact.ts';
 
 /** Walks along the tokens of a DBC file and says what it expected where it finds something else. */
 export class DbcCursor {
@@ -27,6 +28,11 @@ export class DbcCursor {
     return token;
   }
 
+  /** Whether this mark is next. */
+  isMark(text: string): boolean {
+    return this.peek().kind === 'mark' && this.peek().text === text;
+  }
+
   word(what: string): string {
     return this.#expect('word', what).text;
   }
@@ -39,29 +45,33 @@ export class DbcCursor {
     return Number(this.#expect('number', what).text);
   }
 
+  /** With all digits of an integer. */
+  exact(what: string): Exact {
+    return parseExact(this.#expect('number', what).text);
+  }
+
   integer(what: string): number {
     const token = this.#expect('number', what);
     const value = Number(token.text);
-    if (!Number.isSafeInteger(value)) throw this.fail(token, `${what} is ${token.text}, which is no whole number`);
+    if (!Number.isSafeInteger(value)) throw this.fail(token, `${what} must be a whole number, not ${token.text}`);
     return value;
   }
 
   mark(text: string): void {
     const token = this.peek();
-    if (token.kind !== 'mark' || token.text !== text) {
-      throw this.fail(token, `"${text}" is expected, not ${describe(token)}`);
-    }
+    if (!this.isMark(text)) throw this.fail(token, `"${text}" is expected, not ${describe(token)}`);
     this.take();
   }
 
   fail(token: DbcToken, what: string): KerbError {
-    return dbcError(this.#file, token.line, what);
+    return dbcError(this.#file, token.line, token.kind === 'bad' ? token.text : what);
   }
 
+  /** What is not expected stays where it is: it may begin the next statement. */
   #expect(kind: DbcToken['kind'], what: string): DbcToken {
-    const token = this.take();
+    const token = this.peek();
     if (token.kind !== kind) throw this.fail(token, `${what} is expected, not ${describe(token)}`);
-    return token;
+    return this.take();
   }
 }
 

@@ -1,36 +1,16 @@
 /**
  * Reads the statements of a DBC file into plain records, each with its line. What they mean together is worked out in
- * dbc-parser.ts. Statements that say nothing about frames (environment variables, signal groups, types of other tools)
- * are read over; words that the format does not know are errors.
+ * dbc-builder.ts. Statements that say nothing about frames (environment variables, signal groups, types of other tools)
+ * are read over. One that is wrong is noted and lost, and reading goes on with the next line that begins a statement.
  */
+import { isKerbError } from '../../shared/errors.ts';
+import type { AttributeValue } from './dbc.ts';
 import { DbcCursor, describe } from './dbc-cursor.ts';
+import { keywords, skipped } from './dbc-keywords.ts';
 import { type DbcToken, lexDbc } from './dbc-lexer.ts';
-import type { DbcStatements, Target } from './dbc-statement.ts';
-
-/** Statements that end in ";" and say nothing that is needed here. */
-const skipped = new Set([
-  'NS_DESC_',
-  'CAT_DEF_',
-  'CAT_',
-  'FILTER',
-  'EV_',
-  'EV_DATA_',
-  'ENVVAR_DATA_',
-  'SGTYPE_',
-  'SGTYPE_VAL_',
-  'BA_DEF_SGTYPE_',
-  'BA_SGTYPE_',
-  'SIG_TYPE_REF_',
-  'SIG_GROUP_',
-  'SIGTYPE_VALTYPE_',
-  'BO_TX_BU_',
-  'BA_DEF_REL_',
-  'BA_REL_',
-  'BA_DEF_DEF_REL_',
-  'BU_SG_REL_',
-  'BU_EV_REL_',
-  'BU_BO_REL_',
-]);
+import { readSignalStatement } from './dbc-signal-reader.ts';
+import type { DbcStatements, MessageStatement, Target } from './dbc-statement.ts';
+import { type Exact, parseExact } from './exact.ts';
 
 const targets: Readonly<Record<string, 'message' | 'signal' | 'other'>> = {
   BO_: 'message',
@@ -41,18 +21,22 @@ const targets: Readonly<Record<string, 'message' | 'signal' | 'other'>> = {
 
 class Reader {
   readonly #in: DbcCursor;
+  /** What a signal belongs to; undefined before the first message, and after one that is lost. */
+  #message: MessageStatement | undefined;
+  /** Signals are lost with their message, and need no word of their own. */
+  #messageIsLost = false;
   readonly out: DbcStatements = {
-    version: '',
-    nodes: [],
-    messages: [],
-    valueTables: new Map(),
-    labels: [],
-    comments: [],
-    definitions: new Map(),
-    defaults: new Map(),
-    attributes: [],
-    floats: [],
-    muxRanges: [],
+    ...{
+      count: 0,
+      problems: [],
+      lost: new Set(),
+      version: '',
+      nodes: [],
+      messages: [],
+      valueTables: new Map(),
+      labels: [],
+    },
+    ...{ comments: [], definitions: new Map(), defaults: new Map(), attributes: [], floats: [], muxRanges: [] },
   };
 
   constructor(cursor: DbcCursor) {
@@ -60,8 +44,36 @@ class Reader {
   }
 
   readAll(): DbcStatements {
-    while (this.#in.peek().kind !== 'end') this.#statement(this.#in.take());
+    while (this.#in.peek().kind !== 'end') {
+      const keyword = this.#in.take();
+      const { text: name } = this.#in.peek();
+      try {
+        this.#statement(keyword);
+        this.out.count++;
+      } catch (error) {
+        if (!isKerbError(error)) throw error;
+        if (keyword.text === 'SG_') this.out.lost.add(name);
+        const { line } = error.context as { line: number };
+        this.#problem(line, error.message.slice(error.message.indexOf(`:${line}: `) + `:${line}: `.length));
+        while (!this.#isNextStatement()) this.#in.take();
+      }
+    }
     return this.out;
+  }
+
+  #problem(line: number, what: string): void {
+    this.out.problems.push({ line, what });
+  }
+
+  #isNextStatement(): boolean {
+    const { kind, isFirst, text } = this.#in.peek();
+    return kind === 'end' || (kind === 'word' && isFirst && keywords.has(text));
+  }
+
+  /** The ";" at the end of a statement. Where it is missing and the next statement begins, nothing else is lost. */
+  #end(keyword: DbcToken): void {
+    if (this.#in.isMark(';') || !this.#isNextStatement()) this.#in.mark(';');
+    else this.#problem(keyword.line, `${keyword.text} has no ";" at its end`);
   }
 
   #statement(keyword: DbcToken): void {
@@ -78,63 +90,71 @@ class Reader {
         this.#restOfLine(keyword);
         return;
       case 'BU_':
-        this.#in.mark(':');
-        while (this.#in.peek().kind === 'word' && this.#in.peek().line === keyword.line)
-          out.nodes.push(this.#in.take().text);
-        // A long list goes on in indented lines: names that are followed by nothing that makes them a statement.
-        while (this.#in.peek().kind === 'word' && !isKeyword(this.#in.peek().text))
-          out.nodes.push(this.#in.take().text);
+        this.#nodes(keyword);
         return;
       case 'BO_':
-        this.#message(keyword.line);
+        this.#readMessage(keyword.line);
         return;
       case 'SG_':
-        this.#signal(keyword);
+        if (this.#messageIsLost) this.#lostSignal();
+        else this.#signal(keyword);
         return;
       case 'VAL_TABLE_':
-        out.valueTables.set(this.#in.word('the name of the value table'), this.#labels());
+        out.valueTables.set(this.#in.word('the name of the value table'), this.#labels(keyword));
         return;
       case 'VAL_':
-        this.#valueLabels(keyword.line);
+        this.#valueLabels(keyword);
         return;
       case 'CM_':
         out.comments.push({ line: keyword.line, target: this.#target(), text: this.#in.text('the comment') });
-        this.#in.mark(';');
+        this.#end(keyword);
         return;
       case 'BA_DEF_':
-        this.#attributeDefinition();
+        this.#attributeDefinition(keyword);
         return;
-      case 'BA_DEF_DEF_':
-        out.defaults.set(this.#in.text('the name of the attribute'), this.#value());
-        this.#in.mark(';');
+      case 'BA_DEF_DEF_': {
+        const name = this.#in.text('the name of the attribute');
+        out.defaults.set(name, { line: keyword.line, value: this.#value() });
+        this.#end(keyword);
         return;
-      case 'BA_':
-        out.attributes.push({
-          line: keyword.line,
-          name: this.#in.text('the name of the attribute'),
-          target: this.#target(),
-          value: this.#value(),
-        });
-        this.#in.mark(';');
+      }
+      case 'BA_': {
+        const name = this.#in.text('the name of the attribute');
+        out.attributes.push({ line: keyword.line, name, target: this.#target(), value: this.#value() });
+        this.#end(keyword);
         return;
+      }
       case 'SIG_VALTYPE_': {
         const rawId = this.#in.integer('the id of a message');
         const signal = this.#in.word('the name of a signal');
-        if (this.#in.peek().text === ':') this.#in.take();
+        if (this.#in.isMark(':')) this.#in.take();
         out.floats.push({ line: keyword.line, rawId, signal, type: this.#in.integer('the value type') });
-        this.#in.mark(';');
+        this.#end(keyword);
         return;
       }
       case 'SG_MUL_VAL_':
-        this.#muxRanges(keyword.line);
+        this.#muxRanges(keyword);
         return;
       default:
-        if (!skipped.has(keyword.text)) throw this.#in.fail(keyword, `"${keyword.text}" is no statement of a DBC file`);
-        while (this.#in.peek().text !== ';' || this.#in.peek().kind !== 'mark') {
-          if (this.#in.peek().kind === 'end') throw this.#in.fail(keyword, `${keyword.text} has no ";" at its end`);
-          this.#in.take();
-        }
-        this.#in.take();
+        if (!skipped.has(keyword.text))
+          throw this.#in.fail(keyword, `"${keyword.text}" is not a statement of a DBC file`);
+        while (!this.#in.isMark(';') && !this.#isNextStatement()) this.#in.take();
+        this.#end(keyword);
+    }
+  }
+
+  #lostSignal(): void {
+    this.out.lost.add(this.#in.peek().text);
+    while (!this.#isNextStatement()) this.#in.take();
+  }
+
+  #nodes(keyword: DbcToken): void {
+    this.#in.mark(':');
+    // A long list goes on in indented lines: names that are followed by nothing that makes them a statement.
+    while (this.#in.peek().kind === 'word') {
+      const { text, line } = this.#in.peek();
+      if (line !== keyword.line && keywords.has(text)) return;
+      this.out.nodes.push(this.#in.take().text);
     }
   }
 
@@ -153,114 +173,63 @@ class Reader {
     while (this.#in.peek().kind !== 'end' && this.#in.peek().line === keyword.line) this.#in.take();
   }
 
-  #message(line: number): void {
+  #readMessage(line: number): void {
+    this.#message = undefined;
+    this.#messageIsLost = true;
     const rawId = this.#in.integer('the id of the message');
     const name = this.#in.word('the name of the message');
     this.#in.mark(':');
     const length = this.#in.integer('the length of the message');
-    const sender = this.#in.word('the sender of the message');
-    this.out.messages.push({ line, rawId, name, length, sender, signals: [] });
+    // Where no sender is named, the next line has its signals.
+    const sender = this.#isNextStatement() ? '' : this.#in.word('the sender of the message');
+    this.#message = { line, rawId, name, length, sender, signals: [] };
+    this.out.messages.push(this.#message);
+    this.#messageIsLost = false;
   }
 
   #signal(keyword: DbcToken): void {
-    const message = this.out.messages.at(-1);
-    if (message === undefined) throw this.#in.fail(keyword, 'a signal stands before the first message');
-    const name = this.#in.word('the name of the signal');
-    let mux = '';
-    if (this.#in.peek().kind === 'word') {
-      const token = this.#in.take();
-      if (!/^(M|m\d+M?)$/.test(token.text)) {
-        throw this.#in.fail(token, `signal ${name}: "${token.text}" is no multiplexer mark (M, m0, m0M)`);
-      }
-      mux = token.text;
-    }
-    this.#in.mark(':');
-    const startBit = this.#in.integer('the start bit');
-    this.#in.mark('|');
-    const length = this.#in.integer('the length in bits');
-    this.#in.mark('@');
-    const order = this.#in.take();
-    // "1+" comes as one or two tokens: a number never swallows a sign that follows it.
-    if (order.text !== '0' && order.text !== '1') {
-      throw this.#in.fail(order, `signal ${name}: the byte order is 0 (big-endian) or 1 (little-endian)`);
-    }
-    const sign = this.#in.take();
-    if (sign.text !== '+' && sign.text !== '-') {
-      throw this.#in.fail(sign, `signal ${name}: after the byte order comes + (unsigned) or - (signed)`);
-    }
-    this.#in.mark('(');
-    const factor = this.#in.number('the factor');
-    this.#in.mark(',');
-    const offset = this.#in.number('the offset');
-    this.#in.mark(')');
-    this.#in.mark('[');
-    const min = this.#in.number('the minimum');
-    this.#in.mark('|');
-    const max = this.#in.number('the maximum');
-    this.#in.mark(']');
-    const unitToken = this.#in.peek();
-    const unit = this.#in.text('the unit');
-    const receivers: string[] = [];
-    while (
-      this.#in.peek().line === unitToken.line &&
-      (this.#in.peek().kind === 'word' || this.#in.peek().text === ',')
-    ) {
-      const token = this.#in.take();
-      if (token.kind === 'word') receivers.push(token.text);
-    }
-    message.signals.push({
-      line: keyword.line,
-      name,
-      mux,
-      startBit,
-      length,
-      bigEndian: order.text === '0',
-      signed: sign.text === '-',
-      factor,
-      offset,
-      min,
-      max,
-      unit,
-      receivers,
-    });
+    if (this.#message === undefined) throw this.#in.fail(keyword, 'a signal stands before the first message');
+    this.#message.signals.push(readSignalStatement(this.#in, keyword.line));
   }
 
-  #valueLabels(line: number): void {
+  #valueLabels(keyword: DbcToken): void {
+    const { line } = keyword;
     if (this.#in.peek().kind === 'word') {
       // About an environment variable.
       this.#in.take();
-      this.#labels();
+      this.#labels(keyword);
       return;
     }
     const rawId = this.#in.integer('the id of a message');
     const signal = this.#in.word('the name of a signal');
     const next = this.#in.peek();
-    if (next.kind === 'word') {
+    if (next.kind === 'word' && !this.#isNextStatement()) {
       // Some tools name a value table instead of repeating it.
       const table = this.out.valueTables.get(next.text);
       if (table === undefined) throw this.#in.fail(next, `there is no value table "${next.text}"`);
       this.#in.take();
-      this.#in.mark(';');
+      this.#end(keyword);
       this.out.labels.push({ line, rawId, signal, labels: table });
       return;
     }
-    this.out.labels.push({ line, rawId, signal, labels: this.#labels() });
+    this.out.labels.push({ line, rawId, signal, labels: this.#labels(keyword) });
   }
 
-  #labels(): Map<number, string> {
-    const labels = new Map<number, string>();
+  #labels(keyword: DbcToken): Map<Exact, string> {
+    const labels = new Map<Exact, string>();
     while (this.#in.peek().kind === 'number') {
-      const value = this.#in.number('a value');
+      const value = this.#in.exact('a value');
       labels.set(value, this.#in.text('the name of the value'));
     }
-    this.#in.mark(';');
+    this.#end(keyword);
     return labels;
   }
 
-  #attributeDefinition(): void {
+  #attributeDefinition(keyword: DbcToken): void {
     const object = this.#in.peek().kind === 'word' ? this.#in.take() : undefined;
     const kind = object === undefined ? 'network' : targets[object.text];
-    if (kind === undefined) throw this.#in.fail(object!, `attributes of "${object!.text}" do not exist`);
+    if (kind === undefined)
+      throw this.#in.fail(object!, `"${object!.text}" cannot have attributes (BO_, SG_, BU_, EV_)`);
     const name = this.#in.text('the name of the attribute');
     const type = this.#in.take();
     let labels: string[] | undefined;
@@ -273,9 +242,9 @@ class Reader {
     } else if (['INT', 'HEX', 'FLOAT'].includes(type.text)) {
       while (this.#in.peek().kind === 'number') this.#in.take();
     } else if (type.text !== 'STRING') {
-      throw this.#in.fail(type, `attribute ${name}: ${describe(type)} is no type of an attribute`);
+      throw this.#in.fail(type, `attribute ${name}: ${describe(type)} is not a type of an attribute`);
     }
-    this.#in.mark(';');
+    this.#end(keyword);
     this.out.definitions.set(name, { kind, labels });
   }
 
@@ -296,11 +265,11 @@ class Reader {
         this.#in.word('a name');
         return { kind: 'other' };
       default:
-        throw this.#in.fail(token, `"${token.text}" is nothing that this statement can be about (BO_, SG_, BU_, EV_)`);
+        throw this.#in.fail(token, `"${token.text}" is not what a statement can be about (BO_, SG_, BU_, EV_)`);
     }
   }
 
-  #muxRanges(line: number): void {
+  #muxRanges(keyword: DbcToken): void {
     const rawId = this.#in.integer('the id of a message');
     const signal = this.#in.word('the name of a signal');
     const by = this.#in.word('the name of the multiplexer');
@@ -314,28 +283,21 @@ class Reader {
       if (this.#in.peek().text !== ',') break;
       this.#in.take();
     }
-    this.#in.mark(';');
-    this.out.muxRanges.push({ line, rawId, signal, by, ranges });
+    this.#end(keyword);
+    this.out.muxRanges.push({ line: keyword.line, rawId, signal, by, ranges });
   }
 
-  #value(): number | string {
-    const token = this.#in.take();
-    if (token.kind === 'text') return token.text;
-    if (token.kind === 'number') return Number(token.text);
-    throw this.#in.fail(token, `a value is expected, not ${describe(token)}`);
+  #value(): AttributeValue {
+    const token = this.#in.peek();
+    if (token.kind !== 'text' && token.kind !== 'number') {
+      throw this.#in.fail(token, `a value is expected, not ${describe(token)}`);
+    }
+    this.#in.take();
+    return token.kind === 'text' ? token.text : parseExact(token.text);
   }
 }
 
-function isKeyword(text: string): boolean {
-  return (
-    skipped.has(text) ||
-    /^(VERSION|NS_|BS_|BU_|BO_|SG_|CM_|BA_|BA_DEF_|BA_DEF_DEF_|VAL_|VAL_TABLE_)$/.test(text) ||
-    text === 'SIG_VALTYPE_' ||
-    text === 'SG_MUL_VAL_'
-  );
-}
-
-/** @throws KerbError BadDbc with file and line */
+/** Reads what can be read; what cannot is among the problems. */
 export function readDbcStatements(source: string, file: string): DbcStatements {
-  return new Reader(new DbcCursor(lexDbc(source, file), file)).readAll();
+  return new Reader(new DbcCursor(lexDbc(source), file)).readAll();
 }

@@ -1,3 +1,6 @@
+import type { AttributeValue } from './dbc.ts';
+import type { Exact } from './exact.ts';
+
 /** The statements of a DBC file as plain records, each with its line; see dbc-reader.ts. */
 
 export interface SignalStatement {
@@ -40,16 +43,27 @@ export interface AttributeDefinition {
   readonly labels: readonly string[] | undefined;
 }
 
+/** Something that is wrong in the file. */
+export interface DbcProblem {
+  readonly line: number;
+  readonly what: string;
+}
+
 export interface DbcStatements {
+  /** Statements that were understood, those that are read over included. */
+  count: number;
+  readonly problems: DbcProblem[];
+  /** Names of signals whose line, or that of their message, could not be read. */
+  readonly lost: Set<string>;
   version: string;
   nodes: string[];
   readonly messages: MessageStatement[];
-  readonly valueTables: Map<string, ReadonlyMap<number, string>>;
-  readonly labels: { line: number; rawId: number; signal: string; labels: ReadonlyMap<number, string> }[];
+  readonly valueTables: Map<string, ReadonlyMap<Exact, string>>;
+  readonly labels: { line: number; rawId: number; signal: string; labels: ReadonlyMap<Exact, string> }[];
   readonly comments: { line: number; target: Target; text: string }[];
   readonly definitions: Map<string, AttributeDefinition>;
-  readonly defaults: Map<string, number | string>;
-  readonly attributes: { line: number; name: string; target: Target; value: number | string }[];
+  readonly defaults: Map<string, { line: number; value: AttributeValue }>;
+  readonly attributes: { line: number; name: string; target: Target; value: AttributeValue }[];
   readonly floats: { line: number; rawId: number; signal: string; type: number }[];
   readonly muxRanges: { line: number; rawId: number; signal: string; by: string; ranges: [number, number][] }[];
 }

@@ -3,24 +3,29 @@
  * holds what they mean. Read from files by dbc-parser.ts.
  */
 
+import type { Exact } from './exact.ts';
+
 export interface DbcMux {
-  /** The signal whose raw value decides, in the same message. */
+  /** The signal whose bits decide, in the same message. */
   readonly by: string;
-  /** Raw values of it with which this signal is in the frame, inclusive on both ends. */
+  /** Its bits as unsigned numbers with which this signal is in the frame, inclusive on both ends. */
   readonly ranges: readonly (readonly [number, number])[];
 }
 
 export interface DbcSignal {
+  /** The long name (SystemSignalLongSymbol) where the file has one. */
   readonly name: string;
+  /** As it stands in the SG_ line, at most 32 characters; the same as `name` where there is no long one. */
+  readonly shortName: string;
   /** As in the file: the least significant bit when little-endian, the most significant one when big-endian. */
   readonly startBit: number;
-  /** Bits, 1..64. */
+  /** Bits, 1..512. Of a signal that does not fit into its message, only longer frames have it. */
   readonly length: number;
   /** Motorola byte order. */
   readonly bigEndian: boolean;
   readonly signed: boolean;
-  /** IEEE 754 instead of an integer. */
-  readonly float: 'none' | 'single' | 'double';
+  /** IEEE 754 instead of an integer: of 16, 32 or 64 bits. */
+  readonly float: 'none' | 'half' | 'single' | 'double';
   /** physical = raw * factor + offset. */
   readonly factor: number;
   readonly offset: number;
@@ -34,18 +39,25 @@ export interface DbcSignal {
   /** Present only with some values of another signal. */
   readonly mux: DbcMux | undefined;
   /** Raw value to its name. */
-  readonly labels: ReadonlyMap<number, string>;
+  readonly labels: ReadonlyMap<Exact, string>;
   readonly comment: string;
-  /** Raw value before the first one is known (GenSigStartValue), 0 when the file gives none. */
-  readonly startRaw: number;
-  readonly attributes: ReadonlyMap<string, number | string>;
+  /** Raw value before the first one is known (GenSigStartValue), 0 when the file gives none that fits. */
+  readonly startRaw: Exact;
+  readonly attributes: ReadonlyMap<string, AttributeValue>;
 }
 
+export type AttributeValue = Exact | string;
+
 export interface DbcMessage {
+  /** Line of the file. */
+  readonly line: number;
   /** Without flags. */
   readonly id: number;
   readonly ext: boolean;
+  /** The long name (SystemMessageLongSymbol) where the file has one. */
   readonly name: string;
+  /** As it stands in the BO_ line; the same as `name` where there is no long one. */
+  readonly shortName: string;
   /** Bytes. */
   readonly length: number;
   /** CAN FD frame (VFrameFormat StandardCAN_FD or ExtendedCAN_FD, or longer than 8 bytes). */
@@ -57,7 +69,7 @@ export interface DbcMessage {
   readonly sender: string;
   readonly signals: readonly DbcSignal[];
   readonly comment: string;
-  readonly attributes: ReadonlyMap<string, number | string>;
+  readonly attributes: ReadonlyMap<string, AttributeValue>;
 }
 
 export interface Dbc {
@@ -66,9 +78,16 @@ export interface Dbc {
   readonly version: string;
   readonly nodes: readonly string[];
   readonly messages: readonly DbcMessage[];
-  readonly valueTables: ReadonlyMap<string, ReadonlyMap<number, string>>;
+  readonly valueTables: ReadonlyMap<string, ReadonlyMap<Exact, string>>;
   readonly comment: string;
-  readonly attributes: ReadonlyMap<string, number | string>;
-  /** Statements about messages or signals that the file does not have, `file:line: sentence`. They change nothing. */
+  readonly attributes: ReadonlyMap<string, AttributeValue>;
+  /**
+   * What is wrong in the file, `file:line: sentence`, in the order of lines. Each has cost what it names and nothing
+   * else. Of very many only the first are here.
+   */
   readonly warnings: readonly string[];
+  /** How many there are. */
+  readonly warningCount: number;
+  /** Names of signals that are in the file and were left out, as far as they could be read. */
+  readonly lost: ReadonlySet<string>;
 }

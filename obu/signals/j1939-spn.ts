@@ -14,6 +14,7 @@
  * limits of the database: discrete parameters use them.
  */
 import type { DbcMessage, DbcSignal } from './dbc.ts';
+import { type Exact, exact } from './exact.ts';
 
 /** Values of the signal attribute SigType (Vector) that are no parameters with such ranges. */
 const otherTypes = new Set([
@@ -33,11 +34,11 @@ const noneNames =
   /n(o|')?t[ _-]?(avail|valid|defined|supp|install|use)|unavail|^n\/?a$|^sna$|err|invalid|reserved|fault|don.?t[ _-]?care|no[ _-]?action/i;
 
 /** The least raw value that is none, as are all above it; infinite when all values are values. */
-export function noValueFrom({ j1939 }: Pick<DbcMessage, 'j1939'>, signal: DbcSignal): number | bigint {
+export function noValueFrom({ j1939 }: Pick<DbcMessage, 'j1939'>, signal: DbcSignal): Exact {
   const { length, signed, float, isMultiplexer, attributes } = signal;
   if (!j1939 || signed || float !== 'none' || isMultiplexer || length < 2) return Number.POSITIVE_INFINITY;
   if (otherTypes.has(String(attributes.get('SigType') ?? ''))) return Number.POSITIVE_INFINITY;
-  if (length > 32) return length > 53 ? (1n << BigInt(length)) - 1n : 2 ** length - 1;
+  if (length > 32) return exact((1n << BigInt(length)) - 1n);
   if (length >= 8 && length % 4 === 0) return 0xfe * 2 ** (length - 8);
   return 2 ** length - 2;
 }
@@ -53,7 +54,7 @@ export function saysNoValue(label: string): boolean {
  */
 export function unsetRaw({ j1939 }: Pick<DbcMessage, 'j1939'>, signal: DbcSignal): DbcSignal['startRaw'] {
   const { length, float, isMultiplexer, attributes, startRaw } = signal;
-  const isGiven = attributes.has('GenSigStartValue') || isMultiplexer || float !== 'none' || length > 53;
+  const isGiven = attributes.has('GenSigStartValue') || isMultiplexer || float !== 'none';
   if (!j1939 || isGiven) return startRaw;
-  return signal.signed ? -1 : 2 ** length - 1;
+  return signal.signed ? -1 : exact((1n << BigInt(length)) - 1n);
 }

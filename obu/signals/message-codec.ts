@@ -2,49 +2,52 @@
  * One message of a DBC, decoded and encoded as a whole. Hot path: `isPresent` of a signal, one or two integer reads.
  */
 import { ErrorCode, KerbError } from '../../shared/errors.ts';
-import type { DbcMessage, DbcSignal } from './dbc.ts';
+import type { DbcMessage } from './dbc.ts';
+import type { Exact } from './exact.ts';
 import type { SignalDatum } from './signal.ts';
 import { compileSignal, type SignalCodec } from './signal-codec.ts';
 
 export interface MessageSignal extends SignalCodec {
   /** Whether a frame with this data has the signal: it is long enough and the multiplexers select it. */
   isPresent(data: Uint8Array): boolean;
+  /** Its multiplexer, if it has one. */
+  readonly selector: MessageSignal | undefined;
 }
 
 export interface MessageCodec {
   readonly message: DbcMessage;
   readonly signals: readonly MessageSignal[];
-  /** @throws KerbError UnknownSignal */
+  /**
+   * The signal of this name, long or short; the first one where several groups of a multiplexer have one.
+   * @throws KerbError UnknownSignal
+   */
   signal(name: string): MessageSignal;
+  /** All signals of this name: several where groups that exclude each other have one each. */
+  variants(name: string): readonly MessageSignal[];
   /** Physical values of the signals that are in this frame. */
-  decode(data: Uint8Array): Map<string, number>;
+  decode(data: Uint8Array): Map<string, Exact>;
   /**
    * The data of a frame, `message.length` bytes. Numbers are physical values and are rounded to the nearest step, text
    * is the name of a value, booleans are 1 and 0. Signals that are not given, multiplexers too, have their start value;
-   * those that the multiplexers do not select are left out.
+   * those that the multiplexers do not select are left out. Where signals overlap, those that are given win.
    * @throws KerbError UnknownSignal for a name that the message has not, or not with these multiplexer values;
    * SignalOutOfRange
    */
   encode(values: Readonly<Record<string, SignalDatum>>): Uint8Array;
-  /**
-   * Writes raw values into data of `message.length` bytes: of each signal that the multiplexers select, what `rawOf`
-   * gives for it. Bits that belong to none of them stay as they are.
-   * @throws KerbError SignalOutOfRange when the bits cannot hold a value
-   */
-  write(data: Uint8Array, rawOf: (signal: MessageSignal) => number): void;
 }
 
-type Test = (data: Uint8Array) => boolean;
-
 export function compileMessage(message: DbcMessage): MessageCodec {
-  const codecs = new Map(message.signals.map((signal) => [signal.name, compileSignal(signal)]));
-  const signals = message.signals.map((signal): MessageSignal => {
-    const codec = codecs.get(signal.name)!;
-    return { ...codec, isPresent: presence(codec, codecs) };
-  });
+  const signals = compileSignals(message);
   // Multiplexers in front of what they select, so that encoding can ask them.
-  const order = [...signals].sort((a, b) => depth(a.signal, codecs) - depth(b.signal, codecs));
-  const byName = new Map(signals.map((signal) => [signal.signal.name, signal]));
+  const order = [...signals].sort((a, b) => depth(a) - depth(b));
+  const byName = new Map<string, MessageSignal[]>();
+  for (const codec of signals) {
+    for (const name of new Set([codec.signal.name, codec.signal.shortName])) {
+      const others = byName.get(name);
+      if (others === undefined) byName.set(name, [codec]);
+      else others.push(codec);
+    }
+  }
   const unknown = (name: string, why: string) =>
     new KerbError(ErrorCode.UnknownSignal, `message ${message.name} has no signal ${name}${why}`, {
       message: message.name,
@@ -54,63 +57,85 @@ export function compileMessage(message: DbcMessage): MessageCodec {
     message,
     signals,
     signal(name) {
-      const found = byName.get(name);
+      const found = byName.get(name)?.[0];
       if (found === undefined) throw unknown(name, '');
       return found;
     },
+    variants: (name) => byName.get(name) ?? [],
     decode(data) {
-      const values = new Map<string, number>();
+      const values = new Map<string, Exact>();
       for (const signal of signals) {
         if (signal.isPresent(data)) values.set(signal.signal.name, signal.physicalOf(data));
       }
       return values;
     },
     encode(values) {
-      for (const name of Object.keys(values)) if (!byName.has(name)) throw unknown(name, '');
+      const given = new Map<MessageSignal, SignalDatum>();
+      for (const [name, value] of Object.entries(values)) {
+        if (!byName.has(name)) throw unknown(name, '');
+        for (const codec of byName.get(name)!) given.set(codec, value);
+      }
       const data = new Uint8Array(message.length);
-      for (const codec of order) {
-        const { name } = codec.signal;
-        const given = Object.hasOwn(values, name) ? values[name] : undefined;
+      const write = (codec: MessageSignal) => {
+        const value = given.get(codec);
         if (codec.isPresent(data)) {
-          codec.writeRaw(data, given === undefined ? codec.signal.startRaw : toRawDatum(codec, given));
-        } else if (given !== undefined) {
-          throw unknown(name, ` with ${codec.signal.mux?.by} as it is`);
+          codec.writeRaw(data, value === undefined ? codec.signal.startRaw : toRawDatum(codec, value));
+        }
+      };
+      for (const codec of order) write(codec);
+      for (const codec of order) if (given.has(codec)) write(codec);
+      for (const name of Object.keys(values)) {
+        const found = byName.get(name)!;
+        if (!found.some((codec) => codec.isPresent(data))) {
+          const mux = found[0]!.signal.mux?.by;
+          throw unknown(name, mux === undefined ? ' within its length' : ` with ${mux} as it is`);
         }
       }
       return data;
     },
-    write(data, rawOf) {
-      for (const codec of order) if (codec.isPresent(data)) codec.writeRaw(data, rawOf(codec));
-    },
   };
 }
 
-function presence(codec: SignalCodec, codecs: ReadonlyMap<string, SignalCodec>): Test {
+function compileSignals(message: DbcMessage): readonly MessageSignal[] {
+  const plain = message.signals.map(compileSignal);
+  const made = new Map<SignalCodec, MessageSignal>();
+  const make = (codec: SignalCodec): MessageSignal => {
+    const known = made.get(codec);
+    if (known !== undefined) return known;
+    const { mux } = codec.signal;
+    const by = mux && plain.find(({ signal }) => signal.shortName === mux.by || signal.name === mux.by);
+    const selector = by && make(by);
+    const signal: MessageSignal = { ...codec, selector, isPresent: presence(codec, selector) };
+    made.set(codec, signal);
+    return signal;
+  };
+  return plain.map(make);
+}
+
+function presence(codec: SignalCodec, selector: MessageSignal | undefined): MessageSignal['isPresent'] {
   const { minLength } = codec;
-  const { mux } = codec.signal;
-  if (mux === undefined) return (data) => data.length >= minLength;
-  const by = codecs.get(mux.by)!;
-  const selected = presence(by, codecs);
-  const { ranges } = mux;
+  if (selector === undefined) return (data) => data.length >= minLength;
+  const { isPresent, bitsOf } = selector;
+  const { ranges } = codec.signal.mux!;
   return (data) => {
-    if (data.length < minLength || !selected(data)) return false;
-    const value = by.rawOf(data);
+    if (data.length < minLength || !isPresent(data)) return false;
+    const value = bitsOf(data);
     for (const [low, high] of ranges) if (value >= low && value <= high) return true;
     return false;
   };
 }
 
-function depth(signal: DbcSignal, codecs: ReadonlyMap<string, SignalCodec>): number {
-  return signal.mux === undefined ? 0 : 1 + depth(codecs.get(signal.mux.by)!.signal, codecs);
+function depth({ selector }: MessageSignal): number {
+  return selector === undefined ? 0 : 1 + depth(selector);
 }
 
 /**
  * The raw value of a physical one, of the name of a value, or of a boolean.
  * @throws KerbError SignalOutOfRange
  */
-export function toRawDatum(codec: SignalCodec, given: SignalDatum): number {
+export function toRawDatum(codec: SignalCodec, given: SignalDatum): Exact {
   const { signal } = codec;
-  if (typeof given === 'number') return codec.toRaw(given);
+  if (typeof given === 'number' || typeof given === 'bigint') return codec.toRaw(given);
   if (typeof given === 'boolean') return codec.toRaw(given ? 1 : 0);
   for (const [raw, label] of signal.labels) if (label === given) return raw;
   throw new KerbError(

@@ -2,6 +2,7 @@ import { existsSync, readFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { describe, expect, it } from 'vitest';
+import { describeWhere } from '../../test/support/not-run.ts';
 import { controlUnitOf, OwnState, ownLeaves } from './own-state.ts';
 import { SignalStore } from './signal-store.ts';
 
@@ -43,7 +44,6 @@ describe('the own state of an OBU', () => {
 
 const spec = join(import.meta.dirname, '..', '..', '..', 'shared', 'data', 'vss-6.0', 'spec');
 const present = existsSync(spec);
-if (!present) console.warn(`skipped: ${spec} is not there, so paths are not held against VSS 6.0`);
 
 /** Datatype by path of what a vspec file and its includes describe; instances are written as `*`. */
 function readSpec(file: string, prefix: string, into: Map<string, string>): void {
@@ -64,7 +64,7 @@ function readSpec(file: string, prefix: string, into: Map<string, string>): void
   }
 }
 
-describe.skipIf(!present)('VSS 6.0', () => {
+describeWhere(present ? undefined : `${spec} is not there`, 'VSS 6.0', () => {
   it('has the paths of the own state, but for those in the branch Kerbside', () => {
     const known = new Map<string, string>();
     readSpec(join(spec, 'Vehicle', 'ControlUnit', 'ControlUnit.vspec'), 'Vehicle', known);

@@ -1,10 +1,10 @@
 /** The vehicle's signals as one thing: the tree, what CAN feeds into it, and the ways back. */
-import { ErrorCode, KerbError } from '../../shared/errors.ts';
+import { ErrorCode, isKerbError, KerbError } from '../../shared/errors.ts';
 import { Actuators } from './actuators.ts';
 import { CanFeed, type SignalFeed } from './can-feed.ts';
-import { datumFault } from './datatype.ts';
 import type {
-  ActuationHandler,
+  ActuationTarget,
+  LeafValue,
   ProvidedValue,
   SignalDatum,
   SignalInfo,
@@ -12,6 +12,7 @@ import type {
   SignalValue,
   VehicleSignals,
 } from './signal.ts';
+import { valueFault } from './signal-list.ts';
 import { SignalTree, type Slot } from './signal-tree.ts';
 import { badLeaf } from './vss-file.ts';
 import type { VssLeaf } from './vss-mapping.ts';
@@ -23,6 +24,8 @@ export interface SignalStoreOptions {
   readonly rankingOf?: (path: string) => readonly string[];
   /** Physical values of DBC signals, for frames that the OBU sends before the bus has said anything. */
   readonly defaults?: ReadonlyMap<string, SignalDatum>;
+  /** What is wrong in its files, for `warnings`. */
+  readonly warnings?: readonly string[];
   /** Milliseconds of a clock that is never set. */
   readonly now?: () => number;
 }
@@ -34,6 +37,9 @@ export class SignalStore implements VehicleSignals {
   readonly #tree: SignalTree;
   readonly #providedTtlMs = new Map<string, number>();
   #feed: CanFeed | undefined;
+  #warnings: readonly string[] = [];
+  /** Of paths whose signal was left out, why they have no value. */
+  readonly #lost = new Map<string, string>();
   #actuators: Actuators;
 
   /**
@@ -46,8 +52,10 @@ export class SignalStore implements VehicleSignals {
     this.#options = options;
     this.#tree = new SignalTree(options);
     this.#actuators = new Actuators(this.#tree);
-    for (const { info, providedTtlMs } of leaves) {
-      this.#tree.addLeaf(info);
+    for (const { info, providedTtlMs, initial } of leaves) {
+      const leaf = this.#tree.addLeaf(info);
+      // Another file may say another type; that is an error when the store starts.
+      if (initial !== undefined && leaf.info.datatype === info.datatype) this.#tree.setDefault(leaf, initial);
       if (providedTtlMs > 0) this.#providedTtlMs.set(info.path, providedTtlMs);
     }
   }
@@ -73,6 +81,23 @@ export class SignalStore implements VehicleSignals {
   }
 
   /**
+   * What is wrong in the files and keeps only what it names from working, `file:line: sentence`. Known once it is
+   * started.
+   */
+  get warnings(): readonly string[] {
+    return this.#warnings;
+  }
+
+  /** Why a path has no value now, or only a stale one, in a sentence; empty when it has a fresh one, or no source. */
+  whyNone(path: string): string {
+    const { value, slots } = this.#tree.leaf(path);
+    if (value !== undefined && !value.stale) return '';
+    const why = this.#feed?.whyNone(path) || (this.#lost.get(path) ?? '');
+    if (why !== '') return why;
+    return slots.length > 0 ? 'the workload that provided it does so no longer' : '';
+  }
+
+  /**
    * Compiles what the mapping needs and listens to the buses.
    * @throws KerbError BadSignalMapping when a signal is in no database, or two files disagree about a path
    */
@@ -80,16 +105,33 @@ export class SignalStore implements VehicleSignals {
     if (this.#feed !== undefined) return;
     const feed = new CanFeed(this.#feeds, this.#tree);
     const actuators = new Actuators(this.#tree);
-    const { defaults = new Map() } = this.#options;
+    const { defaults = new Map(), warnings = [] } = this.#options;
+    const found: string[] = [];
+    const warn = (what: string) => void found.push(what);
+    const lost = new Set(this.#feeds.flatMap(({ dbcs }) => dbcs.flatMap((dbc) => [...dbc.lost])));
+    /** A signal that a database has lost costs the paths that need it, and not the start of the OBU. */
+    const unlessLost = (path: string, signal: string, map: () => void) => {
+      try {
+        map();
+      } catch (error) {
+        if (!isKerbError(error, ErrorCode.BadSignalMapping) || !lost.has(signal)) throw error;
+        warn(`${error.message}: it was left out, as its file has a problem`);
+        this.#lost.set(path, `no message has a signal ${signal}: it was left out, as its file has a problem`);
+      }
+    };
     for (const leaf of this.#leaves) {
       const { datatype } = this.#tree.leaf(leaf.path).info;
       if (datatype !== leaf.info.datatype) {
         throw badLeaf(leaf, `it is a ${leaf.info.datatype} here and a ${datatype} in another file`);
       }
-      if (leaf.feed !== undefined) feed.map(leaf, leaf.feed);
-      if (leaf.target !== undefined) actuators.map(leaf, leaf.target, this.#leaves, feed, defaults);
+      const { feed: source, target } = leaf;
+      if (source !== undefined) unlessLost(leaf.path, source.signal, () => feed.map(leaf, source));
+      if (target !== undefined) {
+        unlessLost(leaf.path, target.signal, () => actuators.map(leaf, target, this.#leaves, feed, defaults, warn));
+      }
     }
     feed.start();
+    this.#warnings = [...new Set([...warnings, ...found])];
     this.#feed = feed;
     this.#actuators = actuators;
   }
@@ -113,16 +155,25 @@ export class SignalStore implements VehicleSignals {
     return this.#tree.get(path);
   }
 
+  /** How long ago the value of a path came, in milliseconds; undefined before the first. */
+  ageMs(path: string): number | undefined {
+    return this.#tree.ageMs(path);
+  }
+
   subscribe(leaves: ReadonlySet<string>, listener: (values: readonly SignalValue[]) => void): () => void {
     return this.#tree.subscribe(leaves, listener);
   }
 
-  checkActuation(path: string, value: SignalDatum): void {
+  checkActuation(path: string, value: LeafValue): void {
     this.#actuators.check(path, value);
   }
 
-  actuate(path: string, value: SignalDatum, timeoutMs?: number): Promise<SignalValue | undefined> {
+  actuate(path: string, value: LeafValue, timeoutMs?: number): Promise<SignalValue | undefined> {
     return this.#actuators.actuate(path, value, timeoutMs);
+  }
+
+  actuateAll(targets: readonly ActuationTarget[], timeoutMs?: number): Promise<void> {
+    return this.#actuators.actuateAll(targets, timeoutMs);
   }
 
   openProvider(name: string): SignalProvider {
@@ -130,8 +181,8 @@ export class SignalStore implements VehicleSignals {
     const ends: (() => void)[] = [];
     return {
       provide: (values) => this.#provide(name, mine, values),
-      serve: (paths, handler: ActuationHandler) => {
-        const end = this.#actuators.serve(paths, handler);
+      serve: (paths, handler, together) => {
+        const end = this.#actuators.serve(paths, handler, together);
         ends.push(end);
         return end;
       },
@@ -145,7 +196,7 @@ export class SignalStore implements VehicleSignals {
 
   #provide(source: string, mine: Map<string, Slot>, values: readonly ProvidedValue[]): void {
     for (const { path, value } of values) {
-      const fault = datumFault(this.#tree.leaf(path).info, value);
+      const fault = valueFault(this.#tree.leaf(path).info, value);
       if (fault !== undefined) throw new KerbError(ErrorCode.BadSignalValue, `${path} ${fault}`, { path });
     }
     const nowUs = Date.now() * 1000;

@@ -8,7 +8,8 @@
  * get it. Staleness costs a number written per value: one timer looks at all sources when the earliest could be stale.
  */
 import { ErrorCode, KerbError } from '../../shared/errors.ts';
-import type { SignalDatum, SignalInfo, SignalSource, SignalValue } from './signal.ts';
+import { DEFAULT_SOURCE, type LeafValue, type SignalInfo, type SignalSource, type SignalValue } from './signal.ts';
+import { sameValue } from './signal-list.ts';
 
 /** Milliseconds between two looks at most that often, however short a time to live is. */
 const MIN_LOOK_MS = 10;
@@ -50,6 +51,8 @@ export class Slot {
   fresh = false;
   /** When it last gave a value, on the clock of the tree. */
   seenMs = 0;
+  /** Time of the last frame of which a value was taken, microseconds since 1970. */
+  takenUs = Number.NEGATIVE_INFINITY;
 
   constructor(leaf: Leaf, options: SlotOptions, rank: number) {
     this.leaf = leaf;
@@ -107,6 +110,11 @@ export class SignalTree implements SignalSource {
     return leaf;
   }
 
+  /** The value of a leaf until a source has given one. The first one counts. */
+  setDefault(leaf: Leaf, value: LeafValue): void {
+    leaf.value ??= { path: leaf.info.path, value, timeUs: Date.now() * 1000, source: DEFAULT_SOURCE, stale: false };
+  }
+
   /** @throws KerbError UnknownSignal */
   leaf(path: string): Leaf {
     const leaf = this.#leaves.get(path);
@@ -150,6 +158,12 @@ export class SignalTree implements SignalSource {
     return this.#leaves.get(path)?.value;
   }
 
+  /** How long ago the source that gives the value of a path spoke, in milliseconds; undefined before the first value. */
+  ageMs(path: string): number | undefined {
+    const leaf = this.#leaves.get(path);
+    return leaf?.winner === undefined ? undefined : Math.max(0, this.now() - leaf.winner.seenMs);
+  }
+
   info(path: string): SignalInfo | undefined {
     return this.#leaves.get(path)?.info;
   }
@@ -181,7 +195,7 @@ export class SignalTree implements SignalSource {
    * A source has a value. Returns it when it is to be delivered; its caller collects those of one frame.
    * @param nowMs on the clock of the tree
    */
-  update(slot: Slot, datum: SignalDatum, timeUs: number, nowMs: number): SignalValue | undefined {
+  update(slot: Slot, datum: LeafValue, timeUs: number, nowMs: number): SignalValue | undefined {
     const { leaf, options } = slot;
     const value: SignalValue = {
       path: leaf.info.path,
@@ -201,7 +215,7 @@ export class SignalTree implements SignalSource {
     if (winner !== slot && winner?.fresh && isBetter(winner, slot)) return undefined;
     leaf.winner = slot;
     leaf.value = value;
-    const isSame = before !== undefined && !before.stale && before.value === datum && winner === slot;
+    const isSame = before !== undefined && !before.stale && winner === slot && sameValue(before.value, datum);
     return options.onChange && isSame ? undefined : value;
   }
 

@@ -1,13 +1,21 @@
-/** What a VSS leaf can hold here; 64-bit integers that do not fit a double exactly are not used by any DBC signal. */
-export type SignalDatum = number | boolean | string;
+import type { Exact } from './exact.ts';
+
+/** What a VSS leaf can hold here. An integer is a bigint where no double holds it exactly, and a number elsewhere. */
+export type SignalDatum = Exact | boolean | string;
+
+/** The value of a leaf: lists where its data type is one, as in `uint8[]`. */
+export type LeafValue = SignalDatum | readonly SignalDatum[];
+
+/** The source of a value that is only the default of its leaf: nobody has said anything yet. */
+export const DEFAULT_SOURCE = 'default';
 
 /** One value of one VSS path. */
 export interface SignalValue {
   readonly path: string;
-  readonly value: SignalDatum;
+  readonly value: LeafValue;
   /** Microseconds since 1970 of the frame that carried it, or when its provider had it. */
   readonly timeUs: number;
-  /** Where it came from: the name of a bus, of a workload, or of the OBU itself. */
+  /** Where it came from: the name of a bus, of a workload, or of the OBU itself; DEFAULT_SOURCE. */
   readonly source: string;
   /** Its time to live has passed and no other source has a fresh one: this is only the last value that there was. */
   readonly stale: boolean;
@@ -17,14 +25,15 @@ export interface SignalValue {
 export interface SignalInfo {
   readonly path: string;
   readonly type: 'sensor' | 'actuator' | 'attribute';
-  /** VSS data type; arrays do not exist here. */
+  /** VSS data type. */
   readonly datatype: string;
   readonly unit: string;
   readonly description: string;
   readonly comment: string;
   readonly deprecation: string;
-  readonly min: number | undefined;
-  readonly max: number | undefined;
+  /** Of a list, the limits of each item; the same with `allowed`. */
+  readonly min: Exact | undefined;
+  readonly max: Exact | undefined;
   readonly allowed: readonly SignalDatum[] | undefined;
 }
 
@@ -43,13 +52,21 @@ export interface SignalSource {
 /** A value that a provider has. */
 export interface ProvidedValue {
   readonly path: string;
-  readonly value: SignalDatum;
+  readonly value: LeafValue;
   /** Microseconds since 1970; left out or in the future: now. */
   readonly timeUs?: number;
 }
 
+export interface ActuationTarget {
+  readonly path: string;
+  readonly value: LeafValue;
+}
+
 /** Sets a target and resolves when it was accepted. */
-export type ActuationHandler = (path: string, value: SignalDatum) => Promise<void>;
+export type ActuationHandler = (path: string, value: LeafValue) => Promise<void>;
+
+/** Sets several targets together, and resolves when all were accepted. */
+export type BatchHandler = (targets: readonly ActuationTarget[]) => Promise<void>;
 
 /** One source of values that is no bus: a workload, or the OBU itself. */
 export interface SignalProvider {
@@ -60,9 +77,10 @@ export interface SignalProvider {
   provide(values: readonly ProvidedValue[]): void;
   /**
    * From now on actuations of these paths go to this handler, until the returned function is called.
+   * @param together gets those that were asked for in one request; left out: the handler gets one after the other
    * @throws KerbError UnknownSignal | NotAnActuator | AlreadyProvided
    */
-  serve(paths: readonly string[], handler: ActuationHandler): () => void;
+  serve(paths: readonly string[], handler: ActuationHandler, together?: BatchHandler): () => void;
   /** Its values turn stale, and actuations no longer reach it. */
   close(): void;
 }
@@ -76,7 +94,7 @@ export interface VehicleSignals extends SignalSource {
    * Why a value cannot be a target, or nothing.
    * @throws KerbError UnknownSignal | NotAnActuator | BadSignalValue | NoActuationProvider
    */
-  checkActuation(path: string, value: SignalDatum): void;
+  checkActuation(path: string, value: LeafValue): void;
   /**
    * Sets the target of an actuator, and waits until the vehicle reports that it is so.
    * @param timeoutMs Milliseconds from now; 0: as the mapping says.
@@ -84,13 +102,21 @@ export interface VehicleSignals extends SignalSource {
    * @throws KerbError those of `checkActuation`, ActuationTimedOut, ActuationRefused (by a provider), TooManyRequests,
    * and what the bus throws
    */
-  actuate(path: string, value: SignalDatum, timeoutMs?: number): Promise<SignalValue | undefined>;
+  actuate(path: string, value: LeafValue, timeoutMs?: number): Promise<SignalValue | undefined>;
+  /**
+   * Sets several targets, each as `actuate` does. All are checked before any is sent; what one provider serves it gets in
+   * one piece, and frames of one CAN message follow each other with nothing of others in between.
+   * @throws KerbError as `actuate`: the first that failed
+   */
+  actuateAll(targets: readonly ActuationTarget[], timeoutMs?: number): Promise<void>;
 }
 
-/** The value of a path unless it is stale, for conditions. */
+/** The value of a path, for conditions: unless it is stale, a list, or a default, which nobody has observed. */
 export function freshOf(source: SignalSource): (path: string) => SignalDatum | undefined {
-  return (path) => {
-    const value = source.get(path);
-    return value === undefined || value.stale ? undefined : value.value;
-  };
+  return (path) => conditionValue(source.get(path));
+}
+
+export function conditionValue(value: SignalValue | undefined): SignalDatum | undefined {
+  if (value === undefined || value.stale || value.source === DEFAULT_SOURCE) return undefined;
+  return typeof value.value === 'object' ? undefined : value.value;
 }

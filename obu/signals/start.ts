@@ -1,12 +1,10 @@
 /** The signals of an OBU, out of its configuration. */
-import { readFile } from 'node:fs/promises';
-import { z } from 'zod';
-import { ErrorCode, KerbError, messageOf } from '../../shared/errors.ts';
 import type { CanRouter } from '../can/router.ts';
+import type { Dbc } from './dbc.ts';
 import { loadDbc } from './dbc-parser.ts';
+import { checkDefaults, loadDefaults } from './default-values.ts';
 import { pathMatcher } from './expand-paths.ts';
 import { ownLeaves } from './own-state.ts';
-import type { SignalDatum } from './signal.ts';
 import { SignalStore } from './signal-store.ts';
 import { loadVssMapping, loadVssTree, type VssLeaf } from './vss-mapping.ts';
 
@@ -50,18 +48,16 @@ export async function makeSignals(
   const defaults = new Map((await Promise.all(config.defaults.map(loadDefaults))).flat());
   const ranking = [...config.sources].map(([path, names]) => ({ matches: pathMatcher(path), names }));
   const rankingOf = (path: string) => ranking.find(({ matches }) => matches(path))?.names ?? [];
-  return new SignalStore(feeds, leaves, { rankingOf, defaults });
+  const dbcs = feeds.flatMap((feed) => feed.dbcs);
+  return new SignalStore(feeds, leaves, {
+    rankingOf,
+    defaults: new Map([...defaults].map(([signal, { value }]) => [signal, value])),
+    warnings: [...dbcs.flatMap(warningsOf), ...checkDefaults(defaults, dbcs)],
+  });
 }
 
-/** @throws KerbError BadSignalMapping */
-export async function loadDefaults(file: string): Promise<[string, SignalDatum][]> {
-  try {
-    const schema = z.record(z.string(), z.union([z.number(), z.string(), z.boolean()]));
-    const parsed = schema.safeParse(JSON.parse(await readFile(file, 'utf8')));
-    if (parsed.success) return Object.entries(parsed.data);
-    const [issue] = parsed.error.issues;
-    throw new Error(`${issue!.path.join('.') || 'it'} has to be a value: { "SIGNAL": 0 }`);
-  } catch (error) {
-    throw new KerbError(ErrorCode.BadSignalMapping, `${file}: ${messageOf(error)}`, { file });
-  }
+/** The warnings of a database, and how many more there are than it keeps. */
+function warningsOf({ file, warnings, warningCount }: Dbc): string[] {
+  const more = warningCount - warnings.length;
+  return more === 0 ? [...warnings] : [...warnings, `${file}: and ${more} more; kerb dbc check ${file} counts them`];
 }

@@ -7,7 +7,9 @@ import { LineCounter, parseDocument } from 'yaml';
 import { z } from 'zod';
 import { ErrorCode, KerbError, messageOf } from '../../shared/errors.ts';
 import { datatypes } from './datatype.ts';
-import type { SignalInfo } from './signal.ts';
+import { parseJsonExactly, withExact } from './exact.ts';
+import type { LeafValue, SignalInfo } from './signal.ts';
+import { listDatatypes, valueFault } from './signal-list.ts';
 
 /** Whose mapping it is, for messages. */
 export interface LeafPlace {
@@ -20,18 +22,22 @@ export interface RawLeaf extends LeafPlace {
   readonly node: Readonly<Record<string, unknown>>;
 }
 
-export const datum = z.union([z.number(), z.boolean(), z.string()]);
+const numeric = z.union([z.number(), z.bigint()]);
+export const datum = z.union([z.number(), z.bigint(), z.boolean(), z.string()]);
 
 const infoSchema = z.looseObject({
   type: z.enum(['sensor', 'actuator', 'attribute']).optional(),
-  datatype: z.string().refine((type) => datatypes.includes(type), { error: `one of ${datatypes.join(', ')}` }),
+  datatype: z.string().refine((type) => datatypes.includes(type) || listDatatypes.includes(type), {
+    error: `one of ${datatypes.join(', ')}, or a list of them, such as uint8[]`,
+  }),
   unit: z.string().optional(),
   description: z.string().optional(),
   comment: z.string().optional(),
   deprecation: z.string().optional(),
-  min: z.number().optional(),
-  max: z.number().optional(),
+  min: numeric.optional(),
+  max: numeric.optional(),
   allowed: z.array(datum).optional(),
+  default: z.union([datum, z.array(datum)]).optional(),
 });
 
 /** @throws KerbError BadSignalMapping */
@@ -77,7 +83,18 @@ export function leafInfo(leaf: RawLeaf): SignalInfo {
   };
 }
 
-/** Whether its values are lists, which do not exist here. */
+/**
+ * The value that the leaf has until a source gives one.
+ * @throws KerbError BadSignalMapping when it is no value of the leaf
+ */
+export function leafDefault(leaf: RawLeaf, info: SignalInfo): LeafValue | undefined {
+  const value = checked(leaf, infoSchema, leaf.node, '').default;
+  const fault = value === undefined ? undefined : valueFault(info, value);
+  if (fault !== undefined) throw badLeaf(leaf, `default: it ${fault}`);
+  return value;
+}
+
+/** Whether its values are lists. */
 export function isList(leaf: RawLeaf): boolean {
   return typeof leaf.node.datatype === 'string' && leaf.node.datatype.endsWith('[]');
 }
@@ -98,7 +115,7 @@ export function badLeaf({ file, path }: LeafPlace, what: string): KerbError {
 
 function parseJson(source: string, file: string): unknown {
   try {
-    return JSON.parse(source);
+    return parseJsonExactly(source);
   } catch (error) {
     throw badLeaf({ file, path: '' }, messageOf(error));
   }
@@ -106,12 +123,12 @@ function parseJson(source: string, file: string): unknown {
 
 function parseYaml(source: string, file: string): unknown {
   const lineCounter = new LineCounter();
-  const document = parseDocument(source, { lineCounter, prettyErrors: false, uniqueKeys: true });
+  const document = parseDocument(source, { lineCounter, prettyErrors: false, uniqueKeys: true, intAsBigInt: true });
   const fault = document.errors[0];
   if (fault !== undefined) {
     throw badLeaf({ file: `${file}:${lineCounter.linePos(fault.pos[0]).line}`, path: '' }, fault.message);
   }
-  return document.toJS({ maxAliasCount: 100 });
+  return withExact(document.toJS({ maxAliasCount: 100 }));
 }
 
 /** A branch holds its children under `children`, as VSS in JSON does. */

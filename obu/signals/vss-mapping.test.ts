@@ -130,7 +130,7 @@ Vehicle.Cabin.Fan:
     ['Vehicle.A: { datatype: float, dbc2vss: { signal: S, interval_ms: -5 } }', 'map.yaml', /interval_ms/],
     ['Vehicle.A: { datatype: float, dbc2vss: { signal: S, on_change: "yes" } }', 'map.yaml', /on_change/],
     ['Vehicle.A: { dbc2vss: { signal: S } }', 'map.yaml', /Vehicle\.A: datatype: /],
-    ['Vehicle.A: { datatype: "string[]", dbc2vss: { signal: S } }', 'map.yaml', /Vehicle\.A: datatype: one of uint8, /],
+    ['Vehicle.A: { datatype: "string[]", dbc2vss: { signal: S } }', 'map.yaml', /Vehicle\.A: no CAN signal is a list/],
     ['Vehicle.A: { datatype: float, dbc2vss: { signal: S, transform: {} } }', 'map.yaml', /dbc2vss\.transform/],
     [
       'Vehicle.A: { datatype: float, dbc2vss: { signal: S, transform: { math: x, mapping: [{ from: 1, to: 2 }] } } }',

@@ -11,9 +11,20 @@ import { z } from 'zod';
 import { messageOf } from '../../shared/errors.ts';
 import { checksumAlgorithms, type FrameChecksum } from './checksum.ts';
 import { caster, datumFault } from './datatype.ts';
+import type { Exact } from './exact.ts';
 import { compileFormula, type Formula } from './math-expression.ts';
-import type { SignalDatum, SignalInfo } from './signal.ts';
-import { badLeaf, checked, datum, isList, type LeafPlace, leafInfo, parseVssFile, readVssFile } from './vss-file.ts';
+import type { LeafValue, SignalDatum, SignalInfo } from './signal.ts';
+import {
+  badLeaf,
+  checked,
+  datum,
+  isList,
+  type LeafPlace,
+  leafDefault,
+  leafInfo,
+  parseVssFile,
+  readVssFile,
+} from './vss-file.ts';
 
 const transformSchema = z.union([
   z.strictObject({ mapping: z.array(z.strictObject({ from: datum, to: datum })).min(1) }),
@@ -66,9 +77,9 @@ export interface VssFeed {
   /** All of these signals of the same message must have these raw values. */
   readonly multiplexer: readonly { readonly signal: string; readonly value: number }[];
   /** Values that the mapping names one by one: they mean what it says, whatever the database says of them. */
-  readonly isNamed: (physical: number, label: string | undefined) => boolean;
+  readonly isNamed: (physical: Exact, label: string | undefined) => boolean;
   /** The value in VSS, or undefined when this CAN value has none. `label` is the name of the CAN value, if it has one. */
-  readonly convert: (physical: number, label: string | undefined) => SignalDatum | undefined;
+  readonly convert: (physical: Exact, label: string | undefined) => SignalDatum | undefined;
 }
 
 /** The CAN signal that sets a path. */
@@ -97,6 +108,8 @@ export interface VssLeaf extends LeafPlace {
   readonly target: VssTarget | undefined;
   /** Time to live of what workloads provide, in milliseconds; 0: as long as its workload runs. */
   readonly providedTtlMs: number;
+  /** Its value until a source gives one. */
+  readonly initial?: LeafValue | undefined;
 }
 
 /** @throws KerbError BadSignalMapping with file and path */
@@ -118,25 +131,27 @@ export function parseVssMapping(source: string, file: string): VssLeaf[] {
     .filter(({ node }) => ['dbc2vss', 'dbc', 'vss2dbc'].some((key) => node[key] !== undefined))
     .map((leaf) => {
       const { file, path, node } = leaf;
+      if (isList(leaf)) throw badLeaf(leaf, `no CAN signal is a list, and it is a ${node.datatype}`);
       const info = leafInfo(leaf);
       const dbc2vss = node.dbc2vss ?? node.dbc;
       const feed = dbc2vss === undefined ? undefined : toFeed(leaf, info, dbc2vss);
       const target = node.vss2dbc === undefined ? undefined : toTarget(leaf, info, node.vss2dbc);
-      return { file, path, info, feed, target, providedTtlMs: 0 };
+      return { file, path, info, feed, target, providedTtlMs: 0, initial: leafDefault(leaf, info) };
     });
 }
 
 /**
- * Every path of a file, whether or not CAN has it; what it says of CAN is not looked at. Lists are left out.
+ * Every path of a file, whether or not CAN has it; what it says of CAN is not looked at.
  * @throws KerbError BadSignalMapping with file and path
  */
 export function parseVssTree(source: string, file: string): VssLeaf[] {
-  return parseVssFile(source, file)
-    .filter((leaf) => !isList(leaf))
-    .map((leaf) => ({
-      ...{ file, path: leaf.path, info: leafInfo(leaf), feed: undefined, target: undefined },
+  return parseVssFile(source, file).map((leaf) => {
+    const info = leafInfo(leaf);
+    return {
+      ...{ file, path: leaf.path, info, feed: undefined, target: undefined, initial: leafDefault(leaf, info) },
       providedTtlMs: checked(leaf, milliseconds.optional(), leaf.node.ttl_ms, 'ttl_ms') ?? 0,
-    }));
+    };
+  });
 }
 
 function toFeed(place: LeafPlace, info: SignalInfo, node: unknown): VssFeed {
@@ -166,8 +181,8 @@ function toConverter(
   if ('math' in transform) {
     if (info.datatype === 'string') throw badLeaf(place, 'a formula gives no text; use transform.mapping');
     const formula = formulaOf(place, transform.math);
-    const convert = (physical: number) => {
-      const value = formula(physical);
+    const convert = (physical: Exact) => {
+      const value = formula(Number(physical));
       return Number.isFinite(value) ? cast(value) : undefined;
     };
     return { isNamed, convert };
@@ -175,7 +190,8 @@ function toConverter(
   const values = new Map<SignalDatum, SignalDatum>();
   for (const { from, to } of transform.mapping) {
     const isRight =
-      typeof to === (info.datatype === 'string' || info.datatype === 'boolean' ? info.datatype : 'number');
+      (typeof to === 'bigint' ? 'number' : typeof to) ===
+      (info.datatype === 'string' || info.datatype === 'boolean' ? info.datatype : 'number');
     const value = isRight ? cast(to) : undefined;
     if (value === undefined)
       throw badLeaf(place, `transform.mapping: "${to}" is no value of datatype ${info.datatype}`);

@@ -36,6 +36,7 @@ function make(): DesiredState {
     onProblem: ({ message }) => problems.push(message),
     log: silentLog(),
     nowMs: () => nowMs,
+    steadyMs: () => nowMs,
   });
   open.push(state);
   return state;
@@ -117,6 +118,15 @@ describe('what is wanted', () => {
       { workload: 'e', change: 'added' },
     ]);
     expect(names(state)).toEqual(['a', 'b', 'c', 'd']);
+  });
+
+  it('that an older version took goes on, though it could not be applied today', () => {
+    const old = manifest('  a: { image: "a:1", command: [echo, $HOME], environment: { MASK: 0755 } }\n');
+    const state = started(manifest(a));
+    expect(() => state.apply(old)).toThrow(expect.objectContaining({ code: ErrorCode.BadManifest }));
+    state.store.apply(old.file, old.text, nowMs);
+    state.stop();
+    expect(started().workloads[0]).toMatchObject({ command: ['echo', '$HOME'], environment: { MASK: '755' } });
   });
 
   it('that no longer fits the OBU is said at the start, with what to do', () => {

@@ -2,7 +2,7 @@ import { ErrorCode, isKerbError, KerbError, messageOf } from '../../shared/error
 import type { Logger } from '../../shared/log.ts';
 import { configHash } from '../engine/container-spec.ts';
 import type { ObuOffers } from '../manifest/check.ts';
-import { parseManifest } from '../manifest/manifest.ts';
+import { parseManifest, parseStoredManifest } from '../manifest/manifest.ts';
 import { replaceService } from '../manifest/replace-service.ts';
 import type { Workload } from '../manifest/workload.ts';
 import type { WorkloadState } from '../planner/state.ts';
@@ -35,8 +35,10 @@ export interface DesiredStateParts {
   /** Something that a person should hear of. */
   readonly onProblem: (error: KerbError) => void;
   readonly log: Logger;
-  /** Milliseconds since 1970. */
+  /** Milliseconds since 1970, for stamps. */
   readonly nowMs?: () => number;
+  /** Milliseconds of a clock that is never set, for how long something has been so. */
+  readonly steadyMs?: () => number;
 }
 
 /**
@@ -46,6 +48,7 @@ export interface DesiredStateParts {
 export class DesiredState {
   readonly #parts: DesiredStateParts;
   readonly #nowMs: () => number;
+  readonly #steadyMs: () => number;
   #store: StateStore;
   #current: Generation | undefined;
   #workloads: readonly Workload[] = [];
@@ -54,6 +57,7 @@ export class DesiredState {
   constructor(parts: DesiredStateParts) {
     this.#parts = parts;
     this.#nowMs = parts.nowMs ?? Date.now;
+    this.#steadyMs = parts.steadyMs ?? (() => performance.now());
     this.#store = new StateStore(parts.database);
   }
 
@@ -172,8 +176,8 @@ export class DesiredState {
       this.#wellSinceMs = undefined;
       return;
     }
-    this.#wellSinceMs ??= this.#nowMs();
-    if (this.#nowMs() - this.#wellSinceMs < GOOD_AFTER_MS) return;
+    this.#wellSinceMs ??= this.#steadyMs();
+    if (this.#steadyMs() - this.#wellSinceMs < GOOD_AFTER_MS) return;
     const { generation } = this.#current;
     try {
       this.#store.markGood(generation);
@@ -214,7 +218,7 @@ export class DesiredState {
     if (this.#current === undefined) return [];
     const { generation, file, text } = this.#current;
     try {
-      return parseManifest(text, file, this.#parts.offers);
+      return parseStoredManifest(text, file, this.#parts.offers);
     } catch (error) {
       if (!isKerbError(error)) throw error;
       const message = `generation ${generation} of the manifest does not fit this OBU any more: ${error.message}; start with --manifest FILE`;

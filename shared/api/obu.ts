@@ -86,12 +86,19 @@ export interface GrantStatus {
 /** `GET /v1/signals?path=PATTERN`; with `follow=1` one JSON text in each line as values come. */
 export interface SignalReading {
   readonly path: string;
-  /** Null before the first. */
-  readonly value: number | boolean | string | null;
+  /**
+   * Null before the first; a list where the data type is one. Text as well for an integer that a number would round
+   * (beyond 2^53).
+   */
+  readonly value: number | boolean | string | readonly (number | boolean | string)[] | null;
   /** ISO 8601, UTC; empty before the first. */
   readonly time: string;
+  /** How long ago it came, in milliseconds, whatever the clock says; left out before the first, and where values follow. */
+  readonly ageMs?: number;
   readonly source: string;
   readonly stale: boolean;
+  /** Why it has no value, or only a stale one; left out when it has one, and when nothing feeds it. */
+  readonly reason?: string;
 }
 
 /** `POST /v1/signals/PATH?timeoutMs=N&wait=0` with `{ "value": … }` */
@@ -143,6 +150,8 @@ export interface Explanation {
   readonly grants: readonly GrantStatus[];
   /** CAN frames that it was not let send over its socket, by reason. */
   readonly denied: Readonly<Record<string, number>>;
+  /** Signals that it may read and that have no value now, and why: at most 50, those that lose values first. */
+  readonly valueless?: readonly { readonly path: string; readonly reason: string }[];
   /** Of this workload, the oldest first. */
   readonly events: readonly ObuEvent[];
   /** The last lines that it printed. */

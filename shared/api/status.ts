@@ -127,6 +127,9 @@ export interface ObuStatus {
     readonly invalid: number;
     /** CAN values so far that have no meaning in VSS. */
     readonly ignored: number;
+    /** What is wrong in DBC, mapping and default files and keeps only what it names from working; the first 100. */
+    readonly warnings?: readonly string[];
+    readonly warningCount?: number;
   };
   readonly cameras: readonly {
     readonly name: string;

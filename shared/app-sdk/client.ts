@@ -8,11 +8,11 @@ import {
   droppedOf,
   type FrameToSend,
   type Grants,
+  type LeafValue,
   type OffloadOutcome,
   type Picture,
   type PictureFormat,
   type ServerMessage,
-  type SignalDatum,
   type SignalValue,
   toCanBatch,
   toOutcome,
@@ -117,7 +117,7 @@ export class GatewayClient implements Obu {
 
   actuate(
     path: string,
-    value: SignalDatum,
+    value: LeafValue,
     options: { timeoutMs?: number; signal?: AbortSignal } = {},
   ): Promise<SignalValue | undefined> {
     const { timeoutMs = 0, signal } = options;
@@ -127,7 +127,7 @@ export class GatewayClient implements Obu {
     return this.#ask({ actuate: { value: toWireValue(path, value), timeoutMs } }, read, signal, lost);
   }
 
-  async provide(values: Readonly<Record<string, SignalDatum>>, options: { signal?: AbortSignal } = {}): Promise<void> {
+  async provide(values: Readonly<Record<string, LeafValue>>, options: { signal?: AbortSignal } = {}): Promise<void> {
     const nowUs = Date.now() * 1000;
     const wire = Object.entries(values).map(([path, value]) => ({ ...toWireValue(path, value), timeUs: nowUs }));
     const read = ({ accepted }: ServerMessage) => accepted && { answer: undefined };

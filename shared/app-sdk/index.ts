@@ -18,6 +18,7 @@ export type {
   CanWriteGrant,
   FrameToSend,
   Grants,
+  LeafValue,
   OffloadOutcome,
   Picture,
   PictureFormat,

@@ -22,15 +22,19 @@ export interface BusState {
   readonly reason: string;
 }
 
-export type SignalDatum = number | boolean | string;
+/** Integers that no double holds exactly (uint64 and int64 beyond 2^53) are bigints; all others are numbers. */
+export type SignalDatum = number | bigint | boolean | string;
+
+/** The value of a leaf; a list where its data type is one, as in `uint8[]`. */
+export type LeafValue = SignalDatum | readonly SignalDatum[];
 
 export interface SignalValue {
   /** VSS path of a leaf. */
   readonly path: string;
-  readonly value: SignalDatum;
+  readonly value: LeafValue;
   /** Microseconds since 1970 of the frame that carried it, or when its provider had it. */
   readonly timeUs: number;
-  /** Where it came from: the name of a bus, of a workload, or of the OBU itself. */
+  /** The name of a bus, of a workload, or of the OBU itself; "default" while nobody has said anything. */
   readonly source: string;
   /** Its source has been silent for too long, and no other has a fresh value: this is only the last one. */
   readonly stale: boolean;
@@ -158,10 +162,15 @@ export function toWireFrame(frame: FrameToSend): kerbside.gateway.v1.CanFrame.$P
   return { id, flags, data };
 }
 
+function toDatum(value: kerbside.gateway.v1.SignalValue.$Properties): SignalDatum {
+  if (value.digits) return BigInt(value.digits);
+  return value.number ?? value.boolean ?? value.text ?? 0;
+}
+
 export function toSignalValue(value: kerbside.gateway.v1.SignalValue.$Properties): SignalValue {
   return {
     path: value.path ?? '',
-    value: value.number ?? value.boolean ?? value.text ?? 0,
+    value: value.list ? (value.list.values ?? []).map(toDatum) : toDatum(value),
     timeUs: toNumber(value.timeUs),
     source: value.source ?? '',
     stale: value.stale ?? false,
@@ -172,7 +181,10 @@ export function toSignalValues(message: kerbside.gateway.v1.SignalValues.$Proper
   return (message.values ?? []).map(toSignalValue);
 }
 
-export function toWireValue(path: string, value: SignalDatum): kerbside.gateway.v1.SignalValue.$Properties {
+export function toWireValue(path: string, value: LeafValue): kerbside.gateway.v1.SignalValue.$Properties {
+  // The OBU makes a number of a bigint that a double holds.
+  if (typeof value === 'bigint') return { path, number: Number(value), digits: value.toString() };
+  if (typeof value === 'object') return { path, list: { values: value.map((one) => toWireValue('', one)) } };
   if (typeof value === 'number') return { path, number: value };
   return typeof value === 'boolean' ? { path, boolean: value } : { path, text: value };
 }

@@ -5,10 +5,10 @@ import type {
   CanBatch,
   FrameToSend,
   Grants,
+  LeafValue,
   OffloadOutcome,
   Picture,
   PictureFormat,
-  SignalDatum,
   SignalValue,
 } from './messages.ts';
 
@@ -75,14 +75,14 @@ export interface Obu {
    */
   actuate(
     path: string,
-    value: SignalDatum,
+    value: LeafValue,
     options?: { readonly timeoutMs?: number; readonly signal?: AbortSignal },
   ): Promise<SignalValue | undefined>;
   /**
    * Values of which this workload is the source, by path: all are taken, or none. They turn stale when it ends.
    * @throws KerbError NotGranted | UnknownSignal | BadSignalValue | Cancelled
    */
-  provide(values: Readonly<Record<string, SignalDatum>>, options?: { readonly signal?: AbortSignal }): Promise<void>;
+  provide(values: Readonly<Record<string, LeafValue>>, options?: { readonly signal?: AbortSignal }): Promise<void>;
   /**
    * Pictures of a camera. A slow loop always gets the newest one.
    * @param options.format 'jpeg' by default.

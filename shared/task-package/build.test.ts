@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { ErrorCode } from '../errors.ts';
-import { readTaskFile } from './build.ts';
+import { buildTask, readTaskFile } from './build.ts';
 
 let dir: string;
 beforeEach(() => {
@@ -56,4 +56,17 @@ test.each([
 
 test('a missing file says what to write', async () => {
   await expect(readTaskFile(dir)).rejects.toThrow(/task.yaml: cannot be read: .*for example "version: 1.0.0"/);
+});
+
+test.each([
+  ['module.wasm', /module\.wasm is a WebAssembly file, not its sources: kerb task build takes a folder/],
+  ['task.c', /task\.c is not a folder: kerb task build takes a folder with task\.yaml and either C files/],
+  ['missing', /missing cannot be read .*: kerb task build takes a folder/],
+])('built from %s instead of a folder, it says what it takes', async (name, message) => {
+  if (name !== 'missing') writeFileSync(join(dir, name), '');
+  await expect(buildTask(join(dir, name), join(dir, 'out'))).rejects.toMatchObject({
+    code: ErrorCode.BadConfig,
+    message: expect.stringMatching(message),
+    context: { path: join(dir, name) },
+  });
 });

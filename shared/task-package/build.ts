@@ -1,5 +1,5 @@
 import { spawn } from 'node:child_process';
-import { readFile } from 'node:fs/promises';
+import { readFile, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { parse } from 'yaml';
 import { z } from 'zod';
@@ -91,6 +91,7 @@ export async function buildTask(
   out: string,
   architectures: readonly Architecture[] = ownArchitecture(),
 ): Promise<string> {
+  await checkFolder(dir);
   const { version, isolation, cost: costMs } = await readTaskFile(dir);
   return await withWorkFolder('kerb-task-', async (work) => {
     const images: Buffer[] = [];
@@ -102,6 +103,18 @@ export async function buildTask(
     }
     return await buildTaskPackage(out, { images, version, isolation, costMs });
   });
+}
+
+/** @throws KerbError BadConfig that says what a task is made of */
+async function checkFolder(dir: string): Promise<void> {
+  const takes = `a folder with ${TASK_FILE} and either C files (*.c, with KERB_TASK) or a task in TypeScript (NAME.ts)`;
+  const bad = (what: string, cause?: unknown) =>
+    new KerbError(ErrorCode.BadConfig, `${dir} ${what}: kerb task build takes ${takes}`, { path: dir }, { cause });
+  const found = await stat(dir).catch((cause: unknown) => {
+    throw bad(`cannot be read (${messageOf(cause)})`, cause);
+  });
+  if (!found.isDirectory())
+    throw bad(dir.endsWith('.wasm') ? 'is a WebAssembly file, not its sources' : 'is not a folder');
 }
 
 function ownArchitecture(): Architecture[] {

@@ -69,7 +69,7 @@ export class BusMotion implements MotionSource {
 
 function valueIn(frame: CanFrame, { message, codec, scale }: Watched): number | undefined {
   if (frame.id !== message.id || frame.ext !== message.ext || frame.rtr || frame.err) return undefined;
-  return codec.isPresent(frame.data) ? codec.physicalOf(frame.data) * scale : undefined;
+  return codec.isPresent(frame.data) ? Number(codec.physicalOf(frame.data)) * scale : undefined;
 }
 
 function find(dbc: Dbc, name: string, units: Readonly<Record<string, number>>): Watched {

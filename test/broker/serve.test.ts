@@ -13,9 +13,6 @@ import { fixedIdentity } from '../../shared/identity/identity-watch.ts';
 import { loadIdentity } from '../../shared/identity/x509-identity.ts';
 import { silentLog } from '../../shared/log.ts';
 import { buildTask } from '../../shared/task-package/build.ts';
-import { requireTenders } from '../support/require-tenders.ts';
-
-await requireTenders();
 
 // `kerb broker serve` as a process of its own with a real tender, and the OBU's end of the wire in this one.
 
@@ -99,6 +96,26 @@ let nextId = 0;
 function offload(input: Buffer, budgetMs = 5000) {
   return offloader!.offload({ id: `test/${nextId++}`, taskDigest: digest, input, budgetMs, priority: 500 });
 }
+
+test('a broker that is stopped is not called connected, and is used again when it goes on', async () => {
+  const { child, status } = await serveWith(0);
+  await connect(status.url);
+  child.kill('SIGSTOP');
+  try {
+    const began = performance.now();
+    await expect(offload(Buffer.from('x'), 400)).rejects.toMatchObject({ code: ErrorCode.BudgetExhausted });
+    await vi.waitUntil(() => !offloader!.places()[0]!.connected, { timeout: 20_000 });
+    const [place] = offloader!.places();
+    expect(place!.reason).toMatch(/^no answer for \d+\.\d s/);
+    expect(place!.silentMs).toBeLessThanOrEqual(performance.now() - began + 20_000);
+    // Given up after ten seconds, it is still said for how long it has not answered.
+    await vi.waitUntil(() => /^no answer for \d\d/.test(offloader!.places()[0]!.reason), { timeout: 60_000 });
+  } finally {
+    child.kill('SIGCONT');
+  }
+  await connected();
+  expect((await offload(Buffer.from('again'))).output.toString()).toBe('again');
+});
 
 test('blank tenders wait, the first offload takes one, another one takes its place, and SIGTERM ends them all', async () => {
   const { child, status } = await serveWith(0, '--prestart', 'none', '--blank-tenders', '2', '--isolation', 'process');

@@ -16,9 +16,6 @@ import { signTaskPackage } from '../../shared/task-package/signature.ts';
 import { loadSigner } from '../../shared/task-package/signer.ts';
 import { fakeImage } from '../../shared/task-package/testing.ts';
 import { buildTaskPackage } from '../../shared/task-package/writer.ts';
-import { requireTenders } from '../support/require-tenders.ts';
-
-await requireTenders();
 
 // `kerb task push` and `kerb broker serve` as processes of their own, with real tenders.
 

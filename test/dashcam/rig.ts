@@ -72,7 +72,7 @@ export class Pictures {
 }
 
 /** Liveness, not speed: a generous limit, so that a busy machine does not fail a test. */
-export async function until(what: string, condition: () => boolean, limitMs = 40_000): Promise<void> {
+export async function until(what: string, condition: () => boolean, limitMs = 100_000): Promise<void> {
   const giveUpAt = performance.now() + limitMs;
   while (!condition()) {
     if (performance.now() > giveUpAt) throw new Error(`waited ${limitMs / 1000} s in vain for ${what}`);

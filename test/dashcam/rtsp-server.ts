@@ -8,6 +8,8 @@ import { type AddressInfo, createServer, type Socket } from 'node:net';
 export interface RtspServer {
   readonly port: number;
   readonly rtpPort: number;
+  /** When a user and password were refused, monotonic milliseconds. */
+  readonly refusals: readonly number[];
   stop(): Promise<void>;
 }
 
@@ -28,6 +30,7 @@ export async function startRtspServer(user: string, password: string): Promise<R
   const expected = `Basic ${Buffer.from(`${user}:${password}`).toString('base64')}`;
   const sockets = new Set<Socket>();
   const playing = new Set<Socket>();
+  const refusals: number[] = [];
 
   const answer = (socket: Socket, request: string) => {
     const method = request.slice(0, request.indexOf(' '));
@@ -37,6 +40,7 @@ export async function startRtspServer(user: string, password: string): Promise<R
     };
     if (method === 'OPTIONS') return reply('200 OK', ['Public: DESCRIBE, SETUP, PLAY, TEARDOWN']);
     if (header('Authorization') !== expected) {
+      if (header('Authorization') !== undefined) refusals.push(performance.now());
       return reply('401 Unauthorized', ['WWW-Authenticate: Basic realm="test camera"']);
     }
     switch (method) {
@@ -91,6 +95,7 @@ export async function startRtspServer(user: string, password: string): Promise<R
   return {
     port: (server.address() as AddressInfo).port,
     rtpPort: rtp.address().port,
+    refusals,
     async stop() {
       for (const socket of sockets) socket.destroy();
       await new Promise<void>((resolve) => rtp.close(() => resolve()));

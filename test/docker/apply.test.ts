@@ -175,7 +175,7 @@ describe('kerb obu apply', () => {
     const said = await kerb('apply', manifest(watcher('"read:Vehicle.Speed"')), ...toApi);
     expect(said).toMatchObject({
       code: 0,
-      out: expect.stringMatching(/until-revoked\s+is new\nall 1 workloads are well/),
+      out: expect.stringMatching(/until-revoked\s+is new\nthe workload is well/),
     });
     expect((await reported(({ open }) => open)).open).toBe(true);
   });
@@ -305,7 +305,7 @@ describe('a bundle', () => {
     const said = await kerb('apply', bundle, ...toApi);
     expect(said).toMatchObject({
       code: 0,
-      out: expect.stringMatching(/manifest, stick\.yaml\n[\s\S]*all 1 workloads are well/),
+      out: expect.stringMatching(/manifest, stick\.yaml\n[\s\S]*the workload is well/),
     });
   });
 

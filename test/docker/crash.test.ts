@@ -114,7 +114,7 @@ it('is served as before while its private engine hangs, which the status says', 
   const fault = async () => (await getStatus<ObuStatus>(api)).engine.fault;
   signal(pid, 'SIGSTOP');
   try {
-    while (!(await fault()).startsWith('not answering since')) await sleep(200);
+    while (!(await fault()).startsWith('no answer for')) await sleep(200);
     await untilFollowing();
   } finally {
     signal(pid, 'SIGCONT');

@@ -22,7 +22,7 @@ const MANIFEST = `
 services:
   talk:
     image: ${IMAGE}
-    command: [sh, -c, 'trap "exit 0" TERM; echo hello; echo oops >&2; n=0; while :; do n=$((n+1)); echo line $n; sleep 0.2; done']
+    command: [sh, -c, 'trap "exit 0" TERM; echo hello; echo oops >&2; n=0; while :; do n=$$((n+1)); echo line $$n; sleep 0.2; done']
     restart: always
     mem_limit: 64m
     cpus: 0.3

@@ -10,7 +10,8 @@ declare module 'vitest' {
 
 /**
  * Says in one line that this machine cannot run something that is otherwise tested; the closing reporter
- * (tools/closing-line-reporter.ts) prints all of these lines again at the end. It is only for what the machine lacks (a device, a kernel module, another processor); a part that should be here and is not must fail instead.
+ * (tools/closing-line-reporter.ts) prints all of these lines again at the end. It is only for what the machine lacks (a
+ * device, a kernel module, another processor); a part that should be here and is not must fail instead.
  *
  * @param what - What is not run: "isolation vm in test/tender/guests".
  * @param reason - What is missing, and how to get it where that is possible.

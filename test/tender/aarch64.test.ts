@@ -12,6 +12,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import type { TenderOutcome } from '../../broker/tenders/tender.ts';
 import { tenderBinary } from '../../broker/tenders/tender-binary.ts';
 import { digestOf } from '../../shared/task-package/format.ts';
+import { describeWhere } from '../support/not-run.ts';
 import { answer, built, fault, guestImage, Tenders, taskImage, u64 } from './support.ts';
 
 const AARCH64 = '-aarch64';
@@ -26,7 +27,6 @@ function missing(): string | undefined {
   return undefined;
 }
 const trouble = process.env.KERB_TEST_ARM64 === 'required' ? undefined : missing();
-if (trouble !== undefined) console.warn(`skipped for arm64: ${trouble} (npm test as root sets it up)`);
 
 const empty = Buffer.alloc(0);
 const bytes = (size: number, seed = 1): Buffer => {
@@ -36,7 +36,7 @@ const bytes = (size: number, seed = 1): Buffer => {
 };
 const header = (...values: number[]): Buffer => Buffer.from(new Uint32Array(values).buffer);
 
-describe.skipIf(trouble !== undefined)(`arm64${trouble === undefined ? '' : `, skipped: ${trouble}`}`, () => {
+describeWhere(trouble && `${trouble} (npm test as root sets it up)`, 'arm64', () => {
   let folder: string;
   beforeAll(() => {
     folder = mkdtempSync(join(tmpdir(), 'kerb-aarch64-'));

@@ -1,9 +1,6 @@
 import { describe, expect, test } from 'vitest';
 import type { TenderOutcome } from '../../broker/tenders/tender.ts';
-import { requireTenders } from '../support/require-tenders.ts';
 import { answer, Tenders } from './support.ts';
-
-await requireTenders('process');
 
 const tenders = new Tenders();
 const call = async (task: string, text: string): Promise<TenderOutcome> =>
@@ -181,7 +178,9 @@ describe('aqi', () => {
     ['5 hours of 8', sensor('CO', hours(5, 1)), 4],
     ['5 hours of 8, and ozone too low for one hour', sensor('O3', hours(5, '0.1')), 4],
   ])('refuses %s', async (_what, text, status) => {
-    expect(await call('aqi', text)).toMatchObject({ outcome: 'done', status });
+    expect(await call('aqi', text)).toMatchObject({
+      ...{ outcome: 'done', status, log: expect.stringMatching(/^[^\n]{10,200}\n$/) },
+    });
   });
 });
 
@@ -243,6 +242,8 @@ describe('aqi-merge', () => {
     ['an index that is too long', 'O3 1 1234567890', 2],
     ['a bad line among good ones', 'O3 0.1 1\n\nO3 0.1 1', 2],
   ])('refuses %s', async (_what, text, status) => {
-    expect(await call('aqi-merge', text)).toMatchObject({ outcome: 'done', status });
+    expect(await call('aqi-merge', text)).toMatchObject({
+      ...{ outcome: 'done', status, log: expect.stringMatching(/^[^\n]{10,200}\n$/) },
+    });
   });
 });

@@ -37,6 +37,19 @@ await forEachIsolation((tenders, isolation) => {
       expect(answer(await tenders.call('libc'))).toBe('159 42 25.000 1 5 3 copied 65 in hay');
     });
 
+    test('writes to its log by whatever writes to standard output and standard error', async () => {
+      const outcome = await tenders.call('stdio', 'abc');
+      expect(answer(outcome)).toBe('0.500');
+      expect(outcome.log).toBe(
+        'plain\nformatted 42 text\nput\nline\none\n3 and c\nletters\nabc\nby va_list\nwhat: No such file or directory\n01234567\ne!',
+      );
+      const long = await tenders.call('stdio', 'l');
+      expect(answer(long)).toBe('1');
+      expect(long.log).toMatch(/^x+$/);
+      expect(long.log.length).toBeGreaterThan(3_500);
+      expect(long.log.length).toBeLessThan(4_096);
+    });
+
     test("links and runs Debian's static zlib", async () => {
       const input = Buffer.from('lane marking '.repeat(4000));
       const outcome = await tenders.call('zlib', input);
@@ -87,8 +100,8 @@ await forEachIsolation((tenders, isolation) => {
       const [first, second] = [answer(await tenders.call('info')), answer(await tenders.call('info'))];
       const [inputOffset, outputOffset, still, time, seed] = first.split(' ');
       expect([inputOffset, outputOffset, still]).toEqual(['0', '0', '1']);
-      // The coarse clock advances once a tick.
-      expect(Number(time)).toBeGreaterThanOrEqual(before - 20);
+      // The coarse clock advances once a tick, and a busy virtual machine is late with its ticks.
+      expect(Number(time)).toBeGreaterThanOrEqual(before - 1_000);
       expect(Number(time)).toBeLessThanOrEqual(Date.now());
       expect(seed).toMatch(/^[0-9a-f]{64}$/);
       expect(second.split(' ')[4]).not.toBe(seed);
@@ -269,14 +282,28 @@ await forEachIsolation((tenders, isolation) => {
       ['cli', 'c'],
       ['mov from cr3', 'p'],
       ['rdmsr', 'm'],
-      ['rdtsc', 't'],
-      ['rdtscp', 'T'],
       ['a non-canonical address', 'n'],
     ])('%s is a general protection fault', async (_name, letter) => {
       expect(fault(await tenders.call('instruction', letter))).toMatch(
         /^SIGSEGV: privileged instruction, .*instruction at/,
       );
     });
+
+    test.each([
+      ['rdtsc', 't'],
+      ['rdtscp', 'T'],
+    ])(
+      '%s is a general protection fault, but where the tender says that the counter stays readable',
+      async (_name, letter) => {
+        const { confinement } = await tenders.guest('instruction');
+        const outcome = await tenders.call('instruction', letter);
+        if (isolation === 'process' && confinement.includes('time-stamp counter stays readable')) {
+          expect(answer(outcome)).toBe('survived');
+        } else {
+          expect(fault(outcome)).toMatch(/^SIGSEGV: privileged instruction, .*instruction at/);
+        }
+      },
+    );
 
     test.each([
       ['int3', 'b', /^SIGTRAP/],
@@ -287,11 +314,14 @@ await forEachIsolation((tenders, isolation) => {
         'S',
         isolation === 'process' ? /^SIGSEGV: memory fault, and no stack left/ : /^SIGILL/,
       ],
-      // PVM takes every system call for an invalid instruction; VMX and SVM find no gate for this one.
+      // PVM takes every system call for an invalid instruction; VMX and SVM find no gate for this one, nor does a kernel without
+      // 32-bit system calls.
       [
         'int 0x80',
         '8',
-        isolation === 'process' ? /^SIGSYS: forbidden system call$/ : /^SIGILL.*#UD$|^SIGSEGV.*#GP\(0x402\)$/,
+        isolation === 'process'
+          ? /^SIGSYS: forbidden system call$|^SIGSEGV: privileged instruction/
+          : /^SIGILL.*#UD$|^SIGSEGV.*#GP\(0x402\)$/,
       ],
     ])('%s is reported', async (_name, letter, report) => {
       expect(fault(await tenders.call('instruction', letter))).toMatch(report);

@@ -2,9 +2,6 @@ import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { TenderProcess } from '../../broker/tenders/tender-process.ts';
 import { silentLog } from '../../shared/log.ts';
-import { requireTenders } from '../support/require-tenders.ts';
-
-await requireTenders();
 
 const imagePath = fileURLToPath(new URL('../../build/unikernel/tasks/echo.elf', import.meta.url));
 const KIB = 1024;

@@ -1,11 +1,10 @@
-import { afterAll, describe } from 'vitest';
+import { afterAll, describe, inject } from 'vitest';
 import type { Isolation, TenderOutcome } from '../../broker/tenders/tender.ts';
 import { TenderProcess } from '../../broker/tenders/tender-process.ts';
 import { silentLog } from '../../shared/log.ts';
-import { noTender, tenderTrouble } from '../support/require-tenders.ts';
+import { describeWhere } from '../support/not-run.ts';
 import { built, guestImage, type Machine, taskImage } from './support-paths.ts';
 
-export { requireTenders } from '../support/require-tenders.ts';
 export { built, guestImage, taskImage } from './support-paths.ts';
 
 /** Numbers as little-endian u64; negative ones in two's complement. */
@@ -18,24 +17,13 @@ export function u64(...values: (number | bigint)[]): Buffer {
 }
 
 /**
- * The same tests for both isolations. Where one cannot be had, its tests are skipped and the reason said; with
- * KERB_TEST_VM=required those for `vm` fail instead. Where none can be had, the file fails at once.
+ * The same tests for both isolations. Where there is no KVM that can be used, those for `vm` are not run and the reason is
+ * said; with KERB_TEST_VM=required they fail instead.
  */
-export async function forEachIsolation(tests: (tenders: Tenders, isolation: Isolation) => void): Promise<void> {
-  const trouble = {
-    process: await tenderTrouble('process'),
-    vm: process.env.KERB_TEST_VM === 'required' ? undefined : await tenderTrouble('vm'),
-  };
-  if (trouble.process !== undefined && trouble.vm !== undefined) throw noTender(trouble.process);
-  for (const isolation of ['process', 'vm'] as const) {
-    const reason = trouble[isolation];
-    if (reason === undefined) {
-      describe(`isolation ${isolation}`, () => tests(new Tenders(isolation), isolation));
-    } else {
-      console.warn(`not run for isolation ${isolation}: ${reason}`);
-      describe.skip(`isolation ${isolation}, not run: ${reason}`, () => tests(new Tenders(isolation), isolation));
-    }
-  }
+export function forEachIsolation(tests: (tenders: Tenders, isolation: Isolation) => void): void {
+  describe('isolation process', () => tests(new Tenders('process'), 'process'));
+  const trouble = process.env.KERB_TEST_VM === 'required' ? '' : inject('machine').vm;
+  describeWhere(trouble || undefined, 'isolation vm', () => tests(new Tenders('vm'), 'vm'));
 }
 
 /** Started tenders of one test file; all are stopped at its end. */

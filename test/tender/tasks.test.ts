@@ -1,16 +1,23 @@
 import { spawnSync } from 'node:child_process';
 import { createCipheriv } from 'node:crypto';
-import { existsSync } from 'node:fs';
+import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { gunzipSync } from 'node:zlib';
-import { describe, expect, test } from 'vitest';
+import { afterAll, describe, expect, test } from 'vitest';
 import type { TenderOutcome } from '../../broker/tenders/tender.ts';
-import { forEachIsolation, taskImage } from './support.ts';
+import { forEachIsolation, taskImage, u64 } from './support.ts';
+
+const folder = mkdtempSync(join(tmpdir(), 'kerb-tasks-'));
+afterAll(() => rmSync(folder, { recursive: true, force: true }));
 
 function output(outcome: TenderOutcome): Buffer {
   if (outcome.outcome !== 'done' || outcome.status !== 0) throw new Error(`not done: ${JSON.stringify(outcome)}`);
   return outcome.output;
 }
+
+/** What a task logs when it refuses its input: one line, which its caller is told. */
+const A_SENTENCE = expect.stringMatching(/^[^\n]{10,200}\n$/);
 
 /** Repeatable bytes: xorshift32, Marsaglia 2003. */
 function bytes(size: number, seed: number): Buffer {
@@ -32,6 +39,21 @@ function picture(width: number, height: number, pixels: Uint8Array): Buffer {
   return Buffer.concat([header, pixels]);
 }
 
+/** Half of the contrast in the region of the road, by sorting: no histogram. */
+function thresholdOf(width: number, height: number, pixels: Uint8Array): number {
+  const top = Math.floor((height * 45) / 100);
+  const seen: number[] = [];
+  for (let y = top; y < height; y += 4) {
+    const side = Math.floor((width * 40) / 100);
+    const inset = height - 1 > top ? Math.floor((side * (height - 1 - y)) / (height - 1 - top)) : 0;
+    for (let x = inset; x < width - inset; x++) seen.push(pixels[y * width + x]!);
+  }
+  seen.sort((a, b) => a - b);
+  // The smallest value that so many of them do not exceed.
+  const percentile = (percent: number) => seen[Math.max(1, Math.ceil((seen.length * percent) / 100)) - 1]!;
+  return Math.min(64, Math.max(12, Math.floor((percentile(99) - percentile(1)) / 2)));
+}
+
 /** The filter by its definition, pixel by pixel: no rows, no separable sums. */
 function filtered(width: number, height: number, pixels: Uint8Array): Buffer {
   const binomial = [1, 4, 6, 4, 1];
@@ -49,6 +71,7 @@ function filtered(width: number, height: number, pixels: Uint8Array): Buffer {
       smooth[y * width + x] = Math.floor((sum + 128) / 256);
     }
   }
+  const threshold = thresholdOf(width, height, pixels);
   const at = (x: number, y: number): number => smooth[clamp(y, height - 1) * width + clamp(x, width - 1)]!;
   const result = Buffer.alloc(width * height);
   const top = Math.floor((height * 45) / 100);
@@ -66,19 +89,19 @@ function filtered(width: number, height: number, pixels: Uint8Array): Buffer {
         gx += weight * (at(x + 1, y + step) - at(x - 1, y + step));
         gy += weight * (at(x + step, y + 1) - at(x + step, y - 1));
       }
-      result[y * width + x] = Math.hypot(gx, gy) >= 64 ? 255 : Math.floor(at(x, y) / 2);
+      result[y * width + x] = gx * gx + gy * gy >= threshold * threshold ? 255 : Math.floor(at(x, y) / 2);
     }
   }
   return picture(width, height, result);
 }
 
 /** Two bright lines on a dark road: edges that are there, and flat ground that has none. */
-function road(width: number, height: number): Buffer {
-  const pixels = bytes(width * height, 7).map((value) => 60 + (value & 7));
+function road(width: number, height: number, { ground = 60, noise = 7, line = 230 } = {}): Buffer {
+  const pixels = bytes(width * height, 7).map((value) => ground + (value & noise));
   for (let y = 0; y < height; y++) {
     for (const side of [-1, 1]) {
       const centre = Math.round(width / 2 + (side * (y / height) * width) / 3);
-      for (let x = centre - 3; x <= centre + 3; x++) if (x >= 0 && x < width) pixels[y * width + x] = 230;
+      for (let x = centre - 3; x <= centre + 3; x++) if (x >= 0 && x < width) pixels[y * width + x] = line;
     }
   }
   return Buffer.from(pixels);
@@ -117,6 +140,46 @@ await forEachIsolation((tenders) => {
       expect(kept.subarray(0, 640 * 160).every((value) => value === 0)).toBe(true);
     });
 
+    test('finds in the dark what it finds by day, and nothing where there is nothing', async () => {
+      const edgesOf = async (pixels: Uint8Array) => {
+        const result = output(await run(picture(640, 360, pixels)));
+        expect(result.equals(filtered(640, 360, pixels))).toBe(true);
+        return result.subarray(8).reduce((count, value) => count + (value === 255 ? 1 : 0), 0);
+      };
+      const day = await edgesOf(road(640, 360));
+      // A step of 17 grey levels, of which a gradient is 42.5 at most: below the 64 of a bright picture.
+      const night = await edgesOf(road(640, 360, { ground: 8, noise: 1, line: 25 }));
+      expect(night).toBeGreaterThan(day / 2);
+      expect(night).toBeLessThan(day * 2);
+      expect(await edgesOf(road(640, 360, { ground: 8, noise: 3, line: 8 }))).toBe(0);
+      expect(await edgesOf(new Uint8Array(640 * 360))).toBe(0);
+    });
+
+    test('has the threshold that was worked out by hand', async () => {
+      // 1 x 12 pixels: the region is rows 5 to 11, of which rows 5 and 9 are counted: 100 and 160, half of their
+      // difference is 30. Above row 5 it is 100, from row 6 on 160 but for row 8, which is 148.
+      const pixels = Uint8Array.from([100, 100, 100, 100, 100, 100, 160, 160, 148, 160, 160, 160]);
+      expect(thresholdOf(1, 12, pixels)).toBe(30);
+      expect(
+        thresholdOf(
+          1,
+          12,
+          pixels.map((value) => value / 10),
+        ),
+      ).toBe(12);
+      expect(
+        thresholdOf(
+          1,
+          12,
+          Uint8Array.from(pixels, (value, y) => (y === 9 ? 255 : value)),
+        ),
+      ).toBe(64);
+      // Smoothed, from row 4 on: 104 (103.75), 119 (118.75), 141 (140.5), 153, 156, 157, 159, 160. A gradient is four times
+      // the difference of the rows above and below: 148, 136, 60, 16, 12, 12 and 4 from row 5 on.
+      const result = output(await run(picture(1, 12, pixels))).subarray(8);
+      expect([...result]).toEqual([0, 0, 0, 0, 0, 255, 255, 255, 78, 78, 79, 80]);
+    });
+
     test('takes 1920 x 1080', async () => {
       const pixels = road(1920, 1080);
       expect(output(await run(picture(1920, 1080, pixels))).equals(filtered(1920, 1080, pixels))).toBe(true);
@@ -133,7 +196,7 @@ await forEachIsolation((tenders) => {
       ['too many pixels', picture(10, 10, Buffer.alloc(101)), 3],
     ])('refuses %s', async (_what, input, status) => {
       const outcome = await run(input);
-      expect(outcome).toMatchObject({ outcome: 'done', status });
+      expect(outcome).toMatchObject({ outcome: 'done', status, log: A_SENTENCE });
       if (outcome.outcome === 'done') expect(outcome.output.length).toBe(0);
     });
   });
@@ -247,7 +310,7 @@ await forEachIsolation((tenders) => {
       ['minus infinity', doubles([Number.NEGATIVE_INFINITY]), 3],
       ['what cannot be summed', doubles([1.7e308, 1.7e308]), 4],
     ])('refuses %s', async (_what, input, status) => {
-      expect(await run(input)).toMatchObject({ outcome: 'done', status });
+      expect(await run(input)).toMatchObject({ outcome: 'done', status, log: A_SENTENCE });
     });
   });
 
@@ -398,7 +461,7 @@ await forEachIsolation((tenders) => {
       ['a text without a tag', request(1, { ...published, text: sealed.subarray(0, 15) }), 1],
       ['an empty text with a wrong tag', request(1, { ...published, text: sealed.subarray(0, 16) }), 3],
     ])('refuses %s', async (_what, input, status) => {
-      expect(await run(input)).toMatchObject({ outcome: 'done', status });
+      expect(await run(input)).toMatchObject({ outcome: 'done', status, log: A_SENTENCE });
     });
   });
 
@@ -438,9 +501,44 @@ await forEachIsolation((tenders) => {
     });
 
     test('refuses what a unikernel has not, by name', () => {
-      const run = spawnSync(script, [join(import.meta.dirname, 'broken/printf.c'), '/dev/null'], { encoding: 'utf8' });
+      const run = spawnSync(script, [join(import.meta.dirname, 'broken/fopen.c'), '/dev/null'], { encoding: 'utf8' });
       expect(run.status).not.toBe(0);
-      expect(run.stderr).toMatch(/undefined reference to `(printf|puts|fopen)'/);
+      expect(run.stderr).toMatch(/undefined reference to `fopen'/);
+    });
+
+    test("warns of the task's own files, and of nothing else", () => {
+      const image = join(folder, 'warning.elf');
+      const run = spawnSync(script, [join(import.meta.dirname, 'broken/warning.c'), image], { encoding: 'utf8' });
+      expect({ status: run.status, warnings: run.stderr.match(/^\S+: warning:/gm)?.length }).toEqual({
+        status: 0,
+        warnings: 1,
+      });
+      expect(run.stderr).toMatch(/broken\/warning\.c:\d+:\d+: warning:.*unused/);
+    });
+
+    const cxx = spawnSync('g++', ['--version']).status === 0;
+    if (!cxx) console.warn('not run: task.h as C++ (g++ is not installed)');
+    test.skipIf(!cxx).each(['c++17', 'c++20'])('task.h compiles as %s, and its notes are those of C', (standard) => {
+      const object = join(folder, `task-${standard}.o`);
+      const include = join(import.meta.dirname, '../../broker/unikernel/include');
+      const source = join(import.meta.dirname, 'broken/task.cpp');
+      const flags = [
+        `-std=${standard}`,
+        '-Wall',
+        '-Wextra',
+        '-Werror',
+        '-ffreestanding',
+        '-fno-exceptions',
+        '-fno-rtti',
+      ];
+      const run = spawnSync('g++', [...flags, '-isystem', include, '-c', source, '-o', object], { encoding: 'utf8' });
+      expect({ status: run.status, stderr: run.stderr }).toEqual({ status: 0, stderr: '' });
+      const names = spawnSync('nm', ['--defined-only', object], { encoding: 'utf8' }).stdout;
+      expect(names).toMatch(/ T kerb_task$/m); // by its name in C
+      const bytes = readFileSync(object);
+      expect(
+        bytes.indexOf(Buffer.concat([Buffer.from('Kerbside\0\0\0\0'), u64(1 << 20, 16, 32), Buffer.from('plus\0')])),
+      ).toBeGreaterThan(0);
     });
 
     test('says what is missing', () => {

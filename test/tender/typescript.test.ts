@@ -6,11 +6,8 @@ import { stripVTControlCharacters } from 'node:util';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { abortText } from '../../broker/tenders/fault-text.ts';
 import type { TenderOutcome } from '../../broker/tenders/tender.ts';
-import { requireTenders } from '../support/require-tenders.ts';
 import { fault, Tenders } from './support.ts';
 import { guestImage } from './support-paths.ts';
-
-await requireTenders('process');
 
 const script = join(import.meta.dirname, '../../broker/unikernel/build-task.sh');
 const tenders = new Tenders();
@@ -71,6 +68,7 @@ export function task(input: StaticArray<u8>): StaticArray<u8> {
     case 15: { let all = 0; for (let i = 0; i < 20000; i++) all += new StaticArray<u8>(1000).length; return text(all.toString()); }
     case 16: return text((i32.MIN_VALUE / (n - n - 1)).toString());
     case 17: { const f = deeper; const g = halved; return text(call_indirect<i32>(load<u32>(changetype<usize>(f)) * (1 - n) + load<u32>(changetype<usize>(g)) * n, <f64>n).toString()); }
+    case 18: { console.log('before'); refuse(n, 'not \u00e9nough'); }
     default: return text(input[900].toString());
   }
 }
@@ -103,7 +101,8 @@ describe('a task in TypeScript', () => {
 
   test('refuses with a status of its own', async () => {
     expect(await call(1, 42)).toMatchObject({ outcome: 'done', status: 42 });
-    expect(await call(1, 1)).toMatchObject({ outcome: 'done', status: 1 });
+    expect(await call(1, 1)).toMatchObject({ outcome: 'done', status: 1, log: '' });
+    expect(await call(18, 7)).toMatchObject({ outcome: 'done', status: 7, log: 'before\nnot énough\n' });
   });
 
   test('starts in a memory that no earlier call has touched', async () => {

@@ -5,9 +5,7 @@
 import { spawnSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { describe, expect, test } from 'vitest';
-import { answer, built, fault, guestImage, requireTenders, Tenders, u64 } from './support.ts';
-
-await requireTenders();
+import { answer, built, fault, guestImage, Tenders, u64 } from './support.ts';
 
 const OSXSAVE = 1 << 27;
 const SUPERVISOR = 1;

@@ -20,9 +20,13 @@ void kerb_doorbells_bind(uint32_t isolation) {
 
 const struct kerb_doorbells *kerb_doorbells(void) { return doorbells; }
 
-void kerb_abort(uint32_t code) { doorbells->abort(code); }
+void kerb_abort(uint32_t code) {
+  kerb_stdio_flush();
+  doorbells->abort(code);
+}
 
 /* One that is too long for any log is not cut off: a pipe would do that otherwise than a virtual machine. */
 void kerb_log(const char *text, size_t size) {
-  if (size <= KERB_MAX_LOG) doorbells->log(text, size);
+  kerb_stdio_flush(); /* what came before comes first */
+  if (size > 0 && size <= KERB_MAX_LOG) doorbells->log(text, size);
 }

@@ -23,6 +23,9 @@ void kerb_heap_init(uintptr_t start, size_t size);
 /* Takes all of the arena but `kept` bytes out of malloc()'s hands; it is zero, and `*size` bytes long (maybe none). */
 void *kerb_heap_rest(size_t kept, size_t *size);
 
+/* Logs what of a line was said in single characters. */
+void kerb_stdio_flush(void);
+
 /* As kerb_logf; returns what vsnprintf does. */
 int kerb_vlogf(const char *format, va_list arguments);
 

@@ -41,25 +41,6 @@ HIDDEN void __lock(volatile int *lock) { (void)lock; }
 HIDDEN void __unlock(volatile int *lock) { (void)lock; }
 HIDDEN void __stdio_exit_needed(void) {}
 
-/* Standard error is the log of the call, for libraries that complain there (nettle does). No other file can be open. */
-FILE *const stderr = NULL;
-int fprintf(FILE *file, const char *format, ...) {
-  (void)file;
-  va_list arguments;
-  va_start(arguments, format);
-  const int length = kerb_vlogf(format, arguments);
-  va_end(arguments);
-  return length;
-}
-int __fprintf_chk(FILE *file, int flag, const char *format, ...) {
-  (void)file, (void)flag;
-  va_list arguments;
-  va_start(arguments, format);
-  const int length = kerb_vlogf(format, arguments);
-  va_end(arguments);
-  return length;
-}
-
 /* There is no environment. */
 char *getenv(const char *name) {
   (void)name;

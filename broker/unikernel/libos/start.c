@@ -35,6 +35,7 @@ void kerb_start(const struct kerb_info *info) {
   size_t output_size = 0;
   const int status = kerb_task((const uint8_t *)info->input, info->input_size, (uint8_t *)info->output,
                                info->output_capacity, &output_size);
+  kerb_stdio_flush();
   kerb_doorbells()->done((uint32_t)status, output_size);
 }
 

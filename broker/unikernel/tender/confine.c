@@ -176,6 +176,8 @@ bool confine(uid_t user, char text[CONFINEMENT_SIZE]) {
     add(&summary, "cannot switch off the time-stamp counter: %s", strerror(errno));
     if (MACHINE_COUNTER_HIDES) return false;
   }
+  if (MACHINE_COUNTER_HIDES && machine_counter_readable())
+    add(&summary, "the time-stamp counter stays readable: this machine does not obey CR4.TSD");
   prctl(PR_SET_THP_DISABLE, 1, 0, 0, 0);
   return limit_resources(&summary);
 }

@@ -24,8 +24,8 @@ struct ending {
    * `process`: pages that the kernel had to give or copy, as page faults count them. One that is read before it is first
    * written counts twice, and of the input as much as one page for each window of it that the kernel maps at a time (64 KiB
    * as a rule). Never more than there is.
-   * `vm`: above 1 MiB of memory, pages that were written, by KVM's dirty log; up to 1 MiB, pages that hold something else
-   * at the end than at the start, so that one which was used and put back is not seen.
+   * `vm`: pages that were written, by KVM's dirty log, or pages that hold something else at the end than at the start, so that
+   * one which was used and put back is not seen: the latter up to 1 MiB of memory, above that whichever is cheaper.
    */
   uint64_t memory;
   uint32_t fault; /* KERB_FAULT_EXACT or KERB_FAULT_SYNDROME and what belongs to it; 0: nothing but the signal is known */
@@ -49,6 +49,8 @@ struct isolation {
   bool (*make_ready)(struct guest *guest, char reason[REASON_SIZE]);
   /* One call, after make_ready; the info page is written. */
   void (*run)(struct guest *guest, uint64_t budget_ns, struct ending *ending);
+  /* Between two calls, when none has come for a while: gives back memory that was kept for it. NULL: nothing is kept. */
+  bool (*rest)(void);
 };
 
 extern const struct isolation isolation_process, isolation_vm;
@@ -59,6 +61,8 @@ extern const struct isolation isolation_process, isolation_vm;
  */
 bool vm_open(char reason[REASON_SIZE]);
 bool vm_prove(char reason[REASON_SIZE]);
+/* What one first write to a page costs a guest whose dirty pages KVM logs; known after vm_prove. */
+uint64_t vm_fault_ns(void);
 /* Makes the virtual machine that the image will get, as far as that is possible before it is known. */
 bool vm_stand_by(char reason[REASON_SIZE]);
 /* Also without a machine; afterwards there is none to be had. */

@@ -12,12 +12,13 @@
 #include <unistd.h>
 
 #include "machine.h"
+#include "pages.h"
 
 #ifndef MAP_FIXED_NOREPLACE
 #define MAP_FIXED_NOREPLACE 0x100000
 #endif
 
-#define REUSED_MAX 0x40000
+#define REUSED_MIN 0x40000
 
 /* The one place where a guest address becomes a pointer of this process. */
 static void *host_pointer(struct guest_address address) { return (void *)(uintptr_t)address.value; }
@@ -80,7 +81,7 @@ bool layout_map(struct guest *guest, const uint8_t *file, bool runs_here, char r
     snprintf(reason, REASON_SIZE, "this kernel has pages of %ld bytes; a unikernel needs one with pages of %d", page, KERB_PAGE);
     return false;
   }
-  guest->reused = runs_here ? 0 : REUSED_MAX;
+  guest->reused = !runs_here;
   guest->input_pages = page_up(image->manifest.max_input);
   guest->output_pages = page_up(image->manifest.max_output);
   bool mapped = true;
@@ -130,37 +131,67 @@ static bool punch(int fd, uint64_t start, uint64_t size) {
 /*
  * Taking the pages away beats writing zeros over them: it costs as much as the call has touched, not as much as it could
  * have touched, needs no trust in any length, and gives the memory back while the tender waits. But a virtual machine
- * outlives its calls, and each page that it finds again where it was saves the next call a fault of some microseconds: so
- * there a few pages are cleared instead. Which of them a call has touched the file itself knows.
+ * outlives its calls, and each page that it finds again where it was saves the next call a fault of some microseconds, of
+ * which a mebibyte has 256. So there pages are cleared and kept: as many as recent calls have used, which large calls
+ * raise at once and small ones lower by an eighth of the difference each.
  */
-static bool scrub(int fd, uint8_t *view, uint64_t size, uint64_t reused) {
-  uint64_t cleared = 0;
+static uint64_t lower(uint64_t wanted, uint64_t used) {
+  if (used >= wanted) return used;
+  return page_up(wanted - (wanted - used + 7) / 8);
+}
+
+static uint64_t kept_of(uint64_t wanted, uint64_t size) {
+  if (wanted < REUSED_MIN) wanted = REUSED_MIN;
+  return wanted < size ? wanted : size;
+}
+
+bool layout_scrub_input(struct guest *guest, uint64_t input_size) {
+  if (!guest->reused) return punch(guest->input_fd, 0, guest->input_pages);
+  const uint64_t used = page_up(input_size), before = kept_of(guest->input_wanted, guest->input_pages);
+  guest->input_wanted = lower(guest->input_wanted, used);
+  const uint64_t kept = kept_of(guest->input_wanted, guest->input_pages);
+  memset(guest->input, 0, used);
+  return kept >= before || punch(guest->input_fd, kept, guest->input_pages - kept);
+}
+
+/* Clears what is not zero of the first `size` bytes, and sets `used` to where that ends. The file knows where it has pages. */
+static bool clear(int fd, uint8_t *view, uint64_t size, uint64_t *used) {
+  *used = 0;
   for (uint64_t at = 0; at < size;) {
     const off_t start = lseek(fd, (off_t)at, SEEK_DATA);
     if (start < 0) return errno == ENXIO; /* no more of it */
     if ((uint64_t)start >= size) return true;
     const off_t hole = lseek(fd, start, SEEK_HOLE);
     if (hole < 0) return false;
-    at = (uint64_t)hole < size ? (uint64_t)hole : size;
-    cleared += at - (uint64_t)start;
-    if (cleared > reused) return punch(fd, 0, size);
-    memset(view + start, 0, at - (uint64_t)start);
+    const uint64_t end = (uint64_t)hole < size ? (uint64_t)hole : size;
+    for (at = (uint64_t)start; at < end; at += KERB_PAGE) {
+      if (page_is_zero(view + at)) continue;
+      memset(view + at, 0, KERB_PAGE);
+      *used = at + KERB_PAGE;
+    }
   }
   return true;
 }
 
-bool layout_scrub_input(struct guest *guest) {
-  if (guest->reused == 0) return punch(guest->input_fd, 0, guest->input_pages);
-  return scrub(guest->input_fd, guest->input, guest->input_pages, guest->reused);
-}
-
 bool layout_scrub(struct guest *guest) {
-  if (guest->reused == 0)
+  if (!guest->reused)
     return punch(guest->input_fd, guest->input_pages, KERB_PAGE) &&
            punch(guest->output_fd, 0, guest->output_pages + KERB_PAGE);
+  uint64_t used;
   memset(guest->info, 0, KERB_PAGE);
   /* The mailbox was in nobody's reach. */
-  return scrub(guest->output_fd, layout_memory((struct guest_address){KERB_OUTPUT}), guest->output_pages, guest->reused);
+  if (!clear(guest->output_fd, layout_memory((struct guest_address){KERB_OUTPUT}), guest->output_pages, &used)) return false;
+  guest->output_wanted = lower(guest->output_wanted, used);
+  const uint64_t kept = kept_of(guest->output_wanted, guest->output_pages);
+  return punch(guest->output_fd, kept, guest->output_pages - kept);
+}
+
+bool layout_rest(struct guest *guest) {
+  if (!guest->reused) return true;
+  guest->input_wanted = guest->output_wanted = 0;
+  const uint64_t input = kept_of(0, guest->input_pages), output = kept_of(0, guest->output_pages);
+  return punch(guest->input_fd, input, guest->input_pages - input) &&
+         punch(guest->output_fd, output, guest->output_pages - output);
 }
 
 uint8_t *layout_memory(struct guest_address start) { return host_pointer(start); }

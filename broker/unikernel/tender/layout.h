@@ -18,7 +18,9 @@ struct guest {
   /* The tender's own writable view of the input memfd; the guest's views are read-only. */
   uint8_t *input;
   struct kerb_info *info;
-  uint64_t reused; /* bytes of each memfd up to which its pages are cleared and kept; above, they are taken away */
+  bool reused; /* pages of the memfds are cleared and kept for the next call, instead of taken away */
+  /* Bytes at the start of each that are kept: as much as recent calls have used. */
+  uint64_t input_wanted, output_wanted;
 };
 
 /*
@@ -32,10 +34,13 @@ void layout_begin(struct guest *guest, uint32_t isolation, uint64_t input_size);
 
 /*
  * Take back every page that a call may have left something in. The input goes before the answer: from then on the broker
- * may already write the input of the next call. Info page, output and mailbox go after it.
+ * may already write the input of the next call. Info page, output and mailbox go after it. `input_size` is the broker's word.
  */
-bool layout_scrub_input(struct guest *guest);
+bool layout_scrub_input(struct guest *guest, uint64_t input_size);
 bool layout_scrub(struct guest *guest);
+
+/* No call has come for a while: gives back what was kept for the next one, between two calls. */
+bool layout_rest(struct guest *guest);
 
 /* The guest's output and mailbox, readable here because nothing of the guest runs any more. */
 const uint8_t *layout_output(void);

@@ -2,6 +2,11 @@
 #ifndef KERBSIDE_TENDER_MACHINE_H
 #define KERBSIDE_TENDER_MACHINE_H
 
+#include <stdbool.h>
+
+/* Tried by doing, when the kernel has said that the counter is switched off: some hypervisors do not obey. */
+bool machine_counter_readable(void);
+
 #if defined(__x86_64__)
 #include "machine_x86_64.h"
 #elif defined(__aarch64__)

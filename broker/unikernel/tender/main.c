@@ -11,6 +11,7 @@
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -22,11 +23,15 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
+#include "check.h"
 #include "confine.h"
 #include "filters.h"
 #include "isolation.h"
 
-enum { EXIT_USAGE = 64, EXIT_REFUSED = 2, EXIT_FAILED = 1, EXIT_PROTOCOL = 3 };
+enum { EXIT_USAGE = 64, EXIT_FAILED = 1, EXIT_PROTOCOL = 3 };
+
+/* How long no call comes until what was kept for it is given back. */
+#define REST_MS 1000
 
 static __attribute__((noreturn)) void die(int code, const char *what) {
   char line[REASON_SIZE + 32];
@@ -125,11 +130,6 @@ static void say_loaded(const struct guest *guest, uint32_t isolation, const char
   send_all(parts, 2);
 }
 
-static uint8_t *image_room(uint64_t size) {
-  uint8_t *bytes = mmap(NULL, size + 1, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-  return bytes == MAP_FAILED ? NULL : bytes;
-}
-
 /* What is checked is what is loaded: the bytes are here, and nobody else's any more. */
 static uint8_t *receive_image(uint64_t size, char reason[REASON_SIZE]) {
   uint8_t *bytes = image_room(size);
@@ -138,52 +138,6 @@ static uint8_t *receive_image(uint64_t size, char reason[REASON_SIZE]) {
   else
     receive_all(bytes, size, false);
   return bytes;
-}
-
-/* The whole file, for --check. */
-static const uint8_t *read_image(const char *path, uint64_t *size, char reason[REASON_SIZE]) {
-  struct stat status;
-  const int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
-  if (fd < 0 || fstat(fd, &status) != 0) {
-    snprintf(reason, REASON_SIZE, "cannot be opened: %s", strerror(errno));
-    return NULL;
-  }
-  if (!S_ISREG(status.st_mode) || status.st_size > KERB_MAX_IMAGE_FILE) {
-    snprintf(reason, REASON_SIZE, "not a regular file of at most %d bytes", KERB_MAX_IMAGE_FILE);
-    return NULL;
-  }
-  *size = (uint64_t)status.st_size;
-  uint8_t *bytes = image_room(*size);
-  if (bytes == NULL) {
-    snprintf(reason, REASON_SIZE, "no memory to read it: %s", strerror(errno));
-    return NULL;
-  }
-  for (uint64_t have = 0; have < *size;) {
-    const ssize_t got = pread(fd, bytes + have, *size - have, (off_t)have);
-    if (got <= 0) {
-      snprintf(reason, REASON_SIZE, "cannot be read: %s", got < 0 ? strerror(errno) : "it became shorter");
-      return NULL;
-    }
-    have += (uint64_t)got;
-  }
-  close(fd);
-  return bytes;
-}
-
-static int check_only(const char *path) {
-  static struct image image;
-  char reason[REASON_SIZE];
-  uint64_t size = 0;
-  const uint8_t *file = read_image(path, &size, reason);
-  if (file == NULL || !image_check(file, size, &image, reason)) {
-    fprintf(stderr, "%s: %s\n", path, reason);
-    return EXIT_REFUSED;
-  }
-  const struct kerb_note_manifest *manifest = &image.manifest;
-  printf("{\"name\":\"%s\",\"memory\":%llu,\"maxInput\":%llu,\"maxOutput\":%llu,\"heap\":%llu}\n", manifest->name,
-         (unsigned long long)manifest->memory, (unsigned long long)manifest->max_input,
-         (unsigned long long)manifest->max_output, (unsigned long long)image.heap_size);
-  return 0;
 }
 
 /*
@@ -260,10 +214,18 @@ static bool get_ready(struct guest *guest, const struct isolation *isolation, ch
   return false;
 }
 
+static bool await_call(struct guest *guest, const struct isolation *isolation) {
+  struct pollfd socket = {.fd = KERB_SOCKET_FD, .events = POLLIN};
+  const struct timespec rest = {.tv_sec = REST_MS / 1000, .tv_nsec = REST_MS % 1000 * 1000000};
+  if (isolation->rest == NULL || ppoll(&socket, 1, &rest, NULL) != 0) return true;
+  return layout_rest(guest) && isolation->rest();
+}
+
 static __attribute__((noreturn)) void serve(struct guest *guest, const struct isolation *isolation) {
   static struct ending ending;
   char reason[REASON_SIZE];
   for (;;) {
+    if (!await_call(guest, isolation)) die(EXIT_FAILED, "cannot give back memory");
     const struct kerb_broker_frame call = receive_frame();
     if (call.header.type != KERB_FRAME_CALL) die(EXIT_PROTOCOL, "frame from the broker out of turn");
     if (call.input_size > guest->image.manifest.max_input) die(EXIT_PROTOCOL, "input is larger than the image allows");
@@ -273,7 +235,7 @@ static __attribute__((noreturn)) void serve(struct guest *guest, const struct is
     isolation->run(guest, call.budget_ns, &ending);
     if (ending.kind == ENDING_BROKER_GONE) die(EXIT_PROTOCOL, "the broker hung up or spoke during a call");
     if (ending.kind == ENDING_TENDER_BROKEN) die(EXIT_FAILED, ending.reason);
-    if (!layout_scrub_input(guest)) die(EXIT_FAILED, "cannot scrub the input of a call");
+    if (!layout_scrub_input(guest, call.input_size)) die(EXIT_FAILED, "cannot scrub the input of a call");
     send_outcome(guest, &ending);
     if (!get_ready(guest, isolation, reason)) die(EXIT_FAILED, reason);
   }

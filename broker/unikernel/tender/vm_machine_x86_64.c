@@ -115,17 +115,29 @@ static bool add_memory(const struct machine *machine, unsigned slot, uint64_t st
   return ioctl(machine->vm, KVM_SET_USER_MEMORY_REGION, &memory) == 0;
 }
 
-/* Read-only twice: in the guest's page tables, and in KVM's view of its memory. */
+static bool add_region(const struct machine *machine, unsigned slot) {
+  const struct region *region = &machine->regions[slot];
+  const uint32_t flags = !region->writable ? KVM_MEM_READONLY : region->logged ? KVM_MEM_LOG_DIRTY_PAGES : 0;
+  return add_memory(machine, slot, region->start, region->size, region->host, flags);
+}
+
+bool machine_log(const struct machine *machine, struct region *region, unsigned slot, bool logged) {
+  region->logged = logged;
+  return add_region(machine, slot);
+}
+
+/*
+ * Read-only twice: in the guest's page tables, and in KVM's view of its memory. But not the page tables, which are mapped
+ * nowhere: SVM, and VMX with accessed and dirty flags in its own tables, look an entry up as if they wrote to it (AMD64 APM
+ * volume 2, 15.25.6; Intel SDM volume 3, 28.3.3.2), and where KVM has them read-only it emulates each instruction instead.
+ */
 static bool add_memories(const struct machine *machine) {
-  for (unsigned i = 0; i < machine->count; i++) {
-    const struct region *region = &machine->regions[i];
-    const uint32_t flags = !region->writable ? KVM_MEM_READONLY : region->logged ? KVM_MEM_LOG_DIRTY_PAGES : 0;
-    if (!add_memory(machine, i, region->start, region->size, region->host, flags)) return false;
-  }
-  const uint64_t fault_stack = SYSTEM_PAGE - SYSTEM_START;
-  return add_memory(machine, MAX_REGIONS, SYSTEM_START, fault_stack, machine->system, 0) &&
-         add_memory(machine, MAX_REGIONS + 1, SYSTEM_PAGE, machine->system_size - fault_stack,
-                    machine->system + fault_stack, KVM_MEM_READONLY);
+  for (unsigned i = 0; i < machine->count; i++)
+    if (!add_region(machine, i)) return false;
+  const uint64_t page = SYSTEM_PAGE - SYSTEM_START, tables = SYSTEM_TABLES - SYSTEM_START;
+  return add_memory(machine, MAX_REGIONS, SYSTEM_START, page, machine->system, 0) &&
+         add_memory(machine, MAX_REGIONS + 1, SYSTEM_PAGE, tables - page, machine->system + page, KVM_MEM_READONLY) &&
+         add_memory(machine, MAX_REGIONS + 2, SYSTEM_TABLES, machine->system_size - tables, machine->system + tables, 0);
 }
 
 bool machine_begin(struct machine *machine, char reason[REASON_SIZE]) {
@@ -221,10 +233,18 @@ bool machine_read(const struct machine *machine, struct processor *state) {
   return true;
 }
 
+static bool write_system(int processor, struct kvm_sregs system) {
+#ifdef KERB_TEST_EMULATED
+  /* QEMU's software emulation looks at the I/O bitmap of a TSS only if that is not busy; KVM on SVM always reads it as busy. */
+  system.tr.type = 9;
+#endif
+  return ioctl(processor, KVM_SET_SREGS, &system) == 0;
+}
+
 /* XCR0 before the vectors it names; events last, because the others may leave some. */
 bool machine_write(const struct machine *machine, const struct processor *state) {
   const int fd = machine->processor;
-  return ioctl(fd, KVM_SET_SREGS, &state->system) == 0 && ioctl(fd, KVM_SET_XCRS, &state->controls) == 0 &&
+  return write_system(fd, state->system) && ioctl(fd, KVM_SET_XCRS, &state->controls) == 0 &&
          ioctl(fd, KVM_SET_XSAVE, state->vectors) == 0 && ioctl(fd, KVM_SET_REGS, &state->registers) == 0 &&
          ioctl(fd, KVM_SET_DEBUGREGS, &state->debug) == 0 && ioctl(fd, KVM_SET_VCPU_EVENTS, &state->events) == 0;
 }

@@ -59,6 +59,8 @@ bool machine_write(const struct machine *machine, const struct processor *state)
  */
 bool machine_settle(const struct machine *machine);
 
+/* Whether KVM logs the dirty pages of this region, from now on; its memory is as it is to be. */
+bool machine_log(const struct machine *machine, struct region *region, unsigned slot, bool logged);
 /* The dirty pages of a logged region since the last time, one bit for each page. */
 bool machine_dirty(const struct machine *machine, unsigned region, uint64_t *bitmap);
 

@@ -4,7 +4,7 @@
 #include "vm_probe.h"
 
         .section .rodata.probe, "a", @progbits
-        .globl  kerb_probe_start, kerb_probe_end, kerb_probe_load, kerb_probe_port
+        .globl  kerb_probe_start, kerb_probe_end, kerb_probe_load, kerb_probe_port, kerb_probe_touch
         .balign 64
 kerb_probe_start:
 // Arithmetic in 256 bits, where CPUID offers it: eight times 2 * 3 = 6, summed up in esi.
@@ -41,6 +41,17 @@ kerb_probe_load:
 // A port that is nobody's.
 kerb_probe_port:
         movl    $KERB_DOORBELL_END, %edx
+        outb    %al, %dx
+        ud2
+
+// Writes to ecx pages from rdi on.
+kerb_probe_touch:
+4:      movb    $1, (%rdi)
+        addq    $KERB_PAGE, %rdi
+        decl    %ecx
+        jnz     4b
+        movl    $KERB_PROBE_DONE, %edi
+        movl    $KERB_DOORBELL_DONE, %edx
         outb    %al, %dx
         ud2
 kerb_probe_end:

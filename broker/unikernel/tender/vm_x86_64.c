@@ -89,7 +89,7 @@ void vm_close(void) {
 static bool prepare(struct guest *guest, char reason[REASON_SIZE]) {
   list_regions(guest);
   if (!machine_prepare(&machine, regions, region_count, reason)) return false;
-  if (snapshot_prepare(&snapshot, &machine, regions, region_count)) return true;
+  if (snapshot_prepare(&snapshot, &machine, regions, region_count, vm_fault_ns())) return true;
   snprintf(reason, REASON_SIZE, "cannot set up isolation `vm`: %s", strerror(errno));
   return false;
 }
@@ -200,7 +200,7 @@ static void run(struct guest *guest, uint64_t budget_ns, struct ending *ending) 
 
 static bool put_back(void) {
   memset(machine.system, 0, KERB_PAGE); /* the fault stack */
-  return machine_settle(&machine) && snapshot_restore(&snapshot) && machine_write(&machine, &start);
+  return machine_settle(&machine) && snapshot_restore(&snapshot) && snapshot_choose(&snapshot) && machine_write(&machine, &start);
 }
 
 static bool make_ready(struct guest *guest, char reason[REASON_SIZE]) {
@@ -235,10 +235,13 @@ static bool self_test(struct guest *guest, char reason[REASON_SIZE]) {
   return false;
 }
 
+static bool rest(void) { return snapshot_rest(&snapshot); }
+
 const struct isolation isolation_vm = {
     .id = KERB_ISOLATION_VM,
     .prepare = prepare,
     .self_test = self_test,
     .make_ready = make_ready,
     .run = run,
+    .rest = rest,
 };

@@ -98,7 +98,11 @@ void wasm_rt_allocate_memory(wasm_rt_memory_t *allocated, kerb_wasm_pages initia
 /* The arena is zero where nobody has written, so growing is only a larger number. */
 kerb_wasm_pages wasm_rt_grow_memory(wasm_rt_memory_t *grown, kerb_wasm_pages pages) {
   const kerb_wasm_pages before = grown->pages;
-  if (pages > grown->max_pages - before) return (kerb_wasm_pages)-1;
+  if (pages > grown->max_pages - before) {
+    kerb_logf("memory.grow: %u more pages of 64 KiB are not there: %u of %u are in use\n", (unsigned)pages, (unsigned)before,
+              (unsigned)grown->max_pages);
+    return (kerb_wasm_pages)-1;
+  }
   grown->pages += pages;
   grown->size = grown->pages * WASM_PAGE;
   return before;

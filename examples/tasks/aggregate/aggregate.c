@@ -92,23 +92,24 @@ static double value_of_rank(double *values, size_t low, size_t high, size_t rank
 int kerb_task(const uint8_t *in, size_t in_size, uint8_t *out, size_t out_capacity, size_t *out_size) {
   static const double levels[] = {0.05, 0.25, 0.5, 0.75, 0.95};
   double result[10];
-  if (in_size == 0) return 1;
-  if (in_size % sizeof(double) != 0) return 2;
+  if (in_size == 0) return kerb_refuse(1, "there are no values");
+  if (in_size % sizeof(double) != 0)
+    return kerb_refuse(2, "%zu bytes came, which is not a multiple of %zu: values are doubles", in_size, sizeof(double));
   const size_t count = in_size / sizeof(double);
   double *values = malloc(in_size);
-  if (values == NULL || out_capacity < sizeof result) return 5;
+  if (values == NULL || out_capacity < sizeof result) return kerb_refuse(5, "out of memory");
   memcpy(values, in, in_size);
 
   double smallest = values[0], largest = values[0];
   for (size_t i = 0; i < count; i++) {
-    if (!isfinite(values[i])) return 3;
+    if (!isfinite(values[i])) return kerb_refuse(3, "value %zu (counted from 0) is NaN or infinite", i);
     if (values[i] < smallest) smallest = values[i];
     if (values[i] > largest) largest = values[i];
   }
   result[0] = (double)count;
   result[1] = mean_of(values, count);
   result[2] = variance_of(values, count, result[1]);
-  if (!isfinite(result[1]) || !isfinite(result[2])) return 4;
+  if (!isfinite(result[1]) || !isfinite(result[2])) return kerb_refuse(4, "the values are too large to be summed");
   result[3] = smallest;
   result[4] = largest;
 

@@ -41,15 +41,19 @@ function find(entries: Entry[], pollutant: string): i32 {
   return -1;
 }
 
+function wrongLine(at: i32): string {
+  return `line ${at + 1} is not "POLLUTANT CONCENTRATION INDEX", as aqi gives it`;
+}
+
 export function task(input: StaticArray<u8>): StaticArray<u8> {
   const text = String.UTF8.decodeUnsafe(changetype<usize>(input), input.length).trimEnd();
-  if (text.length == 0) refuse(1);
+  if (text.length == 0) refuse(1, 'there are no lines');
   const lines = text.split('\n');
   const entries: Entry[] = [];
   for (let i = 0; i < lines.length; i++) {
     const words = lines[i].trim().split(' ');
-    if (words.length != 3 || !POLLUTANTS.includes(words[0])) refuse(2);
-    if (!isNumber(words[1], 1) || !isNumber(words[2], 0)) refuse(2);
+    if (words.length != 3 || !POLLUTANTS.includes(words[0])) refuse(2, wrongLine(i));
+    if (!isNumber(words[1], 1) || !isNumber(words[2], 0)) refuse(2, wrongLine(i));
     const index = i32.parse(words[2]);
     const known = find(entries, words[0]);
     if (known < 0) entries.push(new Entry(words[0], index));

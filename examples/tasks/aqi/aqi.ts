@@ -17,6 +17,7 @@
 const MILLION: i64 = 1_000_000;
 const HOURS = 24;
 const MISSING: i64 = -1;
+const NO_NUMBER = 'a line is neither "-" nor a decimal number such as 0.065';
 
 /** From a truncated concentration (in steps of the table's last decimal) to an index: both ends of each line. */
 class Table {
@@ -68,23 +69,23 @@ function parse(text: string): i64 {
   const dot = text.indexOf('.');
   const whole = dot < 0 ? text : text.substring(0, dot);
   const rest = dot < 0 ? '' : text.substring(dot + 1);
-  if (whole.length == 0 || whole.length > 7 || rest.length > 15 || (dot >= 0 && rest.length == 0)) refuse(2);
+  if (whole.length == 0 || whole.length > 7 || rest.length > 15 || (dot >= 0 && rest.length == 0)) refuse(2, NO_NUMBER);
   let value: i64 = 0;
   for (let i = 0; i < whole.length + 6; i++) {
     let digit = 0;
     if (i < whole.length) digit = whole.charCodeAt(i) - 48;
     else if (i - whole.length < rest.length) digit = rest.charCodeAt(i - whole.length) - 48;
-    if (digit < 0 || digit > 9) refuse(2);
+    if (digit < 0 || digit > 9) refuse(2, NO_NUMBER);
     value = value * 10 + digit;
   }
-  for (let i = 6; i < rest.length; i++) if (rest.charCodeAt(i) < 48 || rest.charCodeAt(i) > 57) refuse(2);
+  for (let i = 6; i < rest.length; i++) if (rest.charCodeAt(i) < 48 || rest.charCodeAt(i) > 57) refuse(2, NO_NUMBER);
   return value;
 }
 
 function highestHour(readings: i64[]): i64 {
   let highest = MISSING;
   for (let i = 0; i < readings.length; i++) highest = max(highest, readings[i]);
-  if (highest == MISSING) refuse(4);
+  if (highest == MISSING) refuse(4, 'there is no reading at all');
   return highest;
 }
 
@@ -106,7 +107,7 @@ function highestMean(readings: i64[], hours: i32, decimals: i32): i64 {
 
 function meanOrRefuse(readings: i64[], hours: i32, decimals: i32): i64 {
   const mean = highestMean(readings, hours, decimals);
-  if (mean == MISSING) refuse(4);
+  if (mean == MISSING) refuse(4, `too few readings: a mean of ${hours} hours needs three quarters of them`);
   return mean;
 }
 
@@ -124,7 +125,7 @@ function ozone(readings: i64[]): string {
   const hour = truncated(highestHour(readings), 1, 3);
   const byHour = indexOf(O3_1H, hour);
   const mean = highestMean(readings, 8, 3);
-  if (mean == MISSING && byHour < 0) refuse(4);
+  if (mean == MISSING && byHour < 0) refuse(4, 'too few readings: a mean of 8 hours needs six of them');
   // Eight-hour values define no index above 300; the highest hour, which is no lower, does.
   const byMean = mean > 200 ? -1 : indexOf(O3_8H, mean);
   return byMean >= byHour ? line('O3', O3_8H, mean) : line('O3', O3_1H, hour);
@@ -143,7 +144,7 @@ function report(pollutant: string, readings: i64[]): string {
   if (pollutant == 'CO') return line(pollutant, CO, meanOrRefuse(readings, 8, 1));
   if (pollutant == 'NO2') return line(pollutant, NO2, truncated(highestHour(readings), 1, 0));
   if (pollutant == 'SO2') return sulfurDioxide(readings);
-  if (pollutant != 'O3') refuse(1);
+  if (pollutant != 'O3') refuse(1, 'the first line must be PM2.5, PM10, O3, CO, SO2 or NO2');
   return ozone(readings);
 }
 
@@ -154,7 +155,7 @@ export function task(input: StaticArray<u8>): StaticArray<u8> {
     const text = lines[i].trim();
     readings.push(text == '-' ? MISSING : parse(text));
   }
-  if (readings.length > HOURS) refuse(3);
+  if (readings.length > HOURS) refuse(3, `${readings.length} readings came: 24 hours are the most`);
   return bytesOf(report(lines[0].trim(), readings));
 }
 

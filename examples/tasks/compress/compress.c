@@ -18,7 +18,7 @@ KERB_TASK("compress", .memory = 1 << 20, .max_input = LARGEST, .max_output = WOR
 int kerb_task(const uint8_t *in, size_t in_size, uint8_t *out, size_t out_capacity, size_t *out_size) {
   z_stream stream = {0};
   if (deflateInit2(&stream, Z_DEFAULT_COMPRESSION, Z_DEFLATED, GZIP_WINDOW, MAX_MEM_LEVEL, Z_DEFAULT_STRATEGY) != Z_OK)
-    return 5;
+    return kerb_refuse(5, "out of memory");
   stream.next_in = (Bytef *)in; /* zlib reads it only; its old interface cannot say so */
   stream.avail_in = (uInt)in_size;
   stream.next_out = out;

@@ -32,13 +32,17 @@ _Static_assert(sizeof(struct request) == 49, "the request starts with 49 bytes")
 
 int kerb_task(const uint8_t *in, size_t in_size, uint8_t *out, size_t out_capacity, size_t *out_size) {
   struct request request;
-  if (in_size < sizeof request) return 1;
+  if (in_size < sizeof request)
+    return kerb_refuse(1, "the input is cut short: its head takes %zu bytes, and %zu came", sizeof request, in_size);
   memcpy(&request, in, sizeof request);
-  if (request.operation != SEAL && request.operation != OPEN) return 2;
+  if (request.operation != SEAL && request.operation != OPEN)
+    return kerb_refuse(2, "the first byte is %u: it must be 0 to seal or 1 to open", (unsigned)request.operation);
   const uint8_t *additional = in + sizeof request;
   const size_t rest = in_size - sizeof request;
   const size_t sealed_by = request.operation == OPEN ? TAG : 0;
-  if (request.additional_size > rest || rest - request.additional_size < sealed_by) return 1;
+  if (request.additional_size > rest || rest - request.additional_size < sealed_by)
+    return kerb_refuse(1, "the input is cut short: after its head come %u bytes of additional data%s, and %zu bytes came",
+                       (unsigned)request.additional_size, sealed_by == 0 ? "" : " and a tag of 16", rest);
   const uint8_t *text = additional + request.additional_size;
   const size_t size = rest - request.additional_size - sealed_by;
   (void)out_capacity; /* as much as the largest input: the head that goes is longer than the tag that comes */
@@ -58,7 +62,7 @@ int kerb_task(const uint8_t *in, size_t in_size, uint8_t *out, size_t out_capaci
   chacha_poly1305_digest(&context, TAG, tag);
   if (!memeql_sec(tag, text + size, TAG)) {
     memset(out, 0, size);
-    return 3;
+    return kerb_refuse(3, "the tag is wrong: another key, nonce or additional data, or the text was changed");
   }
   *out_size = size;
   return 0;

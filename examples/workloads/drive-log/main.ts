@@ -1,5 +1,5 @@
 /** Prints one line a second: what the car is doing. Its grants are in car.compose.yaml. */
-import { connect, type SignalDatum } from '@kerbside/app-sdk';
+import { connect, type LeafValue } from '@kerbside/app-sdk';
 
 const paths = [
   'Vehicle.Speed',
@@ -13,7 +13,7 @@ process.on('SIGTERM', () => stop.abort());
 process.on('SIGINT', () => stop.abort());
 
 const obu = await connect({ signal: stop.signal, timeoutMs: 60_000 });
-const latest = new Map<string, SignalDatum>();
+const latest = new Map<string, LeafValue>();
 
 const number = (path: string, digits: number) => {
   const value = latest.get(path);

@@ -1,5 +1,5 @@
 /**
- * Takes pictures of the front camera, has their lane markings found on an edge element, and keeps the results:
+ * Takes pictures of the front camera, has the edges in the region of the road marked on an edge element, and keeps the results:
  * /data/NUMBER.pgm is the filtered picture, /data/round-trips.jsonl says how long each one took. Its grants are in
  * car.compose.yaml.
  */

@@ -32,6 +32,7 @@ afterEach(async () => {
 const DOOR = 'Vehicle.Cabin.Door.IsOpen';
 const ANGLE = 'Vehicle.Chassis.SteeringWheel.Angle';
 const SPEED = 'Vehicle.Speed';
+const HATCH = 'Vehicle.Cabin.Hatch.Position';
 const at = (path: string) => ({ signalId: { path } });
 const code = (wanted: status) => expect.objectContaining({ code: wanted });
 
@@ -168,6 +169,38 @@ describe('a program that reads', () => {
       ...{ min: { int32: -720 }, max: { int32: 720 } },
     });
     expect((await program.call('ListMetadata', { root: 'Vehicle.**' })).metadata).toHaveLength(2);
+  });
+
+  it.each([
+    ['Vehicle.*', [SPEED]],
+    ['**.Angle', [ANGLE]],
+    ['Vehicle.**.Is*', [DOOR]],
+    ['*.*.*.*', [DOOR, ANGLE]],
+    ['**', [DOOR, ANGLE, SPEED]],
+  ])('lists and subscribes to what "%s" means, by the rules of Kuksa', async (pattern, wanted) => {
+    const program = await programWith('read:Vehicle');
+    const { metadata } = await program.call('ListMetadata', { root: pattern });
+    expect(metadata.map(({ path }: { path: string }) => path).sort()).toEqual([...wanted].sort());
+    const { entries } = await reader(program.subscribe({ signalPaths: [pattern] }))();
+    expect(Object.keys(entries).sort()).toEqual([...wanted].sort());
+  });
+
+  it.each([
+    ['Vehicle.Cabin.Door.IsOpen.*', status.NOT_FOUND],
+    ['**.Door', status.NOT_FOUND],
+    ['Vehicle..Speed', status.INVALID_ARGUMENT],
+    ['Vehicle.***', status.INVALID_ARGUMENT],
+    ['Vehicle.Cabin.**', status.PERMISSION_DENIED],
+  ])('refuses "%s"', async (pattern, wanted) => {
+    const program = await programWith('read:Vehicle.Speed');
+    await expect(program.call('ListMetadata', { root: pattern })).rejects.toEqual(code(wanted));
+    await expect(reader(program.subscribe({ signalPaths: [pattern] }))()).rejects.toEqual(code(wanted));
+  });
+
+  it('gets of a pattern what it may read, and everything for nothing', async () => {
+    const program = await programWith('read:Vehicle', '!read:Vehicle.Cabin');
+    const { entries } = await reader(program.subscribe({ signalPaths: [''] }))();
+    expect(Object.keys(entries).sort()).toEqual([ANGLE, SPEED]);
   });
 });
 
@@ -332,6 +365,64 @@ describe('a program that writes', () => {
     await expect(user.call('Actuate', open)).rejects.toEqual(code(status.UNAVAILABLE));
   });
 
+  it('gets a batch of actuations in one message, however many they are, and answers one by one', async () => {
+    await obu.close();
+    obu = new HandObu(`${HATCH}: { datatype: uint8, type: actuator, max: 100 }\n`);
+    const { path } = await serve(['provide:Vehicle.Cabin', 'actuate:Vehicle.Cabin']);
+    const [provider, user] = [reach(path), reach(path)];
+    const stream = provider.provide();
+    const next = reader(stream);
+    stream.write({ provideActuationRequest: { actuatorIdentifiers: [{ path: DOOR }, { path: HATCH }] } });
+    await next();
+    const one = (path: string, value: object) => ({ signalId: { path }, value });
+    const two = [one(DOOR, { bool: true }), one(HATCH, { uint32: 7 })];
+    const done = user.call('BatchActuate', { actuateRequests: two });
+    const { batchActuateStreamRequest } = await next();
+    expect(batchActuateStreamRequest.actuateRequests).toMatchObject(two);
+    for (const { signalId } of two) stream.write({ batchActuateStreamResponse: { signalId } });
+    await done;
+    // More than a container may have under way one by one.
+    const many = Array.from({ length: 12 }, (_, i) => one(HATCH, { uint32: i }));
+    const all = user.call('BatchActuate', { actuateRequests: many });
+    expect((await next()).batchActuateStreamRequest.actuateRequests).toMatchObject(many);
+    for (const { signalId } of many) stream.write({ batchActuateStreamResponse: { signalId } });
+    await all;
+    const refused = user.call('BatchActuate', { actuateRequests: two });
+    await next();
+    stream.write({ batchActuateStreamResponse: { signalId: { path: DOOR } } });
+    stream.write({ batchActuateStreamResponse: { signalId: { path: HATCH }, error: { code: 2, message: 'stuck' } } });
+    await expect(refused).rejects.toEqual(code(status.ABORTED));
+    // One that cannot be: the provider hears of none.
+    const wrong = [two[0], one(HATCH, { uint32: 101 })];
+    await expect(user.call('BatchActuate', { actuateRequests: wrong })).rejects.toEqual(code(status.INVALID_ARGUMENT));
+    const last = user.call('Actuate', two[0]!);
+    expect((await next()).batchActuateStreamRequest.actuateRequests).toMatchObject([two[0]]);
+    stream.write({ batchActuateStreamResponse: { signalId: { path: DOOR } } });
+    await last;
+  });
+
+  it('publishes a batch that a subscriber gets in one message', async () => {
+    const program = await programWith('provide:Vehicle', 'read:Vehicle');
+    const next = reader(program.subscribe({ signalPaths: ['Vehicle.**'] }));
+    await next();
+    const stream = program.provide();
+    const idOf = Object.fromEntries(
+      (await program.call('ListMetadata', { root: '' })).metadata.map(({ path, id }: { path: string; id: number }) => [
+        ...[path, id],
+      ]),
+    );
+    const dataPoints = {
+      [idOf[DOOR]]: { value: { bool: true } },
+      [idOf[ANGLE]]: { value: { int32: 5 } },
+      [idOf[SPEED]]: { value: { string: 'fast' } },
+    };
+    stream.write({ publishValuesRequest: { requestId: 1, dataPoints } });
+    const { entries } = await next();
+    expect(Object.keys(entries).sort()).toEqual([DOOR, ANGLE]);
+    const { publishValuesResponse } = await reader(stream)();
+    expect(Object.keys(publishValuesResponse.status)).toEqual([String(idOf[SPEED])]);
+  });
+
   it('and reads nothing on its provider stream holds up nobody', async () => {
     const { path } = await serve(['provide:Vehicle.Cabin', 'read:Vehicle']);
     const deaf = reach(path);
@@ -373,6 +464,82 @@ describe('a program that writes', () => {
     expect(obu.signals.get(ANGLE)?.value).toBe(33);
     stream.write({ provideActuationRequest: { actuatorIdentifiers: [{ path: ANGLE }] } });
     await expect(next()).rejects.toEqual(code(status.INVALID_ARGUMENT));
+  });
+});
+
+describe('lists and defaults', () => {
+  const LIST = 'Vehicle.Cabin.SeatPosCount';
+  const leaves = `${LIST}: { datatype: "uint8[]", type: attribute, default: [2, 3], max: 9 }
+Vehicle.Names: { datatype: "string[]", allowed: [a, b] }
+Vehicle.Offsets: { datatype: "int16[]" }
+Vehicle.Flags: { datatype: "boolean[]", type: actuator }
+Vehicle.Vin: { datatype: string, type: attribute, default: UNKNOWN }
+`;
+
+  beforeEach(async () => {
+    await obu.close();
+    obu = new HandObu(leaves);
+  });
+
+  it('has the default of a leaf until somebody gives a value', async () => {
+    const program = await programWith('provide:Vehicle', 'read:Vehicle');
+    expect((await program.call('GetValue', at('Vehicle.Vin'))).dataPoint.value.string).toBe('UNKNOWN');
+    const { dataPoint } = await program.call('GetValue', at(LIST));
+    expect(dataPoint.value.uint32Array.values).toEqual([2, 3]);
+    expect(Number(dataPoint.timestamp.seconds)).toBeGreaterThan(1.6e9);
+    await program.call('PublishValue', { ...at('Vehicle.Vin'), dataPoint: { value: { string: 'X1' } } });
+    expect((await program.call('GetValue', at('Vehicle.Vin'))).dataPoint.value.string).toBe('X1');
+  });
+
+  it('lists what they are, with the limits of their items', async () => {
+    const program = await programWith('read:Vehicle');
+    const { metadata } = await program.call('ListMetadata', { root: 'Vehicle' });
+    const of = (path: string) => metadata.find((one: { path: string }) => one.path === path);
+    // Numbers of kuksa.val.v2.DataType: UINT8_ARRAY, STRING_ARRAY, INT16_ARRAY, BOOLEAN_ARRAY.
+    expect(['Vehicle.Names', 'Vehicle.Offsets', 'Vehicle.Flags'].map((path) => of(path).dataType)).toEqual([
+      20, 23, 21,
+    ]);
+    expect(of(LIST)).toMatchObject({ dataType: 26, entryType: 1, max: { uint32: 9 } });
+    expect(of('Vehicle.Names').allowedValues.stringArray.values).toEqual(['a', 'b']);
+  });
+
+  it('takes lists, hands them on, and refuses what is none of the leaf', async () => {
+    const program = await programWith('provide:Vehicle', 'read:Vehicle');
+    const next = reader(program.subscribe({ signalPaths: ['Vehicle.Offsets'] }));
+    await next();
+    const publish = (path: string, value: object) =>
+      program.call('PublishValue', { ...at(path), dataPoint: { value } });
+    await publish('Vehicle.Offsets', { int32Array: { values: [-5, 32767] } });
+    expect((await next()).entries['Vehicle.Offsets'].value.int32Array.values).toEqual([-5, 32767]);
+    await publish('Vehicle.Offsets', { int32Array: {} });
+    expect((await next()).entries['Vehicle.Offsets'].value.int32Array.values).toEqual([]);
+    for (const [path, value] of [
+      ['Vehicle.Offsets', { int32: 5 }],
+      ['Vehicle.Offsets', { uint32Array: { values: [5] } }],
+      ['Vehicle.Offsets', { int32Array: { values: [1, 32768] } }],
+      ['Vehicle.Names', { stringArray: { values: ['a', 'c'] } }],
+      [LIST, { uint32Array: { values: [10] } }],
+      ['Vehicle.Vin', { stringArray: { values: ['x'] } }],
+    ] as const) {
+      await expect(publish(path, value)).rejects.toEqual(code(status.INVALID_ARGUMENT));
+    }
+  });
+
+  it('sets an actuator that is a list', async () => {
+    const { path } = await serve(['provide:Vehicle', 'actuate:Vehicle']);
+    const [provider, user] = [reach(path), reach(path)];
+    const stream = provider.provide();
+    const next = reader(stream);
+    stream.write({ provideActuationRequest: { actuatorIdentifiers: [{ path: 'Vehicle.Flags' }] } });
+    await next();
+    const done = user.call('Actuate', { ...at('Vehicle.Flags'), value: { boolArray: { values: [true, false] } } });
+    const { batchActuateStreamRequest } = await next();
+    expect(batchActuateStreamRequest.actuateRequests[0].value.boolArray.values).toEqual([true, false]);
+    stream.write({ batchActuateStreamResponse: { signalId: { path: 'Vehicle.Flags' } } });
+    await done;
+    await expect(user.call('Actuate', { ...at('Vehicle.Flags'), value: { bool: true } })).rejects.toEqual(
+      code(status.INVALID_ARGUMENT),
+    );
   });
 });
 

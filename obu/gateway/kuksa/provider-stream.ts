@@ -7,7 +7,8 @@
  */
 import { ErrorCode, isKerbError, KerbError, messageOf } from '../../../shared/errors.ts';
 import { kuksa } from '../../../shared/protocol/generated/kuksa.js';
-import type { SignalDatum } from '../../signals/signal.ts';
+import type { ActuationTarget } from '../../signals/signal.ts';
+import { valueFault } from '../../signals/signal-list.ts';
 import type { KuksaSignals } from './signals.ts';
 import { fromWireValue, timeOf, toWireValue } from './values.ts';
 
@@ -70,20 +71,28 @@ export class ProviderStream {
   #serve(identifiers: readonly kuksa.val.v2.SignalID.$Properties[]): void {
     const paths = limited(identifiers).map((signal) => this.#signals.infoOf(signal).path);
     for (const path of paths) this.#signals.desk.guard.signal('provide', path);
-    this.#ends.push(this.#signals.desk.provider.serve(paths, (path, value) => this.#actuate(path, value)));
+    const together = (targets: readonly ActuationTarget[]) => this.#actuate(targets);
+    this.#ends.push(this.#signals.desk.provider.serve(paths, (path, value) => together([{ path, value }]), together));
   }
 
-  async #actuate(path: string, value: SignalDatum): Promise<void> {
-    if (this.#sink.isFull) throw refused(path, 'it does not read what it is asked');
+  /** Asks for all in one message; each is answered by itself. */
+  async #actuate(targets: readonly ActuationTarget[]): Promise<void> {
+    if (this.#sink.isFull) throw refused(targets[0]!.path, 'it does not read what it is asked');
+    const answers = targets.map(({ path }) => this.#expect(path));
+    const actuateRequests = targets.map(({ path, value }) => ({
+      signalId: { path },
+      value: toWireValue(this.#signals.source.info(path)!, value),
+    }));
+    this.#sink.write({ batchActuateStreamRequest: { actuateRequests } });
+    await Promise.all(answers);
+  }
+
+  #expect(path: string): Promise<void> {
     const pending = this.#pending.get(path) ?? [];
     this.#pending.set(path, pending);
     if (pending.length >= MAX_PENDING) pending.shift()!.reject(refused(path, 'it leaves actuations unanswered'));
     const { promise, resolve, reject } = Promise.withResolvers<void>();
     pending.push({ resolve, reject });
-    const info = this.#signals.source.info(path)!;
-    this.#sink.write({
-      batchActuateStreamRequest: { actuateRequests: [{ signalId: { path }, value: toWireValue(info, value) }] },
-    });
     return promise;
   }
 
@@ -102,19 +111,18 @@ export class ProviderStream {
       try {
         const info = this.#signals.infoOf({ path: this.#signals.pathOf(id) });
         const point = dataPoints![id]!;
-        return [{ id, path: info.path, value: fromWireValue(info, point.value), timeUs: timeOf(point) }];
+        const value = fromWireValue(info, point.value);
+        this.#signals.desk.guard.signal('provide', info.path);
+        const fault = valueFault(info, value);
+        if (fault !== undefined) throw new KerbError(ErrorCode.BadSignalValue, `${info.path} ${fault}`);
+        return [{ path: info.path, value, timeUs: timeOf(point) }];
       } catch (error) {
         status[id] = toWireError(error);
         return [];
       }
     });
-    for (const { id, ...value } of values) {
-      try {
-        this.#signals.desk.provide([value]);
-      } catch (error) {
-        status[id] = toWireError(error);
-      }
-    }
+    // Together, so that whoever subscribed to several of them gets them in one message.
+    if (values.length > 0) this.#signals.desk.provide(values);
     if (Object.keys(status).length > 0)
       this.#sink.write({ publishValuesResponse: { requestId: requestId ?? 0, status } });
   }

@@ -31,6 +31,7 @@ import { checkPath, KuksaSignals } from './signals.ts';
 import { type StatusError, toStatus } from './status.ts';
 import { subscribe } from './subscription.ts';
 import { fromWireValue, timeOf, toDatapoint } from './values.ts';
+import { wildcardMatcher } from './wildcards.ts';
 
 type V2 = typeof kuksa.val.v2;
 type Fields<Name extends keyof V2> = V2[Name] extends new (properties?: infer P) => unknown ? NonNullable<P> : never;
@@ -85,7 +86,7 @@ export function createKuksaServer(parts: KuksaServerParts): KuksaServer {
     BatchActuate: calls.unary<Fields<'BatchActuateRequest'>>(({ actuateRequests }) =>
       calls.actuate(some(actuateRequests)),
     ),
-    // NOT_FOUND when nothing is called so. Leaves that may not be read are left out.
+    // NOT_FOUND when nothing is called so, INVALID_ARGUMENT for what is neither a path nor a pattern. Leaves that may not be read are left out.
     ListMetadata: calls.unary<Fields<'ListMetadataRequest'>>(({ root }) => ({
       metadata: calls.signals.metadata(root ?? ''),
     })),
@@ -150,7 +151,8 @@ class Calls {
 
   /**
    * Subscribe and SubscribeById: the values at once, then what comes. INVALID_ARGUMENT for a buffer of more than 1000
-   * messages.
+   * messages, and for what is neither a path nor a pattern (wildcards.ts). Of a branch or a pattern, leaves that may not
+   * be read are left out.
    */
   subscription<Request extends { bufferSize?: number | null; filter?: Fields<'Filter'> | null }>(
     pathsOf: (request: Request, signals: KuksaSignals) => readonly string[],
@@ -165,7 +167,7 @@ class Calls {
         }
         const paths = pathsOf(call.request, this.signals);
         paths.forEach(checkPath);
-        const leaves = this.#parts.desk.leaves(paths);
+        const leaves = this.#parts.desk.leaves(paths, wildcardMatcher);
         const end = subscribe(this.signals, leaves, {
           call,
           keyOf: (path) => keyOf(path, this.signals),
@@ -187,17 +189,13 @@ class Calls {
   }
 
   /**
-   * All of them, or none when one cannot be. Answered when the vehicle has acknowledged: DEADLINE_EXCEEDED when it does
+   * All of them, or none when one cannot be; what one provider serves it gets in one message. Answered when the vehicle has acknowledged: DEADLINE_EXCEEDED when it does
    * not in time, ABORTED when the provider refuses, UNAVAILABLE when nothing sets the actuator now or the bus is down;
    * INVALID_ARGUMENT for what is no actuator, or no value of it.
    */
   async actuate(requests: readonly Fields<'ActuateRequest'>[]): Promise<object> {
     const targets = requests.map(({ signalId, value }) => this.signals.target(signalId, value));
-    const results = await Promise.allSettled(
-      targets.map(({ path, value }) => this.#parts.desk.actuate(path, value, 0)),
-    );
-    const failed = results.find((one) => one.status === 'rejected');
-    if (failed !== undefined) throw failed.reason;
+    await this.#parts.desk.actuateAll(targets, 0);
     return {};
   }
 

@@ -1,9 +1,10 @@
 /** The signals of a container as the calls of `kuksa.val.v2` name them: by path, or by a number that stands for it. */
 import { ErrorCode, KerbError } from '../../../shared/errors.ts';
 import type { kuksa } from '../../../shared/protocol/generated/kuksa.js';
-import type { SignalDatum, SignalInfo, VehicleSignals } from '../../signals/signal.ts';
+import type { LeafValue, SignalInfo, VehicleSignals } from '../../signals/signal.ts';
 import type { SignalDesk } from '../signal-desk.ts';
 import { fromWireValue, toMetadata, type WireMetadata, type WireValue } from './values.ts';
+import { wildcardMatcher } from './wildcards.ts';
 
 type SignalId = kuksa.val.v2.SignalID.$Properties | null | undefined;
 
@@ -53,7 +54,7 @@ export class KuksaSignals {
   }
 
   /** @throws KerbError UnknownSignal | NotGranted | BadGatewayRequest | BadSignalValue | NotAnActuator | NoActuationProvider */
-  target(signal: SignalId, wire: WireValue | null | undefined): { readonly path: string; readonly value: SignalDatum } {
+  target(signal: SignalId, wire: WireValue | null | undefined): { readonly path: string; readonly value: LeafValue } {
     const info = this.infoOf(signal);
     this.desk.guard.signal('actuate', info.path);
     const value = fromWireValue(info, wire);
@@ -62,14 +63,16 @@ export class KuksaSignals {
   }
 
   /**
-   * What VSS says of the readable leaves that a root means: a leaf or a branch, `*` for one level; empty is everything.
+   * What VSS says of the readable leaves that a root means: a leaf, a branch or a pattern (wildcards.ts).
    * @throws KerbError UnknownSignal | NotGranted | BadGatewayRequest
    */
   metadata(root: string): WireMetadata[] {
     checkPath(root);
-    const path = root.replace(/\.\*\*$/, '');
+    // Whoever asks for everything may have nothing.
     const leaves =
-      path === '' || path === '**' ? this.desk.guard.readable(this.source.paths()) : [...this.desk.leaves([path])];
+      root === '' || root === '**'
+        ? this.desk.guard.readable(this.source.paths())
+        : [...this.desk.leaves([root], wildcardMatcher)];
     return leaves.map((leaf) => toMetadata(this.source.info(leaf)!, this.idOf(leaf)));
   }
 }

@@ -99,7 +99,7 @@
 #define KERB_ABORT_WASM_OVERFLOW 0xffff0011    /* trap: integer overflow */
 #define KERB_ABORT_WASM_DIVISION 0xffff0012    /* trap: integer division by zero */
 #define KERB_ABORT_WASM_CONVERSION 0xffff0013  /* trap: no integer (NaN) */
-#define KERB_ABORT_WASM_UNREACHABLE 0xffff0014 /* trap: unreachable; AssemblyScript's way to say "out of memory" */
+#define KERB_ABORT_WASM_UNREACHABLE 0xffff0014 /* trap: unreachable; also what AssemblyScript does when memory.grow has failed */
 #define KERB_ABORT_WASM_CALL 0xffff0015        /* trap: indirect call of a function of another type */
 #define KERB_ABORT_WASM_THROWN 0xffff0016      /* throw, assert() or a failed check; the log has its message */
 #define KERB_ABORT_WASM_MEMORY 0xffff0017      /* the declared memory does not even hold the module's own data */
@@ -158,9 +158,14 @@ struct kerb_mailbox {
   uint64_t stack_pointer;
 };
 
-_Static_assert(sizeof(struct kerb_note_manifest) == 88, "the manifest note is 88 bytes");
-_Static_assert(sizeof(struct kerb_info) == 96, "the info page starts with 96 bytes");
-_Static_assert(offsetof(struct kerb_mailbox, output_size) == 16, "gate_*.S write the mailbox by offset");
-_Static_assert(offsetof(struct kerb_mailbox, stack_pointer) == 40, "gate_*.S write the mailbox by offset");
+#ifdef __cplusplus
+#define KERB_STATIC_ASSERT static_assert
+#else
+#define KERB_STATIC_ASSERT _Static_assert
+#endif
+KERB_STATIC_ASSERT(sizeof(struct kerb_note_manifest) == 88, "the manifest note is 88 bytes");
+KERB_STATIC_ASSERT(sizeof(struct kerb_info) == 96, "the info page starts with 96 bytes");
+KERB_STATIC_ASSERT(offsetof(struct kerb_mailbox, output_size) == 16, "gate_*.S write the mailbox by offset");
+KERB_STATIC_ASSERT(offsetof(struct kerb_mailbox, stack_pointer) == 40, "gate_*.S write the mailbox by offset");
 #endif
 #endif

@@ -12,7 +12,8 @@
  *   }
  *
  * Each call starts in a memory image that no earlier call has touched: globals have their initial values, the heap is
- * empty. There is no clock, file, thread, network or second input. What links: string, ctype, stdlib, math, snprintf,
+ * empty. There is no clock, file, thread, network or second input. printf, puts and what writes to stderr go to the log of
+ * the call. What else links: string, ctype, stdlib, math, snprintf,
  * sscanf and regex of musl, malloc, and Debian's static libraries as far as they need no more than that.
  */
 #ifndef KERBSIDE_TASK_H
@@ -29,13 +30,17 @@ extern "C" {
 /*
  * The task. `in` holds `in_size` bytes (at most the declared max_input) and is read-only; `out` has room for
  * `out_capacity` bytes (the declared max_output), all zero. Sets *out_size (0 when untouched). Both are aligned to a page.
- * Returns 0, or a status from 1 to 2147483647 of its own to refuse its input; the caller gets that number.
+ * Returns 0, or a status from 1 to 2147483647 of its own to refuse its input; the caller gets that number and, as the
+ * sentence that says why, the last line that the call has logged (200 characters at most): see kerb_refuse.
  */
 int kerb_task(const uint8_t *in, size_t in_size, uint8_t *out, size_t out_capacity, size_t *out_size);
 
-/* Adds to the log of this call, which holds KERB_MAX_LOG bytes; what does not fit is dropped. */
+/* As printf does. Adds to the log of this call, which holds KERB_MAX_LOG bytes; what does not fit is dropped. */
 void kerb_log(const char *text, size_t size);
 void kerb_logf(const char *format, ...) __attribute__((format(printf, 1, 2)));
+
+/* `return kerb_refuse(3, "%zu bytes are too few", in_size);` refuses the input with a status and a sentence for its caller. */
+#define kerb_refuse(status, ...) (kerb_logf(__VA_ARGS__), kerb_log("\n", 1), (int)(status))
 
 /* Ends the call at once: the caller gets `code` (below KERB_ABORT_LIBOS) and no output. */
 void kerb_abort(uint32_t code) __attribute__((noreturn));
@@ -59,7 +64,7 @@ uint64_t kerb_time_ms(void);
       KERB_NOTE_OWNER_SIZE, sizeof(descriptor_type), note_type, KERB_NOTE_OWNER, {__VA_ARGS__}}
 
 /*
- * Declares the task: its name ([a-z0-9-], at most 63), and .memory, .max_input, .max_output in bytes.
+ * Declares the task: its name ([a-z0-9-], at most 63), and .memory, .max_input, .max_output in bytes; C++ wants them in this order.
  * `memory` counts data, TLS, the stack (256 KiB) and the heap. Used once, at file scope.
  */
 #define KERB_TASK(task_name, ...)                                                                             \
