@@ -280,8 +280,6 @@ function mappedSignal(slot: Slot, mapping: VssFeed, codec: MessageSignal, messag
   const isLimited = min !== 0 || max !== 0;
   // Half a step is what rounding may add.
   const slack = float === 'none' ? Math.abs(factor) / 2 : 0;
-  const noneFrom = noValueFrom(message.message, codec.signal);
-  const isNone = (raw: Exact, label: string) => noValue.test(label) || (raw >= noneFrom && saysNoValue(label));
   return {
     ...{ slot, mapping, codec, noneFrom },
     conditions: mapping.multiplexer.map((one) => ({ codec: message.signal(one.signal), value: one.value })),
