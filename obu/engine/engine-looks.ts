@@ -84,7 +84,7 @@ export class EngineLooks {
   complain(error: unknown): number {
     const { log, onFault } = this.#parts;
     const waitMs = this.#health.failed(error);
-    const message = `the Docker Engine did not do what it was asked: ${this.#health.fault}`;
+    const message = `the Docker Engine did not do what it was asked: ${this.#health.reason}`;
     log.warn(`${message}; trying again in ${waitMs / 1000} s`);
     if (this.#health.isFirstFailure) onFault(message);
     return waitMs;
