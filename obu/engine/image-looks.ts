@@ -22,17 +22,20 @@ export class ImageLooks {
   /** Returns when a look is done that began after this call. @throws errors of dockerode */
   ask(): Promise<void> {
     this.#asked++;
-    this.#running ??= this.#run().finally(() => {
-      this.#running = undefined;
-    });
+    this.#running ??= this.#run();
     return this.#running;
   }
 
   async #run(): Promise<void> {
-    while (this.#done < this.#asked) {
-      const asked = this.#asked;
-      await this.#look();
-      this.#done = asked;
+    try {
+      while (this.#done < this.#asked) {
+        const asked = this.#asked;
+        await this.#look();
+        this.#done = asked;
+      }
+    } finally {
+      // In one go with the last comparison: who asks from here on has a look of its own, and never one that has ended.
+      this.#running = undefined;
     }
   }
 }
