@@ -1,4 +1,5 @@
 import type { ObuStatus } from '../../shared/api/status.ts';
+import { workloadWhy } from './workload-why.ts';
 
 /** A status as lines for a person. */
 export function statusLines(status: ObuStatus): string[] {
@@ -60,7 +61,7 @@ export function statusLines(status: ObuStatus): string[] {
         String(one.priority),
         one.detail === '' ? one.state : `${one.state}(${one.detail})`,
         String(one.restarts),
-        one.reason,
+        workloadWhy(one),
       ]),
     ),
     ...table(

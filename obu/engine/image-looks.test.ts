@@ -62,16 +62,19 @@ it('a look that failed is no look: what is needed stays unknown until one has be
   expect([begun(), looks.isKnown]).toEqual([2, true]);
 });
 
-it.each([0, 1, 2, 3, 4, 5, 6])('who asks %i microtasks after a look has ended gets one that begins after that', async (ticks) => {
-  let begun = 0;
-  const looks = new ImageLooks(async () => {
-    begun++;
-  });
-  const first = looks.ask();
-  for (let i = 0; i < ticks; i++) await undefined;
-  const before = begun;
-  looks.need();
-  await looks.ask();
-  expect([begun > before, looks.isKnown]).toEqual([true, true]);
-  await first;
-});
+it.each([0, 1, 2, 3, 4, 5, 6])(
+  'who asks %i microtasks after a look has ended gets one that begins after that',
+  async (ticks) => {
+    let begun = 0;
+    const looks = new ImageLooks(async () => {
+      begun++;
+    });
+    const first = looks.ask();
+    for (let i = 0; i < ticks; i++) await undefined;
+    const before = begun;
+    looks.need();
+    await looks.ask();
+    expect([begun > before, looks.isKnown]).toEqual([true, true]);
+    await first;
+  },
+);

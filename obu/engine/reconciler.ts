@@ -151,7 +151,8 @@ export class Reconciler {
    * @throws KerbError UnknownWorkload
    */
   freeze(workload: string): void {
-    this.#byPerson(workload, (memory) => rememberFreeze(memory, steadyMs()));
+    // The time is for people only.
+    this.#byPerson(workload, (memory) => rememberFreeze(memory, Date.now()));
   }
 
   /** Takes back `freeze`, and thaws what somebody froze from outside. @throws KerbError UnknownWorkload */
