@@ -1,3 +1,5 @@
+import type { Desired, Memory } from '../planner/state.ts';
+
 /** Looks at the images of a manifest: one at a time, and none that has begun before it was asked for counts. */
 export class ImageLooks {
   readonly #look: () => Promise<void>;
@@ -38,4 +40,13 @@ export class ImageLooks {
       this.#running = undefined;
     }
   }
+}
+
+/** Names and ids of the images that may be needed to run these, or to go back to what they were. */
+export function imagesOf(desired: readonly Desired[], memoryOf: (workload: string) => Memory): string[] {
+  return desired.flatMap(({ workload }) => {
+    const known = memoryOf(workload.name);
+    const ids = [known.version?.imageId, known.good?.imageId].filter((id) => id !== undefined);
+    return [workload.image, ...ids];
+  });
 }
