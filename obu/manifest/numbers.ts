@@ -1,6 +1,6 @@
 /**
- * Bare numbers of a manifest. A program gets them as text, in `environment` or a label, and must get the digits that
- * are written. YAML 1.2 (its core schema) and Compose (which reads YAML 1.1's octals, and prints numbers as Go's `%v`
+ * Bare numbers of a manifest, and bare texts that look like one. A program gets them as text, in `environment` or a label,
+ * and must get the digits that are written. YAML 1.2 (its core schema) and Compose (which reads YAML 1.1's octals, and prints numbers as Go's `%v`
  * does) mostly make the same text of a number; where they do not, there is no right one, and it has to be in quotes.
  */
 
