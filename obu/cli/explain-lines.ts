@@ -1,4 +1,5 @@
 import type { Explanation } from '../../shared/api/obu.ts';
+import { workloadWhy } from '../api/workload-why.ts';
 import { eventLine } from './event-lines.ts';
 import { stateWord } from './settle.ts';
 import { mebibytes, timeSpan } from './units.ts';
@@ -9,7 +10,7 @@ export function explainLines(all: Explanation): string[] {
   const notDeclared = (declared: boolean) => (declared ? '' : ' (not declared)');
   return [
     `${workload.name}: ${stateWord(workload)}`,
-    ...item('why', workload.reason),
+    ...item('why', workloadWhy(workload)),
     ...item('image', `${workload.image}, priority ${workload.priority}`),
     ...item(
       'wants',

@@ -2,10 +2,12 @@
  * VSS leaves out of a file: a whole tree in JSON (as vspec2json writes it) or an overlay in vspec style (YAML with one
  * key for each path). What a leaf says of CAN is read by vss-mapping.ts.
  */
+
 import { readFile } from 'node:fs/promises';
 import { LineCounter, parseDocument } from 'yaml';
 import { z } from 'zod';
 import { ErrorCode, KerbError, messageOf } from '../../shared/errors.ts';
+import { plainIssue } from '../../shared/plain-issue.ts';
 import { datatypes } from './datatype.ts';
 import { parseJsonExactly, withExact } from './exact.ts';
 import type { LeafValue, SignalInfo } from './signal.ts';
@@ -101,7 +103,7 @@ export function isList(leaf: RawLeaf): boolean {
 
 /** A part of a leaf, checked. @throws KerbError BadSignalMapping */
 export function checked<T>(place: LeafPlace, schema: z.ZodType<T>, value: unknown, key: string): T {
-  const parsed = schema.safeParse(value);
+  const parsed = schema.safeParse(value, { error: plainIssue });
   if (parsed.success) return parsed.data;
   const issue = parsed.error.issues[0]!;
   const where = [...(key === '' ? [] : [key]), ...issue.path].join('.');

@@ -13,6 +13,7 @@ import { getStatus } from '../../shared/api/control-client.ts';
 import type { ManifestReply } from '../../shared/api/manifest.ts';
 import type { ObuStatus } from '../../shared/api/status.ts';
 import { ErrorCode } from '../../shared/errors.ts';
+import { STATUS_MS } from '../support/status-ms.ts';
 import { TestCar } from './car.ts';
 
 const PROBE = 'kerbside-test-probe:1';
@@ -167,7 +168,7 @@ async function reported(until: (report: Report) => boolean): Promise<Report> {
 
 describe('kerb obu apply', () => {
   it('gives an OBU that runs nothing its first manifest, and waits until it is well', async () => {
-    expect((await getStatus<ObuStatus>(api)).workloads).toEqual([]);
+    expect((await getStatus<ObuStatus>(api, STATUS_MS)).workloads).toEqual([]);
     expect(await kerb('get', 'manifest', ...toApi)).toMatchObject({
       code: 1,
       err: expect.stringMatching(/^kerb: no manifest has been applied to this OBU/),
@@ -266,7 +267,7 @@ describe('what was applied', () => {
     await serve();
     expect(await wanted()).toEqual(asked);
     for (;;) {
-      const { workloads } = await getStatus<ObuStatus>(api);
+      const { workloads } = await getStatus<ObuStatus>(api, STATUS_MS);
       if (workloads.every(({ detail }) => detail === 'Ok')) break;
       await sleep(100);
     }

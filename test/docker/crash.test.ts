@@ -11,6 +11,7 @@ import { type Places, placesOf } from '../../obu/engine/places.ts';
 import { processesWith, signal } from '../../obu/engine/processes.ts';
 import { getStatus } from '../../shared/api/control-client.ts';
 import type { ObuStatus } from '../../shared/api/status.ts';
+import { STATUS_MS } from '../support/status-ms.ts';
 import { TestCar } from './car.ts';
 
 const PROBE = 'kerbside-test-probe:1';
@@ -107,11 +108,11 @@ it('a workload runs on while its OBU is killed, and goes on with the next OBU in
 });
 
 it('is served as before while its private engine hangs, which the status says', async (context) => {
-  const { kind } = (await getStatus<ObuStatus>(api)).engine;
+  const { kind } = (await getStatus<ObuStatus>(api, STATUS_MS)).engine;
   if (kind === 'external') context.skip('this machine has a Docker Engine of its own, which is not ours to stop');
   const before = await containers();
   const pid = Number(readFileSync(places.engine.pidFile, 'utf8'));
-  const fault = async () => (await getStatus<ObuStatus>(api)).engine.fault;
+  const fault = async () => (await getStatus<ObuStatus>(api, STATUS_MS)).engine.fault;
   signal(pid, 'SIGSTOP');
   try {
     while (!(await fault()).startsWith('no answer for')) await sleep(200);
@@ -124,7 +125,7 @@ it('is served as before while its private engine hangs, which the status says', 
 });
 
 it('comes back after its private engine was killed', async (context) => {
-  const { kind } = (await getStatus<ObuStatus>(api)).engine;
+  const { kind } = (await getStatus<ObuStatus>(api, STATUS_MS)).engine;
   if (kind === 'external') context.skip('this machine has a Docker Engine of its own, which is not ours to kill');
   const before = await containers();
   signal(Number(readFileSync(places.engine.pidFile, 'utf8')), 'SIGKILL');
@@ -134,7 +135,7 @@ it('comes back after its private engine was killed', async (context) => {
     await sleep(200);
   }
   await untilFollowing();
-  const { workloads, errors } = await getStatus<ObuStatus>(api);
+  const { workloads, errors } = await getStatus<ObuStatus>(api, STATUS_MS);
   // That was not the workload's failure.
   expect(workloads[0]).toMatchObject({ name: 'follow', state: 'Running', restarts: 0 });
   const message = expect.stringMatching(/^the private Docker Engine ended by itself: it said nothing/);

@@ -15,6 +15,7 @@ import type { ObuStatus } from '../../shared/api/status.ts';
 import { type Credentials, createAuthority, issueCertificate, type Subject } from '../../shared/identity/authority.ts';
 import { writeIdentity } from '../../shared/identity/files.ts';
 import { LOG_KEYS } from '../../shared/log.ts';
+import { STATUS_MS } from '../support/status-ms.ts';
 import { TestCar } from './car.ts';
 import { buildImage, IMAGE } from './runtime.ts';
 
@@ -80,7 +81,7 @@ async function explained(workload: string): Promise<Explanation> {
 
 async function until(workload: string, wanted: string): Promise<void> {
   for (;;) {
-    const status = await getStatus<ObuStatus>(api);
+    const status = await getStatus<ObuStatus>(api, STATUS_MS);
     const now = status.workloads.find(({ name }) => name === workload);
     if (now !== undefined && `${now.state}(${now.detail})` === wanted) return;
     await sleep(100);
