@@ -13,6 +13,7 @@ import { noValueFrom, saysNoValue } from './j1939-spn.ts';
 import { J1939Transport, TRANSPORT_PGNS } from './j1939-transport.ts';
 import { compileMessage, type MessageCodec, type MessageSignal } from './message-codec.ts';
 import type { SignalValue } from './signal.ts';
+import { rangeOf } from './signal-codec.ts';
 import { type SignalLosses, whyNoValue } from './signal-losses.ts';
 import type { Group, SignalTree, Slot } from './signal-tree.ts';
 import { badLeaf } from './vss-file.ts';
@@ -144,7 +145,9 @@ export class CanFeed {
   /** Why no source of the path on a bus gives a value now; empty when there is none, or one does. */
   whyNone(path: string): string {
     const all = this.#mapped.get(path) ?? [];
-    const whys = all.map(({ mapped, heard, place }) =>
+    // A source of which frames come says more than one of which none does.
+    const byFrames = all.toSorted((a, b) => Number(b.heard.frames > 0) - Number(a.heard.frames > 0));
+    const whys = byFrames.map(({ mapped, heard, place }) =>
       whyNoValue({ ...mapped, message: place.message, bus: place.feed.router.bus.name, frames: heard.frames }),
     );
     return [...new Set(whys)]
@@ -274,18 +277,16 @@ export class CanFeed {
 }
 
 function mappedSignal(slot: Slot, mapping: VssFeed, codec: MessageSignal, message: MessageCodec): MappedSignal {
-  const { min, max, labels, float, factor } = codec.signal;
+  const { labels } = codec.signal;
+  const { low, high } = rangeOf(codec.signal);
   const noneFrom = noValueFrom(message.message, codec.signal);
   const isNone = (raw: Exact, label: string) => noValue.test(label) || (raw >= noneFrom && saysNoValue(label));
-  const isLimited = min !== 0 || max !== 0;
-  // Half a step is what rounding may add.
-  const slack = float === 'none' ? Math.abs(factor) / 2 : 0;
   return {
     ...{ slot, mapping, codec, noneFrom },
     conditions: mapping.multiplexer.map((one) => ({ codec: message.signal(one.signal), value: one.value })),
     // Infinity and NaN are no values, whatever the range.
-    low: Math.max(isLimited ? min - slack : -Number.MAX_VALUE, -Number.MAX_VALUE),
-    high: Math.min(isLimited ? max + slack : Number.MAX_VALUE, Number.MAX_VALUE),
+    low: Math.max(low, -Number.MAX_VALUE),
+    high: Math.min(high, Number.MAX_VALUE),
     names:
       labels.size === 0
         ? undefined
