@@ -68,7 +68,7 @@ export function workloadNamed(name: string, { reconciler }: Pick<ApiParts, 'reco
 }
 
 /** Those that lose what comes are worth more than those of which nothing comes. */
-function valuelessOf({ grants }: Workload, { signals }: ApiParts): Explanation['valueless'] {
+export function valuelessOf({ grants }: Workload, { signals }: Pick<ApiParts, 'signals'>): Explanation['valueless'] {
   const allows = compileScopes(grants.signals);
   const without = signals
     .paths()

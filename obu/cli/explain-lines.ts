@@ -48,8 +48,8 @@ const MAX_VALUELESS = 10;
 
 function valuelessLines({ valueless = [] }: Explanation): string[] {
   const lines = valueless.slice(0, MAX_VALUELESS).map(({ path, reason }) => `${path}: ${reason}`);
-  const more = valueless.length - lines.length;
-  return more > 0 ? [...lines, `and ${more} more; kerb signal get says why`] : lines;
+  // The OBU names no more than a part of very many.
+  return valueless.length > lines.length ? [...lines, 'and more; kerb signal get PATH says which and why'] : lines;
 }
 
 /** How many CAN frames and why, and of a CAN interface which ids. */
