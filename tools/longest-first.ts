@@ -5,7 +5,7 @@ import { BaseSequencer, type TestSpecification } from 'vitest/node';
  * What takes longest on a two-core machine, the longest first; what is not named takes a few seconds. A run is as long as
  * its last file, so these may not begin at its end. It says nothing about what a test depends on: none does on another.
  */
-const LONGEST = [
+export const LONGEST = [
   'test/vcan/socketcan',
   'test/tender/aarch64',
   'test/docker/apply',
