@@ -14,6 +14,7 @@ import { ErrorCode } from '../../shared/errors.ts';
 import { silentLog } from '../../shared/log.ts';
 import { delimit } from '../../shared/protocol/framing.ts';
 import { kerbside } from '../../shared/protocol/generated/gateway.js';
+import { STATUS_MS } from '../support/status-ms.ts';
 import { until } from '../support/until.ts';
 import { TestCar } from './car.ts';
 
@@ -121,7 +122,7 @@ async function untilNamed(workload: string, reason: keyof typeof ErrorCode): Pro
     () => errors().some(({ code }) => code === ErrorCode[reason]),
     errors,
   );
-  expect(await getControl(join(state, 'api.sock'), '/metrics')).toMatch(
+  expect(await getControl(join(state, 'api.sock'), '/metrics', STATUS_MS)).toMatch(
     new RegExp(`obu_workload_faults_total\\{workload="${workload}",reason="${reason}"\\} [1-9]`),
   );
 }
