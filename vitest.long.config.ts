@@ -1,10 +1,17 @@
+import { join } from 'node:path';
 import { defineConfig } from 'vitest/config';
 
-// What takes many minutes, or a machine of its own: `npm run test:long`.
+/** Files whose repetitions are fewer in `npm test` (test/support/rounds.ts). */
+const LONG_FORMS = ['test/tender/{aarch64,images}.test.ts'];
+
+// What takes many minutes, or a machine of its own, and the long forms of what `npm test` runs: `npm run test:long`.
 export default defineConfig({
   test: {
     reporters: ['default', './tools/closing-line-reporter.ts'],
-    include: ['test/long/**/*.test.ts'],
+    include: ['test/long/**/*.test.ts', ...LONG_FORMS],
+    globalSetup: ['test/support/machine-setup.ts'],
+    setupFiles: ['test/support/patience.ts', 'test/support/machine-needs.ts'],
+    env: { KERB_TEST_LONG: '1', NODE_COMPILE_CACHE: join(import.meta.dirname, 'build', 'compile-cache') },
     fileParallelism: false,
     testTimeout: 3_600_000,
     hookTimeout: 3_600_000,

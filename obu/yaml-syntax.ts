@@ -48,6 +48,7 @@ export function syntaxSentence({ code, message }: Pick<YAMLError, 'code' | 'mess
   if (code === 'UNEXPECTED_TOKEN') {
     return /end|collection|flow/i.test(message) ? NOT_CLOSED : 'not valid YAML: this cannot stand here';
   }
+  if (code === 'BAD_INDENT' && /must be .*and end with/i.test(message)) return NOT_CLOSED;
   return sentences[code] ?? 'not valid YAML';
 }
 

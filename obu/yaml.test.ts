@@ -82,6 +82,21 @@ describe('a file that YAML takes', () => {
   });
 });
 
+describe('one value, one problem', () => {
+  it('of a variable that has no value it is said what it is, and not that it does not fit', () => {
+    const text = 'services:\n  a:\n    image: x:$TAG\n    mem_limit: $MEMORY\n    x-obu: { priority: $RANK }\n';
+    expect(problems(text)).toEqual([
+      expect.stringMatching(/^car\.yaml:3: services\.a\.image: has `\$TAG`/),
+      expect.stringMatching(/^car\.yaml:4: services\.a\.mem_limit: has `\$MEMORY`/),
+      expect.stringMatching(/^car\.yaml:5: services\.a\.x-obu\.priority: has `\$RANK`/),
+    ]);
+  });
+
+  it('a brace that is not closed is said once', () => {
+    expect(problems('services: {a: {image: x')).toHaveLength(1);
+  });
+});
+
 describe('bytes', () => {
   it('that are not UTF-8 are told by their line', () => {
     expect(decodeUtf8(Buffer.from('a\nb\n\xff\xfe\n', 'latin1'))).toEqual({ line: 3 });

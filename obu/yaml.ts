@@ -1,6 +1,7 @@
 import { type Alias, type Document, isAlias, isMap, isNode, isScalar, isSeq, LineCounter, parseDocument } from 'yaml';
 import type { z } from 'zod';
 import type { ErrorCode } from '../shared/errors.ts';
+import { plainIssue } from '../shared/plain-issue.ts';
 import { type Problem, problemsError } from './problem.ts';
 import { checkReferences, findUnprintable, syntaxSentence, visitValues } from './yaml-syntax.ts';
 
@@ -66,26 +67,42 @@ export function parseYaml<T>(text: string, source: YamlSource<T>): ParsedYaml<T>
 
   // Where the syntax is broken, the rest follows from it.
   const faults = [...document.errors, ...document.warnings].slice(0, MAX_SYNTAX_ERRORS);
-  let problems = faults.map((fault) => problemAt(fault.pos[0], '', syntaxSentence(fault)));
+  let problems = withoutRepeats(faults.map((fault) => problemAt(fault.pos[0], '', syntaxSentence(fault))));
   if (problems.length === 0) {
     checkReferences(document, (offset, path, message) => problems.push(problemAt(offset, nameOf(path), message)));
   }
   if (problems.length > 0) throw problemsError(source.code, problems);
 
-  if (source.eachScalar !== undefined) problems = scalarProblems(document, source.eachScalar, problem);
+  const ofScalars = source.eachScalar === undefined ? [] : scalarProblems(document, source.eachScalar, problem);
   const plain = toPlain(document, source);
-  const result = source.schema.safeParse(source.prepare === undefined ? plain : source.prepare(plain));
-  if (result.success && problems.length === 0) return { value: result.data, problem };
+  const result = source.schema.safeParse(source.prepare === undefined ? plain : source.prepare(plain), {
+    error: plainIssue,
+  });
+  if (result.success && ofScalars.length === 0) return { value: result.data, problem };
 
   const found = (result.error?.issues ?? []).flatMap((issue): Problem[] => {
     if (issue.code !== 'unrecognized_keys') return [problem(issue.path, oneLine(issue.message))];
     return issue.keys.map((key) => problem([...issue.path, key], unknownKey(source, issue.path, key)));
   });
-  // Of one value one thing that is wrong is enough, and the schema knows what it is for.
-  const known = new Set(found.map(({ key }) => key));
-  problems = [...found, ...problems.filter(({ key }) => !known.has(key))];
+  problems = onePerValue(found, ofScalars);
   problems.sort((a, b) => a.line - b.line || a.column - b.column);
   throw problemsError(source.code, problems);
+}
+
+/** What is said of a line once is enough. */
+function withoutRepeats(problems: readonly Problem[]): Problem[] {
+  return problems.filter(
+    ({ line, message }, i) => problems.findIndex((one) => one.line === line && one.message === message) === i,
+  );
+}
+
+/** Of one value one thing that is wrong is enough. Of a text that could not be taken the schema saw what was meant by nobody. */
+function onePerValue(found: readonly Problem[], ofScalars: readonly ScalarProblem[]): Problem[] {
+  const texts = new Set(ofScalars.flatMap(({ key, isText }) => (isText ? [key] : [])));
+  const rest = found.filter(({ key }) => !texts.has(key));
+  const known = new Set(rest.map(({ key }) => key));
+  const scalars = ofScalars.filter(({ key }) => !known.has(key));
+  return [...rest, ...scalars.map(({ isText: _, ...problem }) => problem)];
 }
 
 function unknownKey<T>(source: YamlSource<T>, path: readonly PropertyKey[], key: string): string {
@@ -95,6 +112,11 @@ function unknownKey<T>(source: YamlSource<T>, path: readonly PropertyKey[], key:
   if (near === undefined) return 'unknown key';
   const refused = source.explainUnknownKey?.(path, near);
   return `unknown key; did you mean \`${near}\`?${refused === undefined ? '' : ` That ${refused}`}`;
+}
+
+/** What is wrong with one value, whatever it is for. */
+interface ScalarProblem extends Problem {
+  readonly isText: boolean;
 }
 
 type Source = Pick<YamlSource<unknown>, 'file' | 'code'>;
@@ -129,14 +151,14 @@ function scalarProblems(
   document: Document,
   eachScalar: EachScalar,
   problem: ParsedYaml<unknown>['problem'],
-): Problem[] {
-  const problems: Problem[] = [];
+): ScalarProblem[] {
+  const problems: ScalarProblem[] = [];
   visitValues(document, (node, path) => {
     if (!isScalar(node)) return;
     const plain = node.type === 'PLAIN' ? (node.source ?? '') : undefined;
     const answer = eachScalar({ path, plain, value: node.value });
     if (answer === undefined) return;
-    if ('fault' in answer) problems.push(problem(path, answer.fault));
+    if ('fault' in answer) problems.push({ ...problem(path, answer.fault), isText: typeof node.value === 'string' });
     else node.value = answer.value;
   });
   return problems;

@@ -2,7 +2,7 @@
 
 import type { Explanation } from '../../shared/api/obu.ts';
 import { wallOf } from '../../shared/clock.ts';
-import { ErrorCode, KerbError } from '../../shared/errors.ts';
+import { mustBeWanted } from '../engine/known-states.ts';
 import { readUsage } from '../engine/usage.ts';
 import type { RestartPolicy, UpdatePolicy, Workload } from '../manifest/workload.ts';
 import { capacityOf, claimOf } from '../planner/capacity.ts';
@@ -62,16 +62,13 @@ export async function explain(name: string, parts: ApiParts): Promise<Explanatio
 
 /** As the manifest has it. @throws KerbError UnknownWorkload */
 export function workloadNamed(name: string, { reconciler }: Pick<ApiParts, 'reconciler'>): Workload {
+  mustBeWanted(name, reconciler.desired);
   const found = reconciler.desired.find(({ workload }) => workload.name === name);
-  if (found !== undefined) return found.workload;
-  const known = reconciler.desired.map(({ workload }) => workload.name).join(', ') || 'none';
-  throw new KerbError(ErrorCode.UnknownWorkload, `there is no workload "${name}"; there is ${known}`, {
-    workload: name,
-  });
+  return found!.workload;
 }
 
 /** Those that lose what comes are worth more than those of which nothing comes. */
-function valuelessOf({ grants }: Workload, { signals }: ApiParts): Explanation['valueless'] {
+export function valuelessOf({ grants }: Workload, { signals }: Pick<ApiParts, 'signals'>): Explanation['valueless'] {
   const allows = compileScopes(grants.signals);
   const without = signals
     .paths()

@@ -19,6 +19,9 @@ Vehicle.Fan: { type: actuator, datatype: uint8, max: 100 }
 Vehicle.Name: { type: actuator, datatype: string }
 Vehicle.Zones: { type: actuator, datatype: "uint8[]" }
 Vehicle.Serial: { type: actuator, datatype: uint64 }
+Vehicle.Serials: { type: actuator, datatype: "uint64[]" }
+Vehicle.Mass: { type: actuator, datatype: double }
+Vehicle.Masses: { type: actuator, datatype: "float[]" }
 Vehicle.Speed: { type: sensor, datatype: float }
 `;
 
@@ -38,7 +41,7 @@ beforeEach(async () => {
   provider = store.openProvider('app');
   asked = [];
   provider.serve(
-    ['Vehicle.Roof', 'Vehicle.Fan', 'Vehicle.Name', 'Vehicle.Zones', 'Vehicle.Serial'],
+    ['Roof', 'Fan', 'Name', 'Zones', 'Serial', 'Serials', 'Mass', 'Masses'].map((name) => `Vehicle.${name}`),
     async (path, value) => {
       asked.push([path, value]);
       if (value === 13) throw new KerbError(ErrorCode.ActuationRefused, 'not 13');
@@ -76,6 +79,29 @@ it('keeps every digit of a long integer, as text in JSON', async () => {
   expect(asked.map(([, value]) => value)).toEqual([2n ** 64n - 1n, 2n ** 64n - 1n, 2n ** 53n + 1n, 2 ** 53 - 1]);
   for (const value of ['18446744073709551616', '-1', '1e19', '1.5', '"1e19"', '"9e15x"', '1e999']) {
     await expect(set('Vehicle.Serial', `{ "value": ${value} }`)).rejects.toMatchObject({
+      code: ErrorCode.BadSignalValue,
+    });
+  }
+});
+
+it('keeps every digit in lists, and makes a number of them where a leaf is a float or a double', async () => {
+  const most = '18446744073709551615';
+  for (const value of [`[${most}, 1]`, `["${most}", "1"]`, `"[${most}, 1]"`]) {
+    const { acknowledged } = (await set('Vehicle.Serials', `{ "value": ${value} }`)) as { acknowledged: object };
+    expect(acknowledged).toMatchObject({ value: [most, 1] });
+  }
+  for (const value of [most, `"${most}"`]) {
+    expect(await set('Vehicle.Mass', `{ "value": ${value} }`)).toMatchObject({ acknowledged: { value: 2 ** 64 } });
+    expect(await set('Vehicle.Masses', `{ "value": [${value}] }`)).toMatchObject({
+      acknowledged: { value: [2 ** 64] },
+    });
+  }
+  expect(asked.map(([, value]) => value)).toEqual([
+    ...new Array<unknown>(3).fill([2n ** 64n - 1n, 1]),
+    ...[2 ** 64, [2 ** 64], 2 ** 64, [2 ** 64]],
+  ]);
+  for (const value of ['[18446744073709551616]', '["x"]', '[1.5]', '[true]']) {
+    await expect(set('Vehicle.Serials', `{ "value": ${value} }`)).rejects.toMatchObject({
       code: ErrorCode.BadSignalValue,
     });
   }

@@ -1,10 +1,11 @@
 import { type ControlRoutes, jsonReply, linesReply } from '../../shared/api/control-routes.ts';
 import type { SignalReading, SignalSetReply } from '../../shared/api/obu.ts';
 import { ErrorCode, KerbError, messageOf } from '../../shared/errors.ts';
+import { inFormOf } from '../signals/datatype.ts';
 import { parseExact, parseJsonExactly, toJsonValue } from '../signals/exact.ts';
 import { pathMatcher } from '../signals/expand-paths.ts';
 import type { LeafValue, SignalDatum, SignalSource, SignalValue, VehicleSignals } from '../signals/signal.ts';
-import { isListType, isListValue } from '../signals/signal-list.ts';
+import { isListType, isListValue, itemType } from '../signals/signal-list.ts';
 import type { SignalStore } from '../signals/signal-store.ts';
 import type { PartsOf } from './parts.ts';
 import { isFollowed, wholeNumber } from './query.ts';
@@ -53,14 +54,18 @@ function targetOf(signals: VehicleSignals, path: string, body: Buffer): LeafValu
     // Not JSON: there is no value.
   }
   const datatype = signals.info(path)?.datatype ?? 'string';
-  if (isListType(datatype)) return listOf(value);
+  if (isListType(datatype)) return listOf(value).map((one) => targetDatum(itemType(datatype), one));
   if (!isDatum(value)) {
     throw new KerbError(ErrorCode.BadControlRequest, 'the body has to be { "value": a number, a text, true or false }');
   }
-  if (typeof value !== 'string' || datatype === 'string') return value;
+  return targetDatum(datatype, value);
+}
+
+function targetDatum(datatype: string, value: SignalDatum): SignalDatum {
+  if (typeof value !== 'string' || datatype === 'string') return inFormOf(datatype, value);
   if (datatype === 'boolean') return value === 'true' ? true : value === 'false' ? false : value;
   const number = parseExact(value);
-  return Number.isNaN(number) ? value : number;
+  return Number.isNaN(number) ? value : inFormOf(datatype, number);
 }
 
 function isDatum(value: unknown): value is SignalDatum {
@@ -68,15 +73,14 @@ function isDatum(value: unknown): value is SignalDatum {
 }
 
 /** A list, also as a text that is one in JSON. @throws KerbError BadControlRequest */
-function listOf(value: unknown): LeafValue {
+function listOf(value: unknown): readonly SignalDatum[] {
   let list = value;
   try {
-    if (typeof value === 'string') list = JSON.parse(value);
+    if (typeof value === 'string') list = parseJsonExactly(value);
   } catch {
     // Not JSON: there is no list.
   }
-  const isItem = (one: unknown) => ['number', 'string', 'boolean'].includes(typeof one);
-  if (Array.isArray(list) && list.every(isItem)) return list;
+  if (Array.isArray(list) && list.every(isDatum)) return list;
   throw new KerbError(ErrorCode.BadControlRequest, 'the value has to be a list in JSON, such as [1, 2] or ["a", "b"]');
 }
 

@@ -1,4 +1,5 @@
 import type { ObuStatus } from '../../shared/api/status.ts';
+import { workloadWhy } from './workload-why.ts';
 
 /** A status as lines for a person. */
 export function statusLines(status: ObuStatus): string[] {
@@ -60,15 +61,16 @@ export function statusLines(status: ObuStatus): string[] {
         String(one.priority),
         one.detail === '' ? one.state : `${one.state}(${one.detail})`,
         String(one.restarts),
-        one.reason,
+        workloadWhy(one),
       ]),
     ),
     ...table(
-      ['PLACE', 'CONNECTED', 'URL'],
+      // What may be a long sentence comes last.
+      ['PLACE', 'URL', 'CONNECTED'],
       status.places.map(({ place, url, connected, reason }) => [
         place,
-        connected ? 'yes' : withReason('no', reason),
         url,
+        connected ? 'yes' : withReason('no', reason),
       ]),
     ),
     offloadLine(status.offloads),
@@ -85,7 +87,7 @@ function identityLines({ identity, api, clock }: ObuStatus): string[] {
     lines.push(`identity: ${withReason(identity.state, identity.reason)}${identity.reason === '' ? until : ''}`);
   }
   if (api !== undefined)
-    lines.push(`API: ${withReason(api.listening ? 'listening' : 'waiting', api.reason)} at ${api.listen}`);
+    lines.push(`API at ${api.listen}: ${withReason(api.listening ? 'listening' : 'waiting', api.reason)}`);
   return lines;
 }
 

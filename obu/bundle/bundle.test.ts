@@ -90,12 +90,12 @@ describe('a bundle', () => {
     [
       'another format',
       [[INDEX, JSON.stringify({ ...index, format: 2 })], ...whole.slice(1)],
-      /cannot be used: format: Invalid input: expected 1/,
+      /cannot be used: format must be 1/,
     ],
     [
       'a key that nobody knows',
       [[INDEX, JSON.stringify({ ...index, run: 'x' })], ...whole.slice(1)],
-      /Unrecognized key/,
+      /cannot be used: it has `run`/,
     ],
     ['another order', [whole[0]!, whole[2]!, whole[1]!], /manifest\.yaml is missing/],
     ['no images', whole.slice(0, 2), /it is cut off/],

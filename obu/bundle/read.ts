@@ -4,6 +4,7 @@ import type { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { extract, type Header } from 'tar-stream';
 import { ErrorCode, isErrno, isKerbError, KerbError, messageOf } from '../../shared/errors.ts';
+import { plainIssue } from '../../shared/plain-issue.ts';
 import { decodeUtf8 } from '../../shared/utf8.ts';
 import { MAX_MANIFEST } from '../manifest/manifest.ts';
 import type { ManifestFile } from '../state/desired-state.ts';
@@ -115,10 +116,11 @@ function parseIndex(path: string, bytes: Buffer): BundleIndex {
   } catch {
     throw badBundle(path, `its ${INDEX} is no JSON`);
   }
-  const parsed = indexSchema.safeParse(json);
+  const parsed = indexSchema.safeParse(json, { error: plainIssue });
   if (!parsed.success) {
     const [issue] = parsed.error.issues;
-    throw badBundle(path, `its ${INDEX} cannot be used: ${issue!.path.join('.')}: ${issue!.message}`);
+    const what = issue!.path.length === 0 ? 'it' : issue!.path.join('.');
+    throw badBundle(path, `its ${INDEX} cannot be used: ${what} ${issue!.message}`);
   }
   if (parsed.data[MANIFEST].bytes > 4 * MAX_MANIFEST) throw badBundle(path, `its ${MANIFEST} is too long`);
   return parsed.data;

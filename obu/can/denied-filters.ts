@@ -42,16 +42,16 @@ export function parseReceiveLists(lists: readonly string[], errors: string): Rec
   const counts = new Map<string, Map<string, number>>();
   const add = (text: string, keyOf: (id: string, mask: string) => string) => {
     for (const line of text.split('\n')) {
-      // device can_id can_mask function userdata matches ident
+      // device can_id can_mask function userdata matches ident; a standard id has three digits
       const [device = '', id = '', mask = '', , , matches = '', ident] = line.trim().split(/\s+/);
-      if (ident !== 'raw' || !/^\d+$/.test(matches)) continue;
+      if (ident !== 'raw' || !/^[0-9a-f]{3,8}$/.test(id) || !/^\d+$/.test(matches)) continue;
       const known = counts.get(device) ?? new Map<string, number>();
       counts.set(device, known);
       // Somebody may listen there with the same filter, later than we; what came later has counted less.
       known.set(keyOf(id, mask), Math.max(known.get(keyOf(id, mask)) ?? 0, Number(matches)));
     }
   };
-  for (const text of lists) add(text, (id, mask) => `${id}:${mask}`);
+  for (const text of lists) add(text, (id, mask) => `${id.padStart(8, '0')}:${mask}`);
   add(errors, () => ERROR_KEY);
   return counts;
 }

@@ -128,6 +128,19 @@ it('sends each interface of the log to the bus that --from gives it, and says wh
   expect((await until(two.frames, 4)).slice(2)).toEqual(['101#', '103#']);
 });
 
+it('says in one line that a log cannot be read', async () => {
+  const bus = await makeBus('can0');
+  for (const file of [folder, join(folder, 'none.log')]) {
+    const child = spawn(process.execPath, [kerb, 'can', 'replay', file, '--bus', bus.spec]);
+    children.push(child);
+    let err = '';
+    child.stderr.on('data', (chunk) => (err += chunk));
+    expect(await new Promise((resolve) => child.once('close', resolve))).toBe(1);
+    expect(err).toContain('[1001 ');
+    expect(err).not.toContain('    at ');
+  }
+});
+
 it('warns of a last line that is cut off, and fails at any other', async () => {
   const bus = await makeBus('can0');
   const cut = await replay('(1.000000) can0 123#01\n(1.000100) can0 123#0', '--bus', bus.spec);
@@ -148,6 +161,7 @@ it.each([
   ['--from', 'can1=a:b:c'],
   ['--from', 'can1=can0', '--from', 'can1=can2'],
   ['--gap', 'long'],
+  ['--gap', '597h'],
 ])('%s %s is wrong usage', async (...args) => {
   expect((await replay('', ...args)).code).toBe(2);
 });

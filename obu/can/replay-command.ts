@@ -15,6 +15,8 @@ import { type LogLine, logLines } from './replay-lines.ts';
 const MAX_JUMPS_SAID = 10;
 /** Interfaces of a log whose names are remembered, for what is said at the end. */
 const MAX_NAMES = 100;
+/** Longest time that a timer can wait: 24 days. */
+const MAX_GAP_MS = 2 ** 31 - 1;
 
 interface ReplayOptions {
   readonly bus?: string;
@@ -60,11 +62,14 @@ function route(text: string, before: ReadonlyMap<string, string> | undefined): R
 }
 
 function gap(text: string): number {
+  let ms: number;
   try {
-    return parseDuration(text);
+    ms = parseDuration(text);
   } catch (error) {
     throw new InvalidArgumentError(messageOf(error));
   }
+  if (ms <= MAX_GAP_MS) return ms;
+  throw new InvalidArgumentError(`no pause is waited for longer than ${Math.floor(MAX_GAP_MS / 3_600_000)}h`);
 }
 
 async function replay(file: string, { bus, from = new Map(), gap, fast }: ReplayOptions): Promise<void> {
@@ -87,7 +92,8 @@ async function replay(file: string, { bus, from = new Map(), gap, fast }: Replay
       try {
         await run.send(logLines(input));
       } catch (error) {
-        if (!signal.aborted) throw error;
+        if (!signal.aborted)
+          throw (error as NodeJS.ErrnoException).syscall === 'read' ? unreadable(file, error) : error;
       } finally {
         signal.removeEventListener('abort', close);
         run.summarize([...from.keys()]);
@@ -151,11 +157,13 @@ class Replay {
     const total = [...this.#sent.values()].reduce((sum, one) => sum + one, 0);
     const unsaid = this.#jumps - MAX_JUMPS_SAID;
     if (unsaid > 0) say(`${this.#file}: its clock jumped ${unsaid} more times; it went on at once from each`);
-    if (this.#errorFrames > 0) say(`${this.#errorFrames} error frames of the log cannot be sent, and were left out`);
-    for (const [name, frames] of this.#skipped) say(`${frames} frames of ${name} were left out: no --from names it`);
+    if (this.#errorFrames > 0)
+      say(`${counted(this.#errorFrames, 'error frame')} of the log left out: they cannot be sent`);
+    for (const [name, frames] of this.#skipped)
+      say(`${counted(frames, 'frame')} of ${name} left out: no --from names it`);
     const seen = (name: string) => this.#sent.has(name) || this.#skipped.has(name);
     for (const name of wanted.filter((one) => !seen(one))) say(`${this.#file} has no frame of ${name}`);
-    say(`${total} ${total === 1 ? 'frame' : 'frames'} sent`);
+    say(`${counted(total, 'frame')} sent`);
   }
 
   async #wait({ number }: LogLine, timeUs: number): Promise<void> {
@@ -193,6 +201,10 @@ function say(sentence: string): void {
   process.stderr.write(`${sentence}\n`);
 }
 
+function counted(number: number, what: string): string {
+  return `${number} ${what}${number === 1 ? '' : 's'}`;
+}
+
 function count(counts: Map<string, number>, name: string): void {
   const key = counts.has(name) || counts.size < MAX_NAMES ? name : 'other interfaces';
   counts.set(key, (counts.get(key) ?? 0) + 1);
@@ -207,6 +219,10 @@ async function openLog(file: string) {
   try {
     return (await open(file)).createReadStream();
   } catch (error) {
-    throw new KerbError(ErrorCode.BadConfig, `the log cannot be read: ${messageOf(error)}`, { file });
+    throw unreadable(file, error);
   }
+}
+
+function unreadable(file: string, error: unknown): KerbError {
+  return new KerbError(ErrorCode.BadConfig, `the log cannot be read: ${messageOf(error)}`, { file });
 }

@@ -1,4 +1,5 @@
 import type { Explanation } from '../../shared/api/obu.ts';
+import { workloadWhy } from '../api/workload-why.ts';
 import { eventLine } from './event-lines.ts';
 import { stateWord } from './settle.ts';
 import { mebibytes, timeSpan } from './units.ts';
@@ -9,7 +10,7 @@ export function explainLines(all: Explanation): string[] {
   const notDeclared = (declared: boolean) => (declared ? '' : ' (not declared)');
   return [
     `${workload.name}: ${stateWord(workload)}`,
-    ...item('why', workload.reason),
+    ...item('why', workloadWhy(workload)),
     ...item('image', `${workload.image}, priority ${workload.priority}`),
     ...item(
       'wants',
@@ -47,8 +48,8 @@ const MAX_VALUELESS = 10;
 
 function valuelessLines({ valueless = [] }: Explanation): string[] {
   const lines = valueless.slice(0, MAX_VALUELESS).map(({ path, reason }) => `${path}: ${reason}`);
-  const more = valueless.length - lines.length;
-  return more > 0 ? [...lines, `and ${more} more; kerb signal get says why`] : lines;
+  // The OBU names no more than a part of very many.
+  return valueless.length > lines.length ? [...lines, 'and more; kerb signal get PATH says which and why'] : lines;
 }
 
 /** How many CAN frames and why, and of a CAN interface which ids. */

@@ -1,6 +1,7 @@
 import type { Command } from 'commander';
 import type { GrantStatus, ObuEvent, SignalReading } from '../../shared/api/obu.ts';
 import type { WorkloadStatus } from '../../shared/api/status.ts';
+import { workloadWhy } from '../api/workload-why.ts';
 import { eventLine } from './event-lines.ts';
 import { type ApiOptions, connectObu, withApi } from './obu-client.ts';
 import { interruptible, type OutputFormat, outputOption, rowsOf, show, showNext } from './output.ts';
@@ -61,7 +62,7 @@ function workloadRows(workloads: readonly WorkloadStatus[]): string[] {
   return rowsOf(
     ['WORKLOAD', 'PRIORITY', 'STATE', 'RESTARTS', 'IMAGE', 'WHY'],
     workloads.map((one) => [
-      ...[one.name, String(one.priority), stateWord(one), String(one.restarts), one.image, one.reason],
+      ...[one.name, String(one.priority), stateWord(one), String(one.restarts), one.image, workloadWhy(one)],
     ]),
     'no workloads: give the OBU a manifest with kerb obu apply FILE',
   );

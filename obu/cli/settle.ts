@@ -1,5 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { ObuStatus, WorkloadStatus } from '../../shared/api/status.ts';
+import { isWellState } from '../planner/well.ts';
 
 /** A start takes about as long as the first few looks; what takes longer is looked at less often. */
 const FIRST_POLL_MS = 20;
@@ -20,8 +21,7 @@ export function isMoving({ state, detail, update, dueMs }: Seen): boolean {
 
 /** What a person who applies a manifest wants to see in the end; an update may have to wait until the vehicle is parked. */
 export function isWell({ state, detail, update }: Seen): boolean {
-  if (update === 'handing-over' || update === 'rolled-back') return false;
-  return state === 'Succeeded' || (state === 'Running' && detail === 'Ok');
+  return update !== 'handing-over' && update !== 'rolled-back' && isWellState({ state, detail });
 }
 
 /** It does not run because workloads of higher priority have its room, which is what the manifest says. */

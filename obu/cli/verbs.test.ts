@@ -65,6 +65,7 @@ function explanation(): Explanation {
     grants: [{ workload: 'lane', kind: 'camera', what: 'front', may: 'at most 5 pictures/s' }],
     denied: { rate: 7 },
     deniedIds: [{ bus: 'can0', id: '3EA', frames: 2 }],
+    valueless: Array.from({ length: 12 }, (_, i) => ({ path: `Vehicle.S${i}.`, reason: `lost for reason ${i}` })),
     events: [event],
     log,
   };
@@ -259,7 +260,9 @@ describe('signal set', () => {
 describe('explain', () => {
   it('has everything on one screen', async () => {
     const text = await kerb('explain', 'lane');
-    expect(text.split('\n').length).toBeLessThan(24);
+    expect(text.split('\n').length).toBeLessThan(36);
+    // Of many signals without a value, the first ten.
+    expect(text.match(/lost for reason \d+/g)).toEqual(Array.from({ length: 10 }, (_, i) => `lost for reason ${i}`));
     for (const part of [
       'lane: Running(Ok)',
       'why it is so',

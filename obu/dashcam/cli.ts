@@ -16,7 +16,7 @@ export function registerCameraCommands(program: Command): void {
     .addOption(new Option('-o, --output <file>', 'where to; - for standard output').default('-', 'standard output'))
     .action(async (name: string, { output, ...api }: ApiOptions & { output: string }) => {
       if (output === '-' && process.stdout.isTTY) {
-        throw new KerbError(ErrorCode.BadConfig, 'a picture is nothing for a terminal; name a file with --output');
+        throw new KerbError(ErrorCode.BadConfig, 'refusing to write JPEG data to a terminal; use --output FILE');
       }
       const path = `/v1/cameras/${encodeURIComponent(name)}/snapshot`;
       const obu = await connectObu(api);

@@ -1,3 +1,5 @@
+import type { Desired, Memory } from '../planner/state.ts';
+
 /** Looks at the images of a manifest: one at a time, and none that has begun before it was asked for counts. */
 export class ImageLooks {
   readonly #look: () => Promise<void>;
@@ -22,17 +24,29 @@ export class ImageLooks {
   /** Returns when a look is done that began after this call. @throws errors of dockerode */
   ask(): Promise<void> {
     this.#asked++;
-    this.#running ??= this.#run().finally(() => {
-      this.#running = undefined;
-    });
+    this.#running ??= this.#run();
     return this.#running;
   }
 
   async #run(): Promise<void> {
-    while (this.#done < this.#asked) {
-      const asked = this.#asked;
-      await this.#look();
-      this.#done = asked;
+    try {
+      while (this.#done < this.#asked) {
+        const asked = this.#asked;
+        await this.#look();
+        this.#done = asked;
+      }
+    } finally {
+      // In one go with the last comparison: who asks from here on has a look of its own, and never one that has ended.
+      this.#running = undefined;
     }
   }
+}
+
+/** Names and ids of the images that may be needed to run these, or to go back to what they were. */
+export function imagesOf(desired: readonly Desired[], memoryOf: (workload: string) => Memory): string[] {
+  return desired.flatMap(({ workload }) => {
+    const known = memoryOf(workload.name);
+    const ids = [known.version?.imageId, known.good?.imageId].filter((id) => id !== undefined);
+    return [workload.image, ...ids];
+  });
 }

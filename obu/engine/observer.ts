@@ -133,7 +133,8 @@ export class Observer {
     const look: Look = { now: this.#look(id), next: undefined };
     this.#looks.set(id, look);
     const done = () => {
-      if (this.#looks.get(id) === look) this.#looks.delete(id);
+      // The one that follows takes its place; until it begins, who asks is answered by it, too.
+      if (look.next === undefined && this.#looks.get(id) === look) this.#looks.delete(id);
     };
     look.now.then(done, done);
     return look.now;

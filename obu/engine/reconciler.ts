@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { steadyMs } from '../../shared/clock.ts';
-import { ErrorCode, isKerbError, KerbError, messageOf } from '../../shared/errors.ts';
+import { ErrorCode, isKerbError, messageOf } from '../../shared/errors.ts';
 import type { Claim, Resources } from '../planner/capacity.ts';
 import { rememberFreeze, rememberThaw } from '../planner/freeze.ts';
 import { workloadOf } from '../planner/in-flight.ts';
@@ -9,7 +9,8 @@ import { rememberRefusedStart, rememberStart } from '../planner/restart.ts';
 import type { Action, Desired, Memory, ObservedContainer, Plan, PlanInput, WorkloadState } from '../planner/state.ts';
 import { engineMessage, engineStatus } from './docker-client.ts';
 import { EngineLooks } from './engine-looks.ts';
-import { ImageLooks } from './image-looks.ts';
+import { ImageLooks, imagesOf } from './image-looks.ts';
+import { KnownStates, mustBeWanted } from './known-states.ts';
 import { Observer } from './observer.ts';
 import { PressureWatch } from './pressure-watch.ts';
 import type { ReconcilerParts } from './reconciler-parts.ts';
@@ -37,7 +38,7 @@ export class Reconciler {
   readonly #inHand = new StepsInHand();
   readonly #memory: WorkloadMemory;
   #desired: readonly Desired[];
-  #states: ReadonlyMap<string, WorkloadState> = new Map();
+  readonly #states = new KnownStates();
   #used: Claim = { memory: 0, cpus: 0 };
   #loops: Promise<unknown> | undefined;
   #turnIsDue = false;
@@ -125,15 +126,7 @@ export class Reconciler {
 
   /** From now on this is what is wanted; no further step for what was wanted before is begun. */
   setDesired(desired: readonly Desired[]): void {
-    const before = new Map(this.#desired.map((one) => [one.workload.name, JSON.stringify(one)]));
-    const states = new Map(this.#states);
-    for (const one of desired) {
-      const { name } = one.workload;
-      // What is known of it is about something else; and an image may have come with the manifest.
-      const isOutdated = before.get(name) !== JSON.stringify(one) || states.get(name)?.detail === 'ImageMissing';
-      if (isOutdated) states.delete(name);
-    }
-    this.#states = states;
+    this.#states.follow(this.#desired, desired);
     this.#desired = desired;
     this.#images.need();
     this.hearOfImages();
@@ -151,7 +144,8 @@ export class Reconciler {
    * @throws KerbError UnknownWorkload
    */
   freeze(workload: string): void {
-    this.#byPerson(workload, (memory) => rememberFreeze(memory, steadyMs()));
+    // The time is for people only.
+    this.#byPerson(workload, (memory) => rememberFreeze(memory, Date.now()));
   }
 
   /** Takes back `freeze`, and thaws what somebody froze from outside. @throws KerbError UnknownWorkload */
@@ -176,9 +170,7 @@ export class Reconciler {
   }
 
   state(workload: string): WorkloadState {
-    return (
-      this.#states.get(workload) ?? { state: 'Pending', detail: 'Starting', reason: 'the OBU has not looked at it yet' }
-    );
+    return this.#states.of(workload, this.#looks.answers ? '' : this.#looks.fault);
   }
 
   restarts(workload: string): number {
@@ -201,11 +193,7 @@ export class Reconciler {
   }
 
   #imagesOf(desired: readonly Desired[]): string[] {
-    return desired.flatMap(({ workload }) => {
-      const known = this.#memory.of(workload.name);
-      const ids = [known.version?.imageId, known.good?.imageId].filter((id) => id !== undefined);
-      return [workload.image, ...ids];
-    });
+    return imagesOf(desired, (workload) => this.#memory.of(workload));
   }
 
   #input(desired: readonly Desired[]): PlanInput {
@@ -298,12 +286,7 @@ export class Reconciler {
   }
 
   #byPerson(workload: string, change: (memory: Memory) => Memory): void {
-    if (!this.#desired.some((one) => one.workload.name === workload)) {
-      const known = this.#desired.map((one) => one.workload.name).join(', ') || 'none';
-      throw new KerbError(ErrorCode.UnknownWorkload, `there is no workload "${workload}"; there is ${known}`, {
-        workload,
-      });
-    }
+    mustBeWanted(workload, this.#desired);
     this.#memory.change(workload, change);
     this.trigger();
   }
@@ -311,9 +294,7 @@ export class Reconciler {
   #accept(next: Plan): void {
     tellPreempted(next, (workload) => this.#memory.of(workload), this.#parts);
     this.#memory.replace(next.memory);
-    const before = this.#states;
-    this.#states = next.states;
     this.#used = next.used;
-    tellStates(before, next.states, this.#parts);
+    tellStates(this.#states.replace(next.states), next.states, this.#parts);
   }
 }

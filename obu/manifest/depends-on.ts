@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { plainIssue } from '../../shared/plain-issue.ts';
 import { refuse, value } from './value.ts';
 import { eachOf } from './values.ts';
 import type { Dependency } from './workload.ts';
@@ -40,7 +41,7 @@ export const dependsOn = value<readonly Dependency[]>(
       if (twice !== -1) return refuse(`"${names[twice]}" is there twice`, twice);
       found = names.map((workload) => ({ workload, condition: 'started' }));
     } else {
-      const parsed = dependsOnShape.safeParse(raw);
+      const parsed = dependsOnShape.safeParse(raw, { error: plainIssue });
       if (!parsed.success) {
         const [issue] = parsed.error.issues;
         if (issue!.path.length === 0) return refuse('must be a list of services, or a map with a condition for each');

@@ -35,7 +35,7 @@ export function parseManifest(text: string, file: string, offers?: ObuOffers): W
  * Reads a manifest that an OBU has taken before, perhaps in an older version that asked less of values: a car starts with
  * what it ran. @throws KerbError BadManifest when it does not fit the OBU any more
  */
-export function parseStoredManifest(text: string, file: string, offers: ObuOffers): Workload[] {
+export function parseStoredManifest(text: string, file: string, offers?: ObuOffers): Workload[] {
   return parseWith(storedScalar, text, file, offers);
 }
 

@@ -44,13 +44,22 @@ describe('a bare value where a text is wanted', () => {
     ['yes', 'yes'],
     ['on', 'on'],
     ['12:30:45', '12:30:45'],
-    ['2026-01-01', '2026-01-01'],
-    ['1_000', '1_000'],
+    ['2026-01', '2026-01'],
+    ['2026-01-01-2', '2026-01-01-2'],
+    ['_1000', '_1000'],
+    ['1_a', '1_a'],
+    ['192.168.0.1', '192.168.0.1'],
+    ['1.2.3', '1.2.3'],
+    ['0b12', '0b12'],
+    ['0xZZ', '0xZZ'],
+    ['1e', '1e'],
     ['~x', '~x'],
     ['1E9AB0000', '1E9AB0000'],
     ['"0755"', '0755'],
     ["'1.10'", '1.10'],
     ['!!str 0755', '0755'],
+    ['"1_000"', '1_000'],
+    ["'2026-01-01'", '2026-01-01'],
   ])('%s is %s', (written, text) => {
     expect(environment(written)).toBe(text);
   });
@@ -74,6 +83,19 @@ describe('a bare value where a text is wanted', () => {
     '1e6',
     '0.00001',
     '!reset 5',
+    // Texts in YAML 1.2 that yaml.v3 reads as a number or a time (its decode_test.go: `decimal: +685_230`, `a: 2015-01-01`).
+    '1_000',
+    '+685_230',
+    '685_230.15',
+    '0b101',
+    '-0b1',
+    '0X1F',
+    '0x_0A_74',
+    '-0x1F',
+    '2026-01-01',
+    '2026-1-2',
+    '2026-01-01T12:30:45Z',
+    '2026-01-01 12:30:45.5 +02:00',
   ])('%s is refused with its line', (written) => {
     const lines = problems(of(written));
     expect(lines[0]).toMatch(/^car\.yaml:5: /);

@@ -1,6 +1,6 @@
 /**
- * Bare numbers of a manifest. A program gets them as text, in `environment` or a label, and must get the digits that
- * are written. YAML 1.2 (its core schema) and Compose (which reads YAML 1.1's octals, and prints numbers as Go's `%v`
+ * Bare numbers of a manifest, and bare texts that look like one. A program gets them as text, in `environment` or a label,
+ * and must get the digits that are written. YAML 1.2 (its core schema) and Compose (which reads YAML 1.1's octals, and prints numbers as Go's `%v`
  * does) mostly make the same text of a number; where they do not, there is no right one, and it has to be in quotes.
  */
 
@@ -16,6 +16,28 @@ const quotes = 'put it in quotes to keep it as it is written';
  */
 export function numberFault(source: string, value: number | bigint): string | undefined {
   return typeof value === 'bigint' ? integerFault(source, value) : floatFault(source, value);
+}
+
+/**
+ * Why a bare text cannot be taken; undefined when Compose takes it for a text as well. Go's yaml.v3 reads numbers with
+ * underscores, binary numbers, prefixes in capitals and dates, which are texts in YAML 1.2.
+ * @param source as it is written
+ */
+export function textFault(source: string): string | undefined {
+  const word = isComposeNumber(source) ? 'a number' : DATE.test(source) ? 'a time' : undefined;
+  return word && `\`${source}\` is a text in YAML 1.2 and ${word} in Compose; ${quotes}`;
+}
+
+/** With a time of day or not, as yaml.v3 has it. */
+const DATE = /^\d{4}-\d\d?-\d\d?(?:(?:[Tt]|[ \t]+)\d\d?:\d\d?:\d\d?(?:\.\d*)?(?:[ \t]*(?:Z|[-+]\d\d?(?::?\d\d)?))?)?$/;
+
+/** Only what YAML 1.2 has for a text is asked about. */
+function isComposeNumber(source: string): boolean {
+  // What begins with an underscore is a text there, too.
+  if (!/^[-+.]?\d/.test(source)) return false;
+  const plain = source.replaceAll('_', '');
+  if (/^[-+]?(?:0[bB][01]+|0[oO][0-7]+|0[xX][\da-fA-F]+)$/.test(plain)) return true;
+  return plain !== source && /^[-+]?(?:\.\d+|\d+(?:\.\d*)?)(?:[eE][-+]?\d+)?$/.test(plain);
 }
 
 function integerFault(source: string, value: bigint): string | undefined {

@@ -35,8 +35,9 @@ const update = z.strictObject(
 const scopePattern = '^!?(read|actuate|provide):([A-Za-z][A-Za-z0-9_]*|\\*)(\\.([A-Za-z0-9_]+|\\*))*$';
 
 const scope = value<string>({ type: 'string', pattern: scopePattern }, (raw) => {
+  if (typeof raw !== 'string') return refuse('must be a text such as "read:Vehicle.Speed"');
   try {
-    return parseScope(String(raw)).text;
+    return parseScope(raw).text;
   } catch (error) {
     return refuse(messageOf(error));
   }

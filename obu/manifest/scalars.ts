@@ -1,7 +1,7 @@
 /** What becomes of each value of a manifest before its schema looks at it. */
 import { type EachScalar, nearest } from '../yaml.ts';
 import { interpolate } from './interpolate.ts';
-import { numberFault } from './numbers.ts';
+import { numberFault, textFault } from './numbers.ts';
 
 /** Bare numbers have to keep their digits, and variables are what Compose makes of them. */
 export const manifestScalar: EachScalar = ({ path, plain, value }) => {
@@ -10,6 +10,8 @@ export const manifestScalar: EachScalar = ({ path, plain, value }) => {
     return fault === undefined ? undefined : { fault };
   }
   if (typeof value !== 'string') return undefined;
+  const fault = plain === undefined ? undefined : textFault(plain);
+  if (fault !== undefined) return { fault };
   const result = interpolate(value);
   if ('fault' in result) return result;
   if (result.text === value) return undefined;

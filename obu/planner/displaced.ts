@@ -20,7 +20,7 @@ export interface Situation {
 export function displacedBy(name: string, situation: Situation): readonly string[] {
   const { workloads, state, memory, capacity, undeclared } = situation;
   const self = workloads.find((one) => one.name === name);
-  if (self === undefined || !isDisplaced(state(name))) return [];
+  if (self === undefined || !makesRoom(state(name))) return [];
   const { preempted } = memory(name);
   if (preempted !== undefined && preempted.cause !== 'capacity') return [];
   const higher = workloads.filter((one) => one.priority > self.priority && hasRoom(state(one.name)));
@@ -30,7 +30,8 @@ export function displacedBy(name: string, situation: Situation): readonly string
   return fits(need, capacity) && !fits(need, left) ? higher.map((one) => one.name).sort() : [];
 }
 
-function isDisplaced({ state, detail }: WorkloadState): boolean {
+/** It does not run for want of room, or was frozen for it. */
+export function makesRoom({ state, detail }: Pick<WorkloadState, 'state' | 'detail'>): boolean {
   if (state === 'Frozen') return detail !== 'person' && detail !== 'outside';
   return state === 'Pending' && detail === 'NoCapacity';
 }

@@ -1,4 +1,5 @@
 import { HOLD_MS } from './admit.ts';
+import { makesRoom } from './displaced.ts';
 import { FIRST_BACKOFF_MS, LONGEST_BACKOFF_MS } from './restart.ts';
 import type { Memory, WorkloadState } from './state.ts';
 
@@ -17,8 +18,9 @@ export function dueMs(
     const longest = Math.min(LONGEST_BACKOFF_MS, FIRST_BACKOFF_MS * 2 ** Math.min(Math.max(0, failures - 1), 30));
     return left(lastEnd.atMs, longest, nowMs);
   }
-  const isDisplaced = (state === 'Frozen' && detail !== 'person') || (state === 'Pending' && detail === 'NoCapacity');
-  if (isDisplaced && preempted?.roomSinceMs !== undefined) return left(preempted.roomSinceMs, HOLD_MS, nowMs);
+  if (makesRoom({ state, detail }) && preempted?.roomSinceMs !== undefined) {
+    return left(preempted.roomSinceMs, HOLD_MS, nowMs);
+  }
   return undefined;
 }
 

@@ -1,8 +1,8 @@
 import type { Memory } from './state.ts';
 
-/** A person wants it frozen. */
-export function rememberFreeze(memory: Memory, nowMs: number): Memory {
-  return { ...memory, frozenSinceMs: memory.frozenSinceMs ?? nowMs };
+/** A person wants it frozen. @param wallMs milliseconds since 1970 by the clock on the wall */
+export function rememberFreeze(memory: Memory, wallMs: number): Memory {
+  return { ...memory, frozenSinceMs: memory.frozenSinceMs ?? wallMs };
 }
 
 /** A person wants it to run again: at once, when there is room for it. */

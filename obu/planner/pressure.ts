@@ -29,8 +29,11 @@ export interface Ladder {
   readonly calmMs: number | undefined;
 }
 
-/** CPUs: who uses less than this is not where pressure on the CPU comes from, and gains nobody anything by going. */
-export const NOTICEABLE_CPUS = 0.02;
+/**
+ * CPUs: who uses less than this is not where pressure on the CPU comes from, and gains nobody anything by going. A shell that
+ * sleeps 0.3 s in a loop uses 0.024 of a CPU on a busy machine.
+ */
+export const NOTICEABLE_CPUS = 0.05;
 
 export const ground: Ladder = { level: 0, changedMs: Number.NEGATIVE_INFINITY, calmMs: undefined };
 

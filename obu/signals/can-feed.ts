@@ -7,19 +7,16 @@
 import { CAN_EFF_FLAG, type CanFrame, formatCanId, linuxIdOf } from '../../shared/can/frame.ts';
 import type { CanRouter } from '../can/router.ts';
 import type { Dbc, DbcMessage } from './dbc.ts';
-import type { Exact } from './exact.ts';
 import { PgnTable, pgnFilter } from './j1939.ts';
-import { noValueFrom, saysNoValue } from './j1939-spn.ts';
 import { J1939Transport, TRANSPORT_PGNS } from './j1939-transport.ts';
-import { compileMessage, type MessageCodec, type MessageSignal } from './message-codec.ts';
+import { type MappedSignal, mappedSignal } from './mapped-signal.ts';
+import { compileMessage, type MessageCodec } from './message-codec.ts';
 import type { SignalValue } from './signal.ts';
-import { type SignalLosses, whyNoValue } from './signal-losses.ts';
-import type { Group, SignalTree, Slot } from './signal-tree.ts';
+import { whyNoValue } from './signal-losses.ts';
+import type { Group, SignalTree } from './signal-tree.ts';
 import { badLeaf } from './vss-file.ts';
 import type { VssFeed, VssLeaf } from './vss-mapping.ts';
 
-/** Values whose name says that they are none: "SNA" (signal not available) in many databases, and its like. */
-const noValue = /(^|_)(SNA|INVALID|NOT_AVAILABLE|UNAVAILABLE|NOT_VALID)$/i;
 /** How long a value is good for: this many of its intervals, and never less than a second. */
 const TTL_INTERVALS = 5;
 const MIN_TTL_MS = 1000;
@@ -39,22 +36,6 @@ export interface SignalFeed {
 export interface PlacedMessage {
   readonly feed: SignalFeed;
   readonly message: DbcMessage;
-}
-
-/** One mapped path in one message. */
-interface MappedSignal {
-  readonly slot: Slot;
-  readonly mapping: VssFeed;
-  readonly codec: MessageSignal;
-  readonly conditions: readonly { readonly codec: MessageSignal; readonly value: number }[];
-  /** Physical values outside of these have no meaning, unless they have a name. */
-  readonly low: number;
-  readonly high: number;
-  /** By raw value: its name, and whether that says that it is none. Undefined when no value has a name. */
-  readonly names: ReadonlyMap<Exact, { readonly label: string; readonly isNone: boolean }> | undefined;
-  /** Raw values from here on are none, unless they have a name. */
-  readonly noneFrom: Exact;
-  readonly losses: SignalLosses;
 }
 
 interface HeardMessage {
@@ -144,7 +125,9 @@ export class CanFeed {
   /** Why no source of the path on a bus gives a value now; empty when there is none, or one does. */
   whyNone(path: string): string {
     const all = this.#mapped.get(path) ?? [];
-    const whys = all.map(({ mapped, heard, place }) =>
+    // A source of which frames come says more than one of which none does.
+    const byFrames = all.toSorted((a, b) => Number(b.heard.frames > 0) - Number(a.heard.frames > 0));
+    const whys = byFrames.map(({ mapped, heard, place }) =>
       whyNoValue({ ...mapped, message: place.message, bus: place.feed.router.bus.name, frames: heard.frames }),
     );
     return [...new Set(whys)]
@@ -271,27 +254,6 @@ export class CanFeed {
     slot.takenUs = timeUs;
     return this.#tree.update(slot, datum, timeUs, nowMs);
   }
-}
-
-function mappedSignal(slot: Slot, mapping: VssFeed, codec: MessageSignal, message: MessageCodec): MappedSignal {
-  const { min, max, labels, float, factor } = codec.signal;
-  const noneFrom = noValueFrom(message.message, codec.signal);
-  const isNone = (raw: Exact, label: string) => noValue.test(label) || (raw >= noneFrom && saysNoValue(label));
-  const isLimited = min !== 0 || max !== 0;
-  // Half a step is what rounding may add.
-  const slack = float === 'none' ? Math.abs(factor) / 2 : 0;
-  return {
-    ...{ slot, mapping, codec, noneFrom },
-    conditions: mapping.multiplexer.map((one) => ({ codec: message.signal(one.signal), value: one.value })),
-    // Infinity and NaN are no values, whatever the range.
-    low: Math.max(isLimited ? min - slack : -Number.MAX_VALUE, -Number.MAX_VALUE),
-    high: Math.min(isLimited ? max + slack : Number.MAX_VALUE, Number.MAX_VALUE),
-    names:
-      labels.size === 0
-        ? undefined
-        : new Map([...labels].map(([raw, label]) => [raw, { label, isNone: isNone(raw, label) }])),
-    losses: { absent: 0, unselected: 0, last: undefined },
-  };
 }
 
 function ttlOf({ intervalMs }: VssFeed, { cycleMs }: DbcMessage): number {

@@ -21,7 +21,8 @@ export function registerDbcCommands(program: Command): void {
       if (wrong.length === 0) return;
       const count = wrong.reduce((sum, { problemCount }) => sum + problemCount, 0);
       const what = `${counted(count, 'problem')} in ${wrong.length} of ${counted(files.length, 'file')}`;
-      throw new KerbError(ErrorCode.DbcHasProblems, `${what}; what they do not name can be used`, { count });
+      const rest = reports.some(({ messages }) => messages > 0) ? '; what they do not name can be used' : '';
+      throw new KerbError(ErrorCode.DbcHasProblems, `${what}${rest}`, { count });
     });
 }
 

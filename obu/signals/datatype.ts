@@ -58,6 +58,11 @@ function plainCaster(datatype: string): Cast {
   };
 }
 
+/** What a file or a person wrote with many digits is an ordinary number to a leaf that is a float or a double. */
+export function inFormOf(datatype: string, value: SignalDatum): SignalDatum {
+  return typeof value === 'bigint' && /^(float|double)/.test(datatype) ? Number(value) : value;
+}
+
 function inOneForm(value: number): Exact {
   return Number.isSafeInteger(value) ? value : BigInt(value);
 }

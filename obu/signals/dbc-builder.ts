@@ -51,7 +51,9 @@ export class DbcBuilder {
       this.#warn(start.line, `no signal can start as ${start.value}, the default of all: they start as 0`);
     }
     if (messages.length === 0) this.#warn(1, 'the file has no message (BO_) that can be used');
-    this.#problems.sort((a, b) => a.line - b.line);
+    // What is said of a name that several signals have is said of each.
+    const known = new Map(this.#problems.map((problem) => [`${problem.line} ${problem.what}`, problem]));
+    const problems = [...known.values()].sort((a, b) => a.line - b.line);
     return {
       file: this.#file,
       version: this.#in.version,
@@ -60,8 +62,8 @@ export class DbcBuilder {
       valueTables: this.#in.valueTables,
       comment: this.#comment,
       attributes: this.#attributes,
-      warnings: this.#problems.slice(0, MAX_WARNINGS).map(({ line, what }) => `${this.#file}:${line}: ${what}`),
-      warningCount: this.#problems.length,
+      warnings: problems.slice(0, MAX_WARNINGS).map(({ line, what }) => `${this.#file}:${line}: ${what}`),
+      warningCount: problems.length,
       lost: this.#lostIn(messages),
     };
   }

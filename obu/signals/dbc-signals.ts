@@ -3,6 +3,7 @@ import type { DbcMux, DbcSignal } from './dbc.ts';
 import type { SignalExtras } from './dbc-extras.ts';
 import type { MessageStatement, SignalStatement } from './dbc-statement.ts';
 import { type Exact, exact, parseExact } from './exact.ts';
+import { largestFloat } from './signal-codec.ts';
 
 /** Bits of the longest CAN FD frame. */
 const MAX_SIGNAL_BITS = 512;
@@ -39,8 +40,10 @@ export function buildSignals(message: MessageStatement, context: SignalContext):
   return withLongNames(withoutDoubles(message, whole, context), context).map(({ signal }) => signal);
 }
 
-function layoutFault({ startBit, length, bigEndian }: SignalStatement): string | undefined {
+function layoutFault({ startBit, length, bigEndian, factor, offset }: SignalStatement): string | undefined {
   if (length < 1 || length > MAX_SIGNAL_BITS) return `it has ${length} bits; 1 to ${MAX_SIGNAL_BITS} are possible`;
+  if (!Number.isFinite(factor) || !Number.isFinite(offset))
+    return `its factor ${factor} or offset ${offset} is too large`;
   if (startBit < 0 || lastByteOf({ startBit, length, bigEndian }) >= MAX_BYTES) return `bit ${startBit} is in no frame`;
   return undefined;
 }
@@ -100,16 +103,17 @@ function startRawOf(
   const value = typeof given === 'string' ? parseExact(given) : given;
   const { length, signed, float } = signal;
   const folded = signed && float === 'none' ? foldedTo(value, length) : value;
-  const fits = float !== 'none' ? Number.isFinite(Number(folded)) : holds(length, signed, folded);
+  const fits = float !== 'none' ? Math.abs(Number(folded)) <= largestFloat[float] : holds(length, signed, folded);
   const line = extras.attributeLines.get('GenSigStartValue');
   if (line === undefined) context.defaultStarts[fits ? 'fit' : 'unfit']++;
   if (fits) return folded;
   // Nobody has said it of this signal: a default of all is too large for some.
   if (line === undefined) return 0;
-  const bits = `${length} ${signed ? 'signed ' : ''}bits`;
+  const bits = `${length} ${signed ? 'signed ' : ''}${length === 1 ? 'bit' : 'bits'}`;
+  const kind = float === 'none' ? `an integer of ${bits}` : `a ${float} float`;
   context.warn(
     line,
-    `signal ${signal.name} of message ${message.name} cannot start as ${given}: its raw value is an integer of ${bits}; it starts as 0`,
+    `signal ${signal.name} of message ${message.name} cannot start as ${given}: its raw value is ${kind}; it starts as 0`,
   );
   return 0;
 }

@@ -1,8 +1,10 @@
 /** The default values of DBC signals that a configuration gives for frames that the OBU sends. */
+
 import { readFile } from 'node:fs/promises';
 import { isScalar, LineCounter, parseDocument } from 'yaml';
 import { z } from 'zod';
 import { ErrorCode, isKerbError, KerbError, messageOf } from '../../shared/errors.ts';
+import { plainIssue } from '../../shared/plain-issue.ts';
 import type { Dbc } from './dbc.ts';
 import { parseJsonExactly } from './exact.ts';
 import { toRawDatum } from './message-codec.ts';
@@ -22,7 +24,7 @@ const schema = z.record(z.string(), z.union([z.number(), z.bigint(), z.string(),
 export async function loadDefaults(file: string): Promise<[string, DefaultValue][]> {
   try {
     const source = await readFile(file, 'utf8');
-    const parsed = schema.safeParse(parseJsonExactly(source));
+    const parsed = schema.safeParse(parseJsonExactly(source), { error: plainIssue });
     if (!parsed.success) {
       const [issue] = parsed.error.issues;
       throw new Error(`${issue!.path.join('.') || 'it'} has to be a value: { "SIGNAL": 0 }`);

@@ -103,18 +103,24 @@ function compileSignals(message: DbcMessage): readonly MessageSignal[] {
     const known = made.get(codec);
     if (known !== undefined) return known;
     const { mux } = codec.signal;
-    const by = mux && plain.find(({ signal }) => signal.shortName === mux.by || signal.name === mux.by);
-    const selector = by && make(by);
-    const signal: MessageSignal = { ...codec, selector, isPresent: presence(codec, selector) };
+    // Several where groups that exclude each other have a multiplexer of this name each.
+    const by = plain.filter(({ signal }) => mux && (signal.shortName === mux.by || signal.name === mux.by));
+    const selectors = by.map(make);
+    const signal: MessageSignal = { ...codec, selector: selectors[0], isPresent: presence(codec, selectors) };
     made.set(codec, signal);
     return signal;
   };
   return plain.map(make);
 }
 
-function presence(codec: SignalCodec, selector: MessageSignal | undefined): MessageSignal['isPresent'] {
+function presence(codec: SignalCodec, selectors: readonly MessageSignal[]): MessageSignal['isPresent'] {
   const { minLength } = codec;
+  const [selector, second] = selectors;
   if (selector === undefined) return (data) => data.length >= minLength;
+  if (second !== undefined) {
+    const each = selectors.map((one) => presence(codec, [one]));
+    return (data) => each.some((isPresent) => isPresent(data));
+  }
   const { isPresent, bitsOf } = selector;
   const { ranges } = codec.signal.mux!;
   return (data) => {

@@ -182,7 +182,7 @@ function splitFloat({ float }: DbcSignal, value: number): readonly number[] {
 }
 
 /** Largest value of a float of these bits. */
-const largestFloat = { half: 65504, single: (2 - 2 ** -23) * 2 ** 127, double: Number.MAX_VALUE } as const;
+export const largestFloat = { half: 65504, single: (2 - 2 ** -23) * 2 ** 127, double: Number.MAX_VALUE } as const;
 
 function toRaw(signal: DbcSignal, physical: Exact): Exact {
   const { factor, offset, min, max, float } = signal;
@@ -190,9 +190,8 @@ function toRaw(signal: DbcSignal, physical: Exact): Exact {
     throw outOfRange(signal, `${physical}`, 'it is not a finite number');
   }
   if (factor === 0) throw outOfRange(signal, `${physical}`, 'its factor in the database is 0');
-  // Half a step is what rounding may add to a value that was decoded from a valid frame.
-  const slack = float === 'none' ? Math.abs(factor) / 2 : 0;
-  if ((min !== 0 || max !== 0) && (physical < min - slack || physical > max + slack)) {
+  const { low, high } = rangeOf(signal);
+  if (physical < low || physical > high) {
     const unit = signal.unit === '' ? '' : ` ${signal.unit}`;
     throw outOfRange(signal, `${physical}`, `it goes from ${min} to ${max}${unit}`);
   }
@@ -207,6 +206,14 @@ function toRaw(signal: DbcSignal, physical: Exact): Exact {
   const rounded = Math.round(raw);
   // Adding zero turns -0 into 0.
   return fitting(signal, physical, Number.isSafeInteger(rounded) ? rounded + 0 : inOneForm(rounded));
+}
+
+/** The physical values that the database allows, with what rounding may add to a value that was decoded from a frame. */
+export function rangeOf({ min, max, float, factor }: DbcSignal): { readonly low: number; readonly high: number } {
+  if (min === 0 && max === 0) return { low: Number.NEGATIVE_INFINITY, high: Number.POSITIVE_INFINITY };
+  // Half a step; of a limit beyond 2^53, what it may have lost when it was read.
+  const slack = (limit: number) => (float === 'none' ? Math.max(Math.abs(factor) / 2, Math.abs(limit) * 2 ** -52) : 0);
+  return { low: min - slack(min), high: max + slack(max) };
 }
 
 function inOneForm(rounded: number): Exact {

@@ -40,6 +40,19 @@ describe('the value of a list', () => {
 describe('defaults', () => {
   const store = (source: string) => new SignalStore([], parseVssTree(source, 'x.yaml'));
 
+  it('of many digits keep them, and are ordinary numbers of a float or a double', () => {
+    const signals = store(
+      `V.D: { datatype: double, default: 9007199254740993, max: 18446744073709551615, allowed: [9007199254740993, 1] }
+V.L: { datatype: "uint64[]", default: [18446744073709551615, 1] }
+V.F: { datatype: "float[]", default: [9007199254740993, 1] }
+`,
+    );
+    expect(signals.get('V.D')?.value).toBe(2 ** 53);
+    expect(signals.info('V.D')).toMatchObject({ max: 2 ** 64, allowed: [2 ** 53, 1] });
+    expect(signals.get('V.L')?.value).toEqual([2n ** 64n - 1n, 1]);
+    expect(signals.get('V.F')?.value).toEqual([2 ** 53, 1]);
+  });
+
   it('are values until a source gives one, and never come back', () => {
     const signals = store('Vehicle.Speed: { datatype: float, default: 0 }\nVehicle.Any: { datatype: float }');
     signals.start();

@@ -2,14 +2,16 @@
  * VSS leaves out of a file: a whole tree in JSON (as vspec2json writes it) or an overlay in vspec style (YAML with one
  * key for each path). What a leaf says of CAN is read by vss-mapping.ts.
  */
+
 import { readFile } from 'node:fs/promises';
 import { LineCounter, parseDocument } from 'yaml';
 import { z } from 'zod';
 import { ErrorCode, KerbError, messageOf } from '../../shared/errors.ts';
-import { datatypes } from './datatype.ts';
-import { parseJsonExactly, withExact } from './exact.ts';
-import type { LeafValue, SignalInfo } from './signal.ts';
-import { listDatatypes, valueFault } from './signal-list.ts';
+import { plainIssue } from '../../shared/plain-issue.ts';
+import { datatypes, inFormOf } from './datatype.ts';
+import { type Exact, parseJsonExactly, withExact } from './exact.ts';
+import type { LeafValue, SignalDatum, SignalInfo } from './signal.ts';
+import { isListValue, listDatatypes, valueFault } from './signal-list.ts';
 
 /** Whose mapping it is, for messages. */
 export interface LeafPlace {
@@ -69,17 +71,19 @@ export function parseVssFile(source: string, file: string): RawLeaf[] {
 /** @throws KerbError BadSignalMapping */
 export function leafInfo(leaf: RawLeaf): SignalInfo {
   const parsed = checked(leaf, infoSchema, leaf.node, '');
+  const { datatype } = parsed;
+  const limit = (value: Exact | undefined) => value && (inFormOf(datatype, value) as Exact);
   return {
     path: leaf.path,
     type: parsed.type ?? ('vss2dbc' in leaf.node ? 'actuator' : 'sensor'),
-    datatype: parsed.datatype,
+    datatype,
     unit: parsed.unit ?? '',
     description: parsed.description ?? '',
     comment: parsed.comment ?? '',
     deprecation: parsed.deprecation ?? '',
-    min: parsed.min,
-    max: parsed.max,
-    allowed: parsed.allowed,
+    min: limit(parsed.min),
+    max: limit(parsed.max),
+    allowed: parsed.allowed?.map((value) => inFormOf(datatype, value)),
   };
 }
 
@@ -88,7 +92,9 @@ export function leafInfo(leaf: RawLeaf): SignalInfo {
  * @throws KerbError BadSignalMapping when it is no value of the leaf
  */
 export function leafDefault(leaf: RawLeaf, info: SignalInfo): LeafValue | undefined {
-  const value = checked(leaf, infoSchema, leaf.node, '').default;
+  const { default: given } = checked(leaf, infoSchema, leaf.node, '');
+  const inForm = (one: SignalDatum) => inFormOf(info.datatype, one);
+  const value = given === undefined ? undefined : isListValue(given) ? given.map(inForm) : inForm(given);
   const fault = value === undefined ? undefined : valueFault(info, value);
   if (fault !== undefined) throw badLeaf(leaf, `default: it ${fault}`);
   return value;
@@ -101,7 +107,7 @@ export function isList(leaf: RawLeaf): boolean {
 
 /** A part of a leaf, checked. @throws KerbError BadSignalMapping */
 export function checked<T>(place: LeafPlace, schema: z.ZodType<T>, value: unknown, key: string): T {
-  const parsed = schema.safeParse(value);
+  const parsed = schema.safeParse(value, { error: plainIssue });
   if (parsed.success) return parsed.data;
   const issue = parsed.error.issues[0]!;
   const where = [...(key === '' ? [] : [key]), ...issue.path].join('.');

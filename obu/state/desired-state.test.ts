@@ -126,7 +126,35 @@ describe('what is wanted', () => {
     expect(() => state.apply(old)).toThrow(expect.objectContaining({ code: ErrorCode.BadManifest }));
     state.store.apply(old.file, old.text, nowMs);
     state.stop();
-    expect(started().workloads[0]).toMatchObject({ command: ['echo', '$HOME'], environment: { MASK: '755' } });
+    const asItWas = { command: ['echo', '$HOME'], environment: { MASK: '755' } };
+    const again = started();
+    expect(again.workloads[0]).toMatchObject(asItWas);
+    again.stop();
+    // Nor is it an obstacle that the start is given the same file again, as a service of the machine does.
+    const given = started(old);
+    expect(given.manifest().generation).toBe(2);
+    expect(given.workloads[0]).toMatchObject(asItWas);
+    given.stop();
+    expect(() => started(manifest('  b: { image: "b:1", environment: { MASK: 0755 } }\n'))).toThrow(/MASK/);
+  });
+
+  it('that an older version took can be gone back to, as a whole and for one workload', () => {
+    const old = manifest('  a: { image: "a:1", environment: { MASK: 0755 } }\n  b: { image: "b:1" }\n', 'old.yaml');
+    const state = started(manifest(a));
+    const { generation } = state.store.apply(old.file, old.text, nowMs);
+    state.store.markGood(generation);
+    state.stop();
+    const now = started(manifest('  a: { image: "a:2" }\n  b: { image: "b:2" }\n', 'new.yaml'));
+    expect(now.rollback('a')).toMatchObject({ file: 'new.yaml' });
+    expect(now.workloads.map(({ image, environment }) => [image, environment])).toEqual([
+      ['a:1', { MASK: '755' }],
+      ['b:2', {}],
+    ]);
+    expect(now.rollback()).toMatchObject({ file: 'old.yaml' });
+    expect(now.workloads.map(({ image, environment }) => [image, environment])).toEqual([
+      ['a:1', { MASK: '755' }],
+      ['b:1', {}],
+    ]);
   });
 
   it('that no longer fits the OBU is said at the start, with what to do', () => {
@@ -240,7 +268,7 @@ describe('a rollback', () => {
   });
 
   it('of one workload keeps every value of the others as it is written', () => {
-    const values = '{ N: 8900000000000012345, T: "0755", U: 1_000, D: 2026-01-01, S: "$$x", F: 1.10 }';
+    const values = '{ N: 8900000000000012345, T: "0755", U: "1_000", D: "2026-01-01", S: "$$x", F: 1.10 }';
     const state = started(manifest('  a: { image: "a:1" }\n'));
     prove(state);
     state.apply(manifest(`  a: { image: "a:2" }\n  b: { image: "b:1", environment: ${values} }\n`, 'two.yaml'));
@@ -248,7 +276,9 @@ describe('a rollback', () => {
     state.rollback('a');
     expect(state.workloads.find(({ name }) => name === 'a')).toMatchObject({ image: 'a:1' });
     expect(state.workloads.find(({ name }) => name === 'b')).toEqual(before);
-    expect(before).toMatchObject({ environment: { N: '8900000000000012345', T: '0755', U: '1_000', S: '$x' } });
+    expect(before).toMatchObject({
+      environment: { N: '8900000000000012345', T: '0755', U: '1_000', D: '2026-01-01', S: '$x' },
+    });
   });
 
   it('of one workload leaves the others as they are', () => {

@@ -6,6 +6,7 @@ import { parseManifest, parseStoredManifest } from '../manifest/manifest.ts';
 import { replaceService } from '../manifest/replace-service.ts';
 import type { Workload } from '../manifest/workload.ts';
 import type { WorkloadState } from '../planner/state.ts';
+import { isWellState } from '../planner/well.ts';
 import { changesBetween, type WorkloadChange } from './changes.ts';
 import { type Generation, putAside, StateStore } from './state-store.ts';
 
@@ -67,11 +68,17 @@ export class DesiredState {
    * @throws KerbError StateDamaged | StateUnavailable | BadManifest
    */
   start(manifest: ManifestFile | undefined): void {
-    const { offers, log } = this.#parts;
+    const { log } = this.#parts;
     // Before anything is written or put aside.
-    if (manifest !== undefined) parseManifest(manifest.text, manifest.file, offers);
-    this.#openStore(manifest !== undefined);
+    const fault = manifest && this.#faultOf(manifest);
+    try {
+      this.#openStore(manifest !== undefined && fault === undefined);
+    } catch (error) {
+      throw fault ?? error;
+    }
     this.#current = this.#store.current();
+    // What it has taken before it goes on with, whatever is asked of a new one.
+    if (fault !== undefined && manifest!.text !== this.#current?.text) throw fault;
     if (manifest !== undefined && manifest.text !== this.#current?.text) {
       this.#write(manifest);
     } else if (this.#current !== undefined) {
@@ -107,10 +114,18 @@ export class DesiredState {
 
   /** From now on this is wanted. @throws KerbError BadManifest | StateUnavailable; then nothing has changed */
   apply(manifest: ManifestFile): Applied {
-    const { workloads, changes } = this.compare(manifest);
-    const { file, text } = manifest;
+    return this.#take(manifest, parseManifest(manifest.text, manifest.file, this.#parts.offers));
+  }
+
+  /** Goes back to what this OBU has taken before, perhaps in an older version that asked less of values. */
+  #goBack(manifest: ManifestFile): Applied {
+    return this.#take(manifest, parseStoredManifest(manifest.text, manifest.file, this.#parts.offers));
+  }
+
+  #take({ file, text }: ManifestFile, workloads: readonly Workload[]): Applied {
+    const changes = changesBetween(this.#workloads, workloads, configHash);
     if (this.#current?.text === text) return { generation: this.#current.generation, file, changes };
-    const { generation } = this.#write(manifest);
+    const { generation } = this.#write({ file, text });
     const before = this.#workloads;
     this.#workloads = workloads;
     this.#parts.onChange(workloads, before);
@@ -127,7 +142,7 @@ export class DesiredState {
     if (workload === undefined) {
       const back = goodOnes.find(({ text }) => text !== current.text);
       if (back === undefined) throw nothingToRollBack('no other manifest was good before it', current);
-      return this.apply(back);
+      return this.#goBack(back);
     }
     const now = this.#workloads.find(({ name }) => name === workload);
     if (now === undefined) {
@@ -136,11 +151,21 @@ export class DesiredState {
       throw new KerbError(ErrorCode.UnknownWorkload, message, { workload });
     }
     for (const { file, text } of goodOnes) {
-      const was = parseManifest(text, file).find(({ name }) => name === workload);
+      const was = this.#workloadIn({ file, text }, workload);
       if (was === undefined || JSON.stringify(was) === JSON.stringify(now)) continue;
-      return this.apply({ file: current.file, text: replaceService(current.text, workload, text) });
+      return this.#goBack({ file: current.file, text: replaceService(current.text, workload, text) });
     }
     throw nothingToRollBack(`no good manifest before it has another workload "${workload}"`, current);
+  }
+
+  /** A workload as a kept manifest has it; undefined when that has none of the name, or cannot be read any more. */
+  #workloadIn({ file, text }: ManifestFile, workload: string): Workload | undefined {
+    try {
+      return parseStoredManifest(text, file).find(({ name }) => name === workload);
+    } catch (error) {
+      if (!isKerbError(error, ErrorCode.BadManifest)) throw error;
+      return undefined;
+    }
   }
 
   /** @throws KerbError UnknownManifest when there is none, or no such generation is kept */
@@ -170,8 +195,7 @@ export class DesiredState {
   watch(stateOf: (workload: string) => WorkloadState, isDisplaced: (workload: string) => boolean = () => false): void {
     if (this.#current === undefined || this.#current.good) return;
     // A container of before that is well, because of a hand-over or a rollback, proves nothing.
-    const isWell = ({ state, detail, update }: WorkloadState) =>
-      update === undefined && (state === 'Succeeded' || (state === 'Running' && detail === 'Ok'));
+    const isWell = (state: WorkloadState) => state.update === undefined && isWellState(state);
     if (!this.#workloads.every(({ name }) => isWell(stateOf(name)) || isDisplaced(name))) {
       this.#wellSinceMs = undefined;
       return;
@@ -187,6 +211,16 @@ export class DesiredState {
       // A disk that is full is no reason to stop anything; it is tried again.
       this.#wellSinceMs = undefined;
       this.#parts.log.error(messageOf(error));
+    }
+  }
+
+  #faultOf({ file, text }: ManifestFile): KerbError | undefined {
+    try {
+      parseManifest(text, file, this.#parts.offers);
+      return undefined;
+    } catch (error) {
+      if (isKerbError(error)) return error;
+      throw error;
     }
   }
 

@@ -5,6 +5,7 @@ import { parse } from 'yaml';
 import { z } from 'zod';
 import { parseDuration } from '../duration.ts';
 import { ErrorCode, KerbError, messageOf } from '../errors.ts';
+import { plainIssue } from '../plain-issue.ts';
 import { withWorkFolder } from '../work-folder.ts';
 import { type Architecture, hostArchitecture } from './architecture.ts';
 import { costSchema, isolationSchema, isTaskName, versionSchema } from './format.ts';
@@ -67,7 +68,7 @@ export async function readTaskFile(dir: string): Promise<TaskFile> {
   } catch (error) {
     throw bad(`is no YAML: ${messageOf(error)}`, error);
   }
-  const result = taskFileSchema.safeParse(value);
+  const result = taskFileSchema.safeParse(value, { error: plainIssue });
   if (result.success) return result.data;
   // A key that is misspelt is missing too: the one that is there is what the person has to look at.
   const unknown = result.error.issues.find(({ code }) => code === 'unrecognized_keys');

@@ -3,6 +3,7 @@ import { open } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { z } from 'zod';
 import { ErrorCode, isErrno, KerbError, messageOf } from '../errors.ts';
+import { plainIssue } from '../plain-issue.ts';
 import {
   ARTIFACT_TYPE,
   CONFIG_SCHEMA_VERSION,
@@ -234,7 +235,7 @@ function parseJson(bytes: Buffer, where: string): unknown {
 }
 
 function check<T>(schema: z.ZodType<T>, value: unknown, where: string): T {
-  const result = schema.safeParse(value);
+  const result = schema.safeParse(value, { error: plainIssue });
   if (result.success) return result.data;
   const issue = result.error.issues[0]!;
   throw bad(`${where} is not as it must be: ${issue.path.join('.') || 'the whole'}: ${issue.message}`, { where });

@@ -105,6 +105,7 @@ async function drive(flags: Flags): Promise<void> {
     }
   }
   clearInterval(drawing);
+  await job.lookOnce();
   const summary = summarise(job.view(forMs), startupError);
   terminal?.close();
   say('stopping: workloads, OBU, broker, simulator');

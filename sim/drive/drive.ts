@@ -185,6 +185,13 @@ export class Drive {
     };
   }
 
+  /** Both daemons' status of now, the broker's last: it has counted what the OBU has. Who does not answer keeps the last one. */
+  async lookOnce(): Promise<void> {
+    if (this.#abort.signal.aborted) return;
+    await this.#obu.ask().catch(() => {});
+    await this.#broker.ask().catch(() => {});
+  }
+
   /** Takes everything back, the last one started first. Safe to call in the middle of `start()`, and twice. */
   async stop(): Promise<void> {
     this.#abort.abort();

@@ -13,6 +13,7 @@ import { fixedIdentity } from '../../shared/identity/identity-watch.ts';
 import { loadIdentity } from '../../shared/identity/x509-identity.ts';
 import { silentLog } from '../../shared/log.ts';
 import { buildTask } from '../../shared/task-package/build.ts';
+import { STATUS_MS } from '../support/status-ms.ts';
 
 // `kerb broker serve` as a process of its own with a real tender, and the OBU's end of the wire in this one.
 
@@ -190,7 +191,10 @@ test('a tender that is killed is replaced, and nobody but its call notices', asy
   if (after instanceof Error) expect(after).toMatchObject({ context: { refusal: ErrorCode.TenderDied } });
   expect(Buffer.from((await offload(Buffer.from('again'))).output).toString()).toBe('again');
   expect(onlyChildOf(child.pid!)).not.toBe(tender);
-  expect((await getStatus<BrokerStatus>(api())).packages[0]).toMatchObject({ tender: 'Waiting', restarts: 1 });
+  expect((await getStatus<BrokerStatus>(api(), STATUS_MS)).packages[0]).toMatchObject({
+    tender: 'Waiting',
+    restarts: 1,
+  });
 });
 
 test('a broker that is killed takes its tender along; offloads fail at once and resume when it is back', async () => {

@@ -14,6 +14,7 @@ import { getStatus } from '../../shared/api/control-client.ts';
 import type { ManifestReply } from '../../shared/api/manifest.ts';
 import type { ObuStatus } from '../../shared/api/status.ts';
 import { ErrorCode } from '../../shared/errors.ts';
+import { STATUS_MS } from '../support/status-ms.ts';
 
 /** Ends with 1 the first time when it is called with `once`; else it waits for SIGTERM. */
 const program = `
@@ -275,7 +276,7 @@ describe('a bundle', () => {
         code: 1,
         err: expect.stringMatching(new RegExp(`full.*\\[${ErrorCode.DiskFull} `)),
       });
-      expect((await getStatus<ObuStatus>(small.api)).workloads).toEqual([]);
+      expect((await getStatus<ObuStatus>(small.api, STATUS_MS)).workloads).toEqual([]);
       expect(await (await reachEngine(kind, host)).calls.listImages({ all: true })).toEqual([]);
       expect(await small.kerb('obu', 'get', 'manifest')).toMatchObject({ code: 1 });
     } finally {

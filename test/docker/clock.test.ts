@@ -63,7 +63,8 @@ describe.skipIf(library === undefined)('the clock of a car', () => {
     JSON.parse(await getControl(api, '/v1/signals?path=Vehicle.Speed', 10_000))[0];
 
   const lastIdentityEvent = async () =>
-    (JSON.parse(await getControl(api, '/v1/events')) as ObuEvent[]).findLast(({ kind }) => kind === 'identity')?.word;
+    (JSON.parse(await getControl(api, '/v1/events', 10_000)) as ObuEvent[]).findLast(({ kind }) => kind === 'identity')
+      ?.word;
 
   async function start(offsetSeconds: number): Promise<void> {
     clock.set(offsetSeconds);
@@ -115,8 +116,10 @@ describe.skipIf(library === undefined)('the clock of a car', () => {
     const early = await status();
     expect(early.identity).toMatchObject({ state: 'WaitingForClock', good: false });
     expect(early.clock.behind).toBe(true);
-    expect(early.api).toMatchObject({ listening: false, reason: early.identity!.reason });
-    expect(early.places[0]).toMatchObject({ connected: false, reason: early.identity!.reason });
+    expect(early.api).toMatchObject({ listening: false });
+    // The reason has the time of the look in it.
+    const certificate = join(identity, 'certificate.pem');
+    expect(early.places[0]).toMatchObject({ connected: false, reason: expect.stringContaining(certificate) });
     clock.set(0);
     await expect.poll(async () => (await status()).identity, WAIT).toMatchObject({ state: 'Valid', good: true });
     await expect.poll(async () => (await status()).api, WAIT).toMatchObject({ listening: true });
@@ -130,7 +133,7 @@ describe.skipIf(library === undefined)('the clock of a car', () => {
     await start(2 * YEAR_S);
     expect((await status()).identity).toMatchObject({ state: 'Expired', good: false });
     expect((await status()).api!.listening).toBe(false);
-    expect(await getControl(api, '/metrics')).toMatch(/^obu_identity_state\{state="Expired"\} 1$/m);
+    expect(await getControl(api, '/metrics', 10_000)).toMatch(/^obu_identity_state\{state="Expired"\} 1$/m);
     await renew(3 * 365);
     await expect.poll(async () => (await status()).identity, WAIT).toMatchObject({ state: 'Valid' });
     await expect.poll(async () => (await status()).api!.listening, WAIT).toBe(true);
@@ -141,7 +144,7 @@ describe.skipIf(library === undefined)('the clock of a car', () => {
     await renew(365);
     await start(0);
     await expect.poll(async () => (await speed()).value, WAIT).toBe(123.45);
-    const before = (JSON.parse(await getControl(api, '/v1/events')) as ObuEvent[]).at(-1)!.id;
+    const before = (JSON.parse(await getControl(api, '/v1/events', 10_000)) as ObuEvent[]).at(-1)!.id;
     for (const years of [30, -35, 0]) {
       clock.set(years * YEAR_S);
       const year = new Date(Date.now() + years * YEAR_S * 1000).getUTCFullYear();

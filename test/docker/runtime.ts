@@ -3,7 +3,6 @@ import { mkdtempSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
 import { cp, mkdir, mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { parseObuConfig } from '../../obu/config.ts';
 import { configHash } from '../../obu/engine/container-spec.ts';
 import { type Engine, engineStatus } from '../../obu/engine/docker-client.ts';
@@ -20,6 +19,7 @@ import type { Memory, ReconcilerStore } from '../../obu/planner/state.ts';
 import { SignalStore } from '../../obu/signals/signal-store.ts';
 import { RecentErrors } from '../../shared/api/recent-errors.ts';
 import { createLog, silentLog } from '../../shared/log.ts';
+import { until } from '../support/until.ts';
 
 export const IMAGE = 'kerbside-test-busybox:1';
 
@@ -150,11 +150,9 @@ export class Runtime {
 
   /** Waits until a workload is in this state, and gives the reason. */
   async until(workload: string, wanted: string, reason = /./): Promise<string> {
-    for (;;) {
-      const known = this.reconciler.state(workload);
-      if (this.word(workload) === wanted && reason.test(known.reason)) return known.reason;
-      await sleep(50);
-    }
+    const known = () => this.reconciler.state(workload);
+    await until(`${workload} is ${wanted}`, () => this.word(workload) === wanted && reason.test(known().reason), known);
+    return known().reason;
   }
 
   /** Its containers, the oldest first. */
@@ -176,15 +174,15 @@ export class Runtime {
 
   /** Its only container, as soon as it has one and no other. */
   async container(workload: string) {
-    for (;;) {
+    return until(`one container of ${workload}`, async () => {
       const [first, ...more] = await this.containers(workload);
-      if (first !== undefined && more.length === 0) return first;
-      await sleep(50);
-    }
+      return more.length === 0 && first;
+    });
   }
 
   async untilGone(...workloads: string[]): Promise<void> {
-    for (const workload of workloads) while ((await this.containers(workload)).length > 0) await sleep(50);
+    for (const workload of workloads)
+      await until(`no container of ${workload}`, async () => (await this.containers(workload)).length === 0);
   }
 
   /** Makes the health check of a workload succeed, or fail. */

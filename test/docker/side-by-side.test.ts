@@ -1,8 +1,11 @@
 /** One slow step holds up nobody else, and a state is what the engine has, as it changes. */
 import { rm } from 'node:fs/promises';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { afterAll, afterEach, beforeAll, expect, it } from 'vitest';
+import { afterAll, afterEach, beforeAll, expect, it, vi } from 'vitest';
+import { useSharedEngine } from '../support/shared-engine.ts';
 import { buildImage, busyWorkload, newState, Runtime } from './runtime.ts';
+
+useSharedEngine();
 
 const MIB = 2 ** 20;
 const state = newState();
@@ -116,7 +119,7 @@ it('an OBU that is asked to stop does not wait for a container that takes its ti
     folder,
     'pressure: { memory: 100, cpu: 100 }\nreserve: { memory: 0, cpus: 0 }\nonStop: keep',
   );
-  process.env.DOCKER_HOST = runtime.engine.host;
+  vi.stubEnv('DOCKER_HOST', runtime.engine.host);
   try {
     await other.start([stubborn, top].map((one) => ({ ...one, memLimit: 16 * MIB })));
     await other.until('stubborn', 'Running(Ok)');
@@ -131,7 +134,7 @@ it('an OBU that is asked to stop does not wait for a container that takes its ti
         await other.engine.calls.getContainer(one.Id).remove({ force: true });
     }
   } finally {
-    delete process.env.DOCKER_HOST;
+    vi.unstubAllEnvs();
     await rm(folder, { recursive: true, force: true });
   }
 });

@@ -6,6 +6,8 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, expect, it, vi } from 'vitest';
 import { signal } from '../../obu/engine/processes.ts';
 import type { Workload } from '../../obu/manifest/workload.ts';
+import { ErrorCode } from '../../shared/errors.ts';
+import { until } from '../support/until.ts';
 import { buildImage, busyWorkload, newState, Runtime } from './runtime.ts';
 
 const MIB = 2 ** 20;
@@ -56,11 +58,11 @@ it('an engine that hangs is said so, and when it goes on everything is as before
     // The kernel stops one thread after the other.
     const threads = () =>
       readdirSync(`/proc/${pid}/task`).map((id) => readFileSync(`/proc/${pid}/task/${id}/stat`, 'utf8'));
-    while (!threads().every((stat) => /\) T /.test(stat))) await sleep(10);
+    await until('the engine has stopped', () => threads().every((stat) => /\) T /.test(stat)));
     runtime.apply(low, high);
-    while (!/^no answer for \d+\.\d s: it did not answer within/.test(runtime.reconciler.engineFault)) await sleep(100);
+    await until('a fault of the engine', () => runtime.reconciler.engineFault !== '');
     expect(runtime.errors.list()).toContainEqual(
-      expect.objectContaining({ source: 'engine', message: expect.stringContaining('it did not answer within') }),
+      expect.objectContaining({ source: 'engine', code: ErrorCode.EngineUnavailable }),
     );
     // What is known is still said, and the container itself does not need the engine.
     expect(runtime.word('low')).toBe('Running(Ok)');
@@ -81,15 +83,17 @@ it('after SIGKILL it goes on with the same containers, and knows why they are as
   await runtime.reconciler.stop();
   const last = runtime;
 
-  const until = async (test: () => Promise<boolean>) => {
-    while (!(await test().catch(() => false))) await sleep(100);
-  };
+  const comesAbout = (what: string, test: () => Promise<boolean>) => until(what, () => test().catch(() => false));
   await run([low]);
-  await until(async () => (await last.container('low')).State.Running);
+  await comesAbout('low runs', async () => (await last.container('low')).State.Running);
   await kill();
   await run([low, high]);
-  await until(async () => (await last.container('high')).State.Running && (await last.container('low')).State.Paused);
-  await until(async () => last.store.load().get('low')?.preempted?.by === 'high');
+  const [runs, paused] = [
+    async () => (await last.container('high')).State.Running,
+    async () => (await last.container('low')).State.Paused,
+  ];
+  await comesAbout('high runs and low is paused', async () => (await runs()) && (await paused()));
+  await comesAbout('low knows who took its room', async () => last.store.load().get('low')?.preempted?.by === 'high');
   const before = [await last.container('low'), await last.container('high')];
   await kill();
 
@@ -105,7 +109,7 @@ it('after SIGKILL it goes on with the same containers, and knows why they are as
 
   // Somebody froze it: without its memory, the next one would not dare to thaw it.
   await run([low]);
-  await until(async () => !(await last.container('low')).State.Paused);
+  await comesAbout('low is not paused', async () => !(await paused()));
   expect((await last.container('low')).Id).toBe(before[0]!.Id);
   expect(await last.containers('high')).toEqual([]);
   await kill();

@@ -15,8 +15,16 @@ import type { ObuStatus } from '../../shared/api/status.ts';
 import { type Credentials, createAuthority, issueCertificate, type Subject } from '../../shared/identity/authority.ts';
 import { writeIdentity } from '../../shared/identity/files.ts';
 import { LOG_KEYS } from '../../shared/log.ts';
+import { useSharedEngine } from '../support/shared-engine.ts';
+import { STATUS_MS } from '../support/status-ms.ts';
+import { until as waitUntil } from '../support/until.ts';
 import { TestCar } from './car.ts';
-import { buildImage, IMAGE } from './runtime.ts';
+import { buildImage } from './runtime.ts';
+
+useSharedEngine();
+
+// A name of its own: other files use the same engine, and here it is missing at first.
+const IMAGE = 'kerbside-test-verbs:1';
 
 const MANIFEST = `
 services:
@@ -79,12 +87,19 @@ async function explained(workload: string): Promise<Explanation> {
 }
 
 async function until(workload: string, wanted: string): Promise<void> {
-  for (;;) {
-    const status = await getStatus<ObuStatus>(api);
-    const now = status.workloads.find(({ name }) => name === workload);
-    if (now !== undefined && `${now.state}(${now.detail})` === wanted) return;
-    await sleep(100);
-  }
+  const word = async () => {
+    const now = (await getStatus<ObuStatus>(api, STATUS_MS)).workloads.find(({ name }) => name === workload);
+    return now && `${now.state}(${now.detail})`;
+  };
+  let last: string | undefined;
+  await waitUntil(
+    `${workload} is ${wanted}`,
+    async () => {
+      last = await word();
+      return last === wanted;
+    },
+    () => last,
+  );
 }
 
 async function identity(subject: Subject): Promise<string> {
@@ -122,7 +137,7 @@ beforeAll(async () => {
     break;
   }
   port = Number(/over TLS on port (\d+)/.exec(said)![1]);
-  await buildImage(engine);
+  await buildImage(engine, IMAGE);
   await until('talk', 'Running(Ok)');
 });
 
@@ -154,7 +169,7 @@ describe('a person looks at what runs', () => {
   it('explain says why one does not stay up, with its last words', async () => {
     await until('broken', 'Pending(CrashLoop)');
     const all = await explained('broken');
-    expect(all.lastEnd!.how).toBe('it ended with exit code 3');
+    expect(all.lastEnd!.how).toMatch(/\b3\b/);
     expect(all.failures).toBeGreaterThanOrEqual(5);
     expect(all.log.at(-1)).toMatchObject({ stream: 'stderr', text: 'going down' });
     expect(all.events.some(({ kind, word }) => kind === 'step' && word === 'create-and-start')).toBe(true);
@@ -169,7 +184,7 @@ describe('a person looks at what runs', () => {
     for (const verb of ['explain', 'logs', 'freeze', 'thaw']) {
       const { code, err } = await kerb([verb, 'nobody']);
       expect(code).toBe(1);
-      expect(err).toBe('kerb: there is no workload "nobody"; there is big, broken, talk [2006 UnknownWorkload]\n');
+      expect(err).toMatch(/nobody.*big, broken, talk.*\[2006 UnknownWorkload\]\n$/);
     }
   });
 
@@ -206,9 +221,11 @@ describe('a person looks at what runs', () => {
     expect(out).toMatch(/^\S+ {2}Vehicle\.Speed = 123\.4\d* {2}\(can0\)$/m);
     expect(await kerb(['signal', 'get', 'Vehicle.Nope'])).toMatchObject({
       code: 1,
-      err: 'kerb: this OBU has no signal "Vehicle.Nope"; kerb obu get signals lists those that it has [3006 UnknownSignal]\n',
+      err: expect.stringMatching(/Vehicle\.Nope.*\[3006 UnknownSignal\]\n$/),
     });
-    expect((await kerb(['signal', 'set', 'Vehicle.Speed', '5'])).err).toContain('Vehicle.Speed is of type sensor');
+    const { code: status, err } = await kerb(['signal', 'set', 'Vehicle.Speed', '5']);
+    expect(status).toBe(1);
+    expect(err).toMatch(/Vehicle\.Speed.*sensor/);
   });
 });
 
@@ -229,7 +246,7 @@ describe('logs', () => {
       void explained('talk').then(({ containers }) => engine.calls.getContainer(containers[0]!.id).kill());
     });
     expect(code).toBe(0);
-    expect(err).toBe('kerb: talk is in a new container\n');
+    expect(err.trimEnd().split('\n')).toEqual([expect.stringContaining('talk')]);
     const lines: LogLine[] = out
       .trim()
       .split('\n')
@@ -247,7 +264,7 @@ describe('a person acts', () => {
 
   it('freezes and thaws, and each is so when the command is done', async () => {
     await until('talk', 'Running(Ok)');
-    expect(await done('freeze', 'talk')).toMatch(/^talk: Frozen\(person\): a person froze it at /);
+    expect(await done('freeze', 'talk')).toMatch(/^talk: Frozen\(person\)/);
     expect(await paused()).toBe(true);
     expect(await done('thaw', 'talk')).toMatch(/^talk: Running\(Ok\)/);
     expect(await paused()).toBe(false);

@@ -37,7 +37,7 @@ describe.each([
 
   it('builds and runs tasks, in C and TypeScript, for both machines', async () => {
     const output = await root!.run(
-      `sh tools/setup.sh test && PATH=$PWD/node_modules/.bin:$PATH vitest run --project system ${TASK_KIT.join(' ')}`,
+      `sh tools/setup.sh test && PATH=$PWD/node_modules/.bin:$PATH vitest run --project tenders ${TASK_KIT.join(' ')}`,
     );
     for (const line of output.split('\n')) {
       if (line.startsWith(NOT_RUN)) notRun(`Debian ${version}: ${line.slice(NOT_RUN.length)}`, 'in its own run');

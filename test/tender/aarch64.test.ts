@@ -13,6 +13,7 @@ import type { TenderOutcome } from '../../broker/tenders/tender.ts';
 import { tenderBinary } from '../../broker/tenders/tender-binary.ts';
 import { digestOf } from '../../shared/task-package/format.ts';
 import { describeWhere } from '../support/not-run.ts';
+import { rounds } from '../support/rounds.ts';
 import { answer, built, fault, guestImage, Tenders, taskImage, u64 } from './support.ts';
 
 const AARCH64 = '-aarch64';
@@ -91,7 +92,7 @@ describeWhere(trouble && `${trouble} (npm test as root sets it up)`, 'arm64', ()
       const note = good.indexOf('Kerbside\0');
       good.writeUInt32LE(1, note + 12);
       expect(check(good)).toMatchObject({ status: 2, stderr: expect.stringContaining('another target (1)') });
-      for (let size = 0; size <= note + 132; size += size < 512 ? 31 : 977) {
+      for (let size = 0; size <= note + 132; size += size < 512 ? rounds(61, 31) : rounds(1953, 977)) {
         expect(check(good.subarray(0, size)).status, `cut at ${size}`).toBe(2);
       }
     });
@@ -244,11 +245,11 @@ describeWhere(trouble && `${trouble} (npm test as root sets it up)`, 'arm64', ()
     });
 
     test.each<[string, string, number, string]>([
-      ['ended well', 'f', 100, 'done'],
-      ['faulted', 'X', 20, 'fault'],
-      ['were killed', 'F', 10, 'deadline'],
-    ])('after calls that filled everything and %s', async (_end, letter, rounds, outcome) => {
-      for (let i = 1; i <= rounds; i++) {
+      ['ended well', 'f', rounds(8, 100), 'done'],
+      ['faulted', 'X', rounds(5, 20), 'fault'],
+      ['were killed', 'F', rounds(4, 10), 'deadline'],
+    ])('after calls that filled everything and %s', async (_end, letter, count, outcome) => {
+      for (let i = 1; i <= count; i++) {
         const budget = outcome === 'deadline' ? 250 : 5_000;
         expect((await tenders.call('leak', message(letter, pattern(i)), budget)).outcome).toBe(outcome);
         expect(await look('l', pattern(i))).toEqual([0, 0, 0, 0, 0, 0]);

@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, describe, expect, test } from 'vitest';
 import { tenderBinary } from '../../broker/tenders/tender-binary.ts';
+import { rounds } from '../support/rounds.ts';
 import { answer, built, fault, forEachIsolation, guestImage, Tenders } from './support.ts';
 
 const tenders = new Tenders();
@@ -172,8 +173,10 @@ describe('the loader', () => {
 
   test('survives a cut at each byte of the headers and the notes', () => {
     const ends = new Set<number>();
-    for (let size = 0; size <= headerAt(headers.length); size++) ends.add(size);
-    for (let size = notes; size <= manifest + 88; size++) ends.add(size);
+    // Each field has four bytes or eight.
+    const step = rounds(3, 1);
+    for (let size = 0; size <= headerAt(headers.length); size += step) ends.add(size);
+    for (let size = notes; size <= manifest + 88; size += step) ends.add(size);
     for (const size of ends) {
       const verdict = check(good.subarray(0, size));
       expect(verdict.signal, `cut at ${size}`).toBe(null);
@@ -191,8 +194,8 @@ describe('the loader', () => {
 
   // Built with AddressSanitizer and UndefinedBehaviorSanitizer; aborts when a mutant is accepted that must not be.
   test.each([
-    ['the corpus', corpus, 500_000],
-    ['real images', realImages(['tls', 'hello', 'leak']), 100_000],
+    ['the corpus', corpus, rounds(50_000, 500_000)],
+    ['real images', realImages(['tls', 'hello', 'leak']), rounds(10_000, 100_000)],
   ])('survives mutations of %s', (_what, from, count) => {
     const seed = process.env.KERB_TEST_SEED ?? '20260101';
     const fuzz = spawnSync(built('fuzz-image'), [from, seed, String(count), folder], { encoding: 'utf8' });
@@ -253,7 +256,7 @@ describe('a tender', () => {
       return state >>> 8;
     };
     const ends = new Set<string>();
-    for (let round = 0; round < 40; round++) {
+    for (let round = 0; round < rounds(15, 40); round++) {
       const path = join(folder, `garbage-${round}`);
       const image = changed((bytes) => {
         for (let i = 0; i < 1 + textSize / 16; i++) bytes[textOffset + (random() % textSize)] = random() & 255;

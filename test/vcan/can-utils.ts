@@ -23,7 +23,7 @@ export class Candump {
    * one (`##5` instead of `##1`).
    */
   get frames(): string[] {
-    return this.lines.map((line) => formatFrame(parseCandumpLine(line).frame));
+    return this.lines.map((line) => formatFrame({ ...parseCandumpLine(line).frame, fdf: false }));
   }
 
   async stop(): Promise<void> {

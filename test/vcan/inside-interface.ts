@@ -26,7 +26,7 @@ import { canLackModules, loadModule } from './modules.ts';
 import type { InterfaceReport } from './report.ts';
 
 const [, , reportFile, folder] = process.argv as [string, string, string, string];
-const SLOW_MS = 90_000;
+const SLOW_MS = 300_000;
 
 /** An image with busybox, candump and cansend, and the libraries that they need. */
 function importImage(engine: Engine): void {

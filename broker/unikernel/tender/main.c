@@ -33,12 +33,15 @@ enum { EXIT_USAGE = 64, EXIT_FAILED = 1, EXIT_PROTOCOL = 3 };
 /* How long no call comes until what was kept for it is given back. */
 #define REST_MS 1000
 
-static __attribute__((noreturn)) void die(int code, const char *what) {
+static bool say(const char *what) {
   char line[REASON_SIZE + 32];
   const int size = snprintf(line, sizeof line, "kerb-tender: %s\n", what);
   /* write: the filters know no other way out. */
-  if (size > 0 && write(STDERR_FILENO, line, (size_t)size < sizeof line ? (size_t)size : sizeof line - 1) < 0) code = EXIT_FAILED;
-  _exit(code);
+  return size <= 0 || write(STDERR_FILENO, line, (size_t)size < sizeof line ? (size_t)size : sizeof line - 1) >= 0;
+}
+
+static __attribute__((noreturn)) void die(int code, const char *what) {
+  _exit(say(what) ? code : EXIT_FAILED);
 }
 
 /* Sends all of it; the broker being gone is the one reason to fail, and then there is nobody to tell. */
@@ -96,6 +99,8 @@ static __attribute__((noreturn)) void send_reason(enum kerb_frame_type type, con
   header.length = (uint32_t)(sizeof header - sizeof header.length + size);
   struct iovec parts[] = {{&header, sizeof header}, {(char *)reason, size}};
   send_all(parts, 2);
+  /* Also where nobody writes: who is writing to a socket whose other end closes may never read what is left in it. */
+  (void)say(reason);
   _exit(type == KERB_FRAME_REFUSED ? EXIT_REFUSED : EXIT_FAILED);
 }
 

@@ -425,16 +425,25 @@ describe('a program that writes', () => {
 
   it('and reads nothing on its provider stream holds up nobody', async () => {
     const { path } = await serve(['provide:Vehicle.Cabin', 'read:Vehicle']);
-    const deaf = reach(path);
+    // What lies between the two has room for few answers.
+    const deaf = reach(path, undefined, { 'grpc-node.flow_control_window': 65_535 });
     const stream = deaf.provide();
     stream.on('error', () => {}); // when the client is closed
+    // A client of grpc-js that has not begun to read keeps all that comes; one that has keeps a few messages.
+    stream.read(0);
     stream.write({ provideActuationRequest: { actuatorIdentifiers: [{ path: DOOR }] } });
-    // Each of these is answered with an error; when it is not read from any more, its own messages pile up with it.
-    for (let i = 0; stream.writableLength < 1000; i++) {
-      stream.write({ publishValuesRequest: { requestId: i, dataPoints: { 99: {} } } });
-      if (i % 100 === 0) await sleep(1);
+    // Each gives a value, and is answered with an error for each other signal in it. When the answers are not read, the
+    // stream is not read from any more: what is sent on it changes nothing.
+    const unknown = Object.fromEntries(Array.from({ length: 500 }, (_, i) => [100 + i, {}]));
+    let taken = 0;
+    obu.signals.subscribe(new Set([DOOR]), () => taken++);
+    const other = reach(path);
+    for (let untouched = 0; untouched < 50; ) {
+      stream.write({ publishValuesRequest: { dataPoints: { ...unknown, 1: { value: { bool: false } } } } });
+      const before = taken;
+      await other.call('GetValue', at(SPEED));
+      untouched = taken > 0 && taken === before ? untouched + 1 : 0;
     }
-    await reach(path).call('GetValue', at(SPEED));
     const asked = Array.from({ length: 30 }, () => obu.signals.actuate(DOOR, true, 20));
     for (const one of await Promise.allSettled(asked)) {
       expect(one).toMatchObject({ status: 'rejected' });
