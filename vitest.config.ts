@@ -3,38 +3,42 @@ import { join } from 'node:path';
 import { defineConfig } from 'vitest/config';
 import { LongestFirst } from './tools/longest-first.ts';
 
+const processors = availableParallelism();
 /**
  * So many test files at once. Most of a system test is waiting (for an engine, a back-off, a camera that stalls), so there
  * are more of them than processors; projects of one `groupOrder` must have the same number.
  */
-const maxWorkers = Math.min(8, 2 * availableParallelism());
+const maxWorkers = Math.min(8, Math.ceil(1.5 * processors));
+/** An emulated kernel takes a processor for itself: what runs beside it has the others. */
+const first = { maxWorkers: Math.max(2, processors), sequence: { groupOrder: 0 } };
+const then = { maxWorkers, sequence: { groupOrder: 1 } };
 
 /** What Node makes of the sources, for every daemon and command that a test starts (see bin/kerb). */
 const env = { NODE_COMPILE_CACHE: join(import.meta.dirname, 'build', 'compile-cache') };
 
 const system = {
   env,
-  maxWorkers,
   globalSetup: ['test/support/machine-setup.ts'] as string[],
   setupFiles: ['test/support/patience.ts', 'test/support/machine-needs.ts'],
   testTimeout: 120_000,
   hookTimeout: 300_000,
 };
 
-// The lanes run side by side, the files that take longest first: a kernel in QEMU; tenders and the broker; cameras and
-// whole daemons; engines. `unit` sits beside the files, needs nothing but Node and fills what is left of the processors.
+// First a kernel in QEMU with `unit` beside it, which sits beside the files and needs nothing but Node. Then three lanes side
+// by side, the files that take longest first: tenders and the broker; cameras and whole daemons; engines.
 export default defineConfig({
   test: {
     reporters: ['default', './tools/closing-line-reporter.ts'],
     maxWorkers,
     sequence: { sequencer: LongestFirst },
     projects: [
-      { test: { ...system, name: 'kernel', include: ['test/vcan/**/*.test.ts'] } },
-      { test: { ...system, name: 'tenders', include: ['test/{tender,broker}/**/*.test.ts'] } },
-      { test: { ...system, name: 'daemons', include: ['test/{dashcam,e2e}/**/*.test.ts'] } },
+      { test: { ...system, ...first, name: 'kernel', include: ['test/vcan/**/*.test.ts'] } },
+      { test: { ...system, ...then, name: 'tenders', include: ['test/{tender,broker}/**/*.test.ts'] } },
+      { test: { ...system, ...then, name: 'daemons', include: ['test/{dashcam,e2e}/**/*.test.ts'] } },
       {
         test: {
           ...system,
+          ...then,
           name: 'engines',
           include: ['test/docker/**/*.test.ts'],
           globalSetup: [...system.globalSetup, 'test/support/engine-setup.ts'],
@@ -45,7 +49,7 @@ export default defineConfig({
           name: 'unit',
           include: ['{obu,broker,shared,sim,examples,bench,bin,tools}/**/*.test.ts'],
           env,
-          maxWorkers,
+          ...first,
           // None of them leaves anything in a module, and a process for each would cost more than the tests do.
           isolate: false,
           setupFiles: ['test/support/patience.ts'],
