@@ -18,18 +18,23 @@ export class Candump {
     });
   }
 
-  /**
-   * Frames only, without time and interface. Read and written again: newer kernels say in the flags that an FD frame is
-   * one (`##5` instead of `##1`).
-   */
+  /** Frames only, without time and interface. */
   get frames(): string[] {
-    return this.lines.map((line) => formatFrame({ ...parseCandumpLine(line).frame, fdf: false }));
+    return frameTexts(this.lines);
   }
 
   async stop(): Promise<void> {
     this.#process.kill('SIGTERM');
     await new Promise((resolve) => this.#process.once('close', resolve));
   }
+}
+
+/**
+ * The frames in candump's lines. Read and written again: newer kernels say in the flags that an FD frame is one (`##5`
+ * instead of `##1`), which the wire does not have.
+ */
+export function frameTexts(lines: readonly string[]): string[] {
+  return lines.map((line) => formatFrame({ ...parseCandumpLine(line).frame, fdf: false }));
 }
 
 export async function until(what: string, condition: () => boolean, timeoutMs = 60_000): Promise<void> {

@@ -18,9 +18,8 @@ import type { RunningObu } from '../../obu/main.ts';
 import type { CanGrant } from '../../obu/manifest/workload.ts';
 import { getStatus } from '../../shared/api/control-client.ts';
 import type { ObuStatus } from '../../shared/api/status.ts';
-import { formatFrame, parseCandumpLine } from '../../shared/can/candump.ts';
 import { silentLog } from '../../shared/log.ts';
-import { Candump, cansend, ip, until } from './can-utils.ts';
+import { Candump, cansend, frameTexts, ip, until } from './can-utils.ts';
 import { apiOf, dumper, IMAGE, listed, serve } from './interface-obu.ts';
 import { canLackModules, loadModule } from './modules.ts';
 import type { InterfaceReport } from './report.ts';
@@ -74,7 +73,7 @@ function readData(workload: string, file: string): string[] {
 
 /** Frames that the candump of a workload has logged so far. */
 function dumped(workload: string): string[] {
-  return readData(workload, 'dump.log').map((line) => formatFrame(parseCandumpLine(line).frame));
+  return frameTexts(readData(workload, 'dump.log'));
 }
 
 async function untilStatus(what: string, condition: (status: ObuStatus) => boolean): Promise<void> {
