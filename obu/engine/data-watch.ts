@@ -10,6 +10,8 @@ import { folderUse } from './folder-use.ts';
 /** How often the folders are looked through, and the most of its time that this may take. */
 const LOOK_MS = 5000;
 const BUSY_SHARE = 0.05;
+/** On a busy machine a look takes long without working much: it is not put off for longer than this. */
+const LONGEST_REST_MS = 20_000;
 /** How often it is asked what the disk has left; so much less is a reason to look at once. */
 const ASK_MS = 500;
 const HASTE_BYTES = 64 * 2 ** 20;
@@ -78,7 +80,7 @@ export class DataWatch {
         said = why;
       }
       const tookMs = performance.now() - begunMs;
-      await this.#rest(tookMs / BUSY_SHARE, free);
+      await this.#rest(Math.min(LONGEST_REST_MS, tookMs / BUSY_SHARE), free);
     }
   }
 
