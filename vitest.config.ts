@@ -5,10 +5,10 @@ import { LongestFirst } from './tools/longest-first.ts';
 
 const processors = availableParallelism();
 /**
- * So many test files at once. Most of a system test is waiting (for an engine, a back-off, a camera that stalls), so there
- * are more of them than processors; projects of one `groupOrder` must have the same number.
+ * So many test files at once. Some of them keep every processor busy on purpose (bad neighbours), so there are no more than
+ * processors; projects of one `groupOrder` must have the same number.
  */
-const maxWorkers = Math.min(8, Math.ceil(1.5 * processors));
+const maxWorkers = Math.min(8, Math.max(2, processors));
 /** An emulated kernel takes a processor for itself: what runs beside it has the others. */
 const first = { maxWorkers: Math.max(2, processors), sequence: { groupOrder: 0 } };
 const then = { maxWorkers, sequence: { groupOrder: 1 } };

@@ -140,7 +140,10 @@ it('comes back after its private engine was killed', async (context) => {
     return now.length === 1 && now[0] !== before[0];
   });
   await untilFollowing();
-  const { workloads, errors } = await getStatus<ObuStatus>(api, STATUS_MS);
+  const { workloads, errors } = await until('follow is seen to run', async () => {
+    const status = await getStatus<ObuStatus>(api, STATUS_MS);
+    return status.workloads[0]?.state === 'Running' && status;
+  });
   // That was not the workload's failure.
   expect(workloads[0]).toMatchObject({ name: 'follow', state: 'Running', restarts: 0 });
   expect(errors).toContainEqual(expect.objectContaining({ source: 'engine', code: ErrorCode.EngineUnavailable }));
