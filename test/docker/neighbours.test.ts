@@ -150,7 +150,8 @@ describe('with all of these at once, each is named and the good one is served on
   it('fills-disk is stopped with the reason', async () => {
     await untilState('fills-disk', 'Failed(DataFull)');
     expect(stateOf('fills-disk').reason).toContain('8 MiB');
-    const named = () => obu.status().errors.some(({ source }) => source === 'workload fills-disk');
+    const named = () =>
+      obu.status().errors.some(({ source, message }) => source === 'workload fills-disk' && message.includes('8 MiB'));
     await until('an error of fills-disk', named);
     await isServed();
   });
@@ -163,6 +164,7 @@ describe('with all of these at once, each is named and the good one is served on
 
   it('eats-memory, which declares no limit, gets no more than the others leave', async () => {
     await untilState('eats-memory', 'Failed(OutOfMemory)');
+    expect(stateOf('eats-memory').reason).toContain('than the others leave');
     await isServed();
   });
 

@@ -60,7 +60,11 @@ it('an engine that hangs is said so, and when it goes on everything is as before
       readdirSync(`/proc/${pid}/task`).map((id) => readFileSync(`/proc/${pid}/task/${id}/stat`, 'utf8'));
     await until('the engine has stopped', () => threads().every((stat) => /\) T /.test(stat)));
     runtime.apply(low, high);
-    await until('a fault of the engine', () => runtime.reconciler.engineFault !== '');
+    await until(
+      'an engine that does not answer',
+      () => runtime.reconciler.engineFault.startsWith('no answer for'),
+      () => runtime.reconciler.engineFault,
+    );
     expect(runtime.errors.list()).toContainEqual(
       expect.objectContaining({ source: 'engine', code: ErrorCode.EngineUnavailable }),
     );

@@ -246,7 +246,7 @@ describe('logs', () => {
       void explained('talk').then(({ containers }) => engine.calls.getContainer(containers[0]!.id).kill());
     });
     expect(code).toBe(0);
-    expect(err.trimEnd().split('\n')).toEqual([expect.stringContaining('talk')]);
+    expect(err.trimEnd().split('\n')).toEqual([expect.stringMatching(/talk.*new container/)]);
     const lines: LogLine[] = out
       .trim()
       .split('\n')
