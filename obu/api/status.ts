@@ -89,7 +89,8 @@ export function workloadStatus(
 ): WorkloadStatus {
   const state = reconciler.state(name);
   const displacedBy = displacers(reconciler, name);
-  const due = dueMs(state, reconciler.memory(name), reconciler.nowMs);
+  const running = reconciler.containers.findLast((one) => one.workload === name && one.state === 'running');
+  const due = dueMs(state, reconciler.memory(name), reconciler.nowMs, running?.startedAtMs);
   return {
     ...{ name, image, priority, ...state },
     ...(displacedBy.length > 0 && { displacedBy }),

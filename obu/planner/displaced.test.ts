@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { parseManifest } from '../manifest/manifest.ts';
 import { displacedBy } from './displaced.ts';
-import { dueMs } from './due.ts';
+import { dueMs, PROVE_MS } from './due.ts';
 import { freshMemory } from './restart.ts';
 import type { Memory, Preempted, WorkloadState } from './state.ts';
 
@@ -71,6 +71,10 @@ describe('what is due', () => {
     expect([due(1), due(2), due(4), due(60)]).toEqual([500, 1000, 4000, 300_000]);
     expect([due(1, 10_400), due(1, 99_000), due(1, 0)]).toEqual([100, 0, 500]);
     expect(dueMs(at('Running/Ok'), ended(1), 10_000)).toBeUndefined();
+    // It may have failed at once.
+    expect(dueMs(at('Running/Ok'), ended(1), 10_000, 9_900)).toBe(PROVE_MS - 100);
+    expect(dueMs(at('Running/Ok'), ended(1), 10_000, 10_000 - PROVE_MS)).toBeUndefined();
+    expect(dueMs(at('Running/Ok'), ended(1), 10_000, 10_500)).toBe(PROVE_MS);
   });
 
   it('is the return of what made room, once there has been room', () => {

@@ -3,14 +3,19 @@ import { makesRoom } from './displaced.ts';
 import { FIRST_BACKOFF_MS, LONGEST_BACKOFF_MS } from './restart.ts';
 import type { Memory, WorkloadState } from './state.ts';
 
+/** What has just started is not known to be well: programs that fail at once have failed by then. */
+export const PROVE_MS = 300;
+
 /**
- * Milliseconds until something is done about a workload at the latest: its back-off ends, or there has been room for it for
- * long enough. Undefined when nothing is due.
+ * Milliseconds until something is done about a workload at the latest: its back-off ends, there has been room for it for
+ * long enough, or it has run for long enough not to have failed at once. Undefined when nothing is due.
+ * @param startedMs when the container that runs was started; undefined when none does
  */
 export function dueMs(
   { state, detail }: WorkloadState,
   { lastEnd, failures, preempted }: Pick<Memory, 'lastEnd' | 'failures' | 'preempted'>,
   nowMs: number,
+  startedMs?: number,
 ): number | undefined {
   const isBackingOff = state === 'Pending' && (detail === 'BackingOff' || detail === 'CrashLoop');
   if (isBackingOff && lastEnd !== undefined) {
@@ -20,6 +25,9 @@ export function dueMs(
   }
   if (makesRoom({ state, detail }) && preempted?.roomSinceMs !== undefined) {
     return left(preempted.roomSinceMs, HOLD_MS, nowMs);
+  }
+  if (state === 'Running' && startedMs !== undefined && nowMs - startedMs < PROVE_MS) {
+    return left(startedMs, PROVE_MS, nowMs);
   }
   return undefined;
 }
