@@ -91,7 +91,8 @@ export class PrivateEngine {
 
   async #startFresh(dockerd: string): Promise<Engine> {
     await this.#clearLeftovers();
-    if (this.#isFresh) this.onEnd();
+    // Nobody listens at the first start. One that was taken over can end as well as one of ours.
+    this.onEnd();
     this.#isFresh = true;
     this.#spawn(dockerd);
     return this.#untilReady();
