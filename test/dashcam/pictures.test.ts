@@ -206,8 +206,11 @@ describe('consumers', () => {
       const seconds = (pictures.at(-1)!.timeUs - pictures[0]!.timeUs) / 1e6;
       expect(pictures.length).toBeLessThanOrEqual(seconds * fps + 2.1);
       expect(new Set(pictures.map((one) => one.timeUs)).size).toBe(pictures.length);
-      expect(pictures.map((one) => one.sequence)).toEqual(pictures.map((_, n) => n));
+      expect(pictures.slice(1).every((one, n) => one.sequence > pictures[n]!.sequence)).toBe(true);
     }
+    // A number is missing only where a picture was lost to a converter that is too slow, which the camera counts.
+    const missing = [all, some, few].map(({ all: pictures }) => pictures.at(-1)!.sequence + 1 - pictures.length);
+    expect(missing[0]! + missing[1]! + missing[2]!).toBeLessThanOrEqual(camera.status().lost);
     // Nobody's wish holds the others back. How many there are more is up to the machine.
     expect(all.all.length).toBeGreaterThanOrEqual(some.all.length);
   });

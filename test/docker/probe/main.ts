@@ -98,7 +98,7 @@ const modes: Record<string, () => Promise<void>> = {
       can: await refusal(() => first(obu.can({ bus: 'can0' }))),
       signals: await refusal(() => first(obu.signals(['Vehicle.Speed']))),
       camera: await refusal(() => first(obu.camera('front'))),
-      offload: await refusal(() => obu.offload('dashcam-filter', new Uint8Array(1), { budgetMs: 100 })),
+      offload: await refusal(() => obu.offload('dashcam-filter', new Uint8Array(1), { budgetMs: 10_000 })),
     });
     await idle();
   },
