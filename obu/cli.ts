@@ -1,5 +1,6 @@
 import { join } from 'node:path';
 import type { Command } from 'commander';
+import { runtimeFolder } from '../shared/runtime-folder.ts';
 import { registerFreezeCommands } from './cli/freeze-commands.ts';
 import { registerGetCommands } from './cli/get-commands.ts';
 import { registerImageCommands } from './cli/image-commands.ts';
@@ -9,7 +10,6 @@ import type { ServeOptions } from './cli/serve-command.ts';
 import { registerSignalCommands } from './cli/signal-commands.ts';
 import { registerStatusCommands } from './cli/status-commands.ts';
 import { registerCameraCommands } from './dashcam/cli.ts';
-import { runtimeRoot } from './engine/places.ts';
 
 /** `kerb obu`, and the verbs on an OBU that runs. */
 export function registerObuCommands(program: Command): void {
@@ -25,7 +25,7 @@ export function registerObuCommands(program: Command): void {
       '--state <dir>',
       'folder for everything that is kept: manifests, data of workloads, the private engine',
     )
-    .option('--api <socket>', 'control socket', join(runtimeRoot(), 'obu.sock'))
+    .option('--api <socket>', 'control socket', join(runtimeFolder(), 'obu.sock'))
     .action(async (options: ServeOptions) => {
       // Only the daemon pays for its parts.
       const { serve } = await import('./cli/serve-command.ts');

@@ -1,7 +1,7 @@
-import { userInfo } from 'node:os';
 import { join } from 'node:path';
 import { ErrorCode, KerbError } from '../../shared/errors.ts';
 import { type Logger, silentLog } from '../../shared/log.ts';
+import { runtimeFolder } from '../../shared/runtime-folder.ts';
 import type { BusKind, CanBus } from './bus.ts';
 import { isCanInterface, SocketCanBus } from './socketcan-bus.ts';
 import { UserspaceBus } from './userspace-bus.ts';
@@ -30,14 +30,7 @@ export interface OpenedBus {
 
 /** Where the userspace bus of this name has its socket when nothing else is said. */
 export function defaultBusSocket(name: string): string {
-  const { uid, homedir } = userInfo();
-  const folder =
-    uid === 0
-      ? '/run/kerbside'
-      : process.env.XDG_RUNTIME_DIR !== undefined && process.env.XDG_RUNTIME_DIR !== ''
-        ? join(process.env.XDG_RUNTIME_DIR, 'kerbside')
-        : join(homedir, '.kerbside', 'run');
-  return join(folder, `${name}.sock`);
+  return join(runtimeFolder(), `${name}.sock`);
 }
 
 /**

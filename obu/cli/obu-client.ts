@@ -3,7 +3,7 @@ import type { Command } from 'commander';
 import { type ControlCall, type ControlTarget, callControl, streamControl } from '../../shared/api/control-client.ts';
 import type { ObuStatus } from '../../shared/api/status.ts';
 import { ErrorCode, isErrno, isKerbError, KerbError, messageOf } from '../../shared/errors.ts';
-import { runtimeRoot } from '../engine/places.ts';
+import { runtimeFolder } from '../../shared/runtime-folder.ts';
 
 export interface ApiOptions {
   /** Path of a socket, or https://HOST:PORT. */
@@ -14,7 +14,7 @@ export interface ApiOptions {
 /** The options that say which OBU a command is for. */
 export function withApi(command: Command): Command {
   return command
-    .option('--api <where>', 'control socket of the OBU, or https://HOST:PORT', join(runtimeRoot(), 'obu.sock'))
+    .option('--api <where>', 'control socket of the OBU, or https://HOST:PORT', join(runtimeFolder(), 'obu.sock'))
     .option('--identity <dir>', 'with https: certificate.pem, key.pem and ca.pem of an operator or of the vehicle');
 }
 

@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto';
 import { realpathSync } from 'node:fs';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { runtimeFolder } from '../../shared/runtime-folder.ts';
 
 /** Where one OBU keeps what. Sockets are in a short folder of their own: the path of a Unix socket has 107 bytes. */
 export interface Places {
@@ -31,7 +31,7 @@ export interface Places {
 export function placesOf(state: string): Places {
   const real = realpathSync(state);
   const stateHash = createHash('sha256').update(real).digest('hex').slice(0, 12);
-  const runtime = join(runtimeRoot(), stateHash);
+  const runtime = join(runtimeFolder(), stateHash);
   return {
     stateHash,
     runtime,
@@ -48,12 +48,4 @@ export function placesOf(state: string): Places {
       log: join(real, 'dockerd.log'),
     },
   };
-}
-
-/** `/run/kerbside` for root, else the folder that the session or the system has for such things. */
-export function runtimeRoot(): string {
-  const uid = process.getuid?.() ?? 0;
-  if (uid === 0) return '/run/kerbside';
-  const session = process.env.XDG_RUNTIME_DIR;
-  return session ? join(session, 'kerbside') : join(tmpdir(), `kerbside-${uid}`);
 }
