@@ -1,5 +1,6 @@
 import { Command, CommanderError } from 'commander';
 import { errorName, isKerbError, messageOf } from '../shared/errors.ts';
+import { VERSION } from '../shared/version.ts';
 
 /** Exit codes of every `kerb` command; the README lists them. */
 const EXIT_FAILED = 1;
@@ -48,7 +49,7 @@ async function main(argv: readonly string[]): Promise<number> {
   stopWithStdin();
   const program = new Command('kerb')
     .description('Kerbside: containers in the car, unikernels at the roadside')
-    .version('0.1.0')
+    .version(VERSION)
     .exitOverride()
     .showHelpAfterError('(kerb --help lists the commands)');
   const chosen = modules.filter((m) => m.verbs.includes(argv[0] ?? ''));

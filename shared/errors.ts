@@ -33,7 +33,6 @@ export const ErrorCode = {
   ClockNotSet: 1071,
 
   BadManifest: 2001,
-  UnsupportedManifestKey: 2002,
   EngineUnavailable: 2003,
   ImageMissing: 2004,
   ContainerFailed: 2005,

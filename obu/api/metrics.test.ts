@@ -72,7 +72,7 @@ describe('metrics', () => {
     expect(samples('obu_clock_behind')[0]!.value).toBe(1);
   });
 
-  it('are the ones of DESIGN, with their labels', async () => {
+  it('have these names and labels', async () => {
     const metrics = new ObuMetrics();
     metrics.canDropped('lane');
     metrics.canDenied('lane', 'rate');

@@ -5,7 +5,7 @@ import { createRegistry } from '../../shared/metrics.ts';
 import type { CanBus } from '../can/bus.ts';
 import { ContainerMetrics } from './container-metrics.ts';
 
-/** The Prometheus metrics of an OBU, DESIGN section 8. */
+/** The Prometheus metrics of an OBU. */
 export class ObuMetrics {
   readonly #registry = createRegistry();
   readonly #containers = new ContainerMetrics(this.#registry);

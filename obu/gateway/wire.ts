@@ -6,7 +6,7 @@
  * generated code.
  */
 import protobuf from 'protobufjs/minimal.js';
-import type { CanFrame } from '../../shared/can/frame.ts';
+import { type CanFrame, FrameFlag, flagsOf } from '../../shared/can/frame.ts';
 import { kerbside } from '../../shared/protocol/generated/gateway.js';
 import type { BusState } from '../can/bus.ts';
 import type { Picture, PictureFormat } from '../dashcam/camera.ts';
@@ -39,17 +39,8 @@ export function toWireGrant({ bus, read, write, as, when }: CanGrant): kerbside.
   };
 }
 
-/** The flags of a CanFrame as gateway.proto has them. */
-export function flagsOf(frame: CanFrame): number {
-  return (
-    (frame.ext ? 1 : 0) |
-    (frame.rtr ? 2 : 0) |
-    (frame.fd ? 4 : 0) |
-    (frame.brs ? 8 : 0) |
-    (frame.esi ? 16 : 0) |
-    (frame.err ? 32 : 0)
-  );
-}
+/** FDF is for one's own records only: gateway.proto has no bit for it. */
+const WIRE_FLAGS = ~FrameFlag.Fdf;
 
 /** @param state Told when it changed. */
 export function encodeCanFrames(
@@ -66,7 +57,7 @@ export function encodeCanFrames(
   for (const frame of frames) {
     writer.uint32(delimited(2)).fork();
     writer.uint32(varint(1)).uint32(frame.id);
-    const flags = flagsOf(frame);
+    const flags = flagsOf(frame) & WIRE_FLAGS;
     if (flags !== 0) writer.uint32(varint(2)).uint32(flags);
     if (frame.data.length > 0) writer.uint32(delimited(3)).bytes(frame.data);
     writer.uint32(varint(4)).uint64(frame.timeUs);

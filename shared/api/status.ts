@@ -25,7 +25,7 @@ export interface WorkloadStatus {
   readonly name: string;
   readonly image: string;
   readonly priority: number;
-  /** State word of DESIGN section 5: Pending, Running, Stopping, Succeeded, Failed … */
+  /** State word: Pending, Running, Stopping, Succeeded, Failed … */
   readonly state: string;
   /** Sub-state in brackets: Ok, Unhealthy, NoCapacity, ExitCode …; empty when there is none. */
   readonly detail: string;

@@ -19,9 +19,9 @@ import {
   type sendUnaryData,
   type UntypedHandleCall,
 } from '@grpc/grpc-js';
-import packageJson from '../../../package.json' with { type: 'json' };
 import { ErrorCode, isKerbError, KerbError } from '../../../shared/errors.ts';
 import type { kuksa } from '../../../shared/protocol/generated/kuksa.js';
+import { VERSION } from '../../../shared/version.ts';
 import { MAX_PLAIN } from '../large-message.ts';
 import type { SignalDesk } from '../signal-desk.ts';
 import { Pace } from './pace.ts';
@@ -36,7 +36,6 @@ import { wildcardMatcher } from './wildcards.ts';
 type V2 = typeof kuksa.val.v2;
 type Fields<Name extends keyof V2> = V2[Name] extends new (properties?: infer P) => unknown ? NonNullable<P> : never;
 
-const { version } = packageJson;
 /** Calls of one connection at a time, subscriptions among them. */
 const MAX_STREAMS = 64;
 /** Messages that may be kept for a slow subscriber, as in Kuksa. */
@@ -92,7 +91,7 @@ export function createKuksaServer(parts: KuksaServerParts): KuksaServer {
     })),
     PublishValue: calls.unary<Fields<'PublishValueRequest'>>((request) => calls.publish(request)),
     OpenProviderStream: calls.providerStream(),
-    GetServerInfo: calls.unary(() => ({ name: 'kerbside', version, commitHash: '' })),
+    GetServerInfo: calls.unary(() => ({ name: 'kerbside', version: VERSION, commitHash: '' })),
   });
   const injector = server.createConnectionInjector(ServerCredentials.createInsecure());
   return {
