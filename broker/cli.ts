@@ -9,7 +9,7 @@ import { ServiceManager } from '../shared/service-manager.ts';
 import { parseSize } from '../shared/size.ts';
 import { ensureDevelopmentSigner } from '../shared/task-package/signer.ts';
 import { DEFAULT_LIMITS, type PushConfig, type RunningBroker, startBroker } from './main.ts';
-import { DEFAULT_PUSH_LIMITS } from './packages/push-desk.ts';
+import { DEFAULT_PUSH_LIMITS } from './packages/push-limits.ts';
 import { WISHED_ISOLATIONS, type WishedIsolation } from './tenders/tender.ts';
 
 /** Bytes: the largest that an example takes, and what one connection may make a broker hold while it arrives. */

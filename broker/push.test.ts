@@ -20,7 +20,7 @@ import { type FakeImage, fakeImage } from '../shared/task-package/testing.ts';
 import { addSignature, buildTaskPackage } from '../shared/task-package/writer.ts';
 import { FakeTender } from './fake-tender.ts';
 import { type BrokerLimits, DEFAULT_LIMITS, type PushConfig, type RunningBroker, startBroker } from './main.ts';
-import { DEFAULT_PUSH_LIMITS, type PushLimits } from './packages/push-desk.ts';
+import { DEFAULT_PUSH_LIMITS, type PushLimits } from './packages/push-limits.ts';
 import { BrokerClient } from './task/broker-client.ts';
 
 const { OffloadRequest, OffloadReply, PushRequest, PushReply, ServiceAnnouncement } = kerbside.v2e.v1;

@@ -5,29 +5,9 @@ import type { TaskPackage } from '../../shared/task-package/reader.ts';
 import type { BrokerMetrics } from '../api/metrics.ts';
 import type { FileOffer, PushOutcome } from '../ingress/push-codec.ts';
 import { isAnother, type PackageStore } from './package-store.ts';
-import { type PushClient, PushSession } from './push-session.ts';
+import type { PushLimits } from './push-limits.ts';
+import { type PushClerk, type PushClient, PushSession } from './push-session.ts';
 import type { IncomingPackage, Origin, PushedPackages } from './pushed-packages.ts';
-
-export interface PushLimits {
-  /** Bytes of one package, all files together. */
-  readonly maxPackageBytes: number;
-  /** Bytes on the disk, of all packages that one tenant has pushed or is pushing. */
-  readonly maxTenantBytes: number;
-  /** Packages of one tenant. */
-  readonly maxTenantPackages: number;
-  /** Pushes of one tenant at the same time. */
-  readonly maxTenantPushes: number;
-  /** Milliseconds that a push may stand still before it is given up. */
-  readonly stallMs: number;
-}
-
-export const DEFAULT_PUSH_LIMITS: PushLimits = {
-  maxPackageBytes: 16 * 1024 * 1024,
-  maxTenantBytes: 64 * 1024 * 1024,
-  maxTenantPackages: 32,
-  maxTenantPushes: 4,
-  stallMs: 15_000,
-};
 
 export interface PushDeskOptions {
   readonly store: PackageStore;
@@ -57,7 +37,7 @@ interface Reservation {
  * Who may push what, and what becomes of it. A package that has come in is verified by the store exactly as those that
  * are found when the broker starts, then put on the disk, then served, then acknowledged.
  */
-export class PushDesk {
+export class PushDesk implements PushClerk {
   readonly #options: PushDeskOptions;
   readonly #sessions = new Set<PushSession>();
   readonly #open = new Set<Reservation>();

@@ -5,12 +5,13 @@ import {
   decodePush,
   encodePushRefusal,
   encodePushState,
+  type FileOffer,
   MAX_PUSH_MESSAGE,
   MAX_UNACKNOWLEDGED,
   type PushOutcome,
   type PushStep,
 } from '../ingress/push-codec.ts';
-import type { PushDesk, PushLimits } from './push-desk.ts';
+import type { PushLimits } from './push-limits.ts';
 import type { IncomingPackage, PushedPackages } from './pushed-packages.ts';
 
 /** The pushes of one connection. */
@@ -19,6 +20,17 @@ export interface PushClient {
   take(message: Uint8Array): Promise<Uint8Array>;
   /** Nothing more will come: what is not complete is taken back. */
   end(): Promise<void>;
+}
+
+/** What decides over the steps of a push, for all connections. */
+export interface PushClerk {
+  checkMayPush(client: VehiclePrincipal): void;
+  isThere(digest: string, files: readonly FileOffer[], client: VehiclePrincipal): Promise<boolean>;
+  reserve(digest: string, bytes: number, client: VehiclePrincipal): () => void;
+  store(incoming: IncomingPackage, digest: string, client: VehiclePrincipal, bytes: number): Promise<PushOutcome>;
+  remove(digest: string, client: VehiclePrincipal): Promise<PushOutcome>;
+  failed(client: VehiclePrincipal, error: unknown): KerbError;
+  ended(client: VehiclePrincipal, outcome: PushOutcome | 'broken_off'): void;
 }
 
 type State =
@@ -37,7 +49,7 @@ type State =
 /** Takes the steps of one connection's pushes one after the other. Whatever it sends, it costs no more than its reservation. */
 export class PushSession implements PushClient {
   readonly #client: VehiclePrincipal;
-  readonly #desk: PushDesk;
+  readonly #desk: PushClerk;
   readonly #pushed: PushedPackages;
   readonly #limits: PushLimits;
   readonly #onEnd: () => void;
@@ -47,7 +59,13 @@ export class PushSession implements PushClient {
   #stall: NodeJS.Timeout | undefined;
   #ended = false;
 
-  constructor(client: VehiclePrincipal, desk: PushDesk, pushed: PushedPackages, limits: PushLimits, onEnd: () => void) {
+  constructor(
+    client: VehiclePrincipal,
+    desk: PushClerk,
+    pushed: PushedPackages,
+    limits: PushLimits,
+    onEnd: () => void,
+  ) {
     this.#client = client;
     this.#desk = desk;
     this.#pushed = pushed;

@@ -1,7 +1,6 @@
 /** What the kernel measures of how long programs wait for memory and CPU (PSI), and how far up the ladder that leads. */
 import { readFileSync } from 'node:fs';
 import { isErrno } from '../../shared/errors.ts';
-import type { Resources } from '../planner/capacity.ts';
 import {
   climb,
   ground,
@@ -11,6 +10,7 @@ import {
   type PressureSample,
   type PressureThresholds,
 } from '../planner/pressure.ts';
+import type { Resources } from '../planner/state.ts';
 
 /** The kernel makes a new average every two seconds. */
 export const PRESSURE_SAMPLE_MS = 2000;

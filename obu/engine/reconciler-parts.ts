@@ -1,5 +1,4 @@
 import type { Logger } from '../../shared/log.ts';
-import type { Resources } from '../planner/capacity.ts';
 import type { PressureSample } from '../planner/pressure.ts';
 import type {
   Desired,
@@ -7,6 +6,7 @@ import type {
   PlanInput,
   Preempted,
   ReconcilerStore,
+  Resources,
   WorkloadState,
 } from '../planner/state.ts';
 import type { Engine } from './docker-client.ts';

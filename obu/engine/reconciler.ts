@@ -1,12 +1,21 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { steadyMs } from '../../shared/clock.ts';
 import { ErrorCode, isKerbError, messageOf } from '../../shared/errors.ts';
-import type { Claim, Resources } from '../planner/capacity.ts';
 import { rememberFreeze, rememberThaw } from '../planner/freeze.ts';
 import { workloadOf } from '../planner/in-flight.ts';
 import { plan } from '../planner/plan.ts';
 import { rememberRefusedStart, rememberStart } from '../planner/restart.ts';
-import type { Action, Desired, Memory, ObservedContainer, Plan, PlanInput, WorkloadState } from '../planner/state.ts';
+import type {
+  Action,
+  Claim,
+  Desired,
+  Memory,
+  ObservedContainer,
+  Plan,
+  PlanInput,
+  Resources,
+  WorkloadState,
+} from '../planner/state.ts';
 import { engineMessage, engineStatus } from './docker-client.ts';
 import { EngineLooks } from './engine-looks.ts';
 import { ImageLooks, imagesOf } from './image-looks.ts';

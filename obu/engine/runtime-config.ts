@@ -3,8 +3,8 @@ import { totalmem } from 'node:os';
 import { z } from 'zod';
 import { messageOf } from '../../shared/errors.ts';
 import { parseSize } from '../../shared/size.ts';
-import type { Claim } from '../planner/capacity.ts';
 import type { PressureThresholds } from '../planner/pressure.ts';
+import type { Claim } from '../planner/state.ts';
 import { type Condition, parseCondition } from '../signals/condition.ts';
 
 export interface RuntimeConfig {

@@ -5,7 +5,7 @@ import { pathMatcher } from '../signals/expand-paths.ts';
 import { parseScope } from '../signals/scopes.ts';
 import { nearest, type ParsedYaml } from '../yaml.ts';
 import { toCanGrant } from './can-grant.ts';
-import { checkDependencies } from './dependencies.ts';
+import { checkDependencies, type Say } from './dependencies.ts';
 import type { RawManifest, RawService } from './schema.ts';
 import { namePattern, nameRule } from './values.ts';
 
@@ -17,9 +17,6 @@ export interface ObuOffers {
   /** Paths of the leaves that have a source: its mapping files, or the OBU itself. */
   readonly signals: readonly string[];
 }
-
-/** Says what is wrong at a path of the manifest. */
-export type Say = (path: readonly PropertyKey[], message: string) => void;
 
 /** What the schema can't tell: whether parts of a manifest fit together, and fit the OBU. */
 export function checkManifest(parsed: ParsedYaml<RawManifest>, offers: ObuOffers | undefined): Problem[] {

@@ -1,8 +1,10 @@
 import { nearest } from '../yaml.ts';
-import type { Say } from './check.ts';
 import type { RawManifest } from './schema.ts';
 
 type Services = RawManifest['services'];
+
+/** Says what is wrong at a path of the manifest. */
+export type Say = (path: readonly PropertyKey[], message: string) => void;
 
 /** Dependencies on what is not there, on what can't come that far, and in a circle. */
 export function checkDependencies(services: Services, say: Say): void {

@@ -6,7 +6,6 @@
  *   into room that a higher one waits for.
  */
 import {
-  type Claim,
   capacityOf,
   claimOf,
   fits,
@@ -31,6 +30,7 @@ import {
   stillPressed,
 } from './pressure.ts';
 import { type Candidate, cheapestRoom } from './room.ts';
+import type { Claim } from './state.ts';
 import {
   isClearing,
   type Memory,

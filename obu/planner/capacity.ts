@@ -1,22 +1,5 @@
 /** What workloads take of the machine, by their declared limits. */
-import type { ObservedContainer } from './state.ts';
-
-/** Memory in bytes and CPUs, which may be a fraction. */
-export interface Claim {
-  readonly memory: number;
-  readonly cpus: number;
-}
-
-export interface Resources {
-  /** The whole machine. */
-  readonly total: Claim;
-  /** Kept for the OBU itself, its engine and the system. */
-  readonly reserve: Claim;
-  /** What a workload counts as that declares no limit. */
-  readonly undeclared: Claim;
-  /** How far up the ladder measured pressure has led, see pressure.ts; 0: there is none. */
-  readonly pressure: { readonly memory: number; readonly cpu: number };
-}
+import type { Claim, ObservedContainer, Resources } from './state.ts';
 
 export const NOTHING: Claim = { memory: 0, cpus: 0 };
 

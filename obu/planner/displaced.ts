@@ -1,7 +1,7 @@
 /** Which workloads do not run because the manifest's own priorities say so, as opposed to those that have failed. */
 import type { Workload } from '../manifest/workload.ts';
-import { type Claim, claimOf, fits, minus, sumOf } from './capacity.ts';
-import type { Memory, WorkloadState } from './state.ts';
+import { claimOf, fits, minus, sumOf } from './capacity.ts';
+import type { Claim, Memory, WorkloadState } from './state.ts';
 
 export interface Situation {
   readonly workloads: readonly Workload[];

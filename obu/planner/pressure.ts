@@ -2,10 +2,10 @@
  * Pressure that declared limits did not promise, as the kernel measures it (PSI): first what is less important gets the
  * least weight; when that does not help it is frozen or stopped, one after the other; all is given back one by one.
  */
-import type { Resources } from './capacity.ts';
+
 import type { Intent } from './lifecycle.ts';
 import type { Candidate } from './room.ts';
-import type { Preempted } from './state.ts';
+import type { Preempted, Resources } from './state.ts';
 
 export type PressureKind = 'memory' | 'cpu';
 export const PRESSURES: readonly PressureKind[] = ['memory', 'cpu'];

@@ -1,7 +1,8 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { type Claim, fits, minus, sumOf } from './capacity.ts';
+import { fits, minus, sumOf } from './capacity.ts';
 import { type Candidate, cheapestRoom, EXACT_LIMIT } from './room.ts';
+import type { Claim } from './state.ts';
 
 const claim = fc.record({ memory: fc.integer({ min: 0, max: 8 }), cpus: fc.integer({ min: 0, max: 8 }) });
 const candidates = (max: number) =>

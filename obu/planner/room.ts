@@ -1,6 +1,6 @@
 /** Whom to freeze or stop so that something of higher priority fits. */
-import { type Claim, isNothing, minus, NOTHING, plus, shortOf } from './capacity.ts';
-import type { Rung } from './state.ts';
+import { isNothing, minus, NOTHING, plus, shortOf } from './capacity.ts';
+import type { Claim, Rung } from './state.ts';
 
 export interface Candidate {
   readonly name: string;

@@ -1,5 +1,21 @@
 import type { Workload } from '../manifest/workload.ts';
-import type { Claim, Resources } from './capacity.ts';
+
+/** Memory in bytes and CPUs, which may be a fraction. */
+export interface Claim {
+  readonly memory: number;
+  readonly cpus: number;
+}
+
+export interface Resources {
+  /** The whole machine. */
+  readonly total: Claim;
+  /** Kept for the OBU itself, its engine and the system. */
+  readonly reserve: Claim;
+  /** What a workload counts as that declares no limit. */
+  readonly undeclared: Claim;
+  /** How far up the ladder measured pressure has led, see pressure.ts; 0: there is none. */
+  readonly pressure: { readonly memory: number; readonly cpu: number };
+}
 
 /** What a container is doing, in the Docker Engine's words. */
 export type ContainerState = 'created' | 'running' | 'paused' | 'restarting' | 'removing' | 'exited' | 'dead';
@@ -109,7 +125,7 @@ export interface ReconcilerStore {
   save(memory: ReadonlyMap<string, Memory>): void;
 }
 
-/** State word and sub-state of DESIGN section 5, and a sentence that says why. */
+/** State word and sub-state, and a sentence that says why. */
 export interface WorkloadState {
   readonly state: 'Pending' | 'Running' | 'Frozen' | 'Stopping' | 'Succeeded' | 'Failed';
   readonly detail: string;

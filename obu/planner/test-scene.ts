@@ -1,9 +1,10 @@
 /** For tests: what a plan is made from, as plain values, and an engine of plain values that does what steps say. */
 import { workloadOf } from '../manifest/test-workload.ts';
 import type { Workload } from '../manifest/workload.ts';
-import { type Claim, claimOf, heldBy, NOTHING, plus, type Resources } from './capacity.ts';
+import { claimOf, heldBy, NOTHING, plus } from './capacity.ts';
 import { plan } from './plan.ts';
 import { freshMemory, rememberStart } from './restart.ts';
+import type { Claim, Resources } from './state.ts';
 import {
   type Action,
   type Desired,

@@ -1,8 +1,8 @@
 /** Sentences that say why a workload is in its state. */
 import type { Workload } from '../manifest/workload.ts';
-import { type Claim, sentence, sentenceOfParts } from './capacity.ts';
+import { sentence, sentenceOfParts } from './capacity.ts';
 import { CRASH_LOOP_ENDS, isFailure } from './restart.ts';
-import type { End, Memory, ObservedContainer, WorkloadState } from './state.ts';
+import type { Claim, End, Memory, ObservedContainer, WorkloadState } from './state.ts';
 import type { Instead } from './version.ts';
 
 export function stateOf(container: ObservedContainer): WorkloadState {

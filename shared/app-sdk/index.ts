@@ -10,6 +10,7 @@
  */
 export type { CanFrame } from '../can/frame.ts';
 export { ErrorCode, errorName, isKerbError, KerbError } from '../errors.ts';
+export { type ConnectOptions, connect } from './connect.ts';
 export type { ItemStream } from './item-stream.ts';
 export type {
   BusState,
@@ -26,4 +27,4 @@ export type {
   SignalDatum,
   SignalValue,
 } from './messages.ts';
-export { type ConnectOptions, connect, type Obu } from './obu.ts';
+export type { Obu } from './obu.ts';

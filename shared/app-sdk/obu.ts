@@ -1,5 +1,3 @@
-import { ErrorCode, KerbError } from '../errors.ts';
-import { GatewayClient } from './client.ts';
 import type { ItemStream } from './item-stream.ts';
 import type {
   CanBatch,
@@ -11,14 +9,6 @@ import type {
   PictureFormat,
   SignalValue,
 } from './messages.ts';
-
-export interface ConnectOptions {
-  /** Path of the gateway socket; by default what the OBU put into KERBSIDE_GATEWAY. */
-  readonly path?: string;
-  /** Milliseconds to wait for the OBU to answer, 10,000 by default. */
-  readonly timeoutMs?: number;
-  readonly signal?: AbortSignal;
-}
 
 /**
  * The OBU, as this workload sees it. When the OBU restarts, everything that is open goes on by itself: subscriptions
@@ -119,22 +109,4 @@ export interface Obu {
   ): Promise<OffloadOutcome>;
   /** Ends everything: loops end, open offloads fail with Cancelled. */
   close(): void;
-}
-
-/**
- * Reaches the OBU that started this container.
- * @throws KerbError ConnectionLost when it does not answer in time, BadGatewayRequest when it refuses this version of
- * the protocol, Cancelled, BadConfig when there is no path
- */
-export async function connect(options: ConnectOptions = {}): Promise<Obu> {
-  const path = options.path ?? process.env.KERBSIDE_GATEWAY;
-  if (!path) {
-    throw new KerbError(
-      ErrorCode.BadConfig,
-      'KERBSIDE_GATEWAY is not set: this program runs in a container that a Kerbside OBU starts, or needs `path`',
-    );
-  }
-  const client = new GatewayClient(path);
-  await client.open(options.timeoutMs ?? 10_000, options.signal);
-  return client;
 }
