@@ -4,15 +4,15 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
+import { buildTask } from '../broker/unikernel/toolchain/build-task.ts';
 import { BrokerOffloader } from '../obu/offload/broker-offloader.ts';
 import type { OffloadResult } from '../obu/offload/offloader.ts';
 import { getStatus } from '../shared/api/control-client.ts';
 import type { BrokerStatus } from '../shared/api/status.ts';
+import { silentLog } from '../shared/base/log.ts';
 import { ensureDevelopmentIdentities } from '../shared/identity/development.ts';
 import { fixedIdentity } from '../shared/identity/identity-watch.ts';
 import { loadIdentity } from '../shared/identity/x509-identity.ts';
-import { silentLog } from '../shared/log.ts';
-import { buildTask } from '../shared/task-package/build.ts';
 import { Daemon } from './peers/daemon.ts';
 
 const root = fileURLToPath(new URL('../', import.meta.url));
@@ -42,7 +42,7 @@ export class BenchBroker {
     this.#digest = await buildTask(join(root, 'examples/tasks', task), join(packages, task));
     const api = join(this.#folder, 'api.sock');
     const daemon = new Daemon([
-      join(root, 'bin/kerb.ts'),
+      join(root, 'cli/kerb.ts'),
       ...['broker', 'serve', '--id', ID, '--listen', '127.0.0.1:0', '--identity', identities.broker],
       ...['--packages', packages, '--allow-unsigned', '--state', join(this.#folder, 'state'), '--api', api],
     ]);

@@ -1,8 +1,8 @@
 import { writeFileSync } from 'node:fs';
 import { Command } from 'commander';
-import { messageOf } from '../shared/errors.ts';
+import { messageOf } from '../shared/base/errors.ts';
 import type { Row } from './measure.ts';
-import { obuSuite } from './obu.ts';
+import { obuSuite } from './obu/suite.ts';
 import { offloadSuite } from './offload.ts';
 import { describeMachine, type ReportRow, reportLines, withLoad } from './report.ts';
 import { tenderSuite } from './tender.ts';

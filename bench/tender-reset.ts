@@ -1,6 +1,6 @@
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { TenderProcess } from '../broker/tenders/tender-process.ts';
+import type { TenderProcess } from '../broker/tenders/process/tender-process.ts';
 import { type Measurement, summarise } from './measure.ts';
 import { callWell, computedUs, makeTender, native, type Say, TENDER_SUITE as suite, withTender } from './tenders.ts';
 

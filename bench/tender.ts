@@ -1,8 +1,8 @@
 import { randomBytes } from 'node:crypto';
 import { readdirSync, statSync } from 'node:fs';
 import { basename, join } from 'node:path';
-import type { Isolation } from '../broker/tenders/tender.ts';
-import { ErrorCode, isKerbError, messageOf } from '../shared/errors.ts';
+import type { Isolation } from '../broker/tenders/process/tender.ts';
+import { ErrorCode, isKerbError, messageOf } from '../shared/base/errors.ts';
 import { type Measurement, type Row, ratio, summarise, timeEach } from './measure.ts';
 import { runProgram } from './peers/process.ts';
 import { coldPeers, coldStarts } from './tender-cold.ts';

@@ -1,9 +1,9 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import type { Isolation } from '../broker/tenders/tender.ts';
-import { TenderProcess } from '../broker/tenders/tender-process.ts';
-import { silentLog } from '../shared/log.ts';
+import type { Isolation } from '../broker/tenders/process/tender.ts';
+import { TenderProcess } from '../broker/tenders/process/tender-process.ts';
+import { silentLog } from '../shared/base/log.ts';
 
 export const TENDER_SUITE = 'tender';
 export const unikernels = fileURLToPath(new URL('../build/unikernel/', import.meta.url));

@@ -1,7 +1,7 @@
 import type { RecentErrors } from '../shared/api/recent-errors.ts';
+import type { Logger } from '../shared/base/log.ts';
 import type { Identity } from '../shared/identity/identity.ts';
 import { codeOf, IdentityWatch } from '../shared/identity/identity-watch.ts';
-import type { Logger } from '../shared/log.ts';
 
 export interface BrokerIdentityOptions {
   readonly dir: string;

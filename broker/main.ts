@@ -4,27 +4,27 @@ import { jsonReply } from '../shared/api/control-routes.ts';
 import { createControlServer } from '../shared/api/control-server.ts';
 import { RecentErrors } from '../shared/api/recent-errors.ts';
 import type { BrokerStatus } from '../shared/api/status.ts';
-import { ErrorCode, KerbError, messageOf } from '../shared/errors.ts';
+import { ErrorCode, KerbError, messageOf } from '../shared/base/errors.ts';
+import type { Logger } from '../shared/base/log.ts';
 import { loadIdentity } from '../shared/identity/x509-identity.ts';
-import type { Logger } from '../shared/log.ts';
 import type { TaskPackage } from '../shared/task-package/reader.ts';
 import { loadTrust } from '../shared/task-package/signer.ts';
 import { Admission, type AdmissionLimits } from './admission/admission.ts';
-import { BrokerMetrics } from './api/metrics.ts';
 import { watchBrokerIdentity } from './identity.ts';
 import { encodeAnnouncement } from './ingress/codec.ts';
 import { Ingress } from './ingress/ingress.ts';
-import { type Flight, Offloads } from './offloads.ts';
+import { type Flight, Offloads } from './offloads/offloads.ts';
+import { type ResultLimits, ResultStore } from './offloads/result-store.ts';
+import { type CreateTender, ServedTasks } from './offloads/served-tasks.ts';
 import { PackageStore } from './packages/package-store.ts';
 import { PushDesk } from './packages/push-desk.ts';
 import { DEFAULT_PUSH_LIMITS, type PushLimits } from './packages/push-limits.ts';
 import { PushedPackages } from './packages/pushed-packages.ts';
-import { type ResultLimits, ResultStore } from './results/result-store.ts';
-import { type CreateTender, ServedTasks } from './served-tasks.ts';
-import { BlankTenders } from './tenders/blank-tenders.ts';
-import type { PoolLimits } from './tenders/pool-plan.ts';
-import { TenderPools } from './tenders/pools.ts';
-import type { Isolation, WishedIsolation } from './tenders/tender.ts';
+import { BrokerMetrics } from './telemetry/metrics.ts';
+import { BlankTenders } from './tenders/pool/blank-tenders.ts';
+import type { PoolLimits } from './tenders/pool/pool-plan.ts';
+import { TenderPools } from './tenders/pool/pools.ts';
+import type { Isolation, WishedIsolation } from './tenders/process/tender.ts';
 
 export interface BrokerConfig {
   /** Has to be the id in the certificate. */

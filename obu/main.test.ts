@@ -3,10 +3,10 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, it, vi } from 'vitest';
 import { createControlServer } from '../shared/api/control-server.ts';
-import { ErrorCode } from '../shared/errors.ts';
-import { silentLog } from '../shared/log.ts';
-import { parseObuConfig } from './config.ts';
-import { placesOf } from './engine/places.ts';
+import { ErrorCode } from '../shared/base/errors.ts';
+import { silentLog } from '../shared/base/log.ts';
+import { parseObuConfig } from './config/config.ts';
+import { placesOf } from './config/places.ts';
 import { startObu } from './main.ts';
 
 const log = silentLog();

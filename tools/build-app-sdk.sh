@@ -5,7 +5,7 @@ set -eu
 cd "$(dirname "$0")/.."
 out=build/app-sdk
 stamp=$out/package.json
-if [ -f "$stamp" ] && [ -z "$(find shared/app-sdk shared/protocol shared/errors.ts shared/can/frame.ts "$0" -type f -newer "$stamp")" ]; then
+if [ -f "$stamp" ] && [ -z "$(find shared/app-sdk shared/protocol shared/base/errors.ts shared/can/frame.ts "$0" -type f -newer "$stamp")" ]; then
   exit 0
 fi
 echo "setup: building the app SDK into $out"

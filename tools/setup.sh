@@ -109,7 +109,7 @@ fi
 # What Node makes of the sources; renewed when one of them, or a package, is newer.
 cache=build/compile-cache
 if [ ! -f "$cache/complete" ] ||
-  [ -n "$(find obu broker shared sim node_modules/.kerbside-lock -type f \( -name '*.ts' -o -name '*.js' -o -name .kerbside-lock \) \
+  [ -n "$(find cli obu broker shared sim node_modules/.kerbside-lock -type f \( -name '*.ts' -o -name '*.js' -o -name .kerbside-lock \) \
     -newer "$cache/complete" | head -n 1)" ]; then
   say "compiling the TypeScript sources into $cache"
   # Once for each set of V8 flags in bin/kerb: they are part of what a cache is good for.

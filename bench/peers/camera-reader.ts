@@ -3,8 +3,9 @@
  * when the first picture has come, and after PICTURES more one line: an array of { timeUs, atUs, number }, where
  * `number` is what the bench wrote into the picture (grey pictures only).
  */
-import { nowUs } from '../../obu/can/userspace-protocol.ts';
+
 import { connect, type PictureFormat } from '../../shared/app-sdk/index.ts';
+import { nowUs } from '../../shared/can/userspace/userspace-protocol.ts';
 import { type CameraSample, numberIn } from './frames.ts';
 
 process.stdin.on('end', () => process.exit(0)).resume();

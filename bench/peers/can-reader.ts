@@ -2,8 +2,9 @@
  * A workload that reads a CAN bus through the app SDK: `can-reader.ts SOCKET FRAMES`. Prints `ready` when the first frame
  * has come, then a ReaderReport per END frame. FRAMES is about how many there will be.
  */
-import { nowUs } from '../../obu/can/userspace-protocol.ts';
+
 import { connect } from '../../shared/app-sdk/index.ts';
+import { nowUs } from '../../shared/can/userspace/userspace-protocol.ts';
 import { END_ID, MAX_SAMPLES, type ReaderReport } from './frames.ts';
 
 process.stdin.on('end', () => process.exit(0)).resume();

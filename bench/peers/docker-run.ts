@@ -3,10 +3,10 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { basename, dirname, join } from 'node:path';
 import { promisify } from 'node:util';
+import { placesOf } from '../../obu/config/places.ts';
 import { findEngine } from '../../obu/engine/find-engine.ts';
-import { placesOf } from '../../obu/engine/places.ts';
 import { PrivateEngine } from '../../obu/engine/private-engine.ts';
-import { silentLog } from '../../shared/log.ts';
+import { silentLog } from '../../shared/base/log.ts';
 import { runProgram } from './process.ts';
 
 const run = promisify(execFile);

@@ -6,14 +6,14 @@
  */
 import { join } from 'node:path';
 import { CanRouter } from '../../obu/can/router.ts';
-import { UserspaceBus } from '../../obu/can/userspace-bus.ts';
-import { createCamera } from '../../obu/dashcam/ffmpeg-camera.ts';
+import { createCamera } from '../../obu/dashcam/capture/ffmpeg-camera.ts';
 import type { GatewayMeter } from '../../obu/gateway/connection.ts';
 import { Gateway } from '../../obu/gateway/gateway.ts';
-import { workloadOf } from '../../obu/manifest/test-workload.ts';
-import { NoOffloader } from '../../obu/no-offloader.ts';
+import { NoOffloader } from '../../obu/offload/no-offloader.ts';
 import { SignalStore } from '../../obu/signals/signal-store.ts';
-import { silentLog } from '../../shared/log.ts';
+import { silentLog } from '../../shared/base/log.ts';
+import { UserspaceBus } from '../../shared/can/userspace/userspace-bus.ts';
+import { workloadOf } from '../../test/support/workload.ts';
 import { END_ID } from './frames.ts';
 
 const {

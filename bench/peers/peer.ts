@@ -1,6 +1,6 @@
 import { accessSync, constants, statSync } from 'node:fs';
 import { join } from 'node:path';
-import { messageOf } from '../../shared/errors.ts';
+import { messageOf } from '../../shared/base/errors.ts';
 import { type Row, summarise, timeEach } from '../measure.ts';
 
 /** Another way to run a function, made ready. */

@@ -4,7 +4,7 @@
  * One queue per task package, ordered by `WaitingQueue`: tenants in turn, each by earliest deadline. What waits is bounded
  * in number and in bytes.
  */
-import { ErrorCode } from '../../shared/errors.ts';
+import { ErrorCode } from '../../shared/base/errors.ts';
 import { WaitingQueue } from './waiting-queue.ts';
 
 /** What admission needs to know of an offload. Times in milliseconds of one monotonic clock. */

@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import { seededRandom } from '../testing.ts';
+import { seededRandom } from '../../test/support/seeded-random.ts';
 import { DeadlineHeap, WaitingQueue } from './waiting-queue.ts';
 
 interface Entry {

@@ -2,12 +2,12 @@
  * V2E messages in and out (shared/protocol/v2e.proto). Hot path: checked by hand; the input is a view of what the socket
  * delivered, and the one copy on the way out is into the encoded reply.
  */
-import { ErrorCode, KerbError, messageOf } from '../../shared/errors.ts';
+import { ErrorCode, KerbError, messageOf } from '../../shared/base/errors.ts';
 import { kerbside } from '../../shared/protocol/generated/v2e.js';
 import { encodeInPlace } from '../../shared/protocol/v2e-encode.ts';
 import { isDigest } from '../../shared/task-package/format.ts';
-import type { OffloadRefusal } from '../offloads.ts';
-import type { TaskResult } from '../results/result-store.ts';
+import type { OffloadRefusal } from '../offloads/offloads.ts';
+import type { TaskResult } from '../offloads/result-store.ts';
 
 const { OffloadRequest, OffloadReply, ServiceAnnouncement } = kerbside.v2e.v1;
 

@@ -2,15 +2,15 @@ import { createServer, type Server as HttpsServer } from 'node:https';
 import type { AddressInfo, Socket as NetSocket } from 'node:net';
 import type { TLSSocket } from 'node:tls';
 import { Server, type Socket } from 'socket.io';
-import { ErrorCode, isKerbError, KerbError, messageOf } from '../../shared/errors.ts';
+import { ErrorCode, isKerbError, KerbError, messageOf } from '../../shared/base/errors.ts';
+import { listenFault } from '../../shared/base/listen.ts';
+import type { Logger } from '../../shared/base/log.ts';
 import type { Identity, VehiclePrincipal } from '../../shared/identity/identity.ts';
-import { listenFault } from '../../shared/listen.ts';
-import type { Logger } from '../../shared/log.ts';
 import { V2E_PING_MS, V2E_TRANSPORT } from '../../shared/protocol/v2e-socket.ts';
-import type { Answer, IncomingOffload } from '../offloads.ts';
+import { badPush, encodePushRefusal } from '../../shared/task-package/push-codec.ts';
+import type { Answer, IncomingOffload } from '../offloads/offloads.ts';
 import type { PushClient } from '../packages/push-session.ts';
 import { decodeOffload, encodeRefusal, encodeResult } from './codec.ts';
-import { badPush, encodePushRefusal } from './push-codec.ts';
 
 export interface IngressOptions {
   readonly identity: Identity;

@@ -2,10 +2,10 @@ import { mkdirSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
-import { ErrorCode } from '../../shared/errors.ts';
+import { ErrorCode } from '../../shared/base/errors.ts';
 import { hostArchitecture } from '../../shared/task-package/architecture.ts';
-import { fakeImage } from '../../shared/task-package/testing.ts';
 import { buildTaskPackage } from '../../shared/task-package/writer.ts';
+import { fakeImage } from '../../test/support/fake-image.ts';
 import { PackageStore } from './package-store.ts';
 import { PushedPackages } from './pushed-packages.ts';
 

@@ -1,9 +1,9 @@
-import { ErrorCode, errorName, isKerbError, KerbError, messageOf } from '../../shared/errors.ts';
+import { ErrorCode, errorName, isKerbError, KerbError, messageOf } from '../../shared/base/errors.ts';
+import type { Logger } from '../../shared/base/log.ts';
 import type { VehiclePrincipal } from '../../shared/identity/identity.ts';
-import type { Logger } from '../../shared/log.ts';
+import type { FileOffer, PushOutcome } from '../../shared/task-package/push-codec.ts';
 import type { TaskPackage } from '../../shared/task-package/reader.ts';
-import type { BrokerMetrics } from '../api/metrics.ts';
-import type { FileOffer, PushOutcome } from '../ingress/push-codec.ts';
+import type { BrokerMetrics } from '../telemetry/metrics.ts';
 import { isAnother, type PackageStore } from './package-store.ts';
 import type { PushLimits } from './push-limits.ts';
 import { type PushClerk, type PushClient, PushSession } from './push-session.ts';

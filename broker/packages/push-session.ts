@@ -1,4 +1,4 @@
-import type { KerbError } from '../../shared/errors.ts';
+import type { KerbError } from '../../shared/base/errors.ts';
 import type { VehiclePrincipal } from '../../shared/identity/identity.ts';
 import {
   badPush,
@@ -10,7 +10,7 @@ import {
   MAX_UNACKNOWLEDGED,
   type PushOutcome,
   type PushStep,
-} from '../ingress/push-codec.ts';
+} from '../../shared/task-package/push-codec.ts';
 import type { PushLimits } from './push-limits.ts';
 import type { IncomingPackage, PushedPackages } from './pushed-packages.ts';
 

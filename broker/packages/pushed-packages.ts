@@ -2,10 +2,10 @@ import { randomBytes } from 'node:crypto';
 import { type FileHandle, mkdir, open, readdir, readFile, rename, rm } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { z } from 'zod';
-import { ErrorCode, isErrno, KerbError, messageOf } from '../../shared/errors.ts';
+import { ErrorCode, isErrno, KerbError, messageOf } from '../../shared/base/errors.ts';
 import { exists } from '../../shared/identity/files.ts';
 import { isTenant } from '../../shared/identity/identity.ts';
-import type { FileOffer } from '../ingress/push-codec.ts';
+import type { FileOffer } from '../../shared/task-package/push-codec.ts';
 
 const PACKAGE_DIR = 'package';
 const ORIGIN_FILE = 'origin.json';

@@ -1,6 +1,6 @@
 import type { ControlRoutes } from '../../shared/api/control-routes.ts';
-import { ErrorCode, KerbError } from '../../shared/errors.ts';
-import { takeSnapshot } from '../dashcam/snapshot.ts';
+import { ErrorCode, KerbError } from '../../shared/base/errors.ts';
+import { takeSnapshot } from '../dashcam/capture/snapshot.ts';
 import type { PartsOf } from './parts.ts';
 
 export function cameraRoutes(parts: PartsOf): ControlRoutes {

@@ -1,5 +1,5 @@
 import { type ControlRoutes, jsonReply, linesReply } from '../../shared/api/control-routes.ts';
-import type { EventLog } from './event-log.ts';
+import type { EventLog } from '../telemetry/event-log.ts';
 import { isFollowed, wholeNumber } from './query.ts';
 
 export function eventRoutes(events: EventLog): ControlRoutes {

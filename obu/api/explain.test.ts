@@ -1,11 +1,11 @@
 /** Which signals without a value an explanation names, and why. */
 import { expect, it } from 'vitest';
 import { dataFrame } from '../../shared/can/frame.ts';
+import { parseDbc } from '../../shared/dbc/parser/dbc-parser.ts';
+import { parseVssMapping } from '../../shared/vss/vss-mapping.ts';
+import { HandBus, noGrants, workload } from '../../test/support/gateway-parts.ts';
 import { CanRouter } from '../can/router.ts';
-import { HandBus, noGrants, workload } from '../gateway/test-parts.ts';
-import { parseDbc } from '../signals/dbc-parser.ts';
 import { SignalStore } from '../signals/signal-store.ts';
-import { parseVssMapping } from '../signals/vss-mapping.ts';
 import { valuelessOf } from './explain.ts';
 
 function open(dbc: string, mapping: string) {

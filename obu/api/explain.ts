@@ -1,14 +1,14 @@
 /** Why a workload is in its state: everything that the OBU knows of it, on one page. */
 
 import type { Explanation } from '../../shared/api/obu.ts';
-import { wallOf } from '../../shared/clock.ts';
-import { mustBeWanted } from '../engine/known-states.ts';
-import { readUsage } from '../engine/usage.ts';
+import { wallOf } from '../../shared/base/clock.ts';
+import { compileScopes } from '../../shared/vss/scopes.ts';
 import type { RestartPolicy, UpdatePolicy, Workload } from '../manifest/workload.ts';
-import { capacityOf, claimOf } from '../planner/capacity.ts';
+import { capacityOf, claimOf } from '../planner/resources/capacity.ts';
 import type { Memory, Version } from '../planner/state.ts';
 import { sentenceOf } from '../planner/words.ts';
-import { compileScopes } from '../signals/scopes.ts';
+import { readUsage } from '../resources/usage.ts';
+import { mustBeWanted } from '../workloads/observation/known-states.ts';
 import { grantsOf } from './grants.ts';
 import type { ApiParts } from './parts.ts';
 import { workloadStatus } from './status.ts';

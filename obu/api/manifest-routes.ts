@@ -1,14 +1,14 @@
 import { type ControlRoute, jsonReply } from '../../shared/api/control-routes.ts';
 import type { AppliedReply, DryRunReply, ManifestReply } from '../../shared/api/manifest.ts';
-import { ErrorCode, KerbError } from '../../shared/errors.ts';
-import { decodeUtf8, utf8Fault } from '../../shared/utf8.ts';
-import { configHash } from '../engine/container-spec.ts';
+import { ErrorCode, KerbError } from '../../shared/base/errors.ts';
+import { decodeUtf8, utf8Fault } from '../../shared/base/utf8.ts';
 import type { Engine } from '../engine/docker-client.ts';
-import { checkArchitectures } from '../engine/images/architecture.ts';
-import type { Reconciler } from '../engine/reconciler.ts';
+import { checkArchitectures } from '../images/architecture.ts';
 import { isAction, type Plan, type Step } from '../planner/state.ts';
 import type { DesiredState, ManifestFile } from '../state/desired-state.ts';
 import type { Generation } from '../state/state-store.ts';
+import { configHash } from '../workloads/container-spec.ts';
+import type { Reconciler } from '../workloads/reconciler.ts';
 
 /** @throws KerbError ApiUnavailable while the OBU is starting */
 export type ManifestParts = () => {

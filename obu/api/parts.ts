@@ -1,7 +1,7 @@
 import type { DesiredState } from '../state/desired-state.ts';
-import type { DeniedIdLog } from './denied-ids.ts';
-import type { EventLog } from './event-log.ts';
-import type { ObuMetrics } from './metrics.ts';
+import type { DeniedIdLog } from '../telemetry/denied-ids.ts';
+import type { EventLog } from '../telemetry/event-log.ts';
+import type { ObuMetrics } from '../telemetry/metrics.ts';
 import type { StatusSources } from './status.ts';
 
 /** What the routes of the control API look at and act on, once the OBU is up. */

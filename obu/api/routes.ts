@@ -1,6 +1,6 @@
 import { type ControlRoutes, jsonReply } from '../../shared/api/control-routes.ts';
+import type { EventLog } from '../telemetry/event-log.ts';
 import { cameraRoutes } from './camera-routes.ts';
-import type { EventLog } from './event-log.ts';
 import { eventRoutes } from './event-routes.ts';
 import { manifestRoutes } from './manifest-routes.ts';
 import type { PartsOf } from './parts.ts';

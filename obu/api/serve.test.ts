@@ -7,13 +7,13 @@ import { afterAll, beforeAll, expect, it } from 'vitest';
 import { callControl, streamControl } from '../../shared/api/control-client.ts';
 import { jsonReply } from '../../shared/api/control-routes.ts';
 import { TlsControlServer } from '../../shared/api/tls-control-server.ts';
-import { ErrorCode } from '../../shared/errors.ts';
+import { ErrorCode } from '../../shared/base/errors.ts';
+import { silentLog } from '../../shared/base/log.ts';
 import { type Credentials, createAuthority, issueCertificate, type Subject } from '../../shared/identity/authority.ts';
 import { writeIdentity } from '../../shared/identity/files.ts';
 import type { Identity } from '../../shared/identity/identity.ts';
 import { fixedIdentity, type IdentitySource } from '../../shared/identity/identity-watch.ts';
 import { loadIdentity } from '../../shared/identity/x509-identity.ts';
-import { silentLog } from '../../shared/log.ts';
 import { mayOperate, RemoteApi } from './serve.ts';
 
 let folder: string;

@@ -1,12 +1,12 @@
 /** Serves the control API of an OBU over TLS, when its configuration asks for it. */
 import type { ControlRoutes } from '../../shared/api/control-routes.ts';
 import { TlsControlServer } from '../../shared/api/tls-control-server.ts';
-import { ErrorCode, messageOf } from '../../shared/errors.ts';
+import { ErrorCode, messageOf } from '../../shared/base/errors.ts';
+import type { ListenAddress } from '../../shared/base/listen.ts';
+import type { Logger } from '../../shared/base/log.ts';
 import type { Identity, Principal } from '../../shared/identity/identity.ts';
 import type { IdentitySource } from '../../shared/identity/identity-watch.ts';
-import type { ListenAddress } from '../../shared/listen.ts';
-import type { Logger } from '../../shared/log.ts';
-import type { ObuConfig } from '../config.ts';
+import type { ObuConfig } from '../config/config.ts';
 
 /** After it could not listen: an address of a modem may come later than the OBU. */
 const RETRY_MS = 5000;

@@ -1,11 +1,11 @@
 import { type ControlRoutes, jsonReply, linesReply } from '../../shared/api/control-routes.ts';
 import type { SignalReading, SignalSetReply } from '../../shared/api/obu.ts';
-import { ErrorCode, KerbError, messageOf } from '../../shared/errors.ts';
-import { inFormOf } from '../signals/datatype.ts';
-import { parseExact, parseJsonExactly, toJsonValue } from '../signals/exact.ts';
-import { pathMatcher } from '../signals/expand-paths.ts';
-import type { LeafValue, SignalDatum, SignalSource, SignalValue, VehicleSignals } from '../signals/signal.ts';
-import { isListType, isListValue, itemType } from '../signals/signal-list.ts';
+import { ErrorCode, KerbError, messageOf } from '../../shared/base/errors.ts';
+import { parseExact, parseJsonExactly, toJsonValue } from '../../shared/base/exact.ts';
+import { inFormOf } from '../../shared/vss/datatype.ts';
+import { pathMatcher } from '../../shared/vss/expand-paths.ts';
+import type { LeafValue, SignalDatum, SignalSource, SignalValue, VehicleSignals } from '../../shared/vss/signal.ts';
+import { isListType, isListValue, itemType } from '../../shared/vss/signal-list.ts';
 import type { SignalStore } from '../signals/signal-store.ts';
 import type { PartsOf } from './parts.ts';
 import { isFollowed, wholeNumber } from './query.ts';

@@ -1,6 +1,6 @@
-import type { Reconciler } from '../engine/reconciler.ts';
-import { capacityOf } from '../planner/capacity.ts';
 import { displacedBy } from '../planner/displaced.ts';
+import { capacityOf } from '../planner/resources/capacity.ts';
+import type { Reconciler } from '../workloads/reconciler.ts';
 
 /** Names of the workloads of higher priority that have the room of this one; empty when that is not why it does not run. */
 export function displacers(

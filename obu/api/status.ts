@@ -1,20 +1,20 @@
 import type { RecentErrors } from '../../shared/api/recent-errors.ts';
 import type { ObuStatus, WorkloadStatus } from '../../shared/api/status.ts';
+import { reasonOf } from '../../shared/can/bus.ts';
 import type { IdentityWatch } from '../../shared/identity/identity-watch.ts';
-import { reasonOf } from '../can/bus.ts';
 import type { ObuBus } from '../can/buses.ts';
-import type { ClockFloor } from '../clock-floor.ts';
-import type { ObuConfig } from '../config.ts';
+import type { ClockFloor } from '../config/clock-floor.ts';
+import type { ObuConfig } from '../config/config.ts';
+import { identityStatus } from '../config/identity.ts';
 import type { OwnCamera } from '../dashcam/start.ts';
 import type { Engine } from '../engine/docker-client.ts';
-import type { LastLines } from '../engine/last-lines.ts';
-import type { Reconciler } from '../engine/reconciler.ts';
-import { identityStatus } from '../identity.ts';
 import type { Workload } from '../manifest/workload.ts';
 import type { Offloader } from '../offload/offloader.ts';
 import { dueMs } from '../planner/due.ts';
+import type { LastLines } from '../resources/last-lines.ts';
 import type { SignalStore } from '../signals/signal-store.ts';
-import type { OffloadMeter } from './offload-meter.ts';
+import type { OffloadMeter } from '../telemetry/offload-meter.ts';
+import type { Reconciler } from '../workloads/reconciler.ts';
 import type { RemoteApi } from './serve.ts';
 import { displacers } from './situation.ts';
 

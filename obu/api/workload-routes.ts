@@ -1,6 +1,6 @@
 import { type ControlRoutes, jsonReply, linesReply } from '../../shared/api/control-routes.ts';
-import { readLogs } from '../engine/container-logs.ts';
-import { readUsage } from '../engine/usage.ts';
+import { readLogs } from '../resources/container-logs.ts';
+import { readUsage } from '../resources/usage.ts';
 import { explain, workloadNamed } from './explain.ts';
 import { grantsOf } from './grants.ts';
 import type { ApiParts, PartsOf } from './parts.ts';

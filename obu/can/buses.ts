@@ -1,9 +1,9 @@
-import { ErrorCode } from '../../shared/errors.ts';
-import type { Logger } from '../../shared/log.ts';
-import { BusMeter } from '../api/bus-meter.ts';
-import type { BusConfig } from '../config.ts';
-import { type BusState, type CanBus, reasonOf } from './bus.ts';
-import { PatientBus } from './patient-bus.ts';
+import { ErrorCode } from '../../shared/base/errors.ts';
+import type { Logger } from '../../shared/base/log.ts';
+import { type BusState, type CanBus, reasonOf } from '../../shared/can/bus.ts';
+import { PatientBus } from '../../shared/can/patient-bus.ts';
+import type { BusConfig } from '../config/config.ts';
+import { BusMeter } from '../telemetry/bus-meter.ts';
 import { CanRouter } from './router.ts';
 
 const SAMPLE_MS = 1000;

@@ -1,9 +1,9 @@
 import { describe, expect, it } from 'vitest';
+import { ErrorCode, KerbError } from '../../shared/base/errors.ts';
+import type { CanBus } from '../../shared/can/bus.ts';
+import { BusCore } from '../../shared/can/bus-core.ts';
 import { formatFrame, parseFrameText } from '../../shared/can/candump.ts';
 import type { CanFrame } from '../../shared/can/frame.ts';
-import { ErrorCode, KerbError } from '../../shared/errors.ts';
-import type { CanBus } from './bus.ts';
-import { BusCore } from './bus-core.ts';
 import { CanRouter } from './router.ts';
 
 /** The part of a bus that the router uses, with frames from the test. */

@@ -6,9 +6,10 @@
  * what it cannot do (the gateway owns the bounded queue of each container). Filters are evaluated only for the first
  * frame of an id after a subscription came or went.
  */
+
+import type { CanBus } from '../../shared/can/bus.ts';
 import { compileFilters, type FrameMatcher } from '../../shared/can/filter.ts';
 import { type CanFrame, linuxIdOf } from '../../shared/can/frame.ts';
-import type { CanBus } from './bus.ts';
 
 /** Ids that the table remembers. Real buses have hundreds; a flood of random 29-bit ids must not eat the memory. */
 const MAX_TABLE = 65_536;

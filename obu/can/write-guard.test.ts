@@ -1,8 +1,8 @@
 import { describe, expect, it } from 'vitest';
+import { ErrorCode, KerbError } from '../../shared/base/errors.ts';
 import { parseFrameText } from '../../shared/can/candump.ts';
-import { ErrorCode, KerbError } from '../../shared/errors.ts';
+import type { SignalDatum } from '../../shared/vss/signal.ts';
 import type { CanGrant, CanWrite } from '../manifest/workload.ts';
-import type { SignalDatum } from '../signals/signal.ts';
 import { SHARED_RATE, WriteGuard } from './write-guard.ts';
 
 function listed(id: number, extra: Partial<CanWrite> = {}): CanWrite {

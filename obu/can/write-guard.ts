@@ -11,11 +11,12 @@
  * Hot path, one call of `check` per frame that a workload wants to send: one table look-up; nothing is allocated for a
  * frame that passes.
  */
+
+import { ErrorCode, KerbError } from '../../shared/base/errors.ts';
 import { CAN_EFF_FLAG, type CanFrame, formatCanId } from '../../shared/can/frame.ts';
-import { ErrorCode, KerbError } from '../../shared/errors.ts';
+import { type Condition, parseCondition } from '../../shared/vss/condition.ts';
+import type { SignalDatum } from '../../shared/vss/signal.ts';
 import type { CanGrant } from '../manifest/workload.ts';
-import { type Condition, parseCondition } from '../signals/condition.ts';
-import type { SignalDatum } from '../signals/signal.ts';
 
 /** Frames per second of all that one workload may send to one bus without a rate of its own: a quarter of 500 kbit/s. */
 export const SHARED_RATE = 1000;

@@ -4,13 +4,13 @@ import { join } from 'node:path';
 import { Command } from 'commander';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { parse, parseAllDocuments } from 'yaml';
+import { registerObuCommands } from '../../cli/obu/obu-commands.ts';
+import { usageRows } from '../../cli/obu/status-commands.ts';
 import { type ControlReply, type ControlRequest, jsonReply, linesReply } from '../../shared/api/control-routes.ts';
 import { type ControlServer, createControlServer } from '../../shared/api/control-server.ts';
 import type { ContainerUsage, Explanation, LogLine, ObuEvent, SignalReading } from '../../shared/api/obu.ts';
-import { ErrorCode, KerbError } from '../../shared/errors.ts';
-import { silentLog } from '../../shared/log.ts';
-import { registerObuCommands } from '../cli.ts';
-import { usageRows } from './status-commands.ts';
+import { ErrorCode, KerbError } from '../../shared/base/errors.ts';
+import { silentLog } from '../../shared/base/log.ts';
 
 let folder: string;
 let api: string;

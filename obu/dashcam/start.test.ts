@@ -1,6 +1,6 @@
 import { expect, it } from 'vitest';
-import { silentLog } from '../../shared/log.ts';
-import { parseObuConfig } from '../config.ts';
+import { silentLog } from '../../shared/base/log.ts';
+import { parseObuConfig } from '../config/config.ts';
 import { createOwnCamera } from './start.ts';
 
 it('says what the recording does to whoever took the function off the camera, as the status page does', () => {

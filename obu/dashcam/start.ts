@@ -1,13 +1,13 @@
 import { join } from 'node:path';
 import type { RecordingStatus } from '../../shared/api/status.ts';
-import { ErrorCode, KerbError } from '../../shared/errors.ts';
-import type { Logger } from '../../shared/log.ts';
-import type { CameraConfig } from '../config.ts';
-import type { SignalSource } from '../signals/signal.ts';
-import type { Camera } from './camera.ts';
-import { EventLock } from './event-lock.ts';
-import { createCamera } from './ffmpeg-camera.ts';
-import { type RawCamera, Recorder } from './recorder.ts';
+import { ErrorCode, KerbError } from '../../shared/base/errors.ts';
+import type { Logger } from '../../shared/base/log.ts';
+import type { SignalSource } from '../../shared/vss/signal.ts';
+import type { CameraConfig } from '../config/config.ts';
+import type { Camera } from './capture/camera.ts';
+import { createCamera } from './capture/ffmpeg-camera.ts';
+import { EventLock } from './recording/event-lock.ts';
+import { type RawCamera, Recorder } from './recording/recorder.ts';
 
 /** A camera of this OBU, with its recording if it has one. */
 export interface OwnCamera {

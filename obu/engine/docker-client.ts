@@ -1,7 +1,7 @@
 import type Docker from 'dockerode';
-import { ErrorCode, KerbError, messageOf } from '../../shared/errors.ts';
+import { ErrorCode, KerbError, messageOf } from '../../shared/base/errors.ts';
+import { plainFault } from '../workloads/start-fault.ts';
 import { Dockerode } from './dockerode.ts';
-import { plainFault } from './start-fault.ts';
 
 /** How long one call to the engine may take without a byte, in milliseconds. A busy board can be slow. */
 const CALL_TIMEOUT_MS = 60_000;

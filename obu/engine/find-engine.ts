@@ -1,6 +1,6 @@
 import { existsSync } from 'node:fs';
-import { ErrorCode, isKerbError, KerbError } from '../../shared/errors.ts';
-import type { Logger } from '../../shared/log.ts';
+import { ErrorCode, isKerbError, KerbError } from '../../shared/base/errors.ts';
+import type { Logger } from '../../shared/base/log.ts';
 import { type Engine, reachEngine } from './docker-client.ts';
 
 const DEFAULT_SOCKET = '/var/run/docker.sock';

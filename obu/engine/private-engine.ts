@@ -12,10 +12,10 @@ import {
 } from 'node:fs';
 import { delimiter, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { ErrorCode, isKerbError, KerbError, messageOf } from '../../shared/errors.ts';
-import type { Logger } from '../../shared/log.ts';
+import { ErrorCode, isKerbError, KerbError, messageOf } from '../../shared/base/errors.ts';
+import type { Logger } from '../../shared/base/log.ts';
+import type { Places } from '../config/places.ts';
 import { type Engine, reachEngine } from './docker-client.ts';
-import type { Places } from './places.ts';
 import { cgroupOf, commandLine, isAlive, processesWith, signal, waitUntilGone } from './processes.ts';
 
 const START_TIMEOUT_MS = 60_000;

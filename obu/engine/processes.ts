@@ -1,6 +1,6 @@
 import { readdirSync, readFileSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { isErrno } from '../../shared/errors.ts';
+import { isErrno } from '../../shared/base/errors.ts';
 
 /** The command line of a process, its parts joined by blanks; empty when it is gone. */
 export function commandLine(pid: number): string {

@@ -1,8 +1,8 @@
 import { Readable } from 'node:stream';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { expect, it } from 'vitest';
-import { silentLog } from '../../shared/log.ts';
-import { Label } from './container-spec.ts';
+import { silentLog } from '../../shared/base/log.ts';
+import { Label } from '../workloads/container-spec.ts';
 import type { Engine } from './docker-client.ts';
 import { EngineWatch, eventsIn } from './watch.ts';
 

@@ -2,9 +2,9 @@ import { readFileSync } from 'node:fs';
 import type { Readable } from 'node:stream';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { GetEventsOptions } from 'dockerode';
-import { messageOf } from '../../shared/errors.ts';
-import type { Logger } from '../../shared/log.ts';
-import { Label } from './container-spec.ts';
+import { messageOf } from '../../shared/base/errors.ts';
+import type { Logger } from '../../shared/base/log.ts';
+import { Label } from '../workloads/container-spec.ts';
 import type { Engine } from './docker-client.ts';
 
 const RECONNECT_MS = 1000;

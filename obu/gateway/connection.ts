@@ -1,19 +1,24 @@
 import type { Socket } from 'node:net';
-import { ErrorCode, errorName, KerbError } from '../../shared/errors.ts';
-import type { Logger } from '../../shared/log.ts';
+import { ErrorCode, errorName, KerbError } from '../../shared/base/errors.ts';
+import type { Logger } from '../../shared/base/log.ts';
 import { DelimitedReader, MAX_CLIENT_MESSAGE } from '../../shared/protocol/framing.ts';
 import type { kerbside } from '../../shared/protocol/generated/gateway.js';
 import type { DenialReason } from '../can/write-guard.ts';
-import type { CanDesk } from './can-desk.ts';
+import type { GrantGuard } from '../grants/grants.ts';
 import { failureOf, toKerbError } from './failure.ts';
-import type { GrantGuard } from './grants.ts';
 import { decodeMessage, MAX_PLAIN } from './large-message.ts';
-import { MAX_OPEN, type OffloadDesk } from './offload-desk.ts';
-import { Outbox, type Sink, type Stream } from './outbox.ts';
 import { HELLO_MS, MESSAGE_MS, Patience, ReadingWatch } from './patience.ts';
-import { type SignalDesk, type SignalDeskMeter, toProvided, toWire } from './signal-desk.ts';
-import { cameraSubscription, canSubscription, type StreamOfGrant, type SubscriptionMeter } from './subscriptions.ts';
-import { encodeMessage, encodeSignalValues, type ServerMessageFields, toWireGrant } from './wire.ts';
+import type { CanDesk } from './services/can-desk.ts';
+import { MAX_OPEN, type OffloadDesk } from './services/offload-desk.ts';
+import { type SignalDesk, type SignalDeskMeter, toProvided, toWire } from './services/signal-desk.ts';
+import { Outbox, type Sink, type Stream } from './streams/outbox.ts';
+import {
+  cameraSubscription,
+  canSubscription,
+  type StreamOfGrant,
+  type SubscriptionMeter,
+} from './streams/subscriptions.ts';
+import { encodeMessage, encodeSignalValues, type ServerMessageFields, toWireGrant } from './streams/wire.ts';
 
 type ClientMessage = kerbside.gateway.v1.ClientMessage;
 

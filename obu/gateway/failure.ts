@@ -1,6 +1,6 @@
 /** What a container is told of an error, and what the OBU makes of one that it did not expect. */
-import { ErrorCode, isKerbError, KerbError, messageOf } from '../../shared/errors.ts';
-import type { Logger } from '../../shared/log.ts';
+import { ErrorCode, isKerbError, KerbError, messageOf } from '../../shared/base/errors.ts';
+import type { Logger } from '../../shared/base/log.ts';
 import type { kerbside } from '../../shared/protocol/generated/gateway.js';
 
 export function failureOf(error: KerbError): kerbside.gateway.v1.Failure.$Properties {

@@ -2,9 +2,18 @@ import { existsSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { connect, type Obu } from '../../shared/app-sdk/index.ts';
-import { ErrorCode, KerbError } from '../../shared/errors.ts';
+import { ErrorCode, KerbError } from '../../shared/base/errors.ts';
+import {
+  allGrants,
+  canRead,
+  DIGEST,
+  frame,
+  HandObu,
+  noGrants,
+  value,
+  workload,
+} from '../../test/support/gateway-parts.ts';
 import { MAX_SUBSCRIPTIONS } from './connection.ts';
-import { allGrants, canRead, DIGEST, frame, HandObu, noGrants, value, workload } from './test-parts.ts';
 
 let obu: HandObu;
 const clients: Obu[] = [];

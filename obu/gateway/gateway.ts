@@ -1,18 +1,18 @@
 import type { Server as NetServer, Socket } from 'node:net';
 import { dirname } from 'node:path';
 import nodeIpc, { type Server } from 'node-ipc';
-import { ErrorCode, errorName, KerbError, messageOf } from '../../shared/errors.ts';
-import type { Logger } from '../../shared/log.ts';
+import { ErrorCode, errorName, KerbError, messageOf } from '../../shared/base/errors.ts';
+import type { Logger } from '../../shared/base/log.ts';
+import { GrantGuard, type Offers } from '../grants/grants.ts';
 import type { Workload } from '../manifest/workload.ts';
 import type { Offloader } from '../offload/offloader.ts';
-import { CanDesk } from './can-desk.ts';
 import { CONNECT_BURST, CONNECTS_PER_SECOND, ConnectLimit } from './connect-limit.ts';
 import { Connection, type ConnectionContext, type GatewayMeter } from './connection.ts';
-import { GrantGuard, type Offers } from './grants.ts';
 import { KuksaEndpoint } from './kuksa/endpoint.ts';
 import { LogLimit } from './log-limit.ts';
-import { OffloadDesk } from './offload-desk.ts';
-import { SignalDesk } from './signal-desk.ts';
+import { CanDesk } from './services/can-desk.ts';
+import { OffloadDesk } from './services/offload-desk.ts';
+import { SignalDesk } from './services/signal-desk.ts';
 
 /** Connections that one container may have open. */
 export const MAX_CONNECTIONS = 4;

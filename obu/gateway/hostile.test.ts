@@ -2,14 +2,14 @@ import { connect as connectSocket, type Socket } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { connect } from '../../shared/app-sdk/index.ts';
-import { ErrorCode } from '../../shared/errors.ts';
+import { ErrorCode } from '../../shared/base/errors.ts';
 import { DelimitedReader, delimit } from '../../shared/protocol/framing.ts';
 import { kerbside } from '../../shared/protocol/generated/gateway.js';
+import { allGrants, canRead, HandObu, noGrants, value, workload } from '../../test/support/gateway-parts.ts';
 import { MAX_CONNECTIONS } from './gateway.ts';
 import { MAX_PLAIN } from './large-message.ts';
-import { MAX_OPEN, MAX_OPEN_BYTES } from './offload-desk.ts';
 import { HELLO_MS, MESSAGE_MS, READ_MS } from './patience.ts';
-import { allGrants, canRead, HandObu, noGrants, value, workload } from './test-parts.ts';
+import { MAX_OPEN, MAX_OPEN_BYTES } from './services/offload-desk.ts';
 
 const { ClientMessage, ServerMessage } = kerbside.gateway.v1;
 type ClientFields = kerbside.gateway.v1.ClientMessage.$Properties;

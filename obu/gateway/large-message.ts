@@ -3,7 +3,7 @@
  * and nobody else is served meanwhile; so a message may be large only because of the one field that is copied whole.
  */
 import protobuf from 'protobufjs/minimal.js';
-import { ErrorCode, isKerbError, KerbError, messageOf } from '../../shared/errors.ts';
+import { ErrorCode, isKerbError, KerbError, messageOf } from '../../shared/base/errors.ts';
 import { kerbside } from '../../shared/protocol/generated/gateway.js';
 
 const { Reader } = protobuf;

@@ -1,9 +1,9 @@
 /** Integers of 64 bits on every way between workloads: the SDK, and Kuksa's interface. */
 import { afterEach, beforeEach, expect, it } from 'vitest';
 import { connect, type LeafValue, type Obu, type SignalDatum } from '../../shared/app-sdk/index.ts';
-import { ErrorCode } from '../../shared/errors.ts';
-import { TestClient } from './kuksa/test-client.ts';
-import { HandObu, noGrants, workload } from './test-parts.ts';
+import { ErrorCode } from '../../shared/base/errors.ts';
+import { HandObu, noGrants, workload } from '../../test/support/gateway-parts.ts';
+import { TestClient } from '../../test/support/kuksa-client.ts';
 
 const SERIAL = 'Vehicle.Serial';
 const DEPTH = 'Vehicle.Depth';

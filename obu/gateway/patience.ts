@@ -4,7 +4,7 @@
  */
 
 import type { Socket } from 'node:net';
-import { ErrorCode, KerbError } from '../../shared/errors.ts';
+import { ErrorCode, KerbError } from '../../shared/base/errors.ts';
 
 /** Until its Hello is complete. */
 export const HELLO_MS = 10_000;

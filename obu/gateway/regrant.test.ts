@@ -1,10 +1,10 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { connect, type Obu } from '../../shared/app-sdk/index.ts';
-import { ErrorCode } from '../../shared/errors.ts';
+import { ErrorCode } from '../../shared/base/errors.ts';
+import { allGrants, canRead, HandObu, noGrants, value, workload } from '../../test/support/gateway-parts.ts';
 import type { Grants } from '../manifest/workload.ts';
 import type { Gateway } from './gateway.ts';
-import { allGrants, canRead, HandObu, noGrants, value, workload } from './test-parts.ts';
 
 let obu: HandObu;
 let gateway: Gateway;

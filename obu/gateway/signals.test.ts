@@ -1,8 +1,8 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { connect, type Obu } from '../../shared/app-sdk/index.ts';
-import { ErrorCode } from '../../shared/errors.ts';
-import { HandObu, noGrants, workload } from './test-parts.ts';
+import { ErrorCode } from '../../shared/base/errors.ts';
+import { HandObu, noGrants, workload } from '../../test/support/gateway-parts.ts';
 
 let obu: HandObu;
 const clients: Obu[] = [];

@@ -1,4 +1,4 @@
-import type { RawService } from './schema.ts';
+import type { RawService } from './schema/schema.ts';
 import type { CanGrant } from './workload.ts';
 
 type RawGrants = NonNullable<NonNullable<RawService['x-obu']>['grants']>;

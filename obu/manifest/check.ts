@@ -1,12 +1,12 @@
-import { interfaceGrantProblem } from '../can/interface-rules.ts';
-import type { Problem } from '../problem.ts';
-import { parseCondition } from '../signals/condition.ts';
-import { pathMatcher } from '../signals/expand-paths.ts';
-import { parseScope } from '../signals/scopes.ts';
-import { nearest, type ParsedYaml } from '../yaml.ts';
+import { parseCondition } from '../../shared/vss/condition.ts';
+import { pathMatcher } from '../../shared/vss/expand-paths.ts';
+import { parseScope } from '../../shared/vss/scopes.ts';
+import type { Problem } from '../../shared/yaml/problem.ts';
+import { nearest, type ParsedYaml } from '../../shared/yaml/yaml.ts';
+import { interfaceGrantProblem } from '../grants/interface-rules.ts';
 import { toCanGrant } from './can-grant.ts';
 import { checkDependencies, type Say } from './dependencies.ts';
-import type { RawManifest, RawService } from './schema.ts';
+import type { RawManifest, RawService } from './schema/schema.ts';
 import { namePattern, nameRule } from './values.ts';
 
 /** What a manifest may speak of on one OBU; a manifest that names anything else can't run there. */

@@ -1,5 +1,5 @@
-import { nearest } from '../yaml.ts';
-import type { RawManifest } from './schema.ts';
+import { nearest } from '../../shared/yaml/yaml.ts';
+import type { RawManifest } from './schema/schema.ts';
 
 type Services = RawManifest['services'];
 

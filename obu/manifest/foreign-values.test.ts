@@ -1,8 +1,8 @@
 import { expect, it } from 'vitest';
 import { parse, stringify } from 'yaml';
-import { isKerbError } from '../../shared/errors.ts';
-import { parseObuConfig } from '../config.ts';
-import { problemLines } from '../problem.ts';
+import { isKerbError } from '../../shared/base/errors.ts';
+import { problemLines } from '../../shared/yaml/problem.ts';
+import { parseObuConfig } from '../config/config.ts';
 import { parseManifest } from './manifest.ts';
 
 /** Has every kind of key; each value is put in the place of each of its values. */

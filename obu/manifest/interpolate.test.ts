@@ -1,7 +1,7 @@
 // biome-ignore-all lint/suspicious/noTemplateCurlyInString: they are what Compose reads
 import { describe, expect, it } from 'vitest';
-import { isKerbError } from '../../shared/errors.ts';
-import { problemLines } from '../problem.ts';
+import { isKerbError } from '../../shared/base/errors.ts';
+import { problemLines } from '../../shared/yaml/problem.ts';
 import { interpolate } from './interpolate.ts';
 import { parseManifest } from './manifest.ts';
 

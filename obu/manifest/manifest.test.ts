@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
-import { ErrorCode, isKerbError, type KerbError } from '../../shared/errors.ts';
-import { problemLines } from '../problem.ts';
+import { ErrorCode, isKerbError, type KerbError } from '../../shared/base/errors.ts';
+import { problemLines } from '../../shared/yaml/problem.ts';
 import { parseManifest } from './manifest.ts';
 
 const whole = `

@@ -1,11 +1,11 @@
-import { ErrorCode } from '../../shared/errors.ts';
-import { problemsError } from '../problem.ts';
-import { type EachScalar, parseYaml } from '../yaml.ts';
+import { ErrorCode } from '../../shared/base/errors.ts';
+import { problemsError } from '../../shared/yaml/problem.ts';
+import { type EachScalar, parseYaml } from '../../shared/yaml/yaml.ts';
 import { toCanGrant } from './can-grant.ts';
 import { checkManifest, type ObuOffers } from './check.ts';
 import { manifestScalar, storedScalar, withoutExtensions } from './scalars.ts';
-import { manifestSchema, type RawManifest, type RawService } from './schema.ts';
-import { explainUnknownKey, knownKeys } from './unknown-keys.ts';
+import { manifestSchema, type RawManifest, type RawService } from './schema/schema.ts';
+import { explainUnknownKey, knownKeys } from './schema/unknown-keys.ts';
 import { priorityWords } from './values.ts';
 import type { Workload } from './workload.ts';
 

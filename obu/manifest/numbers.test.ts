@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
-import { isKerbError } from '../../shared/errors.ts';
-import { problemLines } from '../problem.ts';
+import { isKerbError } from '../../shared/base/errors.ts';
+import { problemLines } from '../../shared/yaml/problem.ts';
 import { parseManifest } from './manifest.ts';
 
 const of = (value: string) =>

@@ -1,5 +1,5 @@
 /** What becomes of each value of a manifest before its schema looks at it. */
-import { type EachScalar, nearest } from '../yaml.ts';
+import { type EachScalar, nearest } from '../../shared/yaml/yaml.ts';
 import { interpolate } from './interpolate.ts';
 import { numberFault, textFault } from './numbers.ts';
 

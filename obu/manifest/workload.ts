@@ -22,7 +22,7 @@ export interface CanGrant {
   readonly write: readonly CanWrite[];
   /** How the frames come in: on the gateway's socket, or on a CAN interface in the container's network namespace. */
   readonly as: 'socket' | 'interface';
-  /** Condition over signals (obu/signals/condition.ts) that has to hold while the workload writes; undefined: none. */
+  /** Condition over signals (shared/vss/condition.ts) that has to hold while the workload writes; undefined: none. */
   readonly when: string | undefined;
 }
 
@@ -41,7 +41,7 @@ export interface OffloadGrant {
 
 /** What one workload may touch. Everything that is not in here is refused. */
 export interface Grants {
-  /** Scopes as obu/signals/scopes.ts reads them, "read:Vehicle.Speed", "!read:Vehicle.Cabin". Sorted. */
+  /** Scopes as shared/vss/scopes.ts reads them, "read:Vehicle.Speed", "!read:Vehicle.Cabin". Sorted. */
   readonly signals: readonly string[];
   readonly can: readonly CanGrant[];
   readonly cameras: readonly CameraGrant[];

@@ -1,8 +1,8 @@
 import { Agent } from 'node:https';
 import { io, type Socket } from 'socket.io-client';
-import { ErrorCode, KerbError, messageOf } from '../../shared/errors.ts';
+import { ErrorCode, KerbError, messageOf } from '../../shared/base/errors.ts';
+import type { Logger } from '../../shared/base/log.ts';
 import type { Identity } from '../../shared/identity/identity.ts';
-import type { Logger } from '../../shared/log.ts';
 import { kerbside } from '../../shared/protocol/generated/v2e.js';
 import { encodeInPlace } from '../../shared/protocol/v2e-encode.ts';
 import { V2E_PING_MS, v2eClientOptions } from '../../shared/protocol/v2e-socket.ts';

@@ -1,6 +1,6 @@
-import { ErrorCode, KerbError } from '../../shared/errors.ts';
+import { ErrorCode, KerbError } from '../../shared/base/errors.ts';
+import type { Logger } from '../../shared/base/log.ts';
 import type { IdentitySource } from '../../shared/identity/identity-watch.ts';
-import type { Logger } from '../../shared/log.ts';
 import { BrokerLink, type BrokerTarget, type TaskOffer } from './broker-link.ts';
 import type { Offloader, OffloadRequest, OffloadResult, PlaceStatus } from './offloader.ts';
 

@@ -1,5 +1,5 @@
 /** What goes wrong on the connection to a broker, in sentences. */
-import { ErrorCode, KerbError } from '../../shared/errors.ts';
+import { ErrorCode, KerbError } from '../../shared/base/errors.ts';
 import type { OffloadRequest } from './offloader.ts';
 import { budgetOf } from './refusal.ts';
 

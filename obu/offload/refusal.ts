@@ -1,4 +1,4 @@
-import { ErrorCode, errorName, KerbError } from '../../shared/errors.ts';
+import { ErrorCode, errorName, KerbError } from '../../shared/base/errors.ts';
 import type { OffloadRequest } from './offloader.ts';
 
 /** A Refusal as it came over the wire. */

@@ -1,10 +1,19 @@
 import { describe, expect, it } from 'vitest';
+import {
+  container,
+  containerOf,
+  desired,
+  kinds,
+  MIB,
+  NOW,
+  ObedientEngine,
+  planOf,
+} from '../../test/support/planner-scene.ts';
 import type { Workload } from '../manifest/workload.ts';
 import { HOLD_MS } from './admit.ts';
+import { LEAST_CPU_SHARES, weightsOf } from './resources/weights.ts';
 import { freshMemory } from './restart.ts';
 import type { Memory, ObservedContainer, Preempted } from './state.ts';
-import { container, containerOf, desired, kinds, MIB, NOW, ObedientEngine, planOf } from './test-scene.ts';
-import { LEAST_CPU_SHARES, weightsOf } from './weights.ts';
 
 const sized = (name: string, priority: number, memory: number, cpus: number, extra: Partial<Workload> = {}) =>
   desired(name, { priority, memLimit: memory * MIB, cpus, ...extra });

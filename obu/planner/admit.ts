@@ -5,6 +5,10 @@
  * - room is kept for what is about to be started again, and what could not be made to give room back is not started
  *   into room that a higher one waits for.
  */
+
+import { allDependencies } from './dependencies.ts';
+import { heldIn, type PlanView } from './in-flight.ts';
+import type { Intent, Wish } from './lifecycle.ts';
 import {
   capacityOf,
   claimOf,
@@ -16,10 +20,7 @@ import {
   sentenceOfParts,
   shortOf,
   sumOf,
-} from './capacity.ts';
-import { allDependencies } from './dependencies.ts';
-import { heldIn, type PlanView } from './in-flight.ts';
-import type { Intent, Wish } from './lifecycle.ts';
+} from './resources/capacity.ts';
 import {
   highestRunning,
   NOTICEABLE_CPUS,
@@ -28,8 +29,8 @@ import {
   pressureVictims,
   shedAt,
   stillPressed,
-} from './pressure.ts';
-import { type Candidate, cheapestRoom } from './room.ts';
+} from './resources/pressure.ts';
+import { type Candidate, cheapestRoom } from './resources/room.ts';
 import type { Claim } from './state.ts';
 import {
   isClearing,

@@ -1,6 +1,6 @@
 /** Which workloads do not run because the manifest's own priorities say so, as opposed to those that have failed. */
 import type { Workload } from '../manifest/workload.ts';
-import { claimOf, fits, minus, sumOf } from './capacity.ts';
+import { claimOf, fits, minus, sumOf } from './resources/capacity.ts';
 import type { Claim, Memory, WorkloadState } from './state.ts';
 
 export interface Situation {

@@ -1,12 +1,22 @@
 /** What holds while steps are in flight, in whatever order they are done. */
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { fits, plus, sumOf } from './capacity.ts';
+import { capacity, event, manifest } from '../../test/support/planner-arbitraries.ts';
+import {
+  container,
+  containerOf,
+  desired,
+  inputOf,
+  kinds,
+  MIB,
+  NOW,
+  ObedientEngine,
+  planOf,
+} from '../../test/support/planner-scene.ts';
 import { rememberFreeze, rememberThaw } from './freeze.ts';
 import { reservesOf, workloadOf } from './in-flight.ts';
+import { fits, plus, sumOf } from './resources/capacity.ts';
 import type { Action, Step } from './state.ts';
-import { capacity, event, manifest } from './test-arbitraries.ts';
-import { container, containerOf, desired, inputOf, kinds, MIB, NOW, ObedientEngine, planOf } from './test-scene.ts';
 
 const sized = (name: string, priority: number, memory: number, cpus: number) =>
   desired(name, { priority, memLimit: memory * MIB, cpus, preemption: 'stop' });

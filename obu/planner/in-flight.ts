@@ -2,7 +2,7 @@
  * Steps that are being carried out. The planner is asked again on every event, so it has to know what is on its way: it
  * plans for the time when these steps are done, and says which of the further ones can begin already.
  */
-import { capacityOf, claimOf, fits, heldBy, minus, plus, sumOf } from './capacity.ts';
+import { capacityOf, claimOf, fits, heldBy, minus, plus, sumOf } from './resources/capacity.ts';
 import type { Claim } from './state.ts';
 import { type Action, isAction, isClearing, type ObservedContainer, type PlanInput, type Step } from './state.ts';
 

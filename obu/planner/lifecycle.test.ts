@@ -1,11 +1,11 @@
 import { describe, expect, it } from 'vitest';
+import { container, desired, kinds, memoryOf, NOW, planOf } from '../../test/support/planner-scene.ts';
 import type { Dependency, UpdatePolicy, Workload } from '../manifest/workload.ts';
 import { rememberFreeze, rememberThaw } from './freeze.ts';
 import { SETTLE_MS, UPDATE_TRIES } from './lifecycle.ts';
+import { weightsOf } from './resources/weights.ts';
 import { freshMemory, rememberRefusedStart } from './restart.ts';
 import type { Desired, Memory, ObservedContainer, Version } from './state.ts';
-import { container, desired, kinds, memoryOf, NOW, planOf } from './test-scene.ts';
-import { weightsOf } from './weights.ts';
 
 const update: UpdatePolicy = { strategy: 'kill-then-start', rollback: 'on-unhealthy', when: 'now' };
 const handOver: UpdatePolicy = { ...update, strategy: 'hand-over' };

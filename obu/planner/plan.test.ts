@@ -1,4 +1,14 @@
 import { describe, expect, it } from 'vitest';
+import {
+  container,
+  desired,
+  kinds,
+  NOW,
+  ObedientEngine,
+  OWNER,
+  planOf,
+  SEED,
+} from '../../test/support/planner-scene.ts';
 import type { RestartPolicy } from '../manifest/workload.ts';
 import { SETTLE_MS } from './lifecycle.ts';
 import {
@@ -11,7 +21,6 @@ import {
   rememberRefusedStart,
 } from './restart.ts';
 import { isAction, type Memory, type ObservedContainer } from './state.ts';
-import { container, desired, kinds, NOW, ObedientEngine, OWNER, planOf, SEED } from './test-scene.ts';
 
 const exited = (workload: string, exitCode: number, extra: Partial<ObservedContainer> = {}) =>
   container(workload, { state: 'exited', exitCode, finishedAtMs: NOW, ...extra });

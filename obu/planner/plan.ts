@@ -2,10 +2,10 @@ import { Admission, type Admitted } from './admit.ts';
 import { clear } from './containers.ts';
 import { isBeingMade, type PlanView, readySteps, viewOf } from './in-flight.ts';
 import { type Intent, intentOf } from './lifecycle.ts';
-import { highestRunning, isThrottled } from './pressure.ts';
+import { highestRunning, isThrottled } from './resources/pressure.ts';
+import { weightsOf } from './resources/weights.ts';
 import { isClearing, type Memory, type Plan, type PlanInput, type Step, type WorkloadState } from './state.ts';
 import { hasImage } from './version.ts';
-import { weightsOf } from './weights.ts';
 
 /**
  * What to do next so that what runs becomes what the manifest wants. Pure: no I/O, no clock, no randomness.

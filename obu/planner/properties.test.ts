@@ -1,12 +1,12 @@
 /** What holds for every manifest, every machine and every change, found by trying many. */
 import fc from 'fast-check';
 import { expect, it } from 'vitest';
-import { fits, heldBy } from './capacity.ts';
+import { capacity, event, manifest, names, neverAbove } from '../../test/support/planner-arbitraries.ts';
+import { container, inputOf, NOW, ObedientEngine } from '../../test/support/planner-scene.ts';
 import { rememberFreeze, rememberThaw } from './freeze.ts';
 import { plan } from './plan.ts';
+import { fits, heldBy } from './resources/capacity.ts';
 import type { Memory, Plan } from './state.ts';
-import { capacity, event, manifest, names, neverAbove } from './test-arbitraries.ts';
-import { container, inputOf, NOW, ObedientEngine } from './test-scene.ts';
 
 it('never above capacity, and always at rest in the end, through changes of the manifest', () => {
   fc.assert(

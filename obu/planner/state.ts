@@ -20,7 +20,7 @@ export interface Resources {
 /** What a container is doing, in the Docker Engine's words. */
 export type ContainerState = 'created' | 'running' | 'paused' | 'restarting' | 'removing' | 'exited' | 'dead';
 
-/** A container as the engine shows it. Times in milliseconds of the steady clock (shared/clock.ts), 0 when it never happened. */
+/** A container as the engine shows it. Times in milliseconds of the steady clock (shared/base/clock.ts), 0 when it never happened. */
 export interface ObservedContainer {
   readonly id: string;
   readonly name: string;

@@ -1,6 +1,6 @@
 /** Sentences that say why a workload is in its state. */
 import type { Workload } from '../manifest/workload.ts';
-import { sentence, sentenceOfParts } from './capacity.ts';
+import { sentence, sentenceOfParts } from './resources/capacity.ts';
 import { CRASH_LOOP_ENDS, isFailure } from './restart.ts';
 import type { Claim, End, Memory, ObservedContainer, WorkloadState } from './state.ts';
 import type { Instead } from './version.ts';

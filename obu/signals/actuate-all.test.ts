@@ -1,14 +1,14 @@
 /** Several actuators set in one request. */
 import { afterEach, beforeEach, expect, it } from 'vitest';
+import { ErrorCode } from '../../shared/base/errors.ts';
+import type { CanBus } from '../../shared/can/bus.ts';
+import { BusCore } from '../../shared/can/bus-core.ts';
 import { type CanFrame, dataFrame } from '../../shared/can/frame.ts';
-import { ErrorCode } from '../../shared/errors.ts';
-import type { CanBus } from '../can/bus.ts';
-import { BusCore } from '../can/bus-core.ts';
+import { parseDbc } from '../../shared/dbc/parser/dbc-parser.ts';
+import type { ActuationTarget } from '../../shared/vss/signal.ts';
+import { parseVssMapping, parseVssTree } from '../../shared/vss/vss-mapping.ts';
 import { CanRouter } from '../can/router.ts';
-import { parseDbc } from './dbc-parser.ts';
-import type { ActuationTarget } from './signal.ts';
 import { SignalStore } from './signal-store.ts';
-import { parseVssMapping, parseVssTree } from './vss-mapping.ts';
 
 const dbc = parseDbc(
   `BO_ 100 Climate: 2 X

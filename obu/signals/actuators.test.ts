@@ -1,13 +1,13 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { beforeEach, describe, expect, it } from 'vitest';
+import { ErrorCode, KerbError } from '../../shared/base/errors.ts';
+import type { CanBus } from '../../shared/can/bus.ts';
+import { BusCore } from '../../shared/can/bus-core.ts';
 import { type CanFrame, dataFrame } from '../../shared/can/frame.ts';
-import { ErrorCode, KerbError } from '../../shared/errors.ts';
-import type { CanBus } from '../can/bus.ts';
-import { BusCore } from '../can/bus-core.ts';
+import { parseDbc } from '../../shared/dbc/parser/dbc-parser.ts';
+import { parseVssMapping, parseVssTree } from '../../shared/vss/vss-mapping.ts';
 import { CanRouter } from '../can/router.ts';
-import { parseDbc } from './dbc-parser.ts';
 import { SignalStore } from './signal-store.ts';
-import { parseVssMapping, parseVssTree } from './vss-mapping.ts';
 
 const dbc = parseDbc(
   `BO_ 100 Climate: 8 Gateway

@@ -2,19 +2,27 @@
  * Sets actuators: through a frame that the OBU sends, where the mapping says how, else through the provider that serves
  * the path. Whoever asked hears when the vehicle reports the value, or that it did not in time.
  */
+
+import { ErrorCode, KerbError } from '../../shared/base/errors.ts';
 import { isFrameLength } from '../../shared/can/frame.ts';
-import { ErrorCode, KerbError } from '../../shared/errors.ts';
+import type { FrameChecksum } from '../../shared/dbc/checksum.ts';
+import type { DbcMessage } from '../../shared/dbc/dbc.ts';
+import { withAddresses } from '../../shared/dbc/j1939.ts';
+import { type MessageCodec, type MessageSignal, toRawDatum } from '../../shared/dbc/message-codec.ts';
+import type {
+  ActuationHandler,
+  ActuationTarget,
+  BatchHandler,
+  LeafValue,
+  SignalDatum,
+  SignalValue,
+} from '../../shared/vss/signal.ts';
+import { isListValue, valueFault } from '../../shared/vss/signal-list.ts';
+import { badLeaf } from '../../shared/vss/vss-file.ts';
+import type { VssLeaf, VssTarget } from '../../shared/vss/vss-mapping.ts';
 import type { CanFeed, PlacedMessage } from './can-feed.ts';
-import type { FrameChecksum } from './checksum.ts';
-import type { DbcMessage } from './dbc.ts';
-import { withAddresses } from './j1939.ts';
-import { type MessageCodec, type MessageSignal, toRawDatum } from './message-codec.ts';
-import type { ActuationHandler, ActuationTarget, BatchHandler, LeafValue, SignalDatum, SignalValue } from './signal.ts';
-import { isListValue, valueFault } from './signal-list.ts';
 import type { SignalTree } from './signal-tree.ts';
 import { overlap, overlapFault, TargetMessage } from './target-message.ts';
-import { badLeaf } from './vss-file.ts';
-import type { VssLeaf, VssTarget } from './vss-mapping.ts';
 
 /** How long a provider may take to accept an actuation, in milliseconds. */
 const PROVIDER_MS = 2000;

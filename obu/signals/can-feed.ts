@@ -5,17 +5,17 @@
  * or an actuation waits for it; one array is allocated per frame that says anything.
  */
 import { CAN_EFF_FLAG, type CanFrame, formatCanId, linuxIdOf } from '../../shared/can/frame.ts';
+import type { Dbc, DbcMessage } from '../../shared/dbc/dbc.ts';
+import { PgnTable, pgnFilter } from '../../shared/dbc/j1939.ts';
+import { J1939Transport, TRANSPORT_PGNS } from '../../shared/dbc/j1939-transport.ts';
+import { compileMessage, type MessageCodec } from '../../shared/dbc/message-codec.ts';
+import type { SignalValue } from '../../shared/vss/signal.ts';
+import { badLeaf } from '../../shared/vss/vss-file.ts';
+import type { VssFeed, VssLeaf } from '../../shared/vss/vss-mapping.ts';
 import type { CanRouter } from '../can/router.ts';
-import type { Dbc, DbcMessage } from './dbc.ts';
-import { PgnTable, pgnFilter } from './j1939.ts';
-import { J1939Transport, TRANSPORT_PGNS } from './j1939-transport.ts';
 import { type MappedSignal, mappedSignal } from './mapped-signal.ts';
-import { compileMessage, type MessageCodec } from './message-codec.ts';
-import type { SignalValue } from './signal.ts';
 import { whyNoValue } from './signal-losses.ts';
 import type { Group, SignalTree } from './signal-tree.ts';
-import { badLeaf } from './vss-file.ts';
-import type { VssFeed, VssLeaf } from './vss-mapping.ts';
 
 /** How long a value is good for: this many of its intervals, and never less than a second. */
 const TTL_INTERVALS = 5;

@@ -3,13 +3,13 @@
 import { readFile } from 'node:fs/promises';
 import { isScalar, LineCounter, parseDocument } from 'yaml';
 import { z } from 'zod';
-import { ErrorCode, isKerbError, KerbError, messageOf } from '../../shared/errors.ts';
-import { plainIssue } from '../../shared/plain-issue.ts';
-import type { Dbc } from './dbc.ts';
-import { parseJsonExactly } from './exact.ts';
-import { toRawDatum } from './message-codec.ts';
-import type { SignalDatum } from './signal.ts';
-import { compileSignal } from './signal-codec.ts';
+import { ErrorCode, isKerbError, KerbError, messageOf } from '../../shared/base/errors.ts';
+import { parseJsonExactly } from '../../shared/base/exact.ts';
+import { plainIssue } from '../../shared/base/plain-issue.ts';
+import type { Dbc } from '../../shared/dbc/dbc.ts';
+import { toRawDatum } from '../../shared/dbc/message-codec.ts';
+import { compileSignal } from '../../shared/dbc/signal-codec.ts';
+import type { SignalDatum } from '../../shared/vss/signal.ts';
 
 /** A physical value, the name of a value, or a boolean; and where it stands. */
 export interface DefaultValue {

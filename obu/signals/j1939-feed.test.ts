@@ -3,15 +3,15 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { ErrorCode } from '../../shared/base/errors.ts';
+import { silentLog } from '../../shared/base/log.ts';
 import { formatFrame, parseFrameText } from '../../shared/can/candump.ts';
-import { ErrorCode } from '../../shared/errors.ts';
-import { silentLog } from '../../shared/log.ts';
+import { UserspaceBus } from '../../shared/can/userspace/userspace-bus.ts';
+import { UserspaceBusServer } from '../../shared/can/userspace/userspace-server.ts';
+import { parseDbc } from '../../shared/dbc/parser/dbc-parser.ts';
+import { parseVssMapping } from '../../shared/vss/vss-mapping.ts';
 import { CanRouter } from '../can/router.ts';
-import { UserspaceBus } from '../can/userspace-bus.ts';
-import { UserspaceBusServer } from '../can/userspace-server.ts';
-import { parseDbc } from './dbc-parser.ts';
 import { SignalStore } from './signal-store.ts';
-import { parseVssMapping } from './vss-mapping.ts';
 
 /**
  * EEC1 as in J1939-71 (SPN 190 in bytes 4 and 5, 0.125 rpm a bit), TSC1 to the engine (SPN 695 in bits 1 and 2, SPN 898

@@ -1,11 +1,11 @@
 /** What is to be known of a mapped path in one message, worked out once. */
-import type { Exact } from './exact.ts';
-import { noValueFrom, saysNoValue } from './j1939-spn.ts';
-import type { MessageCodec, MessageSignal } from './message-codec.ts';
-import { rangeOf } from './signal-codec.ts';
+import type { Exact } from '../../shared/base/exact.ts';
+import { noValueFrom, saysNoValue } from '../../shared/dbc/j1939-spn.ts';
+import type { MessageCodec, MessageSignal } from '../../shared/dbc/message-codec.ts';
+import { rangeOf } from '../../shared/dbc/signal-codec.ts';
+import type { VssFeed } from '../../shared/vss/vss-mapping.ts';
 import type { SignalLosses } from './signal-losses.ts';
 import type { Slot } from './signal-tree.ts';
-import type { VssFeed } from './vss-mapping.ts';
 
 /** Values whose name says that they are none: "SNA" (signal not available) in many databases, and its like. */
 const noValue = /(^|_)(SNA|INVALID|NOT_AVAILABLE|UNAVAILABLE|NOT_VALID)$/i;

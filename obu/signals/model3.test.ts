@@ -1,16 +1,16 @@
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { beforeAll, expect, it } from 'vitest';
+import { BusCore } from '../../shared/can/bus-core.ts';
 import type { CanFrame } from '../../shared/can/frame.ts';
+import type { Dbc } from '../../shared/dbc/dbc.ts';
+import { compileMessage, type MessageCodec } from '../../shared/dbc/message-codec.ts';
+import { loadDbc } from '../../shared/dbc/parser/dbc-parser.ts';
+import { loadVssMapping } from '../../shared/vss/vss-mapping.ts';
 import { describeWhere } from '../../test/support/not-run.ts';
-import { BusCore } from '../can/bus-core.ts';
 import { CanRouter } from '../can/router.ts';
-import type { Dbc } from './dbc.ts';
-import { loadDbc } from './dbc-parser.ts';
 import { checkDefaults, loadDefaults } from './default-values.ts';
-import { compileMessage, type MessageCodec } from './message-codec.ts';
 import { SignalStore } from './signal-store.ts';
-import { loadVssMapping } from './vss-mapping.ts';
 
 // A real car's database, which lies beside the checkout where it is developed. Values were worked out by hand from the
 // layout; the arithmetic stands with each.

@@ -1,11 +1,11 @@
 /** What has no value, and what is said of it. */
 import { beforeEach, describe, expect, it } from 'vitest';
 import { dataFrame } from '../../shared/can/frame.ts';
+import { parseDbc } from '../../shared/dbc/parser/dbc-parser.ts';
+import { parseVssMapping, parseVssTree } from '../../shared/vss/vss-mapping.ts';
+import { HandBus } from '../../test/support/gateway-parts.ts';
 import { CanRouter } from '../can/router.ts';
-import { HandBus } from '../gateway/test-parts.ts';
-import { parseDbc } from './dbc-parser.ts';
 import { SignalStore } from './signal-store.ts';
-import { parseVssMapping, parseVssTree } from './vss-mapping.ts';
 
 const dbc = parseDbc(
   `BO_ 259 RANGE: 8 A

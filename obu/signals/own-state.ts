@@ -4,8 +4,8 @@
  */
 import { readFileSync } from 'node:fs';
 import { cpus, freemem, totalmem } from 'node:os';
-import type { ProvidedValue, SignalDatum, SignalInfo, SignalProvider } from './signal.ts';
-import type { VssLeaf } from './vss-mapping.ts';
+import type { ProvidedValue, SignalDatum, SignalInfo, SignalProvider } from '../../shared/vss/signal.ts';
+import type { VssLeaf } from '../../shared/vss/vss-mapping.ts';
 
 const PERIOD_MS = 2000;
 /** Silent for this long, and it is stale: three periods and a busy moment. */

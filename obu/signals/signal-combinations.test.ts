@@ -4,12 +4,12 @@
  */
 import { describe, expect, it } from 'vitest';
 import { formatFrame, parseFrameText } from '../../shared/can/candump.ts';
+import { compileMessage } from '../../shared/dbc/message-codec.ts';
+import { parseDbc } from '../../shared/dbc/parser/dbc-parser.ts';
+import { parseVssMapping } from '../../shared/vss/vss-mapping.ts';
+import { HandBus } from '../../test/support/gateway-parts.ts';
 import { CanRouter } from '../can/router.ts';
-import { HandBus } from '../gateway/test-parts.ts';
-import { parseDbc } from './dbc-parser.ts';
-import { compileMessage } from './message-codec.ts';
 import { SignalStore } from './signal-store.ts';
-import { parseVssMapping } from './vss-mapping.ts';
 
 function open(dbc: string, mapping: string) {
   const bus = new HandBus();

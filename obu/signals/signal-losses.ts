@@ -1,9 +1,10 @@
 /** Why a source on a bus gives no value although it might: what was lost, and the sentence for a person. */
+
+import type { Exact } from '../../shared/base/exact.ts';
 import { formatCanId } from '../../shared/can/frame.ts';
-import type { DbcMessage } from './dbc.ts';
-import type { Exact } from './exact.ts';
-import type { MessageSignal } from './message-codec.ts';
-import type { SignalInfo } from './signal.ts';
+import type { DbcMessage } from '../../shared/dbc/dbc.ts';
+import type { MessageSignal } from '../../shared/dbc/message-codec.ts';
+import type { SignalInfo } from '../../shared/vss/signal.ts';
 import type { Slot } from './signal-tree.ts';
 
 export interface SignalLosses {

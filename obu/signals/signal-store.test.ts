@@ -1,13 +1,13 @@
 import { beforeEach, describe, expect, it } from 'vitest';
+import { ErrorCode } from '../../shared/base/errors.ts';
+import type { CanBus } from '../../shared/can/bus.ts';
+import { BusCore } from '../../shared/can/bus-core.ts';
 import { type CanFrame, dataFrame, remoteFrame } from '../../shared/can/frame.ts';
-import { ErrorCode } from '../../shared/errors.ts';
-import type { CanBus } from '../can/bus.ts';
-import { BusCore } from '../can/bus-core.ts';
+import { parseDbc } from '../../shared/dbc/parser/dbc-parser.ts';
+import type { SignalValue } from '../../shared/vss/signal.ts';
+import { parseVssMapping } from '../../shared/vss/vss-mapping.ts';
 import { CanRouter } from '../can/router.ts';
-import { parseDbc } from './dbc-parser.ts';
-import type { SignalValue } from './signal.ts';
 import { SignalStore } from './signal-store.ts';
-import { parseVssMapping } from './vss-mapping.ts';
 
 const dbc = parseDbc(
   `BO_ 100 Motion: 8 X

@@ -1,7 +1,5 @@
 /** The vehicle's signals as one thing: the tree, what CAN feeds into it, and the ways back. */
-import { ErrorCode, isKerbError, KerbError } from '../../shared/errors.ts';
-import { Actuators } from './actuators.ts';
-import { CanFeed, type SignalFeed } from './can-feed.ts';
+import { ErrorCode, isKerbError, KerbError } from '../../shared/base/errors.ts';
 import type {
   ActuationTarget,
   LeafValue,
@@ -11,11 +9,13 @@ import type {
   SignalProvider,
   SignalValue,
   VehicleSignals,
-} from './signal.ts';
-import { valueFault } from './signal-list.ts';
+} from '../../shared/vss/signal.ts';
+import { valueFault } from '../../shared/vss/signal-list.ts';
+import { badLeaf } from '../../shared/vss/vss-file.ts';
+import type { VssLeaf } from '../../shared/vss/vss-mapping.ts';
+import { Actuators } from './actuators.ts';
+import { CanFeed, type SignalFeed } from './can-feed.ts';
 import { SignalTree, type Slot } from './signal-tree.ts';
-import { badLeaf } from './vss-file.ts';
-import type { VssLeaf } from './vss-mapping.ts';
 
 export type { SignalFeed } from './can-feed.ts';
 

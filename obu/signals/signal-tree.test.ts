@@ -1,6 +1,6 @@
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
-import { ErrorCode } from '../../shared/errors.ts';
-import type { SignalInfo, SignalValue } from './signal.ts';
+import { ErrorCode } from '../../shared/base/errors.ts';
+import type { SignalInfo, SignalValue } from '../../shared/vss/signal.ts';
 import { SignalTree } from './signal-tree.ts';
 
 const info = (path: string): SignalInfo => ({

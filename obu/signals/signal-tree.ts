@@ -7,9 +7,15 @@
  * Hot path, one `update` per decoded value and one `deliver` per frame: a value is allocated once and shared by all who
  * get it. Staleness costs a number written per value: one timer looks at all sources when the earliest could be stale.
  */
-import { ErrorCode, KerbError } from '../../shared/errors.ts';
-import { DEFAULT_SOURCE, type LeafValue, type SignalInfo, type SignalSource, type SignalValue } from './signal.ts';
-import { sameValue } from './signal-list.ts';
+import { ErrorCode, KerbError } from '../../shared/base/errors.ts';
+import {
+  DEFAULT_SOURCE,
+  type LeafValue,
+  type SignalInfo,
+  type SignalSource,
+  type SignalValue,
+} from '../../shared/vss/signal.ts';
+import { sameValue } from '../../shared/vss/signal-list.ts';
 
 /** Milliseconds between two looks at most that often, however short a time to live is. */
 const MIN_LOOK_MS = 10;

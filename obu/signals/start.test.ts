@@ -3,9 +3,9 @@ import { rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, describe, expect, it } from 'vitest';
-import { ErrorCode } from '../../shared/errors.ts';
+import { ErrorCode } from '../../shared/base/errors.ts';
+import { HandBus } from '../../test/support/gateway-parts.ts';
 import { CanRouter } from '../can/router.ts';
-import { HandBus } from '../gateway/test-parts.ts';
 import { loadDefaults } from './default-values.ts';
 import { loadLeaves, makeSignals } from './start.ts';
 

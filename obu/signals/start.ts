@@ -1,12 +1,13 @@
 /** The signals of an OBU, out of its configuration. */
+
+import type { Dbc } from '../../shared/dbc/dbc.ts';
+import { loadDbc } from '../../shared/dbc/parser/dbc-parser.ts';
+import { pathMatcher } from '../../shared/vss/expand-paths.ts';
+import { loadVssMapping, loadVssTree, type VssLeaf } from '../../shared/vss/vss-mapping.ts';
 import type { CanRouter } from '../can/router.ts';
-import type { Dbc } from './dbc.ts';
-import { loadDbc } from './dbc-parser.ts';
 import { checkDefaults, loadDefaults } from './default-values.ts';
-import { pathMatcher } from './expand-paths.ts';
 import { ownLeaves } from './own-state.ts';
 import { SignalStore } from './signal-store.ts';
-import { loadVssMapping, loadVssTree, type VssLeaf } from './vss-mapping.ts';
 
 /** The part of the configuration that speaks of signals. Paths of files are absolute. */
 export interface SignalsConfig {

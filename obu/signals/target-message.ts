@@ -4,14 +4,15 @@
  * that no size and no rounding changes any of them. Where signals overlap, the bits of the one that is set win. Bits that
  * no signal describes are repeated as last seen, unless the multiplexers now select something else.
  */
+
+import { ErrorCode, isKerbError, KerbError } from '../../shared/base/errors.ts';
+import { type Exact, exact } from '../../shared/base/exact.ts';
+import type { CanBus } from '../../shared/can/bus.ts';
 import { dataFrame } from '../../shared/can/frame.ts';
-import { ErrorCode, isKerbError, KerbError } from '../../shared/errors.ts';
-import type { CanBus } from '../can/bus.ts';
-import { type FrameChecksum, writeChecksum } from './checksum.ts';
-import { type Exact, exact } from './exact.ts';
-import { unsetRaw } from './j1939-spn.ts';
-import { type MessageCodec, type MessageSignal, toRawDatum } from './message-codec.ts';
-import type { SignalDatum } from './signal.ts';
+import { type FrameChecksum, writeChecksum } from '../../shared/dbc/checksum.ts';
+import { unsetRaw } from '../../shared/dbc/j1939-spn.ts';
+import { type MessageCodec, type MessageSignal, toRawDatum } from '../../shared/dbc/message-codec.ts';
+import type { SignalDatum } from '../../shared/vss/signal.ts';
 
 /** Actuations of one message that may wait for one another. */
 const MAX_WAITING = 64;

@@ -2,8 +2,8 @@ import { mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { ErrorCode } from '../../shared/errors.ts';
-import { silentLog } from '../../shared/log.ts';
+import { ErrorCode } from '../../shared/base/errors.ts';
+import { silentLog } from '../../shared/base/log.ts';
 import type { WorkloadState } from '../planner/state.ts';
 import { DesiredState } from './desired-state.ts';
 

@@ -1,5 +1,5 @@
 import type { DatabaseSync } from 'node:sqlite';
-import { ErrorCode, KerbError } from '../../shared/errors.ts';
+import { ErrorCode, KerbError } from '../../shared/base/errors.ts';
 
 /** Says in the file that it is ours (`PRAGMA application_id`): "Kerb". */
 export const APPLICATION_ID = 0x4b657262;

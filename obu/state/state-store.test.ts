@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { ErrorCode } from '../../shared/errors.ts';
+import { ErrorCode } from '../../shared/base/errors.ts';
 import type { Memory } from '../planner/state.ts';
 import { APPLICATION_ID, migrate, migrations } from './migrate.ts';
 import { MAX_HISTORY, putAside, StateStore } from './state-store.ts';
@@ -157,7 +157,7 @@ describe('the state of an OBU', () => {
   it('survives SIGKILL at any moment', async () => {
     let least = 0;
     for (let round = 0; round < 8; round++) {
-      const writer = spawn(process.execPath, [join(import.meta.dirname, 'test-writer.ts'), file], {
+      const writer = spawn(process.execPath, [join(import.meta.dirname, '../../test/support/state-writer.ts'), file], {
         stdio: ['ignore', 'pipe', 'inherit'],
       });
       const said = linesOf(writer);

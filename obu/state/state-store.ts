@@ -1,6 +1,6 @@
 import { closeSync, existsSync, openSync, renameSync } from 'node:fs';
 import { DatabaseSync } from 'node:sqlite';
-import { ErrorCode, isKerbError, KerbError, messageOf } from '../../shared/errors.ts';
+import { ErrorCode, isKerbError, KerbError, messageOf } from '../../shared/base/errors.ts';
 import type { Memory } from '../planner/state.ts';
 import { migrate, readVersion } from './migrate.ts';
 

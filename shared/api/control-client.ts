@@ -1,7 +1,7 @@
 import { type IncomingMessage, request } from 'node:http';
 import { request as tlsRequest } from 'node:https';
 import type { ConnectionOptions } from 'node:tls';
-import { ErrorCode, errorName, KerbError, messageOf } from '../errors.ts';
+import { ErrorCode, errorName, KerbError, messageOf } from '../base/errors.ts';
 
 /** Longest answer that a control socket may give, in bytes; a status is a few kilobytes. */
 const MAX_ANSWER = 16 * 1024 * 1024;

@@ -1,7 +1,7 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { pipeline } from 'node:stream/promises';
-import { isKerbError, messageOf } from '../errors.ts';
-import type { Logger } from '../log.ts';
+import { isKerbError, messageOf } from '../base/errors.ts';
+import type { Logger } from '../base/log.ts';
 
 /** What a route is asked. */
 export interface ControlRequest {

@@ -1,9 +1,9 @@
 import { lstat, unlink } from 'node:fs/promises';
 import { createServer, type Server } from 'node:http';
 import { connect } from 'node:net';
-import { ErrorCode, isErrno, KerbError } from '../errors.ts';
-import { closeServer, listenFault } from '../listen.ts';
-import type { Logger } from '../log.ts';
+import { ErrorCode, isErrno, KerbError } from '../base/errors.ts';
+import { closeServer, listenFault } from '../base/listen.ts';
+import type { Logger } from '../base/log.ts';
 import { ControlDesk, type ControlRoutes } from './control-routes.ts';
 
 export interface ControlServerOptions {

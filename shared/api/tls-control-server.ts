@@ -1,9 +1,9 @@
 import { createServer, type Server } from 'node:https';
 import type { TLSSocket } from 'node:tls';
-import { ErrorCode, isKerbError, KerbError, messageOf } from '../errors.ts';
+import { ErrorCode, isKerbError, KerbError, messageOf } from '../base/errors.ts';
+import { closeServer, type ListenAddress, listenFault } from '../base/listen.ts';
+import type { Logger } from '../base/log.ts';
 import type { Identity, Principal } from '../identity/identity.ts';
-import { closeServer, type ListenAddress, listenFault } from '../listen.ts';
-import type { Logger } from '../log.ts';
 import { ControlDesk, type ControlRoutes, errorReply } from './control-routes.ts';
 import type { ControlServer } from './control-server.ts';
 

@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto';
-import { ErrorCode, KerbError } from '../errors.ts';
+import { ErrorCode, KerbError } from '../base/errors.ts';
 import { MAX_CLIENT_MESSAGE } from '../protocol/framing.ts';
 import { type ItemStream, QueuedStream } from './item-stream.ts';
 import {

@@ -1,4 +1,4 @@
-import { ErrorCode, KerbError } from '../errors.ts';
+import { ErrorCode, KerbError } from '../base/errors.ts';
 import { GatewayClient } from './client.ts';
 import type { Obu } from './obu.ts';
 

@@ -8,8 +8,9 @@
  * for await (const values of obu.signals(['Vehicle.Speed'], { minIntervalMs: 1000 })) console.log(values);
  * ```
  */
+
+export { ErrorCode, errorName, isKerbError, KerbError } from '../base/errors.ts';
 export type { CanFrame } from '../can/frame.ts';
-export { ErrorCode, errorName, isKerbError, KerbError } from '../errors.ts';
 export { type ConnectOptions, connect } from './connect.ts';
 export type { ItemStream } from './item-stream.ts';
 export type {

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { ErrorCode, KerbError } from '../errors.ts';
+import { ErrorCode, KerbError } from '../base/errors.ts';
 import { QueuedStream } from './item-stream.ts';
 
 function make(capacity = 50) {

@@ -1,4 +1,4 @@
-import type { KerbError } from '../errors.ts';
+import type { KerbError } from '../base/errors.ts';
 
 /** Something that keeps coming from the OBU: `for await` it; leaving the loop ends the subscription. */
 export interface ItemStream<T> extends AsyncIterable<T> {

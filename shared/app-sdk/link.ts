@@ -1,5 +1,5 @@
 import nodeIpc, { type Client } from 'node-ipc';
-import { messageOf } from '../errors.ts';
+import { messageOf } from '../base/errors.ts';
 import { DelimitedReader } from '../protocol/framing.ts';
 import { type ClientFields, decodeServerMessage, encodeClientMessage, type ServerMessage } from './messages.ts';
 

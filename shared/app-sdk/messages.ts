@@ -1,6 +1,6 @@
 import protobuf from 'protobufjs/minimal.js';
+import { ErrorCode, KerbError } from '../base/errors.ts';
 import { type CanFrame, frameFault } from '../can/frame.ts';
-import { ErrorCode, KerbError } from '../errors.ts';
 import { kerbside } from '../protocol/generated/gateway.js';
 
 const wire = kerbside.gateway.v1;

@@ -1,4 +1,4 @@
-import { ErrorCode, KerbError } from '../errors.ts';
+import { ErrorCode, KerbError } from '../base/errors.ts';
 import { Link } from './link.ts';
 import { type ClientFields, type Grants, type ServerMessage, toError, toGrants } from './messages.ts';
 

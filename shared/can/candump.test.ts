@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { ErrorCode } from '../errors.ts';
+import { ErrorCode } from '../base/errors.ts';
 import { formatCandumpLine, formatFrame, parseCandumpLine, parseFrameText } from './candump.ts';
 import { dataFrame, makeFrame, remoteFrame, sameFrame } from './frame.ts';
 

@@ -2,7 +2,7 @@
  * The text forms of can-utils: cansend's frames (`166#D0320009`, `123#R5`, `123##1AABB`, `18DAF110#02`) and candump's
  * log lines (`(1398128223.803317) can0 166#D0320009`).
  */
-import { ErrorCode, KerbError } from '../errors.ts';
+import { ErrorCode, KerbError } from '../base/errors.ts';
 import {
   CAN_ERR_FLAG,
   type CanFrame,

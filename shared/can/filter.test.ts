@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { ErrorCode } from '../errors.ts';
+import { ErrorCode } from '../base/errors.ts';
 import { compileFilters, parseFilter } from './filter.ts';
 import { type CanFrame, dataFrame, makeFrame, remoteFrame } from './frame.ts';
 

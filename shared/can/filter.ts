@@ -7,7 +7,7 @@
  * `123:7FF` also passes 29-bit and remote frames whose low bits agree, and `123:C00007FF` the standard data frame
  * alone. An id of eight digits stands for a 29-bit one, as in candump. Error frames pass `#mask` only, never the others.
  */
-import { ErrorCode, KerbError } from '../errors.ts';
+import { ErrorCode, KerbError } from '../base/errors.ts';
 import { CAN_EFF_FLAG, CAN_ERR_FLAG, CAN_RTR_FLAG, type CanFrame, linuxIdOf } from './frame.ts';
 
 export type CanFilter =

@@ -1,4 +1,4 @@
-import { ErrorCode, KerbError } from '../errors.ts';
+import { ErrorCode, KerbError } from '../base/errors.ts';
 
 /**
  * One CAN frame as it is on the bus, classical or FD (ISO 11898-1). Frames are values: nobody changes one after it was

@@ -6,7 +6,7 @@ import 'reflect-metadata'; // for @peculiar/x509's tsyringe, which refuses to lo
 import { createPrivateKey, type KeyObject, randomBytes, webcrypto, X509Certificate } from 'node:crypto';
 import { isIP } from 'node:net';
 import * as x509 from '@peculiar/x509';
-import { ErrorCode, KerbError } from '../errors.ts';
+import { ErrorCode, KerbError } from '../base/errors.ts';
 import { checkId, checkTenant, principalUrn } from './identity.ts';
 import { isIssuedBy } from './x509-identity.ts';
 

@@ -1,7 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import { mkdir, readFile, rename, rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import { ErrorCode, isErrno, isKerbError, KerbError, messageOf } from '../errors.ts';
+import { ErrorCode, isErrno, isKerbError, KerbError, messageOf } from '../base/errors.ts';
 import type { Credentials, Subject } from './authority.ts';
 import { exists, writeFileAtomically, writeIdentity } from './files.ts';
 import { checkId, checkTenant } from './identity.ts';

@@ -2,7 +2,7 @@ import { randomBytes } from 'node:crypto';
 import { constants } from 'node:fs';
 import { access, mkdir, open, rename, rm } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
-import { ErrorCode, isErrno, KerbError } from '../errors.ts';
+import { ErrorCode, isErrno, KerbError } from '../base/errors.ts';
 import type { Credentials } from './authority.ts';
 import { IDENTITY_FILES } from './x509-identity.ts';
 

@@ -3,7 +3,7 @@ import { copyFile, mkdir, readFile, symlink } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { ErrorCode } from '../errors.ts';
+import { ErrorCode } from '../base/errors.ts';
 import { type Credentials, createAuthority, issueCertificate } from './authority.ts';
 import { writeIdentity } from './files.ts';
 import type { Identity } from './identity.ts';

@@ -1,6 +1,6 @@
 import { stat } from 'node:fs/promises';
 import { join } from 'node:path';
-import { ErrorCode, KerbError, messageOf } from '../errors.ts';
+import { ErrorCode, KerbError, messageOf } from '../base/errors.ts';
 import type { Identity, Principal } from './identity.ts';
 import { IDENTITY_FILES, type ReadIdentity, readIdentity } from './x509-identity.ts';
 

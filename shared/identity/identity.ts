@@ -1,5 +1,5 @@
 import type { ConnectionOptions, SecureContextOptions, TLSSocket, TlsOptions } from 'node:tls';
-import { ErrorCode, KerbError } from '../errors.ts';
+import { ErrorCode, KerbError } from '../base/errors.ts';
 
 /** Whom a certificate speaks for. */
 export type Principal =

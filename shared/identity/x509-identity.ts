@@ -4,7 +4,7 @@ import { join } from 'node:path';
 // Node 24 (24.21): where `toLegacyObject` is called before this module is loaded, no TLS connection is ever begun after it.
 import 'node:tls';
 import type { TLSSocket } from 'node:tls';
-import { ErrorCode, isErrno, KerbError, messageOf } from '../errors.ts';
+import { ErrorCode, isErrno, KerbError, messageOf } from '../base/errors.ts';
 import { type Identity, isTenant, type Principal, parsePrincipalUrn, principalUrn } from './identity.ts';
 
 /** The three files of an identity directory, all PEM. */

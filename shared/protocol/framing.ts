@@ -1,4 +1,4 @@
-import { ErrorCode, KerbError } from '../errors.ts';
+import { ErrorCode, KerbError } from '../base/errors.ts';
 
 /** Largest message to a container, in bytes: an uncompressed picture of 4K fits. Larger ones end the connection. */
 export const MAX_GATEWAY_MESSAGE = 32 * 1024 * 1024;

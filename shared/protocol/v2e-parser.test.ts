@@ -4,7 +4,7 @@ import { Server } from 'socket.io';
 import { io } from 'socket.io-client';
 import type { Packet } from 'socket.io-parser';
 import { describe, expect, test } from 'vitest';
-import { ErrorCode } from '../errors.ts';
+import { ErrorCode } from '../base/errors.ts';
 import { v2eParser } from './v2e-parser.ts';
 
 const { Encoder, Decoder } = v2eParser;

@@ -13,7 +13,7 @@
  * Hot path: one copy of the argument on the way out, none of one that v2e-encode.ts made; a view of the message on the way in.
  */
 import { Decoder as CommonDecoder, Encoder as CommonEncoder, isPacketValid, type Packet } from 'socket.io-parser';
-import { ErrorCode, KerbError } from '../errors.ts';
+import { ErrorCode, KerbError } from '../base/errors.ts';
 import { takeRoom } from './v2e-encode.ts';
 
 const EVENT = 2;

@@ -1,4 +1,4 @@
-import { ErrorCode, KerbError } from '../errors.ts';
+import { ErrorCode, KerbError } from '../base/errors.ts';
 import type { Architecture } from './architecture.ts';
 import { DECLARED_LIMITS } from './format.ts';
 

@@ -2,8 +2,8 @@ import { constants } from 'node:fs';
 import { open } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { z } from 'zod';
-import { ErrorCode, isErrno, KerbError, messageOf } from '../errors.ts';
-import { plainIssue } from '../plain-issue.ts';
+import { ErrorCode, isErrno, KerbError, messageOf } from '../base/errors.ts';
+import { plainIssue } from '../base/plain-issue.ts';
 import {
   ARTIFACT_TYPE,
   CONFIG_SCHEMA_VERSION,

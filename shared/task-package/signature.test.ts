@@ -3,7 +3,8 @@ import { chmodSync, cpSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, r
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { ErrorCode } from '../errors.ts';
+import { fakeImage } from '../../test/support/fake-image.ts';
+import { ErrorCode } from '../base/errors.ts';
 import { digestOf } from './format.ts';
 import { readPackageFiles, readTaskPackage, type TaskPackage } from './reader.ts';
 import { listSignatures, signTaskPackage, verifyTaskPackage } from './signature.ts';
@@ -16,7 +17,6 @@ import {
   type Signer,
   type TrustedKeys,
 } from './signer.ts';
-import { fakeImage } from './testing.ts';
 import { addSignature, buildTaskPackage } from './writer.ts';
 
 // biome-ignore lint/suspicious/noExplicitAny: bundles are taken apart here as a forger would

@@ -14,7 +14,7 @@ import {
 } from '@sigstore/bundle';
 import { toSignedEntity, toTrustMaterial, VerificationError, Verifier } from '@sigstore/verify';
 import { z } from 'zod';
-import { ErrorCode, KerbError, messageOf } from '../errors.ts';
+import { ErrorCode, KerbError, messageOf } from '../base/errors.ts';
 import { readSignatures, type TaskPackage } from './reader.ts';
 import type { Signer, TrustedKeys } from './signer.ts';
 import { addSignature } from './writer.ts';

@@ -8,7 +8,7 @@ import {
 } from 'node:crypto';
 import { mkdir, readdir, readFile, rename, rm, stat } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
-import { ErrorCode, isErrno, KerbError, messageOf } from '../errors.ts';
+import { ErrorCode, isErrno, KerbError, messageOf } from '../base/errors.ts';
 import { exists, writeFileAtomically } from '../identity/files.ts';
 
 /**

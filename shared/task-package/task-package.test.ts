@@ -14,11 +14,11 @@ import {
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { ErrorCode, type KerbError } from '../errors.ts';
+import { elfFile, elfNote, fakeImage } from '../../test/support/fake-image.ts';
+import { ErrorCode, type KerbError } from '../base/errors.ts';
 import { digestOf } from './format.ts';
 import { readImageNotes } from './image-notes.ts';
 import { readImage, readTaskPackage } from './reader.ts';
-import { elfFile, elfNote, fakeImage } from './testing.ts';
 import { buildTaskPackage } from './writer.ts';
 
 let root: string;

@@ -1,7 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import { mkdir, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { basename, dirname, join, resolve } from 'node:path';
-import { ErrorCode, isErrno, KerbError, messageOf } from '../errors.ts';
+import { ErrorCode, isErrno, KerbError, messageOf } from '../base/errors.ts';
 import { writeFileAtomically } from '../identity/files.ts';
 import {
   ARTIFACT_TYPE,

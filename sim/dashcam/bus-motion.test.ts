@@ -1,14 +1,14 @@
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
-import type { BusState, CanBus } from '../../obu/can/bus.ts';
-import { loadDbc, parseDbc } from '../../obu/signals/dbc-parser.ts';
-import { compileMessage } from '../../obu/signals/message-codec.ts';
+import { SPEED, STEERING } from '../../cli/sim/dashcam-command.ts';
+import { ErrorCode } from '../../shared/base/errors.ts';
+import type { BusState, CanBus } from '../../shared/can/bus.ts';
 import { type CanFrame, dataFrame, remoteFrame } from '../../shared/can/frame.ts';
-import { ErrorCode } from '../../shared/errors.ts';
+import { compileMessage } from '../../shared/dbc/message-codec.ts';
+import { loadDbc, parseDbc } from '../../shared/dbc/parser/dbc-parser.ts';
 import { BusMotion } from './bus-motion.ts';
-import { SPEED, STEERING } from './cli.ts';
 
-const dbc = await loadDbc(join(import.meta.dirname, '..', 'can', 'car.dbc'));
+const dbc = await loadDbc(join(import.meta.dirname, '../car/car.dbc'));
 
 /** A bus of which we are the other end. */
 class TestBus implements CanBus {

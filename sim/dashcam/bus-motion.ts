@@ -1,8 +1,8 @@
-import type { CanBus } from '../../obu/can/bus.ts';
-import type { Dbc, DbcMessage } from '../../obu/signals/dbc.ts';
-import { compileMessage, type MessageSignal } from '../../obu/signals/message-codec.ts';
+import { ErrorCode, KerbError } from '../../shared/base/errors.ts';
+import type { CanBus } from '../../shared/can/bus.ts';
 import type { CanFrame } from '../../shared/can/frame.ts';
-import { ErrorCode, KerbError } from '../../shared/errors.ts';
+import type { Dbc, DbcMessage } from '../../shared/dbc/dbc.ts';
+import { compileMessage, type MessageSignal } from '../../shared/dbc/message-codec.ts';
 import type { Motion } from './road.ts';
 import type { MotionSource } from './simulated-dashcam.ts';
 

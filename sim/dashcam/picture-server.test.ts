@@ -5,8 +5,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout } from 'node:timers/promises';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
-import { ErrorCode } from '../../shared/errors.ts';
-import { silentLog } from '../../shared/log.ts';
+import { ErrorCode } from '../../shared/base/errors.ts';
+import { silentLog } from '../../shared/base/log.ts';
 import { PictureServer, y4mHeader } from './picture-server.ts';
 
 const FORMAT = { width: 640, height: 480, fps: 15 };

@@ -1,7 +1,7 @@
 import { lstatSync, unlinkSync } from 'node:fs';
 import { connect, createServer, type Server, type Socket } from 'node:net';
-import { ErrorCode, isErrno, KerbError } from '../../shared/errors.ts';
-import type { Logger } from '../../shared/log.ts';
+import { ErrorCode, isErrno, KerbError } from '../../shared/base/errors.ts';
+import type { Logger } from '../../shared/base/log.ts';
 
 export interface PictureFormat {
   readonly width: number;

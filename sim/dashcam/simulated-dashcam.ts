@@ -1,4 +1,4 @@
-import type { Logger } from '../../shared/log.ts';
+import type { Logger } from '../../shared/base/log.ts';
 import { RoadPainter } from './painter.ts';
 import { type PictureFormat, PictureServer } from './picture-server.ts';
 import { advance, type Motion, type RoadView, START_VIEW } from './road.ts';

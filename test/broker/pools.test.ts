@@ -5,11 +5,11 @@ import { afterAll, afterEach, beforeAll, expect, test, vi } from 'vitest';
 import { type BrokerLimits, DEFAULT_LIMITS, type RunningBroker, startBroker } from '../../broker/main.ts';
 import { BrokerOffloader } from '../../obu/offload/broker-offloader.ts';
 import { getControl } from '../../shared/api/control-client.ts';
-import { ErrorCode } from '../../shared/errors.ts';
+import { ErrorCode } from '../../shared/base/errors.ts';
+import { silentLog } from '../../shared/base/log.ts';
 import { ensureDevelopmentIdentities } from '../../shared/identity/development.ts';
 import { fixedIdentity } from '../../shared/identity/identity-watch.ts';
 import { loadIdentity } from '../../shared/identity/x509-identity.ts';
-import { silentLog } from '../../shared/log.ts';
 import { buildTaskPackage } from '../../shared/task-package/writer.ts';
 import { guestImage, taskImage } from '../tender/support-paths.ts';
 

@@ -4,15 +4,15 @@ import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, expect, test, vi } from 'vitest';
+import { buildTask } from '../../broker/unikernel/toolchain/build-task.ts';
 import { BrokerOffloader } from '../../obu/offload/broker-offloader.ts';
 import { getControl, getStatus } from '../../shared/api/control-client.ts';
 import type { BrokerStatus } from '../../shared/api/status.ts';
-import { ErrorCode } from '../../shared/errors.ts';
+import { ErrorCode } from '../../shared/base/errors.ts';
+import { silentLog } from '../../shared/base/log.ts';
 import { ensureDevelopmentIdentities } from '../../shared/identity/development.ts';
 import { fixedIdentity } from '../../shared/identity/identity-watch.ts';
 import { loadIdentity } from '../../shared/identity/x509-identity.ts';
-import { silentLog } from '../../shared/log.ts';
-import { buildTask } from '../../shared/task-package/build.ts';
 import { STATUS_MS } from '../support/status-ms.ts';
 
 // `kerb broker serve` as a process of its own with a real tender, and the OBU's end of the wire in this one.
@@ -57,7 +57,7 @@ async function serveWith(port: number, ...flags: string[]): Promise<{ child: Chi
   const child = spawn(
     process.execPath,
     [
-      ...[join(top, 'bin/kerb.ts'), 'broker', 'serve', '--id', 'rsu-1', '--listen', `127.0.0.1:${port}`],
+      ...[join(top, 'cli/kerb.ts'), 'broker', 'serve', '--id', 'rsu-1', '--listen', `127.0.0.1:${port}`],
       ...['--identity', identities.broker, '--packages', join(root, 'packages'), '--allow-unsigned'],
       ...['--state', join(root, 'state'), '--api', api(), '--blank-tenders', '0', ...flags],
     ],
@@ -174,7 +174,7 @@ test('with --prestart none, nothing is loaded before the first offload, and --ma
 
 test('a memory that is none is refused with an example', async () => {
   const flags = ['broker', 'serve', '--id', 'x', '--packages', root, '--tender-memory', 'much'];
-  const child = spawn(process.execPath, [join(top, 'bin/kerb.ts'), ...flags], { stdio: ['ignore', 'ignore', 'pipe'] });
+  const child = spawn(process.execPath, [join(top, 'cli/kerb.ts'), ...flags], { stdio: ['ignore', 'ignore', 'pipe'] });
   let said = '';
   child.stderr!.on('data', (chunk) => (said += chunk));
   const [code] = await once(child, 'close');

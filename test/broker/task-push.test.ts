@@ -4,18 +4,18 @@ import { appendFileSync, cpSync, mkdirSync, mkdtempSync, readdirSync, rmSync } f
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, expect, test, vi } from 'vitest';
-import { BrokerClient } from '../../broker/task/broker-client.ts';
 import { BrokerOffloader } from '../../obu/offload/broker-offloader.ts';
 import { getControl, getStatus } from '../../shared/api/control-client.ts';
 import type { BrokerStatus } from '../../shared/api/status.ts';
+import { silentLog } from '../../shared/base/log.ts';
 import { fixedIdentity } from '../../shared/identity/identity-watch.ts';
 import { loadIdentity } from '../../shared/identity/x509-identity.ts';
-import { silentLog } from '../../shared/log.ts';
 import { readPackageFiles, readTaskPackage } from '../../shared/task-package/reader.ts';
 import { signTaskPackage } from '../../shared/task-package/signature.ts';
 import { loadSigner } from '../../shared/task-package/signer.ts';
-import { fakeImage } from '../../shared/task-package/testing.ts';
 import { buildTaskPackage } from '../../shared/task-package/writer.ts';
+import { BrokerClient } from '../../shared/v2e-client/broker-client.ts';
+import { fakeImage } from '../support/fake-image.ts';
 
 // `kerb task push` and `kerb broker serve` as processes of their own, with real tenders.
 
@@ -60,7 +60,7 @@ interface Ended {
 
 function kerb(...args: string[]): Promise<Ended> {
   return new Promise((resolve) => {
-    execFile(process.execPath, [join(top, 'bin/kerb.ts'), ...args], { cwd: root }, (error, stdout, stderr) => {
+    execFile(process.execPath, [join(top, 'cli/kerb.ts'), ...args], { cwd: root }, (error, stdout, stderr) => {
       resolve({ code: error === null ? 0 : Number(error.code), stdout, stderr });
     });
   });
@@ -70,7 +70,7 @@ async function serve(...flags: string[]): Promise<{ child: ChildProcess; status:
   const child = spawn(
     process.execPath,
     [
-      ...[join(top, 'bin/kerb.ts'), 'broker', 'serve', '--id', 'rsu-1', '--listen', '127.0.0.1:0'],
+      ...[join(top, 'cli/kerb.ts'), 'broker', 'serve', '--id', 'rsu-1', '--listen', '127.0.0.1:0'],
       ...['--identity', 'broker', '--packages', 'packages', '--trust', 'maker/public'],
       ...['--state', 'state', '--api', 'api.sock', ...flags],
     ],
@@ -220,7 +220,7 @@ test('killed in the middle of a push, the broker starts again with nothing of it
 test('Ctrl-C ends a push: the exit code says so, and the broker keeps nothing of it', async () => {
   const { status: broker } = await serve('--push-from', 'ACME', '--prestart', 'none', '--push-size', '64m');
   const { dir } = await largePackage('interrupted', 60_000_000);
-  const pusher = spawn(process.execPath, [join(top, 'bin/kerb.ts'), 'task', 'push', dir, ...at(broker.url)], {
+  const pusher = spawn(process.execPath, [join(top, 'cli/kerb.ts'), 'task', 'push', dir, ...at(broker.url)], {
     cwd: root,
     stdio: ['ignore', 'ignore', 'pipe'],
   });

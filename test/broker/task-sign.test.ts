@@ -24,7 +24,7 @@ afterAll(() => rmSync(root, { recursive: true, force: true }));
 
 function kerb(...args: string[]): Promise<{ code: number; stdout: string; stderr: string }> {
   return new Promise((resolve) => {
-    execFile(process.execPath, [join(top, 'bin/kerb.ts'), ...args], { cwd: root }, (error, stdout, stderr) => {
+    execFile(process.execPath, [join(top, 'cli/kerb.ts'), ...args], { cwd: root }, (error, stdout, stderr) => {
       resolve({ code: error === null ? 0 : Number(error.code), stdout, stderr });
     });
   });
@@ -34,7 +34,7 @@ async function serve(...args: string[]): Promise<BrokerStatus> {
   daemon = spawn(
     process.execPath,
     [
-      ...[join(top, 'bin/kerb.ts'), 'broker', 'serve', '--id', 'rsu-1', '--listen', '127.0.0.1:0'],
+      ...[join(top, 'cli/kerb.ts'), 'broker', 'serve', '--id', 'rsu-1', '--listen', '127.0.0.1:0'],
       ...['--packages', 'packages', '--api', 'api.sock', ...args],
     ],
     { cwd: root, stdio: ['ignore', 'ignore', 'inherit'], env: { ...process.env, KERB_LOG: 'fatal' } },

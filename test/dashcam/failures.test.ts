@@ -2,8 +2,8 @@ import { existsSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout } from 'node:timers/promises';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import type { Camera, CameraWish } from '../../obu/dashcam/camera.ts';
-import { ErrorCode } from '../../shared/errors.ts';
+import type { Camera, CameraWish } from '../../obu/dashcam/capture/camera.ts';
+import { ErrorCode } from '../../shared/base/errors.ts';
 import { ffmpegChildren, flat, Pictures, pidsOf, Rig, until } from './rig.ts';
 
 const OWN: CameraWish = { format: 'gray8', width: 0, height: 0, fps: 60 };

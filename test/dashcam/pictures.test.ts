@@ -1,7 +1,7 @@
 import { setTimeout } from 'node:timers/promises';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import type { CameraWish, Picture } from '../../obu/dashcam/camera.ts';
-import { ErrorCode } from '../../shared/errors.ts';
+import type { CameraWish, Picture } from '../../obu/dashcam/capture/camera.ts';
+import { ErrorCode } from '../../shared/base/errors.ts';
 import { RoadPainter } from '../../sim/dashcam/painter.ts';
 import { advance, type RoadView, START_VIEW } from '../../sim/dashcam/road.ts';
 import { correlation, ffmpeg, ffmpegChildren, flat, Pictures, pidsOf, Rig, until } from './rig.ts';

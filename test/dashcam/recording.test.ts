@@ -1,10 +1,10 @@
 import { copyFileSync, readdirSync, rmSync, statSync, truncateSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { createCamera } from '../../obu/dashcam/ffmpeg-camera.ts';
-import { Recorder, type RecordingOptions } from '../../obu/dashcam/recorder.ts';
-import { takeSnapshot } from '../../obu/dashcam/snapshot.ts';
-import { silentLog } from '../../shared/log.ts';
+import { createCamera } from '../../obu/dashcam/capture/ffmpeg-camera.ts';
+import { takeSnapshot } from '../../obu/dashcam/capture/snapshot.ts';
+import { Recorder, type RecordingOptions } from '../../obu/dashcam/recording/recorder.ts';
+import { silentLog } from '../../shared/base/log.ts';
 import { ffmpeg, ffmpegChildren, flat, Rig, until } from './rig.ts';
 
 let rig: Rig;

@@ -1,8 +1,8 @@
 import { setTimeout } from 'node:timers/promises';
 import { afterEach, beforeEach, expect, it } from 'vitest';
-import type { CameraWish } from '../../obu/dashcam/camera.ts';
-import { takeSnapshot } from '../../obu/dashcam/snapshot.ts';
-import { ErrorCode } from '../../shared/errors.ts';
+import type { CameraWish } from '../../obu/dashcam/capture/camera.ts';
+import { takeSnapshot } from '../../obu/dashcam/capture/snapshot.ts';
+import { ErrorCode } from '../../shared/base/errors.ts';
 import { ffmpegChildren, Pictures, Rig, until } from './rig.ts';
 import { startRtspServer } from './rtsp-server.ts';
 

@@ -3,9 +3,9 @@ import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout } from 'node:timers/promises';
-import type { Camera, CameraWish, Picture } from '../../obu/dashcam/camera.ts';
-import { type CameraOptions, createCamera } from '../../obu/dashcam/ffmpeg-camera.ts';
-import { silentLog } from '../../shared/log.ts';
+import type { Camera, CameraWish, Picture } from '../../obu/dashcam/capture/camera.ts';
+import { type CameraOptions, createCamera } from '../../obu/dashcam/capture/ffmpeg-camera.ts';
+import { silentLog } from '../../shared/base/log.ts';
 import { PictureServer } from '../../sim/dashcam/picture-server.ts';
 
 /** What the camera tests put up, and take down again in the order that leaves nothing behind. */

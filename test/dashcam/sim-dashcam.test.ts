@@ -2,18 +2,18 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { UserspaceBus } from '../../obu/can/userspace-bus.ts';
-import { UserspaceBusServer } from '../../obu/can/userspace-server.ts';
-import type { CameraWish, Picture } from '../../obu/dashcam/camera.ts';
-import { loadDbc } from '../../obu/signals/dbc-parser.ts';
-import { compileMessage } from '../../obu/signals/message-codec.ts';
+import type { CameraWish, Picture } from '../../obu/dashcam/capture/camera.ts';
+import { silentLog } from '../../shared/base/log.ts';
 import { dataFrame } from '../../shared/can/frame.ts';
-import { silentLog } from '../../shared/log.ts';
+import { UserspaceBus } from '../../shared/can/userspace/userspace-bus.ts';
+import { UserspaceBusServer } from '../../shared/can/userspace/userspace-server.ts';
+import { compileMessage } from '../../shared/dbc/message-codec.ts';
+import { loadDbc } from '../../shared/dbc/parser/dbc-parser.ts';
 import { columnOf, LINES, lensOf, rowOf, START_VIEW } from '../../sim/dashcam/road.ts';
 import { ffmpegChildren, Pictures, Rig, until } from './rig.ts';
 
 const root = join(import.meta.dirname, '..', '..');
-const DBC = join(root, 'sim', 'can', 'car.dbc');
+const DBC = join(root, 'sim', 'car', 'car.dbc');
 const OWN: CameraWish = { format: 'gray8', width: 0, height: 0, fps: 60 };
 const [WIDTH, HEIGHT] = [320, 240];
 
@@ -40,7 +40,7 @@ interface Program {
 function kerbSimDashcam(...more: string[]): Program {
   const fixed = ['--dbc', DBC, '--socket', rig.socketPath, '--size', `${WIDTH}x${HEIGHT}`];
   const args = ['sim', 'dashcam', '--bus', `userspace:can0@${busSocket}`, ...fixed, ...more];
-  const child = spawn(process.execPath, [join(root, 'bin', 'kerb.ts'), ...args], { stdio: ['ignore', 'pipe', 'pipe'] });
+  const child = spawn(process.execPath, [join(root, 'cli', 'kerb.ts'), ...args], { stdio: ['ignore', 'pipe', 'pipe'] });
   const ended = new Promise<number | null>((resolve) => child.once('close', resolve));
   const program: Program = { child, output: '', ended };
   for (const stream of [child.stdout!, child.stderr!]) {

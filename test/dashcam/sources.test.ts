@@ -3,7 +3,7 @@ import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import pino from 'pino';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import type { Camera, CameraWish } from '../../obu/dashcam/camera.ts';
+import type { Camera, CameraWish } from '../../obu/dashcam/capture/camera.ts';
 import { ffmpeg, ffmpegChildren, Pictures, Rig, until } from './rig.ts';
 import { startRtspServer } from './rtsp-server.ts';
 

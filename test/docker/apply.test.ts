@@ -6,13 +6,13 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { ContainerInspectInfo } from 'dockerode';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { placesOf } from '../../obu/config/places.ts';
 import { type Engine, reachEngine } from '../../obu/engine/docker-client.ts';
-import { buildWorkloadImage } from '../../obu/engine/images/workload-image.ts';
-import { placesOf } from '../../obu/engine/places.ts';
+import { buildWorkloadImage } from '../../obu/images/workload-image.ts';
 import { getStatus } from '../../shared/api/control-client.ts';
 import type { ManifestReply } from '../../shared/api/manifest.ts';
 import type { ObuStatus } from '../../shared/api/status.ts';
-import { ErrorCode } from '../../shared/errors.ts';
+import { ErrorCode } from '../../shared/base/errors.ts';
 import { useSharedEngine } from '../support/shared-engine.ts';
 import { STATUS_MS } from '../support/status-ms.ts';
 import { until } from '../support/until.ts';
@@ -87,7 +87,7 @@ afterAll(async () => {
 
 async function serve(): Promise<ObuStatus> {
   const args = [
-    'bin/kerb.ts',
+    'cli/kerb.ts',
     'obu',
     'serve',
     '--config',
@@ -124,7 +124,7 @@ interface Said {
 /** `kerb obu …` as a person runs it. */
 function kerb(...args: string[]): Promise<Said> {
   return new Promise((resolve) => {
-    execFile(process.execPath, ['bin/kerb.ts', 'obu', ...args], (error, out, err) =>
+    execFile(process.execPath, ['cli/kerb.ts', 'obu', ...args], (error, out, err) =>
       resolve({ code: error === null ? 0 : Number(error.code), out, err }),
     );
   });

@@ -13,7 +13,7 @@ import { type Engine, reachEngine } from '../../obu/engine/docker-client.ts';
 import { getStatus } from '../../shared/api/control-client.ts';
 import type { ManifestReply } from '../../shared/api/manifest.ts';
 import type { ObuStatus } from '../../shared/api/status.ts';
-import { ErrorCode } from '../../shared/errors.ts';
+import { ErrorCode } from '../../shared/base/errors.ts';
 import { STATUS_MS } from '../support/status-ms.ts';
 
 /** Ends with 1 the first time when it is called with `once`; else it waits for SIGTERM. */
@@ -53,7 +53,7 @@ class Obu {
       'vehicle: v\nobu: o\ncapacity: { memory: 1000m, cpus: 8 }\nreserve: { memory: 0, cpus: 0 }\npressure: { memory: 100, cpu: 100 }\n',
     );
     mkdirSync(this.state, { recursive: true });
-    const args = ['bin/kerb.ts', 'obu', 'serve', '--config', config, '--state', this.state, '--api', this.api];
+    const args = ['cli/kerb.ts', 'obu', 'serve', '--config', config, '--state', this.state, '--api', this.api];
     const daemon = spawn(process.execPath, args, { stdio: ['ignore', 'ignore', 'pipe'] });
     this.#daemon = daemon;
     let said = '';
@@ -79,7 +79,7 @@ class Obu {
   /** A command as a person runs it. */
   kerb(...args: string[]): Promise<{ readonly code: number; readonly out: string; readonly err: string }> {
     return new Promise((resolve) => {
-      execFile(process.execPath, ['bin/kerb.ts', ...args, '--api', this.api], (error, out, err) =>
+      execFile(process.execPath, ['cli/kerb.ts', ...args, '--api', this.api], (error, out, err) =>
         resolve({ code: error === null ? 0 : Number(error.code), out, err }),
       );
     });

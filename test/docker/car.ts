@@ -4,11 +4,11 @@ import { mkdtempSync, writeFileSync } from 'node:fs';
 import { rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { UserspaceBus } from '../../obu/can/userspace-bus.ts';
-import { UserspaceBusServer } from '../../obu/can/userspace-server.ts';
+import { silentLog } from '../../shared/base/log.ts';
 import { formatFrame } from '../../shared/can/candump.ts';
 import { dataFrame } from '../../shared/can/frame.ts';
-import { silentLog } from '../../shared/log.ts';
+import { UserspaceBus } from '../../shared/can/userspace/userspace-bus.ts';
+import { UserspaceBusServer } from '../../shared/can/userspace/userspace-server.ts';
 
 const dbc = `VERSION ""
 BS_:

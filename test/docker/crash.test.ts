@@ -5,13 +5,13 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, expect, it } from 'vitest';
+import { type Places, placesOf } from '../../obu/config/places.ts';
 import { type Engine, reachEngine } from '../../obu/engine/docker-client.ts';
-import { buildWorkloadImage } from '../../obu/engine/images/workload-image.ts';
-import { type Places, placesOf } from '../../obu/engine/places.ts';
 import { processesWith, signal } from '../../obu/engine/processes.ts';
+import { buildWorkloadImage } from '../../obu/images/workload-image.ts';
 import { getStatus } from '../../shared/api/control-client.ts';
 import type { ObuStatus } from '../../shared/api/status.ts';
-import { ErrorCode } from '../../shared/errors.ts';
+import { ErrorCode } from '../../shared/base/errors.ts';
 import { STATUS_MS } from '../support/status-ms.ts';
 import { until } from '../support/until.ts';
 import { TestCar } from './car.ts';
@@ -50,7 +50,7 @@ afterAll(async () => {
 
 async function serve(config = 'obu.yaml'): Promise<ObuStatus> {
   const files = ['--config', join(car.folder, config), '--manifest', join(car.folder, 'car.compose.yaml')];
-  const args = ['bin/kerb.ts', 'obu', 'serve', ...files, '--state', state, '--api', api];
+  const args = ['cli/kerb.ts', 'obu', 'serve', ...files, '--state', state, '--api', api];
   kerb = spawn(process.execPath, args, { stdio: ['ignore', 'ignore', 'pipe'] });
   let said = '';
   kerb.stderr!.setEncoding('utf8').on('data', (text: string) => {

@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { signal } from '../../obu/engine/processes.ts';
-import { ErrorCode } from '../../shared/errors.ts';
+import { ErrorCode } from '../../shared/base/errors.ts';
 import { buildImage, busyWorkload, newState, Runtime } from './runtime.ts';
 
 const MIB = 2 ** 20;

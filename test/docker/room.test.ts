@@ -1,8 +1,8 @@
 import { readFileSync } from 'node:fs';
 import { rm } from 'node:fs/promises';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
-import { weightsOf } from '../../obu/planner/weights.ts';
-import { ErrorCode } from '../../shared/errors.ts';
+import { weightsOf } from '../../obu/planner/resources/weights.ts';
+import { ErrorCode } from '../../shared/base/errors.ts';
 import { useSharedEngine } from '../support/shared-engine.ts';
 import { until } from '../support/until.ts';
 import { buildImage, busyWorkload, newState, Runtime } from './runtime.ts';

@@ -6,7 +6,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, expect, it, vi } from 'vitest';
 import { signal } from '../../obu/engine/processes.ts';
 import type { Workload } from '../../obu/manifest/workload.ts';
-import { ErrorCode } from '../../shared/errors.ts';
+import { ErrorCode } from '../../shared/base/errors.ts';
 import { until } from '../support/until.ts';
 import { buildImage, busyWorkload, newState, Runtime } from './runtime.ts';
 

@@ -7,14 +7,14 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { parseAllDocuments } from 'yaml';
-import { parseMetrics } from '../../obu/api/test-metrics.ts';
 import { type Engine, reachEngine } from '../../obu/engine/docker-client.ts';
 import { getControl, getStatus } from '../../shared/api/control-client.ts';
 import type { Explanation, LogLine, ObuEvent } from '../../shared/api/obu.ts';
 import type { ObuStatus } from '../../shared/api/status.ts';
+import { LOG_KEYS } from '../../shared/base/log.ts';
 import { type Credentials, createAuthority, issueCertificate, type Subject } from '../../shared/identity/authority.ts';
 import { writeIdentity } from '../../shared/identity/files.ts';
-import { LOG_KEYS } from '../../shared/log.ts';
+import { parseMetrics } from '../support/metrics-text.ts';
 import { useSharedEngine } from '../support/shared-engine.ts';
 import { STATUS_MS } from '../support/status-ms.ts';
 import { until as waitUntil } from '../support/until.ts';
@@ -61,7 +61,7 @@ interface Ended {
 /** Runs kerb to its end; with `until`, interrupts it when its output matches, as Ctrl-C does. */
 async function kerb(args: readonly string[], until?: RegExp, onOutput?: (out: string) => void): Promise<Ended> {
   const where = args.includes('--api') ? [] : ['--api', api];
-  const child = spawn(process.execPath, ['bin/kerb.ts', ...args, ...where], { stdio: ['ignore', 'pipe', 'pipe'] });
+  const child = spawn(process.execPath, ['cli/kerb.ts', ...args, ...where], { stdio: ['ignore', 'pipe', 'pipe'] });
   let [out, err, interrupted] = ['', '', false];
   child.stdout.setEncoding('utf8').on('data', (text: string) => {
     out += text;
@@ -121,7 +121,7 @@ beforeAll(async () => {
   writeFileSync(join(car.folder, 'obu.yaml'), JSON.stringify(config));
   writeFileSync(join(car.folder, 'car.compose.yaml'), MANIFEST);
   const files = ['--config', join(car.folder, 'obu.yaml'), '--manifest', join(car.folder, 'car.compose.yaml')];
-  const args = ['--disable-warning=ExperimentalWarning', 'bin/kerb.ts', 'obu', 'serve', ...files];
+  const args = ['--disable-warning=ExperimentalWarning', 'cli/kerb.ts', 'obu', 'serve', ...files];
   obu = spawn(process.execPath, [...args, '--state', state, '--api', api], { stdio: ['ignore', 'ignore', 'pipe'] });
   obu.stderr!.setEncoding('utf8').on('data', (text: string) => {
     said += text;

@@ -7,8 +7,8 @@ import { fileURLToPath } from 'node:url';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { getStatus } from '../../shared/api/control-client.ts';
 import type { ObuStatus } from '../../shared/api/status.ts';
-import { ErrorCode } from '../../shared/errors.ts';
-import type { Summary } from '../../sim/drive/screen.ts';
+import { ErrorCode } from '../../shared/base/errors.ts';
+import type { Summary } from '../../sim/demo/screen.ts';
 import { leftovers } from './leftovers.ts';
 
 const root = fileURLToPath(new URL('../../', import.meta.url));

@@ -9,8 +9,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { crc32 } from 'node:zlib';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import type { TenderOutcome } from '../../broker/tenders/tender.ts';
-import { tenderBinary } from '../../broker/tenders/tender-binary.ts';
+import type { TenderOutcome } from '../../broker/tenders/process/tender.ts';
+import { tenderBinary } from '../../broker/tenders/process/tender-binary.ts';
 import { digestOf } from '../../shared/task-package/format.ts';
 import { describeWhere } from '../support/not-run.ts';
 import { rounds } from '../support/rounds.ts';
@@ -259,7 +259,7 @@ describeWhere(trouble && `${trouble} (npm test as root sets it up)`, 'arm64', ()
 
   describe('kerb task', () => {
     const kerb = (...args: string[]): { status: number | null; stdout: string; stderr: string } =>
-      spawnSync(process.execPath, [join(top, 'bin/kerb.ts'), 'task', ...args], { encoding: 'utf8', cwd: folder });
+      spawnSync(process.execPath, [join(top, 'cli/kerb.ts'), 'task', ...args], { encoding: 'utf8', cwd: folder });
 
     test.each(['echo', 'aqi-merge'])('build packs images of %s for both machines, and inspect shows them', (name) => {
       const out = join(folder, name);

@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import type { TenderOutcome } from '../../broker/tenders/tender.ts';
+import type { TenderOutcome } from '../../broker/tenders/process/tender.ts';
 import { answer, Tenders } from './support.ts';
 
 const tenders = new Tenders();

@@ -1,8 +1,8 @@
 import { readdirSync, readFileSync } from 'node:fs';
 import { afterEach, expect, test, vi } from 'vitest';
-import { BlankTenders, type BlankTendersOptions } from '../../broker/tenders/blank-tenders.ts';
-import { TenderProcess } from '../../broker/tenders/tender-process.ts';
-import { createLog, silentLog } from '../../shared/log.ts';
+import { BlankTenders, type BlankTendersOptions } from '../../broker/tenders/pool/blank-tenders.ts';
+import { TenderProcess } from '../../broker/tenders/process/tender-process.ts';
+import { createLog, silentLog } from '../../shared/base/log.ts';
 import { answer, forEachIsolation, guestImage } from './support.ts';
 
 const undo: (() => Promise<unknown>)[] = [];

@@ -2,9 +2,9 @@ import { mkdtempSync, readdirSync, readFileSync, readlinkSync, rmSync, writeFile
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, describe, expect, test, vi } from 'vitest';
-import { tenderBinary } from '../../broker/tenders/tender-binary.ts';
-import { TenderProcess } from '../../broker/tenders/tender-process.ts';
-import { silentLog } from '../../shared/log.ts';
+import { tenderBinary } from '../../broker/tenders/process/tender-binary.ts';
+import { TenderProcess } from '../../broker/tenders/process/tender-process.ts';
+import { silentLog } from '../../shared/base/log.ts';
 import { forEachIsolation, guestImage } from './support.ts';
 
 const root = process.getuid?.() === 0;

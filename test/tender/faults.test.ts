@@ -5,9 +5,9 @@ import type { Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, describe, expect, test, vi } from 'vitest';
-import { tenderBinary } from '../../broker/tenders/tender-binary.ts';
-import { loadFrame, OPENED_FRAME, RELEASE_FRAME, writeCall } from '../../broker/tenders/tender-frames.ts';
-import type { TenderProcess } from '../../broker/tenders/tender-process.ts';
+import { tenderBinary } from '../../broker/tenders/process/tender-binary.ts';
+import { loadFrame, OPENED_FRAME, RELEASE_FRAME, writeCall } from '../../broker/tenders/process/tender-frames.ts';
+import type { TenderProcess } from '../../broker/tenders/process/tender-process.ts';
 import { answer, forEachIsolation, guestImage, taskImage } from './support.ts';
 
 const folder = mkdtempSync(join(tmpdir(), 'kerb-faults-'));

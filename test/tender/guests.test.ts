@@ -1,8 +1,8 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { inflateSync } from 'node:zlib';
 import { describe, expect, test } from 'vitest';
-import { abortText } from '../../broker/tenders/fault-text.ts';
-import type { TenderOutcome } from '../../broker/tenders/tender.ts';
+import { abortText } from '../../broker/tenders/process/fault-text.ts';
+import type { TenderOutcome } from '../../broker/tenders/process/tender.ts';
 import { answer, fault, forEachIsolation, guestImage, u64 } from './support.ts';
 
 const empty = Buffer.alloc(0);

@@ -3,7 +3,7 @@ import { copyFileSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, describe, expect, test } from 'vitest';
-import { tenderBinary } from '../../broker/tenders/tender-binary.ts';
+import { tenderBinary } from '../../broker/tenders/process/tender-binary.ts';
 import { rounds } from '../support/rounds.ts';
 import { answer, built, fault, forEachIsolation, guestImage, Tenders } from './support.ts';
 

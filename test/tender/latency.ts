@@ -1,6 +1,6 @@
-import type { Isolation } from '../../broker/tenders/tender.ts';
-import { TenderProcess } from '../../broker/tenders/tender-process.ts';
-import { silentLog } from '../../shared/log.ts';
+import type { Isolation } from '../../broker/tenders/process/tender.ts';
+import { TenderProcess } from '../../broker/tenders/process/tender-process.ts';
+import { silentLog } from '../../shared/base/log.ts';
 import { taskImage } from './support-paths.ts';
 
 // Node -> tender -> Node with the task `echo`, one call after the other, in both isolations or in the one that is named:

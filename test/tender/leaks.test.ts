@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { describe, expect, test } from 'vitest';
-import type { TenderProcess } from '../../broker/tenders/tender-process.ts';
+import type { TenderProcess } from '../../broker/tenders/process/tender-process.ts';
 import { answer, forEachIsolation, guestImage, u64 } from './support.ts';
 
 /** 100,000 and more: KERB_TEST_RESETS=100000. */

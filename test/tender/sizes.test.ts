@@ -1,7 +1,7 @@
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, expect, it } from 'vitest';
-import { TenderProcess } from '../../broker/tenders/tender-process.ts';
-import { silentLog } from '../../shared/log.ts';
+import { TenderProcess } from '../../broker/tenders/process/tender-process.ts';
+import { silentLog } from '../../shared/base/log.ts';
 
 const imagePath = fileURLToPath(new URL('../../build/unikernel/tasks/echo.elf', import.meta.url));
 const KIB = 1024;

@@ -1,7 +1,7 @@
 import { afterAll, describe, inject } from 'vitest';
-import type { Isolation, TenderOutcome } from '../../broker/tenders/tender.ts';
-import { TenderProcess } from '../../broker/tenders/tender-process.ts';
-import { silentLog } from '../../shared/log.ts';
+import type { Isolation, TenderOutcome } from '../../broker/tenders/process/tender.ts';
+import { TenderProcess } from '../../broker/tenders/process/tender-process.ts';
+import { silentLog } from '../../shared/base/log.ts';
 import { describeWhere } from '../support/not-run.ts';
 import { built, guestImage, type Machine, taskImage } from './support-paths.ts';
 

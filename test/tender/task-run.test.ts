@@ -14,7 +14,7 @@ beforeAll(() => {
 afterAll(() => rmSync(root, { recursive: true, force: true }));
 
 function kerb(args: string[], input = ''): { code: number | null; stdout: string; stderr: string } {
-  const { status, stdout, stderr } = spawnSync(process.execPath, [join(top, 'bin/kerb.ts'), 'task', ...args], {
+  const { status, stdout, stderr } = spawnSync(process.execPath, [join(top, 'cli/kerb.ts'), 'task', ...args], {
     input,
     encoding: 'utf8',
     cwd: root,
@@ -104,7 +104,7 @@ describe('kerb task run', () => {
     mkdirSync(temporary);
     const child = spawn(
       process.execPath,
-      [join(top, 'bin/kerb.ts'), 'task', 'run', guestImage('loop'), '--budget', '10m'],
+      [join(top, 'cli/kerb.ts'), 'task', 'run', guestImage('loop'), '--budget', '10m'],
       { stdio: 'ignore', env: { ...process.env, TMPDIR: temporary } },
     );
     const ended = once(child, 'exit');

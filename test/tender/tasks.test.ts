@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { gunzipSync } from 'node:zlib';
 import { afterAll, describe, expect, test } from 'vitest';
-import type { TenderOutcome } from '../../broker/tenders/tender.ts';
+import type { TenderOutcome } from '../../broker/tenders/process/tender.ts';
 import { forEachIsolation, taskImage, u64 } from './support.ts';
 
 const folder = mkdtempSync(join(tmpdir(), 'kerb-tasks-'));

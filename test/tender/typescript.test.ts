@@ -4,8 +4,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { stripVTControlCharacters } from 'node:util';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { abortText } from '../../broker/tenders/fault-text.ts';
-import type { TenderOutcome } from '../../broker/tenders/tender.ts';
+import { abortText } from '../../broker/tenders/process/fault-text.ts';
+import type { TenderOutcome } from '../../broker/tenders/process/tender.ts';
 import { fault, Tenders } from './support.ts';
 import { guestImage } from './support-paths.ts';
 

@@ -1,8 +1,8 @@
 import { beforeAll, expect, it } from 'vitest';
-import { loadDbc } from '../../obu/signals/dbc-parser.ts';
-import { compileMessage } from '../../obu/signals/message-codec.ts';
+import { CAR_DBC } from '../../cli/sim/can-command.ts';
 import { parseCandumpLine } from '../../shared/can/candump.ts';
-import { CAR_DBC } from '../../sim/can/cli.ts';
+import { compileMessage } from '../../shared/dbc/message-codec.ts';
+import { loadDbc } from '../../shared/dbc/parser/dbc-parser.ts';
 import type { CanMachine } from './can-machine.ts';
 import { controllerFrames, filterFrames, frames, shortFdFrames, type VcanReport } from './report.ts';
 

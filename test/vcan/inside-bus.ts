@@ -5,16 +5,16 @@
 import { spawn } from 'node:child_process';
 import { writeFileSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { CanBus } from '../../obu/can/bus.ts';
-import { openBus } from '../../obu/can/open-bus.ts';
+import { CAR_DBC, CAR_MAPPING } from '../../cli/sim/can-command.ts';
 import { CanRouter } from '../../obu/can/router.ts';
-import { loadDbc } from '../../obu/signals/dbc-parser.ts';
 import { SignalStore } from '../../obu/signals/signal-store.ts';
-import { loadVssMapping } from '../../obu/signals/vss-mapping.ts';
+import { KerbError, messageOf } from '../../shared/base/errors.ts';
+import type { CanBus } from '../../shared/can/bus.ts';
 import { formatFrame, parseFrameText } from '../../shared/can/candump.ts';
 import type { CanFrame } from '../../shared/can/frame.ts';
-import { KerbError, messageOf } from '../../shared/errors.ts';
-import { CAR_DBC, CAR_MAPPING } from '../../sim/can/cli.ts';
+import { openBus } from '../../shared/can/open-bus.ts';
+import { loadDbc } from '../../shared/dbc/parser/dbc-parser.ts';
+import { loadVssMapping } from '../../shared/vss/vss-mapping.ts';
 import { Candump, cansend, ip, until } from './can-utils.ts';
 import { controllerFrames, filterFrames, filters, frames, shortFdFrames, type VcanReport } from './report.ts';
 
@@ -79,7 +79,7 @@ async function simulator(bus: CanBus): Promise<VcanReport['simulator']> {
   store.start();
   const dump = new Candump('');
   await untilListening([dump], bus);
-  const sim = spawn(process.execPath, ['bin/kerb.ts', 'sim', 'can', '--bus', 'vcan0', '--seed', '1'], {
+  const sim = spawn(process.execPath, ['cli/kerb.ts', 'sim', 'can', '--bus', 'vcan0', '--seed', '1'], {
     stdio: ['ignore', 'pipe', 'inherit'],
   });
   let says = '';

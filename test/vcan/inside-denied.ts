@@ -6,12 +6,12 @@
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
 import { readdirSync, readFileSync, readlinkSync, writeFileSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { DeniedIdLog } from '../../obu/api/denied-ids.ts';
-import { ContainerInterfaces } from '../../obu/can/container-interface.ts';
-import { openBus } from '../../obu/can/open-bus.ts';
+import { ContainerInterfaces } from '../../obu/can-interface/container-interface.ts';
 import type { CanGrant } from '../../obu/manifest/workload.ts';
+import { DeniedIdLog } from '../../obu/telemetry/denied-ids.ts';
+import { silentLog } from '../../shared/base/log.ts';
 import { formatFrame } from '../../shared/can/candump.ts';
-import { silentLog } from '../../shared/log.ts';
+import { openBus } from '../../shared/can/open-bus.ts';
 import { cansend, until } from './can-utils.ts';
 import { dumper, listed } from './interface-obu.ts';
 import { needModules } from './modules.ts';

@@ -8,17 +8,17 @@ import { copyFileSync, mkdirSync, readdirSync, readFileSync, readlinkSync, symli
 import { connect } from 'node:net';
 import { basename, dirname, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { ContainerInterfaces } from '../../obu/can/container-interface.ts';
-import type { GatewayRule } from '../../obu/can/interface-rules.ts';
-import { listRules } from '../../obu/can/net-tools.ts';
-import { openBus } from '../../obu/can/open-bus.ts';
+import { ContainerInterfaces } from '../../obu/can-interface/container-interface.ts';
+import { listRules } from '../../obu/can-interface/net-tools.ts';
+import { placesOf } from '../../obu/config/places.ts';
 import { type Engine, reachEngine } from '../../obu/engine/docker-client.ts';
-import { placesOf } from '../../obu/engine/places.ts';
+import type { GatewayRule } from '../../obu/grants/interface-rules.ts';
 import type { RunningObu } from '../../obu/main.ts';
 import type { CanGrant } from '../../obu/manifest/workload.ts';
 import { getStatus } from '../../shared/api/control-client.ts';
 import type { ObuStatus } from '../../shared/api/status.ts';
-import { silentLog } from '../../shared/log.ts';
+import { silentLog } from '../../shared/base/log.ts';
+import { openBus } from '../../shared/can/open-bus.ts';
 import { Candump, cansend, frameTexts, ip, until } from './can-utils.ts';
 import { apiOf, dumper, IMAGE, listed, serve } from './interface-obu.ts';
 import { canLackModules, loadModule } from './modules.ts';
@@ -267,7 +267,7 @@ async function killed(child: ChildProcess): Promise<void> {
 
 /** What a root without CAP_NET_ADMIN is told. */
 function withoutCapability(): string {
-  const code = `import { ip } from './obu/can/net-tools.ts';
+  const code = `import { ip } from './obu/can-interface/net-tools.ts';
     await ip('link', 'add', 'kbtest', 'type', 'vxcan').catch((error) => console.log(error.message));`;
   const drop = ['--inh-caps=-net_admin', '--bounding-set=-net_admin'];
   const node = [process.execPath, '--input-type=module-typescript', '-e', code];

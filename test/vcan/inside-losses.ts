@@ -5,9 +5,9 @@
 import { spawn } from 'node:child_process';
 import { writeFileSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { CanBus } from '../../obu/can/bus.ts';
-import { openBus } from '../../obu/can/open-bus.ts';
+import type { CanBus } from '../../shared/can/bus.ts';
 import { parseFrameText } from '../../shared/can/candump.ts';
+import { openBus } from '../../shared/can/open-bus.ts';
 import { until } from './can-utils.ts';
 import { canLackModules } from './modules.ts';
 import type { Counts, LossReport } from './report.ts';

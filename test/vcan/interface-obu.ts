@@ -4,11 +4,11 @@
  */
 import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
-import { parseObuConfig } from '../../obu/config.ts';
+import { parseObuConfig } from '../../obu/config/config.ts';
 import { type RunningObu, startObu } from '../../obu/main.ts';
-import { workloadOf } from '../../obu/manifest/test-workload.ts';
 import type { CanGrant, CanWrite, Workload } from '../../obu/manifest/workload.ts';
-import { createLog } from '../../shared/log.ts';
+import { createLog } from '../../shared/base/log.ts';
+import { workloadOf } from '../support/workload.ts';
 
 export const IMAGE = 'kerbside-test-can:1';
 /** A program that knows nothing of an OBU: candump as soon as there is an interface. */

@@ -9,8 +9,8 @@ import { copyFileSync, existsSync, mkdtempSync, readFileSync, rmSync, writeFileS
 import { tmpdir } from 'node:os';
 import { join, relative, resolve } from 'node:path';
 import * as asc from 'assemblyscript/asc';
-import { isKerbError } from '../../../shared/errors.ts';
-import { readTaskFile } from '../../../shared/task-package/build.ts';
+import { isKerbError } from '../../../shared/base/errors.ts';
+import { readTaskFile } from '../toolchain/build-task.ts';
 
 // sysexits(3)
 const EX_DATAERR = 65;

@@ -4,11 +4,11 @@ import { join } from 'node:path';
 import { pipeline } from 'node:stream/promises';
 import { extract } from 'tar-stream';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { ErrorCode } from '../../../shared/errors.ts';
+import { ErrorCode } from '../../../shared/base/errors.ts';
+import { parseLdd } from '../../images/base-image.ts';
+import { contentHash, filesBelow, tarOf } from '../../images/content.ts';
+import { baseImages, buildWorkloadImage } from '../../images/workload-image.ts';
 import type { Engine } from '../docker-client.ts';
-import { parseLdd } from './base-image.ts';
-import { contentHash, filesBelow, tarOf } from './content.ts';
-import { baseImages, buildWorkloadImage } from './workload-image.ts';
 
 let folder: string;
 beforeEach(async () => {

@@ -6,7 +6,7 @@ import { randomBytes } from 'node:crypto';
 import { readFile, rm, writeFile } from 'node:fs/promises';
 import { createServer, type Server, type Socket } from 'node:net';
 import { join } from 'node:path';
-import { ErrorCode, isErrno, KerbError, messageOf } from '../../../shared/errors.ts';
+import { ErrorCode, isErrno, KerbError, messageOf } from '../../../shared/base/errors.ts';
 import type { KuksaServer, KuksaServerParts } from './server.ts';
 
 export const KUKSA_SOCKET = 'kuksa.sock';

@@ -8,12 +8,12 @@ import { dirname, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { status } from '@grpc/grpc-js';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { ErrorCode } from '../../../shared/errors.ts';
-import { GrantGuard } from '../grants.ts';
-import { SignalDesk } from '../signal-desk.ts';
-import { HandObu, noGrants, workload } from '../test-parts.ts';
+import { ErrorCode } from '../../../shared/base/errors.ts';
+import { HandObu, noGrants, workload } from '../../../test/support/gateway-parts.ts';
+import { TestClient } from '../../../test/support/kuksa-client.ts';
+import { GrantGuard } from '../../grants/grants.ts';
+import { SignalDesk } from '../services/signal-desk.ts';
 import { KuksaEndpoint } from './endpoint.ts';
-import { TestClient } from './test-client.ts';
 
 let obu: HandObu;
 const clients: TestClient[] = [];

@@ -5,10 +5,10 @@
  * INVALID_ARGUMENT (no actuator) or ALREADY_EXISTS (somebody serves it). Signals may have several providers; they rank.
  * Publishing is lenient: what is wrong is answered signal by signal, and the rest is taken.
  */
-import { ErrorCode, isKerbError, KerbError, messageOf } from '../../../shared/errors.ts';
+import { ErrorCode, isKerbError, KerbError, messageOf } from '../../../shared/base/errors.ts';
 import { kuksa } from '../../../shared/protocol/generated/kuksa.js';
-import type { ActuationTarget } from '../../signals/signal.ts';
-import { valueFault } from '../../signals/signal-list.ts';
+import type { ActuationTarget } from '../../../shared/vss/signal.ts';
+import { valueFault } from '../../../shared/vss/signal-list.ts';
 import type { KuksaSignals } from './signals.ts';
 import { fromWireValue, timeOf, toWireValue } from './values.ts';
 

@@ -19,11 +19,11 @@ import {
   type sendUnaryData,
   type UntypedHandleCall,
 } from '@grpc/grpc-js';
-import { ErrorCode, isKerbError, KerbError } from '../../../shared/errors.ts';
+import { ErrorCode, isKerbError, KerbError } from '../../../shared/base/errors.ts';
+import { VERSION } from '../../../shared/base/version.ts';
 import type { kuksa } from '../../../shared/protocol/generated/kuksa.js';
-import { VERSION } from '../../../shared/version.ts';
 import { MAX_PLAIN } from '../large-message.ts';
-import type { SignalDesk } from '../signal-desk.ts';
+import type { SignalDesk } from '../services/signal-desk.ts';
 import { Pace } from './pace.ts';
 import { type ProviderRequest, type ProviderResponse, ProviderStream } from './provider-stream.ts';
 import { valService } from './service.ts';

@@ -1,8 +1,8 @@
 /** The signals of a container as the calls of `kuksa.val.v2` name them: by path, or by a number that stands for it. */
-import { ErrorCode, KerbError } from '../../../shared/errors.ts';
+import { ErrorCode, KerbError } from '../../../shared/base/errors.ts';
 import type { kuksa } from '../../../shared/protocol/generated/kuksa.js';
-import type { LeafValue, SignalInfo, VehicleSignals } from '../../signals/signal.ts';
-import type { SignalDesk } from '../signal-desk.ts';
+import type { LeafValue, SignalInfo, VehicleSignals } from '../../../shared/vss/signal.ts';
+import type { SignalDesk } from '../services/signal-desk.ts';
 import { fromWireValue, toMetadata, type WireMetadata, type WireValue } from './values.ts';
 import { wildcardMatcher } from './wildcards.ts';
 

@@ -1,5 +1,5 @@
 import { status } from '@grpc/grpc-js';
-import { ErrorCode, isKerbError, messageOf } from '../../../shared/errors.ts';
+import { ErrorCode, isKerbError, messageOf } from '../../../shared/base/errors.ts';
 
 const statusOf: Partial<Record<number, status>> = {
   [ErrorCode.KuksaUnauthenticated]: status.UNAUTHENTICATED,

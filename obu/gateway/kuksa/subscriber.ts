@@ -2,8 +2,8 @@
  * One subscription over gRPC. A subscriber that reads slowly loses values, counted, and nobody else notices: of what it
  * has not taken, the latest value of each path is kept (buffer size 0), or so many messages, the newest.
  */
-import type { SignalValue } from '../../signals/signal.ts';
-import { DropOldestQueue } from '../drop-oldest-queue.ts';
+import type { SignalValue } from '../../../shared/vss/signal.ts';
+import { DropOldestQueue } from '../streams/drop-oldest-queue.ts';
 
 /** What a subscription writes to: grpc-js's stream. */
 export interface MessageSink {

@@ -1,5 +1,5 @@
 import type { ServerWritableStream } from '@grpc/grpc-js';
-import type { SignalValue } from '../../signals/signal.ts';
+import type { SignalValue } from '../../../shared/vss/signal.ts';
 import type { KuksaSignals } from './signals.ts';
 import { Subscriber, type SubscriberOptions } from './subscriber.ts';
 import { toDatapoint } from './values.ts';

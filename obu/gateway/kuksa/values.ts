@@ -1,9 +1,9 @@
 /** Values and what VSS says of them, between this OBU and `kuksa.val.v2`. */
-import { ErrorCode, KerbError } from '../../../shared/errors.ts';
+import { ErrorCode, KerbError } from '../../../shared/base/errors.ts';
+import { exact } from '../../../shared/base/exact.ts';
 import { kuksa } from '../../../shared/protocol/generated/kuksa.js';
-import { exact } from '../../signals/exact.ts';
-import type { LeafValue, SignalDatum, SignalInfo, SignalValue } from '../../signals/signal.ts';
-import { isListType, isListValue, itemType } from '../../signals/signal-list.ts';
+import type { LeafValue, SignalDatum, SignalInfo, SignalValue } from '../../../shared/vss/signal.ts';
+import { isListType, isListValue, itemType } from '../../../shared/vss/signal-list.ts';
 
 const { DataType, EntryType } = kuksa.val.v2;
 export type WireValue = kuksa.val.v2.Value.$Properties;

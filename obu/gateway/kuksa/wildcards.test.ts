@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { ErrorCode } from '../../../shared/errors.ts';
+import { ErrorCode } from '../../../shared/base/errors.ts';
 import { wildcardMatcher } from './wildcards.ts';
 
 const all = [

@@ -4,8 +4,8 @@
  * signal: `*` is any one level, `**` in front of something is any number of levels and none, `**` at the end is one
  * level or more. An asterisk within a name stands for any characters of that name.
  */
-import { ErrorCode, KerbError } from '../../../shared/errors.ts';
-import { pathMatcher } from '../../signals/expand-paths.ts';
+import { ErrorCode, KerbError } from '../../../shared/base/errors.ts';
+import { pathMatcher } from '../../../shared/vss/expand-paths.ts';
 
 /** One level: a name, or one with asterisks in it. */
 const level = /^[^.\s:]+$/;

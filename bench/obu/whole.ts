@@ -1,0 +1,134 @@
+import { execFile } from 'node:child_process';
+import { mkdtempSync, readFileSync, writeFileSync } from 'node:fs';
+import { rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { dirname, join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { fileURLToPath } from 'node:url';
+import { promisify } from 'node:util';
+import { placesOf } from '../../obu/config/places.ts';
+import { processesWith } from '../../obu/engine/processes.ts';
+import { callControl, getStatus } from '../../shared/api/control-client.ts';
+import type { ObuStatus } from '../../shared/api/status.ts';
+import { Daemon } from '../peers/daemon.ts';
+
+const run = promisify(execFile);
+const root = fileURLToPath(new URL('../../', import.meta.url));
+const kerb = join(root, 'bin/kerb');
+const IMAGE = 'kerbside-bench-sleep:1';
+const BUSYBOX = '/usr/bin/busybox';
+/** Sleeps, and ends at once when it is asked to, as a first process does only with a handler of its own. */
+const SLEEP = ['/busybox', 'sh', '-c', "trap 'exit 0' TERM; /busybox sleep 1000000 & wait"];
+
+/** One whole OBU in a process of its own: a quiet userspace bus, the signals of the simulated car, sleeping workloads. */
+export class WholeObu {
+  readonly #folder = mkdtempSync(join(tmpdir(), 'kerb-bench-whole-'));
+  readonly #api = join(this.#folder, 'api.sock');
+  readonly #state = join(this.#folder, 'state');
+  #bus: Daemon | undefined;
+  #daemon: Daemon | undefined;
+  #host = '';
+
+  get pid(): number {
+    return this.#daemon!.pid;
+  }
+
+  /** Starts it with so many workloads and waits until they run. `stop()` is needed also when this fails. */
+  async start(workloads: number): Promise<void> {
+    const bus = join(this.#folder, 'can0.bus');
+    this.#bus = new Daemon([`${kerb}.ts`, 'can', 'bus', '--socket', bus]);
+    await this.#bus.nextLine();
+    const config = join(this.#folder, 'obu.yaml');
+    writeFileSync(
+      config,
+      JSON.stringify({
+        ...{ vehicle: 'bench', obu: 'bench', buses: { can0: { kind: 'userspace', socket: bus } } },
+        signals: { dbc: { can0: [join(root, 'sim/car/car.dbc')] }, mapping: [join(root, 'sim/car/car.vss.yaml')] },
+      }),
+    );
+    const manifest = join(this.#folder, 'manifest.yaml');
+    writeFileSync(manifest, manifestOf(workloads));
+    const files = ['--config', config, '--manifest', manifest, '--state', this.#state, '--api', this.#api];
+    this.#daemon = new Daemon(['obu', 'serve', ...files], kerb);
+    const { engine } = await this.#until(() => true);
+    this.#host = engine.host;
+    await this.#importImage();
+    await this.#running(workloads);
+  }
+
+  /** Processes of the engine, when it is the OBU's own. */
+  engineProcesses(): readonly number[] {
+    const { engine } = placesOf(this.#state);
+    if (this.#host !== `unix://${engine.socket}`) return [];
+    const helpers = processesWith(`${engine.execRoot}/`);
+    return [...new Set([Number(readFileSync(engine.pidFile, 'utf8')), ...helpers])];
+  }
+
+  /** Applies a manifest with so many workloads over the control socket, and waits until just those run. */
+  async apply(workloads: number): Promise<void> {
+    await callControl(this.#api, '/v1/manifest?file=bench.yaml', {
+      ...{ method: 'POST', body: manifestOf(workloads), timeoutMs: 60_000 },
+    });
+    await this.#running(workloads);
+  }
+
+  /** The same with the command, which waits by itself. */
+  async applyByCommand(workloads: number): Promise<void> {
+    const file = join(this.#folder, 'applied.yaml');
+    writeFileSync(file, manifestOf(workloads));
+    await run(kerb, ['obu', 'apply', file, '--api', this.#api]);
+  }
+
+  /** All of these at once, as a person does it without an OBU. */
+  async dockerRunAll(names: readonly string[]): Promise<void> {
+    await Promise.all(names.map((name) => this.dockerRun(name)));
+  }
+
+  async dockerRemoveAll(names: readonly string[]): Promise<void> {
+    await run('docker', ['-H', this.#host, 'rm', '-f', ...names]);
+  }
+
+  async dockerRun(name: string): Promise<void> {
+    await run('docker', ['-H', this.#host, 'run', '-d', '--network', 'none', '--name', name, IMAGE]);
+  }
+
+  async dockerRemove(name: string): Promise<void> {
+    await run('docker', ['-H', this.#host, 'rm', '-f', name]);
+  }
+
+  async stop(): Promise<void> {
+    await this.#daemon?.stop();
+    await this.#bus?.stop();
+    await rm(this.#folder, { recursive: true, force: true });
+  }
+
+  async #importImage(): Promise<void> {
+    const tar = join(this.#folder, 'image.tar');
+    await run('tar', ['-C', dirname(BUSYBOX), '-cf', tar, 'busybox']);
+    await run('docker', ['-H', this.#host, 'import', '-c', `CMD ${JSON.stringify(SLEEP)}`, tar, IMAGE]);
+  }
+
+  async #running(workloads: number): Promise<void> {
+    await this.#until(
+      (status) => status.workloads.length === workloads && status.workloads.every(({ state }) => state === 'Running'),
+    );
+  }
+
+  async #until(isSo: (status: ObuStatus) => boolean): Promise<ObuStatus> {
+    for (;;) {
+      if (this.#daemon!.ended) throw new Error(`the OBU ended: ${this.#daemon!.errors}`);
+      const status = await getStatus<ObuStatus>(this.#api).catch(() => undefined);
+      if (status !== undefined && isSo(status)) return status;
+      await sleep(10);
+    }
+  }
+}
+
+/** Sleeping workloads that each may read a bus and signals, so that each has all of a gateway. */
+function manifestOf(workloads: number): string {
+  const grants = { can: [{ bus: 'can0', read: ['100:700'] }], signals: ['read:Vehicle.Speed'] };
+  const service = { image: IMAGE, restart: 'always', 'x-obu': { grants } };
+  return JSON.stringify({
+    services: Object.fromEntries(Array.from({ length: workloads }, (_, i) => [`sleep-${i}`, service])),
+  });
+}

@@ -1,0 +1,142 @@
+import type { RecentErrors } from '../../shared/api/recent-errors.ts';
+import type { BrokerStatus } from '../../shared/api/status.ts';
+import type { Logger } from '../../shared/base/log.ts';
+import type { TaskPackage } from '../../shared/task-package/reader.ts';
+import type { Admission } from '../admission/admission.ts';
+import type { Announcement } from '../ingress/codec.ts';
+import { declaredMemory, type PackageStore } from '../packages/package-store.ts';
+import { TenderPool } from '../tenders/pool/pool.ts';
+import type { PoolLimits } from '../tenders/pool/pool-plan.ts';
+import type { TenderPools } from '../tenders/pool/pools.ts';
+import type { Tender, WishedIsolation } from '../tenders/process/tender.ts';
+import type { Flight, Offloads } from './offloads.ts';
+
+export type CreateTender = (imagePath: string, log: Logger, isolation: WishedIsolation) => Tender;
+
+export interface ServedTasksOptions {
+  readonly store: PackageStore;
+  readonly pools: TenderPools;
+  readonly offloads: Offloads;
+  readonly admission: Admission<Flight>;
+  readonly isolation: WishedIsolation;
+  /** Names of the tasks that have a tender waiting while there is room. */
+  readonly prestart: 'all' | readonly string[];
+  readonly limits: PoolLimits;
+  readonly createTender: CreateTender;
+  readonly errors: RecentErrors;
+  readonly log: Logger;
+}
+
+interface Served {
+  readonly taskPackage: TaskPackage;
+  readonly pool: TenderPool;
+}
+
+/** The tasks that can be offloaded to this broker now: each has a pool of tenders. */
+export class ServedTasks {
+  readonly #options: ServedTasksOptions;
+  /** By the digest of the package. */
+  readonly #served = new Map<string, Served>();
+
+  constructor(options: ServedTasksOptions) {
+    this.#options = options;
+  }
+
+  get size(): number {
+    return this.#served.size;
+  }
+
+  /** The package is verified, and in the store. */
+  add(taskPackage: TaskPackage): void {
+    const { admission, offloads, pools } = this.#options;
+    const { digest } = taskPackage;
+    const { name, maxInput, costMs } = taskPackage.config;
+    const pool = this.#poolOf(taskPackage);
+    this.#served.set(digest, { taskPackage, pool });
+    if (costMs !== undefined) admission.learn(digest, costMs);
+    pools.add(pool);
+    offloads.add({ digest, name, maxInput, pool });
+    pools.plan();
+  }
+
+  /** What waits for it is turned away; what runs comes to its end. */
+  remove(digest: string): void {
+    const { offloads, pools } = this.#options;
+    this.#served.delete(digest);
+    offloads.remove(digest);
+    pools.remove(digest);
+  }
+
+  /** Only what can be run is announced; a tender that is being replaced, and quarantine, which ends, count as what can. */
+  announcement(broker: string): Announcement {
+    const served = [...this.#served.values()];
+    const tasks = served
+      .filter(({ pool }) => !pool.refused)
+      .map(({ taskPackage: { digest, config } }) => {
+        const { name, version, maxInput, maxOutput } = config;
+        return { digest, name, version, maxInput, maxOutput };
+      });
+    const isolations = [...new Set(served.map(({ pool }) => pool.isolation).filter(Boolean))].sort();
+    return { broker, tasks, isolations, maxInput: Math.max(0, ...tasks.map(({ maxInput }) => maxInput)) };
+  }
+
+  status(): BrokerStatus['packages'] {
+    return [...this.#served.values()].map(({ taskPackage, pool }) => {
+      const { digest, config } = taskPackage;
+      const { tenders } = pool;
+      const pushed = this.#options.store.originOf(digest);
+      return {
+        digest,
+        name: config.name,
+        version: config.version,
+        tender: pool.state,
+        tenders: tenders.length,
+        memory: tenders.reduce((sum, { bytes }) => sum + bytes, 0),
+        reason: pool.trouble ?? '',
+        isolation: pool.isolation,
+        calls: pool.calls,
+        cpuMs: pool.cpuMs,
+        peakMemory: pool.peakMemory,
+        restarts: pool.restarts,
+        ...(pushed === undefined ? {} : { pushed }),
+      };
+    });
+  }
+
+  #poolOf(taskPackage: TaskPackage): TenderPool {
+    const { store, pools, offloads, prestart, limits, isolation, createTender, errors, log } = this.#options;
+    const { digest, config } = taskPackage;
+    const task = `${config.name} ${config.version}`;
+    const pool: TenderPool = new TenderPool({
+      name: digest,
+      task,
+      declaredBytes: declaredMemory(config),
+      kept: prestart === 'all' || prestart.includes(config.name),
+      maxTenders: limits.maxTendersPerTask,
+      idleMs: limits.idleMs,
+      createTender: async () =>
+        createTender(
+          await store.imageFile(taskPackage),
+          log.child({ task }),
+          isolationFor(taskPackage, pool.isolation, isolation),
+        ),
+      onWaiting: () => offloads.pump(digest),
+      onTrouble: (error) => {
+        errors.add(task, error.code, error.message);
+        // Of one that was removed, nothing waits any more.
+        if (this.#served.get(digest)?.pool !== pool) return;
+        // While another tender of it lives, what waits may still be served.
+        if (pool.refused || pool.state === 'Quarantined') offloads.abandon(digest, error);
+      },
+      onChange: () => pools.plan(),
+      log,
+    });
+    return pool;
+  }
+}
+
+/** What `auto` chose for the first tender of a task stays, so that all tenders of a pool are alike. */
+function isolationFor({ config }: TaskPackage, chosen: string, wish: WishedIsolation): WishedIsolation {
+  if (chosen === 'vm' || chosen === 'process') return chosen;
+  return config.isolation === 'any' ? wish : config.isolation;
+}

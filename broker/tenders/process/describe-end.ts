@@ -1,0 +1,46 @@
+import { ErrorCode } from '../../../shared/base/errors.ts';
+import { abortText } from './fault-text.ts';
+import type { TenderOutcome } from './tender.ts';
+
+/** Characters of the task's own sentence that its caller is told. */
+const MAX_SENTENCE = 200;
+
+/** What a call that gave no result ended with, for its caller: a code and a sentence. `task` is the name of the task. */
+export function describeEnd(task: string, end: TenderOutcome): { readonly code: ErrorCode; readonly message: string } {
+  const after = `after ${end.runMs.toFixed(1)} ms`;
+  switch (end.outcome) {
+    case 'done': {
+      const why = sentenceOf(end.log);
+      return {
+        code: ErrorCode.TaskRefusedInput,
+        message: `${task} refused its input with status ${end.status} ${after}${why === '' ? '' : `: ${why}`}`,
+      };
+    }
+    case 'aborted':
+      return { code: ErrorCode.GuestAborted, message: `${task} aborted ${after}: ${abortText(end.code)}` };
+    case 'deadline':
+      return {
+        code: ErrorCode.GuestDeadline,
+        message: `${task} was ended because its budget was spent, ${after} of running`,
+      };
+    case 'fault':
+      return { code: ErrorCode.GuestFault, message: `${task} faulted ${after}: ${end.fault}` };
+    case 'bad-output':
+      return {
+        code: ErrorCode.GuestBadOutput,
+        message: `${task} gave back an output that is none: ${end.reason}`,
+      };
+  }
+}
+
+/** Why a task refused its input, in its own words: the last line that it logged. Empty when it logged none. */
+function sentenceOf(log: string): string {
+  const line =
+    log
+      .replaceAll('\t', ' ')
+      .split('\n')
+      .findLast((one) => one.trim() !== '')
+      ?.trim() ?? '';
+  const characters = [...line];
+  return characters.length <= MAX_SENTENCE ? line : `${characters.slice(0, MAX_SENTENCE - 1).join('')}…`;
+}

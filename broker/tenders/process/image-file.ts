@@ -1,0 +1,31 @@
+import { constants } from 'node:fs';
+import { open } from 'node:fs/promises';
+import { ErrorCode, isKerbError, KerbError, messageOf } from '../../../shared/base/errors.ts';
+
+/** `kerbside/abi.h`: no tender takes a larger image. */
+const IMAGE_MAX = 64 * 1024 * 1024;
+
+/**
+ * The bytes of a unikernel image, as they are: the tender checks them.
+ * @throws KerbError ImageRefused
+ */
+export async function readImageFile(path: string): Promise<Buffer> {
+  const refused = (reason: string, cause?: unknown) =>
+    new KerbError(ErrorCode.ImageRefused, `Image ${path} is refused: ${reason}`, { image: path, reason }, { cause });
+  // Neither a FIFO nor a device may keep us here.
+  const file = await open(path, constants.O_RDONLY | constants.O_NONBLOCK | constants.O_NOCTTY).catch(
+    (cause: unknown) => {
+      throw refused(`it cannot be opened: ${messageOf(cause)}`, cause);
+    },
+  );
+  try {
+    const stat = await file.stat();
+    if (!stat.isFile() || stat.size > IMAGE_MAX)
+      throw refused(`it is not a regular file of at most ${IMAGE_MAX} bytes`);
+    return await file.readFile();
+  } catch (cause) {
+    throw isKerbError(cause) ? cause : refused(`it cannot be read: ${messageOf(cause)}`, cause);
+  } finally {
+    await file.close();
+  }
+}

@@ -1,0 +1,122 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { Command } from 'commander';
+import type { ContainerUsage, Explanation } from '../../shared/api/obu.ts';
+import { type ApiOptions, connectObu, withApi } from '../lib/obu-client.ts';
+import { interruptible, type OutputFormat, outputOption, redraw, rowsOf, show, showNext } from '../lib/output.ts';
+import { mebibytes, timeSpan } from '../lib/units.ts';
+import { explainLines } from './explain-lines.ts';
+import { statusLines } from './status-lines.ts';
+
+const REFRESH_MS = 1000;
+
+interface LookOptions extends ApiOptions {
+  readonly output: OutputFormat;
+  readonly watch?: boolean;
+}
+
+/** `kerb status`, `kerb top` and `kerb explain`. */
+export function registerStatusCommands(program: Command): void {
+  const looking = (command: Command) => withApi(command).addOption(outputOption());
+  const watching = (command: Command) =>
+    looking(command).option('-w, --watch', 'go on showing it, once a second, until Ctrl-C');
+
+  watching(program.command('status').description('what a running OBU is doing')).action(
+    async ({ output, watch, ...api }: LookOptions) => {
+      const obu = await connectObu(api);
+      await repeat(watch, output, () => obu.status(), statusLines);
+    },
+  );
+
+  watching(program.command('top').description('what the containers of a running OBU use')).action(
+    async ({ output, watch, ...api }: LookOptions) => {
+      const obu = await connectObu(api);
+      const read = () => obu.ask<ContainerUsage[]>('/v1/usage', { timeoutMs: 5000 });
+      let before = await read();
+      // What is used in a time takes two looks.
+      await sleep(REFRESH_MS);
+      const look = async () => {
+        const now = await read();
+        const rows = usageRows(before, now);
+        before = now;
+        return rows;
+      };
+      await repeat(watch, output, look, topLines);
+    },
+  );
+
+  looking(program.command('explain <workload>'))
+    .description('why a workload is in its state, with the numbers')
+    .action(async (workload: string, { output, ...api }: LookOptions) => {
+      const path = `/v1/workloads/${encodeURIComponent(workload)}`;
+      show(output, await (await connectObu(api)).ask<Explanation>(path, { timeoutMs: 5000 }), explainLines);
+    });
+}
+
+async function repeat<Value>(
+  watch: boolean | undefined,
+  output: OutputFormat,
+  look: () => Promise<Value>,
+  lines: (value: Value) => readonly string[],
+): Promise<void> {
+  if (!watch) {
+    show(output, await look(), lines);
+    return;
+  }
+  await interruptible(async (signal) => {
+    while (!signal.aborted) {
+      const value = await look();
+      if (output === 'table') redraw(lines(value));
+      else showNext(output, value, lines);
+      await sleep(REFRESH_MS, undefined, { signal }).catch(() => {}); // interrupted: the loop ends
+    }
+  });
+}
+
+export interface UsageRow {
+  readonly workload: string;
+  readonly container: string;
+  /** Percent of one CPU, since the look before. */
+  readonly cpuPercent: number;
+  /** CPUs and bytes; 0: no limit. */
+  readonly cpuLimit: number;
+  readonly memory: number;
+  readonly memoryLimit: number;
+  readonly threads: number;
+  readonly upMs: number;
+}
+
+/** Who uses the most CPU comes first. */
+export function usageRows(before: readonly ContainerUsage[], now: readonly ContainerUsage[]): UsageRow[] {
+  const rows = now.map((one): UsageRow => {
+    // One that was not there before has used all that it has used since its start.
+    const last = before.find(({ id }) => id === one.id) ?? { timeMs: one.startedAtMs, cpu: { total: 0 } };
+    const elapsedMs = one.timeMs - last.timeMs;
+    return {
+      workload: one.workload,
+      container: one.container,
+      cpuPercent: elapsedMs <= 0 ? 0 : Math.max(0, (100_000 * (one.cpu.total - last.cpu.total)) / elapsedMs),
+      cpuLimit: one.cpuLimit,
+      memory: one.memory.workingSet,
+      memoryLimit: one.memory.limit,
+      threads: one.threads,
+      upMs: Math.max(0, one.timeMs - one.startedAtMs),
+    };
+  });
+  return rows.sort((a, b) => b.cpuPercent - a.cpuPercent || (a.container < b.container ? -1 : 1));
+}
+
+export function topLines(rows: readonly UsageRow[]): string[] {
+  return rowsOf(
+    ['WORKLOAD', 'CPU', 'OF', 'MEMORY', 'OF', 'THREADS', 'UP'],
+    rows.map((row) => [
+      row.workload,
+      `${row.cpuPercent.toFixed(1)} %`,
+      row.cpuLimit === 0 ? 'no limit' : `${100 * row.cpuLimit} %`,
+      mebibytes(row.memory),
+      row.memoryLimit === 0 ? 'no limit' : mebibytes(row.memoryLimit),
+      String(row.threads),
+      timeSpan(row.upMs),
+    ]),
+    'no container runs, or the engine does not answer',
+  );
+}

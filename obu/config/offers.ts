@@ -1,0 +1,13 @@
+import type { ObuOffers } from '../manifest/check.ts';
+import { loadLeaves } from '../signals/start.ts';
+import type { ObuConfig } from './config.ts';
+
+/** What manifests may speak of on an OBU with this configuration. @throws KerbError BadSignalMapping */
+export async function offersOf(config: ObuConfig): Promise<ObuOffers> {
+  return {
+    buses: config.buses.map(({ name }) => name),
+    cameras: config.cameras.map(({ name }) => name),
+    tasks: [...config.tasks.keys()],
+    signals: [...new Set((await loadLeaves(config.obu, config.signals)).map(({ path }) => path))],
+  };
+}

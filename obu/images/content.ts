@@ -1,0 +1,76 @@
+import { createHash } from 'node:crypto';
+import { lstat, readdir, readFile, readlink } from 'node:fs/promises';
+import { join } from 'node:path';
+import { Readable } from 'node:stream';
+import { pack } from 'tar-stream';
+import { ErrorCode, KerbError } from '../../shared/base/errors.ts';
+
+/** One file of a build context. Times and owners of the machine are left out, so that equal content is equal. */
+export interface ContentFile {
+  /** Relative, with slashes. */
+  readonly path: string;
+  readonly mode: number;
+  readonly body:
+    | { readonly file: string }
+    | { readonly text: string }
+    | { readonly link: string }
+    /** A folder with nothing in it; others come with what is in them. */
+    | { readonly empty: true };
+}
+
+/** Contexts above this are a mistake: a node_modules, a data set. */
+export const MAX_CONTEXT_BYTES = 512 * 1024 * 1024;
+
+/** Every file and empty folder below a folder, sorted; links stay links. @throws KerbError ImageBuildFailed */
+export async function filesBelow(folder: string, prefix = ''): Promise<ContentFile[]> {
+  const files: ContentFile[] = [];
+  const entries = await readdir(join(folder, prefix), { withFileTypes: true });
+  for (const entry of entries.sort((a, b) => (a.name < b.name ? -1 : 1))) {
+    const path = prefix === '' ? entry.name : `${prefix}/${entry.name}`;
+    const file = join(folder, path);
+    if (entry.isDirectory()) {
+      const below = await filesBelow(folder, path);
+      if (below.length === 0) files.push({ path, mode: 0o755, body: { empty: true } });
+      else files.push(...below);
+    } else if (entry.isSymbolicLink()) {
+      files.push({ path, mode: 0o777, body: { link: await readlink(file) } });
+    } else if (entry.isFile()) {
+      const { mode } = await lstat(file);
+      files.push({ path, mode: (mode & 0o111) === 0 ? 0o644 : 0o755, body: { file } });
+    } else {
+      throw new KerbError(ErrorCode.ImageBuildFailed, `${file} is no file, folder or link; an image can't have it`);
+    }
+  }
+  return files;
+}
+
+/** Hash of paths, modes and contents, in hex. */
+export async function contentHash(files: readonly ContentFile[], salt: readonly string[] = []): Promise<string> {
+  const hash = createHash('sha256').update(JSON.stringify(salt));
+  for (const { path, mode, body } of files) {
+    const kind = Object.keys(body)[0]!;
+    const bytes = await bytesOf(body);
+    hash.update(JSON.stringify([path, mode, kind, bytes.length])).update(bytes);
+  }
+  return hash.digest('hex');
+}
+
+async function bytesOf(body: ContentFile['body']): Promise<Buffer> {
+  if ('file' in body) return await readFile(body.file);
+  if ('empty' in body) return Buffer.alloc(0);
+  return Buffer.from('text' in body ? body.text : body.link);
+}
+
+/** A tar of these files, made while it is read. Its errors come out of the stream. */
+export function tarOf(files: readonly ContentFile[]): Readable {
+  const tar = pack();
+  void (async () => {
+    for (const { path, mode, body } of files) {
+      if ('link' in body) tar.entry({ name: path, mode, type: 'symlink', linkname: body.link });
+      else if ('empty' in body) tar.entry({ name: path, mode, mtime: new Date(0), type: 'directory' });
+      else tar.entry({ name: path, mode, mtime: new Date(0) }, await bytesOf(body));
+    }
+    tar.finalize();
+  })().catch((error: unknown) => tar.destroy(error instanceof Error ? error : new Error(String(error))));
+  return Readable.from(tar);
+}

@@ -1,0 +1,17 @@
+import { ErrorCode, KerbError } from '../../shared/base/errors.ts';
+import type { Offloader, OffloadResult, PlaceStatus } from './offloader.ts';
+
+/** Of an OBU whose configuration names no broker. */
+export class NoOffloader implements Offloader {
+  async start(): Promise<void> {}
+
+  async stop(): Promise<void> {}
+
+  async offload(): Promise<OffloadResult> {
+    throw new KerbError(ErrorCode.NoBroker, 'the configuration of this OBU names no broker; list one under `brokers`');
+  }
+
+  places(): readonly PlaceStatus[] {
+    return [];
+  }
+}

@@ -1,0 +1,89 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import { ErrorCode, KerbError } from '../../shared/base/errors.ts';
+import type { Logger } from '../../shared/base/log.ts';
+import type { WorkloadGroup } from './workload-group.ts';
+
+const LOOK_MS = 2000;
+
+/** What the kernel has counted of one container. */
+interface Counts {
+  readonly refused: number;
+  readonly killed: number;
+}
+
+/**
+ * Keeps the limit of the group that all containers are in, and names who wants more processes than it may have, and of whom
+ * the kernel has killed one for want of memory: as long as that is not the first one, the container runs on.
+ */
+export class GroupWatch {
+  readonly #group: WorkloadGroup;
+  readonly #onFault: (workload: string, error: KerbError) => void;
+  readonly #log: Logger;
+  readonly #abort = new AbortController();
+  #loop: Promise<void> | undefined;
+  #running: ReadonlyMap<string, string> = new Map();
+  /** By container, what has been told of it. */
+  #counts: ReadonlyMap<string, Counts> = new Map();
+  #said = '';
+
+  constructor(group: WorkloadGroup, onFault: (workload: string, error: KerbError) => void, log: Logger) {
+    this.#group = group;
+    this.#onFault = onFault;
+    this.#log = log;
+  }
+
+  start(): void {
+    // What an engine has left that was killed; no container is being made yet.
+    this.#group.sweep();
+    this.#loop ??= this.#run();
+  }
+
+  async stop(): Promise<void> {
+    this.#abort.abort();
+    await this.#loop;
+    this.#group.remove();
+  }
+
+  /** Container by workload, for those that run now. */
+  follow(running: ReadonlyMap<string, string>): void {
+    this.#running = running;
+    this.#limit();
+  }
+
+  async #run(): Promise<void> {
+    const { signal } = this.#abort;
+    while (!signal.aborted) {
+      this.#limit();
+      this.#count();
+      await sleep(LOOK_MS, undefined, { signal }).catch(() => {}); // stopped: the loop ends
+    }
+  }
+
+  #limit(): void {
+    const why = this.#group.limit();
+    if (why !== '' && why !== this.#said) {
+      this.#log.warn(`the memory that all workloads have together cannot be limited: ${why}`);
+    }
+    this.#said = why;
+  }
+
+  #count(): void {
+    const counts = new Map<string, Counts>();
+    for (const [workload, container] of this.#running) {
+      const now = { refused: this.#group.refusedProcesses(container), killed: this.#group.killedProcesses(container) };
+      counts.set(container, now);
+      const before = this.#counts.get(container) ?? { refused: 0, killed: 0 };
+      if (now.refused > before.refused) {
+        const message = 'it wants more processes and threads than its pids_limit, and is refused them';
+        this.#onFault(workload, new KerbError(ErrorCode.TooManyProcesses, message, { workload }));
+      }
+      if (now.killed > before.killed) {
+        const message =
+          'the kernel killed a process of it, because together they used more memory than its mem_limit (without one: than ' +
+          'the others leave); its first process goes on';
+        this.#onFault(workload, new KerbError(ErrorCode.ProcessKilled, message, { workload }));
+      }
+    }
+    this.#counts = counts;
+  }
+}

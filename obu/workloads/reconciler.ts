@@ -1,0 +1,309 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import { steadyMs } from '../../shared/base/clock.ts';
+import { ErrorCode, isKerbError, messageOf } from '../../shared/base/errors.ts';
+import { engineMessage, engineStatus } from '../engine/docker-client.ts';
+import { rememberFreeze, rememberThaw } from '../planner/freeze.ts';
+import { workloadOf } from '../planner/in-flight.ts';
+import { plan } from '../planner/plan.ts';
+import { rememberRefusedStart, rememberStart } from '../planner/restart.ts';
+import type {
+  Action,
+  Claim,
+  Desired,
+  Memory,
+  ObservedContainer,
+  Plan,
+  PlanInput,
+  Resources,
+  WorkloadState,
+} from '../planner/state.ts';
+import { PressureWatch } from '../resources/pressure-watch.ts';
+import { EngineLooks } from './observation/engine-looks.ts';
+import { ImageLooks, imagesOf } from './observation/image-looks.ts';
+import { KnownStates, mustBeWanted } from './observation/known-states.ts';
+import { Observer } from './observation/observer.ts';
+import type { ReconcilerParts } from './reconciler-parts.ts';
+import { StepsInHand } from './steps-in-hand.ts';
+import { tellPreempted, tellStates } from './tell.ts';
+import { WorkloadMemory } from './workload-memory.ts';
+
+/** What a step has changed could not be looked at: again after this time. */
+const LOOK_AGAIN_MS = 1000;
+/** Longest sleep of one timer. */
+const MAX_SLEEP_MS = 60_000;
+
+/**
+ * Observe, plan, carry out. Each event of the engine, each step that is done and each back-off that ends makes a new plan at
+ * once, with the steps that are in hand; those that can begin, do, side by side. So nothing waits but for what it needs. What
+ * the planner remembers is in the store before anything is done that depends on it.
+ */
+export class Reconciler {
+  readonly #parts: ReconcilerParts;
+  readonly #abort = new AbortController();
+  readonly #observer: Observer;
+  readonly #images: ImageLooks;
+  readonly #looks: EngineLooks;
+  readonly #pressure: PressureWatch;
+  readonly #inHand = new StepsInHand();
+  readonly #memory: WorkloadMemory;
+  #desired: readonly Desired[];
+  readonly #states = new KnownStates();
+  #used: Claim = { memory: 0, cpus: 0 };
+  #loops: Promise<unknown> | undefined;
+  #turnIsDue = false;
+  #timer: NodeJS.Timeout | undefined;
+
+  constructor(parts: ReconcilerParts) {
+    this.#parts = parts;
+    this.#desired = parts.desired;
+    this.#memory = new WorkloadMemory(parts.store, parts.log);
+    this.#observer = new Observer({
+      ...{ engine: parts.engine, owner: parts.owner, stateHash: parts.stateHash },
+      ...{ onChange: () => this.trigger(), log: parts.log },
+      onFailure: (error) => this.#looks.failed(error),
+    });
+    this.#images = new ImageLooks(() => this.#observer.lookAtImages(this.#imagesOf(this.#desired)));
+    this.#looks = new EngineLooks({
+      look: async () => {
+        await Promise.all([this.#observer.lookAtAll(), this.#images.ask()]);
+      },
+      isAllDone: () => !this.#inHand.hasRefused,
+      onLooked: () => this.trigger(),
+      ...{ onFault: parts.onEngineFault, log: parts.log, stopped: this.#abort.signal },
+    });
+    this.#pressure = new PressureWatch({
+      ...{ ladders: parts.pressure, read: parts.readPressure, readCpuUse: parts.readCpuUse, parked: parts.parked },
+      running: () => this.#running(),
+      preempted: () => [...this.#memory.all.values()].flatMap(({ preempted }) => preempted ?? []),
+      ...{ onChange: () => this.trigger(), log: parts.log, stopped: this.#abort.signal },
+    });
+  }
+
+  start(): void {
+    if (this.#loops !== undefined) return;
+    this.#memory.load();
+    this.#loops = Promise.all([this.#looks.run(), this.#pressure.run()]);
+  }
+
+  /**
+   * Begins nothing more, and returns when what was begun is done, but for containers that take their time to end. Containers
+   * are left as they are.
+   */
+  async stop(): Promise<void> {
+    this.#abort.abort();
+    clearTimeout(this.#timer);
+    this.#looks.wake();
+    this.#parts.runner.stopWaiting();
+    await this.#loops;
+    await this.#inHand.settled();
+  }
+
+  /** Something may have changed: plans again. What comes at the same time is in the same plan. */
+  trigger(): void {
+    if (this.#turnIsDue || this.#loops === undefined) return;
+    this.#turnIsDue = true;
+    setImmediate(() => {
+      this.#turnIsDue = false;
+      this.#turn();
+    });
+  }
+
+  /** Something happened to this container. */
+  hear(container: string): void {
+    this.#observer.hear(container);
+  }
+
+  /** Images came or went. */
+  hearOfImages(): void {
+    if (this.#loops === undefined) return; // all is looked at then
+    this.#images.ask().then(
+      () => this.trigger(),
+      (error: unknown) => this.#looks.failed(error),
+    );
+  }
+
+  /** Events may have been lost. */
+  lookAtAll(): void {
+    this.#looks.lookNow();
+  }
+
+  /** The engine has ended, and what ran on it with it. @param isWatched See Observer. */
+  engineEnded(isWatched: boolean): void {
+    this.#observer.engineEnded(isWatched);
+    this.#looks.lookFirst();
+  }
+
+  /** From now on this is what is wanted; no further step for what was wanted before is begun. */
+  setDesired(desired: readonly Desired[]): void {
+    this.#states.follow(this.#desired, desired);
+    this.#desired = desired;
+    this.#images.need();
+    this.hearOfImages();
+  }
+
+  /** The first steps on the way to this, with what runs now; nothing is done. @throws when the engine does not answer */
+  async planNow(desired: readonly Desired[]): Promise<Plan> {
+    const [images] = await Promise.all([this.#observer.idsOf(this.#imagesOf(desired)), this.#observer.lookAtAll()]);
+    const input = this.#input(desired);
+    return plan({ ...input, observed: { ...input.observed, images } });
+  }
+
+  /**
+   * Freezes a workload until it is thawed, whatever else happens; also when it does not run now.
+   * @throws KerbError UnknownWorkload
+   */
+  freeze(workload: string): void {
+    // The time is for people only.
+    this.#byPerson(workload, (memory) => rememberFreeze(memory, Date.now()));
+  }
+
+  /** Takes back `freeze`, and thaws what somebody froze from outside. @throws KerbError UnknownWorkload */
+  thaw(workload: string): void {
+    this.#byPerson(workload, (memory) => rememberThaw(memory, steadyMs()));
+  }
+
+  get desired(): readonly Desired[] {
+    return this.#desired;
+  }
+
+  /** What is the matter with the engine; empty when it does what it is asked. */
+  get engineFault(): string {
+    return this.#looks.fault;
+  }
+
+  /** What the machine has and the workloads have of it, by their declared limits. */
+  get resources(): Omit<Resources, 'pressure'> & { readonly used: Claim; readonly pressure: string } {
+    const { resources, pressure, readPressure, engine } = this.#parts;
+    const elsewhere = `not available: the engine is on another machine (${engine.host})`;
+    return { ...resources, used: this.#used, pressure: readPressure === undefined ? elsewhere : pressure.describe() };
+  }
+
+  state(workload: string): WorkloadState {
+    return this.#states.of(workload, this.#looks.answers ? '' : this.#looks.fault);
+  }
+
+  restarts(workload: string): number {
+    return this.#memory.of(workload).restarts;
+  }
+
+  /** What the planner remembers of it. */
+  memory(workload: string): Memory {
+    return this.#memory.of(workload);
+  }
+
+  /** Milliseconds since 1970, on the clock of what the planner remembers. */
+  get nowMs(): number {
+    return steadyMs();
+  }
+
+  /** Those of this OBU, as the engine showed them last. */
+  get containers(): readonly ObservedContainer[] {
+    return this.#observer.containers;
+  }
+
+  #imagesOf(desired: readonly Desired[]): string[] {
+    return imagesOf(desired, (workload) => this.#memory.of(workload));
+  }
+
+  #input(desired: readonly Desired[]): PlanInput {
+    const { owner, runner, pressure, resources, has, parked, held, seed } = this.#parts;
+    const { containers, images, kept } = this.#observer;
+    return {
+      ...{ owner, desired, memory: this.#memory.all, has, parked: parked(), held: held(), seed },
+      nowMs: steadyMs(),
+      observed: runner.see({ containers, images, kept }),
+      resources: { ...resources, pressure: pressure.levels },
+      ...{ inFlight: this.#inHand.all, cpuUse: this.#pressure.cpuUse },
+    };
+  }
+
+  #running(): ReadonlyMap<string, string> {
+    return new Map(this.containers.flatMap((one) => (one.state === 'running' ? [[one.workload, one.id]] : [])));
+  }
+
+  /** Plans, and begins what can begin. */
+  #turn(): void {
+    if (this.#abort.signal.aborted || !this.#looks.answers || !this.#images.isKnown) return;
+    const input = this.#input(this.#desired);
+    const { nowMs } = input;
+    this.#parts.onRunning(this.#running());
+    const next = plan(input);
+    this.#accept(next);
+    for (const step of next.ready) if (this.#inHand.mayBegin(step, nowMs)) this.#begin(step);
+
+    const waits = next.steps.flatMap((step) => (step.step === 'wait' ? [step.untilMs] : []));
+    const atMs = Math.min(...waits, this.#inHand.nextTryMs(next.ready, nowMs), nowMs + MAX_SLEEP_MS);
+    clearTimeout(this.#timer);
+    this.#timer = setTimeout(() => this.trigger(), Math.max(1, atMs - nowMs));
+  }
+
+  #begin(step: Action): void {
+    const { log, observer } = this.#parts;
+    const workload = workloadOf(step);
+    log.info({ workload, step: step.step }, `${step.step} ${workload}: ${step.why}`);
+    observer?.onStep(workload, step.step, step.why);
+    const run = async () => {
+      if (await this.#carryOut(step)) await this.#seeResult(step);
+    };
+    this.#inHand.begin(step, run, () => this.trigger());
+  }
+
+  /** @returns false when it is known that nothing came of it */
+  async #carryOut(step: Action): Promise<boolean> {
+    const { runner, log, beforeRemove } = this.#parts;
+    const workload = workloadOf(step);
+    try {
+      if (step.step === 'remove') await beforeRemove(step.container);
+      await runner.run(step);
+      this.#inHand.succeeded(step);
+      if (step.step === 'create-and-start') this.#memory.changeKnown(workload, rememberStart);
+    } catch (error) {
+      if (this.#abort.signal.aborted) return false;
+      const refusedStart =
+        step.step === 'create-and-start' &&
+        (isKerbError(error, ErrorCode.ContainerFailed) || isKerbError(error, ErrorCode.GatewayUnavailable));
+      if (refusedStart) {
+        log.warn({ workload }, `workload ${workload} could not be started: ${messageOf(error)}`);
+        const nowMs = steadyMs();
+        this.#memory.changeKnown(workload, (memory) => rememberRefusedStart(memory, messageOf(error), nowMs));
+        return false;
+      }
+      if (engineStatus(error) !== undefined || isKerbError(error)) {
+        // It answers: the others go on.
+        this.#inHand.refused(step, steadyMs());
+        this.#looks.complain(error);
+      } else {
+        this.#looks.failed(error);
+      }
+    }
+    return true;
+  }
+
+  /** A step is in hand until it is seen what came of it: the next plan is made from that. */
+  async #seeResult(step: Action): Promise<void> {
+    const { signal } = this.#abort;
+    while (!signal.aborted) {
+      try {
+        if (step.step === 'keep-image' || step.step === 'release-image') return await this.#images.ask();
+        const id = this.#parts.runner.containerOf(step);
+        return id === undefined ? await this.#observer.lookAtAll() : await this.#observer.lookAt(id);
+      } catch (error) {
+        this.#parts.log.debug({ step: step.step }, `what a step has done cannot be seen: ${engineMessage(error)}`);
+        await sleep(LOOK_AGAIN_MS, undefined, { signal }).catch(() => {}); // stopped: the loop ends
+      }
+    }
+  }
+
+  #byPerson(workload: string, change: (memory: Memory) => Memory): void {
+    mustBeWanted(workload, this.#desired);
+    this.#memory.change(workload, change);
+    this.trigger();
+  }
+
+  #accept(next: Plan): void {
+    tellPreempted(next, (workload) => this.#memory.of(workload), this.#parts);
+    this.#memory.replace(next.memory);
+    this.#used = next.used;
+    tellStates(this.#states.replace(next.states), next.states, this.#parts);
+  }
+}

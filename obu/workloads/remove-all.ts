@@ -1,0 +1,28 @@
+import type { Engine } from '../engine/docker-client.ts';
+import { Label } from './container-spec.ts';
+import type { StepRunner } from './executors.ts';
+
+/**
+ * Stops and removes every container of this OBU, all at the same time.
+ * @param hurry When it fires, they are killed.
+ * @throws the first error of the engine, after all have been tried
+ */
+export async function removeAllContainers(
+  engine: Engine,
+  owner: string,
+  runner: StepRunner,
+  hurry: AbortSignal | undefined,
+): Promise<void> {
+  const containers = await engine.calls.listContainers({ all: true, filters: { label: [`${Label.owner}=${owner}`] } });
+  const results = await Promise.allSettled(
+    containers.map(async ({ Id }) => {
+      if (!hurry?.aborted) await Promise.race([runner.stopContainer(Id), aborted(hurry)]);
+      await runner.removeContainer(Id); // kills it when it still runs
+    }),
+  );
+  for (const result of results) if (result.status === 'rejected') throw result.reason;
+}
+
+function aborted(signal: AbortSignal | undefined): Promise<void> {
+  return new Promise((resolve) => signal?.addEventListener('abort', () => resolve(), { once: true }));
+}

@@ -1,0 +1,90 @@
+/**
+ * A bus that need not be there yet. Programs that run for long start with the car, and an interface (or the process of a
+ * userspace bus) may come later than they: until then this bus is down, with the reason, and each second looks again,
+ * at what kind of bus it is to be as well. Once it was there it comes back by itself, as every bus does.
+ */
+
+import { isKerbError } from '../base/errors.ts';
+import { type Logger, silentLog } from '../base/log.ts';
+import type { BusKind, BusStats, CanBus } from './bus.ts';
+import { BusCore } from './bus-core.ts';
+import type { CanFrame } from './frame.ts';
+import { type BusChoice, type OpenBusOptions, openBus } from './open-bus.ts';
+
+const RETRY_MS = 1000;
+
+export class PatientBus extends BusCore implements CanBus {
+  readonly #choice: BusChoice;
+  readonly #options: OpenBusOptions;
+  readonly #log: Logger;
+  #running = false;
+  #timer: NodeJS.Timeout | undefined;
+  /** The one that was tried last; `#attached` once it is there. */
+  #bus: CanBus | undefined;
+  #attached = false;
+
+  constructor(choice: BusChoice, options: OpenBusOptions = {}) {
+    super();
+    this.#choice = choice;
+    this.#options = options;
+    this.#log = options.log ?? silentLog();
+  }
+
+  get name(): string {
+    return this.#choice.name;
+  }
+
+  /** As far as it is known: until the bus is there it may still turn out to be of the other kind. */
+  get kind(): BusKind {
+    return this.#bus?.kind ?? (this.#choice.kind === 'userspace' ? 'userspace' : 'socketcan');
+  }
+
+  override get stats(): BusStats {
+    return this.#bus?.stats ?? super.stats;
+  }
+
+  /** Never fails because of the bus. */
+  async start(): Promise<void> {
+    if (this.#running) return;
+    this.#running = true;
+    await this.#try();
+  }
+
+  async stop(): Promise<void> {
+    this.#running = false;
+    clearTimeout(this.#timer);
+    await this.#bus?.stop();
+    this.down('stopped');
+  }
+
+  send(frame: CanFrame): void {
+    if (this.#bus === undefined || !this.#attached) this.mustBeSendable(frame, this.name);
+    this.#bus!.send(frame);
+  }
+
+  async #try(): Promise<void> {
+    const { bus, reason } = openBus(this.#choice, this.#options);
+    this.#bus = bus;
+    try {
+      await bus.start();
+    } catch (error) {
+      if (!this.#running) return;
+      if (!isKerbError(error)) throw error;
+      const why = this.#choice.kind === 'auto' ? `${error.message} (${reason})` : error.message;
+      const before = this.state;
+      this.down(why);
+      if (this.state !== before) this.#log.warn({ bus: this.name }, `${why}; waiting for it`);
+      this.#timer = setTimeout(() => void this.#try(), RETRY_MS);
+      return;
+    }
+    if (!this.#running) {
+      await bus.stop();
+      return;
+    }
+    this.#log.info({ bus: this.name }, reason);
+    this.#attached = true;
+    bus.subscribe((frame) => this.distribute(frame));
+    bus.onState((state) => this.enter(state));
+    this.enter(bus.state);
+  }
+}

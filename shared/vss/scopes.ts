@@ -1,0 +1,45 @@
+/**
+ * Scopes over signals, in the grammar of Eclipse Kuksa's databroker (doc/authorization.md): `ACTION:PATH`, where a
+ * branch means its subtree and `*` one level; `actuate` and `provide` include `read`; `!ACTION:PATH` denies the action
+ * and has priority over everything that allows it. What no scope allows is denied.
+ */
+import { ErrorCode, KerbError } from '../base/errors.ts';
+import { pathMatcher } from './expand-paths.ts';
+
+export type SignalAction = 'read' | 'actuate' | 'provide';
+
+export interface SignalScope {
+  readonly text: string;
+  readonly deny: boolean;
+  readonly action: SignalAction;
+  readonly path: string;
+}
+
+const grammar = /^(!?)(read|actuate|provide):((?:[A-Za-z][A-Za-z0-9_]*|\*)(?:\.(?:[A-Za-z0-9_]+|\*))*)$/;
+
+/** @throws KerbError BadSignalScope */
+export function parseScope(text: string): SignalScope {
+  const match = grammar.exec(text);
+  if (match === null) {
+    const message = `"${text}" is no scope; write read:, actuate: or provide: and a VSS path, such as "read:Vehicle.Speed"`;
+    throw new KerbError(ErrorCode.BadSignalScope, message, { text });
+  }
+  return { text, deny: match[1] === '!', action: match[2] as SignalAction, path: match[3]! };
+}
+
+/** Whether the action on this leaf is allowed. */
+export type ScopeCheck = (action: SignalAction, leaf: string) => boolean;
+
+/**
+ * One check for all scopes of a workload. A denied `read` leaves `actuate` and `provide` as they are: who may set a
+ * value need not see it.
+ * @throws KerbError BadSignalScope
+ */
+export function compileScopes(scopes: readonly string[]): ScopeCheck {
+  const rules = scopes.map(parseScope).map((scope) => ({ ...scope, matches: pathMatcher(scope.path) }));
+  const denials = rules.filter(({ deny }) => deny);
+  const allowances = rules.filter(({ deny }) => !deny);
+  return (action, leaf) =>
+    allowances.some((rule) => (action === 'read' || rule.action === action) && rule.matches(leaf)) &&
+    !denials.some((rule) => rule.action === action && rule.matches(leaf));
+}
