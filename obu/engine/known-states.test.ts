@@ -2,6 +2,7 @@ import { expect, it } from 'vitest';
 import { ErrorCode } from '../../shared/errors.ts';
 import { workloadOf } from '../manifest/test-workload.ts';
 import type { WorkloadState } from '../planner/state.ts';
+import { isWellState } from '../planner/well.ts';
 import { KnownStates, mustBeWanted } from './known-states.ts';
 
 const running: WorkloadState = { state: 'Running', detail: 'Ok', reason: 'its container runs' };
@@ -18,7 +19,8 @@ it('a state says that it is an old one while the engine does not answer, and is 
   const states = known({ a: running });
   expect(states.of('a', '')).toEqual(running);
   const old = states.of('a', 'no answer for 6 s');
-  expect(old).toMatchObject({ state: 'Running', detail: 'Ok' });
+  expect(old).toMatchObject({ state: 'Running', detail: 'Ok', isOld: true });
+  expect([isWellState(running), isWellState(old)]).toEqual([true, false]);
   expect(old.reason).not.toBe(running.reason);
   expect(states.of('nobody', 'no answer').state).toBe('Pending');
 });

@@ -21,7 +21,7 @@ export class KnownStates {
     const known = this.#states.get(workload);
     if (known === undefined) return NOT_LOOKED_AT;
     if (engineFault === '') return known;
-    return { ...known, reason: `${known.reason}; so it was before the engine stopped answering` };
+    return { ...known, reason: `${known.reason}; so it was before the engine stopped answering`, isOld: true };
   }
 
   /** Forgets what is no longer true when something else is wanted. */
