@@ -173,7 +173,7 @@ export function wellLines(workloads: readonly WorkloadStatus[]): string[] {
     ...displaced.map(
       (one) => `${one.name} makes room for ${one.displacedBy!.join(', ')}: ${stateWord(one)}: ${one.reason}`,
     ),
-    ...frozen.map((one) => `${one.name} is frozen by a person: ${one.reason}; kerb obu thaw ${one.name} lets it go on`),
+    ...frozen.map((one) => `${one.name} is frozen by a person: ${one.reason}; kerb thaw ${one.name} lets it go on`),
   ];
 }
 

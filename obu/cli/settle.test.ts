@@ -109,18 +109,20 @@ it('what a person froze is settled, and is named apart; what was paused from out
   expect(await settle([[frozen]])).toMatchObject({ look: 1, end: 'settled' });
   expect(wellLines([frozen, one('b', 'Running', 'Ok')])).toEqual([
     expect.stringMatching(/^1 of 2 workloads is well, and 1 is frozen/),
-    expect.stringMatching(/^a is frozen by a person: so; kerb obu thaw a /),
+    expect.stringMatching(/^a is frozen by a person: so; kerb thaw a /),
   ]);
   const displaced = one('c', 'Pending', 'NoCapacity', { displacedBy: ['b'] });
   expect(wellLines([frozen, one('b', 'Running', 'Ok'), displaced])).toHaveLength(3);
 });
 
-it('counts nothing that was so before the engine stopped answering', () => {
+it('counts nothing that was so before the engine stopped answering, and waits for what is so now', async () => {
   const old = { isOld: true } as const;
   expect(isWell(one('a', 'Running', 'Ok', old))).toBe(false);
   expect(isDisplaced(one('a', 'Pending', 'NoCapacity', { ...old, displacedBy: ['b'] }))).toBe(false);
   expect(isFrozenByPerson(one('a', 'Frozen', 'person', old))).toBe(false);
   const last = [one('a', 'Running', 'Ok', old)];
+  expect(await settle([last, last, [one('a', 'Running', 'Ok')]])).toMatchObject({ look: 3, wellOnes: ['a'] });
+  expect(await settle([last], 0)).toMatchObject({ end: 'timed-out', wellOnes: [] });
   expect(notSettled({ workloads: last, end: 'settled' }, last, 1000, 3).message).toContain('a Running(Ok) before');
 });
 

@@ -13,7 +13,9 @@ const LOADED_MS = 5000;
 type Seen = Pick<WorkloadStatus, 'state' | 'detail' | 'update' | 'isOld' | 'displacedBy' | 'dueMs'>;
 
 /** States that do not last: the planner or the engine is at work, or will be soon. */
-export function isMoving({ state, detail, update, dueMs }: Seen): boolean {
+export function isMoving({ state, detail, update, dueMs, isOld }: Seen): boolean {
+  // The engine may only be starting again.
+  if (isOld === true) return true;
   if (state === 'Stopping' || update === 'handing-over') return true;
   if (dueMs !== undefined && dueMs <= SOON_MS) return true;
   return (state === 'Pending' || state === 'Running') && detail === 'Starting';
