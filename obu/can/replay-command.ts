@@ -5,6 +5,7 @@ import { type Command, InvalidArgumentError, Option } from 'commander';
 import { type CandumpRecord, parseCandumpLine } from '../../shared/can/candump.ts';
 import { parseDuration } from '../../shared/duration.ts';
 import { ErrorCode, isKerbError, KerbError, messageOf } from '../../shared/errors.ts';
+import { readFault } from '../../shared/read-fault.ts';
 import type { CanBus } from './bus.ts';
 import { BUS_HELP, sendPatiently, withBuses } from './command-bus.ts';
 import { parseBusSpec } from './open-bus.ts';
@@ -224,5 +225,5 @@ async function openLog(file: string) {
 }
 
 function unreadable(file: string, error: unknown): KerbError {
-  return new KerbError(ErrorCode.BadConfig, `the log cannot be read: ${messageOf(error)}`, { file });
+  return new KerbError(ErrorCode.BadConfig, `the log ${file} cannot be read: ${readFault(error)}`, { file });
 }

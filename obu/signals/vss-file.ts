@@ -8,6 +8,7 @@ import { LineCounter, parseDocument } from 'yaml';
 import { z } from 'zod';
 import { ErrorCode, KerbError, messageOf } from '../../shared/errors.ts';
 import { plainIssue } from '../../shared/plain-issue.ts';
+import { readFault } from '../../shared/read-fault.ts';
 import { datatypes, inFormOf } from './datatype.ts';
 import { type Exact, parseJsonExactly, withExact } from './exact.ts';
 import type { LeafValue, SignalDatum, SignalInfo } from './signal.ts';
@@ -47,7 +48,7 @@ export async function readVssFile(file: string): Promise<string> {
   try {
     return await readFile(file, 'utf8');
   } catch (error) {
-    throw new KerbError(ErrorCode.BadSignalMapping, `${file}: the file cannot be read: ${messageOf(error)}`, { file });
+    throw new KerbError(ErrorCode.BadSignalMapping, `${file}: the file cannot be read: ${readFault(error)}`, { file });
   }
 }
 

@@ -1,7 +1,8 @@
 import { readFile, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { type Command, InvalidArgumentError } from 'commander';
-import { ErrorCode, KerbError, messageOf } from '../errors.ts';
+import { ErrorCode, KerbError } from '../errors.ts';
+import { readFault } from '../read-fault.ts';
 import type { Credentials } from './authority.ts';
 import { writeIdentity } from './files.ts';
 import { checkId, checkTenant } from './identity.ts';
@@ -145,7 +146,12 @@ async function readText(path: string): Promise<string> {
   try {
     return await readFile(path, 'utf8');
   } catch (error) {
-    throw new KerbError(ErrorCode.BadIdentity, `cannot read ${path}: ${messageOf(error)}`, { path }, { cause: error });
+    throw new KerbError(
+      ErrorCode.BadIdentity,
+      `${path} cannot be read: ${readFault(error)}`,
+      { path },
+      { cause: error },
+    );
   }
 }
 
