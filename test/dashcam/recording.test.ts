@@ -5,7 +5,8 @@ import { createCamera } from '../../obu/dashcam/ffmpeg-camera.ts';
 import { Recorder, type RecordingOptions } from '../../obu/dashcam/recorder.ts';
 import { takeSnapshot } from '../../obu/dashcam/snapshot.ts';
 import { silentLog } from '../../shared/log.ts';
-import { ffmpeg, ffmpegChildren, flat, Rig, until } from './rig.ts';
+import { until } from '../support/until.ts';
+import { ffmpeg, ffmpegChildren, flat, Rig } from './rig.ts';
 
 let rig: Rig;
 beforeEach(() => {

@@ -10,7 +10,8 @@ import { compileMessage } from '../../obu/signals/message-codec.ts';
 import { dataFrame } from '../../shared/can/frame.ts';
 import { silentLog } from '../../shared/log.ts';
 import { columnOf, LINES, lensOf, rowOf, START_VIEW } from '../../sim/dashcam/road.ts';
-import { ffmpegChildren, Pictures, Rig, until } from './rig.ts';
+import { until } from '../support/until.ts';
+import { ffmpegChildren, Pictures, Rig } from './rig.ts';
 
 const root = join(import.meta.dirname, '..', '..');
 const DBC = join(root, 'sim', 'can', 'car.dbc');

@@ -6,7 +6,6 @@ import { rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Readable } from 'node:stream';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { extract, pack } from 'tar-stream';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { type Engine, reachEngine } from '../../obu/engine/docker-client.ts';
@@ -15,6 +14,7 @@ import type { ManifestReply } from '../../shared/api/manifest.ts';
 import type { ObuStatus } from '../../shared/api/status.ts';
 import { ErrorCode } from '../../shared/errors.ts';
 import { STATUS_MS } from '../support/status-ms.ts';
+import { until } from '../support/until.ts';
 
 /** Ends with 1 the first time when it is called with `once`; else it waits for SIGTERM. */
 const program = `
@@ -60,12 +60,11 @@ class Obu {
     daemon.stderr!.setEncoding('utf8').on('data', (text: string) => {
       said = (said + text).slice(-4000);
     });
-    for (;;) {
+    const look = () => {
       if (daemon.exitCode !== null) throw new Error(`kerb obu serve ended with ${daemon.exitCode}: ${said}`);
-      const status = await getStatus<ObuStatus>(this.api).catch(() => undefined);
-      if (status) return status;
-      await sleep(100);
-    }
+      return getStatus<ObuStatus>(this.api).catch(() => undefined);
+    };
+    return until('kerb obu serve answers', look, () => said);
   }
 
   async stop(): Promise<void> {
@@ -169,8 +168,10 @@ describe('kerb obu apply', () => {
       code: 0,
       out: expect.stringMatching(/1 of 2 workloads is well.*\nmaps makes room for adas: Pending\(NoCapacity\)/),
     });
-    while (!(await car.generation()).good) await sleep(500);
-    const good = await car.generation();
+    const good = await until('the manifest is good', async () => {
+      const reply = await car.generation();
+      return reply.good && reply;
+    });
     expect(await car.kerb('obu', 'apply', manifest('p3', service('other', `${SMALL}:1`)))).toMatchObject({ code: 0 });
     expect(await car.kerb('obu', 'rollback')).toMatchObject({ code: 0 });
     expect((await car.generation()).text).toBe(good.text);

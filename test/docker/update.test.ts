@@ -1,9 +1,9 @@
 import { existsSync } from 'node:fs';
 import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, afterEach, beforeAll, expect, it } from 'vitest';
 import type { UpdatePolicy } from '../../obu/manifest/workload.ts';
+import { until } from '../support/until.ts';
 import { buildImage, busyWorkload, healthcheck, newState, Runtime } from './runtime.ts';
 
 const state = newState();
@@ -31,11 +31,11 @@ const app = (version: string, own: Partial<Parameters<typeof busyWorkload>[0]> =
   busyWorkload({ name: 'app', healthcheck, environment: { VERSION: version }, update, ...own });
 
 async function untilContainers(count: number) {
-  for (;;) {
+  const look = async () => {
     const containers = await runtime.containers('app');
-    if (containers.length === count && containers.every(({ State }) => State.Running)) return containers;
-    await sleep(50);
-  }
+    return containers.length === count && containers.every(({ State }) => State.Running) && containers;
+  };
+  return until(`${count} running containers of app`, look, () => runtime.reconciler.state('app'));
 }
 
 it('a hand-over stops the old container only when the new one is healthy, each with a gateway of its own', async () => {
