@@ -27,7 +27,7 @@ export async function* deaths(say: Say): AsyncGenerator<Row> {
     try {
       say(`${name}, ${rounds} times: starting an OBU`);
       try {
-        await obu.start(count, 'no');
+        await obu.start(count, { restart: 'no' });
       } catch (error) {
         yield { suite, name, absent: messageOf(error) };
         continue;
@@ -51,8 +51,7 @@ async function* rowsOf(name: string, obu: WholeObu, count: number, rounds: numbe
       say(`${name}: ${round + 1} of ${rounds}`);
     }
     if (round + 1 === rounds) break;
-    await obu.apply(0);
-    await obu.apply(count, 'no');
+    await obu.apply(count, { restart: 'no', environment: { ROUND: String(round) } });
   }
   const bare = summarise(suite, `${name}: engine's event to a bare listener`, 'ms', listener);
   const status = summarise(suite, `${name}: engine's event to status`, 'ms', ours);
