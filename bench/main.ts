@@ -16,8 +16,9 @@ const program = new Command('npm run bench --')
   .description(
     `Measures Kerbside beside its peers on this machine, in one run, and prints one table. Suites:
 
-  obu      an OBU: idle memory and processor, a manifest applied, CAN frames to
-           1, 5 and 20 programs, decoding, camera to program; docker run
+  obu      an OBU: idle memory and processor, a manifest applied, ends of 1, 10
+           and 100 workloads until status shows them, CAN frames to 1, 5
+           and 20 programs, decoding, camera to program; docker run
   offload  a whole offload over loopback; a bare socket.io echo, a spawned
            process, docker run
   tender   a tender alone, in each isolation: calls, ways to reset memory,

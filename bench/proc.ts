@@ -31,6 +31,11 @@ export function memoryOf(pid: number): Memory {
   return memory;
 }
 
+/** Bytes that programs could still have without swapping. */
+export function availableBytes(): number {
+  return Number(/^MemAvailable: +(\d+) kB$/m.exec(readFileSync('/proc/meminfo', 'utf8'))![1]) * 1024;
+}
+
 /** Seconds of processor time, user and system, of all threads so far. Resolution: 10 ms. */
 export function processorSeconds(pid: number): number {
   const fields = readFileSync(`/proc/${pid}/stat`, 'utf8')

@@ -60,6 +60,24 @@ describe('the closing lines', () => {
     ]);
   });
 
+  it('come with an exit code of 1 when one lane of several fails, and count all of them', () => {
+    const config = join(folder, 'lanes.config.mjs');
+    const lanes = ['well', 'ill'].map((name) => ({ test: { name, include: [`${name}.test.ts`] } }));
+    writeFileSync(config, `export default ${JSON.stringify({ test: { projects: lanes } })};\n`);
+    const passes = "import { it } from 'vitest';\nit('passes', () => {});\n";
+    writeFileSync(join(folder, 'well.test.ts'), passes);
+    writeFileSync(join(folder, 'ill.test.ts'), FAILURES);
+    const failed = run(passes, '--config', config);
+    expect([failed.lines.at(-1), failed.status]).toEqual(['1 passed, 2 failed, 1 skipped', 1]);
+    writeFileSync(join(folder, 'ill.test.ts'), passes);
+    const good = run(passes, '--config', config);
+    expect([good.lines.at(-1), good.status]).toEqual(['2 passed, 0 failed, 0 skipped', 0]);
+    // A lane without its files is no lane that passes.
+    rmSync(join(folder, 'ill.test.ts'));
+    rmSync(join(folder, 'well.test.ts'));
+    expect(run(passes, '--config', config).status).toBe(1);
+  }, 120_000);
+
   it('do not complain about tests that a filter left out', () => {
     expect(run(TESTS, '-t', 'passes').lines.at(-1)).toBe('1 passed, 0 failed, 3 skipped');
     expect(run(TESTS, '-t', 'passes').lines.join('\n')).not.toContain('without a reason');

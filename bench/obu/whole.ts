@@ -11,6 +11,7 @@ import { processesWith } from '../../obu/engine/processes.ts';
 import { callControl, getStatus } from '../../shared/api/control-client.ts';
 import type { ObuStatus } from '../../shared/api/status.ts';
 import { Daemon } from '../peers/daemon.ts';
+import { type Ends, endAll } from './ends.ts';
 
 const run = promisify(execFile);
 const root = fileURLToPath(new URL('../../', import.meta.url));
@@ -19,6 +20,14 @@ const IMAGE = 'kerbside-bench-sleep:1';
 const BUSYBOX = '/usr/bin/busybox';
 /** Sleeps, and ends at once when it is asked to, as a first process does only with a handler of its own. */
 const SLEEP = ['/busybox', 'sh', '-c', "trap 'exit 0' TERM; /busybox sleep 1000000 & wait"];
+
+/** What all services have besides the image; another round is another configuration, so that each is started anew. */
+export interface Own {
+  readonly restart: 'always' | 'no';
+  readonly environment?: { readonly ROUND: string };
+}
+
+const ALWAYS: Own = { restart: 'always' };
 
 /** One whole OBU in a process of its own: a quiet userspace bus, the signals of the simulated car, sleeping workloads. */
 export class WholeObu {
@@ -34,7 +43,7 @@ export class WholeObu {
   }
 
   /** Starts it with so many workloads and waits until they run. `stop()` is needed also when this fails. */
-  async start(workloads: number): Promise<void> {
+  async start(workloads: number, own: Own = ALWAYS): Promise<void> {
     const bus = join(this.#folder, 'can0.bus');
     this.#bus = new Daemon([`${kerb}.ts`, 'can', 'bus', '--socket', bus]);
     await this.#bus.nextLine();
@@ -47,7 +56,7 @@ export class WholeObu {
       }),
     );
     const manifest = join(this.#folder, 'manifest.yaml');
-    writeFileSync(manifest, manifestOf(workloads));
+    writeFileSync(manifest, manifestOf(workloads, own));
     const files = ['--config', config, '--manifest', manifest, '--state', this.#state, '--api', this.#api];
     this.#daemon = new Daemon(['obu', 'serve', ...files], kerb);
     const { engine } = await this.#until(() => true);
@@ -65,9 +74,9 @@ export class WholeObu {
   }
 
   /** Applies a manifest with so many workloads over the control socket, and waits until just those run. */
-  async apply(workloads: number): Promise<void> {
+  async apply(workloads: number, own: Own = ALWAYS): Promise<void> {
     await callControl(this.#api, '/v1/manifest?file=bench.yaml', {
-      ...{ method: 'POST', body: manifestOf(workloads), timeoutMs: 60_000 },
+      ...{ method: 'POST', body: manifestOf(workloads, own), timeoutMs: 60_000 },
     });
     await this.#running(workloads);
   }
@@ -77,6 +86,11 @@ export class WholeObu {
     const file = join(this.#folder, 'applied.yaml');
     writeFileSync(file, manifestOf(workloads));
     await run(kerb, ['obu', 'apply', file, '--api', this.#api]);
+  }
+
+  /** Ends all of its containers at once, and waits until status shows it; they are not started again. */
+  endAll(): Promise<Ends[]> {
+    return endAll({ api: this.#api, host: this.#host, state: this.#state, isOver: () => this.#daemon!.ended });
   }
 
   /** All of these at once, as a person does it without an OBU. */
@@ -125,9 +139,9 @@ export class WholeObu {
 }
 
 /** Sleeping workloads that each may read a bus and signals, so that each has all of a gateway. */
-function manifestOf(workloads: number): string {
+function manifestOf(workloads: number, own: Own = ALWAYS): string {
   const grants = { can: [{ bus: 'can0', read: ['100:700'] }], signals: ['read:Vehicle.Speed'] };
-  const service = { image: IMAGE, restart: 'always', 'x-obu': { grants } };
+  const service = { image: IMAGE, ...own, 'x-obu': { grants } };
   return JSON.stringify({
     services: Object.fromEntries(Array.from({ length: workloads }, (_, i) => [`sleep-${i}`, service])),
   });

@@ -2,6 +2,7 @@ import { randomBytes } from 'node:crypto';
 import { mkdir, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { ErrorCode, isKerbError, KerbError, messageOf } from '../../shared/base/errors.ts';
+import { readFault } from '../../shared/base/read-fault.ts';
 import { hostArchitecture } from '../../shared/task-package/architecture.ts';
 import { digestOf, type TaskConfig } from '../../shared/task-package/format.ts';
 import { imageFor, readImage, readTaskPackage, type TaskPackage } from '../../shared/task-package/reader.ts';
@@ -80,7 +81,7 @@ export class PackageStore {
     const entries = await readdir(packagesDir).catch((error: unknown) => {
       throw new KerbError(
         ErrorCode.BadConfig,
-        `cannot read the packages directory ${packagesDir}: ${messageOf(error)}; \`kerb task build\` fills one`,
+        `cannot read the packages directory ${packagesDir}: ${readFault(error)}; \`kerb task build\` fills one`,
         { packagesDir },
         { cause: error },
       );

@@ -61,10 +61,20 @@ fi
 
 # -ffp-contract=off: a processor with fused multiply-add gives the same bytes as one without.
 libraries=$("$here/musl-cc.sh" --libraries)
+words=$(mktemp)
+trap 'rm -f "$words"' EXIT
+trap 'exit 130' INT
+trap 'exit 143' TERM HUP
+status=0
+# LC_ALL: the linker's words are looked through, and have to be the ones that are known.
 # shellcheck disable=SC2086
-exec "$here/musl-cc.sh" -std=gnu11 -O3 -g0 -Wall -Wextra ${KERB_TASK_CFLAGS:-} \
+LC_ALL=C "$here/musl-cc.sh" -std=gnu11 -O3 -g0 -Wall -Wextra ${KERB_TASK_CFLAGS:-} \
   -fno-pic -fno-pie -fno-plt -mcmodel=small -fstack-protector-strong -fstack-clash-protection -fno-asynchronous-unwind-tables \
   -ffp-contract=off -ffunction-sections -fdata-sections -fno-common -isystem "$here/include" \
   -nostdlib -static -no-pie -Wl,--build-id=none -Wl,--gc-sections ${KERB_WERROR:+-Wl,--fatal-warnings} \
   -Wl,--wrap=vfprintf,--wrap=fwrite,--wrap=fwrite_unlocked -Wl,-z,noexecstack -Wl,-z,max-page-size=4096 -T "$here/libos/kerbside.ld" \
-  -o "$image" "$@" -L "$libraries" -Wl,--start-group "$build/libos.a" "$build/libpure.a" -lgcc -Wl,--end-group
+  -o "$image" "$@" -L "$libraries" -Wl,--start-group "$build/libos.a" "$build/libpure.a" -lgcc -Wl,--end-group \
+  2>"$words" || status=$?
+cat "$words" >&2
+[ "$status" -eq 0 ] || "$here/link-hints.sh" <"$words" >&2
+exit "$status"

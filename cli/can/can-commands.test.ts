@@ -112,7 +112,7 @@ it('ends with one line that says what is wrong', async () => {
     [['send', '--bus', spec, '123#11', '7AA'], usage, /"7AA"/],
     [['send', '--bus', spec, '123#11', '20000004#0000000000000000'], usage, /error frames cannot be sent/],
     [['replay', '--bus', spec, log], failed, /bad\.log:2: "nonsense"/],
-    [['replay', '--bus', spec, join(folder, 'none.log')], failed, /the log cannot be read/],
+    [['replay', '--bus', spec, join(folder, 'none.log')], failed, /none\.log cannot be read: no such file/],
     [['send', '--bus', 'can0@/nowhere/bus.sock', '123#'], failed, /start one with: kerb can bus/],
     [['send', '--bus', 'tcp:can0', '123#'], failed, /"tcp:can0" is no CAN bus/],
   ];

@@ -4,6 +4,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { type Command, InvalidArgumentError, Option } from 'commander';
 import { parseDuration } from '../../shared/base/duration.ts';
 import { ErrorCode, isKerbError, KerbError, messageOf } from '../../shared/base/errors.ts';
+import { readFault } from '../../shared/base/read-fault.ts';
 import type { CanBus } from '../../shared/can/bus.ts';
 import { type CandumpRecord, parseCandumpLine } from '../../shared/can/candump.ts';
 import { parseBusSpec } from '../../shared/can/open-bus.ts';
@@ -224,5 +225,5 @@ async function openLog(file: string) {
 }
 
 function unreadable(file: string, error: unknown): KerbError {
-  return new KerbError(ErrorCode.BadConfig, `the log cannot be read: ${messageOf(error)}`, { file });
+  return new KerbError(ErrorCode.BadConfig, `the log ${file} cannot be read: ${readFault(error)}`, { file });
 }

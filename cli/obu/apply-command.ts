@@ -12,7 +12,7 @@ import { readNamedFile } from '../../shared/yaml/named-file.ts';
 import { type ApiOptions, connectObu, type ObuClient } from '../lib/obu-client.ts';
 import { interruptible, print, progress } from '../lib/output.ts';
 import { withAllProblems } from './problems.ts';
-import { isDisplaced, isMoving, isWell, type Settled, stateWord, untilSettled } from './settle.ts';
+import { isDisplaced, isFrozenByPerson, isMoving, isWell, type Settled, stateWord, untilSettled } from './settle.ts';
 
 /** A busy board starts a container in seconds; a large bundle is loaded before. */
 const CALL_TIMEOUT_MS = 60_000;
@@ -135,7 +135,10 @@ function printDryRun({ changes, steps, waiting }: DryRunReply, loads: ReadonlySe
   for (const line of table([...would, ...starts, ...waits])) print(line);
 }
 
-/** @throws KerbError ContainerFailed when it is applied and a workload is not well, nor displaced as its priority says */
+/**
+ * @throws KerbError ContainerFailed when it is applied and a workload is not well, nor displaced as its priority says, nor
+ *   frozen by a person
+ */
 async function report(
   obu: ObuClient,
   { generation, file, changes }: AppliedReply,
@@ -153,26 +156,36 @@ async function report(
     }),
   );
   const { workloads } = settled;
-  const notWell = workloads.filter((one) => !isWell(one) && !isDisplaced(one));
+  const notWell = workloads.filter((one) => !isWell(one) && !isDisplaced(one) && !isFrozenByPerson(one));
   if (notWell.length > 0 || settled.end !== 'settled') throw notSettled(settled, notWell, options.timeout, generation);
   for (const line of wellLines(workloads)) print(line);
 }
 
 /** What a person reads when all is as the manifest says. */
 export function wellLines(workloads: readonly WorkloadStatus[]): string[] {
-  const displaced = workloads.filter((one) => !isWell(one));
+  const frozen = workloads.filter((one) => isFrozenByPerson(one));
+  const displaced = workloads.filter((one) => !isWell(one) && !isFrozenByPerson(one));
   const waiting = workloads.filter(({ update }) => update === 'waiting').map(({ name }) => name);
   const more = waiting.length === 0 ? '' : `, the update of ${waiting.join(', ')} waits`;
-  const lines = displaced.map(
-    (one) => `${one.name} makes room for ${one.displacedBy!.join(', ')}: ${stateWord(one)}: ${one.reason}`,
-  );
-  return [`${wellCount(workloads.length - displaced.length, workloads.length)}${more}`, ...lines];
+  const well = workloads.length - displaced.length - frozen.length;
+  return [
+    `${wellCount(well, frozen.length, workloads.length)}${more}`,
+    ...displaced.map(
+      (one) => `${one.name} makes room for ${one.displacedBy!.join(', ')}: ${stateWord(one)}: ${one.reason}`,
+    ),
+    ...frozen.map((one) => `${one.name} is frozen by a person: ${one.reason}; kerb thaw ${one.name} lets it go on`),
+  ];
 }
 
-function wellCount(well: number, all: number): string {
+function wellCount(well: number, frozen: number, all: number): string {
   if (all === 0) return 'the manifest has no workloads';
-  if (well < all)
-    return `${well} of ${all} workloads ${well === 1 ? 'is' : 'are'} well, and the others make room for them`;
+  if (well < all) {
+    const others = [
+      ...(frozen > 0 ? [`${frozen} ${frozen === 1 ? 'is' : 'are'} frozen by a person`] : []),
+      ...(well + frozen < all ? ['the others make room for them'] : []),
+    ];
+    return `${well} of ${all} workloads ${well === 1 ? 'is' : 'are'} well, and ${others.join(', ')}`;
+  }
   return all === 1 ? 'the workload is well' : `all ${all} workloads are well`;
 }
 
@@ -183,7 +196,11 @@ export function notSettled(
   timeoutMs: number,
   generation: number,
 ): KerbError {
-  const names = notWell.map((one) => [one.name, stateWord(one), one.update].join(' ').trimEnd()).join(', ');
+  const wordsOf = (one: WorkloadStatus) =>
+    [one.name, stateWord(one), one.update, one.isOld && 'before the engine stopped answering']
+      .filter(Boolean)
+      .join(' ');
+  const names = notWell.map(wordsOf).join(', ');
   const count =
     workloads.length === 1
       ? 'the workload is not well'

@@ -1,9 +1,9 @@
 import { expect, it } from 'vitest';
 import type { ObuStatus, WorkloadStatus } from '../../shared/api/status.ts';
 import { notSettled, wellLines } from './apply-command.ts';
-import { isDisplaced, isMoving, isWell, type Settled, untilSettled } from './settle.ts';
+import { isDisplaced, isFrozenByPerson, isMoving, isWell, type Settled, untilSettled } from './settle.ts';
 
-type More = Pick<WorkloadStatus, 'update' | 'displacedBy' | 'dueMs'>;
+type More = Pick<WorkloadStatus, 'update' | 'isOld' | 'displacedBy' | 'dueMs'>;
 const one = (name: string, state: string, detail = '', more: More = {}): WorkloadStatus => ({
   ...{ name, image: 'x:1', priority: 0, state, detail, reason: 'so', restarts: 0, lastLine: '', ...more },
 });
@@ -99,6 +99,31 @@ it('what is displaced by those of higher priority is as the manifest says', () =
     expect.stringMatching(/^1 of 2 workloads is well/),
     expect.stringMatching(/^a makes room for b: Pending\(NoCapacity\): so$/),
   ]);
+});
+
+it('what a person froze is settled, and is named apart; what was paused from outside is not', async () => {
+  const frozen = one('a', 'Frozen', 'person');
+  expect([isFrozenByPerson(frozen), isWell(frozen), isMoving(frozen)]).toEqual([true, false, false]);
+  expect(isFrozenByPerson(one('a', 'Frozen', 'outside'))).toBe(false);
+  expect(isFrozenByPerson(one('a', 'Frozen', 'b'))).toBe(false);
+  expect(await settle([[frozen]])).toMatchObject({ look: 1, end: 'settled' });
+  expect(wellLines([frozen, one('b', 'Running', 'Ok')])).toEqual([
+    expect.stringMatching(/^1 of 2 workloads is well, and 1 is frozen/),
+    expect.stringMatching(/^a is frozen by a person: so; kerb thaw a /),
+  ]);
+  const displaced = one('c', 'Pending', 'NoCapacity', { displacedBy: ['b'] });
+  expect(wellLines([frozen, one('b', 'Running', 'Ok'), displaced])).toHaveLength(3);
+});
+
+it('counts nothing that was so before the engine stopped answering, and waits for what is so now', async () => {
+  const old = { isOld: true } as const;
+  expect(isWell(one('a', 'Running', 'Ok', old))).toBe(false);
+  expect(isDisplaced(one('a', 'Pending', 'NoCapacity', { ...old, displacedBy: ['b'] }))).toBe(false);
+  expect(isFrozenByPerson(one('a', 'Frozen', 'person', old))).toBe(false);
+  const last = [one('a', 'Running', 'Ok', old)];
+  expect(await settle([last, last, [one('a', 'Running', 'Ok')]])).toMatchObject({ look: 3, wellOnes: ['a'] });
+  expect(await settle([last], 0)).toMatchObject({ end: 'timed-out', wellOnes: [] });
+  expect(notSettled({ workloads: last, end: 'settled' }, last, 1000, 3).message).toContain('a Running(Ok) before');
 });
 
 it('says how it ended in words that fit the number', () => {

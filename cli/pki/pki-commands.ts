@@ -1,7 +1,8 @@
 import { readFile, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { type Command, InvalidArgumentError } from 'commander';
-import { ErrorCode, KerbError, messageOf } from '../../shared/base/errors.ts';
+import { ErrorCode, KerbError } from '../../shared/base/errors.ts';
+import { readFault } from '../../shared/base/read-fault.ts';
 import type { Credentials } from '../../shared/identity/authority.ts';
 import { writeIdentity } from '../../shared/identity/files.ts';
 import { checkId, checkTenant } from '../../shared/identity/identity.ts';
@@ -150,7 +151,12 @@ async function readText(path: string): Promise<string> {
   try {
     return await readFile(path, 'utf8');
   } catch (error) {
-    throw new KerbError(ErrorCode.BadIdentity, `cannot read ${path}: ${messageOf(error)}`, { path }, { cause: error });
+    throw new KerbError(
+      ErrorCode.BadIdentity,
+      `${path} cannot be read: ${readFault(error)}`,
+      { path },
+      { cause: error },
+    );
   }
 }
 

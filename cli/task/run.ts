@@ -5,8 +5,9 @@ import { describeEnd } from '../../broker/tenders/process/describe-end.ts';
 import type { TenderOutcome, WishedIsolation } from '../../broker/tenders/process/tender.ts';
 import { TenderProcess } from '../../broker/tenders/process/tender-process.ts';
 import { buildTask } from '../../broker/unikernel/toolchain/build-task.ts';
-import { ErrorCode, isErrno, KerbError, messageOf } from '../../shared/base/errors.ts';
+import { ErrorCode, isErrno, KerbError } from '../../shared/base/errors.ts';
 import { silentLog } from '../../shared/base/log.ts';
+import { readFault } from '../../shared/base/read-fault.ts';
 import { withWorkFolder } from '../../shared/base/work-folder.ts';
 import { hostArchitecture } from '../../shared/task-package/architecture.ts';
 import { LAYOUT_FILE, type TaskConfig } from '../../shared/task-package/format.ts';
@@ -60,7 +61,7 @@ function isolationOf(config: TaskConfig | undefined, wished: WishedIsolation): W
  */
 async function imageOf(path: string, work: string): Promise<{ imagePath: string; config?: TaskConfig }> {
   const found = await stat(path).catch((cause: unknown) => {
-    const why = isErrno(cause, 'ENOENT') ? 'does not exist' : `cannot be read: ${messageOf(cause)}`;
+    const why = isErrno(cause, 'ENOENT') ? 'does not exist' : `cannot be read: ${readFault(cause)}`;
     throw new KerbError(ErrorCode.BadTaskPackage, `${path} ${why}; name a task's folder, package or image`, { path });
   });
   if (!found.isDirectory()) return { imagePath: path };
@@ -85,6 +86,11 @@ export async function readInput(path: string | undefined): Promise<Buffer> {
   try {
     return path === '-' ? await buffer(process.stdin) : await readFile(path);
   } catch (cause) {
-    throw new KerbError(ErrorCode.BadConfig, `cannot read the input ${path}: ${messageOf(cause)}`, { path }, { cause });
+    throw new KerbError(
+      ErrorCode.BadConfig,
+      `the input ${path} cannot be read: ${readFault(cause)}`,
+      { path },
+      { cause },
+    );
   }
 }

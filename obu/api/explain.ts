@@ -8,6 +8,7 @@ import { capacityOf, claimOf } from '../planner/resources/capacity.ts';
 import type { Memory, Version } from '../planner/state.ts';
 import { sentenceOf } from '../planner/words.ts';
 import { readUsage } from '../resources/usage.ts';
+import { NO_SOURCE } from '../signals/signal-store.ts';
 import { mustBeWanted } from '../workloads/observation/known-states.ts';
 import { grantsOf } from './grants.ts';
 import type { ApiParts } from './parts.ts';
@@ -67,7 +68,7 @@ export function workloadNamed(name: string, { reconciler }: Pick<ApiParts, 'reco
   return found!.workload;
 }
 
-/** Those that lose what comes are worth more than those of which nothing comes. */
+/** Those that lose what comes first, then those of which nothing comes, and last those that nothing could report. */
 export function valuelessOf({ grants }: Workload, { signals }: Pick<ApiParts, 'signals'>): Explanation['valueless'] {
   const allows = compileScopes(grants.signals);
   const without = signals
@@ -75,11 +76,12 @@ export function valuelessOf({ grants }: Workload, { signals }: Pick<ApiParts, 's
     .filter((path) => allows('read', path))
     .map((path) => ({ path, reason: signals.whyNone(path) }))
     .filter(({ reason }) => reason !== '');
-  return [...without.filter(isLosing), ...without.filter((one) => !isLosing(one))].slice(0, MAX_VALUELESS);
+  return without.toSorted((a, b) => worth(a) - worth(b)).slice(0, MAX_VALUELESS);
 }
 
-function isLosing({ reason }: { readonly reason: string }): boolean {
-  return /^\d/.test(reason);
+function worth({ reason }: { readonly reason: string }): number {
+  if (/^\d/.test(reason)) return 0;
+  return reason.startsWith(NO_SOURCE) ? 2 : 1;
 }
 
 function pastOf(memory: Memory): Pick<Explanation, 'lastEnd' | 'preempted' | 'versions'> {

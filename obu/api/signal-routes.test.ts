@@ -115,7 +115,10 @@ it('gives values of leaves and branches', async () => {
     store.paths(),
   );
   expect(await get('?path=Vehicle.Fan')).toEqual([
-    { path: 'Vehicle.Fan', value: null, time: '', source: '', stale: false },
+    {
+      ...{ path: 'Vehicle.Fan', value: null, time: '', source: '', stale: false },
+      reason: expect.stringMatching(/^nothing reports it/),
+    },
   ]);
   await expect(get('?path=Vehicle.Nope')).rejects.toMatchObject({ code: ErrorCode.UnknownSignal });
   await expect(get('?follow=yes')).rejects.toMatchObject({ code: ErrorCode.BadControlRequest });

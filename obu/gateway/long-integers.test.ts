@@ -1,6 +1,6 @@
 /** Integers of 64 bits on every way between workloads: the SDK, and Kuksa's interface. */
 import { afterEach, beforeEach, expect, it } from 'vitest';
-import { connect, type LeafValue, type Obu, type SignalDatum } from '../../shared/app-sdk/index.ts';
+import { connect, type LeafValue, type Obu } from '../../shared/app-sdk/index.ts';
 import { ErrorCode } from '../../shared/base/errors.ts';
 import { HandObu, noGrants, workload } from '../../test/support/gateway-parts.ts';
 import { TestClient } from '../../test/support/kuksa-client.ts';
@@ -9,6 +9,8 @@ const SERIAL = 'Vehicle.Serial';
 const DEPTH = 'Vehicle.Depth';
 const LEAVES = `
 ${SERIAL}: { type: actuator, datatype: uint64, max: 18446744073709551615 }
+Vehicle.Area: { type: actuator, datatype: double, max: 1.7e308 }
+Vehicle.Areas: { type: actuator, datatype: 'float[]' }
 ${DEPTH}: { datatype: int64, allowed: [-9223372036854775808, 9007199254740993, 5] }
 `;
 
@@ -74,6 +76,27 @@ it('reach a subscription, and a bigint that a number holds is one', async () => 
   expect(seen).toEqual([5, 2n ** 64n - 1n]);
 });
 
+it('are floats and doubles that have all of their digits, in lists too', async () => {
+  const asked: LeafValue[] = [];
+  const provider = obu.signals.openProvider('unit');
+  provider.serve(['Vehicle.Area'], async (_path, value) => void asked.push(value));
+  // 10^22 is the largest power of ten that a double holds: 5^22 is below 2^53.
+  for (const [given, value] of [
+    [5n, 5],
+    [-(2n ** 60n), -(2 ** 60)],
+    [10n ** 22n, 1e22],
+  ] as const) {
+    await app.provide({ 'Vehicle.Area': given, 'Vehicle.Speed': given, 'Vehicle.Areas': [given, 1.5] });
+    expect((await app.get(['Vehicle.Area', 'Vehicle.Areas', 'Vehicle.Speed'])).map((one) => one.value)).toEqual([
+      ...[value, [value, 1.5], value],
+    ]);
+    await app.actuate('Vehicle.Area', given);
+    expect(asked.at(-1)).toBe(value);
+  }
+  await expect(app.actuate('Vehicle.Area', 2n ** 53n + 1n)).rejects.toMatchObject({ code: ErrorCode.BadSignalValue });
+  expect(asked).toHaveLength(3);
+});
+
 it('actuate with all digits', async () => {
   const asked: LeafValue[] = [];
   const provider = obu.signals.openProvider('unit');
@@ -86,7 +109,7 @@ it('actuate with all digits', async () => {
   expect(asked).toEqual([2n ** 64n - 1n, 2n ** 53n + 1n]);
 });
 
-it.each<[string, SignalDatum]>([
+it.each<[string, LeafValue]>([
   [SERIAL, 2n ** 64n],
   [SERIAL, -1n],
   [SERIAL, -1],
@@ -95,7 +118,11 @@ it.each<[string, SignalDatum]>([
   [SERIAL, '5'],
   [DEPTH, 2n ** 63n],
   [DEPTH, 6n],
-  ['Vehicle.Speed', 2n ** 60n],
+  ['Vehicle.Speed', 2n ** 60n + 1n],
+  ['Vehicle.Speed', 2n ** 200n],
+  ['Vehicle.Area', 2n ** 53n + 1n],
+  ['Vehicle.Area', -(10n ** 23n)],
+  ['Vehicle.Areas', [1n, 2n ** 53n + 1n]],
   ['Vehicle.Speed', 1e39],
   ['Vehicle.Speed', Number.POSITIVE_INFINITY],
   ['Vehicle.Cabin.Door.IsOpen', 2n ** 60n],

@@ -5,6 +5,7 @@ import { pipeline } from 'node:stream/promises';
 import { extract, type Header } from 'tar-stream';
 import { ErrorCode, isErrno, isKerbError, KerbError, messageOf } from '../../shared/base/errors.ts';
 import { plainIssue } from '../../shared/base/plain-issue.ts';
+import { readFault } from '../../shared/base/read-fault.ts';
 import { decodeUtf8 } from '../../shared/base/utf8.ts';
 import { MAX_MANIFEST } from '../manifest/manifest.ts';
 import type { ManifestFile } from '../state/desired-state.ts';
@@ -93,7 +94,7 @@ export async function readEntries(
     await reading.catch(() => {});
     if (isKerbError(error)) throw error;
     if (signal.aborted) throw new KerbError(ErrorCode.Cancelled, 'stopped');
-    if (isErrno(error)) throw badBundle(path, `it cannot be read: ${error.code}`);
+    if (isErrno(error)) throw badBundle(path, `it cannot be read: ${readFault(error)}`);
     const why = messageOf(error);
     throw badBundle(path, /unexpected end/i.test(why) ? 'it is cut off' : `it is no bundle: ${why}`);
   }

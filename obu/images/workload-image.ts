@@ -2,6 +2,7 @@ import { existsSync, statSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { ErrorCode, isErrno, KerbError } from '../../shared/base/errors.ts';
+import { readFault } from '../../shared/base/read-fault.ts';
 import type { Engine } from '../engine/docker-client.ts';
 import { BASE_IMAGE, buildBaseImage } from './base-image.ts';
 import { type BuiltImage, buildUnlessThere, inspectImage, type Progress } from './build.ts';
@@ -69,6 +70,6 @@ async function readDockerfile(folder: string): Promise<string> {
     return await readFile(file, 'utf8');
   } catch (error) {
     if (!isErrno(error)) throw error;
-    throw new KerbError(ErrorCode.ImageBuildFailed, `${file} cannot be read: ${error.code}`, { file });
+    throw new KerbError(ErrorCode.ImageBuildFailed, `${file} cannot be read: ${readFault(error)}`, { file });
   }
 }

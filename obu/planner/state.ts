@@ -132,6 +132,8 @@ export interface WorkloadState {
   readonly reason: string;
   /** Where the update stands while this is not what the manifest wants; left out: it is. */
   readonly update?: UpdateState;
+  /** So it was before the engine stopped answering; left out: so it is. */
+  readonly isOld?: true;
 }
 
 /** `handing-over`: the old container runs until the new one is well; `waiting`: for its image, or until parked. */

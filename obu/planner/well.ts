@@ -1,7 +1,11 @@
+import type { WorkloadState } from './state.ts';
+
+type Seen = { readonly state: string; readonly detail: string } & Pick<WorkloadState, 'isOld'>;
+
 /**
- * Whether a state is what a person wants in the end: it runs and nothing says that it is ill, or it has done its work. What
- * that says about an update is another question, which depends on who asks.
+ * Whether a state is what a person wants in the end: it runs and nothing says that it is ill, or it has done its work. One
+ * that nobody can look at now says nothing. What that says about an update is another question, which depends on who asks.
  */
-export function isWellState({ state, detail }: { readonly state: string; readonly detail: string }): boolean {
-  return state === 'Succeeded' || (state === 'Running' && detail === 'Ok');
+export function isWellState({ state, detail, isOld }: Seen): boolean {
+  return isOld !== true && (state === 'Succeeded' || (state === 'Running' && detail === 'Ok'));
 }

@@ -62,7 +62,10 @@ describe('a path', () => {
     const bus = new HandBus();
     const router = new CanRouter(bus);
     router.start();
-    const tree = parseVssTree('Vehicle.Unfed: { datatype: uint8 }', 'vss.yaml');
+    const tree = parseVssTree(
+      'Vehicle.Unfed: { datatype: uint8 }\nVehicle.Set: { datatype: uint8, type: actuator }',
+      'vss.yaml',
+    );
     store = new SignalStore([{ router, dbcs: [dbc] }], [...parseVssMapping(mapping, 'map.yaml'), ...tree]);
     store.start();
     put = (id, ...bytes) => {
@@ -112,7 +115,14 @@ describe('a path', () => {
 
   it('says that no frame has come, with message and bus', () => {
     expect(why('Spd')).toMatch(/no frame .*RANGE.*103.*can0/);
-    expect(why('Unfed')).toBe('');
+    // Nothing reports these: neither a bus nor a workload. The actuator says that setting it does not change that.
+    expect(why('Unfed')).toMatch(/^nothing reports it.*no mapping.*no workload/);
+    expect(why('Set')).toMatch(/^nothing reports it.*it can be set/);
+    const provider = store.openProvider('app');
+    provider.provide([{ path: 'Vehicle.Set', value: 5 }]);
+    expect([why('Set'), read('Set')]).toEqual(['', 5]);
+    provider.close();
+    expect(why('Set')).toMatch(/no longer/);
   });
 
   it('says what was dropped, and why', () => {

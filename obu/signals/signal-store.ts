@@ -19,6 +19,9 @@ import { SignalTree, type Slot } from './signal-tree.ts';
 
 export type { SignalFeed } from './can-feed.ts';
 
+/** What the reason of a path begins with that nothing in this OBU reports. */
+export const NO_SOURCE = 'nothing reports it';
+
 export interface SignalStoreOptions {
   /** How the sources of a path rank, best first, by their names. */
   readonly rankingOf?: (path: string) => readonly string[];
@@ -88,13 +91,15 @@ export class SignalStore implements VehicleSignals {
     return this.#warnings;
   }
 
-  /** Why a path has no value now, or only a stale one, in a sentence; empty when it has a fresh one, or no source. */
+  /** Why a path has no value now, or only a stale one, in a sentence; empty when it has a fresh one. */
   whyNone(path: string): string {
-    const { value, slots } = this.#tree.leaf(path);
+    const { value, slots, info } = this.#tree.leaf(path);
     if (value !== undefined && !value.stale) return '';
     const why = this.#feed?.whyNone(path) || (this.#lost.get(path) ?? '');
     if (why !== '') return why;
-    return slots.length > 0 ? 'the workload that provided it does so no longer' : '';
+    if (slots.length > 0) return 'the workload that provided it does so no longer';
+    const isSet = info.type === 'actuator' ? '; it can be set, which does not give it a value' : '';
+    return `${NO_SOURCE}: no mapping reads it from a bus (dbc2vss), and no workload provides it${isSet}`;
   }
 
   /**

@@ -211,6 +211,29 @@ describe('a manifest', () => {
     expect(state.manifest().good).toBe(false);
   });
 
+  it('is not good because of states of before the engine stopped answering, which interrupt what has been proved', () => {
+    const state = started(manifest(a + b));
+    const old: WorkloadState = { ...running, isOld: true };
+    const noRoom: WorkloadState = { state: 'Pending', detail: 'NoCapacity', reason: '', isOld: true };
+    const look = (seconds: number, stateOf: (workload: string) => WorkloadState, isDisplaced?: () => boolean) => {
+      for (let i = 0; i < seconds; i++, nowMs += 1000) state.watch(stateOf, isDisplaced);
+      return state.manifest().good;
+    };
+    expect(look(9, () => running)).toBe(false);
+    expect(look(20, () => old)).toBe(false);
+    expect(
+      look(
+        20,
+        (workload) => (workload === 'b' ? noRoom : running),
+        () => true,
+      ),
+    ).toBe(false);
+    expect(look(20, () => ({ ...old, state: 'Succeeded', detail: '' }))).toBe(false);
+    // The engine answers again: it counts anew.
+    expect(look(9, () => running)).toBe(false);
+    expect(look(3, () => running)).toBe(true);
+  });
+
   it('is good when those that do not run make room for others as its priorities say', () => {
     const state = started(manifest(a + b));
     const stateOf = (workload: string): WorkloadState =>

@@ -194,9 +194,14 @@ export class DesiredState {
    */
   watch(stateOf: (workload: string) => WorkloadState, isDisplaced: (workload: string) => boolean = () => false): void {
     if (this.#current === undefined || this.#current.good) return;
-    // A container of before that is well, because of a hand-over or a rollback, proves nothing.
+    // A container of before that is well, because of a hand-over or a rollback, proves nothing; nor does a state of before
+    // the engine stopped answering, also not that of one which made room then.
     const isWell = (state: WorkloadState) => state.update === undefined && isWellState(state);
-    if (!this.#workloads.every(({ name }) => isWell(stateOf(name)) || isDisplaced(name))) {
+    const isAsWanted = (name: string) => {
+      const state = stateOf(name);
+      return isWell(state) || (state.isOld !== true && isDisplaced(name));
+    };
+    if (!this.#workloads.every(({ name }) => isAsWanted(name))) {
       this.#wellSinceMs = undefined;
       return;
     }

@@ -179,7 +179,7 @@ export class Reconciler {
   }
 
   state(workload: string): WorkloadState {
-    return this.#states.of(workload, this.#looks.answers ? '' : this.#looks.fault);
+    return this.#states.of(workload, this.#looks.answers);
   }
 
   restarts(workload: string): number {

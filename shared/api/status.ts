@@ -33,6 +33,8 @@ export interface WorkloadStatus {
   readonly reason: string;
   /** Where its update stands while what runs is not what the manifest wants; left out: it is. */
   readonly update?: 'handing-over' | 'waiting' | 'rolled-back';
+  /** So it was before the engine stopped answering; left out: so it is. */
+  readonly isOld?: true;
   /** Workloads of higher priority that have its room, so that it does not run; left out: that is not why. */
   readonly displacedBy?: readonly string[];
   /** Milliseconds until something is done about it at the latest, such as after a back-off; left out: nothing is due. */

@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import 'node:tls';
 import type { TLSSocket } from 'node:tls';
 import { ErrorCode, isErrno, KerbError, messageOf } from '../base/errors.ts';
+import { readFault } from '../base/read-fault.ts';
 import { type Identity, isTenant, type Principal, parsePrincipalUrn, principalUrn } from './identity.ts';
 
 /** The three files of an identity directory, all PEM. */
@@ -225,7 +226,7 @@ async function readIdentityFile(dir: string, name: string): Promise<string> {
   try {
     return await readFile(path, 'utf8');
   } catch (error) {
-    const why = isErrno(error, 'ENOENT') ? 'is missing' : `cannot be read: ${messageOf(error)}`;
+    const why = isErrno(error, 'ENOENT') ? 'is missing' : `cannot be read: ${readFault(error)}`;
     throw bad(
       `${path} ${why}; an identity is ${Object.values(IDENTITY_FILES).join(', ')}, made by \`kerb pki\``,
       { path },

@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import type { z } from 'zod';
 import { ErrorCode, isErrno, KerbError, messageOf } from '../base/errors.ts';
 import { plainIssue } from '../base/plain-issue.ts';
+import { readFault } from '../base/read-fault.ts';
 import {
   ARTIFACT_TYPE,
   CONFIG_SCHEMA_VERSION,
@@ -195,7 +196,7 @@ async function readBlob(dir: string, { digest, size }: Descriptor, limit: number
 async function readWhole(path: string, limit: number, size?: number): Promise<Buffer> {
   // A FIFO or a device must neither block nor feed us without end: no waiting in open, and regular files only.
   const file = await open(path, constants.O_RDONLY | constants.O_NONBLOCK).catch((error: unknown) => {
-    const why = isErrno(error, 'ENOENT') ? 'is missing' : `cannot be read: ${messageOf(error)}`;
+    const why = isErrno(error, 'ENOENT') ? 'is missing' : `cannot be read: ${readFault(error)}`;
     throw bad(`${path} ${why}; a task package is made by \`kerb task build\``, { path }, error);
   });
   try {

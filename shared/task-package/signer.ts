@@ -8,7 +8,8 @@ import {
 } from 'node:crypto';
 import { mkdir, readdir, readFile, rename, rm, stat } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
-import { ErrorCode, isErrno, KerbError, messageOf } from '../base/errors.ts';
+import { ErrorCode, isErrno, KerbError } from '../base/errors.ts';
+import { readFault } from '../base/read-fault.ts';
 import { exists, writeFileAtomically } from '../identity/files.ts';
 
 /**
@@ -74,7 +75,7 @@ export async function loadSigner(dir: string): Promise<Signer> {
     key = createPrivateKey(await readFile(path));
   } catch (error) {
     if (error instanceof KerbError) throw error;
-    const why = isErrno(error, 'ENOENT') ? 'is missing' : `is no private key: ${messageOf(error)}`;
+    const why = isErrno(error, 'ENOENT') ? 'is missing' : `is no private key: ${readFault(error)}`;
     throw bad(`${path} ${why}; \`kerb pki task-signer\` makes one`, { path }, error);
   }
   if (!isP256(key)) throw bad(`${path} is no key on the curve P-256; \`kerb pki task-signer\` makes one`, { path });
@@ -87,7 +88,7 @@ export async function loadSigner(dir: string): Promise<Signer> {
  */
 export async function loadTrust(dir: string): Promise<TrustedKeys> {
   const names = await readdir(dir).catch((error: unknown) => {
-    throw bad(`cannot read the trusted keys in ${dir}: ${messageOf(error)}`, { dir }, error);
+    throw bad(`cannot read the trusted keys in ${dir}: ${readFault(error)}`, { dir }, error);
   });
   const trusted = new Map<string, TrustedKey>();
   for (const file of names.sort()) {
@@ -100,7 +101,7 @@ export async function loadTrust(dir: string): Promise<TrustedKeys> {
       if (pem.includes('PRIVATE KEY')) throw new Error('it holds a private key, which belongs to its signer alone');
       key = createPublicKey(pem);
     } catch (error) {
-      throw bad(`${path} is no public key: ${messageOf(error)}`, { path }, error);
+      throw bad(`${path} is no public key: ${readFault(error)}`, { path }, error);
     }
     if (!isP256(key)) throw bad(`${path} is no public key on the curve P-256`, { path });
     trusted.set(keyIdOf(key), { name: file.slice(0, -'.pem'.length), key });

@@ -60,7 +60,24 @@ function plainCaster(datatype: string): Cast {
 
 /** What a file or a person wrote with many digits is an ordinary number to a leaf that is a float or a double. */
 export function inFormOf(datatype: string, value: SignalDatum): SignalDatum {
-  return typeof value === 'bigint' && /^(float|double)/.test(datatype) ? Number(value) : value;
+  return typeof value === 'bigint' && isFloat(datatype) ? Number(value) : value;
+}
+
+function isFloat(datatype: string): boolean {
+  return /^(float|double)/.test(datatype);
+}
+
+/** For messages: no more than the first digits of a very long one. */
+function shortOf(value: bigint): string {
+  const digits = value.toString();
+  return digits.length > 40 ? `${digits.slice(0, 37)}…` : digits;
+}
+
+/** What a program gave as a bigint, as the number that a float or a double is where that has all of its digits. */
+export function inExactFormOf(datatype: string, value: SignalDatum): SignalDatum {
+  if (typeof value !== 'bigint' || !isFloat(datatype)) return value;
+  const number = Number(value);
+  return Number.isFinite(number) && BigInt(number) === value ? number : value;
 }
 
 function inOneForm(value: number): Exact {
@@ -73,6 +90,9 @@ export function datumFault(limits: Limits, value: SignalDatum): string | undefin
   const wanted = datatype === 'string' || datatype === 'boolean' ? datatype : 'number';
   const range = integerRanges[datatype];
   const found = typeof value === 'bigint' && range !== undefined ? 'number' : typeof value;
+  if (typeof value === 'bigint' && isFloat(datatype)) {
+    return `is a ${datatype} and cannot be ${shortOf(value)} exactly; round it to a number first`;
+  }
   if (found !== wanted) return `is a ${datatype}, not a ${typeof value}`;
   if (typeof value === 'string' && value.length > MAX_TEXT) return `has at most ${MAX_TEXT} characters`;
   if (typeof value === 'number') {

@@ -9,6 +9,7 @@ import { z } from 'zod';
 import { ErrorCode, KerbError, messageOf } from '../base/errors.ts';
 import { type Exact, parseJsonExactly, withExact } from '../base/exact.ts';
 import { plainIssue } from '../base/plain-issue.ts';
+import { readFault } from '../base/read-fault.ts';
 import { datatypes, inFormOf } from './datatype.ts';
 import type { LeafValue, SignalDatum, SignalInfo } from './signal.ts';
 import { isListValue, listDatatypes, valueFault } from './signal-list.ts';
@@ -47,7 +48,7 @@ export async function readVssFile(file: string): Promise<string> {
   try {
     return await readFile(file, 'utf8');
   } catch (error) {
-    throw new KerbError(ErrorCode.BadSignalMapping, `${file}: the file cannot be read: ${messageOf(error)}`, { file });
+    throw new KerbError(ErrorCode.BadSignalMapping, `${file}: the file cannot be read: ${readFault(error)}`, { file });
   }
 }
 

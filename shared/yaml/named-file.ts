@@ -1,5 +1,6 @@
 import { readFile, stat } from 'node:fs/promises';
 import { type ErrorCode, isErrno, KerbError } from '../base/errors.ts';
+import { readFault } from '../base/read-fault.ts';
 import { decodeUtf8, utf8Fault } from '../base/utf8.ts';
 
 /** Longest file of text that a person may name, in bytes: above this it is another file than was meant. */
@@ -16,18 +17,9 @@ export async function readNamedFile(file: string, code: ErrorCode): Promise<stri
     bytes = await readFile(file);
   } catch (error) {
     if (!isErrno(error)) throw error;
-    throw new KerbError(code, `${file} cannot be read: ${readFault(error.code)}`, { file });
+    throw new KerbError(code, `${file} cannot be read: ${readFault(error)}`, { file });
   }
   const decoded = decodeUtf8(bytes);
   if ('text' in decoded) return decoded.text;
   throw new KerbError(code, utf8Fault(file, decoded.line), { file });
-}
-
-function readFault(code: string | undefined): string {
-  const words: Readonly<Record<string, string>> = {
-    ENOENT: 'no such file',
-    EACCES: 'permission denied',
-    EISDIR: 'it is a directory',
-  };
-  return `${words[code ?? ''] ?? 'it failed'} (${code})`;
 }

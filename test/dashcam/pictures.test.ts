@@ -4,7 +4,8 @@ import type { CameraWish, Picture } from '../../obu/dashcam/capture/camera.ts';
 import { ErrorCode } from '../../shared/base/errors.ts';
 import { RoadPainter } from '../../sim/dashcam/painter.ts';
 import { advance, type RoadView, START_VIEW } from '../../sim/dashcam/road.ts';
-import { correlation, ffmpeg, ffmpegChildren, flat, Pictures, pidsOf, Rig, until } from './rig.ts';
+import { until } from '../support/until.ts';
+import { correlation, ffmpeg, ffmpegChildren, flat, Pictures, pidsOf, Rig } from './rig.ts';
 
 const [WIDTH, HEIGHT] = [640, 480];
 const OWN: CameraWish = { format: 'gray8', width: 0, height: 0, fps: 60 };

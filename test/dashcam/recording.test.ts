@@ -5,7 +5,8 @@ import { createCamera } from '../../obu/dashcam/capture/ffmpeg-camera.ts';
 import { takeSnapshot } from '../../obu/dashcam/capture/snapshot.ts';
 import { Recorder, type RecordingOptions } from '../../obu/dashcam/recording/recorder.ts';
 import { silentLog } from '../../shared/base/log.ts';
-import { ffmpeg, ffmpegChildren, flat, Rig, until } from './rig.ts';
+import { until } from '../support/until.ts';
+import { ffmpeg, ffmpegChildren, flat, Rig } from './rig.ts';
 
 let rig: Rig;
 beforeEach(() => {

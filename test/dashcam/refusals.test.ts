@@ -3,7 +3,8 @@ import { afterEach, beforeEach, expect, it } from 'vitest';
 import type { CameraWish } from '../../obu/dashcam/capture/camera.ts';
 import { takeSnapshot } from '../../obu/dashcam/capture/snapshot.ts';
 import { ErrorCode } from '../../shared/base/errors.ts';
-import { ffmpegChildren, Pictures, Rig, until } from './rig.ts';
+import { until } from '../support/until.ts';
+import { ffmpegChildren, Pictures, Rig } from './rig.ts';
 import { startRtspServer } from './rtsp-server.ts';
 
 const OWN: CameraWish = { format: 'gray8', width: 0, height: 0, fps: 60 };

@@ -2,11 +2,11 @@ import { execFileSync } from 'node:child_process';
 import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { setTimeout } from 'node:timers/promises';
 import type { Camera, CameraWish, Picture } from '../../obu/dashcam/capture/camera.ts';
 import { type CameraOptions, createCamera } from '../../obu/dashcam/capture/ffmpeg-camera.ts';
 import { silentLog } from '../../shared/base/log.ts';
 import { PictureServer } from '../../sim/dashcam/picture-server.ts';
+import { until } from '../support/until.ts';
 
 /** What the camera tests put up, and take down again in the order that leaves nothing behind. */
 export class Rig {
@@ -68,15 +68,6 @@ export class Pictures {
     const from = this.all.length;
     await until(`${count} more pictures`, () => this.all.length >= from + count);
     return this.all.slice(from);
-  }
-}
-
-/** Liveness, not speed: a generous limit, so that a busy machine does not fail a test. */
-export async function until(what: string, condition: () => boolean, limitMs = 100_000): Promise<void> {
-  const giveUpAt = performance.now() + limitMs;
-  while (!condition()) {
-    if (performance.now() > giveUpAt) throw new Error(`waited ${limitMs / 1000} s in vain for ${what}`);
-    await setTimeout(20);
   }
 }
 

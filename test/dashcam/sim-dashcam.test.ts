@@ -10,7 +10,8 @@ import { UserspaceBusServer } from '../../shared/can/userspace/userspace-server.
 import { compileMessage } from '../../shared/dbc/message-codec.ts';
 import { loadDbc } from '../../shared/dbc/parser/dbc-parser.ts';
 import { columnOf, LINES, lensOf, rowOf, START_VIEW } from '../../sim/dashcam/road.ts';
-import { ffmpegChildren, Pictures, Rig, until } from './rig.ts';
+import { until } from '../support/until.ts';
+import { ffmpegChildren, Pictures, Rig } from './rig.ts';
 
 const root = join(import.meta.dirname, '..', '..');
 const DBC = join(root, 'sim', 'car', 'car.dbc');

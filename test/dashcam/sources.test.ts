@@ -4,7 +4,8 @@ import { join } from 'node:path';
 import pino from 'pino';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import type { Camera, CameraWish } from '../../obu/dashcam/capture/camera.ts';
-import { ffmpeg, ffmpegChildren, Pictures, Rig, until } from './rig.ts';
+import { until } from '../support/until.ts';
+import { ffmpeg, ffmpegChildren, Pictures, Rig } from './rig.ts';
 import { startRtspServer } from './rtsp-server.ts';
 
 const OWN: CameraWish = { format: 'gray8', width: 0, height: 0, fps: 60 };

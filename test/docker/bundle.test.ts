@@ -6,7 +6,6 @@ import { rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Readable } from 'node:stream';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { extract, pack } from 'tar-stream';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { type Engine, reachEngine } from '../../obu/engine/docker-client.ts';
@@ -15,6 +14,7 @@ import type { ManifestReply } from '../../shared/api/manifest.ts';
 import type { ObuStatus } from '../../shared/api/status.ts';
 import { ErrorCode } from '../../shared/base/errors.ts';
 import { STATUS_MS } from '../support/status-ms.ts';
+import { until } from '../support/until.ts';
 
 /** Ends with 1 the first time when it is called with `once`; else it waits for SIGTERM. */
 const program = `
@@ -60,12 +60,11 @@ class Obu {
     daemon.stderr!.setEncoding('utf8').on('data', (text: string) => {
       said = (said + text).slice(-4000);
     });
-    for (;;) {
+    const look = () => {
       if (daemon.exitCode !== null) throw new Error(`kerb obu serve ended with ${daemon.exitCode}: ${said}`);
-      const status = await getStatus<ObuStatus>(this.api).catch(() => undefined);
-      if (status) return status;
-      await sleep(100);
-    }
+      return getStatus<ObuStatus>(this.api).catch(() => undefined);
+    };
+    return until('kerb obu serve answers', look, () => said);
   }
 
   async stop(): Promise<void> {
@@ -135,6 +134,14 @@ afterAll(async () => {
   await rm(folder, { recursive: true, force: true });
 });
 
+const workloads = async () => (await getStatus<ObuStatus>(car.api, STATUS_MS)).workloads;
+const statusOf = async (name: string) => (await workloads()).find((one) => one.name === name)!;
+
+/** "Running(Ok)", by workload. */
+async function told(): Promise<Record<string, string>> {
+  return Object.fromEntries((await workloads()).map(({ name, state, detail }) => [name, `${state}(${detail})`]));
+}
+
 const service = (name: string, image: string, more = '') =>
   `  ${name}:\n    image: ${image}\n    restart: always\n    mem_limit: 16m\n    cpus: 0.1\n${more}`;
 
@@ -156,9 +163,10 @@ describe('kerb obu apply', () => {
     const file = manifest('late', service('late', `${SMALL}:1`, '    command: [once]\n'));
     expect(await car.kerb('obu', 'apply', file)).toMatchObject({
       code: 0,
-      out: expect.stringMatching(/the workload is well\n$/),
-      err: expect.stringMatching(/late: .*exit code 1[\s\S]*late: Running\(Ok\)/),
+      err: expect.stringMatching(/late: .*\b1\b[\s\S]*late: Running\(Ok\)/),
     });
+    expect(await told()).toEqual({ late: 'Running(Ok)' });
+    expect((await statusOf('late')).restarts).toBe(1);
   });
 
   it('ends well when workloads make room as their priorities say, and such a manifest is good', async () => {
@@ -167,10 +175,14 @@ describe('kerb obu apply', () => {
     expect(await car.kerb('obu', 'apply', manifest('p1', maps))).toMatchObject({ code: 0 });
     expect(await car.kerb('obu', 'apply', manifest('p2', maps + adas))).toMatchObject({
       code: 0,
-      out: expect.stringMatching(/1 of 2 workloads is well.*\nmaps makes room for adas: Pending\(NoCapacity\)/),
+      out: expect.stringMatching(/maps.*adas: Pending\(NoCapacity\)/),
     });
-    while (!(await car.generation()).good) await sleep(500);
-    const good = await car.generation();
+    expect(await told()).toEqual({ maps: 'Pending(NoCapacity)', adas: 'Running(Ok)' });
+    expect((await statusOf('maps')).displacedBy).toEqual(['adas']);
+    const good = await until('the manifest is good', async () => {
+      const reply = await car.generation();
+      return reply.good && reply;
+    });
     expect(await car.kerb('obu', 'apply', manifest('p3', service('other', `${SMALL}:1`)))).toMatchObject({ code: 0 });
     expect(await car.kerb('obu', 'rollback')).toMatchObject({ code: 0 });
     expect((await car.generation()).text).toBe(good.text);
@@ -183,7 +195,7 @@ describe('kerb obu apply', () => {
     );
     expect(await car.kerb('obu', 'apply', file, '--timeout', '1s')).toMatchObject({
       code: 1,
-      err: expect.stringMatching(/--timeout 1s\) is over/),
+      err: expect.stringMatching(/--timeout 1s/),
     });
   });
 
@@ -195,7 +207,7 @@ describe('kerb obu apply', () => {
     const absent = manifest('absent', service('b', `${SMALL}@sha256:${'0'.repeat(63)}1`));
     expect(await car.kerb('obu', 'apply', absent)).toMatchObject({
       code: 1,
-      err: expect.stringMatching(/b: Failed\(ImageMissing\): .*kerb image build.*@sha256:ID/),
+      err: expect.stringMatching(/b: Failed\(ImageMissing\).*kerb image build/),
     });
   });
 
@@ -218,7 +230,7 @@ describe('kerb obu apply', () => {
       service('a', `${SMALL}:1`, '    entrypoint: [/nowhere]\n').replace('always', '"no"'),
     );
     const said = await car.kerb('obu', 'apply', file);
-    expect(said).toMatchObject({ code: 1, err: expect.stringMatching(/"\/nowhere" is not in the image/) });
+    expect(said).toMatchObject({ code: 1, err: expect.stringMatching(/a: Failed\(CannotStart\).*\/nowhere/) });
     expect(said.err).not.toMatch(/runc|OCI|shim/);
   });
 });
@@ -233,9 +245,10 @@ describe('a bundle', () => {
       expect(await car.kerb('obu', 'bundle', file, '-o', output)).toMatchObject({ code: 0 });
       await engine.calls.getImage(`${SMALL}:2`).remove({ force: true });
       const dry = await car.kerb('obu', 'apply', output, '--dry-run');
-      expect(dry).toMatchObject({ code: 0, out: expect.stringMatching(/would {2}create-and-start {2}b/) });
+      expect(dry).toMatchObject({ code: 0, out: expect.stringMatching(/\bcreate-and-start +b\b/) });
       const said = await car.kerb('obu', 'apply', output);
-      expect(said).toMatchObject({ code: 0, out: expect.stringMatching(/all 2 workloads are well/) });
+      expect(said.code).toBe(0);
+      expect(await told()).toEqual({ a: 'Running(Ok)', b: 'Running(Ok)' });
       expect(said.err).not.toMatch(/ImageMissing/);
     }
   }, 300_000);
@@ -274,7 +287,7 @@ describe('a bundle', () => {
       const said = await small.kerb('obu', 'apply', output);
       expect(said).toMatchObject({
         code: 1,
-        err: expect.stringMatching(new RegExp(`full.*\\[${ErrorCode.DiskFull} `)),
+        err: expect.stringMatching(new RegExp(`\\[${ErrorCode.DiskFull} `)),
       });
       expect((await getStatus<ObuStatus>(small.api, STATUS_MS)).workloads).toEqual([]);
       expect(await (await reachEngine(kind, host)).calls.listImages({ all: true })).toEqual([]);

@@ -3,7 +3,6 @@ import { existsSync, mkdtempSync, readFileSync, writeFileSync } from 'node:fs';
 import { rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { type Places, placesOf } from '../../obu/config/places.ts';
 import { type Engine, reachEngine } from '../../obu/engine/docker-client.ts';
@@ -56,12 +55,12 @@ async function serve(config = 'obu.yaml'): Promise<ObuStatus> {
   kerb.stderr!.setEncoding('utf8').on('data', (text: string) => {
     said = (said + text).slice(-4000);
   });
-  for (;;) {
-    if (kerb.exitCode !== null) throw new Error(`kerb obu serve ended with ${kerb.exitCode}: ${said}`);
-    const status = await getStatus<ObuStatus>(api).catch(() => undefined);
-    if (status) return status;
-    await sleep(100);
-  }
+  const daemon = kerb;
+  const look = () => {
+    if (daemon.exitCode !== null) throw new Error(`kerb obu serve ended with ${daemon.exitCode}: ${said}`);
+    return getStatus<ObuStatus>(api).catch(() => undefined);
+  };
+  return until('kerb obu serve answers', look, () => said);
 }
 
 async function end(name: NodeJS.Signals): Promise<void> {

@@ -2,10 +2,10 @@
 import { readdirSync, readFileSync } from 'node:fs';
 import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { signal } from '../../obu/engine/processes.ts';
 import { ErrorCode } from '../../shared/base/errors.ts';
+import { until } from '../support/until.ts';
 import { buildImage, busyWorkload, newState, Runtime } from './runtime.ts';
 
 const MIB = 2 ** 20;
@@ -49,7 +49,7 @@ it('a killed engine uses up no restart, and what ran comes back, with `restart: 
         const all = await runtime.containers(name).catch(() => []);
         return all.length === 1 && all[0]!.Id !== before[i]!.Id && all[0]!.State.Running;
       };
-      while (!(await isNew())) await sleep(100);
+      await until(`a new container of ${name} runs`, isNew);
       await runtime.until(name, 'Running(Ok)');
       expect(runtime.reconciler.memory(name)).toMatchObject({ failures: 0, restarts: 0, lastEnd: undefined });
     }
@@ -72,8 +72,8 @@ it('a process that the kernel kills inside of a workload is told, and the worklo
   const eats = 'while :; do dd if=/dev/zero of=/dev/null bs=200M count=1; sleep 1; done';
   runtime.apply(busyWorkload({ name: 'eats', memLimit: 32 * MIB, command: ['sh', '-c', eats] }));
   const told = () => runtime.errors.list().find(({ code }) => code === ErrorCode.ProcessKilled);
-  while (told() === undefined) await sleep(100);
-  expect(told()).toMatchObject({ source: 'workload eats' });
+  const error = await until('the killed process is told', told, () => runtime.errors.list());
+  expect(error).toMatchObject({ source: 'workload eats' });
   expect(runtime.word('eats')).toBe('Running(Ok)');
   expect(runtime.reconciler.memory('eats')).toMatchObject({ failures: 0, restarts: 0 });
   runtime.apply();

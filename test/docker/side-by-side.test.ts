@@ -1,8 +1,8 @@
 /** One slow step holds up nobody else, and a state is what the engine has, as it changes. */
 import { rm } from 'node:fs/promises';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, afterEach, beforeAll, expect, it, vi } from 'vitest';
 import { useSharedEngine } from '../support/shared-engine.ts';
+import { until } from '../support/until.ts';
 import { buildImage, busyWorkload, newState, Runtime } from './runtime.ts';
 
 useSharedEngine();
@@ -54,6 +54,15 @@ afterAll(async () => {
   await rm(state, { recursive: true, force: true });
 });
 
+/** Waits until a workload has another container, and only that. */
+async function untilOtherThan(name: string, id: string): Promise<void> {
+  const isOther = async () => {
+    const all = await runtime.containers(name);
+    return all.length > 0 && all.every(({ Id }) => Id !== id);
+  };
+  await until(`${name} has another container`, isOther, () => runtime.reconciler.state(name));
+}
+
 const isUp = async (name: string) => (await runtime.container(name)).State.Running;
 
 it('while a victim ignores SIGTERM, a crashed one comes back, a new one starts, and an update is made', async () => {
@@ -69,7 +78,7 @@ it('while a victim ignores SIGTERM, a crashed one comes back, a new one starts, 
   await runtime.until('needs-room', 'Pending(Starting)');
 
   await runtime.engine.calls.getContainer(before.Id).kill();
-  while (runtime.word('top') === 'Running(Ok)') await sleep(5);
+  await untilOtherThan('top', before.Id);
   await runtime.until('top', 'Running(Ok)');
   expect((await runtime.container('top')).Id).not.toBe(before.Id);
 
@@ -81,7 +90,7 @@ it('while a victim ignores SIGTERM, a crashed one comes back, a new one starts, 
     workload('fresh', { name: 'fresh' }),
   );
   await runtime.until('fresh', 'Running(Ok)');
-  while ((await runtime.containers('updated')).some(({ Id }) => Id === old.Id)) await sleep(20);
+  await untilOtherThan('updated', old.Id);
   await runtime.until('updated', 'Running(Ok)');
 
   // All of that while the victim still has its room.
@@ -100,10 +109,11 @@ it('many that start at once are told one by one, and the most important do not c
   runtime.apply(...many);
   const up = () => many.filter(({ name }) => runtime.word(name) === 'Running(Ok)').length;
   let partly = 0;
-  while (up() < many.length) {
-    if (up() > 0) partly++;
-    await sleep(20);
-  }
+  const all = () => {
+    if (up() > 0 && up() < many.length) partly++;
+    return up() === many.length;
+  };
+  await until('all of them are Running(Ok)', all, () => many.map(({ name }) => runtime.word(name)));
   expect(partly).toBeGreaterThan(0);
   const started = await Promise.all(many.map(async ({ name }) => (await runtime.container(name)).State.StartedAt));
   const ranks = started.map((at) => started.filter((other) => other < at).length);
@@ -125,7 +135,11 @@ it('an OBU that is asked to stop does not wait for a container that takes its ti
     await other.until('stubborn', 'Running(Ok)');
     const { Id } = await other.container('stubborn');
     other.apply(top);
-    while ((await other.containers('stubborn')).length > 0 && !runningStop(other)) await sleep(20);
+    await until(
+      'the stop of stubborn has begun',
+      async () => runningStop(other),
+      () => other.steps,
+    );
     await other.leave();
     // The engine goes on with it; the OBU has not waited.
     expect((await other.engine.calls.getContainer(Id).inspect()).State.Running).toBe(true);

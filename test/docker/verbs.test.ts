@@ -4,7 +4,6 @@ import { mkdtempSync, readFileSync, writeFileSync } from 'node:fs';
 import { rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { parseAllDocuments } from 'yaml';
 import { type Engine, reachEngine } from '../../obu/engine/docker-client.ts';
@@ -126,16 +125,13 @@ beforeAll(async () => {
   obu.stderr!.setEncoding('utf8').on('data', (text: string) => {
     said += text;
   });
-  for (;;) {
-    if (obu.exitCode !== null) throw new Error(`kerb obu serve ended with ${obu.exitCode}: ${said}`);
-    const status = await getStatus<ObuStatus>(api).catch(() => undefined);
-    if (status === undefined) {
-      await sleep(100);
-      continue;
-    }
-    engine = await reachEngine(status.engine.kind, status.engine.host);
-    break;
-  }
+  const daemon = obu;
+  const look = () => {
+    if (daemon.exitCode !== null) throw new Error(`kerb obu serve ended with ${daemon.exitCode}: ${said}`);
+    return getStatus<ObuStatus>(api).catch(() => undefined);
+  };
+  const { kind, host } = (await waitUntil('kerb obu serve answers', look, () => said)).engine;
+  engine = await reachEngine(kind, host);
   port = Number(/over TLS on port (\d+)/.exec(said)![1]);
   await buildImage(engine, IMAGE);
   await until('talk', 'Running(Ok)');

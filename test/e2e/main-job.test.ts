@@ -9,6 +9,7 @@ import { getStatus } from '../../shared/api/control-client.ts';
 import type { ObuStatus } from '../../shared/api/status.ts';
 import { ErrorCode } from '../../shared/base/errors.ts';
 import type { Summary } from '../../sim/demo/screen.ts';
+import { until } from '../support/until.ts';
 import { leftovers } from './leftovers.ts';
 
 const root = fileURLToPath(new URL('../../', import.meta.url));
@@ -61,14 +62,12 @@ class MainJob {
   }
 
   /** Waits until the OBU's status is as wanted; fails with the output when that does not come about. */
-  async until(what: string, wanted: (status: ObuStatus) => boolean, timeoutMs = 120_000): Promise<ObuStatus> {
-    const deadline = performance.now() + timeoutMs;
-    while (performance.now() < deadline) {
+  until(what: string, wanted: (status: ObuStatus) => boolean, timeoutMs = 120_000): Promise<ObuStatus> {
+    const look = async () => {
       const status = await this.status().catch(() => undefined);
-      if (status && wanted(status)) return status;
-      await sleep(100);
-    }
-    throw new Error(`${what} did not come about within ${timeoutMs / 1000} s. It printed:\n${this.output}`);
+      return status !== undefined && wanted(status) && status;
+    };
+    return until(what, look, () => this.output, timeoutMs);
   }
 }
 
@@ -239,7 +238,11 @@ describe('the main job', () => {
 
   it('refuses a second run on the same folder, and a duration that is none', async () => {
     job = new MainJob(state, ['--plain'], ['bin/kerb', 'sim', 'drive']);
-    while (!existsSync(join(state, 'drive.pid'))) await sleep(50);
+    await until(
+      'drive.pid is written',
+      () => existsSync(join(state, 'drive.pid')),
+      () => job?.output,
+    );
     const second = new MainJob(state, ['--plain', '--for', '1s'], ['bin/kerb', 'sim', 'drive']);
     expect(await second.end()).toBe(1);
     expect(second.output).toContain(String(job.pid));

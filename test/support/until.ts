@@ -24,6 +24,6 @@ export async function until<T>(
     if (performance.now() > deadline) {
       throw new Error(`waited ${limitMs / 1000} s in vain for: ${what}; there is ${JSON.stringify(now())}`);
     }
-    await sleep(50);
+    await sleep(20);
   }
 }

@@ -78,7 +78,11 @@ describe('kerb task run', () => {
     for (const [args, code, message] of [
       [['run', 'nowhere'], 1, /nowhere does not exist; .* \[1009 BadTaskPackage\]/],
       [['run', 'text'], 1, /text is refused: .* \[8001 ImageRefused\]/],
-      [['run', taskImage('echo'), '--input', 'nothing'], 1, /cannot read the input nothing: .* \[1001 BadConfig\]/],
+      [
+        ['run', taskImage('echo'), '--input', 'nothing'],
+        1,
+        /the input nothing cannot be read: no such file .*\[1001 BadConfig\]/,
+      ],
       [['run', taskImage('echo'), '--output', 'none/out'], 1, /cannot write the output to none\/out/],
       [['run', taskImage('echo'), '--budget', 'soon'], 2, /'soon' is no duration/],
       [['run', taskImage('echo'), '--budget', '0ms'], 2, /longer than nothing/],

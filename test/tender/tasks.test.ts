@@ -506,6 +506,22 @@ await forEachIsolation((tenders) => {
       expect(run.stderr).toMatch(/undefined reference to `fopen'/);
     });
 
+    test('says of each thing that a task has not what to use instead', () => {
+      const run = spawnSync(script, [join(import.meta.dirname, 'broken/files.c'), '/dev/null'], { encoding: 'utf8' });
+      expect(run.status).not.toBe(0);
+      const hints = run.stderr.split('\n').filter((line) => line.startsWith('build-task.sh: '));
+      for (const name of ['fopen', 'fgets', 'fread', 'fscanf', 'open', 'read', 'getchar']) {
+        expect(hints.filter((line) => line.includes(` ${name} is`))).toEqual([expect.stringMatching(/in_size/)]);
+      }
+      for (const name of ['dprintf', 'write']) {
+        expect(hints.filter((line) => line.includes(` ${name} is`))).toEqual([expect.stringMatching(/kerb_log/)]);
+      }
+      expect(hints.find((line) => line.includes(' time is'))).toContain('kerb_time_ms');
+      // Its own function, which nobody has written: no advice, only its name.
+      expect(hints.find((line) => line.includes(' written_by_nobody is'))).not.toContain('in_size');
+      expect(hints).toHaveLength(11);
+    });
+
     test("warns of the task's own files, and of nothing else", () => {
       const image = join(folder, 'warning.elf');
       const run = spawnSync(script, [join(import.meta.dirname, 'broken/warning.c'), image], { encoding: 'utf8' });

@@ -1,6 +1,5 @@
 /** The outside world of a bus: candump, cansend and ip, on vcan0. */
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { formatFrame, parseCandumpLine } from '../../shared/can/candump.ts';
 
 /** A candump that logs to us. */
@@ -35,14 +34,6 @@ export class Candump {
  */
 export function frameTexts(lines: readonly string[]): string[] {
   return lines.map((line) => formatFrame({ ...parseCandumpLine(line).frame, fdf: false }));
-}
-
-export async function until(what: string, condition: () => boolean, timeoutMs = 60_000): Promise<void> {
-  const giveUp = performance.now() + timeoutMs;
-  while (!condition()) {
-    if (performance.now() > giveUp) throw new Error(`waited in vain until ${what}`);
-    await sleep(20);
-  }
 }
 
 export function cansend(text: string): void {

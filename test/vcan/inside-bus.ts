@@ -15,7 +15,8 @@ import type { CanFrame } from '../../shared/can/frame.ts';
 import { openBus } from '../../shared/can/open-bus.ts';
 import { loadDbc } from '../../shared/dbc/parser/dbc-parser.ts';
 import { loadVssMapping } from '../../shared/vss/vss-mapping.ts';
-import { Candump, cansend, ip, until } from './can-utils.ts';
+import { until } from '../support/until.ts';
+import { Candump, cansend, ip } from './can-utils.ts';
 import { controllerFrames, filterFrames, filters, frames, shortFdFrames, type VcanReport } from './report.ts';
 
 /** What the kernel has put on its lists for vcan0: so many receivers listen. */
@@ -86,7 +87,7 @@ async function simulator(bus: CanBus): Promise<VcanReport['simulator']> {
   sim.stdout.on('data', (chunk: Buffer) => {
     says += chunk.toString();
   });
-  await until('each signal had a value', () => store.withValue === store.paths().length, 60_000);
+  await until('each signal had a value', () => store.withValue === store.paths().length);
   const paths = store.paths().filter((path) => store.get(path) !== undefined);
   sim.kill('SIGTERM');
   await new Promise((resolve) => sim.once('close', resolve));

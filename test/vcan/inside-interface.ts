@@ -19,7 +19,8 @@ import { getStatus } from '../../shared/api/control-client.ts';
 import type { ObuStatus } from '../../shared/api/status.ts';
 import { silentLog } from '../../shared/base/log.ts';
 import { openBus } from '../../shared/can/open-bus.ts';
-import { Candump, cansend, frameTexts, ip, until } from './can-utils.ts';
+import { until } from '../support/until.ts';
+import { Candump, cansend, frameTexts, ip } from './can-utils.ts';
 import { apiOf, dumper, IMAGE, listed, serve } from './interface-obu.ts';
 import { canLackModules, loadModule } from './modules.ts';
 import type { InterfaceReport } from './report.ts';
@@ -78,20 +79,19 @@ function dumped(workload: string): string[] {
 
 async function untilStatus(what: string, condition: (status: ObuStatus) => boolean): Promise<void> {
   let status: ObuStatus | undefined;
-  const giveUp = performance.now() + SLOW_MS;
-  while (status === undefined || !condition(status)) {
-    if (performance.now() > giveUp) throw new Error(`waited in vain until ${what}: ${JSON.stringify(status)}`);
-    await sleep(200);
+  const look = async () => {
     status = await getStatus<ObuStatus>(apiOf(folder)).catch(() => undefined);
-  }
+    return status !== undefined && condition(status);
+  };
+  await until(what, look, () => status, SLOW_MS);
 }
 
 const reasonOf = ({ workloads }: ObuStatus, name: string) => workloads.find((one) => one.name === name)!.reason;
 const kernelInterfaces = () => readdirSync('/sys/class/net').filter((name) => name.startsWith('kb'));
 
-function untilDumping(times: number): Promise<void> {
+async function untilDumping(times: number): Promise<void> {
   const all = () => ['some', 'all'].every((name) => readData(name, 'starts').length >= times);
-  return until('candump runs in both containers', all, SLOW_MS);
+  await until('candump runs in both containers', all, undefined, SLOW_MS);
 }
 
 function ruleCount(): number {
@@ -173,7 +173,12 @@ async function run(): Promise<InterfaceReport> {
 
   await killed(first);
   const obu: RunningObu = await serve(folder);
-  while (!((await isServed('some')) && (await isServed('all')))) await sleep(50);
+  await until(
+    'both workloads are served',
+    async () => (await isServed('some')) && (await isServed('all')),
+    undefined,
+    SLOW_MS,
+  );
   const startsAfterAdoption = readData('some', 'starts').length;
   const adopted = await exchange(engine);
 
@@ -187,7 +192,7 @@ async function run(): Promise<InterfaceReport> {
 
   const [container] = await engine.calls.listContainers({ filters: { label: ['kerbside.workload=some'] } });
   await engine.calls.getContainer(container!.Id).kill();
-  await until('it runs again', () => readData('some', 'starts').length === 2, SLOW_MS);
+  await until('it runs again', () => readData('some', 'starts').length === 2, undefined, SLOW_MS);
   const restarted = await exchange(engine);
 
   const whileRunning = kernelInterfaces().length;

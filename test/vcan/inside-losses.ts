@@ -8,7 +8,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type { CanBus } from '../../shared/can/bus.ts';
 import { parseFrameText } from '../../shared/can/candump.ts';
 import { openBus } from '../../shared/can/open-bus.ts';
-import { until } from './can-utils.ts';
+import { until } from '../support/until.ts';
 import { canLackModules } from './modules.ts';
 import type { Counts, LossReport } from './report.ts';
 
@@ -33,7 +33,7 @@ async function counted(bus: CanBus, sent: number, gapMs: number, during: () => v
     dropped: bus.stats.framesDropped - before.framesDropped,
   });
   const all = () => count().received + count().dropped >= sent;
-  await until('the losses are counted', all, 30_000).catch(() => undefined);
+  await until('the losses are counted', all, undefined, 30_000).catch(() => undefined);
   await sleep(LOOKS_MS);
   return count();
 }

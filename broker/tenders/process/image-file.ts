@@ -1,6 +1,7 @@
 import { constants } from 'node:fs';
 import { open } from 'node:fs/promises';
-import { ErrorCode, isKerbError, KerbError, messageOf } from '../../../shared/base/errors.ts';
+import { ErrorCode, isKerbError, KerbError } from '../../../shared/base/errors.ts';
+import { readFault } from '../../../shared/base/read-fault.ts';
 
 /** `kerbside/abi.h`: no tender takes a larger image. */
 const IMAGE_MAX = 64 * 1024 * 1024;
@@ -15,7 +16,7 @@ export async function readImageFile(path: string): Promise<Buffer> {
   // Neither a FIFO nor a device may keep us here.
   const file = await open(path, constants.O_RDONLY | constants.O_NONBLOCK | constants.O_NOCTTY).catch(
     (cause: unknown) => {
-      throw refused(`it cannot be opened: ${messageOf(cause)}`, cause);
+      throw refused(`it cannot be opened: ${readFault(cause)}`, cause);
     },
   );
   try {
@@ -24,7 +25,7 @@ export async function readImageFile(path: string): Promise<Buffer> {
       throw refused(`it is not a regular file of at most ${IMAGE_MAX} bytes`);
     return await file.readFile();
   } catch (cause) {
-    throw isKerbError(cause) ? cause : refused(`it cannot be read: ${messageOf(cause)}`, cause);
+    throw isKerbError(cause) ? cause : refused(`it cannot be read: ${readFault(cause)}`, cause);
   } finally {
     await file.close();
   }

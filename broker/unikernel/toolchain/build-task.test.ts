@@ -61,7 +61,7 @@ test('a missing file says what to write', async () => {
 test.each([
   ['module.wasm', /module\.wasm is a WebAssembly file, not its sources: kerb task build takes a folder/],
   ['task.c', /task\.c is not a folder: kerb task build takes a folder with task\.yaml and either C files/],
-  ['missing', /missing cannot be read .*: kerb task build takes a folder/],
+  ['missing', /missing cannot be read.*: kerb task build takes a folder/],
 ])('built from %s instead of a folder, it says what it takes', async (name, message) => {
   if (name !== 'missing') writeFileSync(join(dir, name), '');
   await expect(buildTask(join(dir, name), join(dir, 'out'))).rejects.toMatchObject({

@@ -6,6 +6,7 @@ import { z } from 'zod';
 import { parseDuration } from '../../../shared/base/duration.ts';
 import { ErrorCode, KerbError, messageOf } from '../../../shared/base/errors.ts';
 import { plainIssue } from '../../../shared/base/plain-issue.ts';
+import { readFault } from '../../../shared/base/read-fault.ts';
 import { withWorkFolder } from '../../../shared/base/work-folder.ts';
 import { type Architecture, hostArchitecture } from '../../../shared/task-package/architecture.ts';
 import { costSchema, isolationSchema, isTaskName, versionSchema } from '../../../shared/task-package/format.ts';
@@ -60,7 +61,7 @@ export async function readTaskFile(dir: string): Promise<TaskFile> {
   try {
     text = await readFile(path, 'utf8');
   } catch (error) {
-    throw bad(`cannot be read: ${messageOf(error)}; a task needs one, for example "version: 1.0.0"`, error);
+    throw bad(`cannot be read: ${readFault(error)}; a task needs one, for example "version: 1.0.0"`, error);
   }
   let value: unknown;
   try {
@@ -112,7 +113,7 @@ async function checkFolder(dir: string): Promise<void> {
   const bad = (what: string, cause?: unknown) =>
     new KerbError(ErrorCode.BadConfig, `${dir} ${what}: kerb task build takes ${takes}`, { path: dir }, { cause });
   const found = await stat(dir).catch((cause: unknown) => {
-    throw bad(`cannot be read (${messageOf(cause)})`, cause);
+    throw bad(`cannot be read: ${readFault(cause)}`, cause);
   });
   if (!found.isDirectory())
     throw bad(dir.endsWith('.wasm') ? 'is a WebAssembly file, not its sources' : 'is not a folder');

@@ -2,6 +2,7 @@
 import { ErrorCode, KerbError } from '../../../shared/base/errors.ts';
 import { exact } from '../../../shared/base/exact.ts';
 import type { kerbside } from '../../../shared/protocol/generated/gateway.js';
+import { inExactFormOf } from '../../../shared/vss/datatype.ts';
 import type {
   ActuationTarget,
   LeafValue,
@@ -10,7 +11,7 @@ import type {
   SignalProvider,
   SignalValue,
 } from '../../../shared/vss/signal.ts';
-import { isListValue } from '../../../shared/vss/signal-list.ts';
+import { isListValue, itemType } from '../../../shared/vss/signal-list.ts';
 import type { GrantGuard } from '../../grants/grants.ts';
 import { toWireFields } from '../streams/datum-wire.ts';
 import type { Stream } from '../streams/outbox.ts';
@@ -101,14 +102,22 @@ export class SignalDesk {
   /** @throws KerbError NotGranted | TooManyRequests, and those of VehicleSignals.actuate */
   async actuate(path: string, value: LeafValue, timeoutMs: number): Promise<SignalValue | undefined> {
     this.#guard.signal('actuate', path);
-    return this.#actuating(() => this.#guard.source.actuate(path, value, timeoutMs));
+    return this.#actuating(() => this.#guard.source.actuate(path, this.#inForm(path, value), timeoutMs));
   }
 
   /** Several in one request, which count as one. @throws as `actuate` */
   async actuateAll(targets: readonly ActuationTarget[], timeoutMs: number): Promise<void> {
     mustNotExceed(targets.length, 'actuations');
     for (const { path } of targets) this.#guard.signal('actuate', path);
-    return this.#actuating(() => this.#guard.source.actuateAll(targets, timeoutMs));
+    const inForm = targets.map(({ path, value }) => ({ path, value: this.#inForm(path, value) }));
+    return this.#actuating(() => this.#guard.source.actuateAll(inForm, timeoutMs));
+  }
+
+  /** An app may give a whole number in either of its forms, whatever the datatype of the leaf is. */
+  #inForm(path: string, value: LeafValue): LeafValue {
+    const datatype = this.#guard.source.info(path)?.datatype ?? '';
+    if (!isListValue(value)) return inExactFormOf(datatype, value);
+    return value.map((one) => inExactFormOf(itemType(datatype), one));
   }
 
   async #actuating<T>(task: () => Promise<T>): Promise<T> {
@@ -127,7 +136,7 @@ export class SignalDesk {
   provide(values: readonly ProvidedValue[]): void {
     mustNotExceed(values.length, 'values');
     for (const { path } of values) this.#guard.signal('provide', path);
-    this.provider.provide(values);
+    this.provider.provide(values.map((one) => ({ ...one, value: this.#inForm(one.path, one.value) })));
   }
 }
 

@@ -2,6 +2,7 @@ import { expect, it } from 'vitest';
 import { ErrorCode } from '../../../shared/base/errors.ts';
 import { workloadOf } from '../../../test/support/workload.ts';
 import type { WorkloadState } from '../../planner/state.ts';
+import { isWellState } from '../../planner/well.ts';
 import { KnownStates, mustBeWanted } from './known-states.ts';
 
 const running: WorkloadState = { state: 'Running', detail: 'Ok', reason: 'its container runs' };
@@ -16,18 +17,19 @@ function known(states: Record<string, WorkloadState>): KnownStates {
 
 it('a state says that it is an old one while the engine does not answer, and is the same word', () => {
   const states = known({ a: running });
-  expect(states.of('a', '')).toEqual(running);
-  const old = states.of('a', 'no answer for 6 s');
-  expect(old).toMatchObject({ state: 'Running', detail: 'Ok' });
+  expect(states.of('a', true)).toEqual(running);
+  const old = states.of('a', false);
+  expect(old).toMatchObject({ state: 'Running', detail: 'Ok', isOld: true });
+  expect([isWellState(running), isWellState(old)]).toEqual([true, false]);
   expect(old.reason).not.toBe(running.reason);
-  expect(states.of('nobody', 'no answer').state).toBe('Pending');
+  expect(states.of('nobody', false).state).toBe('Pending');
 });
 
 it('what is wanted in another way is not known any more, nor what lacked an image', () => {
   const states = known({ same: running, other: running, missing });
   const before = [one('same'), one('other'), one('missing')];
   states.follow(before, [one('same'), one('other', '2'), one('missing'), one('fresh')]);
-  expect(['same', 'other', 'missing', 'fresh'].map((name) => states.of(name, '').state)).toEqual([
+  expect(['same', 'other', 'missing', 'fresh'].map((name) => states.of(name, true).state)).toEqual([
     ...['Running', 'Pending', 'Pending', 'Pending'],
   ]);
 });

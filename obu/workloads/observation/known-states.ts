@@ -16,12 +16,12 @@ export class KnownStates {
     return before;
   }
 
-  /** @param engineFault What is the matter with the engine while it does not answer; empty when it does. */
-  of(workload: string, engineFault: string): WorkloadState {
+  /** @param answers Whether the engine does, since it has last been lost. */
+  of(workload: string, answers: boolean): WorkloadState {
     const known = this.#states.get(workload);
     if (known === undefined) return NOT_LOOKED_AT;
-    if (engineFault === '') return known;
-    return { ...known, reason: `${known.reason}; so it was before the engine stopped answering` };
+    if (answers) return known;
+    return { ...known, reason: `${known.reason}; so it was before the engine stopped answering`, isOld: true };
   }
 
   /** Forgets what is no longer true when something else is wanted. */

@@ -23,7 +23,8 @@ export class SteadyTimes {
     const known = stamps.get(which);
     if (known?.text === text) return known.ms;
     const wallMs = parse(text);
-    const ms = wallMs === 0 ? 0 : Math.round(steadyOf(wallMs));
+    // Rounded down: a stamp of now is not later than now.
+    const ms = wallMs === 0 ? 0 : Math.floor(steadyOf(wallMs));
     stamps.set(which, { text, ms });
     return ms;
   }

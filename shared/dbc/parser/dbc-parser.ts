@@ -1,5 +1,5 @@
 import { readFile } from 'node:fs/promises';
-import { messageOf } from '../../base/errors.ts';
+import { readFault } from '../../base/read-fault.ts';
 import type { Dbc } from '../dbc.ts';
 import { DbcBuilder } from './dbc-builder.ts';
 import { dbcError } from './dbc-lexer.ts';
@@ -15,7 +15,7 @@ export async function loadDbc(path: string): Promise<Dbc> {
   try {
     bytes = await readFile(path);
   } catch (error) {
-    throw dbcError(path, 1, `the file cannot be read: ${messageOf(error)}`, error);
+    throw dbcError(path, 1, `the file cannot be read: ${readFault(error)}`, error);
   }
   return parseDbc(decodeText(bytes), path);
 }
