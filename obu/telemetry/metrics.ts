@@ -7,8 +7,9 @@ import { ContainerMetrics } from './container-metrics.ts';
 
 /** The Prometheus metrics of an OBU. */
 export class ObuMetrics {
-  readonly #registry = createRegistry();
-  readonly #containers = new ContainerMetrics(this.#registry);
+  /** Every metric of an OBU, for the reference too. */
+  readonly registry = createRegistry();
+  readonly #containers = new ContainerMetrics(this.registry);
   readonly #canDropped = this.#counter('obu_can_frames_dropped_total', 'CAN frames that a slow workload lost', [
     'workload',
   ]);
@@ -32,13 +33,13 @@ export class ObuMetrics {
     name: 'obu_signal_paths',
     help: 'Paths of signals: all, those that have had a value, and those whose value is stale',
     labelNames: ['kind'],
-    registers: [this.#registry],
+    registers: [this.registry],
   });
   readonly #signalLatency = new Histogram({
     name: 'obu_signal_latency_seconds',
     help: 'From the CAN frame that carried a signal until it was handed to the socket of a workload',
     buckets: [0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5, 1],
-    registers: [this.#registry],
+    registers: [this.registry],
   });
   readonly #offloads = this.#counter('obu_offloads_total', 'Offloads of workloads that ended', ['result']);
   readonly #canFrames = this.#counter('obu_can_frames_total', 'CAN frames seen and sent', ['bus', 'direction']);
@@ -55,28 +56,28 @@ export class ObuMetrics {
     name: 'obu_workload_state',
     help: '1 for the state that a workload is in',
     labelNames: ['workload', 'state'],
-    registers: [this.#registry],
+    registers: [this.registry],
   });
   readonly #identityExpiry = new Gauge({
     name: 'obu_identity_expiry_timestamp_seconds',
     help: 'When the certificate of this vehicle expires, seconds since 1970; left out when there is none',
     labelNames: ['vehicle'],
-    registers: [this.#registry],
+    registers: [this.registry],
   });
   readonly #identityState = new Gauge({
     name: 'obu_identity_state',
     help: '1 for the state that the identity of this vehicle is in',
     labelNames: ['state'],
-    registers: [this.#registry],
+    registers: [this.registry],
   });
   readonly #clockBehind = new Gauge({
     name: 'obu_clock_behind',
     help: '1 when the clock is before the newest time that this OBU knows of: it has not been set',
-    registers: [this.#registry],
+    registers: [this.registry],
   });
 
   #counter<Label extends string>(name: string, help: string, labelNames: readonly Label[]): Counter<Label> {
-    return new Counter({ name, help, labelNames: [...labelNames], registers: [this.#registry] });
+    return new Counter({ name, help, labelNames: [...labelNames], registers: [this.registry] });
   }
 
   canDropped(workload: string): void {
@@ -147,7 +148,7 @@ export class ObuMetrics {
       this.#restarts.inc({ workload: name }, restarts);
       this.#state.set({ workload: name, state }, 1);
     }
-    return this.#registry.metrics();
+    return this.registry.metrics();
   }
 
   #setTime({ vehicle, identity, clock }: ObuStatus): void {
@@ -160,6 +161,6 @@ export class ObuMetrics {
   }
 
   get contentType(): string {
-    return this.#registry.contentType;
+    return this.registry.contentType;
   }
 }

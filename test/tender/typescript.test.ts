@@ -1,4 +1,4 @@
-import { execFile } from 'node:child_process';
+import { execFile, spawnSync } from 'node:child_process';
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -158,7 +158,11 @@ describe('a task in TypeScript', () => {
     const built = await build('many', { 'many.ts': many, 'task.yaml': yaml('many') });
     expect(built.stderr).toBe('');
     const tender = await tenders.start(built.image);
-    expect(await tender.call(Buffer.alloc(1), 2_000)).toMatchObject({ outcome: 'aborted', code: 0xffff0018 });
+    // Up to 1.0.32 wasm2c names a function's type by a list that the libOS keeps; later by a hash, which has room for all.
+    const lists = spawnSync('wasm2c', ['--version'], { encoding: 'utf8' }).stdout.trim() === '1.0.32';
+    const outcome = await tender.call(Buffer.alloc(1), 2_000);
+    if (lists) expect(outcome).toMatchObject({ outcome: 'aborted', code: 0xffff0018 });
+    else expect(outcome).toMatchObject({ outcome: 'done', status: 0, output: Buffer.alloc(32) });
     expect(abortText(0xffff0018)).not.toMatch(/aborted with code/);
   });
 
