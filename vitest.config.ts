@@ -18,8 +18,8 @@ const env = { NODE_COMPILE_CACHE: join(import.meta.dirname, 'build', 'compile-ca
 
 const system = {
   env,
-  globalSetup: ['test/support/machine-setup.ts'] as string[],
-  setupFiles: ['test/support/patience.ts', 'test/support/machine-needs.ts'],
+  globalSetup: ['test/support/machine/machine-setup.ts'] as string[],
+  setupFiles: ['test/support/time-limits.ts', 'test/support/machine/machine-needs.ts'],
   testTimeout: 120_000,
   hookTimeout: 300_000,
 };
@@ -41,7 +41,7 @@ export default defineConfig({
           ...then,
           name: 'engines',
           include: ['test/docker/**/*.test.ts'],
-          globalSetup: [...system.globalSetup, 'test/support/engine-setup.ts'],
+          globalSetup: [...system.globalSetup, 'test/support/machine/engine-setup.ts'],
         },
       },
       {
@@ -52,7 +52,7 @@ export default defineConfig({
           ...first,
           // None of them leaves anything in a module, and a process for each would cost more than the tests do.
           isolate: false,
-          setupFiles: ['test/support/patience.ts'],
+          setupFiles: ['test/support/time-limits.ts'],
           testTimeout: 60_000,
         },
       },

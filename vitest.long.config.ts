@@ -9,8 +9,8 @@ export default defineConfig({
   test: {
     reporters: ['default', './tools/closing-line-reporter.ts'],
     include: ['test/long/**/*.test.ts', ...LONG_FORMS],
-    globalSetup: ['test/support/machine-setup.ts'],
-    setupFiles: ['test/support/patience.ts', 'test/support/machine-needs.ts'],
+    globalSetup: ['test/support/machine/machine-setup.ts'],
+    setupFiles: ['test/support/time-limits.ts', 'test/support/machine/machine-needs.ts'],
     env: { KERB_TEST_LONG: '1', NODE_COMPILE_CACHE: join(import.meta.dirname, 'build', 'compile-cache') },
     fileParallelism: false,
     testTimeout: 3_600_000,

@@ -1,5 +1,5 @@
 import { cpus, loadavg, release } from 'node:os';
-import { table } from '../shared/base/table.ts';
+import { table } from '../shared/text/table.ts';
 import type { Row } from './measure.ts';
 
 /** A row, and the machine's load average (1 minute, this bench included) when it had been measured. */

@@ -17,7 +17,7 @@ import { type Flight, Offloads } from './offloads/offloads.ts';
 import { type ResultLimits, ResultStore } from './offloads/result-store.ts';
 import { type CreateTender, ServedTasks } from './offloads/served-tasks.ts';
 import { PackageStore } from './packages/package-store.ts';
-import { PushDesk } from './packages/push-desk.ts';
+import { PushDesk } from './packages/package-uploads.ts';
 import { DEFAULT_PUSH_LIMITS, type PushLimits } from './packages/push-limits.ts';
 import { PushedPackages } from './packages/pushed-packages.ts';
 import { BrokerMetrics } from './telemetry/metrics.ts';

@@ -6,7 +6,7 @@ import { createControlServer } from '../shared/api/control-server.ts';
 import { ErrorCode } from '../shared/base/errors.ts';
 import { silentLog } from '../shared/base/log.ts';
 import { parseObuConfig } from './config/config.ts';
-import { placesOf } from './config/places.ts';
+import { placesOf } from './config/state-layout.ts';
 import { startObu } from './main.ts';
 
 const log = silentLog();

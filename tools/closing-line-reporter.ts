@@ -1,6 +1,6 @@
 import type { UserConsoleLog } from 'vitest';
 import type { Reporter, TestCase, TestModule, TestSuite, Vitest } from 'vitest/node';
-import { NOT_RUN } from '../test/support/not-run-prefix.ts';
+import { NOT_RUN } from '../test/support/machine/not-run-prefix.ts';
 
 /** So many skipped tests that gave no reason are named. */
 const NAMED = 10;

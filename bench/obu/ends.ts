@@ -1,7 +1,7 @@
 import type { Readable } from 'node:stream';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { GetEventsOptions } from 'dockerode';
-import { placesOf } from '../../obu/config/places.ts';
+import { placesOf } from '../../obu/config/state-layout.ts';
 import { reachEngine } from '../../obu/engine/docker-client.ts';
 import { eventsIn } from '../../obu/engine/watch.ts';
 import { Label } from '../../obu/workloads/container-spec.ts';

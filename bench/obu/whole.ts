@@ -6,7 +6,7 @@ import { dirname, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
-import { placesOf } from '../../obu/config/places.ts';
+import { placesOf } from '../../obu/config/state-layout.ts';
 import { processesWith } from '../../obu/engine/processes.ts';
 import { callControl, getStatus } from '../../shared/api/control-client.ts';
 import type { ObuStatus } from '../../shared/api/status.ts';

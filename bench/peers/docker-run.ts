@@ -3,7 +3,7 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { basename, dirname, join } from 'node:path';
 import { promisify } from 'node:util';
-import { placesOf } from '../../obu/config/places.ts';
+import { placesOf } from '../../obu/config/state-layout.ts';
 import { findEngine } from '../../obu/engine/find-engine.ts';
 import { PrivateEngine } from '../../obu/engine/private-engine.ts';
 import { silentLog } from '../../shared/base/log.ts';

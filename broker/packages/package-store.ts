@@ -2,7 +2,7 @@ import { randomBytes } from 'node:crypto';
 import { mkdir, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { ErrorCode, isKerbError, KerbError, messageOf } from '../../shared/base/errors.ts';
-import { readFault } from '../../shared/base/read-fault.ts';
+import { readFault } from '../../shared/host/read-fault.ts';
 import { hostArchitecture } from '../../shared/task-package/architecture.ts';
 import { digestOf, type TaskConfig } from '../../shared/task-package/format.ts';
 import { imageFor, readImage, readTaskPackage, type TaskPackage } from '../../shared/task-package/reader.ts';

@@ -4,13 +4,13 @@ import { DEFAULT_LIMITS, type PushConfig, type RunningBroker, startBroker } from
 import { DEFAULT_PUSH_LIMITS } from '../../broker/packages/push-limits.ts';
 import { WISHED_ISOLATIONS, type WishedIsolation } from '../../broker/tenders/process/tender.ts';
 import { ErrorCode, isKerbError, KerbError } from '../../shared/base/errors.ts';
-import { type ListenAddress, parseListen } from '../../shared/base/listen.ts';
 import { createLog } from '../../shared/base/log.ts';
-import { ServiceManager } from '../../shared/base/service-manager.ts';
-import { parseSize } from '../../shared/base/size.ts';
+import { type ListenAddress, parseListen } from '../../shared/host/listen.ts';
+import { ServiceManager } from '../../shared/host/service-manager.ts';
 import { ensureDevelopmentIdentities } from '../../shared/identity/development.ts';
 import { isTenant } from '../../shared/identity/identity.ts';
 import { ensureDevelopmentSigner } from '../../shared/task-package/signer.ts';
+import { parseSize } from '../../shared/text/size.ts';
 
 /** Bytes: the largest that an example takes, and what one connection may make a broker hold while it arrives. */
 const DEFAULT_PUSH_INPUT = 4 * 1024 * 1024;

@@ -2,12 +2,12 @@
 import { open } from 'node:fs/promises';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { type Command, InvalidArgumentError, Option } from 'commander';
-import { parseDuration } from '../../shared/base/duration.ts';
 import { ErrorCode, isKerbError, KerbError, messageOf } from '../../shared/base/errors.ts';
-import { readFault } from '../../shared/base/read-fault.ts';
 import type { CanBus } from '../../shared/can/bus.ts';
 import { type CandumpRecord, parseCandumpLine } from '../../shared/can/candump.ts';
 import { parseBusSpec } from '../../shared/can/open-bus.ts';
+import { readFault } from '../../shared/host/read-fault.ts';
+import { parseDuration } from '../../shared/text/duration.ts';
 import { BUS_HELP, sendPatiently, withBuses } from './command-bus.ts';
 import { ReplayClock } from './replay-clock.ts';
 import { type LogLine, logLines } from './replay-lines.ts';

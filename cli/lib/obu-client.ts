@@ -3,7 +3,7 @@ import type { Command } from 'commander';
 import { type ControlCall, type ControlTarget, callControl, streamControl } from '../../shared/api/control-client.ts';
 import type { ObuStatus } from '../../shared/api/status.ts';
 import { ErrorCode, isErrno, isKerbError, KerbError, messageOf } from '../../shared/base/errors.ts';
-import { runtimeFolder } from '../../shared/base/runtime-folder.ts';
+import { runtimeFolder } from '../../shared/host/runtime-folder.ts';
 
 export interface ApiOptions {
   /** Path of a socket, or https://HOST:PORT. */

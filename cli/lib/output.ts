@@ -1,8 +1,8 @@
 import { createRequire } from 'node:module';
 import { InvalidArgumentError, Option } from 'commander';
-import { parseDuration } from '../../shared/base/duration.ts';
 import { messageOf } from '../../shared/base/errors.ts';
-import { table } from '../../shared/base/table.ts';
+import { parseDuration } from '../../shared/text/duration.ts';
+import { table } from '../../shared/text/table.ts';
 
 /** Loaded by whoever prints YAML: it takes a command as long as starting does. */
 function stringify(value: unknown): string {

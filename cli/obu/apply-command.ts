@@ -7,7 +7,7 @@ import type { ManifestFile } from '../../obu/state/desired-state.ts';
 import type { AppliedReply, DryRunReply, ManifestChange } from '../../shared/api/manifest.ts';
 import type { WorkloadStatus } from '../../shared/api/status.ts';
 import { ErrorCode, isErrno, KerbError } from '../../shared/base/errors.ts';
-import { table } from '../../shared/base/table.ts';
+import { table } from '../../shared/text/table.ts';
 import { readNamedFile } from '../../shared/yaml/named-file.ts';
 import { type ApiOptions, connectObu, type ObuClient } from '../lib/obu-client.ts';
 import { interruptible, print, progress } from '../lib/output.ts';

@@ -2,7 +2,7 @@ import { stat } from 'node:fs/promises';
 import { type Command, Option } from 'commander';
 import type { ManifestReply } from '../../shared/api/manifest.ts';
 import { ErrorCode } from '../../shared/base/errors.ts';
-import { table } from '../../shared/base/table.ts';
+import { table } from '../../shared/text/table.ts';
 import { readNamedFile } from '../../shared/yaml/named-file.ts';
 import { type ApiOptions, connectObu, withApi } from '../lib/obu-client.ts';
 import { interruptible, print, progress, toDuration } from '../lib/output.ts';

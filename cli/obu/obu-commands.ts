@@ -1,6 +1,6 @@
 import { join } from 'node:path';
 import type { Command } from 'commander';
-import { runtimeFolder } from '../../shared/base/runtime-folder.ts';
+import { runtimeFolder } from '../../shared/host/runtime-folder.ts';
 import { registerCameraCommands } from '../camera/camera-commands.ts';
 import { registerSignalCommands } from '../signal/signal-commands.ts';
 import { registerFreezeCommands } from './freeze-commands.ts';

@@ -5,7 +5,7 @@ import { parseObuConfig } from '../../obu/config/config.ts';
 import { type RunningObu, startObu } from '../../obu/main.ts';
 import { ErrorCode, isKerbError } from '../../shared/base/errors.ts';
 import { createLog } from '../../shared/base/log.ts';
-import { ServiceManager } from '../../shared/base/service-manager.ts';
+import { ServiceManager } from '../../shared/host/service-manager.ts';
 import { readNamedFile } from '../../shared/yaml/named-file.ts';
 import { withAllProblems } from './problems.ts';
 

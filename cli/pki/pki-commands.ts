@@ -2,7 +2,7 @@ import { readFile, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { type Command, InvalidArgumentError } from 'commander';
 import { ErrorCode, KerbError } from '../../shared/base/errors.ts';
-import { readFault } from '../../shared/base/read-fault.ts';
+import { readFault } from '../../shared/host/read-fault.ts';
 import type { Credentials } from '../../shared/identity/authority.ts';
 import { writeIdentity } from '../../shared/identity/files.ts';
 import { checkId, checkTenant } from '../../shared/identity/identity.ts';

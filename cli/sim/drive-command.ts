@@ -3,8 +3,8 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { type Command, InvalidArgumentError } from 'commander';
-import { parseDuration } from '../../shared/base/duration.ts';
 import { ErrorCode, isKerbError, messageOf } from '../../shared/base/errors.ts';
+import { parseDuration } from '../../shared/text/duration.ts';
 import { Drive } from '../../sim/demo/drive.ts';
 import {
   formatError,

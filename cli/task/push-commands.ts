@@ -1,9 +1,9 @@
 import { type Command, InvalidArgumentError } from 'commander';
 import { ErrorCode, isKerbError, KerbError } from '../../shared/base/errors.ts';
-import { table } from '../../shared/base/table.ts';
 import { loadIdentity } from '../../shared/identity/x509-identity.ts';
 import { isDigest } from '../../shared/task-package/format.ts';
 import { readPackageFiles, readTaskPackage } from '../../shared/task-package/reader.ts';
+import { table } from '../../shared/text/table.ts';
 import type { BrokerClient } from '../../shared/v2e-client/broker-client.ts';
 
 const EXIT_INTERRUPTED = 130;

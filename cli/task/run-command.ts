@@ -1,8 +1,8 @@
 import { writeFile } from 'node:fs/promises';
 import { type Command, InvalidArgumentError, Option } from 'commander';
 import { WISHED_ISOLATIONS, type WishedIsolation } from '../../broker/tenders/process/tender.ts';
-import { parseDuration } from '../../shared/base/duration.ts';
 import { ErrorCode, isKerbError, KerbError, messageOf } from '../../shared/base/errors.ts';
+import { parseDuration } from '../../shared/text/duration.ts';
 import { registerTaskPushCommands } from './push-commands.ts';
 
 interface RunOptions {

@@ -6,7 +6,7 @@ import { compileScopes } from '../../shared/vss/scopes.ts';
 import type { RestartPolicy, UpdatePolicy, Workload } from '../manifest/workload.ts';
 import { capacityOf, claimOf } from '../planner/resources/capacity.ts';
 import type { Memory, Version } from '../planner/state.ts';
-import { sentenceOf } from '../planner/words.ts';
+import { sentenceOf } from '../planner/state-text.ts';
 import { readUsage } from '../resources/usage.ts';
 import { NO_SOURCE } from '../signals/signal-store.ts';
 import { mustBeWanted } from '../workloads/observation/known-states.ts';

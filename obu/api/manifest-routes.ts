@@ -1,7 +1,7 @@
 import { type ControlRoute, jsonReply } from '../../shared/api/control-routes.ts';
 import type { AppliedReply, DryRunReply, ManifestReply } from '../../shared/api/manifest.ts';
 import { ErrorCode, KerbError } from '../../shared/base/errors.ts';
-import { decodeUtf8, utf8Fault } from '../../shared/base/utf8.ts';
+import { decodeUtf8, utf8Fault } from '../../shared/text/utf8.ts';
 import type { Engine } from '../engine/docker-client.ts';
 import { checkArchitectures } from '../images/architecture.ts';
 import { isAction, type Plan, type Step } from '../planner/state.ts';

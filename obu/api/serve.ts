@@ -2,8 +2,8 @@
 import type { ControlRoutes } from '../../shared/api/control-routes.ts';
 import { TlsControlServer } from '../../shared/api/tls-control-server.ts';
 import { ErrorCode, messageOf } from '../../shared/base/errors.ts';
-import type { ListenAddress } from '../../shared/base/listen.ts';
 import type { Logger } from '../../shared/base/log.ts';
+import type { ListenAddress } from '../../shared/host/listen.ts';
 import type { Identity, Principal } from '../../shared/identity/identity.ts';
 import type { IdentitySource } from '../../shared/identity/identity-watch.ts';
 import type { ObuConfig } from '../config/config.ts';

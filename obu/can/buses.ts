@@ -1,7 +1,7 @@
 import { ErrorCode } from '../../shared/base/errors.ts';
 import type { Logger } from '../../shared/base/log.ts';
 import { type BusState, type CanBus, reasonOf } from '../../shared/can/bus.ts';
-import { PatientBus } from '../../shared/can/patient-bus.ts';
+import { PatientBus } from '../../shared/can/reconnecting-bus.ts';
 import type { BusConfig } from '../config/config.ts';
 import { BusMeter } from '../telemetry/bus-meter.ts';
 import { CanRouter } from './router.ts';

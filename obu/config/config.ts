@@ -1,9 +1,9 @@
 import { dirname, resolve } from 'node:path';
 import { z } from 'zod';
-import { parseDuration } from '../../shared/base/duration.ts';
 import { ErrorCode, messageOf } from '../../shared/base/errors.ts';
-import { type ListenAddress, parseListen } from '../../shared/base/listen.ts';
-import { parseSize } from '../../shared/base/size.ts';
+import { type ListenAddress, parseListen } from '../../shared/host/listen.ts';
+import { parseDuration } from '../../shared/text/duration.ts';
+import { parseSize } from '../../shared/text/size.ts';
 import { type Condition, parseCondition } from '../../shared/vss/condition.ts';
 import { type Problem, problemsError } from '../../shared/yaml/problem.ts';
 import { parseYaml } from '../../shared/yaml/yaml.ts';

@@ -2,7 +2,7 @@
 import { totalmem } from 'node:os';
 import { z } from 'zod';
 import { messageOf } from '../../shared/base/errors.ts';
-import { parseSize } from '../../shared/base/size.ts';
+import { parseSize } from '../../shared/text/size.ts';
 import { type Condition, parseCondition } from '../../shared/vss/condition.ts';
 import type { PressureThresholds } from '../planner/resources/pressure.ts';
 import type { Claim } from '../planner/state.ts';

@@ -14,7 +14,7 @@ import { delimiter, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { ErrorCode, isKerbError, KerbError, messageOf } from '../../shared/base/errors.ts';
 import type { Logger } from '../../shared/base/log.ts';
-import type { Places } from '../config/places.ts';
+import type { Places } from '../config/state-layout.ts';
 import { type Engine, reachEngine } from './docker-client.ts';
 import { cgroupOf, commandLine, isAlive, processesWith, signal, waitUntilGone } from './processes.ts';
 

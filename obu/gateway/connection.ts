@@ -7,10 +7,10 @@ import type { DenialReason } from '../can/write-guard.ts';
 import type { GrantGuard } from '../grants/grants.ts';
 import { failureOf, toKerbError } from './failure.ts';
 import { decodeMessage, MAX_PLAIN } from './large-message.ts';
-import { HELLO_MS, MESSAGE_MS, Patience, ReadingWatch } from './patience.ts';
-import type { CanDesk } from './services/can-desk.ts';
-import { MAX_OPEN, type OffloadDesk } from './services/offload-desk.ts';
-import { type SignalDesk, type SignalDeskMeter, toProvided, toWire } from './services/signal-desk.ts';
+import { HELLO_MS, MESSAGE_MS, Patience, ReadingWatch } from './receive-timeout.ts';
+import type { CanDesk } from './services/can-service.ts';
+import { MAX_OPEN, type OffloadDesk } from './services/offload-service.ts';
+import { type SignalDesk, type SignalDeskMeter, toProvided, toWire } from './services/signal-service.ts';
 import { Outbox, type Sink, type Stream } from './streams/outbox.ts';
 import {
   cameraSubscription,

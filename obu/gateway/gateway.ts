@@ -10,9 +10,9 @@ import { CONNECT_BURST, CONNECTS_PER_SECOND, ConnectLimit } from './connect-limi
 import { Connection, type ConnectionContext, type GatewayMeter } from './connection.ts';
 import { KuksaEndpoint } from './kuksa/endpoint.ts';
 import { LogLimit } from './log-limit.ts';
-import { CanDesk } from './services/can-desk.ts';
-import { OffloadDesk } from './services/offload-desk.ts';
-import { SignalDesk } from './services/signal-desk.ts';
+import { CanDesk } from './services/can-service.ts';
+import { OffloadDesk } from './services/offload-service.ts';
+import { SignalDesk } from './services/signal-service.ts';
 
 /** Connections that one container may have open. */
 export const MAX_CONNECTIONS = 4;

@@ -8,8 +8,8 @@ import { kerbside } from '../../shared/protocol/generated/gateway.js';
 import { allGrants, canRead, HandObu, noGrants, value, workload } from '../../test/support/gateway-parts.ts';
 import { MAX_CONNECTIONS } from './gateway.ts';
 import { MAX_PLAIN } from './large-message.ts';
-import { HELLO_MS, MESSAGE_MS, READ_MS } from './patience.ts';
-import { MAX_OPEN, MAX_OPEN_BYTES } from './services/offload-desk.ts';
+import { HELLO_MS, MESSAGE_MS, READ_MS } from './receive-timeout.ts';
+import { MAX_OPEN, MAX_OPEN_BYTES } from './services/offload-service.ts';
 
 const { ClientMessage, ServerMessage } = kerbside.gateway.v1;
 type ClientFields = kerbside.gateway.v1.ClientMessage.$Properties;

@@ -2,7 +2,7 @@ import { existsSync, statSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { ErrorCode, isErrno, KerbError } from '../../shared/base/errors.ts';
-import { readFault } from '../../shared/base/read-fault.ts';
+import { readFault } from '../../shared/host/read-fault.ts';
 import type { Engine } from '../engine/docker-client.ts';
 import { BASE_IMAGE, buildBaseImage } from './base-image.ts';
 import { type BuiltImage, buildUnlessThere, inspectImage, type Progress } from './build.ts';

@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { plainIssue } from '../../shared/base/plain-issue.ts';
+import { plainIssue } from '../../shared/text/plain-issue.ts';
 import { refuse, value } from './value.ts';
 import { eachOf } from './values.ts';
 import type { Dependency } from './workload.ts';

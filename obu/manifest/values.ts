@@ -1,7 +1,7 @@
 import { constants } from 'node:os';
 import { z } from 'zod';
-import { parseDuration } from '../../shared/base/duration.ts';
-import { parseSize } from '../../shared/base/size.ts';
+import { parseDuration } from '../../shared/text/duration.ts';
+import { parseSize } from '../../shared/text/size.ts';
 import { Refusal, refuse, value } from './value.ts';
 
 /** Names of workloads, buses, cameras and tasks: they become container names, directories and metric labels. */

@@ -40,7 +40,7 @@ import {
   type Step,
   type WorkloadState,
 } from './state.ts';
-import { madeRoomFor, noRoom } from './words.ts';
+import { madeRoomFor, noRoom } from './state-text.ts';
 
 /** What made room comes back after there has been room for it for this long. */
 export const HOLD_MS = 5000;

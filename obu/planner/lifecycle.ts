@@ -4,8 +4,8 @@ import { dependencyFault } from './dependencies.ts';
 import type { PlanView } from './in-flight.ts';
 import { backoffMs, freshMemory, isFailure, memoryFor, rememberEnd, wantsRestart } from './restart.ts';
 import type { Desired, Memory, ObservedContainer, Step, Version, WorkloadState } from './state.ts';
+import { backingOff, finalState, insteadOf, sentenceOf, stateOf, withNote } from './state-text.ts';
 import { canRollBack, isOf, sameVersion, type Target, targetOf, versionOf } from './version.ts';
-import { backingOff, finalState, insteadOf, sentenceOf, stateOf, withNote } from './words.ts';
 
 /** A container without a health check counts as well when it has been up this long. */
 export const SETTLE_MS = 10_000;

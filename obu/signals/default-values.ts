@@ -5,10 +5,10 @@ import { isScalar, LineCounter, parseDocument } from 'yaml';
 import { z } from 'zod';
 import { ErrorCode, isKerbError, KerbError, messageOf } from '../../shared/base/errors.ts';
 import { parseJsonExactly } from '../../shared/base/exact.ts';
-import { plainIssue } from '../../shared/base/plain-issue.ts';
 import type { Dbc } from '../../shared/dbc/dbc.ts';
 import { toRawDatum } from '../../shared/dbc/message-codec.ts';
 import { compileSignal } from '../../shared/dbc/signal-codec.ts';
+import { plainIssue } from '../../shared/text/plain-issue.ts';
 import type { SignalDatum } from '../../shared/vss/signal.ts';
 
 /** A physical value, the name of a value, or a boolean; and where it stands. */

@@ -7,7 +7,7 @@ import type { Dbc } from '../../shared/dbc/dbc.ts';
 import { compileMessage, type MessageCodec } from '../../shared/dbc/message-codec.ts';
 import { loadDbc } from '../../shared/dbc/parser/dbc-parser.ts';
 import { loadVssMapping } from '../../shared/vss/vss-mapping.ts';
-import { describeWhere } from '../../test/support/not-run.ts';
+import { describeWhere } from '../../test/support/machine/not-run.ts';
 import { CanRouter } from '../can/router.ts';
 import { checkDefaults, loadDefaults } from './default-values.ts';
 import { SignalStore } from './signal-store.ts';

@@ -5,8 +5,8 @@ import { loadDbc } from '../../shared/dbc/parser/dbc-parser.ts';
 import { pathMatcher } from '../../shared/vss/expand-paths.ts';
 import { loadVssMapping, loadVssTree, type VssLeaf } from '../../shared/vss/vss-mapping.ts';
 import type { CanRouter } from '../can/router.ts';
+import { ownLeaves } from './control-unit-signals.ts';
 import { checkDefaults, loadDefaults } from './default-values.ts';
-import { ownLeaves } from './own-state.ts';
 import { SignalStore } from './signal-store.ts';
 
 /** The part of the configuration that speaks of signals. Paths of files are absolute. */

@@ -23,9 +23,9 @@ import { ImageLooks, imagesOf } from './observation/image-looks.ts';
 import { KnownStates, mustBeWanted } from './observation/known-states.ts';
 import { Observer } from './observation/observer.ts';
 import type { ReconcilerParts } from './reconciler-parts.ts';
-import { StepsInHand } from './steps-in-hand.ts';
-import { tellPreempted, tellStates } from './tell.ts';
-import { WorkloadMemory } from './workload-memory.ts';
+import { tellPreempted, tellStates } from './report.ts';
+import { StepsInHand } from './running-steps.ts';
+import { WorkloadMemory } from './workload-records.ts';
 
 /** What a step has changed could not be looked at: again after this time. */
 const LOOK_AGAIN_MS = 1000;

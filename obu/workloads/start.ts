@@ -7,7 +7,7 @@ import type { CanBus } from '../../shared/can/bus.ts';
 import { freshOf, type SignalSource } from '../../shared/vss/signal.ts';
 import { ContainerInterfaces, type ContainerInterfacesParts } from '../can-interface/container-interface.ts';
 import type { ObuConfig } from '../config/config.ts';
-import type { Places } from '../config/places.ts';
+import type { Places } from '../config/state-layout.ts';
 import { type Engine, engineMessage } from '../engine/docker-client.ts';
 import { findEngine } from '../engine/find-engine.ts';
 import { PrivateEngine } from '../engine/private-engine.ts';
@@ -24,10 +24,10 @@ import { PressureLadders, readPressure, withGroup } from '../resources/pressure.
 import { type CgroupInfo, WorkloadGroup } from '../resources/workload-group.ts';
 import { configHash } from './container-spec.ts';
 import { StepRunner } from './executors.ts';
-import { MemoryStore } from './memory-store.ts';
 import { Reconciler } from './reconciler.ts';
 import type { WorkloadObserver } from './reconciler-parts.ts';
 import { removeAllContainers } from './remove-all.ts';
+import { MemoryStore } from './volatile-record-store.ts';
 
 const CGROUPS = '/sys/fs/cgroup';
 

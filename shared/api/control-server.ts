@@ -2,8 +2,8 @@ import { lstat, unlink } from 'node:fs/promises';
 import { createServer, type Server } from 'node:http';
 import { connect } from 'node:net';
 import { ErrorCode, isErrno, KerbError } from '../base/errors.ts';
-import { closeServer, listenFault } from '../base/listen.ts';
 import type { Logger } from '../base/log.ts';
+import { closeServer, listenFault } from '../host/listen.ts';
 import { ControlDesk, type ControlRoutes } from './control-routes.ts';
 
 export interface ControlServerOptions {

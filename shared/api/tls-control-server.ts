@@ -1,8 +1,8 @@
 import { createServer, type Server } from 'node:https';
 import type { TLSSocket } from 'node:tls';
 import { ErrorCode, isKerbError, KerbError, messageOf } from '../base/errors.ts';
-import { closeServer, type ListenAddress, listenFault } from '../base/listen.ts';
 import type { Logger } from '../base/log.ts';
+import { closeServer, type ListenAddress, listenFault } from '../host/listen.ts';
 import type { Identity, Principal } from '../identity/identity.ts';
 import { ControlDesk, type ControlRoutes, errorReply } from './control-routes.ts';
 import type { ControlServer } from './control-server.ts';

@@ -1,7 +1,7 @@
 import { join } from 'node:path';
 import { ErrorCode, KerbError } from '../base/errors.ts';
 import { type Logger, silentLog } from '../base/log.ts';
-import { runtimeFolder } from '../base/runtime-folder.ts';
+import { runtimeFolder } from '../host/runtime-folder.ts';
 import type { BusKind, CanBus } from './bus.ts';
 import { isCanInterface, SocketCanBus } from './socketcan-bus.ts';
 import { UserspaceBus } from './userspace/userspace-bus.ts';

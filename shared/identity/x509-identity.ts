@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import 'node:tls';
 import type { TLSSocket } from 'node:tls';
 import { ErrorCode, isErrno, KerbError, messageOf } from '../base/errors.ts';
-import { readFault } from '../base/read-fault.ts';
+import { readFault } from '../host/read-fault.ts';
 import { type Identity, isTenant, type Principal, parsePrincipalUrn, principalUrn } from './identity.ts';
 
 /** The three files of an identity directory, all PEM. */

@@ -3,8 +3,8 @@ import { open } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { z } from 'zod';
 import { ErrorCode, isErrno, KerbError, messageOf } from '../base/errors.ts';
-import { plainIssue } from '../base/plain-issue.ts';
-import { readFault } from '../base/read-fault.ts';
+import { readFault } from '../host/read-fault.ts';
+import { plainIssue } from '../text/plain-issue.ts';
 import {
   ARTIFACT_TYPE,
   CONFIG_SCHEMA_VERSION,

@@ -9,7 +9,7 @@ import {
 import { mkdir, readdir, readFile, rename, rm, stat } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { ErrorCode, isErrno, KerbError } from '../base/errors.ts';
-import { readFault } from '../base/read-fault.ts';
+import { readFault } from '../host/read-fault.ts';
 import { exists, writeFileAtomically } from '../identity/files.ts';
 
 /**

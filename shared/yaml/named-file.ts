@@ -1,7 +1,7 @@
 import { readFile, stat } from 'node:fs/promises';
 import { type ErrorCode, isErrno, KerbError } from '../base/errors.ts';
-import { readFault } from '../base/read-fault.ts';
-import { decodeUtf8, utf8Fault } from '../base/utf8.ts';
+import { readFault } from '../host/read-fault.ts';
+import { decodeUtf8, utf8Fault } from '../text/utf8.ts';
 
 /** Longest file of text that a person may name, in bytes: above this it is another file than was meant. */
 const MAX_NAMED_FILE = 4 * 1024 * 1024;

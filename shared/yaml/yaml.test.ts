@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { parseManifest } from '../../obu/manifest/manifest.ts';
 import { ErrorCode, isKerbError } from '../base/errors.ts';
-import { decodeUtf8 } from '../base/utf8.ts';
+import { decodeUtf8 } from '../text/utf8.ts';
 import { problemLines } from './problem.ts';
 
 function problems(text: string): string[] {

@@ -1,7 +1,7 @@
 import { type Alias, type Document, isAlias, isMap, isNode, isScalar, isSeq, LineCounter, parseDocument } from 'yaml';
 import type { z } from 'zod';
 import type { ErrorCode } from '../base/errors.ts';
-import { plainIssue } from '../base/plain-issue.ts';
+import { plainIssue } from '../text/plain-issue.ts';
 import { type Problem, problemsError } from './problem.ts';
 import { checkReferences, findUnprintable, syntaxSentence, visitValues } from './yaml-syntax.ts';
 

@@ -6,7 +6,7 @@ import { CAR_DBC, CAR_MAPPING } from '../../cli/sim/can-command.ts';
 import { compileMessage } from '../../shared/dbc/message-codec.ts';
 import { loadDbc } from '../../shared/dbc/parser/dbc-parser.ts';
 import { loadVssMapping } from '../../shared/vss/vss-mapping.ts';
-import { describeWhere } from '../../test/support/not-run.ts';
+import { describeWhere } from '../../test/support/machine/not-run.ts';
 import { Car, type CarState } from './car.ts';
 import { compassHeading, EARTH_RADIUS, ecus, ORIGIN, positionOf, wheelSpeeds } from './ecus.ts';
 

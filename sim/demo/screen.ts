@@ -1,6 +1,6 @@
 import type { BrokerStatus, ObuStatus, Quantiles, RecentError } from '../../shared/api/status.ts';
-import { formatClock } from '../../shared/base/duration.ts';
-import { table } from '../../shared/base/table.ts';
+import { formatClock } from '../../shared/text/duration.ts';
+import { table } from '../../shared/text/table.ts';
 
 /** Everything that a person is shown, read from the daemons' control sockets. */
 export interface DriveView {

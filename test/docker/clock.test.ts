@@ -13,7 +13,7 @@ import type { ObuEvent, SignalReading } from '../../shared/api/obu.ts';
 import type { ObuStatus } from '../../shared/api/status.ts';
 import { createAuthority, issueCertificate } from '../../shared/identity/authority.ts';
 import { writeIdentity } from '../../shared/identity/files.ts';
-import { FakeClock, faketimeLibrary } from '../support/faketime.ts';
+import { FakeClock, faketimeLibrary } from '../support/machine/faketime.ts';
 import { TestCar } from './car.ts';
 
 const YEAR_S = 365 * 86_400;

@@ -4,7 +4,7 @@ import { rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, it } from 'vitest';
-import { type Places, placesOf } from '../../obu/config/places.ts';
+import { type Places, placesOf } from '../../obu/config/state-layout.ts';
 import { type Engine, reachEngine } from '../../obu/engine/docker-client.ts';
 import { processesWith, signal } from '../../obu/engine/processes.ts';
 import { buildWorkloadImage } from '../../obu/images/workload-image.ts';

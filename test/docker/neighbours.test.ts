@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { parseObuConfig } from '../../obu/config/config.ts';
-import { placesOf } from '../../obu/config/places.ts';
+import { placesOf } from '../../obu/config/state-layout.ts';
 import { reachEngine } from '../../obu/engine/docker-client.ts';
 import { buildWorkloadImage } from '../../obu/images/workload-image.ts';
 import { type RunningObu, startObu } from '../../obu/main.ts';

@@ -3,7 +3,7 @@ import { rm } from 'node:fs/promises';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { weightsOf } from '../../obu/planner/resources/weights.ts';
 import { ErrorCode } from '../../shared/base/errors.ts';
-import { useSharedEngine } from '../support/shared-engine.ts';
+import { useSharedEngine } from '../support/machine/shared-engine.ts';
 import { until } from '../support/until.ts';
 import { buildImage, busyWorkload, newState, Runtime } from './runtime.ts';
 

@@ -4,7 +4,7 @@ import { cp, mkdir, mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parseObuConfig } from '../../obu/config/config.ts';
-import { type Places, placesOf } from '../../obu/config/places.ts';
+import { type Places, placesOf } from '../../obu/config/state-layout.ts';
 import { type Engine, engineStatus } from '../../obu/engine/docker-client.ts';
 import type { GatewayMeter } from '../../obu/gateway/connection.ts';
 import { Gateways } from '../../obu/gateway/gateways.ts';

@@ -1,7 +1,7 @@
 /** One slow step holds up nobody else, and a state is what the engine has, as it changes. */
 import { rm } from 'node:fs/promises';
 import { afterAll, afterEach, beforeAll, expect, it, vi } from 'vitest';
-import { useSharedEngine } from '../support/shared-engine.ts';
+import { useSharedEngine } from '../support/machine/shared-engine.ts';
 import { until } from '../support/until.ts';
 import { buildImage, busyWorkload, newState, Runtime } from './runtime.ts';
 

@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { parseObuConfig } from '../../obu/config/config.ts';
-import { placesOf } from '../../obu/config/places.ts';
+import { placesOf } from '../../obu/config/state-layout.ts';
 import { type Engine, reachEngine } from '../../obu/engine/docker-client.ts';
 import { processesWith } from '../../obu/engine/processes.ts';
 import { buildWorkloadImage } from '../../obu/images/workload-image.ts';

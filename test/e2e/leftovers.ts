@@ -11,7 +11,7 @@ import { join } from 'node:path';
 export function leftovers(state: string): Record<'processes' | 'mounts' | 'sockets' | 'containers', string[]> {
   const folders = [state];
   const obu = join(state, 'obu');
-  // As obu/config/places.ts names it; written again here so that the test does not believe what it checks.
+  // As obu/config/state-layout.ts names it; written again here so that the test does not believe what it checks.
   const hash = existsSync(obu) ? createHash('sha256').update(realpathSync(obu)).digest('hex').slice(0, 12) : undefined;
   if (hash) folders.push(join('/run/kerbside', hash));
   return {

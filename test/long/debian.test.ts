@@ -4,8 +4,8 @@
  * KERB_LONG_ROOTS).
  */
 import { beforeAll, describe, expect, it } from 'vitest';
-import { notRun } from '../support/not-run.ts';
-import { NOT_RUN } from '../support/not-run-prefix.ts';
+import { notRun } from '../support/machine/not-run.ts';
+import { NOT_RUN } from '../support/machine/not-run-prefix.ts';
 import { DebianRoot, rootTrouble } from './debian-root.ts';
 
 const TASK_KIT = [

@@ -12,7 +12,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import type { TenderOutcome } from '../../broker/tenders/process/tender.ts';
 import { tenderBinary } from '../../broker/tenders/process/tender-binary.ts';
 import { digestOf } from '../../shared/task-package/format.ts';
-import { describeWhere } from '../support/not-run.ts';
+import { describeWhere } from '../support/machine/not-run.ts';
 import { rounds } from '../support/rounds.ts';
 import { answer, built, fault, guestImage, Tenders, taskImage, u64 } from './support.ts';
 

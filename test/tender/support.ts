@@ -2,7 +2,7 @@ import { afterAll, describe, inject } from 'vitest';
 import type { Isolation, TenderOutcome } from '../../broker/tenders/process/tender.ts';
 import { TenderProcess } from '../../broker/tenders/process/tender-process.ts';
 import { silentLog } from '../../shared/base/log.ts';
-import { describeWhere } from '../support/not-run.ts';
+import { describeWhere } from '../support/machine/not-run.ts';
 import { built, guestImage, type Machine, taskImage } from './support-paths.ts';
 
 export { built, guestImage, taskImage } from './support-paths.ts';

@@ -1,6 +1,6 @@
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { KernelMachine } from '../support/kernel-machine.ts';
+import { KernelMachine } from '../support/machine/kernel-machine.ts';
 
 /** The one machine that all SocketCAN suites share: it is started when the first of them needs it. */
 export class CanMachine {

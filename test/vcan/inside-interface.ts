@@ -10,7 +10,7 @@ import { basename, dirname, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { ContainerInterfaces } from '../../obu/can-interface/container-interface.ts';
 import { listRules } from '../../obu/can-interface/net-tools.ts';
-import { placesOf } from '../../obu/config/places.ts';
+import { placesOf } from '../../obu/config/state-layout.ts';
 import { type Engine, reachEngine } from '../../obu/engine/docker-client.ts';
 import type { GatewayRule } from '../../obu/grants/interface-rules.ts';
 import type { RunningObu } from '../../obu/main.ts';

@@ -1,6 +1,6 @@
 import { afterAll, describe } from 'vitest';
-import { kernelMachineMissing } from '../support/kernel-machine.ts';
-import { describeWhere } from '../support/not-run.ts';
+import { kernelMachineMissing } from '../support/machine/kernel-machine.ts';
+import { describeWhere } from '../support/machine/not-run.ts';
 import { checkBus } from './bus-checks.ts';
 import { CanMachine } from './can-machine.ts';
 import { checkDenied } from './denied-checks.ts';

@@ -1,7 +1,7 @@
 import { constants } from 'node:fs';
 import { open } from 'node:fs/promises';
 import { ErrorCode, isKerbError, KerbError } from '../../../shared/base/errors.ts';
-import { readFault } from '../../../shared/base/read-fault.ts';
+import { readFault } from '../../../shared/host/read-fault.ts';
 
 /** `kerbside/abi.h`: no tender takes a larger image. */
 const IMAGE_MAX = 64 * 1024 * 1024;

@@ -3,14 +3,14 @@ import { readFile, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { parse } from 'yaml';
 import { z } from 'zod';
-import { parseDuration } from '../../../shared/base/duration.ts';
 import { ErrorCode, KerbError, messageOf } from '../../../shared/base/errors.ts';
-import { plainIssue } from '../../../shared/base/plain-issue.ts';
-import { readFault } from '../../../shared/base/read-fault.ts';
-import { withWorkFolder } from '../../../shared/base/work-folder.ts';
+import { readFault } from '../../../shared/host/read-fault.ts';
+import { withWorkFolder } from '../../../shared/host/work-folder.ts';
 import { type Architecture, hostArchitecture } from '../../../shared/task-package/architecture.ts';
 import { costSchema, isolationSchema, isTaskName, versionSchema } from '../../../shared/task-package/format.ts';
 import { buildTaskPackage } from '../../../shared/task-package/writer.ts';
+import { parseDuration } from '../../../shared/text/duration.ts';
+import { plainIssue } from '../../../shared/text/plain-issue.ts';
 
 /** Beside a task's source: what that cannot say. C says its name and sizes itself, by KERB_TASK. */
 export const TASK_FILE = 'task.yaml';

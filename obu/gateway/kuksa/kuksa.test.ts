@@ -12,7 +12,7 @@ import { ErrorCode } from '../../../shared/base/errors.ts';
 import { HandObu, noGrants, workload } from '../../../test/support/gateway-parts.ts';
 import { TestClient } from '../../../test/support/kuksa-client.ts';
 import { GrantGuard } from '../../grants/grants.ts';
-import { SignalDesk } from '../services/signal-desk.ts';
+import { SignalDesk } from '../services/signal-service.ts';
 import { KuksaEndpoint } from './endpoint.ts';
 
 let obu: HandObu;

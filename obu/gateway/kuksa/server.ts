@@ -23,7 +23,7 @@ import { ErrorCode, isKerbError, KerbError } from '../../../shared/base/errors.t
 import { VERSION } from '../../../shared/base/version.ts';
 import type { kuksa } from '../../../shared/protocol/generated/kuksa.js';
 import { MAX_PLAIN } from '../large-message.ts';
-import type { SignalDesk } from '../services/signal-desk.ts';
+import type { SignalDesk } from '../services/signal-service.ts';
 import { Pace } from './pace.ts';
 import { type ProviderRequest, type ProviderResponse, ProviderStream } from './provider-stream.ts';
 import { valService } from './service.ts';

@@ -2,7 +2,7 @@
 import { ErrorCode, KerbError } from '../../../shared/base/errors.ts';
 import type { kuksa } from '../../../shared/protocol/generated/kuksa.js';
 import type { LeafValue, SignalInfo, VehicleSignals } from '../../../shared/vss/signal.ts';
-import type { SignalDesk } from '../services/signal-desk.ts';
+import type { SignalDesk } from '../services/signal-service.ts';
 import { fromWireValue, toMetadata, type WireMetadata, type WireValue } from './values.ts';
 import { wildcardMatcher } from './wildcards.ts';
 

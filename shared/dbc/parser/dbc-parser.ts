@@ -1,5 +1,5 @@
 import { readFile } from 'node:fs/promises';
-import { readFault } from '../../base/read-fault.ts';
+import { readFault } from '../../host/read-fault.ts';
 import type { Dbc } from '../dbc.ts';
 import { DbcBuilder } from './dbc-builder.ts';
 import { dbcError } from './dbc-lexer.ts';

@@ -3,7 +3,7 @@ import { ErrorCode } from '../../../shared/base/errors.ts';
 import { DIGEST, HandOffloader, HandSignals, noGrants, workload } from '../../../test/support/gateway-parts.ts';
 import { GrantGuard } from '../../grants/grants.ts';
 import type { OffloadResult } from '../../offload/offloader.ts';
-import { MAX_OPEN, MAX_OPEN_BYTES, OffloadDesk } from './offload-desk.ts';
+import { MAX_OPEN, MAX_OPEN_BYTES, OffloadDesk } from './offload-service.ts';
 
 const guard = { task: () => DIGEST } as unknown as GrantGuard;
 const result = (output: Uint8Array): OffloadResult => ({

@@ -6,8 +6,8 @@
  * NOTIFY_SOCKET has. The unit needs `NotifyAccess=all`, because they come from a child.
  */
 import { execFile } from 'node:child_process';
-import { messageOf } from './errors.ts';
-import type { Logger } from './log.ts';
+import { messageOf } from '../base/errors.ts';
+import type { Logger } from '../base/log.ts';
 
 export interface ServiceManagerOptions {
   /** Environment of this process; what systemd put there is taken out, so that no child (dockerd!) speaks for us. */

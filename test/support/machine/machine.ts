@@ -1,10 +1,10 @@
 import { accessSync, constants } from 'node:fs';
 import { delimiter, join } from 'node:path';
-import { TenderProcess } from '../../broker/tenders/process/tender-process.ts';
-import { findEngine } from '../../obu/engine/find-engine.ts';
-import { messageOf } from '../../shared/base/errors.ts';
-import { silentLog } from '../../shared/base/log.ts';
-import { guestImage } from '../tender/support-paths.ts';
+import { TenderProcess } from '../../../broker/tenders/process/tender-process.ts';
+import { findEngine } from '../../../obu/engine/find-engine.ts';
+import { messageOf } from '../../../shared/base/errors.ts';
+import { silentLog } from '../../../shared/base/log.ts';
+import { guestImage } from '../../tender/support-paths.ts';
 
 /** What this machine can, decided once a run: each is the reason why it cannot, and empty where it can. */
 export interface Machine {

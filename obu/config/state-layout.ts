@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto';
 import { realpathSync } from 'node:fs';
 import { join } from 'node:path';
-import { runtimeFolder } from '../../shared/base/runtime-folder.ts';
+import { runtimeFolder } from '../../shared/host/runtime-folder.ts';
 
 /** Where one OBU keeps what. Sockets are in a short folder of their own: the path of a Unix socket has 107 bytes. */
 export interface Places {

@@ -2,8 +2,8 @@ import { existsSync, readFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { describe, expect, it } from 'vitest';
-import { describeWhere } from '../../test/support/not-run.ts';
-import { controlUnitOf, OwnState, ownLeaves } from './own-state.ts';
+import { describeWhere } from '../../test/support/machine/not-run.ts';
+import { controlUnitOf, OwnState, ownLeaves } from './control-unit-signals.ts';
 import { SignalStore } from './signal-store.ts';
 
 describe('the own state of an OBU', () => {
@@ -42,7 +42,7 @@ describe('the own state of an OBU', () => {
   });
 });
 
-const spec = join(import.meta.dirname, '..', '..', '..', 'shared', 'data', 'vss-6.0', 'spec');
+const spec = join(import.meta.dirname, '../../../shared/data/vss-6.0/spec');
 const present = existsSync(spec);
 
 /** Datatype by path of what a vspec file and its includes describe; instances are written as `*`. */

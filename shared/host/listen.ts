@@ -1,5 +1,5 @@
 import type { Server } from 'node:http';
-import { isErrno, messageOf } from './errors.ts';
+import { isErrno, messageOf } from '../base/errors.ts';
 
 /** Where a daemon listens. */
 export interface ListenAddress {

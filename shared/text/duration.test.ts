@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
+import { ErrorCode } from '../base/errors.ts';
 import { formatClock, parseDuration } from './duration.ts';
-import { ErrorCode } from './errors.ts';
 
 describe('parseDuration', () => {
   it.each([

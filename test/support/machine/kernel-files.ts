@@ -3,7 +3,7 @@ import { execFileSync } from 'node:child_process';
 import { chmodSync, copyFileSync, existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { basename, join } from 'node:path';
 
-const KERNEL = join(import.meta.dirname, '..', '..', 'build', 'kernel');
+const KERNEL = join(import.meta.dirname, '../../../build/kernel');
 const BUSYBOX = ['/usr/bin/busybox', '/bin/busybox'].find((path) => existsSync(path)) ?? '/usr/bin/busybox';
 
 export const kernelImage = join(KERNEL, 'vmlinuz');

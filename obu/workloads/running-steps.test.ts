@@ -1,7 +1,7 @@
 import { expect, it } from 'vitest';
 import { container, desired } from '../../test/support/planner-scene.ts';
 import type { Action } from '../planner/state.ts';
-import { StepsInHand } from './steps-in-hand.ts';
+import { StepsInHand } from './running-steps.ts';
 
 const start = (name: string): Action => {
   return { step: 'create-and-start', version: { ...desired(name), imageId: 'i' }, gateway: name, why: '' };

@@ -4,7 +4,7 @@ import { connect, type Obu } from '../../../shared/app-sdk/index.ts';
 import { ErrorCode, KerbError } from '../../../shared/base/errors.ts';
 import { canRead, HandObu, noGrants, workload } from '../../../test/support/gateway-parts.ts';
 import type { CanGrant } from '../../manifest/workload.ts';
-import { MAX_SEND } from './can-desk.ts';
+import { MAX_SEND } from './can-service.ts';
 
 let obu: HandObu;
 const clients: Obu[] = [];

@@ -9,7 +9,7 @@ import { ErrorCode } from '../base/errors.ts';
 import { silentLog } from '../base/log.ts';
 import { reasonOf } from './bus.ts';
 import { formatFrame, parseFrameText } from './candump.ts';
-import { PatientBus } from './patient-bus.ts';
+import { PatientBus } from './reconnecting-bus.ts';
 import { UserspaceBus } from './userspace/userspace-bus.ts';
 import { encodeFrame, encodeHello, RECORD_SIZE } from './userspace/userspace-protocol.ts';
 import { UserspaceBusServer } from './userspace/userspace-server.ts';

@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterEach, beforeEach, expect, test } from 'vitest';
-import { silentLog } from './log.ts';
+import { silentLog } from '../base/log.ts';
 import { ServiceManager } from './service-manager.ts';
 
 let folder: string;

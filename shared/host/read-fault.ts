@@ -1,4 +1,4 @@
-import { isErrno, messageOf } from './errors.ts';
+import { isErrno, messageOf } from '../base/errors.ts';
 
 const words: Readonly<Record<string, string>> = {
   ENOENT: 'no such file',

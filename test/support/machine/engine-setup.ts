@@ -4,10 +4,10 @@ import { mkdir, mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { TestProject } from 'vitest/node';
-import { type Places, placesOf } from '../../obu/config/places.ts';
-import { findEngine } from '../../obu/engine/find-engine.ts';
-import { PrivateEngine } from '../../obu/engine/private-engine.ts';
-import { silentLog } from '../../shared/base/log.ts';
+import { type Places, placesOf } from '../../../obu/config/state-layout.ts';
+import { findEngine } from '../../../obu/engine/find-engine.ts';
+import { PrivateEngine } from '../../../obu/engine/private-engine.ts';
+import { silentLog } from '../../../shared/base/log.ts';
 
 declare module 'vitest' {
   interface ProvidedContext {

@@ -11,7 +11,7 @@ import { mkdir, mkdtemp, readdir, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { copyModules, hasKernelFiles, kernelImage, kernelVersion, makeInitialRamDisk } from './kernel-files.ts';
 
-const ROOT = join(import.meta.dirname, '..', '..');
+const ROOT = join(import.meta.dirname, '../../..');
 const BOOT_TIMEOUT_MS = 400_000;
 const FOLDER = 'machine-';
 const PROGRESS_MS = 10_000;

@@ -1,4 +1,4 @@
-import { ErrorCode, KerbError } from './errors.ts';
+import { ErrorCode, KerbError } from '../base/errors.ts';
 
 const unitMs: Record<string, number> = { ms: 1, s: 1000, m: 60_000, h: 3_600_000 };
 
