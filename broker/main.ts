@@ -13,11 +13,11 @@ import { Admission, type AdmissionLimits } from './admission/admission.ts';
 import { watchBrokerIdentity } from './identity.ts';
 import { encodeAnnouncement } from './ingress/codec.ts';
 import { Ingress } from './ingress/ingress.ts';
-import { type Flight, Offloads } from './offloads/offloads.ts';
+import { Offloads, type PendingOffload } from './offloads/offloads.ts';
 import { type ResultLimits, ResultStore } from './offloads/result-store.ts';
 import { type CreateTender, ServedTasks } from './offloads/served-tasks.ts';
 import { PackageStore } from './packages/package-store.ts';
-import { PushDesk } from './packages/package-uploads.ts';
+import { PackageUploads } from './packages/package-uploads.ts';
 import { DEFAULT_PUSH_LIMITS, type PushLimits } from './packages/push-limits.ts';
 import { PushedPackages } from './packages/pushed-packages.ts';
 import { BrokerMetrics } from './telemetry/metrics.ts';
@@ -165,7 +165,9 @@ export async function startBroker(config: BrokerConfig, parts: BrokerParts): Pro
     if (store.packages.length === 0) log.warn({ path: config.packagesDir }, 'there is no task package to run');
 
     const metrics = new BrokerMetrics();
-    const admission = new Admission<Flight>(config.limits, (flight, waitedMs) => offloads.spent(flight, waitedMs));
+    const admission = new Admission<PendingOffload>(config.limits, (flight, waitedMs) =>
+      offloads.spent(flight, waitedMs),
+    );
     let { createTender } = parts;
     if (createTender === undefined) {
       const blanks = new BlankTenders({ count: config.limits.blankTenders, isolation: config.isolation, log });
@@ -203,7 +205,7 @@ export async function startBroker(config: BrokerConfig, parts: BrokerParts): Pro
       change();
       ingress.announce();
     };
-    const desk = new PushDesk({
+    const uploads = new PackageUploads({
       store,
       pushed,
       tenants,
@@ -215,7 +217,7 @@ export async function startBroker(config: BrokerConfig, parts: BrokerParts): Pro
       metrics,
       log,
     });
-    undo.push(() => desk.stop());
+    undo.push(() => uploads.stop());
     metrics.watchPushed(() => store.origins.values());
 
     const ingress = new Ingress({
@@ -225,7 +227,7 @@ export async function startBroker(config: BrokerConfig, parts: BrokerParts): Pro
       maxClients: config.limits.maxClients,
       announcement,
       submit: (offload, answer) => offloads.submit(offload, answer),
-      pushes: (client) => desk.session(client),
+      pushes: (client) => uploads.session(client),
       onRefused,
       log,
     });

@@ -6,7 +6,7 @@ import { createControlServer } from '../shared/api/control-server.ts';
 import { ErrorCode } from '../shared/base/errors.ts';
 import { silentLog } from '../shared/base/log.ts';
 import { parseObuConfig } from './config/config.ts';
-import { placesOf } from './config/state-layout.ts';
+import { stateLayout } from './config/state-layout.ts';
 import { startObu } from './main.ts';
 
 const log = silentLog();
@@ -35,7 +35,7 @@ it('finds out that its control socket is taken before it touches the engine, and
       message: expect.stringContaining(api),
     });
     expect(await readdir(state)).toEqual([]);
-    await expect(readdir(placesOf(state).runtime)).rejects.toThrow(/ENOENT/);
+    await expect(readdir(stateLayout(state).runtime)).rejects.toThrow(/ENOENT/);
   } finally {
     await other.stop();
   }

@@ -21,11 +21,11 @@ import { ClockFloor } from './config/clock-floor.ts';
 import type { ObuConfig } from './config/config.ts';
 import { watchIdentity } from './config/identity.ts';
 import { offersOf } from './config/offers.ts';
-import { placesOf } from './config/state-layout.ts';
-import { createOwnCamera, type OwnCamera } from './dashcam/start.ts';
-import { Gateways, heldTo } from './gateway/gateways.ts';
+import { stateLayout } from './config/state-layout.ts';
+import { createManagedCamera, type ManagedCamera } from './dashcam/start.ts';
+import { effectiveGrants, Gateways } from './gateway/gateways.ts';
 import { NoOffloader } from './offload/no-offloader.ts';
-import { OwnState } from './signals/control-unit-signals.ts';
+import { ControlUnitSignals } from './signals/control-unit-signals.ts';
 import type { SignalStore } from './signals/signal-store.ts';
 import { makeSignals } from './signals/start.ts';
 import { DesiredState, type ManifestFile } from './state/desired-state.ts';
@@ -169,8 +169,8 @@ class Obu implements RunningObu {
   async start(): Promise<void> {
     const { config, manifest, state, api } = this.#options;
     await makeFolder(state);
-    const places = placesOf(state);
-    const lock = new StateLock(state, places.stateHash);
+    const layout = stateLayout(state);
+    const lock = new StateLock(state, layout.stateHash);
     await this.#begin(
       'state lock',
       () => lock.stop(),
@@ -195,24 +195,24 @@ class Obu implements RunningObu {
       'runtime folder',
       async () => {
         // Only when it is empty: containers that outlived an OBU, and their engine, still have their files there.
-        await rmdir(places.runtime).catch(() => {});
+        await rmdir(layout.runtime).catch(() => {});
       },
       async () => {
-        await makeFolder(dirname(places.runtime));
-        await makeFolder(places.runtime, 0o700);
-        await makeFolder(places.data, 0o700);
+        await makeFolder(dirname(layout.runtime));
+        await makeFolder(layout.runtime, 0o700);
+        await makeFolder(layout.data, 0o700);
       },
     );
 
     const desired = new DesiredState({
-      database: places.database,
+      database: layout.database,
       offers: await offersOf(config),
       onChange: (workloads) => {
         const { generation, file } = desired.manifest();
         this.#events.add('manifest', config.obu, 'Applied', `generation ${generation}, ${file}`);
         // What was taken away must not outlive the moment.
         gateways.follow(workloads, configHash);
-        this.#managed?.interfaces.follow(heldTo(workloads, configHash)).catch((error: unknown) => {
+        this.#managed?.interfaces.follow(effectiveGrants(workloads, configHash)).catch((error: unknown) => {
           this.#log.error(`CAN interfaces of containers could not follow the manifest: ${messageOf(error)}`);
         });
         this.#managed?.reconciler.setDesired(
@@ -227,12 +227,12 @@ class Obu implements RunningObu {
       () => desired.stop(),
       () => desired.start(manifest),
     );
-    const clock = await this.#startClock(places.clock, desired);
+    const clock = await this.#startClock(layout.clock, desired);
     const buses = await this.#startBuses();
     const signals = await this.#startSignals(buses.all, buses.routers);
     const cameras = await this.#startCameras(signals, join(state, 'recordings'));
     const offloader = await this.#startOffloader(identity);
-    const gateways = new Gateways(places.gateways, {
+    const gateways = new Gateways(layout.gateways, {
       vehicle: config.vehicle,
       obu: config.obu,
       offers: {
@@ -252,7 +252,7 @@ class Obu implements RunningObu {
     );
 
     const { engine, lines, reconciler, interfaces } = await startWorkloads({
-      ...{ config, workloads: desired.workloads, places, gateways, signals, store: desired.store, log: this.#log },
+      ...{ config, workloads: desired.workloads, layout, gateways, signals, store: desired.store, log: this.#log },
       ...{ hurry: this.#options.hurry, begin: this.#begin.bind(this), errors: this.#errors, buses: buses.byName },
       observer: workloadObserver(this.#ledgers),
       onFault: faultOf(this.#ledgers),
@@ -340,7 +340,7 @@ class Obu implements RunningObu {
       () => store.start(),
     );
     this.#tellWarnings(store.warnings);
-    const ownState = new OwnState({
+    const ownState = new ControlUnitSignals({
       obu,
       provider: store.openProvider(obu),
       buses: () => buses.map(({ bus }) => bus.state.state === 'Up'),
@@ -364,9 +364,9 @@ class Obu implements RunningObu {
     }
   }
 
-  async #startCameras(signals: SignalSource, recordings: string): Promise<readonly OwnCamera[]> {
+  async #startCameras(signals: SignalSource, recordings: string): Promise<readonly ManagedCamera[]> {
     const cameras = this.#options.config.cameras.map((config) =>
-      createOwnCamera(config, { recordings, signals, log: this.#log }),
+      createManagedCamera(config, { recordings, signals, log: this.#log }),
     );
     for (const own of cameras) {
       await this.#begin(

@@ -7,7 +7,7 @@ const top = join(import.meta.dirname, '..');
 
 const TESTS = `
 import { beforeAll, describe, expect, it } from 'vitest';
-import { describeWhere, notRun } from '${top}/test/support/not-run.ts';
+import { describeWhere, notRun } from '${top}/test/support/machine/not-run.ts';
 notRun('a measurement', 'no clock\\nof that kind');
 notRun('a measurement', 'no clock\\nof that kind');
 describeWhere('no device', 'a device', () => {

@@ -85,7 +85,7 @@ function aboveLimit(sizes: Record<string, number>, limit: number, listed: Record
 
 it('keeps helpers of tests in test/support', () => {
   const strays = production
-    .filter(({ path }) => !path.startsWith('test/') && !path.startsWith('bench/'))
+    .filter(({ path }) => !/^(test|bench|tools)\//.test(path))
     .filter(({ path, text }) => /(^|\/)test-[^/]*$/.test(path) || /from 'vitest'|from 'fast-check'/.test(text))
     .map(({ path }) => path);
   expect(strays).toEqual([]);

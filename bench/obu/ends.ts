@@ -1,7 +1,7 @@
 import type { Readable } from 'node:stream';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { GetEventsOptions } from 'dockerode';
-import { placesOf } from '../../obu/config/state-layout.ts';
+import { stateLayout } from '../../obu/config/state-layout.ts';
 import { reachEngine } from '../../obu/engine/docker-client.ts';
 import { eventsIn } from '../../obu/engine/watch.ts';
 import { Label } from '../../obu/workloads/container-spec.ts';
@@ -40,7 +40,7 @@ interface DieEvent {
  */
 export async function endAll({ api, host, state, isOver }: EndsOf): Promise<Ends[]> {
   const { calls, streams } = await reachEngine('external', host);
-  const label = [`${Label.owner}=bench/${placesOf(state).stateHash}`];
+  const label = [`${Label.owner}=bench/${stateLayout(state).stateHash}`];
   const abort = new AbortController();
   const options = { filters: { event: ['die'], label }, abortSignal: abort.signal } as GetEventsOptions;
   const stream = (await streams.getEvents(options)) as unknown as Readable;

@@ -6,7 +6,7 @@ import { dirname, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
-import { placesOf } from '../../obu/config/state-layout.ts';
+import { stateLayout } from '../../obu/config/state-layout.ts';
 import { processesWith } from '../../obu/engine/processes.ts';
 import { callControl, getStatus } from '../../shared/api/control-client.ts';
 import type { ObuStatus } from '../../shared/api/status.ts';
@@ -67,7 +67,7 @@ export class WholeObu {
 
   /** Processes of the engine, when it is the OBU's own. */
   engineProcesses(): readonly number[] {
-    const { engine } = placesOf(this.#state);
+    const { engine } = stateLayout(this.#state);
     if (this.#host !== `unix://${engine.socket}`) return [];
     const helpers = processesWith(`${engine.execRoot}/`);
     return [...new Set([Number(readFileSync(engine.pidFile, 'utf8')), ...helpers])];

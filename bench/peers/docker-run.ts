@@ -3,7 +3,7 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { basename, dirname, join } from 'node:path';
 import { promisify } from 'node:util';
-import { placesOf } from '../../obu/config/state-layout.ts';
+import { stateLayout } from '../../obu/config/state-layout.ts';
 import { findEngine } from '../../obu/engine/find-engine.ts';
 import { PrivateEngine } from '../../obu/engine/private-engine.ts';
 import { silentLog } from '../../shared/base/log.ts';
@@ -29,7 +29,7 @@ export class DockerRun {
     let undo = async () => {};
     if (host === undefined) {
       const folder = await mkdtemp(join(tmpdir(), 'kerb-bench-'));
-      const engine = new PrivateEngine(placesOf(folder), silentLog());
+      const engine = new PrivateEngine(stateLayout(folder), silentLog());
       undo = async () => {
         await engine.stop();
         await rm(folder, { recursive: true, force: true });

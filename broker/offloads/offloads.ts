@@ -48,7 +48,7 @@ export interface Runnable {
 }
 
 /** One offload that waits or runs. */
-export interface Flight extends Waiting {
+export interface PendingOffload extends Waiting {
   readonly key: string;
   readonly input: Buffer;
   readonly demandsVm: boolean;
@@ -56,13 +56,13 @@ export interface Flight extends Waiting {
 }
 
 export class Offloads {
-  readonly #admission: Admission<Flight>;
+  readonly #admission: Admission<PendingOffload>;
   readonly #results: ResultStore;
   readonly #metrics: BrokerMetrics;
   readonly #limits: OffloadLimits;
   readonly #onShort: () => void;
   readonly #runnables = new Map<string, Runnable>();
-  readonly #flights = new Map<string, Flight>();
+  readonly #pending = new Map<string, PendingOffload>();
   readonly #rate = new RateWindow();
   #onIdle: (() => void) | undefined;
   #sweepTimer: NodeJS.Timeout | undefined;
@@ -75,7 +75,7 @@ export class Offloads {
 
   /** `onShort` is told when offloads wait and one more tender would help. */
   constructor(
-    admission: Admission<Flight>,
+    admission: Admission<PendingOffload>,
     results: ResultStore,
     metrics: BrokerMetrics,
     limits: OffloadLimits,
@@ -94,7 +94,7 @@ export class Offloads {
 
   /** It is run no more: what waits for it is turned away, what runs comes to its end. */
   remove(packageDigest: string): void {
-    this.#turnAway(packageDigest, gone(packageDigest));
+    this.#refuseWaiting(packageDigest, gone(packageDigest));
     this.#runnables.delete(packageDigest);
     this.#admission.forget(packageDigest);
   }
@@ -105,7 +105,7 @@ export class Offloads {
 
   submit(offload: IncomingOffload, answer: Answer): void {
     const runnable = this.#runnables.get(offload.packageDigest);
-    const refusal = this.#take(offload, runnable, answer);
+    const refusal = this.#accept(offload, runnable, answer);
     if (refusal === undefined) return;
     answer(undefined, refusal);
     this.#refused++;
@@ -113,7 +113,7 @@ export class Offloads {
   }
 
   /** Answers from the results, joins a flight or makes a new one; or says why not. */
-  #take(offload: IncomingOffload, runnable: Runnable | undefined, answer: Answer): OffloadRefusal | undefined {
+  #accept(offload: IncomingOffload, runnable: Runnable | undefined, answer: Answer): OffloadRefusal | undefined {
     const { tenant, id, packageDigest, input, budgetMs, demandsVm, arrivedAt } = offload;
     if (this.#stopping) return refusal(ErrorCode.BrokerStopping, 'this broker is stopping; use another one');
     if (runnable === undefined) return gone(packageDigest);
@@ -126,7 +126,7 @@ export class Offloads {
 
     // A tenant's name holds no line break, so that no tenant can make the key of another one.
     const key = `${tenant}\n${id}`;
-    const flight = this.#flights.get(key);
+    const flight = this.#pending.get(key);
     if (flight !== undefined) return this.#join(flight, offload, answer);
     const earlier = this.#results.find(key, packageDigest, input, arrivedAt);
     if (earlier.found === 'other-offload') return otherOffload(id);
@@ -145,7 +145,7 @@ export class Offloads {
     }
     const deadline = arrivedAt + budgetMs;
     const bytes = input.length;
-    const fresh: Flight = {
+    const fresh: PendingOffload = {
       key,
       tenant,
       packageDigest,
@@ -158,15 +158,15 @@ export class Offloads {
     };
     const notAdmitted = this.#admission.admit(fresh, now);
     if (notAdmitted !== undefined) return notAdmitted;
-    this.#flights.set(key, fresh);
-    this.pump(packageDigest);
+    this.#pending.set(key, fresh);
+    this.dispatch(packageDigest);
     if (pool.note(this.#admission.queuedFor(packageDigest), now)) this.#onShort();
     this.#watchBudgets();
     return undefined;
   }
 
   /** Hands over what waits for this package while it has a free tender. To be called when one has become free. */
-  pump(packageDigest: string): void {
+  dispatch(packageDigest: string): void {
     const runnable = this.#runnables.get(packageDigest);
     while (runnable?.pool.canCall) {
       const now = performance.now();
@@ -179,8 +179,8 @@ export class Offloads {
       }
       runnable.pool.call(flight.input, flight.deadline - now, (end) => {
         // The next one is on its way to the tender before this one's answer is written.
-        this.pump(packageDigest);
-        this.#land(runnable, flight, now, end);
+        this.dispatch(packageDigest);
+        this.#complete(runnable, flight, now, end);
       });
     }
   }
@@ -204,7 +204,7 @@ export class Offloads {
   }
 
   /** For Admission: the budget of a flight ran out before its turn came. */
-  readonly spent = (flight: Flight, waitedMs: number): void => {
+  readonly spent = (flight: PendingOffload, waitedMs: number): void => {
     this.#metrics.deadlineMissed();
     const budget = Math.round(flight.deadline - flight.arrivedAt);
     const message = `the budget of ${budget} ms was spent in the queue (${Math.round(waitedMs)} ms); it was not run`;
@@ -215,16 +215,16 @@ export class Offloads {
   abandon(packageDigest: string, error: KerbError): void {
     const quarantined = error.code === ErrorCode.PackageQuarantined;
     const code = quarantined ? error.code : ErrorCode.TenderUnavailable;
-    this.#turnAway(packageDigest, refusal(code, error.message, quarantined ? Number(error.context.waitMs) : 0));
+    this.#refuseWaiting(packageDigest, refusal(code, error.message, quarantined ? Number(error.context.waitMs) : 0));
   }
 
   /** Takes nothing any more, answers what waits, and resolves when what runs has ended or `limitMs` has passed. */
   async stop(limitMs: number): Promise<void> {
     this.#stopping = true;
     const why = refusal(ErrorCode.BrokerStopping, 'this broker is stopping; the offload was not run');
-    for (const digest of this.#runnables.keys()) this.#turnAway(digest, why);
+    for (const digest of this.#runnables.keys()) this.#refuseWaiting(digest, why);
     clearTimeout(this.#sweepTimer);
-    if (this.#flights.size === 0) return;
+    if (this.#pending.size === 0) return;
     await new Promise<void>((resolve) => {
       const timer = setTimeout(resolve, limitMs);
       this.#onIdle = () => {
@@ -234,13 +234,13 @@ export class Offloads {
     });
   }
 
-  #turnAway(packageDigest: string, why: OffloadRefusal): void {
+  #refuseWaiting(packageDigest: string, why: OffloadRefusal): void {
     for (const flight of this.#admission.drain(packageDigest)) {
       this.#fail(flight, this.#runnables.get(packageDigest), why);
     }
   }
 
-  #join(flight: Flight, offload: IncomingOffload, answer: Answer): OffloadRefusal | undefined {
+  #join(flight: PendingOffload, offload: IncomingOffload, answer: Answer): OffloadRefusal | undefined {
     const same = flight.packageDigest === offload.packageDigest && flight.demandsVm === offload.demandsVm;
     if (!same || !flight.input.equals(offload.input)) {
       return otherOffload(offload.id);
@@ -253,7 +253,7 @@ export class Offloads {
     return undefined;
   }
 
-  #land(runnable: Runnable, flight: Flight, takenAt: number, end: CallEnd): void {
+  #complete(runnable: Runnable, flight: PendingOffload, takenAt: number, end: CallEnd): void {
     const { outcome, error } = end;
     if (outcome === undefined) {
       this.#fail(flight, runnable, refusal(error.code, error.message));
@@ -279,7 +279,7 @@ export class Offloads {
       peakMemory: outcome.peakMemory,
       isolation: end.isolation,
     };
-    this.#flights.delete(flight.key);
+    this.#pending.delete(flight.key);
     for (const answer of flight.answers) answer(result, undefined);
     // From here on the answer is on its way.
     this.#ok++;
@@ -293,8 +293,8 @@ export class Offloads {
     this.#noticeIdle();
   }
 
-  #fail(flight: Flight, runnable: Runnable | undefined, why: OffloadRefusal): void {
-    this.#flights.delete(flight.key);
+  #fail(flight: PendingOffload, runnable: Runnable | undefined, why: OffloadRefusal): void {
+    this.#pending.delete(flight.key);
     for (const answer of flight.answers) answer(undefined, why);
     this.#failed++;
     this.#metrics.failed(flight.tenant, runnable?.name ?? 'unknown', why.code);
@@ -302,7 +302,7 @@ export class Offloads {
   }
 
   #noticeIdle(): void {
-    if (this.#onIdle !== undefined && this.#flights.size === 0) this.#onIdle();
+    if (this.#onIdle !== undefined && this.#pending.size === 0) this.#onIdle();
   }
 }
 

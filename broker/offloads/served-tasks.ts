@@ -9,7 +9,7 @@ import { TenderPool } from '../tenders/pool/pool.ts';
 import type { PoolLimits } from '../tenders/pool/pool-plan.ts';
 import type { TenderPools } from '../tenders/pool/pools.ts';
 import type { Tender, WishedIsolation } from '../tenders/process/tender.ts';
-import type { Flight, Offloads } from './offloads.ts';
+import type { Offloads, PendingOffload } from './offloads.ts';
 
 export type CreateTender = (imagePath: string, log: Logger, isolation: WishedIsolation) => Tender;
 
@@ -17,7 +17,7 @@ export interface ServedTasksOptions {
   readonly store: PackageStore;
   readonly pools: TenderPools;
   readonly offloads: Offloads;
-  readonly admission: Admission<Flight>;
+  readonly admission: Admission<PendingOffload>;
   readonly isolation: WishedIsolation;
   /** Names of the tasks that have a tender waiting while there is room. */
   readonly prestart: 'all' | readonly string[];
@@ -120,7 +120,7 @@ export class ServedTasks {
           log.child({ task }),
           isolationFor(taskPackage, pool.isolation, isolation),
         ),
-      onWaiting: () => offloads.pump(digest),
+      onWaiting: () => offloads.dispatch(digest),
       onTrouble: (error) => {
         errors.add(task, error.code, error.message);
         // Of one that was removed, nothing waits any more.

@@ -6,10 +6,10 @@ import type { TaskPackage } from '../../shared/task-package/reader.ts';
 import type { BrokerMetrics } from '../telemetry/metrics.ts';
 import { isAnother, type PackageStore } from './package-store.ts';
 import type { PushLimits } from './push-limits.ts';
-import { type PushClerk, type PushClient, PushSession } from './push-session.ts';
+import { type PushClient, PushSession, type UploadRules } from './push-session.ts';
 import type { IncomingPackage, Origin, PushedPackages } from './pushed-packages.ts';
 
-export interface PushDeskOptions {
+export interface PackageUploadsOptions {
   readonly store: PackageStore;
   readonly pushed: PushedPackages;
   /** Who may push; nobody when it is empty. */
@@ -37,15 +37,15 @@ interface Reservation {
  * Who may push what, and what becomes of it. A package that has come in is verified by the store exactly as those that
  * are found when the broker starts, then put on the disk, then served, then acknowledged.
  */
-export class PushDesk implements PushClerk {
-  readonly #options: PushDeskOptions;
+export class PackageUploads implements UploadRules {
+  readonly #options: PackageUploadsOptions;
   readonly #sessions = new Set<PushSession>();
   readonly #open = new Set<Reservation>();
   /** Settles when nobody changes the store. */
   #turn: Promise<unknown> = Promise.resolve();
   #stopping = false;
 
-  constructor(options: PushDeskOptions) {
+  constructor(options: PackageUploadsOptions) {
     this.#options = options;
   }
 

@@ -23,7 +23,7 @@ export interface PushClient {
 }
 
 /** What decides over the steps of a push, for all connections. */
-export interface PushClerk {
+export interface UploadRules {
   checkMayPush(client: VehiclePrincipal): void;
   isThere(digest: string, files: readonly FileOffer[], client: VehiclePrincipal): Promise<boolean>;
   reserve(digest: string, bytes: number, client: VehiclePrincipal): () => void;
@@ -49,7 +49,7 @@ type State =
 /** Takes the steps of one connection's pushes one after the other. Whatever it sends, it costs no more than its reservation. */
 export class PushSession implements PushClient {
   readonly #client: VehiclePrincipal;
-  readonly #desk: PushClerk;
+  readonly #rules: UploadRules;
   readonly #pushed: PushedPackages;
   readonly #limits: PushLimits;
   readonly #onEnd: () => void;
@@ -61,13 +61,13 @@ export class PushSession implements PushClient {
 
   constructor(
     client: VehiclePrincipal,
-    desk: PushClerk,
+    rules: UploadRules,
     pushed: PushedPackages,
     limits: PushLimits,
     onEnd: () => void,
   ) {
     this.#client = client;
-    this.#desk = desk;
+    this.#rules = rules;
     this.#pushed = pushed;
     this.#limits = limits;
     this.#onEnd = onEnd;
@@ -99,7 +99,7 @@ export class PushSession implements PushClient {
   end(): Promise<void> {
     this.#ended = true;
     return this.#inTurn(async () => {
-      if (this.#state.at === 'receiving') this.#desk.ended(this.#client, 'broken_off');
+      if (this.#state.at === 'receiving') this.#rules.ended(this.#client, 'broken_off');
       await this.#close({ at: 'idle' }).catch(() => {});
       this.#onEnd();
     });
@@ -111,16 +111,17 @@ export class PushSession implements PushClient {
     if (step.step === 'data') return await this.#receive(step.data);
     if (state.at === 'receiving') throw badPush('another one is under way on this connection');
     this.#state = { at: 'idle' };
-    this.#desk.checkMayPush(this.#client);
-    const outcome = step.step === 'open' ? await this.#begin(step) : await this.#desk.remove(step.digest, this.#client);
-    if (outcome !== 'RECEIVING') this.#desk.ended(this.#client, outcome);
+    this.#rules.checkMayPush(this.#client);
+    const outcome =
+      step.step === 'open' ? await this.#begin(step) : await this.#rules.remove(step.digest, this.#client);
+    if (outcome !== 'RECEIVING') this.#rules.ended(this.#client, outcome);
     return outcome;
   }
 
   async #begin({ digest, files }: Extract<PushStep, { step: 'open' }>): Promise<PushOutcome> {
-    if (await this.#desk.isThere(digest, files, this.#client)) return 'ALREADY_THERE';
+    if (await this.#rules.isThere(digest, files, this.#client)) return 'ALREADY_THERE';
     const total = files.reduce((sum, { size }) => sum + size, 0);
-    const release = this.#desk.reserve(digest, total, this.#client);
+    const release = this.#rules.reserve(digest, total, this.#client);
     try {
       const incoming = await this.#pushed.begin(files);
       this.#state = { at: 'receiving', digest, total, received: 0, incoming, release };
@@ -143,16 +144,16 @@ export class PushSession implements PushClient {
     const complete = await state.incoming.write(data);
     if (!complete) return 'RECEIVING';
     clearTimeout(this.#stall);
-    const outcome = await this.#desk.store(state.incoming, state.digest, this.#client, state.total);
+    const outcome = await this.#rules.store(state.incoming, state.digest, this.#client, state.total);
     await this.#close({ at: 'idle' });
-    this.#desk.ended(this.#client, outcome);
+    this.#rules.ended(this.#client, outcome);
     return outcome;
   }
 
   async #fail(error: unknown): Promise<Uint8Array> {
     const before = this.#state;
     if (before.at === 'failed' && before.error === error) return encodePushRefusal(before.error);
-    const told = this.#desk.failed(this.#client, error);
+    const told = this.#rules.failed(this.#client, error);
     // Nothing that goes wrong on the way back changes what has gone wrong.
     await this.#close({ at: 'failed', error: told }).catch(() => {});
     return encodePushRefusal(told, Number(told.context.retryAfterMs ?? 0));

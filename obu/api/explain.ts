@@ -5,7 +5,7 @@ import { wallOf } from '../../shared/base/clock.ts';
 import { compileScopes } from '../../shared/vss/scopes.ts';
 import type { RestartPolicy, UpdatePolicy, Workload } from '../manifest/workload.ts';
 import { capacityOf, claimOf } from '../planner/resources/capacity.ts';
-import type { Memory, Version } from '../planner/state.ts';
+import type { Version, WorkloadRecord } from '../planner/state.ts';
 import { sentenceOf } from '../planner/state-text.ts';
 import { readUsage } from '../resources/usage.ts';
 import { NO_SOURCE } from '../signals/signal-store.ts';
@@ -84,7 +84,7 @@ function worth({ reason }: { readonly reason: string }): number {
   return reason.startsWith(NO_SOURCE) ? 2 : 1;
 }
 
-function pastOf(memory: Memory): Pick<Explanation, 'lastEnd' | 'preempted' | 'versions'> {
+function pastOf(memory: WorkloadRecord): Pick<Explanation, 'lastEnd' | 'preempted' | 'versions'> {
   const { lastEnd, preempted, version, good, bad } = memory;
   return {
     lastEnd: lastEnd && { at: timeOf(lastEnd.atMs), how: sentenceOf(lastEnd) },

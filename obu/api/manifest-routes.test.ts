@@ -63,7 +63,7 @@ beforeEach(async () => {
         ['d', { state: 'Running', detail: 'Ok', reason: 'its container runs' }],
       ]),
       ready: [],
-      memory: new Map(),
+      records: new Map(),
       used: { memory: 0, cpus: 0 },
     };
   };

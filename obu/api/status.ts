@@ -6,7 +6,7 @@ import type { ObuBus } from '../can/buses.ts';
 import type { ClockFloor } from '../config/clock-floor.ts';
 import type { ObuConfig } from '../config/config.ts';
 import { identityStatus } from '../config/identity.ts';
-import type { OwnCamera } from '../dashcam/start.ts';
+import type { ManagedCamera } from '../dashcam/start.ts';
 import type { Engine } from '../engine/docker-client.ts';
 import type { Workload } from '../manifest/workload.ts';
 import type { Offloader } from '../offload/offloader.ts';
@@ -32,7 +32,7 @@ export interface StatusSources {
   readonly engine: Engine;
   readonly buses: readonly ObuBus[];
   readonly signals: SignalStore;
-  readonly cameras: readonly OwnCamera[];
+  readonly cameras: readonly ManagedCamera[];
   readonly reconciler: Reconciler;
   readonly lines: LastLines;
   readonly offloads: OffloadMeter;

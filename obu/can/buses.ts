@@ -1,7 +1,7 @@
 import { ErrorCode } from '../../shared/base/errors.ts';
 import type { Logger } from '../../shared/base/log.ts';
 import { type BusState, type CanBus, reasonOf } from '../../shared/can/bus.ts';
-import { PatientBus } from '../../shared/can/reconnecting-bus.ts';
+import { ReconnectingBus } from '../../shared/can/reconnecting-bus.ts';
 import type { BusConfig } from '../config/config.ts';
 import { BusMeter } from '../telemetry/bus-meter.ts';
 import { CanRouter } from './router.ts';
@@ -38,7 +38,7 @@ export class Buses {
     this.all = parts.configs.map((config) => {
       const name = config.kind === 'userspace' ? config.name : (config.interface ?? config.name);
       const choice = { name, kind: config.kind, ...(config.socket && { socketPath: config.socket }) };
-      const bus = new PatientBus(choice, { log: parts.log.child({ bus: config.name }), client: parts.client });
+      const bus = new ReconnectingBus(choice, { log: parts.log.child({ bus: config.name }), client: parts.client });
       return { config, bus, router: new CanRouter(bus), meter: new BusMeter(bus, config.bitrate) };
     });
   }

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { runtimeFolder } from '../../shared/host/runtime-folder.ts';
 
 /** Where one OBU keeps what. Sockets are in a short folder of their own: the path of a Unix socket has 107 bytes. */
-export interface Places {
+export interface StateLayout {
   /** 12 hex digits that stand for the state folder. */
   readonly stateHash: string;
   /** What is gone after a reboot: sockets, pid files. Mode 0700. */
@@ -28,7 +28,7 @@ export interface Places {
 }
 
 /** @param state The state folder; it has to exist. */
-export function placesOf(state: string): Places {
+export function stateLayout(state: string): StateLayout {
   const real = realpathSync(state);
   const stateHash = createHash('sha256').update(real).digest('hex').slice(0, 12);
   const runtime = join(runtimeFolder(), stateHash);

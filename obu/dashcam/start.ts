@@ -10,7 +10,7 @@ import { EventLock } from './recording/event-lock.ts';
 import { type RawCamera, Recorder } from './recording/recorder.ts';
 
 /** A camera of this OBU, with its recording if it has one. */
-export interface OwnCamera {
+export interface ManagedCamera {
   readonly camera: Camera;
   /** A function of its own: it may be taken off its camera. */
   readonly recording: () => RecordingStatus | undefined;
@@ -20,7 +20,7 @@ export interface OwnCamera {
 }
 
 /** Not yet started. @throws KerbError BadCameraSource */
-export function createOwnCamera(
+export function createManagedCamera(
   config: CameraConfig,
   parts: {
     /** Folder for recordings that the configuration gives no folder. */
@@ -28,7 +28,7 @@ export function createOwnCamera(
     readonly signals: SignalSource;
     readonly log: Logger;
   },
-): OwnCamera {
+): ManagedCamera {
   const camera = createCamera({ name: config.name, source: config.source, log: parts.log });
   if (config.recording === undefined) {
     return { camera, recording: () => undefined, start: () => camera.start(), stop: () => camera.stop() };
@@ -36,7 +36,7 @@ export function createOwnCamera(
   return new RecordedCamera(camera, config.recording, parts);
 }
 
-class RecordedCamera implements OwnCamera {
+class RecordedCamera implements ManagedCamera {
   readonly camera: Camera & RawCamera;
   readonly #recorder: Recorder;
   readonly #lock: EventLock | undefined;

@@ -14,7 +14,7 @@ import { delimiter, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { ErrorCode, isKerbError, KerbError, messageOf } from '../../shared/base/errors.ts';
 import type { Logger } from '../../shared/base/log.ts';
-import type { Places } from '../config/state-layout.ts';
+import type { StateLayout } from '../config/state-layout.ts';
 import { type Engine, reachEngine } from './docker-client.ts';
 import { cgroupOf, commandLine, isAlive, processesWith, signal, waitUntilGone } from './processes.ts';
 
@@ -36,7 +36,7 @@ const GOOD_RUN_MS = 60_000;
  * is started again, at the same socket.
  */
 export class PrivateEngine {
-  readonly #places: Places;
+  readonly #layout: StateLayout;
   readonly #log: Logger;
   readonly #onFailure: (error: KerbError) => void;
   /** Called when it has ended by itself and all that it ran is gone, before it is started again. */
@@ -47,8 +47,8 @@ export class PrivateEngine {
   #watching: Promise<void> | undefined;
 
   /** @param onFailure Called when it ended by itself, and when it can't be started again. */
-  constructor(places: Places, log: Logger, onFailure: (error: KerbError) => void = () => {}) {
-    this.#places = places;
+  constructor(layout: StateLayout, log: Logger, onFailure: (error: KerbError) => void = () => {}) {
+    this.#layout = layout;
     this.#log = log;
     this.#onFailure = onFailure;
   }
@@ -66,7 +66,7 @@ export class PrivateEngine {
   }
 
   async #startOrTakeOver(): Promise<Engine> {
-    const { engine } = this.#places;
+    const { engine } = this.#layout;
     const dockerd = findDockerd();
     if (process.getuid?.() !== 0) {
       throw new KerbError(
@@ -157,7 +157,7 @@ export class PrivateEngine {
 
   /** Pid of a dockerd of an earlier run on the same folders. */
   #running(): number | undefined {
-    const { pidFile, socket } = this.#places.engine;
+    const { pidFile, socket } = this.#layout.engine;
     let pid: number;
     try {
       pid = Number(readFileSync(pidFile, 'utf8'));
@@ -169,7 +169,7 @@ export class PrivateEngine {
   }
 
   #spawn(dockerd: string): void {
-    const { engine } = this.#places;
+    const { engine } = this.#layout;
     mkdirSync(engine.execRoot, { recursive: true, mode: 0o700 });
     mkdirSync(engine.dataRoot, { recursive: true, mode: 0o710 });
     // A file of our own, so that the machine's /etc/docker/daemon.json has no say.
@@ -195,7 +195,7 @@ export class PrivateEngine {
   }
 
   async #untilReady(): Promise<Engine> {
-    const { engine } = this.#places;
+    const { engine } = this.#layout;
     const deadline = performance.now() + START_TIMEOUT_MS;
     for (;;) {
       await sleep(100);
@@ -216,7 +216,7 @@ export class PrivateEngine {
   }
 
   #lastWords(): string {
-    const { log } = this.#places.engine;
+    const { log } = this.#layout.engine;
     let lines: string[] = [];
     try {
       lines = readFileSync(log, 'utf8').trim().split('\n');
@@ -230,7 +230,7 @@ export class PrivateEngine {
 
   /** What a dockerd that was killed leaves: its containerd, shims and containers, and its runtime files. */
   async #clearLeftovers(): Promise<void> {
-    const { execRoot, socket, pidFile, configFile } = this.#places.engine;
+    const { execRoot, socket, pidFile, configFile } = this.#layout.engine;
     const containers = containerProcesses(execRoot);
     for (const pid of containers) signal(pid, 'SIGKILL');
     // containerd and the shims carry the path of our exec root in their command lines, and nobody else does.

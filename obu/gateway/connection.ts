@@ -7,10 +7,10 @@ import type { DenialReason } from '../can/write-guard.ts';
 import type { GrantGuard } from '../grants/grants.ts';
 import { failureOf, toKerbError } from './failure.ts';
 import { decodeMessage, MAX_PLAIN } from './large-message.ts';
-import { HELLO_MS, MESSAGE_MS, Patience, ReadingWatch } from './receive-timeout.ts';
-import type { CanDesk } from './services/can-service.ts';
-import { MAX_OPEN, type OffloadDesk } from './services/offload-service.ts';
-import { type SignalDesk, type SignalDeskMeter, toProvided, toWire } from './services/signal-service.ts';
+import { HELLO_MS, MESSAGE_MS, ReceiveTimeout, StalledReaderDetector } from './receive-timeout.ts';
+import type { CanService } from './services/can-service.ts';
+import { MAX_OPEN, type OffloadService } from './services/offload-service.ts';
+import { type SignalService, type SignalServiceMeter, toProvided, toWire } from './services/signal-service.ts';
 import { Outbox, type Sink, type Stream } from './streams/outbox.ts';
 import {
   cameraSubscription,
@@ -31,7 +31,7 @@ const BURST_PAUSE_MS = 5;
 const LINGER_MS = 1000;
 
 /** What the gateway counts; the metrics and the status page of the OBU read it. */
-export interface GatewayMeter extends SignalDeskMeter, SubscriptionMeter {
+export interface GatewayMeter extends SignalServiceMeter, SubscriptionMeter {
   canDenied(workload: string, reason: DenialReason): void;
   offloadStarted(): void;
   offloadDone(receipt: { readonly totalMs: number; readonly queueMs: number; readonly runMs: number }): void;
@@ -45,9 +45,9 @@ export interface ConnectionContext {
   readonly vehicle: string;
   readonly obu: string;
   readonly guard: GrantGuard;
-  readonly desk: OffloadDesk;
-  readonly canDesk: CanDesk;
-  readonly signals: SignalDesk;
+  readonly offloads: OffloadService;
+  readonly can: CanService;
+  readonly signals: SignalService;
   readonly meter: GatewayMeter;
   readonly log: Logger;
   /** False while this workload has filled its share of the log. */
@@ -77,9 +77,9 @@ export class Connection {
   /** Messages that have come and wait for their turn; while there are any, the socket is not read. */
   readonly #inbox: Buffer[] = [];
   #timer: NodeJS.Timeout | undefined;
-  readonly #hello: Patience;
-  readonly #message: Patience;
-  readonly #reading: ReadingWatch;
+  readonly #hello: ReceiveTimeout;
+  readonly #message: ReceiveTimeout;
+  readonly #reading: StalledReaderDetector;
   #crowded = false;
   readonly #subscriptions = new Map<number, Subscription>();
   readonly #offloads = new Set<number>();
@@ -113,9 +113,11 @@ export class Connection {
       },
     );
     const { awakeSinceMs } = context;
-    this.#hello = new Patience(HELLO_MS, awakeSinceMs, () => this.#tooSlow('its Hello', HELLO_MS));
-    this.#message = new Patience(MESSAGE_MS, awakeSinceMs, () => this.#tooSlow('the rest of a message', MESSAGE_MS));
-    this.#reading = new ReadingWatch(socket, awakeSinceMs, (error) => this.#note(error));
+    this.#hello = new ReceiveTimeout(HELLO_MS, awakeSinceMs, () => this.#tooSlow('its Hello', HELLO_MS));
+    this.#message = new ReceiveTimeout(MESSAGE_MS, awakeSinceMs, () =>
+      this.#tooSlow('the rest of a message', MESSAGE_MS),
+    );
+    this.#reading = new StalledReaderDetector(socket, awakeSinceMs, (error) => this.#note(error));
     this.#hello.begin();
     socket.on('drain', () => this.#outbox.drained());
   }
@@ -266,7 +268,7 @@ export class Connection {
   }
 
   #sendCan(request: number, ask: kerbside.gateway.v1.SendCan.$Properties): void {
-    this.#context.canDesk.send(ask, this);
+    this.#context.can.send(ask, this);
     this.#answer({ request, accepted: {} });
   }
 
@@ -331,7 +333,7 @@ export class Connection {
   }
 
   #offload(request: number, ask: kerbside.gateway.v1.Offload.$Properties): void {
-    const { desk, meter } = this.#context;
+    const { offloads: desk, meter } = this.#context;
     if (this.#offloads.size >= MAX_OPEN) {
       throw new KerbError(
         ErrorCode.TooManyRequests,
@@ -344,7 +346,7 @@ export class Connection {
     const id = ask.id ?? '';
     const input = ask.input ?? new Uint8Array();
     const [task, isolation, budgetMs] = [ask.task ?? '', ask.isolation ?? '', ask.budgetMs ?? 0];
-    desk.hand({ id, task, input, budgetMs, isolation }).then(
+    desk.submit({ id, task, input, budgetMs, isolation }).then(
       ({ taskDigest, result }) => {
         meter.offloadDone(result);
         const { output, place, isolation, queueMs, runMs, totalMs } = result;

@@ -10,9 +10,9 @@ import { CONNECT_BURST, CONNECTS_PER_SECOND, ConnectLimit } from './connect-limi
 import { Connection, type ConnectionContext, type GatewayMeter } from './connection.ts';
 import { KuksaEndpoint } from './kuksa/endpoint.ts';
 import { LogLimit } from './log-limit.ts';
-import { CanDesk } from './services/can-service.ts';
-import { OffloadDesk } from './services/offload-service.ts';
-import { SignalDesk } from './services/signal-service.ts';
+import { CanService } from './services/can-service.ts';
+import { OffloadService } from './services/offload-service.ts';
+import { SignalService } from './services/signal-service.ts';
 
 /** Connections that one container may have open. */
 export const MAX_CONNECTIONS = 4;
@@ -42,8 +42,8 @@ export class Gateway {
   readonly #socketPath: string;
   readonly #parts: GatewayParts;
   readonly #guard: GrantGuard;
-  readonly #desk: OffloadDesk;
-  readonly #signals: SignalDesk;
+  readonly #offloads: OffloadService;
+  readonly #signals: SignalService;
   readonly #context: ConnectionContext;
   readonly #connections = new Map<Socket, Connection>();
   readonly #limit = new ConnectLimit();
@@ -59,22 +59,22 @@ export class Gateway {
     this.#priority = workload.priority;
     this.#socketPath = socketPath;
     this.#parts = parts;
-    this.#desk = new OffloadDesk({
+    this.#offloads = new OffloadService({
       scope: `${parts.vehicle}/${workload.name}`,
       priority: () => this.#priority,
       guard,
       offloader: parts.offloader,
     });
     const { vehicle, obu, meter, log } = parts;
-    this.#signals = new SignalDesk(workload.name, guard, meter);
+    this.#signals = new SignalService(workload.name, guard, meter);
     const limit = new LogLimit((skipped) =>
       log.warn({ workload: workload.name }, `${skipped} more refusals of workload ${workload.name} were not logged`),
     );
     const mayLog = () => limit.take();
     const awakeSinceMs = () => this.#awakeSinceMs;
-    const canDesk = new CanDesk({ guard, onDenied: (reason) => meter.canDenied(workload.name, reason) });
+    const can = new CanService({ guard, onDenied: (reason) => meter.canDenied(workload.name, reason) });
     this.#context = {
-      ...{ vehicle, obu, guard, desk: this.#desk, canDesk, signals: this.#signals },
+      ...{ vehicle, obu, guard, offloads: this.#offloads, can, signals: this.#signals },
       ...{ meter, log, mayLog, awakeSinceMs },
     };
     this.#kuksa = this.#makeKuksa(isAdopted);
@@ -156,7 +156,7 @@ export class Gateway {
   async stop(): Promise<void> {
     const server = this.#server;
     this.#server = undefined;
-    this.#desk.clear();
+    this.#offloads.clear();
     await this.#kuksa.stop();
     this.#signals.close();
     for (const connection of this.#connections.values()) connection.close();
@@ -173,7 +173,7 @@ export class Gateway {
     const name = this.#name;
     const { meter, log, mayLog } = this.#context;
     return new KuksaEndpoint({
-      ...{ workload: name, folder: dirname(this.#socketPath), keepToken, desk: this.#signals },
+      ...{ workload: name, folder: dirname(this.#socketPath), keepToken, service: this.#signals },
       onDrop: (count) => meter.signalsDropped(name, count),
       onFailure: (error) => {
         meter.failure(name, error);

@@ -11,7 +11,7 @@ export const GATEWAY_SOCKET = 'gateway.sock';
  * What a container that was made from a workload is held to now that the manifest has these; undefined: to what it was,
  * because its update waits for the vehicle to be parked.
  */
-export function heldTo(
+export function effectiveGrants(
   workloads: readonly Workload[],
   hashOf: (workload: Workload) => string,
 ): (running: Workload) => Workload | undefined {
@@ -61,7 +61,7 @@ export class Gateways {
    * @param hashOf Hash of everything that a container is made from.
    */
   follow(workloads: readonly Workload[], hashOf: (workload: Workload) => string): void {
-    const held = heldTo(workloads, hashOf);
+    const held = effectiveGrants(workloads, hashOf);
     for (const gateway of this.#open.values()) {
       const workload = held(gateway.workload);
       if (workload !== undefined) gateway.regrant(workload);

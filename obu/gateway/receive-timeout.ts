@@ -14,7 +14,7 @@ export const MESSAGE_MS = 60_000;
 export const READ_MS = 5000;
 
 /** One wait with an end. */
-export class Patience {
+export class ReceiveTimeout {
   readonly #ms: number;
   readonly #awakeSinceMs: () => number | undefined;
   readonly #onOver: () => void;
@@ -45,33 +45,33 @@ export class Patience {
 }
 
 /** Names a container that reads nothing, once; one that reads slowly only loses what it is too slow for. */
-export class ReadingWatch {
+export class StalledReaderDetector {
   readonly #socket: Socket;
-  readonly #patience: Patience;
+  readonly #timeout: ReceiveTimeout;
   /** Bytes that the kernel had taken when the wait for more of that began. */
   #taken = 0;
 
-  /** @param onDeaf gets KerbError ReadsNothing */
-  constructor(socket: Socket, awakeSinceMs: () => number | undefined, onDeaf: (error: KerbError) => void) {
+  /** @param onStalled gets KerbError ReadsNothing */
+  constructor(socket: Socket, awakeSinceMs: () => number | undefined, onStalled: (error: KerbError) => void) {
     this.#socket = socket;
-    this.#patience = new Patience(READ_MS, awakeSinceMs, () => {
+    this.#timeout = new ReceiveTimeout(READ_MS, awakeSinceMs, () => {
       if (this.#takenNow() > this.#taken) {
         this.begin();
         return;
       }
       const message = `it has read nothing from its gateway for ${READ_MS / 1000} s; frames, signals and pictures that come are lost to it`;
-      onDeaf(new KerbError(ErrorCode.ReadsNothing, message));
+      onStalled(new KerbError(ErrorCode.ReadsNothing, message));
     });
   }
 
   /** More waits for it than the socket holds. */
   begin(): void {
     this.#taken = this.#takenNow();
-    this.#patience.begin();
+    this.#timeout.begin();
   }
 
   end(): void {
-    this.#patience.end();
+    this.#timeout.end();
   }
 
   #takenNow(): number {

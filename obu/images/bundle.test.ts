@@ -111,7 +111,7 @@ describe('a bundle', () => {
     writeFileSync(file, 'this is no tar '.repeat(1000));
     await expect(check()).rejects.toThrow(/car\.tar: it is no bundle/);
     rmSync(file);
-    await expect(check()).rejects.toThrow(/cannot be read: ENOENT/);
+    await expect(check()).rejects.toThrow(/cannot be read: no such file/);
   });
 
   it('is not read on when it is stopped', async () => {

@@ -12,8 +12,8 @@ import {
 import type { Workload } from '../manifest/workload.ts';
 import { HOLD_MS } from './admit.ts';
 import { LEAST_CPU_SHARES, weightsOf } from './resources/weights.ts';
-import { freshMemory } from './restart.ts';
-import type { Memory, ObservedContainer, Preempted } from './state.ts';
+import { newRecord } from './restart.ts';
+import type { ObservedContainer, Preempted, WorkloadRecord } from './state.ts';
 
 const sized = (name: string, priority: number, memory: number, cpus: number, extra: Partial<Workload> = {}) =>
   desired(name, { priority, memLimit: memory * MIB, cpus, ...extra });
@@ -78,7 +78,7 @@ describe('room for a higher one', () => {
 
   it('is kept while it waits to be started again', () => {
     const high = sized('high', 900, 400, 1.5);
-    const memory = new Map([['high', { ...freshMemory, version: { ...high, imageId: 'image-high' } }]]);
+    const memory = new Map([['high', { ...newRecord, version: { ...high, imageId: 'image-high' } }]]);
     const ended = up(high, { state: 'exited', exitCode: 1, finishedAtMs: NOW });
     const result = planOf({ desired: [stoppable, high], containers: [ended], memory, capacity });
     expect(kinds(result.steps)).toEqual(['remove id-high']);
@@ -115,20 +115,20 @@ describe('room that is there again', () => {
     ...{ how: 'freeze', cause: 'capacity', by: 'high', why: 'it was frozen', atMs: NOW - 60_000 },
     roomSinceMs: undefined,
   };
-  const memory = (extra: Partial<Preempted>): ReadonlyMap<string, Memory> =>
-    new Map([['low', { ...freshMemory, preempted: { ...preempted, ...extra } }]]);
+  const memory = (extra: Partial<Preempted>): ReadonlyMap<string, WorkloadRecord> =>
+    new Map([['low', { ...newRecord, preempted: { ...preempted, ...extra } }]]);
   const paused = up(freezable, { state: 'paused' });
 
   it('is given back after it has been there for a while', () => {
     const scene = { desired: [freezable], containers: [paused], capacity };
     const first = planOf({ ...scene, memory: memory({}) });
     expect(first.steps).toEqual([expect.objectContaining({ step: 'wait', untilMs: NOW + HOLD_MS })]);
-    const later = planOf({ ...scene, memory: first.memory, nowMs: NOW + HOLD_MS });
+    const later = planOf({ ...scene, memory: first.records, nowMs: NOW + HOLD_MS });
     expect(kinds(later.steps)).toEqual(['thaw id-low']);
     // It is back when it is seen to be; until then a killed OBU must know that it is its own to thaw.
-    expect(later.memory.get('low')?.preempted).toBeDefined();
-    const back = planOf({ ...scene, containers: [up(freezable)], memory: later.memory, nowMs: NOW + HOLD_MS });
-    expect(back.memory.get('low')?.preempted).toBeUndefined();
+    expect(later.records.get('low')?.preempted).toBeDefined();
+    const back = planOf({ ...scene, containers: [up(freezable)], memory: later.records, nowMs: NOW + HOLD_MS });
+    expect(back.records.get('low')?.preempted).toBeUndefined();
   });
 
   it('has to be there all the time', () => {
@@ -136,7 +136,7 @@ describe('room that is there again', () => {
     const scene = { desired: [freezable, blocker], containers: [paused, up(blocker)], capacity };
     const result = planOf({ ...scene, memory: memory({ roomSinceMs: NOW - HOLD_MS }) });
     expect(kinds(result.steps)).toEqual([]);
-    expect(result.memory.get('low')?.preempted?.roomSinceMs).toBeUndefined();
+    expect(result.records.get('low')?.preempted?.roomSinceMs).toBeUndefined();
     expect(result.states.get('low')).toMatchObject({ state: 'Frozen', detail: 'high' });
     expect(result.states.get('low')?.reason).toMatch(/it was frozen; it needs 1 CPU; 212 MiB and 0\.5 CPUs of/);
   });
@@ -200,7 +200,7 @@ describe('pressure that was not planned', () => {
       desired: [a, b, high],
       containers: [least(b), up(high)],
       capacity,
-      memory: first.memory,
+      memory: first.records,
       pressure: { memory: 2, cpu: 0 },
     });
     expect(kinds(out.steps)).toEqual([]);
@@ -212,7 +212,7 @@ describe('pressure that was not planned', () => {
       desired: [a, b, high],
       containers: [least(b), up(high)],
       capacity,
-      memory: first.memory,
+      memory: first.records,
       pressure: { memory: 1, cpu: 0 },
     });
     expect(kinds(back.steps)).toEqual(['wait a']);
@@ -235,10 +235,10 @@ describe('pressure that was not planned', () => {
 
     const shed = planOf({ ...all, ...level(2), cpuUse: new Map([['busy', 0.9]]) });
     const left = { desired: all.desired, containers: [up(high), up(idle)] };
-    const still = planOf({ ...left, ...level(2), memory: shed.memory });
+    const still = planOf({ ...left, ...level(2), memory: shed.records });
     expect(kinds(still.ready).filter((one) => one.startsWith('create'))).toEqual([]);
-    const calm = planOf({ ...left, ...level(1), memory: still.memory, nowMs: NOW + 1000 });
-    const back = planOf({ ...left, ...level(1), memory: calm.memory, nowMs: NOW + 1000 + HOLD_MS });
+    const calm = planOf({ ...left, ...level(1), memory: still.records, nowMs: NOW + 1000 });
+    const back = planOf({ ...left, ...level(1), memory: calm.records, nowMs: NOW + 1000 + HOLD_MS });
     expect(kinds(back.ready)).toContain('create-and-start busy');
   });
 

@@ -8,7 +8,7 @@
 
 import { allDependencies } from './dependencies.ts';
 import { heldIn, type PlanView } from './in-flight.ts';
-import type { Intent, Wish } from './lifecycle.ts';
+import type { Intent, RoomRequest } from './lifecycle.ts';
 import {
   capacityOf,
   claimOf,
@@ -34,10 +34,10 @@ import { type Candidate, cheapestRoom } from './resources/room.ts';
 import type { Claim } from './state.ts';
 import {
   isClearing,
-  type Memory,
   type ObservedContainer,
   type Preempted,
   type Step,
+  type WorkloadRecord,
   type WorkloadState,
 } from './state.ts';
 import { madeRoomFor, noRoom } from './state-text.ts';
@@ -47,7 +47,7 @@ export const HOLD_MS = 5000;
 
 export interface Admitted {
   readonly intent: Intent;
-  readonly memory: Memory;
+  readonly memory: WorkloadRecord;
   readonly state: WorkloadState;
   readonly steps: readonly Step[];
 }
@@ -114,24 +114,24 @@ export class Admission {
     return {
       name: workload.name,
       priority: workload.priority,
-      rung,
+      mode: rung,
       frees: rung === 'stop' ? frees : { ...frees, memory: 0 },
     };
   }
 
   #admit(intent: Intent): void {
-    const { wish, desired } = intent;
+    const { request: wish, desired } = intent;
     if (this.isTaken(desired.workload.name)) return;
-    const result: Admitted = { intent, memory: intent.memory, state: intent.state, steps: intent.steps };
+    const result: Admitted = { intent, memory: intent.record, state: intent.state, steps: intent.steps };
     if (intent.keepsRoom) this.#free = minus(this.#free, this.#claim(intent));
     this.#put(wish === undefined ? result : this.#wish(result, wish));
   }
 
-  #wish(result: Admitted, wish: Wish): Admitted {
+  #wish(result: Admitted, wish: RoomRequest): Admitted {
     const { intent } = result;
     const { name, priority } = intent.desired.workload;
     const need = wish.kind === 'start' ? this.#claim(intent) : this.#toThaw(wish.containers);
-    if (this.#pressed.has(name)) return this.#heldBack(result, intent.memory.preempted!.why);
+    if (this.#pressed.has(name)) return this.#heldBack(result, intent.record.preempted!.why);
 
     const blocked = this.#guarded(intent, need);
     if (blocked !== undefined) return this.#noRoom(result, need, `, and that is kept for ${blocked}`);
@@ -159,14 +159,14 @@ export class Admission {
   #holdsBack(result: Admitted, need: Claim): Admitted | undefined {
     const { intent } = result;
     const { nowMs } = this.#input;
-    const { preempted } = intent.memory;
+    const { preempted } = intent.record;
     if (preempted === undefined) return undefined;
     const since = preempted.roomSinceMs !== undefined && preempted.roomSinceMs <= nowMs ? preempted.roomSinceMs : nowMs;
     const untilMs = since + HOLD_MS;
     if (nowMs >= untilMs) return undefined;
     this.#free = minus(this.#free, need);
     const why = `${preempted.why}; there is room for it again, and it comes back when that has lasted ${HOLD_MS / 1000} s`;
-    const memory: Memory = { ...intent.memory, preempted: { ...preempted, roomSinceMs: since } };
+    const memory: WorkloadRecord = { ...intent.record, preempted: { ...preempted, roomSinceMs: since } };
     const wait: Step = { step: 'wait', workload: intent.desired.workload.name, untilMs, why };
     return { ...this.#heldBack(result, why), memory, steps: [...intent.steps, wait] };
   }
@@ -174,13 +174,16 @@ export class Admission {
   /** Not yet: its state says why, and it is not started. */
   #heldBack(result: Admitted, why: string): Admitted {
     const { intent } = result;
-    const { preempted } = intent.memory;
-    const memory: Memory = { ...intent.memory, preempted: preempted && { ...preempted, roomSinceMs: undefined } };
+    const { preempted } = intent.record;
+    const memory: WorkloadRecord = {
+      ...intent.record,
+      preempted: preempted && { ...preempted, roomSinceMs: undefined },
+    };
     if (intent.holds.some(({ state }) => state === 'running')) {
       return { ...result, memory, state: { ...intent.state, reason: `${intent.state.reason}, and it waits: ${why}` } };
     }
-    const isFrozen = intent.wish?.kind === 'thaw';
-    const by = intent.memory.preempted?.by ?? 'person';
+    const isFrozen = intent.request?.kind === 'thaw';
+    const by = intent.record.preempted?.by ?? 'person';
     const state: WorkloadState = isFrozen
       ? { state: 'Frozen', detail: by, reason: why }
       : { state: 'Pending', detail: 'NoCapacity', reason: why };
@@ -189,7 +192,7 @@ export class Admission {
 
   #noRoom(result: Admitted, need: Claim, why: string): Admitted {
     const { intent } = result;
-    const before = intent.memory.preempted;
+    const before = intent.record.preempted;
     const sentence = noRoom(intent.version!.workload, need, minus(this.#capacity, this.#used), this.#capacity, why);
     return this.#heldBack(result, before === undefined ? sentence : `${before.why}; ${sentence}`);
   }
@@ -242,7 +245,7 @@ export class Admission {
     }
   }
 
-  #shed({ name, rung }: Candidate, cause: Preempted['cause'], by: string, because: string): void {
+  #shed({ name, mode: rung }: Candidate, cause: Preempted['cause'], by: string, because: string): void {
     const why = `it was ${rung === 'freeze' ? 'frozen' : 'stopped'} ${because}`;
     const intent = this.#intents.find(({ desired }) => desired.workload.name === name)!;
     this.#take(intent, { how: rung, cause, by, why, atMs: this.#input.nowMs, roomSinceMs: undefined });
@@ -264,13 +267,13 @@ export class Admission {
     this.#taken.add(name);
     if (this.#input.underway.busy.has(name)) {
       // Nothing can be taken from it now; the plan that comes when its step is done will.
-      this.#put({ intent, memory: intent.memory, state: intent.state, steps: intent.steps.filter(isClearing) });
+      this.#put({ intent, memory: intent.record, state: intent.state, steps: intent.steps.filter(isClearing) });
       return;
     }
     const state: WorkloadState =
       how === 'freeze' ? { state: 'Frozen', detail: by, reason: why } : { state: 'Stopping', detail: '', reason: why };
     const settled = intent.steps.filter(({ step }) => step === 'stop' || step === 'remove');
-    this.#put({ intent, memory: { ...intent.memory, preempted }, state, steps: [...settled, ...steps] });
+    this.#put({ intent, memory: { ...intent.record, preempted }, state, steps: [...settled, ...steps] });
   }
 
   #hold(name: string, claim: Claim): void {
@@ -289,7 +292,7 @@ export class Admission {
   }
 
   #preempted(name: string): Preempted | undefined {
-    return this.#intents.find(({ desired }) => desired.workload.name === name)?.memory.preempted;
+    return this.#intents.find(({ desired }) => desired.workload.name === name)?.record.preempted;
   }
 
   #claim(intent: Intent): Claim {
@@ -307,7 +310,7 @@ export class Admission {
   }
 }
 
-function stepsOf(wish: Wish): Step[] {
+function stepsOf(wish: RoomRequest): Step[] {
   if (wish.kind === 'start') {
     const { version, gateway, why } = wish;
     return [{ step: 'create-and-start', version, gateway, why }];

@@ -11,7 +11,7 @@ export function dependencyFault({ dependsOn }: Workload, input: PlanInput): stri
   return undefined;
 }
 
-function faultOf({ workload, condition }: Dependency, { desired, observed, memory, owner }: PlanInput) {
+function faultOf({ workload, condition }: Dependency, { desired, observed, records: memory, owner }: PlanInput) {
   const wanted = desired.find((one) => one.workload.name === workload);
   if (wanted === undefined) return `it waits for ${workload}, which the manifest does not name`;
   const own = observed.containers.filter((one) => one.owner === owner && one.workload === workload);

@@ -2,21 +2,21 @@ import { describe, expect, it } from 'vitest';
 import { parseManifest } from '../manifest/manifest.ts';
 import { displacedBy } from './displaced.ts';
 import { dueMs, PROVE_MS } from './due.ts';
-import { freshMemory } from './restart.ts';
-import type { Memory, Preempted, WorkloadState } from './state.ts';
+import { newRecord } from './restart.ts';
+import type { Preempted, WorkloadRecord, WorkloadState } from './state.ts';
 
 const MiB = 2 ** 20;
 const at = (word: string): WorkloadState => {
   const [state, detail = ''] = word.split('/');
   return { state: state as WorkloadState['state'], detail, reason: '' };
 };
-const preempted = (by: string, more: Partial<Preempted> = {}): Memory => ({
-  ...freshMemory,
+const preempted = (by: string, more: Partial<Preempted> = {}): WorkloadRecord => ({
+  ...newRecord,
   preempted: { how: 'stop', cause: 'capacity', by, why: '', atMs: 0, roomSinceMs: undefined, ...more },
 });
 
 /** Three workloads of 600, 200 and 500 MiB, from the lowest priority up, on a board with 1000. */
-function displacers(name: string, states: Record<string, string>, memory: Record<string, Memory> = {}) {
+function displacers(name: string, states: Record<string, string>, memory: Record<string, WorkloadRecord> = {}) {
   const text =
     'services:\n  maps: { image: x, mem_limit: 600m, x-obu: { priority: 0 } }\n  music: { image: x, mem_limit: 200m, x-obu: { priority: 100 } }\n' +
     '  peer: { image: x, mem_limit: 600m, x-obu: { priority: 0 } }\n  adas: { image: x, mem_limit: 500m, x-obu: { priority: high } }\n' +
@@ -24,7 +24,7 @@ function displacers(name: string, states: Record<string, string>, memory: Record
   return displacedBy(name, {
     workloads: parseManifest(text, 'car.yaml'),
     state: (one) => at(states[one] ?? 'Pending/NoCapacity'),
-    memory: (one) => memory[one] ?? freshMemory,
+    memory: (one) => memory[one] ?? newRecord,
     capacity: { memory: 1000 * MiB, cpus: 4 },
     undeclared: { memory: 64 * MiB, cpus: 0.1 },
   });
@@ -60,8 +60,8 @@ describe('a workload is displaced', () => {
 });
 
 describe('what is due', () => {
-  const ended = (failures: number): Memory => ({
-    ...freshMemory,
+  const ended = (failures: number): WorkloadRecord => ({
+    ...newRecord,
     failures,
     lastEnd: { kind: 'exited', exitCode: 1, message: '', atMs: 10_000 },
   });

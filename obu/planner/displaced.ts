@@ -1,12 +1,12 @@
 /** Which workloads do not run because the manifest's own priorities say so, as opposed to those that have failed. */
 import type { Workload } from '../manifest/workload.ts';
 import { claimOf, fits, minus, sumOf } from './resources/capacity.ts';
-import type { Claim, Memory, WorkloadState } from './state.ts';
+import type { Claim, WorkloadRecord, WorkloadState } from './state.ts';
 
 export interface Situation {
   readonly workloads: readonly Workload[];
   readonly state: (workload: string) => WorkloadState;
-  readonly memory: (workload: string) => Pick<Memory, 'preempted'>;
+  readonly memory: (workload: string) => Pick<WorkloadRecord, 'preempted'>;
   /** What all workloads may have together. */
   readonly capacity: Claim;
   /** What a workload counts as that declares no limit. */

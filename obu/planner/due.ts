@@ -1,7 +1,7 @@
 import { HOLD_MS } from './admit.ts';
 import { makesRoom } from './displaced.ts';
 import { FIRST_BACKOFF_MS, LONGEST_BACKOFF_MS } from './restart.ts';
-import type { Memory, WorkloadState } from './state.ts';
+import type { WorkloadRecord, WorkloadState } from './state.ts';
 
 /** What has just started is not known to be well: programs that fail at once have failed by then. */
 export const PROVE_MS = 300;
@@ -13,7 +13,7 @@ export const PROVE_MS = 300;
  */
 export function dueMs(
   { state, detail }: WorkloadState,
-  { lastEnd, failures, preempted }: Pick<Memory, 'lastEnd' | 'failures' | 'preempted'>,
+  { lastEnd, failures, preempted }: Pick<WorkloadRecord, 'lastEnd' | 'failures' | 'preempted'>,
   nowMs: number,
   startedMs?: number,
 ): number | undefined {

@@ -133,7 +133,7 @@ describe('while a victim takes its time to stop', () => {
   const running = [containerOf(victim, up), containerOf(other, up)];
   const first = planOf({ desired: [victim, high, other], containers: running, capacity: room });
   const stop = first.ready.find(({ step }) => step === 'stop')!;
-  const scene = { desired: [victim, high, other], capacity: room, memory: first.memory, inFlight: [stop] };
+  const scene = { desired: [victim, high, other], capacity: room, memory: first.records, inFlight: [stop] };
 
   it('the one that needs its room waits, and says so', () => {
     expect(kinds(first.steps)).toEqual(['stop id-victim', 'create-and-start high']);
@@ -142,7 +142,7 @@ describe('while a victim takes its time to stop', () => {
     expect(next.ready).toEqual([]);
     expect(next.states.get('victim')).toMatchObject({ state: 'Stopping' });
     expect(next.states.get('high')).toMatchObject({ state: 'Pending', detail: 'Starting' });
-    expect(next.memory.get('victim')?.preempted?.atMs).toBe(NOW);
+    expect(next.records.get('victim')?.preempted?.atMs).toBe(NOW);
   });
 
   it('nobody else is stopped for the same room', () => {
@@ -161,7 +161,7 @@ describe('while a victim takes its time to stop', () => {
     expect(kinds(next.ready)).toEqual(['remove id-other']);
     expect(next.states.get('other')).toMatchObject({ state: 'Pending', detail: 'BackingOff' });
     // It comes back as soon as its back-off is over, with the victim still there.
-    const later = planOf({ ...scene, memory: next.memory, containers: [running[0]!], nowMs: NOW + 1000 });
+    const later = planOf({ ...scene, memory: next.records, containers: [running[0]!], nowMs: NOW + 1000 });
     expect(kinds(later.ready)).toEqual(['create-and-start other']);
   });
 
@@ -201,13 +201,13 @@ it('a preempted one whose stop was cut off by the end of the OBU is stopped agai
     atMs: NOW,
     roomSinceMs: undefined,
   } as const;
-  const memory = planOf({ desired: [low], containers: [containerOf(low)] }).memory;
+  const memory = planOf({ desired: [low], containers: [containerOf(low)] }).records;
   const known = new Map([['low', { ...memory.get('low')!, preempted }]]);
   const next = planOf({ desired: [low], containers: [containerOf(low)], memory: known, nowMs: NOW + 5 });
   expect(kinds(next.ready)).toEqual(['stop id-low']);
   const ended = containerOf(low, { state: 'exited', exitCode: 143, finishedAtMs: NOW + 9 });
-  const after = planOf({ desired: [low], containers: [ended], memory: next.memory, nowMs: NOW + 10 });
-  expect(after.memory.get('low')).toMatchObject({ failures: 0, lastEnd: undefined });
+  const after = planOf({ desired: [low], containers: [ended], memory: next.records, nowMs: NOW + 10 });
+  expect(after.records.get('low')).toMatchObject({ failures: 0, lastEnd: undefined });
 });
 
 describe('a container that the engine took along', () => {
@@ -220,9 +220,9 @@ describe('a container that the engine took along', () => {
       const first = planOf({ desired: [one], containers: [container('a', ended)] });
       expect(kinds(first.ready)).toEqual(['remove id-a']);
       expect(first.states.get('a')).toMatchObject({ state: 'Pending', detail: 'Starting' });
-      const second = planOf({ desired: [one], containers: [], memory: first.memory });
+      const second = planOf({ desired: [one], containers: [], memory: first.records });
       expect(kinds(second.ready)).toEqual(['create-and-start a']);
-      expect(second.memory.get('a')).toMatchObject({ failures: 0, restarts: 0, lastEnd: undefined });
+      expect(second.records.get('a')).toMatchObject({ failures: 0, restarts: 0, lastEnd: undefined });
     },
   );
 
@@ -232,9 +232,9 @@ describe('a container that the engine took along', () => {
     const lost = planOf({
       desired: [one],
       containers: [container('a', { ...ended, id: 'next' })],
-      memory: failed.memory,
+      memory: failed.records,
     });
-    expect(lost.memory.get('a')).toMatchObject({ failures: 1 });
+    expect(lost.records.get('a')).toMatchObject({ failures: 1 });
   });
 });
 

@@ -4,8 +4,8 @@ import type { Dependency, UpdatePolicy, Workload } from '../manifest/workload.ts
 import { rememberFreeze, rememberThaw } from './freeze.ts';
 import { SETTLE_MS, UPDATE_TRIES } from './lifecycle.ts';
 import { weightsOf } from './resources/weights.ts';
-import { freshMemory, rememberRefusedStart } from './restart.ts';
-import type { Desired, Memory, ObservedContainer, Version } from './state.ts';
+import { newRecord, rememberRefusedStart } from './restart.ts';
+import type { Desired, ObservedContainer, Version, WorkloadRecord } from './state.ts';
 
 const update: UpdatePolicy = { strategy: 'kill-then-start', rollback: 'on-unhealthy', when: 'now' };
 const handOver: UpdatePolicy = { ...update, strategy: 'hand-over' };
@@ -22,7 +22,7 @@ const images: [string, string][] = [
 ];
 const at = (n: number, extra: Partial<ObservedContainer> = {}) =>
   container('a', { id: `id-${n}`, configHash: `hash-${n}`, imageId: `image-${n}`, ...extra });
-const scene = (extra: Partial<Memory>, containers: ObservedContainer[], workload: Partial<Workload> = {}) => ({
+const scene = (extra: Partial<WorkloadRecord>, containers: ObservedContainer[], workload: Partial<Workload> = {}) => ({
   desired: [wanted(workload)],
   images,
   kept: [['a', 'image-1']] as const,
@@ -45,15 +45,15 @@ describe('health', () => {
   it('makes a version the good one, whose image is kept', () => {
     const result = planOf({ containers: [container('a', { health: 'healthy' })], kept: [] });
     expect(kinds(result.steps)).toEqual(['keep-image a']);
-    expect(result.memory.get('a')?.good).toMatchObject({ configHash: 'hash-a', imageId: 'image-a' });
+    expect(result.records.get('a')?.good).toMatchObject({ configHash: 'hash-a', imageId: 'image-a' });
   });
 
   it('without a check comes with time', () => {
     const young = planOf({ containers: [container('a')] });
     expect(young.steps).toEqual([expect.objectContaining({ step: 'wait', untilMs: NOW - 1000 + SETTLE_MS })]);
-    expect(young.memory.get('a')?.good).toBeUndefined();
+    expect(young.records.get('a')?.good).toBeUndefined();
     const settled = planOf({ containers: [container('a')], nowMs: NOW - 1000 + SETTLE_MS });
-    expect(settled.memory.get('a')?.good).toBeDefined();
+    expect(settled.records.get('a')?.good).toBeDefined();
   });
 });
 
@@ -104,13 +104,13 @@ describe('an update', () => {
     [
       'the engine cannot start it',
       [],
-      { ...rememberRefusedStart({ ...freshMemory, failures: UPDATE_TRIES - 1 }, 'no such file', NOW), ...trying },
+      { ...rememberRefusedStart({ ...newRecord, failures: UPDATE_TRIES - 1 }, 'no such file', NOW), ...trying },
       /no such file, 3 times in a row/,
     ],
   ] as const)('is taken back when %s', (_why, containers, extra, reason) => {
     const memory = { ...extra, ...trying, good: version(1) };
     const result = planOf(scene(memory, [...containers]));
-    expect(result.memory.get('a')).toMatchObject({
+    expect(result.records.get('a')).toMatchObject({
       version: { configHash: 'hash-1', workload: { environment: { VERSION: '1' } } },
       bad: { configHash: 'hash-2', imageId: 'image-2', why: expect.stringMatching(reason) },
     });
@@ -118,7 +118,7 @@ describe('an update', () => {
       update: 'rolled-back',
       reason: expect.stringMatching(/rolled back to the last good version because the new one failed/),
     });
-    const again = planOf({ ...scene({}, []), memory: result.memory, nowMs: NOW + 1_000_000 });
+    const again = planOf({ ...scene({}, []), memory: result.records, nowMs: NOW + 1_000_000 });
     expect(again.steps).toEqual([
       expect.objectContaining({ step: 'create-and-start', version: expect.objectContaining({ imageId: 'image-1' }) }),
     ]);
@@ -148,7 +148,7 @@ describe('an update', () => {
     const bad = { configHash: 'hash-2', imageId: 'image-2', why: 'it failed' };
     const result = planOf({ ...scene({ bad }, [at(1)]), desired: another, images: others });
     expect(kinds(result.steps)).toEqual(['stop id-1']);
-    expect(result.memory.get('a')?.bad).toBeUndefined();
+    expect(result.records.get('a')?.bad).toBeUndefined();
   });
 
   it('waits for the vehicle to be parked, and the present version is looked after meanwhile', () => {
@@ -249,7 +249,7 @@ describe('what keeps too much in its /data', () => {
 });
 
 describe('a person', () => {
-  const frozen = memoryOf('a', rememberFreeze(freshMemory, NOW));
+  const frozen = memoryOf('a', rememberFreeze(newRecord, NOW));
   it('freezes what runs, and it stays so, also without a container', () => {
     expect(kinds(planOf({ containers: [container('a')], memory: frozen }).steps)).toEqual(['freeze id-a']);
     const paused = planOf({ containers: [container('a', { state: 'paused' })], memory: frozen });
@@ -264,7 +264,7 @@ describe('a person', () => {
     expect(kinds(planOf({ containers: [container('a', { state: 'paused' })], memory }).steps)).toEqual(['thaw id-a']);
     expect(kinds(planOf({ memory }).steps)).toEqual(['create-and-start a']);
     expect(
-      planOf({ containers: [container('a', { health: 'healthy' })], memory }).memory.get('a')?.preempted,
+      planOf({ containers: [container('a', { health: 'healthy' })], memory }).records.get('a')?.preempted,
     ).toBeUndefined();
   });
 });

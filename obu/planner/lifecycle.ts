@@ -2,8 +2,8 @@
 import { bestOf, clear, gatewayKeys, isUp, newestOf, TWIN, whyOutdated } from './containers.ts';
 import { dependencyFault } from './dependencies.ts';
 import type { PlanView } from './in-flight.ts';
-import { backoffMs, freshMemory, isFailure, memoryFor, rememberEnd, wantsRestart } from './restart.ts';
-import type { Desired, Memory, ObservedContainer, Step, Version, WorkloadState } from './state.ts';
+import { backoffMs, isFailure, newRecord, recordFor, rememberEnd, wantsRestart } from './restart.ts';
+import type { Desired, ObservedContainer, Step, Version, WorkloadRecord, WorkloadState } from './state.ts';
 import { backingOff, finalState, insteadOf, sentenceOf, stateOf, withNote } from './state-text.ts';
 import { canRollBack, isOf, sameVersion, type Target, targetOf, versionOf } from './version.ts';
 
@@ -13,7 +13,7 @@ export const SETTLE_MS = 10_000;
 export const UPDATE_TRIES = 3;
 
 /** Something that takes room which is not taken yet. */
-export type Wish =
+export type RoomRequest =
   | { readonly kind: 'start'; readonly version: Version; readonly gateway: string; readonly why: string }
   | { readonly kind: 'thaw'; readonly containers: readonly ObservedContainer[]; readonly why: string };
 
@@ -21,26 +21,26 @@ export interface Intent {
   readonly desired: Desired;
   /** The one that is to run; undefined when it cannot be said. */
   readonly version: Version | undefined;
-  readonly memory: Memory;
+  readonly record: WorkloadRecord;
   readonly state: WorkloadState;
   /** Steps that need no room. */
   readonly steps: readonly Step[];
   /** Containers that are still there after these steps. */
   readonly holds: readonly ObservedContainer[];
-  readonly wish: Wish | undefined;
+  readonly request: RoomRequest | undefined;
   /** It is to be started again soon: the room that it used is kept for it. */
   readonly keepsRoom: boolean;
 }
 
 /** @param own containers of this workload */
 export function intentOf(desired: Desired, own: readonly ObservedContainer[], input: PlanView): Intent {
-  const memory = input.memory.get(desired.workload.name) ?? freshMemory;
+  const memory = input.records.get(desired.workload.name) ?? newRecord;
   return new Decision(desired, own, input).decide(memory);
 }
 
 /** The parts of an intent that are not the usual ones. */
-type Outcome = Partial<Pick<Intent, 'steps' | 'holds' | 'wish' | 'keepsRoom' | 'version'>> &
-  Pick<Intent, 'memory' | 'state'>;
+type Outcome = Partial<Pick<Intent, 'steps' | 'holds' | 'request' | 'keepsRoom' | 'version'>> &
+  Pick<Intent, 'record' | 'state'>;
 
 class Decision {
   readonly #desired: Desired;
@@ -53,65 +53,65 @@ class Decision {
     this.#input = input;
   }
 
-  decide(before: Memory): Intent {
+  decide(before: WorkloadRecord): Intent {
     const { observed, parked, has } = this.#input;
     const lacking = this.#desired.workload.requires.filter((what) => !has.has(what));
     if (lacking.length > 0) {
       const there = has.size === 0 ? 'nothing of that kind' : [...has].sort().join(', ');
       const reason = `it requires ${lacking.join(' and ')}, and this OBU has ${there}`;
       const state: WorkloadState = { state: 'Pending', detail: 'RequirementMissing', reason };
-      return this.#intent({ memory: before, state, steps: this.#clearAll(this.#own, reason) });
+      return this.#intent({ record: before, state, steps: this.#clearAll(this.#own, reason) });
     }
     const held = this.#input.held.get(this.#name);
     if (held !== undefined) {
       const state: WorkloadState = { state: 'Failed', detail: 'DataFull', reason: held };
-      return this.#intent({ memory: before, state, steps: this.#clearAll(this.#own, held) });
+      return this.#intent({ record: before, state, steps: this.#clearAll(this.#own, held) });
     }
     const frozen = this.#frozenByPerson(before);
     if (frozen !== undefined) return frozen;
     const target = targetOf(this.#desired, before, this.#own, observed.images, parked);
     if (target.kind !== 'run') return this.#withoutVersion(before, target);
-    const { version, instead } = target;
+    const { version, pendingUpdate } = target;
     // A fault is remembered until something else is wanted than what had it.
-    const wantsAnother = instead === undefined && !sameVersion(before.bad, version);
-    const memory = memoryFor(wantsAnother ? { ...before, bad: undefined } : before, version);
+    const wantsAnother = pendingUpdate === undefined && !sameVersion(before.bad, version);
+    const memory = recordFor(wantsAnother ? { ...before, bad: undefined } : before, version);
 
     const intent = this.#preempted(memory, version) ?? this.#running(memory, version);
-    return { ...intent, version, state: insteadOf(intent.state, instead) };
+    return { ...intent, version, state: insteadOf(intent.state, pendingUpdate) };
   }
 
   /** It cannot be said what would have to be started; what runs is left alone. */
-  #withoutVersion(memory: Memory, target: Exclude<Target, { kind: 'run' }>): Intent {
+  #withoutVersion(record: WorkloadRecord, target: Exclude<Target, { kind: 'run' }>): Intent {
     if (target.kind === 'no-image') {
       const { image, why } = target;
       return this.#intent({
-        memory,
+        record,
         state: { state: 'Failed', detail: 'ImageMissing', reason: why },
         steps: [...this.#clearAll(this.#own, why), { step: 'refuse-missing-image', workload: this.#name, image, why }],
       });
     }
-    const { container, instead } = target;
+    const { container, pendingUpdate } = target;
     const rest = this.#own.filter((other) => other !== container);
     return this.#intent({
-      memory,
-      state: insteadOf(stateOf(container), instead),
-      steps: [...this.#clearAll(rest, TWIN), ...this.#adopt(container, memory)],
+      record,
+      state: insteadOf(stateOf(container), pendingUpdate),
+      steps: [...this.#clearAll(rest, TWIN), ...this.#adopt(container, record)],
       holds: [container],
     });
   }
 
   /** A person's freeze is the state that is wanted: nothing is started, updated or thawed. */
-  #frozenByPerson(memory: Memory): Intent | undefined {
-    if (memory.frozenSinceMs === undefined) return undefined;
+  #frozenByPerson(record: WorkloadRecord): Intent | undefined {
+    if (record.frozenSinceMs === undefined) return undefined;
     const up = this.#own.filter(isUp);
-    const since = new Date(memory.frozenSinceMs).toISOString();
+    const since = new Date(record.frozenSinceMs).toISOString();
     const there = up.length === 0 ? '; it has no container now, and gets one when it is thawed' : '';
     const why = `a person froze it at ${since}`;
     const freezing = up.flatMap((container): Step[] =>
       container.state === 'running' ? [{ step: 'freeze', container, why }] : [],
     );
     return this.#intent({
-      memory,
+      record,
       state: { state: 'Frozen', detail: 'person', reason: `${why}${there}` },
       steps: [
         ...this.#clearAll(
@@ -125,8 +125,8 @@ class Decision {
   }
 
   /** It made room for something. It wants to come back; undefined when it is back already, whoever did that. */
-  #preempted(memory: Memory, version: Version): Intent | undefined {
-    const { preempted } = memory;
+  #preempted(record: WorkloadRecord, version: Version): Intent | undefined {
+    const { preempted } = record;
     if (preempted === undefined) return undefined;
     const running = this.#own.filter((container) => container.state === 'running');
     // What was to be stopped and has run since before then was never stopped: the OBU ended in the middle of it.
@@ -139,20 +139,20 @@ class Decision {
     if (paused.length > 0) {
       const state: WorkloadState = { state: 'Frozen', detail: preempted.by, reason: preempted.why };
       const containers = paused.filter(({ id }) => !this.#input.underway.thawing.has(id));
-      if (containers.length === 0) return this.#intent({ memory, state, steps, holds: paused });
-      const wish: Wish = { kind: 'thaw', containers, why: 'there is room for it again' };
-      return this.#intent({ memory, state, steps, holds: paused, wish });
+      if (containers.length === 0) return this.#intent({ record, state, steps, holds: paused });
+      const wish: RoomRequest = { kind: 'thaw', containers, why: 'there is room for it again' };
+      return this.#intent({ record, state, steps, holds: paused, request: wish });
     }
     if (rest.some(({ state }) => state === 'running' || state === 'removing')) {
-      return this.#intent({ memory, state: { state: 'Stopping', detail: '', reason: preempted.why }, steps });
+      return this.#intent({ record, state: { state: 'Stopping', detail: '', reason: preempted.why }, steps });
     }
     const state: WorkloadState = { state: 'Pending', detail: 'NoCapacity', reason: preempted.why };
-    if (rest.length > 0) return this.#intent({ memory, state, steps });
-    return this.#start(memory, version, 'there is room for it again');
+    if (rest.length > 0) return this.#intent({ record, state, steps });
+    return this.#start(record, version, 'there is room for it again');
   }
 
-  #running(memoryBefore: Memory, version: Version): Intent {
-    let memory: Memory = { ...memoryBefore, preempted: undefined };
+  #running(memoryBefore: WorkloadRecord, version: Version): Intent {
+    let memory: WorkloadRecord = { ...memoryBefore, preempted: undefined };
     const mine = this.#own.filter((container) => isOf(container, version));
     const current = bestOf(mine);
     const hasEnded = current?.state === 'exited' || current?.state === 'dead';
@@ -183,12 +183,12 @@ class Decision {
       if (others.some((container) => container !== old && !mayBeside(container))) {
         const reason = whyOutdated(others[0], version);
         const state: WorkloadState = { state: 'Stopping', detail: '', reason };
-        return this.#intent({ memory, state, steps: tidying, holds: old ? [old] : [] });
+        return this.#intent({ record: memory, state, steps: tidying, holds: old ? [old] : [] });
       }
       return this.#besides(old, memory, this.#start(memory, version, 'the manifest names it'));
     }
     const intent = this.#current(memory, version, current);
-    const isDone = intent.memory.good !== undefined && sameVersion(intent.memory.good, version);
+    const isDone = intent.record.good !== undefined && sameVersion(intent.record.good, version);
     if (old !== undefined && isDone) {
       const well = current.health === 'healthy' ? 'is healthy' : 'has been up for long enough';
       const why = memory.bad === undefined ? `its new container ${well}` : memory.bad.why;
@@ -198,27 +198,27 @@ class Decision {
   }
 
   /** The old container of a hand-over stays until the new one is well. */
-  #besides(old: ObservedContainer | undefined, memory: Memory, next: Intent): Intent {
+  #besides(old: ObservedContainer | undefined, record: WorkloadRecord, next: Intent): Intent {
     if (old === undefined) return next;
     const note = `that is its old container, which hands over: the new one is ${next.state.state}`;
     return {
       ...next,
       state: { ...withNote(stateOf(old), `${note}: ${next.state.reason}`), update: 'handing-over' },
-      steps: [...next.steps, ...this.#adopt(old, memory)],
+      steps: [...next.steps, ...this.#adopt(old, record)],
       holds: [...next.holds, old],
     };
   }
 
   /** There is a container of the right version. */
-  #current(memory: Memory, version: Version, current: ObservedContainer): Intent {
+  #current(record: WorkloadRecord, version: Version, current: ObservedContainer): Intent {
     const { workload } = this.#desired;
     switch (current.state) {
       case 'running':
-        return this.#up(memory, version, current);
+        return this.#up(record, version, current);
       case 'created':
         // Creating and starting is one step: one that is only created is left from a start that was cut off.
         return this.#intent({
-          memory,
+          record,
           state: { state: 'Pending', detail: 'Starting', reason: 'its start was cut off and is done again' },
           steps: this.#clearAll([current], 'its start was cut off'),
         });
@@ -227,90 +227,90 @@ class Decision {
       case 'removing': {
         const state = stateOf(current);
         const reason = this.#input.underway.why.get(current.id) ?? state.reason;
-        return this.#intent({ memory, state: { ...state, reason }, holds: [current] });
+        return this.#intent({ record, state: { ...state, reason }, holds: [current] });
       }
       case 'exited':
       case 'dead': {
-        const end = memory.lastEnd!;
-        if (wantsRestart(workload.restart, end, memory.failures)) {
-          const state = backingOff(end, memory.failures, this.#backoffMs(memory));
+        const end = record.lastEnd!;
+        if (wantsRestart(workload.restart, end, record.failures)) {
+          const state = backingOff(end, record.failures, this.#backoffMs(record));
           const steps = this.#clearAll([current], `it is started again: ${sentenceOf(end)}`);
-          return this.#intent({ memory, state, steps, keepsRoom: true });
+          return this.#intent({ record, state, steps, keepsRoom: true });
         }
         // It stays as it is, so that the end is still known after a restart of the OBU.
-        const known = isFailure(end) ? memory : { ...memory, good: version };
-        return this.#intent({ memory: known, state: finalState(end, known, workload.restart.policy === 'no') });
+        const known = isFailure(end) ? record : { ...record, good: version };
+        return this.#intent({ record: known, state: finalState(end, known, workload.restart.policy === 'no') });
       }
     }
   }
 
-  #isLost(memory: Memory, { id, endedWithEngine = false }: ObservedContainer): boolean {
-    return endedWithEngine && memory.lastContainer !== id;
+  #isLost(record: WorkloadRecord, { id, endedWithEngine = false }: ObservedContainer): boolean {
+    return endedWithEngine && record.lastContainer !== id;
   }
 
   /** The engine has ended and taken it along: that says nothing about the workload, and what was running comes back. */
-  #lost(memoryBefore: Memory, current: ObservedContainer): Intent {
+  #lost(memoryBefore: WorkloadRecord, current: ObservedContainer): Intent {
     const why = 'the Docker Engine ended and took it along; it is started again';
     // A back-off that it had behind it is not waited for once more, and the start is not counted as one after a failure.
-    const memory: Memory = { ...memoryBefore, lastEnd: undefined, lastContainer: current.id };
+    const memory: WorkloadRecord = { ...memoryBefore, lastEnd: undefined, lastContainer: current.id };
     const state: WorkloadState = { state: 'Pending', detail: 'Starting', reason: why };
     const steps = this.#clearAll([current], why);
-    return this.#intent({ memory, state, steps, holds: this.#own.filter(isUp), keepsRoom: true });
+    return this.#intent({ record: memory, state, steps, holds: this.#own.filter(isUp), keepsRoom: true });
   }
 
-  #up(memory: Memory, version: Version, current: ObservedContainer): Intent {
+  #up(record: WorkloadRecord, version: Version, current: ObservedContainer): Intent {
     const { nowMs } = this.#input;
-    const steps = this.#adopt(current, memory);
+    const steps = this.#adopt(current, record);
     const state = stateOf(current);
     const settledMs = current.startedAtMs + SETTLE_MS;
     // A clock that was set back says nothing about how long it has run.
     const settles = current.health === 'none' && nowMs < settledMs && nowMs >= current.startedAtMs;
     const isWell = current.health === 'healthy' || (current.health === 'none' && !settles);
-    if (isWell) return this.#intent({ memory: { ...memory, good: version }, state, steps, holds: [current] });
-    if (settles && !sameVersion(memory.good, version)) {
+    if (isWell) return this.#intent({ record: { ...record, good: version }, state, steps, holds: [current] });
+    if (settles && !sameVersion(record.good, version)) {
       steps.push({ step: 'wait', workload: this.#name, untilMs: settledMs, why: 'it has not been up for long enough' });
     }
-    return this.#intent({ memory, state, steps, holds: [current] });
+    return this.#intent({ record, state, steps, holds: [current] });
   }
 
   /** Why the update to this version has failed; undefined when it has not, or when it was well before. */
-  #updateFault(memory: Memory, version: Version, current: ObservedContainer | undefined): string | undefined {
-    if (memory.good !== undefined && sameVersion(memory.good, version)) return undefined;
+  #updateFault(record: WorkloadRecord, version: Version, current: ObservedContainer | undefined): string | undefined {
+    if (record.good !== undefined && sameVersion(record.good, version)) return undefined;
     if (current?.state === 'running' && current.health === 'unhealthy') return 'its health check failed';
-    const end = memory.lastEnd;
+    const end = record.lastEnd;
     if (end === undefined || current?.state === 'running') return undefined;
-    if (memory.failures >= UPDATE_TRIES) return `${sentenceOf(end)}, ${memory.failures} times in a row`;
-    if (wantsRestart(version.workload.restart, end, memory.failures) || !isFailure(end)) return undefined;
+    if (record.failures >= UPDATE_TRIES) return `${sentenceOf(end)}, ${record.failures} times in a row`;
+    if (wantsRestart(version.workload.restart, end, record.failures) || !isFailure(end)) return undefined;
     return sentenceOf(end);
   }
 
   /** There is no container of this version. */
-  #start(memory: Memory, version: Version, whyFirst: string): Intent {
+  #start(record: WorkloadRecord, version: Version, whyFirst: string): Intent {
     const { nowMs } = this.#input;
     const { restart } = this.#desired.workload;
-    const end = memory.lastEnd;
+    const end = record.lastEnd;
     if (end !== undefined) {
-      if (!wantsRestart(restart, end, memory.failures)) {
-        return this.#intent({ memory, state: finalState(end, memory, restart.policy === 'no') });
+      if (!wantsRestart(restart, end, record.failures)) {
+        return this.#intent({ record, state: finalState(end, record, restart.policy === 'no') });
       }
-      const waitMs = this.#backoffMs(memory);
+      const waitMs = this.#backoffMs(record);
       const untilMs = end.atMs + waitMs;
       // A clock that was set back must not hold a workload longer than the back-off itself.
       if (nowMs < untilMs && untilMs - nowMs <= waitMs) {
-        const state = backingOff(end, memory.failures, waitMs);
+        const state = backingOff(end, record.failures, waitMs);
         const wait: Step = { step: 'wait', workload: this.#name, untilMs, why: state.reason };
-        return this.#intent({ memory, state, steps: [wait], keepsRoom: true });
+        return this.#intent({ record, state, steps: [wait], keepsRoom: true });
       }
     }
     const waitsFor = dependencyFault(this.#desired.workload, this.#input);
     if (waitsFor !== undefined) {
-      return this.#intent({ memory, state: { state: 'Pending', detail: 'WaitingForDependency', reason: waitsFor } });
+      return this.#intent({ record, state: { state: 'Pending', detail: 'WaitingForDependency', reason: waitsFor } });
     }
     const why = end === undefined ? whyFirst : `it is started again: ${sentenceOf(end)}`;
     const gateway = this.#freeGateway();
     if (gateway === undefined) throw new Error(`${this.#name} is to be started beside two containers`); // nobody does
     const state: WorkloadState = { state: 'Pending', detail: 'Starting', reason: why };
-    return this.#intent({ memory, state, wish: { kind: 'start', version, gateway, why } });
+    return this.#intent({ record, state, request: { kind: 'start', version, gateway, why } });
   }
 
   #freeGateway(): string | undefined {
@@ -322,12 +322,12 @@ class Decision {
     return this.#desired.workload.name;
   }
 
-  #backoffMs(memory: Memory): number {
-    return backoffMs(memory.failures, this.#input.seed, this.#name);
+  #backoffMs(record: WorkloadRecord): number {
+    return backoffMs(record.failures, this.#input.seed, this.#name);
   }
 
   #intent(outcome: Outcome): Intent {
-    const defaults = { version: undefined, steps: [], wish: undefined, keepsRoom: false };
+    const defaults = { version: undefined, steps: [], request: undefined, keepsRoom: false };
     const holds = outcome.holds ?? [];
     // One that the engine is removing still has its memory.
     const going = this.#own.filter((one) => one.state === 'removing' && !holds.includes(one));
@@ -335,9 +335,9 @@ class Decision {
   }
 
   /** Serves the gateway of a container that an OBU before us started. */
-  #adopt(container: ObservedContainer, memory: Memory): Step[] {
+  #adopt(container: ObservedContainer, record: WorkloadRecord): Step[] {
     if (container.state !== 'running' || this.#input.observed.gateways.has(container.id)) return [];
-    const known = container.configHash === this.#desired.configHash ? this.#desired : versionOf(container, memory);
+    const known = container.configHash === this.#desired.configHash ? this.#desired : versionOf(container, record);
     // Nobody knows what this one was granted: it is served nothing.
     if (known === undefined) return [];
     return [{ step: 'adopt', desired: known, container, why: 'it was started by an earlier run of this OBU' }];

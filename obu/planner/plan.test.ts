@@ -20,7 +20,7 @@ import {
   LONGEST_BACKOFF_MS,
   rememberRefusedStart,
 } from './restart.ts';
-import { isAction, type Memory, type ObservedContainer } from './state.ts';
+import { isAction, type ObservedContainer, type WorkloadRecord } from './state.ts';
 
 const exited = (workload: string, exitCode: number, extra: Partial<ObservedContainer> = {}) =>
   container(workload, { state: 'exited', exitCode, finishedAtMs: NOW, ...extra });
@@ -112,8 +112,11 @@ describe('the planner', () => {
 });
 
 describe('the restart policy', () => {
-  const withPolicy = (restart: RestartPolicy, containers: ObservedContainer[], memory?: ReadonlyMap<string, Memory>) =>
-    planOf({ desired: [desired('a', { restart })], containers, memory });
+  const withPolicy = (
+    restart: RestartPolicy,
+    containers: ObservedContainer[],
+    memory?: ReadonlyMap<string, WorkloadRecord>,
+  ) => planOf({ desired: [desired('a', { restart })], containers, memory });
 
   it.each([
     ['no', 0, 'Succeeded', ''],
@@ -129,12 +132,12 @@ describe('the restart policy', () => {
     const restart = { policy, maxRetries: undefined } as RestartPolicy;
     const first = withPolicy(restart, [exited('a', 7)]);
     expect(kinds(first.steps)).toEqual(['remove id-a']);
-    const second = withPolicy(restart, [], first.memory);
+    const second = withPolicy(restart, [], first.records);
     const untilMs = NOW + backoffMs(1, SEED, 'a');
     expect(second.steps).toEqual([expect.objectContaining({ step: 'wait', untilMs })]);
     const later = planOf({
       desired: [desired('a', { restart })],
-      memory: second.memory,
+      memory: second.records,
       nowMs: NOW + FIRST_BACKOFF_MS,
     });
     expect(kinds(later.steps)).toEqual(['create-and-start a']);
@@ -142,10 +145,10 @@ describe('the restart policy', () => {
 
   it('gives up after as many retries as it was given', () => {
     const restart: RestartPolicy = { policy: 'on-failure', maxRetries: 2 };
-    let memory: ReadonlyMap<string, Memory> = new Map();
+    let memory: ReadonlyMap<string, WorkloadRecord> = new Map();
     const outcomes = [1, 2, 3].map((n) => {
       const result = withPolicy(restart, [exited('a', 1, { id: `id-${n}` })], memory);
-      memory = result.memory;
+      memory = result.records;
       return result.states.get('a')?.state;
     });
     expect(outcomes).toEqual(['Pending', 'Pending', 'Failed']);
@@ -153,19 +156,19 @@ describe('the restart policy', () => {
 
   it('counts one end once, however often it is seen', () => {
     const first = planOf({ containers: [exited('a', 1)] });
-    const second = planOf({ containers: [exited('a', 1)], memory: first.memory });
-    expect(second.memory.get('a')?.failures).toBe(1);
+    const second = planOf({ containers: [exited('a', 1)], memory: first.records });
+    expect(second.records.get('a')?.failures).toBe(1);
   });
 
   it('begins a new row after a good run', () => {
-    const memory = new Map([['a', { ...planOf({ containers: [exited('a', 1)] }).memory.get('a')!, failures: 9 }]]);
+    const memory = new Map([['a', { ...planOf({ containers: [exited('a', 1)] }).records.get('a')!, failures: 9 }]]);
     const longRun = exited('a', 1, { id: 'later', startedAtMs: NOW - GOOD_RUN_MS });
-    expect(planOf({ containers: [longRun], memory }).memory.get('a')?.failures).toBe(1);
+    expect(planOf({ containers: [longRun], memory }).records.get('a')?.failures).toBe(1);
   });
 
   it('forgets the past when the configuration changes', () => {
     const failed = planOf({ containers: [exited('a', 1)] });
-    const changed = planOf({ desired: [desired('a', {}, 'new')], memory: failed.memory });
+    const changed = planOf({ desired: [desired('a', {}, 'new')], memory: failed.records });
     expect(kinds(changed.steps)).toEqual(['create-and-start a']);
   });
 
@@ -176,7 +179,7 @@ describe('the restart policy', () => {
 
   it('waits after a start that the engine refused, with its sentence', () => {
     const none = planOf({});
-    const memory = new Map([['a', rememberRefusedStart(none.memory.get('a')!, 'no such file', NOW)]]);
+    const memory = new Map([['a', rememberRefusedStart(none.records.get('a')!, 'no such file', NOW)]]);
     const result = planOf({ memory });
     expect(kinds(result.steps)).toEqual(['wait a']);
     expect(result.states.get('a')).toMatchObject({ state: 'Pending', detail: 'BackingOff' });
@@ -184,7 +187,7 @@ describe('the restart policy', () => {
   });
 
   it('does not wait forever when the clock was set back', () => {
-    const { memory } = planOf({ containers: [exited('a', 1)] });
+    const { records: memory } = planOf({ containers: [exited('a', 1)] });
     expect(kinds(planOf({ memory, nowMs: NOW - 86_400_000 }).steps)).toEqual(['create-and-start a']);
   });
 
@@ -202,9 +205,9 @@ describe('the restart policy', () => {
   });
 
   it('calls many ends in a row a crash loop, and goes on trying', () => {
-    let memory: ReadonlyMap<string, Memory> = new Map();
+    let memory: ReadonlyMap<string, WorkloadRecord> = new Map();
     for (let n = 1; n <= CRASH_LOOP_ENDS; n++)
-      memory = planOf({ containers: [exited('a', 1, { id: `${n}` })], memory }).memory;
+      memory = planOf({ containers: [exited('a', 1, { id: `${n}` })], memory }).records;
     const waiting = planOf({ memory });
     expect(waiting.states.get('a')).toMatchObject({ state: 'Pending', detail: 'CrashLoop' });
     expect(waiting.states.get('a')?.reason).toMatch(

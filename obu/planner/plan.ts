@@ -4,7 +4,7 @@ import { isBeingMade, type PlanView, readySteps, viewOf } from './in-flight.ts';
 import { type Intent, intentOf } from './lifecycle.ts';
 import { highestRunning, isThrottled } from './resources/pressure.ts';
 import { weightsOf } from './resources/weights.ts';
-import { isClearing, type Memory, type Plan, type PlanInput, type Step, type WorkloadState } from './state.ts';
+import { isClearing, type Plan, type PlanInput, type Step, type WorkloadRecord, type WorkloadState } from './state.ts';
 import { hasImage } from './version.ts';
 
 /**
@@ -46,7 +46,7 @@ export function plan(input: PlanInput): Plan {
   const ready = readySteps(ordered, input);
 
   const states = new Map<string, WorkloadState>();
-  const memory = new Map<string, Memory>();
+  const memory = new Map<string, WorkloadRecord>();
   for (const { workload } of desired) {
     const one = admitted.find(({ intent }) => intent.desired.workload.name === workload.name)!;
     const begins = hasStart(workload.name, ready);
@@ -54,7 +54,7 @@ export function plan(input: PlanInput): Plan {
     // It is only back when it has its room; until then it is known what took it.
     memory.set(workload.name, begins ? { ...one.memory, preempted: undefined } : one.memory);
   }
-  return { steps: ordered, ready, states, memory, used: admission.used };
+  return { steps: ordered, ready, states, records: memory, used: admission.used };
 }
 
 function hasStart(workload: string, steps: readonly Step[]): boolean {

@@ -6,7 +6,7 @@ import { container, inputOf, NOW, ObedientEngine } from '../../test/support/plan
 import { rememberFreeze, rememberThaw } from './freeze.ts';
 import { plan } from './plan.ts';
 import { fits, heldBy } from './resources/capacity.ts';
-import type { Memory, Plan } from './state.ts';
+import type { Plan, WorkloadRecord } from './state.ts';
 
 it('never above capacity, and always at rest in the end, through changes of the manifest', () => {
   fc.assert(
@@ -29,7 +29,7 @@ it('never above capacity, and always at rest in the end, whatever happens to con
       for (const { kind, name } of events) {
         const { nowMs } = engine;
         const known = engine.memory.get(name);
-        const person = (memory: Memory) => {
+        const person = (memory: WorkloadRecord) => {
           engine.memory = new Map(engine.memory).set(name, memory);
         };
         if (kind === 'ends') engine.change(name, { state: 'exited', exitCode: 1, finishedAtMs: nowMs });
@@ -57,7 +57,7 @@ it('a lower one never displaces a higher one', () => {
       const priorityOf = (name: string) => after.find(({ workload }) => workload.name === name)?.workload.priority;
       for (let round = 0; round < 30; round++) {
         const next = plan(engine.input());
-        for (const [name, { preempted }] of next.memory) {
+        for (const [name, { preempted }] of next.records) {
           if (preempted === undefined || preempted.by === 'capacity') continue;
           const by = priorityOf(preempted.by);
           // Whom it made room for may have gone from the manifest, or another priority, since.

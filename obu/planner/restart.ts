@@ -1,5 +1,5 @@
 import type { RestartPolicy } from '../manifest/workload.ts';
-import type { End, Memory, ObservedContainer, Version } from './state.ts';
+import type { End, ObservedContainer, Version, WorkloadRecord } from './state.ts';
 import { sameVersion } from './version.ts';
 
 /** The first restart comes after this time, each further one in a row after twice the time of the one before. */
@@ -46,7 +46,7 @@ export function wantsRestart(policy: RestartPolicy, end: End, failures: number):
   }
 }
 
-export const freshMemory: Memory = {
+export const newRecord: WorkloadRecord = {
   version: undefined,
   restarts: 0,
   failures: 0,
@@ -59,9 +59,9 @@ export const freshMemory: Memory = {
 };
 
 /** Memory of a workload under this version: what another version did says nothing about it. */
-export function memoryFor(memory: Memory, version: Version): Memory {
-  if (sameVersion(memory.version, version)) return { ...memory, version };
-  return { ...memory, version, restarts: 0, failures: 0, lastEnd: undefined, lastContainer: '' };
+export function recordFor(record: WorkloadRecord, version: Version): WorkloadRecord {
+  if (sameVersion(record.version, version)) return { ...record, version };
+  return { ...record, version, restarts: 0, failures: 0, lastEnd: undefined, lastContainer: '' };
 }
 
 const SIGKILLED = 128 + 9;
@@ -75,12 +75,12 @@ export function ranOutOfMemory({ oomKilled, exitCode }: Pick<ObservedContainer, 
 }
 
 /** Counts the end of a container, once. */
-export function rememberEnd(memory: Memory, container: ObservedContainer): Memory {
-  if (memory.lastContainer === container.id) return memory;
+export function rememberEnd(record: WorkloadRecord, container: ObservedContainer): WorkloadRecord {
+  if (record.lastContainer === container.id) return record;
   const ranMs = container.startedAtMs === 0 ? 0 : container.finishedAtMs - container.startedAtMs;
   return {
-    ...memory,
-    failures: ranMs >= GOOD_RUN_MS ? 1 : memory.failures + 1,
+    ...record,
+    failures: ranMs >= GOOD_RUN_MS ? 1 : record.failures + 1,
     lastEnd: {
       kind: ranOutOfMemory(container) ? 'out-of-memory' : 'exited',
       exitCode: container.exitCode,
@@ -92,12 +92,12 @@ export function rememberEnd(memory: Memory, container: ObservedContainer): Memor
 }
 
 /** Counts a start that the engine refused. */
-export function rememberRefusedStart(memory: Memory, message: string, atMs: number): Memory {
+export function rememberRefusedStart(record: WorkloadRecord, message: string, atMs: number): WorkloadRecord {
   const lastEnd: End = { kind: 'could-not-start', exitCode: 0, message, atMs };
-  return { ...memory, failures: memory.failures + 1, lastEnd, lastContainer: '' };
+  return { ...record, failures: record.failures + 1, lastEnd, lastContainer: '' };
 }
 
 /** Counts a start that worked. */
-export function rememberStart(memory: Memory): Memory {
-  return memory.lastEnd === undefined ? memory : { ...memory, restarts: memory.restarts + 1 };
+export function rememberStart(record: WorkloadRecord): WorkloadRecord {
+  return record.lastEnd === undefined ? record : { ...record, restarts: record.restarts + 1 };
 }

@@ -2,8 +2,8 @@
 import type { Workload } from '../manifest/workload.ts';
 import { sentence, sentenceOfParts } from './resources/capacity.ts';
 import { CRASH_LOOP_ENDS, isFailure } from './restart.ts';
-import type { Claim, End, Memory, ObservedContainer, WorkloadState } from './state.ts';
-import type { Instead } from './version.ts';
+import type { Claim, End, ObservedContainer, WorkloadRecord, WorkloadState } from './state.ts';
+import type { PendingUpdate } from './version.ts';
 
 export function stateOf(container: ObservedContainer): WorkloadState {
   switch (container.state) {
@@ -40,7 +40,7 @@ export function withNote(state: WorkloadState, note: string): WorkloadState {
   return { ...state, reason: `${state.reason}; ${note}` };
 }
 
-export function insteadOf(state: WorkloadState, instead: Instead | undefined): WorkloadState {
+export function insteadOf(state: WorkloadState, instead: PendingUpdate | undefined): WorkloadState {
   return instead === undefined ? state : { ...withNote(state, instead.note), update: instead.update };
 }
 
@@ -72,7 +72,7 @@ export function backingOff(end: End, failures: number, waitMs: number): Workload
   };
 }
 
-export function finalState(end: End, memory: Memory, never: boolean): WorkloadState {
+export function finalState(end: End, memory: WorkloadRecord, never: boolean): WorkloadState {
   if (!isFailure(end)) return { state: 'Succeeded', detail: '', reason: 'it ended with exit code 0' };
   const policy = never ? 'its restart policy is `no`' : `that was the ${ordinal(memory.failures)} time in a row`;
   return {

@@ -80,11 +80,11 @@ export interface End {
 }
 
 /** What may be done to a workload to make room; outsourcing to a peer is to be a third rung. */
-export type Rung = 'freeze' | 'stop';
+export type PreemptionMode = 'freeze' | 'stop';
 
 /** Why a workload does not run although the manifest wants it to: something else needs what it used. */
 export interface Preempted {
-  readonly how: Rung;
+  readonly how: PreemptionMode;
   /** `capacity`: declared limits do not fit together; else the pressure that was measured. */
   readonly cause: 'capacity' | 'memory-pressure' | 'cpu-pressure';
   /** Workload that it made room for, or the pressure. */
@@ -97,7 +97,7 @@ export interface Preempted {
 }
 
 /** What the planner remembers of one workload from one plan to the next. Plain values: it is kept as JSON. */
-export interface Memory {
+export interface WorkloadRecord {
   /** What runs or is tried; undefined before the first time. The next four are about it. */
   readonly version: Version | undefined;
   /** How often it was started again. */
@@ -121,8 +121,8 @@ export interface Memory {
  * it is safe from a power cut; an entry that is missing from the map is forgotten.
  */
 export interface ReconcilerStore {
-  load(): ReadonlyMap<string, Memory>;
-  save(memory: ReadonlyMap<string, Memory>): void;
+  load(): ReadonlyMap<string, WorkloadRecord>;
+  save(memory: ReadonlyMap<string, WorkloadRecord>): void;
 }
 
 /** State word and sub-state, and a sentence that says why. */
@@ -172,7 +172,7 @@ export interface PlanInput {
   readonly desired: readonly Desired[];
   readonly observed: Observed;
   /** As the last plan returned it. */
-  readonly memory: ReadonlyMap<string, Memory>;
+  readonly records: ReadonlyMap<string, WorkloadRecord>;
   readonly resources: Resources;
   /** Steps that are being carried out, or that are done and not yet seen in `observed`. Default: none. */
   readonly inFlight?: readonly Action[];
@@ -197,7 +197,7 @@ export interface Plan {
   readonly ready: readonly Action[];
   /** By workload name. */
   readonly states: ReadonlyMap<string, WorkloadState>;
-  readonly memory: ReadonlyMap<string, Memory>;
+  readonly records: ReadonlyMap<string, WorkloadRecord>;
   /** What declared limits add up to once the steps are done. */
   readonly used: Claim;
 }

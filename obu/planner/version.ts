@@ -1,6 +1,6 @@
 /** Which version of a workload is to run: the one that the manifest wants, or an earlier one for a reason. */
 import type { Workload } from '../manifest/workload.ts';
-import type { Desired, Memory, Observed, ObservedContainer, UpdateState, Version } from './state.ts';
+import type { Desired, Observed, ObservedContainer, UpdateState, Version, WorkloadRecord } from './state.ts';
 
 /** How a workload is treated, as opposed to what its container is made from: changes without a new container. */
 export type Policy = Pick<
@@ -31,20 +31,20 @@ function earlier(version: Version, { workload }: Desired): Version {
 }
 
 /** Why it is not the one that the manifest wants. */
-export interface Instead {
+export interface PendingUpdate {
   readonly update: UpdateState;
   readonly note: string;
 }
 
 export type Target =
-  | { readonly kind: 'run'; readonly version: Version; readonly instead: Instead | undefined }
+  | { readonly kind: 'run'; readonly version: Version; readonly pendingUpdate: PendingUpdate | undefined }
   /** It is not known what this container was made from, but it is to run on. */
-  | { readonly kind: 'leave'; readonly container: ObservedContainer; readonly instead: Instead }
+  | { readonly kind: 'leave'; readonly container: ObservedContainer; readonly pendingUpdate: PendingUpdate }
   | { readonly kind: 'no-image'; readonly image: string; readonly why: string };
 
 export function targetOf(
   desired: Desired,
-  memory: Memory,
+  record: WorkloadRecord,
   own: readonly ObservedContainer[],
   images: Observed['images'],
   parked: { readonly condition: string; readonly holds: boolean },
@@ -53,7 +53,7 @@ export function targetOf(
   const running = own
     .filter((container) => container.state === 'running' || container.state === 'paused')
     .sort((a, b) => b.startedAtMs - a.startedAtMs || (a.id < b.id ? -1 : 1));
-  const present = memory.version && earlier(memory.version, desired);
+  const present = record.version && earlier(record.version, desired);
   const presentIsThere =
     present !== undefined &&
     (hasImage(images, present.imageId) || running.some((container) => isOf(container, present)));
@@ -62,31 +62,33 @@ export function targetOf(
   if (imageId === undefined) {
     const why = missingImage(workload.image);
     const same = running.find((container) => container.configHash === configHash);
-    if (same !== undefined) return { kind: 'run', version: { ...desired, imageId: same.imageId }, instead: undefined };
-    const instead: Instead = { update: 'waiting', note: `its update waits: ${why}` };
-    if (presentIsThere) return { kind: 'run', version: present, instead };
-    if (running[0] !== undefined) return { kind: 'leave', container: running[0], instead };
+    if (same !== undefined)
+      return { kind: 'run', version: { ...desired, imageId: same.imageId }, pendingUpdate: undefined };
+    const instead: PendingUpdate = { update: 'waiting', note: `its update waits: ${why}` };
+    if (presentIsThere) return { kind: 'run', version: present, pendingUpdate: instead };
+    if (running[0] !== undefined) return { kind: 'leave', container: running[0], pendingUpdate: instead };
     return { kind: 'no-image', image: workload.image, why };
   }
   const wanted: Version = { ...desired, imageId };
-  if (sameVersion(memory.bad, wanted) && memory.good !== undefined) {
-    const good = earlier(memory.good, desired);
-    const note = `rolled back to the last good version because the new one failed: ${memory.bad!.why}`;
+  if (sameVersion(record.bad, wanted) && record.good !== undefined) {
+    const good = earlier(record.good, desired);
+    const note = `rolled back to the last good version because the new one failed: ${record.bad!.why}`;
     if (hasImage(images, good.imageId) || running.some((container) => isOf(container, good))) {
-      return { kind: 'run', version: good, instead: { update: 'rolled-back', note } };
+      return { kind: 'run', version: good, pendingUpdate: { update: 'rolled-back', note } };
     }
     const why = `${note}; but the image of that version is gone too: give it another image or manifest`;
     return { kind: 'no-image', image: good.imageId, why };
   }
   if (workload.update.when === 'parked' && !parked.holds) {
     const note = `its update waits until the vehicle is parked (\`${parked.condition}\`)`;
-    const instead: Instead = { update: 'waiting', note };
-    if (presentIsThere && !sameVersion(present, wanted)) return { kind: 'run', version: present, instead };
+    const instead: PendingUpdate = { update: 'waiting', note };
+    if (presentIsThere && !sameVersion(present, wanted))
+      return { kind: 'run', version: present, pendingUpdate: instead };
     if (present === undefined && running[0] !== undefined && !running.some((container) => isOf(container, wanted))) {
-      return { kind: 'leave', container: running[0], instead };
+      return { kind: 'leave', container: running[0], pendingUpdate: instead };
     }
   }
-  return { kind: 'run', version: wanted, instead: undefined };
+  return { kind: 'run', version: wanted, pendingUpdate: undefined };
 }
 
 /** Whether an image is on the engine, whatever it was asked for by. */
@@ -99,13 +101,13 @@ export function isOf(container: ObservedContainer, version: Version): boolean {
 }
 
 /** The version of an earlier container, if anybody remembers it. */
-export function versionOf(container: ObservedContainer, memory: Memory): Version | undefined {
-  return [memory.version, memory.good].find((version) => version !== undefined && isOf(container, version));
+export function versionOf(container: ObservedContainer, record: WorkloadRecord): Version | undefined {
+  return [record.version, record.good].find((version) => version !== undefined && isOf(container, version));
 }
 
 /** Whether an update that failed can be taken back, and is to be. */
-export function canRollBack(version: Version, memory: Memory, images: Observed['images']): boolean {
-  const { good } = memory;
+export function canRollBack(version: Version, record: WorkloadRecord, images: Observed['images']): boolean {
+  const { good } = record;
   return (
     version.workload.update.rollback === 'on-unhealthy' &&
     good !== undefined &&

@@ -2,10 +2,10 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type { Logger } from '../../shared/base/log.ts';
 import type { PressureKind, PressureSample } from '../planner/resources/pressure.ts';
 import type { PlanInput, Preempted } from '../planner/state.ts';
-import { PRESSURE_SAMPLE_MS, type PressureLadders } from './pressure.ts';
+import { PRESSURE_SAMPLE_MS, type PressureLevels } from './pressure.ts';
 
 export interface PressureWatchParts {
-  readonly ladders: PressureLadders;
+  readonly ladders: PressureLevels;
   /** Undefined: nobody measures it. */
   readonly read: (() => PressureSample) | undefined;
   readonly readCpuUse: (running: ReadonlyMap<string, string>) => ReadonlyMap<string, number> | undefined;

@@ -2,7 +2,7 @@ import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { expect, it } from 'vitest';
-import { PressureLadders, parsePressure, readPressure, withGroup } from './pressure.ts';
+import { PressureLevels, parsePressure, readPressure, withGroup } from './pressure.ts';
 
 it('reads what the kernel writes, and nothing else', () => {
   const text =
@@ -17,7 +17,7 @@ it('says so where a kernel does not measure', async () => {
   const folder = await mkdtemp(join(tmpdir(), 'kerb-psi-'));
   try {
     expect(readPressure(folder)).toEqual({ memory: undefined, cpu: undefined });
-    const ladders = new PressureLadders({ memory: 20, cpu: 90 });
+    const ladders = new PressureLevels({ memory: 20, cpu: 90 });
     expect(ladders.add(readPressure(folder), { memory: 0, cpu: 0 }, 0)).toBe(false);
     expect(ladders.describe()).toBe('not available: this kernel does not measure it (/proc/pressure)');
 

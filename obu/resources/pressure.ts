@@ -2,11 +2,11 @@
 import { readFileSync } from 'node:fs';
 import { isErrno } from '../../shared/base/errors.ts';
 import {
-  climb,
-  ground,
-  type Ladder,
+  nextLevel,
+  noPressure,
   PRESSURES,
   type PressureKind,
+  type PressureLevel,
   type PressureSample,
   type PressureThresholds,
 } from '../planner/resources/pressure.ts';
@@ -44,10 +44,10 @@ export function withGroup(machine: PressureSample, group: number | undefined): P
 }
 
 /** Holds how far up the ladder both resources are. */
-export class PressureLadders {
+export class PressureLevels {
   readonly #thresholds: PressureThresholds;
   #sample: PressureSample = { memory: undefined, cpu: undefined };
-  #ladders: { readonly [K in PressureKind]: Ladder } = { memory: ground, cpu: ground };
+  #levels: { readonly [K in PressureKind]: PressureLevel } = { memory: noPressure, cpu: noPressure };
 
   constructor(thresholds: PressureThresholds) {
     this.#thresholds = thresholds;
@@ -58,16 +58,16 @@ export class PressureLadders {
    * @returns whether a level is another one than before
    */
   add(sample: PressureSample, shed: { readonly [K in PressureKind]: number }, nowMs: number): boolean {
-    const before = this.#ladders;
+    const before = this.#levels;
     this.#sample = sample;
     const next = (kind: PressureKind) =>
-      climb(before[kind], kind, sample[kind], this.#thresholds[kind], shed[kind], nowMs);
-    this.#ladders = { memory: next('memory'), cpu: next('cpu') };
-    return PRESSURES.some((kind) => this.#ladders[kind].level !== before[kind].level);
+      nextLevel(before[kind], kind, sample[kind], this.#thresholds[kind], shed[kind], nowMs);
+    this.#levels = { memory: next('memory'), cpu: next('cpu') };
+    return PRESSURES.some((kind) => this.#levels[kind].level !== before[kind].level);
   }
 
   get levels(): Resources['pressure'] {
-    return { memory: this.#ladders.memory.level, cpu: this.#ladders.cpu.level };
+    return { memory: this.#levels.memory.level, cpu: this.#levels.cpu.level };
   }
 
   /** For people: "memory 0.0 %, cpu 12.3 % (workloads of lower priority are throttled)". */
@@ -75,7 +75,7 @@ export class PressureLadders {
     if (PRESSURES.every((kind) => this.#sample[kind] === undefined)) return NOT_THERE;
     return PRESSURES.map((kind) => {
       const percent = this.#sample[kind];
-      const { level } = this.#ladders[kind];
+      const { level } = this.#levels[kind];
       const done = level === 0 ? '' : level === 1 ? ' (lower ones are throttled)' : ` (${level - 1} to be shed)`;
       return `${kind} ${percent === undefined ? 'not available' : `${percent.toFixed(1)} %`}${done}`;
     }).join(', ');

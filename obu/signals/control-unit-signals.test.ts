@@ -3,7 +3,7 @@ import { dirname, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { describe, expect, it } from 'vitest';
 import { describeWhere } from '../../test/support/machine/not-run.ts';
-import { controlUnitOf, OwnState, ownLeaves } from './control-unit-signals.ts';
+import { ControlUnitSignals, controlUnitOf, ownLeaves } from './control-unit-signals.ts';
 import { SignalStore } from './signal-store.ts';
 
 describe('the own state of an OBU', () => {
@@ -20,7 +20,7 @@ describe('the own state of an OBU', () => {
     const store = new SignalStore([], ownLeaves('obu-1'));
     store.start();
     let states: readonly string[] | undefined;
-    const own = new OwnState({
+    const own = new ControlUnitSignals({
       ...{ obu: 'obu-1', provider: store.openProvider('obu-1') },
       ...{ buses: () => [true, false], workloads: () => states },
     });

@@ -76,7 +76,7 @@ export function ownLeaves(obu: string): VssLeaf[] {
   });
 }
 
-export interface OwnStateParts {
+export interface ControlUnitSignalsParts {
   readonly obu: string;
   readonly provider: SignalProvider;
   /** Of each bus, whether it is up. */
@@ -86,13 +86,13 @@ export interface OwnStateParts {
 }
 
 /** Publishes the OBU's own state every two seconds. */
-export class OwnState {
-  readonly #parts: OwnStateParts;
+export class ControlUnitSignals {
+  readonly #parts: ControlUnitSignalsParts;
   #timer: NodeJS.Timeout | undefined;
   #startedMs = 0;
   #before = { busy: 0, total: 0 };
 
-  constructor(parts: OwnStateParts) {
+  constructor(parts: ControlUnitSignalsParts) {
     this.#parts = parts;
   }
 

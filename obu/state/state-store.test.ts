@@ -6,7 +6,7 @@ import { DatabaseSync } from 'node:sqlite';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { ErrorCode } from '../../shared/base/errors.ts';
-import type { Memory } from '../planner/state.ts';
+import type { WorkloadRecord } from '../planner/state.ts';
 import { APPLICATION_ID, migrate, migrations } from './migrate.ts';
 import { MAX_HISTORY, putAside, StateStore } from './state-store.ts';
 
@@ -30,7 +30,7 @@ function open(): StateStore {
   return store;
 }
 
-const memory = (restarts: number) => ({ restarts, failures: 0 }) as Memory;
+const memory = (restarts: number) => ({ restarts, failures: 0 }) as WorkloadRecord;
 
 describe('the state of an OBU', () => {
   it('is empty at first, and nobody else may read it', () => {

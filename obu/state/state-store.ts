@@ -1,7 +1,7 @@
 import { closeSync, existsSync, openSync, renameSync } from 'node:fs';
 import { DatabaseSync } from 'node:sqlite';
 import { ErrorCode, isKerbError, KerbError, messageOf } from '../../shared/base/errors.ts';
-import type { Memory } from '../planner/state.ts';
+import type { WorkloadRecord } from '../planner/state.ts';
 import { migrate, readVersion } from './migrate.ts';
 
 /** Manifests that are kept besides the one that is wanted now and the last one that was good. */
@@ -110,12 +110,12 @@ export class StateStore {
   }
 
   /** What the planner remembers, by workload. */
-  load(): ReadonlyMap<string, Memory> {
+  load(): ReadonlyMap<string, WorkloadRecord> {
     const rows = this.#read((database) =>
       database.prepare('SELECT workload, json FROM memory WHERE format = ?').all(MEMORY_FORMAT),
     ) as unknown as readonly { readonly workload: string; readonly json: string }[];
     try {
-      const memory = new Map(rows.map(({ workload, json }) => [workload, JSON.parse(json) as Memory]));
+      const memory = new Map(rows.map(({ workload, json }) => [workload, JSON.parse(json) as WorkloadRecord]));
       this.#saved = new Map(rows.map(({ workload, json }) => [workload, json]));
       return memory;
     } catch (error) {
@@ -124,7 +124,7 @@ export class StateStore {
   }
 
   /** Returns when it is safe from a power cut. @throws KerbError StateUnavailable; then nothing has changed */
-  save(memory: ReadonlyMap<string, Memory>): void {
+  save(memory: ReadonlyMap<string, WorkloadRecord>): void {
     const next = new Map([...memory].map(([workload, value]) => [workload, JSON.stringify(value)]));
     const changed = [...next].filter(([workload, json]) => this.#saved.get(workload) !== json);
     const gone = [...this.#saved.keys()].filter((workload) => !next.has(workload));

@@ -37,7 +37,7 @@ export function configHash(workload: Workload): string {
     .slice(0, 16);
 }
 
-export interface ContainerPlaces {
+export interface ContainerContext {
   /** `owner` label. */
   readonly owner: string;
   readonly gatewayKey: string;
@@ -62,11 +62,11 @@ export interface ContainerPlaces {
 export function containerOptions(
   workload: Workload,
   image: { readonly id: string; readonly user: string },
-  places: ContainerPlaces,
+  context: ContainerContext,
 ): ContainerCreateOptions {
   const { command, entrypoint, healthcheck, hostname, stopSignal, workingDir } = workload;
   return {
-    name: places.containerName,
+    name: context.containerName,
     Image: image.id,
     ...(command && { Cmd: [...command] }),
     ...(entrypoint && { Entrypoint: [...entrypoint] }),
@@ -84,25 +84,25 @@ export function containerOptions(
     User: workload.user ?? (image.user || DEFAULT_USER),
     Labels: {
       ...workload.labels,
-      [Label.owner]: places.owner,
+      [Label.owner]: context.owner,
       [Label.workload]: workload.name,
       [Label.configHash]: configHash(workload),
-      [Label.gateway]: places.gatewayKey,
+      [Label.gateway]: context.gatewayKey,
       ...(workload.memLimit === undefined && { [Label.undeclared]: 'memory' }),
     },
-    HostConfig: hostOptions(workload, places),
+    HostConfig: hostOptions(workload, context),
   };
 }
 
-function hostOptions(workload: Workload, places: ContainerPlaces): HostConfig {
+function hostOptions(workload: Workload, context: ContainerContext): HostConfig {
   const { memReservation, cpus, cpuset, shmSize } = workload;
-  const memory = workload.memLimit ?? places.memoryLeft;
+  const memory = workload.memLimit ?? context.memoryLeft;
   const weights = weightsOf(workload.priority);
   return {
     // Restarting is the planner's: two who restart would fight.
     RestartPolicy: { Name: 'no' },
     NetworkMode: 'none',
-    CgroupParent: places.group,
+    CgroupParent: context.group,
     CapDrop: ['ALL'],
     SecurityOpt: ['no-new-privileges'],
     ReadonlyRootfs: true,
@@ -116,8 +116,8 @@ function hostOptions(workload: Workload, places: ContainerPlaces): HostConfig {
     PidsLimit: workload.pidsLimit,
     Ulimits: Object.entries(workload.ulimits).map(([Name, { soft, hard }]) => ({ Name, Soft: soft, Hard: hard })),
     Mounts: [
-      { Type: 'bind', Source: places.gateway, Target: GATEWAY_MOUNT, ReadOnly: true },
-      { Type: 'bind', Source: places.data, Target: DATA_MOUNT, ReadOnly: false },
+      { Type: 'bind', Source: context.gateway, Target: GATEWAY_MOUNT, ReadOnly: true },
+      { Type: 'bind', Source: context.data, Target: DATA_MOUNT, ReadOnly: false },
     ],
     LogConfig: { Type: 'json-file', Config: { 'max-size': '1m', 'max-file': '2' } },
     // The limit holds for swap as well: a board that swaps is a board that stalls.
@@ -128,7 +128,7 @@ function hostOptions(workload: Workload, places: ContainerPlaces): HostConfig {
     ...(cpuset !== undefined && { CpusetCpus: cpuset }),
     ...(shmSize !== undefined && { ShmSize: shmSize }),
     CpuShares: weights.cpuShares,
-    ...(places.diskWeights && { BlkioWeight: weights.blkioWeight }),
+    ...(context.diskWeights && { BlkioWeight: weights.blkioWeight }),
     OomScoreAdj: weights.oomScoreAdj,
   };
 }

@@ -10,7 +10,7 @@ import type {
   Resources,
   WorkloadState,
 } from '../planner/state.ts';
-import type { PressureLadders } from '../resources/pressure.ts';
+import type { PressureLevels } from '../resources/pressure.ts';
 import type { StepRunner } from './executors.ts';
 
 /** Is told what happens to workloads. */
@@ -32,7 +32,7 @@ export interface ReconcilerParts {
   readonly runner: StepRunner;
   readonly store: ReconcilerStore;
   readonly resources: Omit<Resources, 'pressure'>;
-  readonly pressure: PressureLadders;
+  readonly pressure: PressureLevels;
   /** Undefined: nobody measures pressure where the engine is. */
   readonly readPressure: (() => PressureSample) | undefined;
   /** CPUs that each of these uses now, [workload, container id]; undefined when that is not known. */

@@ -10,11 +10,11 @@ import type {
   Action,
   Claim,
   Desired,
-  Memory,
   ObservedContainer,
   Plan,
   PlanInput,
   Resources,
+  WorkloadRecord,
   WorkloadState,
 } from '../planner/state.ts';
 import { PressureWatch } from '../resources/pressure-watch.ts';
@@ -23,9 +23,9 @@ import { ImageLooks, imagesOf } from './observation/image-looks.ts';
 import { KnownStates, mustBeWanted } from './observation/known-states.ts';
 import { Observer } from './observation/observer.ts';
 import type { ReconcilerParts } from './reconciler-parts.ts';
-import { tellPreempted, tellStates } from './report.ts';
-import { StepsInHand } from './running-steps.ts';
-import { WorkloadMemory } from './workload-records.ts';
+import { reportPreempted, reportStates } from './report.ts';
+import { RunningSteps } from './running-steps.ts';
+import { WorkloadRecords } from './workload-records.ts';
 
 /** What a step has changed could not be looked at: again after this time. */
 const LOOK_AGAIN_MS = 1000;
@@ -44,8 +44,8 @@ export class Reconciler {
   readonly #images: ImageLooks;
   readonly #looks: EngineLooks;
   readonly #pressure: PressureWatch;
-  readonly #inHand = new StepsInHand();
-  readonly #memory: WorkloadMemory;
+  readonly #inHand = new RunningSteps();
+  readonly #memory: WorkloadRecords;
   #desired: readonly Desired[];
   readonly #states = new KnownStates();
   #used: Claim = { memory: 0, cpus: 0 };
@@ -56,7 +56,7 @@ export class Reconciler {
   constructor(parts: ReconcilerParts) {
     this.#parts = parts;
     this.#desired = parts.desired;
-    this.#memory = new WorkloadMemory(parts.store, parts.log);
+    this.#memory = new WorkloadRecords(parts.store, parts.log);
     this.#observer = new Observer({
       ...{ engine: parts.engine, owner: parts.owner, stateHash: parts.stateHash },
       ...{ onChange: () => this.trigger(), log: parts.log },
@@ -187,7 +187,7 @@ export class Reconciler {
   }
 
   /** What the planner remembers of it. */
-  memory(workload: string): Memory {
+  memory(workload: string): WorkloadRecord {
     return this.#memory.of(workload);
   }
 
@@ -209,7 +209,7 @@ export class Reconciler {
     const { owner, runner, pressure, resources, has, parked, held, seed } = this.#parts;
     const { containers, images, kept } = this.#observer;
     return {
-      ...{ owner, desired, memory: this.#memory.all, has, parked: parked(), held: held(), seed },
+      ...{ owner, desired, records: this.#memory.all, has, parked: parked(), held: held(), seed },
       nowMs: steadyMs(),
       observed: runner.see({ containers, images, kept }),
       resources: { ...resources, pressure: pressure.levels },
@@ -294,16 +294,16 @@ export class Reconciler {
     }
   }
 
-  #byPerson(workload: string, change: (memory: Memory) => Memory): void {
+  #byPerson(workload: string, change: (memory: WorkloadRecord) => WorkloadRecord): void {
     mustBeWanted(workload, this.#desired);
     this.#memory.change(workload, change);
     this.trigger();
   }
 
   #accept(next: Plan): void {
-    tellPreempted(next, (workload) => this.#memory.of(workload), this.#parts);
-    this.#memory.replace(next.memory);
+    reportPreempted(next, (workload) => this.#memory.of(workload), this.#parts);
+    this.#memory.replace(next.records);
     this.#used = next.used;
-    tellStates(this.#states.replace(next.states), next.states, this.#parts);
+    reportStates(this.#states.replace(next.states), next.states, this.#parts);
   }
 }

@@ -1,12 +1,16 @@
 /** What a plan changes, to the log and to whoever listens. */
-import type { Memory, Plan, WorkloadState } from '../planner/state.ts';
+import type { Plan, WorkloadRecord, WorkloadState } from '../planner/state.ts';
 import type { ReconcilerParts } from './reconciler-parts.ts';
 
 type Listeners = Pick<ReconcilerParts, 'observer' | 'onFailure' | 'log'>;
 
 /** Who has to make room now, and had not before. */
-export function tellPreempted(next: Plan, before: (workload: string) => Memory, { observer }: Listeners): void {
-  for (const [workload, { preempted }] of next.memory) {
+export function reportPreempted(
+  next: Plan,
+  before: (workload: string) => WorkloadRecord,
+  { observer }: Listeners,
+): void {
+  for (const [workload, { preempted }] of next.records) {
     // What it was before this OBU was started has been told by the one before it.
     if (preempted !== undefined && preempted.atMs !== before(workload).preempted?.atMs)
       observer?.onPreempted(workload, preempted);
@@ -14,7 +18,7 @@ export function tellPreempted(next: Plan, before: (workload: string) => Memory, 
 }
 
 /** Which workloads are in another state, or in the same one for another reason. */
-export function tellStates(
+export function reportStates(
   before: ReadonlyMap<string, WorkloadState>,
   now: ReadonlyMap<string, WorkloadState>,
   { observer, onFailure, log }: Listeners,

@@ -1,7 +1,7 @@
 import { expect, it } from 'vitest';
 import { container, desired } from '../../test/support/planner-scene.ts';
 import type { Action } from '../planner/state.ts';
-import { StepsInHand } from './running-steps.ts';
+import { RunningSteps } from './running-steps.ts';
 
 const start = (name: string): Action => {
   return { step: 'create-and-start', version: { ...desired(name), imageId: 'i' }, gateway: name, why: '' };
@@ -9,7 +9,7 @@ const start = (name: string): Action => {
 const stop = (name: string): Action => ({ step: 'stop', container: container(name), why: '' });
 
 it('starts are few at a time, and what only waits for an end takes no place from them', async () => {
-  const hand = new StepsInHand();
+  const hand = new RunningSteps();
   const ends: (() => void)[] = [];
   const begin = (step: Action) =>
     hand.begin(
@@ -32,7 +32,7 @@ it('starts are few at a time, and what only waits for an end takes no place from
 });
 
 it('what was refused waits longer each time, and nothing else does', () => {
-  const hand = new StepsInHand();
+  const hand = new RunningSteps();
   expect(hand.refused(stop('a'), 1000)).toBe(1000);
   expect([hand.mayBegin(stop('a'), 1999), hand.mayBegin(stop('b'), 1999), hand.mayBegin(start('a'), 1999)]).toEqual([
     ...[false, true, true],

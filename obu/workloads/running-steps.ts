@@ -16,7 +16,7 @@ interface Delay {
 }
 
 /** The steps that are being carried out, and those that are to wait because the engine has refused them. */
-export class StepsInHand {
+export class RunningSteps {
   readonly #steps = new Map<Action, Promise<void>>();
   readonly #delays = new Map<string, Delay>();
 

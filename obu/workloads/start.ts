@@ -7,7 +7,7 @@ import type { CanBus } from '../../shared/can/bus.ts';
 import { freshOf, type SignalSource } from '../../shared/vss/signal.ts';
 import { ContainerInterfaces, type ContainerInterfacesParts } from '../can-interface/container-interface.ts';
 import type { ObuConfig } from '../config/config.ts';
-import type { Places } from '../config/state-layout.ts';
+import type { StateLayout } from '../config/state-layout.ts';
 import { type Engine, engineMessage } from '../engine/docker-client.ts';
 import { findEngine } from '../engine/find-engine.ts';
 import { PrivateEngine } from '../engine/private-engine.ts';
@@ -20,14 +20,14 @@ import { CpuUse } from '../resources/cpu-use.ts';
 import { DataWatch } from '../resources/data-watch.ts';
 import { GroupWatch } from '../resources/group-watch.ts';
 import { LastLines } from '../resources/last-lines.ts';
-import { PressureLadders, readPressure, withGroup } from '../resources/pressure.ts';
+import { PressureLevels, readPressure, withGroup } from '../resources/pressure.ts';
 import { type CgroupInfo, WorkloadGroup } from '../resources/workload-group.ts';
 import { configHash } from './container-spec.ts';
 import { StepRunner } from './executors.ts';
 import { Reconciler } from './reconciler.ts';
 import type { WorkloadObserver } from './reconciler-parts.ts';
 import { removeAllContainers } from './remove-all.ts';
-import { MemoryStore } from './volatile-record-store.ts';
+import { VolatileRecordStore } from './volatile-record-store.ts';
 
 const CGROUPS = '/sys/fs/cgroup';
 
@@ -41,7 +41,7 @@ export type Begin = (
 export interface WorkloadParts {
   readonly config: ObuConfig;
   readonly workloads: readonly Workload[];
-  readonly places: Places;
+  readonly layout: StateLayout;
   readonly gateways: Gateways;
   readonly signals: SignalSource;
   /** By the names that grants use. */
@@ -62,7 +62,7 @@ export interface WorkloadParts {
 
 /** @throws KerbError EngineUnavailable */
 export async function startWorkloads(parts: WorkloadParts) {
-  const { config, places, gateways, signals, begin, errors } = parts;
+  const { config, layout: places, gateways, signals, begin, errors } = parts;
   const { runtime } = config;
   const log = parts.log.child({ part: 'engine' });
   const { engine, own } = await startEngine(parts);
@@ -98,10 +98,10 @@ export async function startWorkloads(parts: WorkloadParts) {
   const lines = new LastLines(engine, log);
   const cpuUse = new CpuUse((container) => group.cpuSeconds(container));
   const reconciler = new Reconciler({
-    ...{ engine, owner, stateHash: places.stateHash, runner, store: parts.store ?? new MemoryStore(), log },
+    ...{ engine, owner, stateHash: places.stateHash, runner, store: parts.store ?? new VolatileRecordStore(), log },
     desired: parts.workloads.map((workload) => ({ workload, configHash: configHash(workload) })),
     resources,
-    pressure: new PressureLadders(runtime.pressure),
+    pressure: new PressureLevels(runtime.pressure),
     readPressure: engine.host.startsWith('unix://')
       ? () => withGroup(readPressure(), group.memoryPressure())
       : undefined,
@@ -201,7 +201,7 @@ function keepsContainers({ runtime }: ObuConfig, { kind }: Engine): boolean {
 }
 
 /** @returns the engine, and when it is the OBU's own, what runs it */
-async function startEngine({ places, log, errors, begin, hurry }: WorkloadParts): Promise<{
+async function startEngine({ layout: places, log, errors, begin, hurry }: WorkloadParts): Promise<{
   readonly engine: Engine;
   readonly own: PrivateEngine | undefined;
 }> {

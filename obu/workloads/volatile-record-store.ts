@@ -1,14 +1,14 @@
-import type { Memory, ReconcilerStore } from '../planner/state.ts';
+import type { ReconcilerStore, WorkloadRecord } from '../planner/state.ts';
 
 /** Memory that ends with the process. */
-export class MemoryStore implements ReconcilerStore {
-  #memory: ReadonlyMap<string, Memory> = new Map();
+export class VolatileRecordStore implements ReconcilerStore {
+  #records: ReadonlyMap<string, WorkloadRecord> = new Map();
 
-  load(): ReadonlyMap<string, Memory> {
-    return this.#memory;
+  load(): ReadonlyMap<string, WorkloadRecord> {
+    return this.#records;
   }
 
-  save(memory: ReadonlyMap<string, Memory>): void {
-    this.#memory = memory;
+  save(records: ReadonlyMap<string, WorkloadRecord>): void {
+    this.#records = records;
   }
 }

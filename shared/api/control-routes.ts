@@ -55,7 +55,7 @@ interface Route {
 }
 
 /** Answers HTTP requests by routes, however they come in. */
-export class ControlDesk {
+export class HttpRouter {
   readonly #names: readonly string[];
   readonly #routes: readonly Route[];
   readonly #log: Logger;

@@ -4,7 +4,7 @@ import { connect } from 'node:net';
 import { ErrorCode, isErrno, KerbError } from '../base/errors.ts';
 import type { Logger } from '../base/log.ts';
 import { closeServer, listenFault } from '../host/listen.ts';
-import { ControlDesk, type ControlRoutes } from './control-routes.ts';
+import { type ControlRoutes, HttpRouter } from './control-routes.ts';
 
 export interface ControlServerOptions {
   /** At most 107 bytes, as Linux limits `sun_path`. Its directory has to exist. */
@@ -33,13 +33,13 @@ export function createControlServer(options: ControlServerOptions): ControlServe
 
 class UnixControlServer implements ControlServer {
   readonly #options: ControlServerOptions;
-  readonly #desk: ControlDesk;
+  readonly #router: HttpRouter;
   #server: Server | undefined;
   #listening: Promise<void> = Promise.resolve();
 
   constructor(options: ControlServerOptions) {
     this.#options = options;
-    this.#desk = new ControlDesk(options.routes, options.log);
+    this.#router = new HttpRouter(options.routes, options.log);
   }
 
   async start(): Promise<void> {
@@ -52,7 +52,7 @@ class UnixControlServer implements ControlServer {
       );
     }
     await removeStaleSocket(socketPath);
-    const server = createServer((request, response) => void this.#desk.serve(request, response));
+    const server = createServer((request, response) => void this.#router.serve(request, response));
     this.#server = server;
     this.#listening = listenPrivately(server, socketPath);
     await this.#listening;

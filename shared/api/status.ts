@@ -1,16 +1,8 @@
+import type { Quantiles } from '../base/rolling.ts';
 /**
  * What `GET /v1/status` on a daemon's control socket answers, as JSON. The screen of `kerb sim drive` and every other
  * client read this and nothing else.
  */
-
-/** Milliseconds over the last window; all 0 when there was nothing to measure, which `count` says. */
-export interface Quantiles {
-  /** How many values these are of. */
-  readonly count: number;
-  readonly p50: number;
-  readonly p99: number;
-  readonly max: number;
-}
 
 export interface RecentError {
   /** ISO 8601, UTC. */

@@ -4,7 +4,7 @@ import { ErrorCode, isKerbError, KerbError, messageOf } from '../base/errors.ts'
 import type { Logger } from '../base/log.ts';
 import { closeServer, type ListenAddress, listenFault } from '../host/listen.ts';
 import type { Identity, Principal } from '../identity/identity.ts';
-import { ControlDesk, type ControlRoutes, errorReply } from './control-routes.ts';
+import { type ControlRoutes, errorReply, HttpRouter } from './control-routes.ts';
 import type { ControlServer } from './control-server.ts';
 
 /** Connections at a time; a person with a few commands that follow needs a handful. */
@@ -29,7 +29,7 @@ export interface TlsControlServerOptions {
  */
 export class TlsControlServer implements ControlServer {
   readonly #options: TlsControlServerOptions;
-  readonly #desk: ControlDesk;
+  readonly #router: HttpRouter;
   #identity: Identity;
   #server: Server | undefined;
   #listening: Promise<void> = Promise.resolve();
@@ -37,7 +37,7 @@ export class TlsControlServer implements ControlServer {
   constructor(options: TlsControlServerOptions) {
     this.#options = options;
     this.#identity = options.identity;
-    this.#desk = new ControlDesk(options.routes, options.log);
+    this.#router = new HttpRouter(options.routes, options.log);
   }
 
   /** That it listens on; undefined before the start. */
@@ -52,10 +52,10 @@ export class TlsControlServer implements ControlServer {
     const options = { ...this.#identity.serverOptions(), handshakeTimeout: HANDSHAKE_MS, requestTimeout: REQUEST_MS };
     const server = createServer(options, (request, response) => {
       const refusal = this.#refusalOf(request.socket as TLSSocket);
-      if (refusal === undefined) void this.#desk.serve(request, response);
+      if (refusal === undefined) void this.#router.serve(request, response);
       else {
         request.resume();
-        void this.#desk.send(response, errorReply(refusal, 403), AbortSignal.abort());
+        void this.#router.send(response, errorReply(refusal, 403), AbortSignal.abort());
       }
     });
     server.maxConnections = MAX_CONNECTIONS;

@@ -6,6 +6,9 @@
 /** A number, or an integer that no double holds exactly. */
 export type Exact = number | bigint;
 
+/** What a VSS leaf can hold here. An integer is a bigint where no double holds it exactly, and a number elsewhere. */
+export type SignalDatum = Exact | boolean | string;
+
 /** An integer in its one form. */
 export function exact(value: bigint): Exact {
   const number = Number(value);

@@ -3,7 +3,15 @@
  *
  * Hot path: recording touches one or two numbers and allocates nothing.
  */
-import type { Quantiles } from '../api/status.ts';
+
+/** Milliseconds over the last window; all 0 when there was nothing to measure, which `count` says. */
+export interface Quantiles {
+  /** How many values these are of. */
+  readonly count: number;
+  readonly p50: number;
+  readonly p99: number;
+  readonly max: number;
+}
 
 /** Milliseconds that never go backwards. */
 export type Clock = () => number;

@@ -9,7 +9,7 @@ import { ErrorCode } from '../base/errors.ts';
 import { silentLog } from '../base/log.ts';
 import { reasonOf } from './bus.ts';
 import { formatFrame, parseFrameText } from './candump.ts';
-import { PatientBus } from './reconnecting-bus.ts';
+import { ReconnectingBus } from './reconnecting-bus.ts';
 import { UserspaceBus } from './userspace/userspace-bus.ts';
 import { encodeFrame, encodeHello, RECORD_SIZE } from './userspace/userspace-protocol.ts';
 import { UserspaceBusServer } from './userspace/userspace-server.ts';
@@ -43,8 +43,8 @@ async function join0(): Promise<UserspaceBus> {
   return bus;
 }
 
-function makePatient(kind: 'auto' | 'userspace' = 'userspace'): PatientBus {
-  const bus = new PatientBus({ name: 'can0', kind, socketPath });
+function makePatient(kind: 'auto' | 'userspace' = 'userspace'): ReconnectingBus {
+  const bus = new ReconnectingBus({ name: 'can0', kind, socketPath });
   closing.push(() => bus.stop());
   return bus;
 }

@@ -13,7 +13,7 @@ import { type BusChoice, type OpenBusOptions, openBus } from './open-bus.ts';
 
 const RETRY_MS = 1000;
 
-export class PatientBus extends BusCore implements CanBus {
+export class ReconnectingBus extends BusCore implements CanBus {
   readonly #choice: BusChoice;
   readonly #options: OpenBusOptions;
   readonly #log: Logger;

@@ -2,8 +2,7 @@
  * One message of a DBC, decoded and encoded as a whole. Hot path: `isPresent` of a signal, one or two integer reads.
  */
 import { ErrorCode, KerbError } from '../base/errors.ts';
-import type { Exact } from '../base/exact.ts';
-import type { SignalDatum } from '../vss/signal.ts';
+import type { Exact, SignalDatum } from '../base/exact.ts';
 import type { DbcMessage } from './dbc.ts';
 import { compileSignal, type SignalCodec } from './signal-codec.ts';
 

@@ -1,7 +1,6 @@
-import type { Exact } from '../base/exact.ts';
+import type { Exact, SignalDatum } from '../base/exact.ts';
 
-/** What a VSS leaf can hold here. An integer is a bigint where no double holds it exactly, and a number elsewhere. */
-export type SignalDatum = Exact | boolean | string;
+export type { SignalDatum };
 
 /** The value of a leaf: lists where its data type is one, as in `uint8[]`. */
 export type LeafValue = SignalDatum | readonly SignalDatum[];

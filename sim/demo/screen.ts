@@ -1,4 +1,5 @@
-import type { BrokerStatus, ObuStatus, Quantiles, RecentError } from '../../shared/api/status.ts';
+import type { BrokerStatus, ObuStatus, RecentError } from '../../shared/api/status.ts';
+import type { Quantiles } from '../../shared/base/rolling.ts';
 import { formatClock } from '../../shared/text/duration.ts';
 import { table } from '../../shared/text/table.ts';
 

@@ -6,7 +6,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { ContainerInspectInfo } from 'dockerode';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { placesOf } from '../../obu/config/state-layout.ts';
+import { stateLayout } from '../../obu/config/state-layout.ts';
 import { type Engine, reachEngine } from '../../obu/engine/docker-client.ts';
 import { buildWorkloadImage } from '../../obu/images/workload-image.ts';
 import { getStatus } from '../../shared/api/control-client.ts';
@@ -152,7 +152,7 @@ async function generation(): Promise<ManifestReply> {
 async function containers(): Promise<Map<string, ContainerInspectInfo>> {
   const listed = await engine.calls.listContainers({
     all: true,
-    filters: { label: [`kerbside.owner=obu-1/${placesOf(state).stateHash}`] },
+    filters: { label: [`kerbside.owner=obu-1/${stateLayout(state).stateHash}`] },
   });
   const infos = await Promise.all(listed.map(({ Id }) => engine.calls.getContainer(Id).inspect()));
   return new Map(infos.map((info) => [info.Config.Labels['kerbside.workload']!, info]));

@@ -4,7 +4,7 @@ import { rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, it } from 'vitest';
-import { type Places, placesOf } from '../../obu/config/state-layout.ts';
+import { type StateLayout, stateLayout } from '../../obu/config/state-layout.ts';
 import { type Engine, reachEngine } from '../../obu/engine/docker-client.ts';
 import { processesWith, signal } from '../../obu/engine/processes.ts';
 import { buildWorkloadImage } from '../../obu/images/workload-image.ts';
@@ -28,14 +28,14 @@ services:
 const car = new TestCar();
 const state = mkdtempSync(join(tmpdir(), 'kerb-crash-'));
 const api = join(state, 'api.sock');
-let places: Places;
+let layout: StateLayout;
 let kerb: ChildProcess | undefined;
 let engine: Engine;
 
 beforeAll(async () => {
   execFileSync('tools/build-app-sdk.sh');
   await car.start();
-  places = placesOf(state);
+  layout = stateLayout(state);
   writeFileSync(join(car.folder, 'obu.yaml'), car.config());
   writeFileSync(join(car.folder, 'car.compose.yaml'), manifest);
 });
@@ -75,7 +75,7 @@ function followed(): { count: number; timeUs: number } {
 }
 
 async function containers(): Promise<string[]> {
-  const label = [`kerbside.owner=obu-1/${places.stateHash}`];
+  const label = [`kerbside.owner=obu-1/${layout.stateHash}`];
   return (await engine.calls.listContainers({ all: true, filters: { label } })).map(({ Id }) => Id);
 }
 
@@ -112,7 +112,7 @@ it('is served as before while its private engine hangs, which the status says', 
   const { kind } = (await getStatus<ObuStatus>(api, STATUS_MS)).engine;
   if (kind === 'external') context.skip('this machine has a Docker Engine of its own, which is not ours to stop');
   const before = await containers();
-  const pid = Number(readFileSync(places.engine.pidFile, 'utf8'));
+  const pid = Number(readFileSync(layout.engine.pidFile, 'utf8'));
   const fault = async () => (await getStatus<ObuStatus>(api, STATUS_MS)).engine.fault;
   signal(pid, 'SIGSTOP');
   try {
@@ -133,7 +133,7 @@ it('comes back after its private engine was killed', async (context) => {
   const { kind } = (await getStatus<ObuStatus>(api, STATUS_MS)).engine;
   if (kind === 'external') context.skip('this machine has a Docker Engine of its own, which is not ours to kill');
   const before = await containers();
-  signal(Number(readFileSync(places.engine.pidFile, 'utf8')), 'SIGKILL');
+  signal(Number(readFileSync(layout.engine.pidFile, 'utf8')), 'SIGKILL');
   await until('one container, a new one', async () => {
     const now = await containers().catch(() => []);
     return now.length === 1 && now[0] !== before[0];
@@ -155,8 +155,8 @@ it('comes back after its private engine was killed', async (context) => {
 it('leaves nothing behind when it is asked to stop', async () => {
   await end('SIGTERM');
   expect(kerb!.exitCode).toBe(0);
-  expect(processesWith(places.runtime)).toEqual([]);
-  expect(existsSync(places.runtime)).toBe(false);
+  expect(processesWith(layout.runtime)).toEqual([]);
+  expect(existsSync(layout.runtime)).toBe(false);
   expect(existsSync(api)).toBe(false);
   expect(readFileSync('/proc/mounts', 'utf8')).not.toContain(state);
 });

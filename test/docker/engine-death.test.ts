@@ -43,7 +43,7 @@ it('a killed engine uses up no restart, and what ran comes back, with `restart: 
   await runtime.until('done', 'Failed(ExitCode)');
   for (let round = 0; round < 2; round++) {
     const before = [await runtime.container('fragile'), await runtime.container('twice')];
-    signal(Number(readFileSync(runtime.places.engine.pidFile, 'utf8')), 'SIGKILL');
+    signal(Number(readFileSync(runtime.layout.engine.pidFile, 'utf8')), 'SIGKILL');
     for (const [i, name] of ['fragile', 'twice'].entries()) {
       const isNew = async () => {
         const all = await runtime.containers(name).catch(() => []);
@@ -59,7 +59,7 @@ it('a killed engine uses up no restart, and what ran comes back, with `restart: 
     const known = [...(await runtime.containers('fragile')), ...(await runtime.containers('twice'))].map(
       ({ Id }) => Id,
     );
-    for (const folder of groups(`kerbside-${runtime.places.stateHash}`)) {
+    for (const folder of groups(`kerbside-${runtime.layout.stateHash}`)) {
       for (const { name } of readdirSync(folder, { withFileTypes: true }).filter((one) => one.isDirectory()))
         expect(known).toContain(name);
     }
@@ -82,5 +82,5 @@ it('a process that the kernel kills inside of a workload is told, and the worklo
 
 it('leaves no control group behind', async () => {
   await runtime.stop();
-  expect(groups(`kerbside-${runtime.places.stateHash}`)).toEqual([]);
+  expect(groups(`kerbside-${runtime.layout.stateHash}`)).toEqual([]);
 });

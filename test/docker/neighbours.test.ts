@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { parseObuConfig } from '../../obu/config/config.ts';
-import { placesOf } from '../../obu/config/state-layout.ts';
+import { stateLayout } from '../../obu/config/state-layout.ts';
 import { reachEngine } from '../../obu/engine/docker-client.ts';
 import { buildWorkloadImage } from '../../obu/images/workload-image.ts';
 import { type RunningObu, startObu } from '../../obu/main.ts';
@@ -175,7 +175,7 @@ describe('with all of these at once, each is named and the good one is served on
     await isServed();
     expect(stateOf('prints').word).toBe('Running(Ok)');
     const { calls } = await reachEngine(kind, host);
-    const label = [`kerbside.owner=obu-1/${placesOf(state).stateHash}`, 'kerbside.workload=prints'];
+    const label = [`kerbside.owner=obu-1/${stateLayout(state).stateHash}`, 'kerbside.workload=prints'];
     const [container] = await calls.listContainers({ filters: { label } });
     const { HostConfig } = await calls.getContainer(container!.Id).inspect();
     expect(HostConfig.LogConfig).toEqual({ Type: 'json-file', Config: { 'max-file': '2', 'max-size': '1m' } });
@@ -190,7 +190,7 @@ describe('with all of these at once, each is named and the good one is served on
   });
 
   it('all of them together may not use what is kept for the OBU', () => {
-    const { stateHash } = placesOf(state);
+    const { stateHash } = stateLayout(state);
     const limit = [`memory/kerbside-${stateHash}/memory.limit_in_bytes`, `kerbside-${stateHash}/memory.max`]
       .map((file) => join('/sys/fs/cgroup', file))
       .find(existsSync);

@@ -4,14 +4,14 @@ import { cp, mkdir, mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parseObuConfig } from '../../obu/config/config.ts';
-import { type Places, placesOf } from '../../obu/config/state-layout.ts';
+import { type StateLayout, stateLayout } from '../../obu/config/state-layout.ts';
 import { type Engine, engineStatus } from '../../obu/engine/docker-client.ts';
 import type { GatewayMeter } from '../../obu/gateway/connection.ts';
 import { Gateways } from '../../obu/gateway/gateways.ts';
 import { buildWorkloadImage } from '../../obu/images/workload-image.ts';
 import type { HealthCheck, Workload } from '../../obu/manifest/workload.ts';
 import { NoOffloader } from '../../obu/offload/no-offloader.ts';
-import type { Memory, ReconcilerStore } from '../../obu/planner/state.ts';
+import type { ReconcilerStore, WorkloadRecord } from '../../obu/planner/state.ts';
 import { SignalStore } from '../../obu/signals/signal-store.ts';
 import { configHash } from '../../obu/workloads/container-spec.ts';
 import type { Reconciler } from '../../obu/workloads/reconciler.ts';
@@ -59,15 +59,15 @@ export class FileStore implements ReconcilerStore {
     this.#file = file;
   }
 
-  load(): ReadonlyMap<string, Memory> {
+  load(): ReadonlyMap<string, WorkloadRecord> {
     try {
-      return new Map(JSON.parse(readFileSync(this.#file, 'utf8')) as [string, Memory][]);
+      return new Map(JSON.parse(readFileSync(this.#file, 'utf8')) as [string, WorkloadRecord][]);
     } catch {
       return new Map(); // none yet
     }
   }
 
-  save(memory: ReadonlyMap<string, Memory>): void {
+  save(memory: ReadonlyMap<string, WorkloadRecord>): void {
     writeFileSync(`${this.#file}.part`, JSON.stringify([...memory]));
     renameSync(`${this.#file}.part`, this.#file);
   }
@@ -77,7 +77,7 @@ export const newState = () => mkdtempSync(join(tmpdir(), 'kerb-runtime-'));
 
 export class Runtime {
   readonly state: string;
-  readonly places: Places;
+  readonly layout: StateLayout;
   readonly store: FileStore;
   readonly errors = new RecentErrors();
   /** [victim, by] */
@@ -93,15 +93,15 @@ export class Runtime {
   constructor(state: string, config: string) {
     this.state = state;
     this.#config = config;
-    this.places = placesOf(state);
+    this.layout = stateLayout(state);
     this.store = new FileStore(join(state, 'memory.json'));
   }
 
   async start(workloads: readonly Workload[] = []): Promise<void> {
-    await mkdir(this.places.runtime, { recursive: true, mode: 0o700 });
-    await mkdir(this.places.data, { recursive: true });
+    await mkdir(this.layout.runtime, { recursive: true, mode: 0o700 });
+    await mkdir(this.layout.data, { recursive: true });
     const signals = new SignalStore([], []);
-    const gateways = new Gateways(this.places.gateways, {
+    const gateways = new Gateways(this.layout.gateways, {
       ...{ vehicle: 'test-car', obu: 'obu-1', offloader: new NoOffloader(), log: silentLog() },
       offers: { routers: new Map(), signals, cameras: new Map(), tasks: new Map() },
       meter: new Proxy({}, { get: () => () => {} }) as GatewayMeter,
@@ -109,7 +109,7 @@ export class Runtime {
     this.#stops.push(() => gateways.stop());
     const config = parseObuConfig(`vehicle: test-car\nobu: obu-1\n${this.#config}`, 'obu.yaml');
     const { engine, reconciler } = await startWorkloads({
-      ...{ config, workloads, places: this.places, gateways, signals, store: this.store, errors: this.errors },
+      ...{ config, workloads, layout: this.layout, gateways, signals, store: this.store, errors: this.errors },
       buses: new Map(),
       begin: async (_name, stop, start) => {
         this.#stops.push(stop);
@@ -134,7 +134,7 @@ export class Runtime {
 
   async stop(): Promise<void> {
     await this.leave();
-    await rm(this.places.runtime, { recursive: true, force: true });
+    await rm(this.layout.runtime, { recursive: true, force: true });
   }
 
   /** From now on exactly these are wanted. */
@@ -157,7 +157,7 @@ export class Runtime {
 
   /** Its containers, the oldest first. */
   async containers(workload: string) {
-    const label = [`kerbside.owner=obu-1/${this.places.stateHash}`, `kerbside.workload=${workload}`];
+    const label = [`kerbside.owner=obu-1/${this.layout.stateHash}`, `kerbside.workload=${workload}`];
     const listed = await this.engine.calls.listContainers({ all: true, filters: { label } });
     const all = await Promise.all(
       listed.map(async ({ Id }) => {
@@ -187,8 +187,8 @@ export class Runtime {
 
   /** Makes the health check of a workload succeed, or fail. */
   async setWell(workload: string, well: boolean): Promise<void> {
-    const file = join(this.places.data, workload, 'well');
-    await mkdir(join(this.places.data, workload), { recursive: true });
+    const file = join(this.layout.data, workload, 'well');
+    await mkdir(join(this.layout.data, workload), { recursive: true });
     if (well) writeFileSync(file, '');
     else await rm(file, { force: true });
   }

@@ -52,7 +52,7 @@ it('an engine that hangs is said so, and when it goes on everything is as before
   runtime.apply(low);
   await runtime.until('low', 'Running(Ok)');
   const before = await runtime.container('low');
-  const pid = Number(readFileSync(runtime.places.engine.pidFile, 'utf8'));
+  const pid = Number(readFileSync(runtime.layout.engine.pidFile, 'utf8'));
   signal(pid, 'SIGSTOP');
   try {
     // The kernel stops one thread after the other.

@@ -59,9 +59,9 @@ it('a hand-over stops the old container only when the new one is healthy, each w
   runtime.apply(app('2', { update: { ...handOver, rollback: 'never' } }));
   const [first, second] = await untilContainers(2);
   expect(first!.Id).toBe(old!.Id);
-  const gateways = ['app', 'app.B'].map((key) => join(runtime.places.gateways, key, 'gateway.sock'));
+  const gateways = ['app', 'app.B'].map((key) => join(runtime.layout.gateways, key, 'gateway.sock'));
   expect(gateways.map((path) => existsSync(path))).toEqual([true, true]);
-  expect(second!.Mounts.map(({ Source }) => Source)).toContain(join(runtime.places.gateways, 'app.B'));
+  expect(second!.Mounts.map(({ Source }) => Source)).toContain(join(runtime.layout.gateways, 'app.B'));
   // What is told is the state of the old container, which the new one has not replaced.
   await untilTold('Running(Unhealthy)', 'handing-over');
   expect((await untilContainers(2)).map(({ Id }) => Id)).toEqual([old!.Id, second!.Id]);
@@ -106,7 +106,7 @@ it('a new image that does not work is rolled back to the last good image, which 
   const bad = await buildImage(runtime.engine, tag, 'bad');
   const { Id: oldContainer } = (await runtime.containers('app'))[0]!;
   const { RepoTags } = await runtime.engine.calls.getImage(good).inspect();
-  expect(RepoTags).toEqual([expect.stringContaining(`kerbside-good/${runtime.places.stateHash}/`)]);
+  expect(RepoTags).toEqual([expect.stringContaining(`kerbside-good/${runtime.layout.stateHash}/`)]);
   await runtime.engine.calls.pruneImages({ filters: { dangling: ['true'] } });
   // The health check is that of the old container as well, whose `well` is gone.
   await untilTold('Running(Unhealthy)', 'rolled-back');

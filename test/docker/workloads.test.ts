@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { parseObuConfig } from '../../obu/config/config.ts';
-import { placesOf } from '../../obu/config/state-layout.ts';
+import { stateLayout } from '../../obu/config/state-layout.ts';
 import { type Engine, reachEngine } from '../../obu/engine/docker-client.ts';
 import { processesWith } from '../../obu/engine/processes.ts';
 import { buildWorkloadImage } from '../../obu/images/workload-image.ts';
@@ -220,7 +220,7 @@ describe('an OBU', () => {
 
   it('that stops leaves no container, process, socket or mount, and the containers of others alone', async () => {
     const { kind } = obu.status().engine;
-    const places = placesOf(state);
+    const places = stateLayout(state);
     if (kind === 'external') {
       await obu.stop();
       expect((await engine.calls.getContainer(foreign).inspect()).State.Running).toBe(true);
@@ -256,8 +256,8 @@ describe('an OBU', () => {
       // Where the start was quicker than the signal, it is stopped as ever.
       if (typeof started === 'object') await started.stop();
       else expect(started).toBe(ErrorCode.Cancelled);
-      expect(processesWith(placesOf(folder).runtime)).toEqual([]);
-      expect(existsSync(placesOf(folder).runtime)).toBe(false);
+      expect(processesWith(stateLayout(folder).runtime)).toEqual([]);
+      expect(existsSync(stateLayout(folder).runtime)).toBe(false);
     }
   });
 });

@@ -4,17 +4,17 @@ import type { Workload } from '../../obu/manifest/workload.ts';
 import { plan } from '../../obu/planner/plan.ts';
 import { claimOf, heldBy, NOTHING, plus } from '../../obu/planner/resources/capacity.ts';
 import { weightsOf } from '../../obu/planner/resources/weights.ts';
-import { freshMemory, rememberStart } from '../../obu/planner/restart.ts';
+import { newRecord, rememberStart } from '../../obu/planner/restart.ts';
 import type { Claim, Resources } from '../../obu/planner/state.ts';
 import {
   type Action,
   type Desired,
   isAction,
-  type Memory,
   type ObservedContainer,
   type Plan,
   type PlanInput,
   type Step,
+  type WorkloadRecord,
 } from '../../obu/planner/state.ts';
 import { workloadOf } from './workload.ts';
 
@@ -66,7 +66,7 @@ export interface Scene {
   readonly images?: readonly (readonly [string, string])[];
   readonly kept?: readonly (readonly [string, string])[];
   readonly gateways?: readonly string[];
-  readonly memory?: ReadonlyMap<string, Memory>;
+  readonly memory?: ReadonlyMap<string, WorkloadRecord>;
   readonly capacity?: Claim;
   readonly pressure?: Resources['pressure'];
   readonly has?: readonly string[];
@@ -89,7 +89,7 @@ export function inputOf(scene: Scene): PlanInput {
       kept: new Map(scene.kept ?? wanted.map(({ workload }) => [workload.name, `image-${workload.name}`])),
       gateways: new Set(scene.gateways ?? containers.map(({ id }) => id)),
     },
-    memory: scene.memory ?? new Map(),
+    records: scene.memory ?? new Map(),
     resources: {
       total: scene.capacity ?? { memory: 1e12, cpus: 1000 },
       reserve: NOTHING,
@@ -108,8 +108,8 @@ export function inputOf(scene: Scene): PlanInput {
 
 export const planOf = (scene: Scene): Plan => plan(inputOf(scene));
 
-export const memoryOf = (name: string, extra: Partial<Memory>): ReadonlyMap<string, Memory> =>
-  new Map([[name, { ...freshMemory, ...extra }]]);
+export const memoryOf = (name: string, extra: Partial<WorkloadRecord>): ReadonlyMap<string, WorkloadRecord> =>
+  new Map([[name, { ...newRecord, ...extra }]]);
 
 /** "stop id-a", "create-and-start b". */
 export const kinds = (steps: readonly Step[]): string[] =>
@@ -122,7 +122,7 @@ export const kinds = (steps: readonly Step[]): string[] =>
 export class ObedientEngine {
   containers: ObservedContainer[];
   desired: readonly Desired[];
-  memory: ReadonlyMap<string, Memory> = new Map();
+  memory: ReadonlyMap<string, WorkloadRecord> = new Map();
   capacity: Claim;
   nowMs = NOW;
   /** Steps that were begun and are not done. */
@@ -164,7 +164,7 @@ export class ObedientEngine {
   /** Plans and obeys once; the clock goes on when there is only something to wait for. @returns the plan */
   round(): Plan {
     const next = plan(this.input());
-    this.memory = next.memory;
+    this.memory = next.records;
     const waits = next.steps.flatMap((step) => (step.step === 'wait' ? [step.untilMs] : []));
     if (!next.steps.some(isAction) && waits.length > 0) this.nowMs = Math.max(this.nowMs, Math.min(...waits));
     for (const step of next.steps) {
@@ -186,7 +186,7 @@ export class ObedientEngine {
   /** Plans and begins what can begin, of which nothing is done yet; the clock goes on as in `round`. @returns the plan */
   begin(): Plan {
     const next = plan(this.input());
-    this.memory = next.memory;
+    this.memory = next.records;
     const waits = next.steps.flatMap((step) => (step.step === 'wait' ? [step.untilMs] : []));
     if (this.inFlight.length + next.ready.length === 0 && waits.length > 0)
       this.nowMs = Math.max(this.nowMs, Math.min(...waits));

@@ -10,7 +10,7 @@ import { basename, dirname, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { ContainerInterfaces } from '../../obu/can-interface/container-interface.ts';
 import { listRules } from '../../obu/can-interface/net-tools.ts';
-import { placesOf } from '../../obu/config/state-layout.ts';
+import { stateLayout } from '../../obu/config/state-layout.ts';
 import { type Engine, reachEngine } from '../../obu/engine/docker-client.ts';
 import type { GatewayRule } from '../../obu/grants/interface-rules.ts';
 import type { RunningObu } from '../../obu/main.ts';
@@ -102,7 +102,7 @@ function ruleCount(): number {
 
 /** Whether an OBU that lives serves the gateway of this workload; the socket of a dead one is still there. */
 function isServed(workload: string): Promise<boolean> {
-  const path = join(placesOf(join(folder, 'state')).gateways, workload, 'gateway.sock');
+  const path = join(stateLayout(join(folder, 'state')).gateways, workload, 'gateway.sock');
   return new Promise((resolve) => {
     const socket = connect(path, () => resolve(true));
     socket.once('error', () => resolve(false));

@@ -12,7 +12,7 @@ import { ErrorCode } from '../../../shared/base/errors.ts';
 import { HandObu, noGrants, workload } from '../../../test/support/gateway-parts.ts';
 import { TestClient } from '../../../test/support/kuksa-client.ts';
 import { GrantGuard } from '../../grants/grants.ts';
-import { SignalDesk } from '../services/signal-service.ts';
+import { SignalService } from '../services/signal-service.ts';
 import { KuksaEndpoint } from './endpoint.ts';
 
 let obu: HandObu;
@@ -57,13 +57,13 @@ async function serveAlone(signals: string[]) {
   const guard = new GrantGuard(one, {
     ...{ routers: new Map(), cameras: new Map(), tasks: new Map(), signals: obu.signals },
   });
-  const desk = new SignalDesk('alone', guard, { signalLatency: () => {}, signalsDropped: () => {} });
+  const desk = new SignalService('alone', guard, { signalLatency: () => {}, signalsDropped: () => {} });
   const endpoint = new KuksaEndpoint({
     ...{
       workload: 'alone',
       folder,
       keepToken: false,
-      desk,
+      service: desk,
       onDrop: () => {},
       onFailure: () => {},
       onCrowded: () => {},

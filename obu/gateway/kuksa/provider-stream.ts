@@ -53,7 +53,7 @@ export class ProviderStream {
       this.#sink.write({ provideActuationResponse: {} });
     } else if (provideSignalRequest) {
       const ids = limited(Object.keys(provideSignalRequest.signalsSampleIntervals ?? {}));
-      for (const id of ids) this.#signals.desk.guard.signal('provide', this.#signals.pathOf(Number(id)));
+      for (const id of ids) this.#signals.service.guard.signal('provide', this.#signals.pathOf(Number(id)));
       this.#sink.write({ provideSignalResponse: {} });
     } else if (publishValuesRequest) this.#publish(publishValuesRequest);
     else if (batchActuateStreamResponse) this.#answered(batchActuateStreamResponse);
@@ -70,9 +70,11 @@ export class ProviderStream {
 
   #serve(identifiers: readonly kuksa.val.v2.SignalID.$Properties[]): void {
     const paths = limited(identifiers).map((signal) => this.#signals.infoOf(signal).path);
-    for (const path of paths) this.#signals.desk.guard.signal('provide', path);
+    for (const path of paths) this.#signals.service.guard.signal('provide', path);
     const together = (targets: readonly ActuationTarget[]) => this.#actuate(targets);
-    this.#ends.push(this.#signals.desk.provider.serve(paths, (path, value) => together([{ path, value }]), together));
+    this.#ends.push(
+      this.#signals.service.provider.serve(paths, (path, value) => together([{ path, value }]), together),
+    );
   }
 
   /** Asks for all in one message; each is answered by itself. */
@@ -112,7 +114,7 @@ export class ProviderStream {
         const info = this.#signals.infoOf({ path: this.#signals.pathOf(id) });
         const point = dataPoints![id]!;
         const value = fromWireValue(info, point.value);
-        this.#signals.desk.guard.signal('provide', info.path);
+        this.#signals.service.guard.signal('provide', info.path);
         const fault = valueFault(info, value);
         if (fault !== undefined) throw new KerbError(ErrorCode.BadSignalValue, `${info.path} ${fault}`);
         return [{ path: info.path, value, timeUs: timeOf(point) }];
@@ -122,7 +124,7 @@ export class ProviderStream {
       }
     });
     // Together, so that whoever subscribed to several of them gets them in one message.
-    if (values.length > 0) this.#signals.desk.provide(values);
+    if (values.length > 0) this.#signals.service.provide(values);
     if (Object.keys(status).length > 0)
       this.#sink.write({ publishValuesResponse: { requestId: requestId ?? 0, status } });
   }

@@ -23,7 +23,7 @@ import { ErrorCode, isKerbError, KerbError } from '../../../shared/base/errors.t
 import { VERSION } from '../../../shared/base/version.ts';
 import type { kuksa } from '../../../shared/protocol/generated/kuksa.js';
 import { MAX_PLAIN } from '../large-message.ts';
-import type { SignalDesk } from '../services/signal-service.ts';
+import type { SignalService } from '../services/signal-service.ts';
 import { Pace } from './pace.ts';
 import { type ProviderRequest, type ProviderResponse, ProviderStream } from './provider-stream.ts';
 import { valService } from './service.ts';
@@ -43,7 +43,7 @@ const MAX_BUFFER = 1000;
 const MAX_SIGNALS = 4096;
 
 export interface KuksaServerParts {
-  readonly desk: SignalDesk;
+  readonly service: SignalService;
   readonly token: string;
   /** Values that a slow subscriber lost. */
   readonly onDrop: (count: number) => void;
@@ -123,7 +123,7 @@ class Calls {
 
   constructor(parts: KuksaServerParts) {
     this.#parts = parts;
-    this.signals = new KuksaSignals(parts.desk);
+    this.signals = new KuksaSignals(parts.service);
     this.#expected = Buffer.from(`Bearer ${parts.token}`);
   }
 
@@ -166,7 +166,7 @@ class Calls {
         }
         const paths = pathsOf(call.request, this.signals);
         paths.forEach(checkPath);
-        const leaves = this.#parts.desk.leaves(paths, wildcardMatcher);
+        const leaves = this.#parts.service.leaves(paths, wildcardMatcher);
         const end = subscribe(this.signals, leaves, {
           call,
           keyOf: (path) => keyOf(path, this.signals),
@@ -194,7 +194,7 @@ class Calls {
    */
   async actuate(requests: readonly Fields<'ActuateRequest'>[]): Promise<object> {
     const targets = requests.map(({ signalId, value }) => this.signals.target(signalId, value));
-    await this.#parts.desk.actuateAll(targets, 0);
+    await this.#parts.service.actuateAll(targets, 0);
     return {};
   }
 
@@ -233,9 +233,9 @@ class Calls {
   /** INVALID_ARGUMENT for a value of another type, or beyond the limits of the leaf. */
   publish({ signalId, dataPoint }: Fields<'PublishValueRequest'>): object {
     const info = this.signals.infoOf(signalId);
-    this.#parts.desk.guard.signal('provide', info.path);
+    this.#parts.service.guard.signal('provide', info.path);
     const value = fromWireValue(info, dataPoint?.value);
-    this.#parts.desk.provide([{ path: info.path, value, timeUs: timeOf(dataPoint ?? {}) }]);
+    this.#parts.service.provide([{ path: info.path, value, timeUs: timeOf(dataPoint ?? {}) }]);
     return {};
   }
 

@@ -2,7 +2,7 @@
 import { ErrorCode, KerbError } from '../../../shared/base/errors.ts';
 import type { kuksa } from '../../../shared/protocol/generated/kuksa.js';
 import type { LeafValue, SignalInfo, VehicleSignals } from '../../../shared/vss/signal.ts';
-import type { SignalDesk } from '../services/signal-service.ts';
+import type { SignalService } from '../services/signal-service.ts';
 import { fromWireValue, toMetadata, type WireMetadata, type WireValue } from './values.ts';
 import { wildcardMatcher } from './wildcards.ts';
 
@@ -12,15 +12,15 @@ type SignalId = kuksa.val.v2.SignalID.$Properties | null | undefined;
 const MAX_PATH = 1000;
 
 export class KuksaSignals {
-  readonly desk: SignalDesk;
+  readonly service: SignalService;
   #ids: ReadonlyMap<string, number> | undefined;
 
-  constructor(desk: SignalDesk) {
-    this.desk = desk;
+  constructor(service: SignalService) {
+    this.service = service;
   }
 
   get source(): VehicleSignals {
-    return this.desk.guard.source;
+    return this.service.guard.source;
   }
 
   /** @throws KerbError UnknownSignal | BadGatewayRequest */
@@ -49,14 +49,14 @@ export class KuksaSignals {
   /** @throws KerbError UnknownSignal | NotGranted | BadGatewayRequest */
   readable(signal: SignalId): SignalInfo {
     const info = this.infoOf(signal);
-    this.desk.guard.signal('read', info.path);
+    this.service.guard.signal('read', info.path);
     return info;
   }
 
   /** @throws KerbError UnknownSignal | NotGranted | BadGatewayRequest | BadSignalValue | NotAnActuator | NoActuationProvider */
   target(signal: SignalId, wire: WireValue | null | undefined): { readonly path: string; readonly value: LeafValue } {
     const info = this.infoOf(signal);
-    this.desk.guard.signal('actuate', info.path);
+    this.service.guard.signal('actuate', info.path);
     const value = fromWireValue(info, wire);
     this.source.checkActuation(info.path, value);
     return { path: info.path, value };
@@ -71,8 +71,8 @@ export class KuksaSignals {
     // Whoever asks for everything may have nothing.
     const leaves =
       root === '' || root === '**'
-        ? this.desk.guard.readable(this.source.paths())
-        : [...this.desk.leaves([root], wildcardMatcher)];
+        ? this.service.guard.readable(this.source.paths())
+        : [...this.service.leaves([root], wildcardMatcher)];
     return leaves.map((leaf) => toMetadata(this.source.info(leaf)!, this.idOf(leaf)));
   }
 }

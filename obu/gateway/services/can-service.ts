@@ -8,17 +8,17 @@ import type { GrantGuard } from '../../grants/grants.ts';
 /** Frames in one message. */
 export const MAX_SEND = 512;
 
-export interface CanDeskParts {
+export interface CanServiceParts {
   readonly guard: GrantGuard;
   /** A frame was denied, and did not reach the bus. */
   readonly onDenied: (reason: DenialReason) => void;
 }
 
 /** Where the frames of one workload are handed in: guarded one by one, then put on the bus in their order. */
-export class CanDesk {
-  readonly #parts: CanDeskParts;
+export class CanService {
+  readonly #parts: CanServiceParts;
 
-  constructor(parts: CanDeskParts) {
+  constructor(parts: CanServiceParts) {
     this.#parts = parts;
   }
 

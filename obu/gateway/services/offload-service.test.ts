@@ -3,7 +3,7 @@ import { ErrorCode } from '../../../shared/base/errors.ts';
 import { DIGEST, HandOffloader, HandSignals, noGrants, workload } from '../../../test/support/gateway-parts.ts';
 import { GrantGuard } from '../../grants/grants.ts';
 import type { OffloadResult } from '../../offload/offloader.ts';
-import { MAX_OPEN, MAX_OPEN_BYTES, OffloadDesk } from './offload-service.ts';
+import { MAX_OPEN, MAX_OPEN_BYTES, OffloadService } from './offload-service.ts';
 
 const guard = { task: () => DIGEST } as unknown as GrantGuard;
 const result = (output: Uint8Array): OffloadResult => ({
@@ -14,9 +14,9 @@ const result = (output: Uint8Array): OffloadResult => ({
 function desk(answer: HandOffloader['answer']) {
   const offloader = new HandOffloader();
   offloader.answer = answer;
-  const made = new OffloadDesk({ scope: 'car/app', priority: () => 5, guard, offloader });
+  const made = new OffloadService({ scope: 'car/app', priority: () => 5, guard, offloader });
   const hand = (id: string, input: Uint8Array, isolation = '') =>
-    made.hand({ id, task: 't', input, budgetMs: 100, isolation });
+    made.submit({ id, task: 't', input, budgetMs: 100, isolation });
   return { hand, offloader, clear: () => made.clear() };
 }
 
@@ -68,9 +68,9 @@ it('holds the budget as it was asked against the grant, and keeps some for the w
   const offloader = new HandOffloader();
   const parts = { routers: new Map(), signals: new HandSignals(), cameras: new Map(), tasks: new Map([['t', DIGEST]]) };
   const granted = new GrantGuard(workload('app', { ...noGrants, offload: { tasks: ['t'], maxBudgetMs: 4990 } }), parts);
-  const made = new OffloadDesk({ scope: 'car/app', priority: () => 5, guard: granted, offloader });
+  const made = new OffloadService({ scope: 'car/app', priority: () => 5, guard: granted, offloader });
   const ask = (id: string, budgetMs: number) =>
-    made.hand({ id, task: 't', input: Buffer.of(1), budgetMs, isolation: '' });
+    made.submit({ id, task: 't', input: Buffer.of(1), budgetMs, isolation: '' });
   // A budget has lost microseconds on its way from the container.
   await expect(ask('a', 4999.98)).rejects.toMatchObject({
     code: ErrorCode.NotGranted,

@@ -13,7 +13,7 @@ const KEEP_BYTES = 8 * 1024 * 1024;
 const RETURN_RESERVE = { share: 0.02, least: 2, most: 20 };
 
 /** An offload as it came from the container. */
-export interface Ask {
+export interface OffloadCall {
   readonly id: string;
   readonly task: string;
   readonly input: Uint8Array;
@@ -28,14 +28,14 @@ export interface Done {
 }
 
 interface Entry {
-  readonly ask: Ask;
+  readonly ask: OffloadCall;
   readonly outcome: Promise<Done>;
   /** Set when it is done and kept. */
   expiry?: NodeJS.Timeout;
   bytes: number;
 }
 
-export interface DeskOptions {
+export interface OffloadServiceOptions {
   /** Put in front of every id, so that two workloads that choose the same id do not share an offload. */
   readonly scope: string;
   /** Asked for each offload: it may change while the workload runs. */
@@ -49,19 +49,19 @@ export interface DeskOptions {
  * moment after it succeeded, asking again joins it instead of running it a second time. One that failed is forgotten,
  * so that it can be tried again under its id.
  */
-export class OffloadDesk {
-  readonly #options: DeskOptions;
+export class OffloadService {
+  readonly #options: OffloadServiceOptions;
   readonly #entries = new Map<string, Entry>();
   #open = 0;
   #openBytes = 0;
   #keptBytes = 0;
 
-  constructor(options: DeskOptions) {
+  constructor(options: OffloadServiceOptions) {
     this.#options = options;
   }
 
   /** @throws KerbError BadGatewayRequest | NotGranted | UnknownTask | TooManyRequests | whatever the Offloader says */
-  async hand(ask: Ask): Promise<Done> {
+  async submit(ask: OffloadCall): Promise<Done> {
     checkAsk(ask);
     const known = this.#entries.get(ask.id);
     if (known !== undefined) {
@@ -91,7 +91,7 @@ export class OffloadDesk {
     this.#keptBytes = 0;
   }
 
-  async #run(ask: Ask, taskDigest: string): Promise<Done> {
+  async #run(ask: OffloadCall, taskDigest: string): Promise<Done> {
     this.#open++;
     this.#openBytes += ask.input.length;
     try {
@@ -145,7 +145,7 @@ export class OffloadDesk {
   }
 }
 
-function checkAsk(ask: Ask): void {
+function checkAsk(ask: OffloadCall): void {
   if (!/^[\x21-\x7e]{1,128}$/.test(ask.id)) {
     throw new KerbError(ErrorCode.BadGatewayRequest, 'an offload id has 1 to 128 printable ASCII characters');
   }

@@ -25,7 +25,7 @@ const MAX_ACTUATIONS = 8;
 /** Nothing takes this long, in milliseconds: what seems to was stamped before the clock was set. */
 const MAX_LATENCY_MS = 60_000;
 
-export interface SignalDeskMeter {
+export interface SignalServiceMeter {
   /** Seconds from the frame that carried it until it was handed to the socket of the workload. */
   signalLatency(seconds: number): void;
   /** Values that a slow workload lost. */
@@ -33,14 +33,14 @@ export interface SignalDeskMeter {
 }
 
 /** One for each container; its connections and its kuksa.val socket share it. */
-export class SignalDesk {
+export class SignalService {
   readonly #workload: string;
   readonly #guard: GrantGuard;
-  readonly #meter: SignalDeskMeter;
+  readonly #meter: SignalServiceMeter;
   #provider: SignalProvider | undefined;
   #actuations = 0;
 
-  constructor(workload: string, guard: GrantGuard, meter: SignalDeskMeter) {
+  constructor(workload: string, guard: GrantGuard, meter: SignalServiceMeter) {
     this.#workload = workload;
     this.#guard = guard;
     this.#meter = meter;

@@ -22,7 +22,7 @@ export const STEP_MS: { readonly [K in PressureKind]: number } = { memory: 10_00
 export const CALM_MS = 30_000;
 
 /** How far up the ladder one resource is. 0: no pressure; 1: throttled; above: level - 1 workloads are shed. */
-export interface Ladder {
+export interface PressureLevel {
   readonly level: number;
   readonly changedMs: number;
   /** Since when it has been calm. */
@@ -35,21 +35,21 @@ export interface Ladder {
  */
 export const NOTICEABLE_CPUS = 0.05;
 
-export const ground: Ladder = { level: 0, changedMs: Number.NEGATIVE_INFINITY, calmMs: undefined };
+export const noPressure: PressureLevel = { level: 0, changedMs: Number.NEGATIVE_INFINITY, calmMs: undefined };
 
 /**
  * One measurement later.
  * @param shed how many are shed for this resource: nothing is gained by climbing where nobody is left to be shed
  */
-export function climb(
-  before: Ladder,
+export function nextLevel(
+  before: PressureLevel,
   kind: PressureKind,
   percent: number | undefined,
   threshold: number,
   shed: number,
   nowMs: number,
-): Ladder {
-  if (percent === undefined) return ground;
+): PressureLevel {
+  if (percent === undefined) return noPressure;
   const elapsedMs = nowMs - before.changedMs;
   if (percent >= threshold) {
     const mayClimb = elapsedMs >= STEP_MS[kind] && shed >= shedAt(before.level);
@@ -72,7 +72,9 @@ export function shedAt(level: number): number {
 export function stillPressed(intents: readonly Intent[], resources: Resources): ReadonlySet<string> {
   const stay = PRESSURES.flatMap((kind) => {
     const cause: Preempted['cause'] = `${kind}-pressure`;
-    const shed = intents.filter(({ memory, wish }) => wish !== undefined && memory.preempted?.cause === cause);
+    const shed = intents.filter(
+      ({ record: memory, request: wish }) => wish !== undefined && memory.preempted?.cause === cause,
+    );
     const names = shed.map(({ desired }) => desired.workload.name);
     const count = shedAt(resources.pressure[kind]);
     return count === 0 ? [] : names.slice(-count);

@@ -13,11 +13,11 @@ const candidates = (max: number) =>
     )
     .map((list) =>
       list.map((one, i): Candidate => {
-        const rung = one.rung as Candidate['rung'];
+        const rung = one.rung as Candidate['mode'];
         return {
           name: `w${i}`,
           priority: one.priority,
-          rung,
+          mode: rung,
           frees: rung === 'freeze' ? { ...one.frees, memory: 0 } : one.frees,
         };
       }),
@@ -27,7 +27,7 @@ const freed = (set: readonly Candidate[]): Claim => sumOf(set.map((one) => one.f
 const suffices = (set: readonly Candidate[], short: Claim) => fits(short, freed(set));
 const costOf = (set: readonly Candidate[]) => [
   Math.max(-1, ...set.map((one) => one.priority)),
-  set.filter((one) => one.rung === 'stop').length,
+  set.filter((one) => one.mode === 'stop').length,
   set.length,
   set.reduce((sum, one) => sum + one.priority, 0),
 ];
@@ -83,7 +83,7 @@ describe('room', () => {
   });
 
   it('is not there when all together are not enough', () => {
-    const one: Candidate = { name: 'a', priority: 1, rung: 'freeze', frees: { memory: 0, cpus: 4 } };
+    const one: Candidate = { name: 'a', priority: 1, mode: 'freeze', frees: { memory: 0, cpus: 4 } };
     expect(cheapestRoom([one], { memory: 1, cpus: 0 })).toBeUndefined();
     expect(cheapestRoom([one], minus({ memory: 0, cpus: 4 }, one.frees))).toEqual([]);
   });

@@ -1,13 +1,13 @@
 /** Whom to freeze or stop so that something of higher priority fits. */
 
-import type { Claim, Rung } from '../state.ts';
+import type { Claim, PreemptionMode } from '../state.ts';
 import { isNothing, minus, NOTHING, plus, shortOf } from './capacity.ts';
 
 export interface Candidate {
   readonly name: string;
   readonly priority: number;
   /** What its manifest lets be done to it. */
-  readonly rung: Rung;
+  readonly mode: PreemptionMode;
   /** What that makes free: freezing no memory. */
   readonly frees: Claim;
 }
@@ -46,12 +46,12 @@ function suffices(freed: Claim, short: Claim): boolean {
 
 function cheaperFirst(a: Candidate, b: Candidate): number {
   if (a.priority !== b.priority) return a.priority - b.priority;
-  if (a.rung !== b.rung) return a.rung === 'freeze' ? -1 : 1;
+  if (a.mode !== b.mode) return a.mode === 'freeze' ? -1 : 1;
   return a.name < b.name ? -1 : 1;
 }
 
 /** One number to compare sets by: stops, then members, then priorities. Exact, as there are at most EXACT_LIMIT. */
-function costOf({ rung, priority }: Candidate): number {
+function costOf({ mode: rung, priority }: Candidate): number {
   return (rung === 'stop' ? 1e10 : 0) + 1e6 + priority;
 }
 

@@ -1,4 +1,4 @@
-import type { Desired, Memory } from '../../planner/state.ts';
+import type { Desired, WorkloadRecord } from '../../planner/state.ts';
 
 /** Looks at the images of a manifest: one at a time, and none that has begun before it was asked for counts. */
 export class ImageLooks {
@@ -43,7 +43,7 @@ export class ImageLooks {
 }
 
 /** Names and ids of the images that may be needed to run these, or to go back to what they were. */
-export function imagesOf(desired: readonly Desired[], memoryOf: (workload: string) => Memory): string[] {
+export function imagesOf(desired: readonly Desired[], memoryOf: (workload: string) => WorkloadRecord): string[] {
   return desired.flatMap(({ workload }) => {
     const known = memoryOf(workload.name);
     const ids = [known.version?.imageId, known.good?.imageId].filter((id) => id !== undefined);

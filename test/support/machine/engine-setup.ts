@@ -4,7 +4,7 @@ import { mkdir, mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { TestProject } from 'vitest/node';
-import { type Places, placesOf } from '../../../obu/config/state-layout.ts';
+import { type StateLayout, stateLayout } from '../../../obu/config/state-layout.ts';
 import { findEngine } from '../../../obu/engine/find-engine.ts';
 import { PrivateEngine } from '../../../obu/engine/private-engine.ts';
 import { silentLog } from '../../../shared/base/log.ts';
@@ -22,7 +22,7 @@ export default async function setup(project: TestProject): Promise<(() => Promis
   const own = await findEngine(silentLog()).catch(() => undefined);
   if (own !== undefined || process.getuid?.() !== 0) return undefined;
   const state = await mkdtemp(join(tmpdir(), 'kerb-engine-'));
-  const places = placesOf(state);
+  const places = stateLayout(state);
   await mkdir(places.runtime, { recursive: true, mode: 0o700 });
   const shared = new PrivateEngine(places, silentLog());
   let release = () => {};
@@ -48,7 +48,7 @@ export default async function setup(project: TestProject): Promise<(() => Promis
  * asks the engine to stop if it is still the one with our folder in its command.
  * @returns to be called once the engine has been stopped
  */
-function endWithUs({ engine, runtime }: Places): () => void {
+function endWithUs({ engine, runtime }: StateLayout): () => void {
   const pid = readFileSync(engine.pidFile, 'utf8').trim();
   const script = 'cat >/dev/null; grep -qF "$2" "/proc/$1/cmdline" && kill -TERM "$1"';
   const guard = spawn('sh', ['-c', script, 'sh', pid, runtime], {
