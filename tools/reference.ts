@@ -48,6 +48,11 @@ const ERRORS = `Every error that a person or a program sees has a number and a n
 room: 1 shared, 2 manifest, planner and engine, 3 CAN and signals, 4 dashcam, 5 gateway, 6 offload on the OBU, 7 broker, 8 tender and
 unikernel, 9 simulator.`;
 
+const LABELS = `Values of labels: \`direction\` is \`received\` or \`sent\`; \`kind\` is \`all\`, \`withValue\` or \`stale\`; \`by\` is the workload that has the
+room now, or what was short; \`reason\` of \`obu_can_frames_denied_total\` is \`id\`, \`length\`, \`rate\`, \`condition\`, \`kind\` (a remote or error
+frame) or \`grant\` (nothing may be sent); \`reason\` of \`obu_signals_without_value_total\` is \`invalid\` (out of range, "not available") or
+\`unmapped\`; \`reason\` of \`obu_workload_faults_total\` is the name of an [error](errors.md); \`cpu\` is \`total\`.`;
+
 async function commandPages(): Promise<string[]> {
   const pages: string[] = [];
   const visit = (command: Command, path: string): void => {
@@ -74,7 +79,7 @@ function errorTable(): string {
 function metricTables(): string[] {
   return [
     'Prometheus text on `GET /metrics` of the control socket, and over TLS where the API listens there.',
-    `## Of an OBU\n\n${metricTable(new ObuMetrics().registry)}`,
+    `## Of an OBU\n\n${metricTable(new ObuMetrics().registry)}\n\n${LABELS}`,
     `## Of a broker\n\n${metricTable(brokerRegistry())}`,
   ];
 }
