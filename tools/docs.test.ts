@@ -2,7 +2,11 @@ import { execFileSync } from 'node:child_process';
 import { existsSync, readFileSync } from 'node:fs';
 import { dirname, join, relative } from 'node:path';
 import { describe, expect, it } from 'vitest';
+import { createProgram } from '../cli/program.ts';
+import { parseObuConfig } from '../obu/config/config.ts';
+import { parseManifest } from '../obu/manifest/manifest.ts';
 import { LOG_KEYS } from '../shared/base/log.ts';
+import { blocksOf, kerbLines, unknownPart } from './docs-examples.ts';
 import { brokenLinks, missingPaths } from './docs-links.ts';
 import { referencePages } from './reference.ts';
 
@@ -54,6 +58,31 @@ describe('files and folders', () => {
       .map((path) => relative('docs', path))
       .filter((path) => !index.includes(`(${path})`) && !index.includes(`(${dirname(path)}/README.md)`));
     expect(missing).toEqual([]);
+  });
+});
+
+describe('examples', () => {
+  it.each(handWritten)('in YAML of %s are taken by the parsers', (path) => {
+    for (const block of blocksOf(read(path), ['yaml'])) {
+      const text = block.replace('sha256:…', `sha256:${'0'.repeat(64)}`);
+      if (/^services:/m.test(text)) expect(parseManifest(text, path)).toHaveLength(1);
+      else
+        expect(parseObuConfig(/^vehicle:/m.test(text) ? text : `vehicle: a\nobu: b\n${text}`, path).obu).toMatch(/./);
+    }
+  });
+
+  it.each(handWritten)('of kerb in %s are verbs and options that there are', async (path) => {
+    const program = await createProgram(undefined);
+    const unknown = kerbLines(read(path)).map((line) => unknownPart(program, line));
+    expect(unknown.filter((line) => line !== undefined)).toEqual([]);
+  });
+
+  it('that are wrong are found', async () => {
+    const program = await createProgram(undefined);
+    const text =
+      '`kerb obu aply x` `kerb status --watsch`\n```\nkerb obu apply car.yaml --no-wait   # fine\nbin/kerb nothing\n```\n';
+    const unknown = kerbLines(text).map((line) => unknownPart(program, line));
+    expect(unknown).toEqual([undefined, 'nothing: nothing', 'obu aply x: aply', 'status --watsch: --watsch']);
   });
 });
 
