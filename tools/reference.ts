@@ -5,7 +5,7 @@ import { createProgram } from '../cli/program.ts';
 import { keyTable, manifestJsonSchema } from '../obu/manifest/schema/json-schema.ts';
 import { ObuMetrics } from '../obu/telemetry/metrics.ts';
 import { ErrorCode } from '../shared/base/errors.ts';
-import { runtimeFolder } from '../shared/base/runtime-folder.ts';
+import { runtimeFolder } from '../shared/host/runtime-folder.ts';
 import { configJsonSchema, configPage } from './reference/config-page.ts';
 import { errorHelp } from './reference/error-help.ts';
 import { httpPage } from './reference/http-page.ts';
