@@ -168,6 +168,9 @@ const schema = z.strictObject(
   'must be a map with at least `vehicle` and `obu`',
 );
 
+/** For docs/reference and editors; `npm run docs` adds a sentence to each key. */
+export const obuConfigSchema = schema;
+
 /** Keys of the schema where a path leads, to guess what a typo meant. */
 function knownKeys(at: readonly PropertyKey[]): readonly string[] {
   if (at.length === 0) return Object.keys(schema.shape);

@@ -175,7 +175,7 @@ describe('the keys of a service', () => {
     for (const { key, description } of keys) expect(description, key).toMatch(/\S/);
   });
 
-  it('are in the README as the schema has them', () => {
-    expect(readFileSync(join(root, 'README.md'), 'utf8')).toContain(keyTable());
+  it('are in the reference as the schema has them', () => {
+    expect(readFileSync(join(root, 'docs/reference/manifest.md'), 'utf8')).toContain(keyTable());
   });
 });

@@ -1,0 +1,61 @@
+/** What a route of the control API is for: its parameters, and the interface in shared/api that it answers with. */
+interface RouteHelp {
+  readonly what: string;
+  readonly parameters?: string;
+  /** Name of an interface, or a media type. */
+  readonly answer: string;
+}
+
+/** By folder and route: the routes themselves are found in the sources. */
+export const routeHelp: Readonly<Record<'obu' | 'broker', Readonly<Record<string, RouteHelp>>>> = {
+  obu: {
+    'GET /v1/status': { what: 'the OBU at this moment', answer: 'ObuStatus' },
+    'GET /metrics': { what: 'the metrics', answer: 'Prometheus text' },
+    'GET /v1/manifest': {
+      what: 'the manifest that is wanted, and the generations that are kept',
+      parameters: '`generation=N`: that one instead',
+      answer: 'ManifestReply',
+    },
+    'POST /v1/manifest': {
+      what: 'apply the manifest in the body (YAML)',
+      parameters:
+        '`file=NAME`: what messages call it. `dryRun=1`: only say what would be done. `loads=IMAGE,…`: images that are about to be loaded',
+      answer: 'AppliedReply, or DryRunReply',
+    },
+    'POST /v1/rollback': {
+      what: 'return to the last manifest that was good',
+      parameters: '`workload=NAME`: only that workload',
+      answer: 'AppliedReply',
+    },
+    'GET /v1/workloads/:name': { what: 'why a workload is in its state', answer: 'Explanation' },
+    'GET /v1/workloads/:name/logs': {
+      what: 'what a workload printed',
+      parameters: '`tail=N`: only the last lines. `follow=1`: go on',
+      answer: 'LogLine, one in each line',
+    },
+    'POST /v1/workloads/:name/freeze': { what: 'stop its processes where they are', answer: '`{}`' },
+    'POST /v1/workloads/:name/thaw': { what: 'let them go on', answer: '`{}`' },
+    'GET /v1/usage': { what: 'what the containers use', answer: 'list of ContainerUsage' },
+    'GET /v1/grants': { what: 'what each workload may touch', answer: 'list of GrantStatus' },
+    'GET /v1/events': {
+      what: 'what happened lately',
+      parameters: '`after=ID`: later ones. `name=NAME`: of one workload, bus, camera or place. `follow=1`: go on',
+      answer: 'list of ObuEvent; with `follow=1` one in each line',
+    },
+    'GET /v1/signals': {
+      what: 'values of signals',
+      parameters: '`path=PATTERN` (may be repeated): a branch means all below it, `*` one level. `follow=1`: go on',
+      answer: 'list of SignalReading; with `follow=1` one in each line',
+    },
+    'POST /v1/signals/:path': {
+      what: 'set the target of an actuator; the body is `{ "value": … }`',
+      parameters: '`timeoutMs=N`: how long to wait for the vehicle. `wait=0`: do not wait',
+      answer: 'SignalSetReply',
+    },
+    'GET /v1/cameras/:name/snapshot': { what: 'one picture', answer: '`image/jpeg`' },
+  },
+  broker: {
+    'GET /v1/status': { what: 'the broker at this moment', answer: 'BrokerStatus' },
+    'GET /metrics': { what: 'the metrics', answer: 'Prometheus text' },
+  },
+};
