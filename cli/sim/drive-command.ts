@@ -2,7 +2,7 @@ import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
-import { type Command, InvalidArgumentError } from 'commander';
+import { type Command, InvalidArgumentError, Option } from 'commander';
 import { ErrorCode, isKerbError, messageOf } from '../../shared/base/errors.ts';
 import { parseDuration } from '../../shared/text/duration.ts';
 import { Drive } from '../../sim/demo/drive.ts';
@@ -45,7 +45,12 @@ export function registerSimDriveCommand(sim: Command): void {
       duration,
     )
     .option('--state <folder>', 'keeps identities, images, logs and pictures between runs', '.kerbside')
-    .option('--manifest <file>', 'the workloads to run', join(root, 'examples', 'workloads', 'car.compose.yaml'))
+    .addOption(
+      new Option('--manifest <file>', 'the workloads to run').default(
+        join(root, 'examples', 'workloads', 'car.compose.yaml'),
+        'examples/workloads/car.compose.yaml',
+      ),
+    )
     .option('--camera <source>', 'v4l2:/dev/video0, rtsp://…, file:PATH (default: a simulated road)')
     .option('--can <interface>', 'SocketCAN interface (default: vcan0 where there is one, else the userspace bus)')
     .option('--no-sim-car', 'put nothing on the bus; it is never simulated on a CAN interface that is hardware')

@@ -233,7 +233,7 @@ describe('a tender', () => {
   test('reports a missing image', async () => {
     await expect(tenders.make(join(folder, 'missing')).start()).rejects.toMatchObject({
       code: 8001,
-      message: expect.stringContaining('cannot be opened: ENOENT'),
+      message: expect.stringContaining('cannot be opened: no such file'),
     });
   });
 
