@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import { isWellState } from '../../obu/planner/well.ts';
 import type { ObuStatus, WorkloadStatus } from '../../shared/api/status.ts';
+import { isWellState } from '../../shared/api/workload-state.ts';
 
 /** A start takes about as long as the first few looks; what takes longer is looked at less often. */
 const FIRST_POLL_MS = 20;

@@ -1,3 +1,4 @@
+import { isWellState } from '../../shared/api/workload-state.ts';
 import { ErrorCode, isKerbError, KerbError, messageOf } from '../../shared/base/errors.ts';
 import type { Logger } from '../../shared/base/log.ts';
 import type { ObuOffers } from '../manifest/check.ts';
@@ -5,7 +6,6 @@ import { parseManifest, parseStoredManifest } from '../manifest/manifest.ts';
 import { replaceService } from '../manifest/replace-service.ts';
 import type { Workload } from '../manifest/workload.ts';
 import type { WorkloadState } from '../planner/state.ts';
-import { isWellState } from '../planner/well.ts';
 import { configHash } from '../workloads/container-spec.ts';
 import { changesBetween, type WorkloadChange } from './changes.ts';
 import { type Generation, putAside, StateStore } from './state-store.ts';

@@ -1,8 +1,8 @@
 import { expect, it } from 'vitest';
+import { isWellState } from '../../../shared/api/workload-state.ts';
 import { ErrorCode } from '../../../shared/base/errors.ts';
 import { workloadOf } from '../../../test/support/workload.ts';
 import type { WorkloadState } from '../../planner/state.ts';
-import { isWellState } from '../../planner/well.ts';
 import { KnownStates, mustBeWanted } from './known-states.ts';
 
 const running: WorkloadState = { state: 'Running', detail: 'Ok', reason: 'its container runs' };

@@ -1,6 +1,6 @@
-import type { WorkloadState } from './state.ts';
+import type { WorkloadStatus } from './status.ts';
 
-type Seen = { readonly state: string; readonly detail: string } & Pick<WorkloadState, 'isOld'>;
+type Seen = { readonly state: string; readonly detail: string } & Pick<WorkloadStatus, 'isOld'>;
 
 /**
  * Whether a state is what a person wants in the end: it runs and nothing says that it is ill, or it has done its work. One
