@@ -260,10 +260,7 @@ class Obu implements RunningObu {
     });
     this.#managed = { reconciler, interfaces };
     await this.#everySecond('manifest watch', () =>
-      desired.watch(
-        (workload) => reconciler.state(workload),
-        (workload) => displacers(reconciler, workload).length > 0,
-      ),
+      desired.watch((name) => ({ ...reconciler.state(name), displacedBy: displacers(reconciler, name) })),
     );
 
     this.#apiParts = {

@@ -2,9 +2,9 @@ import { mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import type { SeenState } from '../../shared/api/workload-state.ts';
 import { ErrorCode } from '../../shared/base/errors.ts';
 import { silentLog } from '../../shared/base/log.ts';
-import type { WorkloadState } from '../planner/state.ts';
 import { DesiredState } from './desired-state.ts';
 
 let folder: string;
@@ -49,7 +49,7 @@ function started(given?: { file: string; text: string }): DesiredState {
 }
 
 const names = (state: DesiredState) => state.workloads.map(({ name }) => name);
-const running: WorkloadState = { state: 'Running', detail: 'Ok', reason: '' };
+const running: SeenState = { state: 'Running', detail: 'Ok' };
 
 /** Lets all of its workloads be well for as long as it takes. */
 function prove(state: DesiredState): void {
@@ -195,11 +195,11 @@ describe('a manifest', () => {
     const state = started(manifest(a + b));
     const isGood = () => state.manifest().good;
     for (let i = 0; i < 9; i++, nowMs += 1000) state.watch(() => running);
-    state.watch((workload) => (workload === 'b' ? { state: 'Failed', detail: 'ExitCode', reason: '' } : running));
+    state.watch((workload) => (workload === 'b' ? { state: 'Failed', detail: 'ExitCode' } : running));
     for (let i = 0; i < 9; i++, nowMs += 1000) state.watch(() => running);
     expect(isGood()).toBe(false);
     for (let i = 0; i < 3; i++, nowMs += 1000) {
-      state.watch((workload) => (workload === 'b' ? { state: 'Succeeded', detail: '', reason: '' } : running));
+      state.watch((workload) => (workload === 'b' ? { state: 'Succeeded', detail: '' } : running));
     }
     expect(isGood()).toBe(true);
   });
@@ -213,21 +213,15 @@ describe('a manifest', () => {
 
   it('is not good because of states of before the engine stopped answering, which interrupt what has been proved', () => {
     const state = started(manifest(a + b));
-    const old: WorkloadState = { ...running, isOld: true };
-    const noRoom: WorkloadState = { state: 'Pending', detail: 'NoCapacity', reason: '', isOld: true };
-    const look = (seconds: number, stateOf: (workload: string) => WorkloadState, isDisplaced?: () => boolean) => {
-      for (let i = 0; i < seconds; i++, nowMs += 1000) state.watch(stateOf, isDisplaced);
+    const old: SeenState = { ...running, isOld: true };
+    const noRoom: SeenState = { state: 'Pending', detail: 'NoCapacity', isOld: true, displacedBy: ['a'] };
+    const look = (seconds: number, stateOf: (workload: string) => SeenState) => {
+      for (let i = 0; i < seconds; i++, nowMs += 1000) state.watch(stateOf);
       return state.manifest().good;
     };
     expect(look(9, () => running)).toBe(false);
     expect(look(20, () => old)).toBe(false);
-    expect(
-      look(
-        20,
-        (workload) => (workload === 'b' ? noRoom : running),
-        () => true,
-      ),
-    ).toBe(false);
+    expect(look(20, (workload) => (workload === 'b' ? noRoom : running))).toBe(false);
     expect(look(20, () => ({ ...old, state: 'Succeeded', detail: '' }))).toBe(false);
     // The engine answers again: it counts anew.
     expect(look(9, () => running)).toBe(false);
@@ -236,11 +230,11 @@ describe('a manifest', () => {
 
   it('is good when those that do not run make room for others as its priorities say', () => {
     const state = started(manifest(a + b));
-    const stateOf = (workload: string): WorkloadState =>
-      workload === 'b' ? { state: 'Pending', detail: 'NoCapacity', reason: '' } : running;
-    for (let i = 0; i < 12; i++, nowMs += 1000) state.watch(stateOf, () => false);
+    const noRoom: SeenState = { state: 'Pending', detail: 'NoCapacity', displacedBy: [] };
+    for (let i = 0; i < 12; i++, nowMs += 1000) state.watch((workload) => (workload === 'b' ? noRoom : running));
     expect(state.manifest().good).toBe(false);
-    for (let i = 0; i < 12; i++, nowMs += 1000) state.watch(stateOf, (workload) => workload === 'b');
+    const displaced: SeenState = { ...noRoom, displacedBy: ['a'] };
+    for (let i = 0; i < 12; i++, nowMs += 1000) state.watch((workload) => (workload === 'b' ? displaced : running));
     expect(state.manifest().good).toBe(true);
     state.apply(manifest(a, 'two.yaml'));
     expect(state.rollback()).toMatchObject({ file: 'car.yaml' });

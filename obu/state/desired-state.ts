@@ -1,11 +1,10 @@
-import { isWellState } from '../../shared/api/workload-state.ts';
+import { type SeenState, speaksForManifest } from '../../shared/api/workload-state.ts';
 import { ErrorCode, isKerbError, KerbError, messageOf } from '../../shared/base/errors.ts';
 import type { Logger } from '../../shared/base/log.ts';
 import type { ObuOffers } from '../manifest/check.ts';
 import { parseManifest, parseStoredManifest } from '../manifest/manifest.ts';
 import { replaceService } from '../manifest/replace-service.ts';
 import type { Workload } from '../manifest/workload.ts';
-import type { WorkloadState } from '../planner/state.ts';
 import { configHash } from '../workloads/container-spec.ts';
 import { changesBetween, type WorkloadChange } from './changes.ts';
 import { type Generation, putAside, StateStore } from './state-store.ts';
@@ -188,20 +187,10 @@ export class DesiredState {
     return this.#store.history();
   }
 
-  /**
-   * To be called every second or so: notes when the manifest has proved good.
-   * @param isDisplaced whether a workload does not run because the manifest's own priorities say so
-   */
-  watch(stateOf: (workload: string) => WorkloadState, isDisplaced: (workload: string) => boolean = () => false): void {
+  /** To be called every second or so: notes when the manifest has proved good. */
+  watch(stateOf: (workload: string) => SeenState): void {
     if (this.#current === undefined || this.#current.good) return;
-    // A container of before that is well, because of a hand-over or a rollback, proves nothing; nor does a state of before
-    // the engine stopped answering, also not that of one which made room then.
-    const isWell = (state: WorkloadState) => state.update === undefined && isWellState(state);
-    const isAsWanted = (name: string) => {
-      const state = stateOf(name);
-      return isWell(state) || (state.isOld !== true && isDisplaced(name));
-    };
-    if (!this.#workloads.every(({ name }) => isAsWanted(name))) {
+    if (!this.#workloads.every(({ name }) => speaksForManifest(stateOf(name)))) {
       this.#wellSinceMs = undefined;
       return;
     }
