@@ -32,7 +32,6 @@ function make(): DesiredState {
   const state = new DesiredState({
     database: join(folder, 'obu.db'),
     offers: { buses: ['can0'], cameras: [], tasks: [], signals: [] },
-    onChange: (workloads, before) => changed.push([before, workloads].map((w) => w.map(({ name }) => name).join())),
     onProblem: ({ message }) => problems.push(message),
     log: silentLog(),
     nowMs: () => nowMs,
@@ -45,10 +44,17 @@ function make(): DesiredState {
 function started(given?: { file: string; text: string }): DesiredState {
   const state = make();
   state.start(given);
+  let before = names(state).join();
+  state.follow((wanted) => {
+    expect(names(state)).toEqual(wanted.map(({ workload }) => workload.name));
+    changed.push([before, names(state).join()]);
+    before = names(state).join();
+  });
   return state;
 }
 
-const names = (state: DesiredState) => state.workloads.map(({ name }) => name);
+const workloadsOf = (state: DesiredState) => state.wanted.map(({ workload }) => workload);
+const names = (state: DesiredState) => workloadsOf(state).map(({ name }) => name);
 const running: SeenState = { state: 'Running', detail: 'Ok' };
 
 /** Lets all of its workloads be well for as long as it takes. */
@@ -128,12 +134,12 @@ describe('what is wanted', () => {
     state.stop();
     const asItWas = { command: ['echo', '$HOME'], environment: { MASK: '755' } };
     const again = started();
-    expect(again.workloads[0]).toMatchObject(asItWas);
+    expect(workloadsOf(again)[0]).toMatchObject(asItWas);
     again.stop();
     // Nor is it an obstacle that the start is given the same file again, as a service of the machine does.
     const given = started(old);
     expect(given.manifest().generation).toBe(2);
-    expect(given.workloads[0]).toMatchObject(asItWas);
+    expect(workloadsOf(given)[0]).toMatchObject(asItWas);
     given.stop();
     expect(() => started(manifest('  b: { image: "b:1", environment: { MASK: 0755 } }\n'))).toThrow(/MASK/);
   });
@@ -146,12 +152,12 @@ describe('what is wanted', () => {
     state.stop();
     const now = started(manifest('  a: { image: "a:2" }\n  b: { image: "b:2" }\n', 'new.yaml'));
     expect(now.rollback('a')).toMatchObject({ file: 'new.yaml' });
-    expect(now.workloads.map(({ image, environment }) => [image, environment])).toEqual([
+    expect(workloadsOf(now).map(({ image, environment }) => [image, environment])).toEqual([
       ['a:1', { MASK: '755' }],
       ['b:2', {}],
     ]);
     expect(now.rollback()).toMatchObject({ file: 'old.yaml' });
-    expect(now.workloads.map(({ image, environment }) => [image, environment])).toEqual([
+    expect(workloadsOf(now).map(({ image, environment }) => [image, environment])).toEqual([
       ['a:1', { MASK: '755' }],
       ['b:1', {}],
     ]);
@@ -162,7 +168,7 @@ describe('what is wanted', () => {
     const other = new DesiredState({
       database: join(folder, 'obu.db'),
       offers: { buses: [], cameras: [], tasks: [], signals: [] },
-      ...{ onChange: () => {}, onProblem: () => {}, log: silentLog() },
+      ...{ onProblem: () => {}, log: silentLog() },
     });
     open.push(other);
     expect(() => other.start(undefined)).toThrow(/^generation 1 of the manifest does not fit .*can0.*--manifest FILE/);
@@ -289,10 +295,10 @@ describe('a rollback', () => {
     const state = started(manifest('  a: { image: "a:1" }\n'));
     prove(state);
     state.apply(manifest(`  a: { image: "a:2" }\n  b: { image: "b:1", environment: ${values} }\n`, 'two.yaml'));
-    const before = state.workloads.find(({ name }) => name === 'b');
+    const before = workloadsOf(state).find(({ name }) => name === 'b');
     state.rollback('a');
-    expect(state.workloads.find(({ name }) => name === 'a')).toMatchObject({ image: 'a:1' });
-    expect(state.workloads.find(({ name }) => name === 'b')).toEqual(before);
+    expect(workloadsOf(state).find(({ name }) => name === 'a')).toMatchObject({ image: 'a:1' });
+    expect(workloadsOf(state).find(({ name }) => name === 'b')).toEqual(before);
     expect(before).toMatchObject({
       environment: { N: '8900000000000012345', T: '0755', U: '1_000', D: '2026-01-01', S: '$x' },
     });
@@ -311,7 +317,7 @@ describe('a rollback', () => {
         { workload: 'c', change: 'unchanged' },
       ],
     });
-    expect(state.workloads.map(({ image, memLimit }) => [image, memLimit])).toEqual([
+    expect(workloadsOf(state).map(({ image, memLimit }) => [image, memLimit])).toEqual([
       ['a:2', undefined],
       ['b:1', 67_108_864],
       ['c:latest', undefined],

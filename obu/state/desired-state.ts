@@ -5,7 +5,8 @@ import type { ObuOffers } from '../manifest/check.ts';
 import { parseManifest, parseStoredManifest } from '../manifest/manifest.ts';
 import { replaceService } from '../manifest/replace-service.ts';
 import type { Workload } from '../manifest/workload.ts';
-import { configHash } from '../workloads/container-spec.ts';
+import type { Desired } from '../planner/state.ts';
+import { desiredOf } from '../workloads/container-spec.ts';
 import { changesBetween, type WorkloadChange } from './changes.ts';
 import { type Generation, putAside, StateStore } from './state-store.ts';
 
@@ -30,8 +31,6 @@ export interface DesiredStateParts {
   /** Database file. */
   readonly database: string;
   readonly offers: ObuOffers;
-  /** Other workloads are wanted from now on, and it is written down. */
-  readonly onChange: (workloads: readonly Workload[], before: readonly Workload[]) => void;
   /** Something that a person should hear of. */
   readonly onProblem: (error: KerbError) => void;
   readonly log: Logger;
@@ -51,7 +50,8 @@ export class DesiredState {
   readonly #steadyMs: () => number;
   #store: StateStore;
   #current: Generation | undefined;
-  #workloads: readonly Workload[] = [];
+  #wanted: readonly Desired[] = [];
+  readonly #followers = new Set<(wanted: readonly Desired[]) => void>();
   #wellSinceMs: number | undefined;
 
   constructor(parts: DesiredStateParts) {
@@ -86,15 +86,24 @@ export class DesiredState {
     } else {
       log.warn('no manifest has been applied yet, so nothing runs; give one with kerb obu apply FILE');
     }
-    this.#workloads = this.#parse();
+    this.#wanted = this.#parse();
   }
 
   stop(): void {
     this.#store.stop();
   }
 
-  get workloads(): readonly Workload[] {
-    return this.#workloads;
+  get wanted(): readonly Desired[] {
+    return this.#wanted;
+  }
+
+  /**
+   * From now on `follower` is told what is wanted whenever that is something else; it is written down by then.
+   * @returns what ends that
+   */
+  follow(follower: (wanted: readonly Desired[]) => void): () => void {
+    this.#followers.add(follower);
+    return () => this.#followers.delete(follower);
   }
 
   /** Also what the planner remembers. */
@@ -104,11 +113,11 @@ export class DesiredState {
 
   /** What a manifest would change. @throws KerbError BadManifest */
   compare({ file, text }: ManifestFile): {
-    readonly workloads: readonly Workload[];
+    readonly wanted: readonly Desired[];
     readonly changes: WorkloadChange[];
   } {
-    const workloads = parseManifest(text, file, this.#parts.offers);
-    return { workloads, changes: changesBetween(this.#workloads, workloads, configHash) };
+    const wanted = parseManifest(text, file, this.#parts.offers).map(desiredOf);
+    return { wanted, changes: changesBetween(this.#wanted, wanted) };
   }
 
   /** From now on this is wanted. @throws KerbError BadManifest | StateUnavailable; then nothing has changed */
@@ -122,12 +131,12 @@ export class DesiredState {
   }
 
   #take({ file, text }: ManifestFile, workloads: readonly Workload[]): Applied {
-    const changes = changesBetween(this.#workloads, workloads, configHash);
+    const wanted = workloads.map(desiredOf);
+    const changes = changesBetween(this.#wanted, wanted);
     if (this.#current?.text === text) return { generation: this.#current.generation, file, changes };
     const { generation } = this.#write({ file, text });
-    const before = this.#workloads;
-    this.#workloads = workloads;
-    this.#parts.onChange(workloads, before);
+    this.#wanted = wanted;
+    for (const follower of this.#followers) follower(wanted);
     return { generation, file, changes };
   }
 
@@ -143,9 +152,9 @@ export class DesiredState {
       if (back === undefined) throw nothingToRollBack('no other manifest was good before it', current);
       return this.#goBack(back);
     }
-    const now = this.#workloads.find(({ name }) => name === workload);
+    const now = this.#wanted.find((one) => one.workload.name === workload)?.workload;
     if (now === undefined) {
-      const names = this.#workloads.map(({ name }) => name).join(', ');
+      const names = this.#wanted.map((one) => one.workload.name).join(', ');
       const message = `there is no workload "${workload}" in the manifest; there ${names === '' ? 'is none' : `are ${names}`}`;
       throw new KerbError(ErrorCode.UnknownWorkload, message, { workload });
     }
@@ -190,7 +199,7 @@ export class DesiredState {
   /** To be called every second or so: notes when the manifest has proved good. */
   watch(stateOf: (workload: string) => SeenState): void {
     if (this.#current === undefined || this.#current.good) return;
-    if (!this.#workloads.every(({ name }) => speaksForManifest(stateOf(name)))) {
+    if (!this.#wanted.every(({ workload }) => speaksForManifest(stateOf(workload.name)))) {
       this.#wellSinceMs = undefined;
       return;
     }
@@ -242,11 +251,11 @@ export class DesiredState {
     return current;
   }
 
-  #parse(): readonly Workload[] {
+  #parse(): readonly Desired[] {
     if (this.#current === undefined) return [];
     const { generation, file, text } = this.#current;
     try {
-      return parseStoredManifest(text, file, this.#parts.offers);
+      return parseStoredManifest(text, file, this.#parts.offers).map(desiredOf);
     } catch (error) {
       if (!isKerbError(error)) throw error;
       const message = `generation ${generation} of the manifest does not fit this OBU any more: ${error.message}; start with --manifest FILE`;
