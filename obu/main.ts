@@ -16,14 +16,13 @@ import { displacers } from './api/situation.ts';
 import { readStatus } from './api/status.ts';
 import { Buses, type ObuBus } from './can/buses.ts';
 import type { CanRouter } from './can/router.ts';
-import type { ContainerInterfaces } from './can-interface/container-interface.ts';
 import { ClockFloor } from './config/clock-floor.ts';
 import type { ObuConfig } from './config/config.ts';
 import { watchIdentity } from './config/identity.ts';
 import { offersOf } from './config/offers.ts';
 import { stateLayout } from './config/state-layout.ts';
 import { createManagedCamera, type ManagedCamera } from './dashcam/start.ts';
-import { effectiveGrants, Gateways } from './gateway/gateways.ts';
+import { Gateways } from './gateway/gateways.ts';
 import { NoOffloader } from './offload/no-offloader.ts';
 import { ControlUnitSignals } from './signals/control-unit-signals.ts';
 import type { SignalStore } from './signals/signal-store.ts';
@@ -36,8 +35,7 @@ import { EventLog } from './telemetry/event-log.ts';
 import { ObuMetrics } from './telemetry/metrics.ts';
 import { denialObserver, faultOf, gatewayMeter, type Ledgers, workloadObserver } from './telemetry/observers.ts';
 import { OffloadMeter } from './telemetry/offload-meter.ts';
-import { configHash } from './workloads/container-spec.ts';
-import type { Reconciler } from './workloads/reconciler.ts';
+import { ManifestFollower } from './workloads/manifest-follower.ts';
 import { startWorkloads } from './workloads/start.ts';
 
 const SAMPLE_MS = 1000;
@@ -115,7 +113,6 @@ class Obu implements RunningObu {
   /** In the order of starting; stopped backwards. */
   readonly #parts: Part[] = [];
   #stopped: Promise<void> | undefined;
-  #managed: { readonly reconciler: Reconciler; readonly interfaces: ContainerInterfaces } | undefined;
   #apiParts: ApiParts | undefined;
 
   constructor(options: ObuOptions) {
@@ -207,18 +204,6 @@ class Obu implements RunningObu {
     const desired = new DesiredState({
       database: layout.database,
       offers: await offersOf(config),
-      onChange: (workloads) => {
-        const { generation, file } = desired.manifest();
-        this.#events.add('manifest', config.obu, 'Applied', `generation ${generation}, ${file}`);
-        // What was taken away must not outlive the moment.
-        gateways.follow(workloads, configHash);
-        this.#managed?.interfaces.follow(effectiveGrants(workloads, configHash)).catch((error: unknown) => {
-          this.#log.error(`CAN interfaces of containers could not follow the manifest: ${messageOf(error)}`);
-        });
-        this.#managed?.reconciler.setDesired(
-          workloads.map((workload) => ({ workload, configHash: configHash(workload) })),
-        );
-      },
       onProblem: ({ code, message }) => this.#errors.add('state', code, message),
       log: this.#log.child({ part: 'state' }),
     });
@@ -252,18 +237,24 @@ class Obu implements RunningObu {
     );
 
     const { engine, lines, reconciler, interfaces } = await startWorkloads({
-      ...{ config, workloads: desired.workloads, layout, gateways, signals, store: desired.store, log: this.#log },
+      ...{ config, wanted: desired.wanted, layout, gateways, signals, store: desired.store, log: this.#log },
       ...{ hurry: this.#options.hurry, begin: this.#begin.bind(this), errors: this.#errors, buses: buses.byName },
       observer: workloadObserver(this.#ledgers),
       onFault: faultOf(this.#ledgers),
       denials: denialObserver(this.#ledgers),
     });
-    this.#managed = { reconciler, interfaces };
+    desired.follow(() => {
+      const { generation, file } = desired.manifest();
+      this.#events.add('manifest', config.obu, 'Applied', `generation ${generation}, ${file}`);
+    });
+    const follower = new ManifestFollower({ desired, gateways, interfaces, reconciler, log: this.#log });
+    await this.#begin(
+      'manifest follower',
+      () => follower.stop(),
+      () => follower.start(),
+    );
     await this.#everySecond('manifest watch', () =>
-      desired.watch(
-        (workload) => reconciler.state(workload),
-        (workload) => displacers(reconciler, workload).length > 0,
-      ),
+      desired.watch((name) => ({ ...reconciler.state(name), displacedBy: displacers(reconciler, name) })),
     );
 
     this.#apiParts = {
@@ -274,7 +265,7 @@ class Obu implements RunningObu {
     };
     const changes = new ChangeWatch(this.#events);
     await this.#everySecond('change watch', () => changes.look(this.status()));
-    this.#log.info({ path: api, url: engine.host, count: desired.workloads.length }, `OBU ${config.obu} is up`);
+    this.#log.info({ path: api, url: engine.host, count: desired.wanted.length }, `OBU ${config.obu} is up`);
   }
 
   /** It comes when it comes: nothing local waits for it. */

@@ -6,13 +6,14 @@ import type { Bundle } from '../../obu/images/read.ts';
 import type { ManifestFile } from '../../obu/state/desired-state.ts';
 import type { AppliedReply, DryRunReply, ManifestChange } from '../../shared/api/manifest.ts';
 import type { WorkloadStatus } from '../../shared/api/status.ts';
+import { isDisplaced, isFrozenByPerson, isWell, stateWord } from '../../shared/api/workload-state.ts';
 import { ErrorCode, isErrno, KerbError } from '../../shared/base/errors.ts';
 import { table } from '../../shared/text/table.ts';
 import { readNamedFile } from '../../shared/yaml/named-file.ts';
 import { type ApiOptions, connectObu, type ObuClient } from '../lib/obu-client.ts';
 import { interruptible, print, progress } from '../lib/output.ts';
 import { withAllProblems } from './problems.ts';
-import { isDisplaced, isFrozenByPerson, isMoving, isWell, type Settled, stateWord, untilSettled } from './settle.ts';
+import { isMoving, type Settled, untilSettled } from './settle.ts';
 
 /** A busy board starts a container in seconds; a large bundle is loaded before. */
 const CALL_TIMEOUT_MS = 60_000;

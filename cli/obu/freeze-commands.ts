@@ -1,10 +1,10 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { type Command, Option } from 'commander';
 import type { Explanation } from '../../shared/api/obu.ts';
+import { stateWord } from '../../shared/api/workload-state.ts';
 import { ErrorCode, KerbError } from '../../shared/base/errors.ts';
 import { type ApiOptions, connectObu, type ObuClient, withApi } from '../lib/obu-client.ts';
 import { interruptible, print, toDuration } from '../lib/output.ts';
-import { stateWord } from './settle.ts';
 
 const POLL_MS = 200;
 

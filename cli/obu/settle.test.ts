@@ -1,7 +1,8 @@
 import { expect, it } from 'vitest';
 import type { ObuStatus, WorkloadStatus } from '../../shared/api/status.ts';
+import { isDisplaced, isFrozenByPerson, isWell } from '../../shared/api/workload-state.ts';
 import { notSettled, wellLines } from './apply-command.ts';
-import { isDisplaced, isFrozenByPerson, isMoving, isWell, type Settled, untilSettled } from './settle.ts';
+import { isMoving, type Settled, untilSettled } from './settle.ts';
 
 type More = Pick<WorkloadStatus, 'update' | 'isOld' | 'displacedBy' | 'dueMs'>;
 const one = (name: string, state: string, detail = '', more: More = {}): WorkloadStatus => ({

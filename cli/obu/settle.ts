@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import { isWellState } from '../../obu/planner/well.ts';
 import type { ObuStatus, WorkloadStatus } from '../../shared/api/status.ts';
+import { type SeenState, stateWord } from '../../shared/api/workload-state.ts';
 
 /** A start takes about as long as the first few looks; what takes longer is looked at less often. */
 const FIRST_POLL_MS = 20;
@@ -10,36 +10,13 @@ const SOON_MS = 5000;
 /** How long an OBU may take to see an image that has just been loaded. */
 const LOADED_MS = 5000;
 
-type Seen = Pick<WorkloadStatus, 'state' | 'detail' | 'update' | 'isOld' | 'displacedBy' | 'dueMs'>;
-
 /** States that do not last: the planner or the engine is at work, or will be soon. */
-export function isMoving({ state, detail, update, dueMs, isOld }: Seen): boolean {
+export function isMoving({ state, detail, update, dueMs, isOld }: SeenState & Pick<WorkloadStatus, 'dueMs'>): boolean {
   // The engine may only be starting again.
   if (isOld === true) return true;
   if (state === 'Stopping' || update === 'handing-over') return true;
   if (dueMs !== undefined && dueMs <= SOON_MS) return true;
   return (state === 'Pending' || state === 'Running') && detail === 'Starting';
-}
-
-/** What a person who applies a manifest wants to see in the end; an update may have to wait until the vehicle is parked. */
-export function isWell({ state, detail, update, isOld }: Seen): boolean {
-  return (
-    update !== 'handing-over' && update !== 'rolled-back' && isWellState({ state, detail, ...(isOld && { isOld }) })
-  );
-}
-
-/** It does not run because workloads of higher priority have its room, which is what the manifest says. */
-export function isDisplaced({ displacedBy, isOld }: Seen): boolean {
-  return isOld !== true && displacedBy !== undefined && displacedBy.length > 0;
-}
-
-/** A person froze it, and it stays so until a person thaws it: no manifest changes that. */
-export function isFrozenByPerson({ state, detail, isOld }: Seen): boolean {
-  return isOld !== true && state === 'Frozen' && detail === 'person';
-}
-
-export function stateWord({ state, detail }: Pick<WorkloadStatus, 'state' | 'detail'>): string {
-  return detail === '' ? state : `${state}(${detail})`;
 }
 
 export interface SettleOptions {

@@ -40,7 +40,7 @@ beforeEach(async () => {
   desired = new DesiredState({
     database: join(folder, 'obu.db'),
     offers: { buses: [], cameras: [], tasks: [], signals: [] },
-    ...{ onChange: () => {}, onProblem: () => {}, log: silentLog(), nowMs: () => 0 },
+    ...{ onProblem: () => {}, log: silentLog(), nowMs: () => 0 },
   });
   desired.start({ file: 'car.yaml', text });
   const planNow = async (wanted: readonly Desired[]): Promise<Plan> => {
@@ -149,5 +149,5 @@ it('goes back, or says why not', async () => {
   desired.apply({ file: 'two.yaml', text: 'services: { a: { image: "a:2" } }' });
   await expect(call('POST', '/v1/rollback?workload=b')).rejects.toMatchObject({ code: ErrorCode.UnknownWorkload });
   expect(await call('POST', '/v1/rollback?workload=a')).toMatchObject({ generation: 3, file: 'two.yaml' });
-  expect(desired.workloads[0]!.image).toBe('a:1');
+  expect(desired.wanted[0]!.workload.image).toBe('a:1');
 });

@@ -7,7 +7,6 @@ import { checkArchitectures } from '../images/architecture.ts';
 import { isAction, type Plan, type Step } from '../planner/state.ts';
 import type { DesiredState, ManifestFile } from '../state/desired-state.ts';
 import type { Generation } from '../state/state-store.ts';
-import { configHash } from '../workloads/container-spec.ts';
 import type { Reconciler } from '../workloads/reconciler.ts';
 
 /** @throws KerbError ApiUnavailable while the OBU is starting */
@@ -35,13 +34,12 @@ export function manifestRoutes(parts: ManifestParts): Readonly<Record<string, Co
     'POST /v1/manifest': async ({ query, body }) => {
       const { desired, reconciler, engine } = parts();
       const manifest = manifestOf(query.get('file') ?? 'manifest', body);
-      const { workloads, changes } = desired.compare(manifest);
+      const { wanted, changes } = desired.compare(manifest);
+      const workloads = wanted.map(({ workload }) => workload);
       const loads = new Set((query.get('loads') ?? '').split(','));
       await checkArchitectures(engine, workloads, loads);
       if (query.get('dryRun') !== '1') return jsonReply(desired.apply(manifest) satisfies AppliedReply);
-      const { steps, states } = await reconciler.planNow(
-        workloads.map((workload) => ({ workload, configHash: configHash(workload) })),
-      );
+      const { steps, states } = await reconciler.planNow(wanted);
       const imageOf = (name: string) => workloads.find((one) => one.name === name)?.image;
       const waiting = waitingOf(states, imageOf);
       const reply: DryRunReply = { changes, steps: steps.filter(isAction).map(describe), waiting };

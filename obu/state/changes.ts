@@ -1,4 +1,4 @@
-import type { Workload } from '../manifest/workload.ts';
+import type { Desired } from '../planner/state.ts';
 
 /**
  * What another manifest means for one workload. `replaced`: its container has to be another one; `adjusted`: its container
@@ -11,23 +11,21 @@ export interface WorkloadChange {
   readonly change: Change;
 }
 
-/** By name of the workload. @param hashOf Hash of everything that its container is made from. */
-export function changesBetween(
-  before: readonly Workload[],
-  after: readonly Workload[],
-  hashOf: (workload: Workload) => string,
-): WorkloadChange[] {
-  const old = new Map(before.map((workload) => [workload.name, workload]));
-  const names = new Set(after.map(({ name }) => name));
-  const changed = after.map((workload): WorkloadChange => {
-    const was = old.get(workload.name);
-    if (was === undefined) return { workload: workload.name, change: 'added' };
-    if (hashOf(was) !== hashOf(workload)) return { workload: workload.name, change: 'replaced' };
-    const same = JSON.stringify(was) === JSON.stringify(workload);
-    return { workload: workload.name, change: same ? 'unchanged' : 'adjusted' };
+/** By name of the workload. */
+export function changesBetween(before: readonly Desired[], after: readonly Desired[]): WorkloadChange[] {
+  const old = new Map(before.map((one) => [one.workload.name, one]));
+  const names = new Set(after.map(({ workload }) => workload.name));
+  const changed = after.map((one): WorkloadChange => {
+    const { name } = one.workload;
+    const was = old.get(name);
+    if (was === undefined) return { workload: name, change: 'added' };
+    if (was.configHash !== one.configHash) return { workload: name, change: 'replaced' };
+    const same = JSON.stringify(was.workload) === JSON.stringify(one.workload);
+    return { workload: name, change: same ? 'unchanged' : 'adjusted' };
   });
-  const gone = before.filter(({ name }) => !names.has(name));
-  return [...changed, ...gone.map(({ name }): WorkloadChange => ({ workload: name, change: 'removed' }))].sort(
-    (a, b) => (a.workload < b.workload ? -1 : 1),
-  );
+  const gone = before.filter(({ workload }) => !names.has(workload.name));
+  return [
+    ...changed,
+    ...gone.map(({ workload }): WorkloadChange => ({ workload: workload.name, change: 'removed' })),
+  ].sort((a, b) => (a.workload < b.workload ? -1 : 1));
 }

@@ -2,9 +2,9 @@ import { mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import type { SeenState } from '../../shared/api/workload-state.ts';
 import { ErrorCode } from '../../shared/base/errors.ts';
 import { silentLog } from '../../shared/base/log.ts';
-import type { WorkloadState } from '../planner/state.ts';
 import { DesiredState } from './desired-state.ts';
 
 let folder: string;
@@ -32,7 +32,6 @@ function make(): DesiredState {
   const state = new DesiredState({
     database: join(folder, 'obu.db'),
     offers: { buses: ['can0'], cameras: [], tasks: [], signals: [] },
-    onChange: (workloads, before) => changed.push([before, workloads].map((w) => w.map(({ name }) => name).join())),
     onProblem: ({ message }) => problems.push(message),
     log: silentLog(),
     nowMs: () => nowMs,
@@ -45,11 +44,18 @@ function make(): DesiredState {
 function started(given?: { file: string; text: string }): DesiredState {
   const state = make();
   state.start(given);
+  let before = names(state).join();
+  state.follow((wanted) => {
+    expect(names(state)).toEqual(wanted.map(({ workload }) => workload.name));
+    changed.push([before, names(state).join()]);
+    before = names(state).join();
+  });
   return state;
 }
 
-const names = (state: DesiredState) => state.workloads.map(({ name }) => name);
-const running: WorkloadState = { state: 'Running', detail: 'Ok', reason: '' };
+const workloadsOf = (state: DesiredState) => state.wanted.map(({ workload }) => workload);
+const names = (state: DesiredState) => workloadsOf(state).map(({ name }) => name);
+const running: SeenState = { state: 'Running', detail: 'Ok' };
 
 /** Lets all of its workloads be well for as long as it takes. */
 function prove(state: DesiredState): void {
@@ -128,12 +134,12 @@ describe('what is wanted', () => {
     state.stop();
     const asItWas = { command: ['echo', '$HOME'], environment: { MASK: '755' } };
     const again = started();
-    expect(again.workloads[0]).toMatchObject(asItWas);
+    expect(workloadsOf(again)[0]).toMatchObject(asItWas);
     again.stop();
     // Nor is it an obstacle that the start is given the same file again, as a service of the machine does.
     const given = started(old);
     expect(given.manifest().generation).toBe(2);
-    expect(given.workloads[0]).toMatchObject(asItWas);
+    expect(workloadsOf(given)[0]).toMatchObject(asItWas);
     given.stop();
     expect(() => started(manifest('  b: { image: "b:1", environment: { MASK: 0755 } }\n'))).toThrow(/MASK/);
   });
@@ -146,12 +152,12 @@ describe('what is wanted', () => {
     state.stop();
     const now = started(manifest('  a: { image: "a:2" }\n  b: { image: "b:2" }\n', 'new.yaml'));
     expect(now.rollback('a')).toMatchObject({ file: 'new.yaml' });
-    expect(now.workloads.map(({ image, environment }) => [image, environment])).toEqual([
+    expect(workloadsOf(now).map(({ image, environment }) => [image, environment])).toEqual([
       ['a:1', { MASK: '755' }],
       ['b:2', {}],
     ]);
     expect(now.rollback()).toMatchObject({ file: 'old.yaml' });
-    expect(now.workloads.map(({ image, environment }) => [image, environment])).toEqual([
+    expect(workloadsOf(now).map(({ image, environment }) => [image, environment])).toEqual([
       ['a:1', { MASK: '755' }],
       ['b:1', {}],
     ]);
@@ -162,7 +168,7 @@ describe('what is wanted', () => {
     const other = new DesiredState({
       database: join(folder, 'obu.db'),
       offers: { buses: [], cameras: [], tasks: [], signals: [] },
-      ...{ onChange: () => {}, onProblem: () => {}, log: silentLog() },
+      ...{ onProblem: () => {}, log: silentLog() },
     });
     open.push(other);
     expect(() => other.start(undefined)).toThrow(/^generation 1 of the manifest does not fit .*can0.*--manifest FILE/);
@@ -195,11 +201,11 @@ describe('a manifest', () => {
     const state = started(manifest(a + b));
     const isGood = () => state.manifest().good;
     for (let i = 0; i < 9; i++, nowMs += 1000) state.watch(() => running);
-    state.watch((workload) => (workload === 'b' ? { state: 'Failed', detail: 'ExitCode', reason: '' } : running));
+    state.watch((workload) => (workload === 'b' ? { state: 'Failed', detail: 'ExitCode' } : running));
     for (let i = 0; i < 9; i++, nowMs += 1000) state.watch(() => running);
     expect(isGood()).toBe(false);
     for (let i = 0; i < 3; i++, nowMs += 1000) {
-      state.watch((workload) => (workload === 'b' ? { state: 'Succeeded', detail: '', reason: '' } : running));
+      state.watch((workload) => (workload === 'b' ? { state: 'Succeeded', detail: '' } : running));
     }
     expect(isGood()).toBe(true);
   });
@@ -213,21 +219,15 @@ describe('a manifest', () => {
 
   it('is not good because of states of before the engine stopped answering, which interrupt what has been proved', () => {
     const state = started(manifest(a + b));
-    const old: WorkloadState = { ...running, isOld: true };
-    const noRoom: WorkloadState = { state: 'Pending', detail: 'NoCapacity', reason: '', isOld: true };
-    const look = (seconds: number, stateOf: (workload: string) => WorkloadState, isDisplaced?: () => boolean) => {
-      for (let i = 0; i < seconds; i++, nowMs += 1000) state.watch(stateOf, isDisplaced);
+    const old: SeenState = { ...running, isOld: true };
+    const noRoom: SeenState = { state: 'Pending', detail: 'NoCapacity', isOld: true, displacedBy: ['a'] };
+    const look = (seconds: number, stateOf: (workload: string) => SeenState) => {
+      for (let i = 0; i < seconds; i++, nowMs += 1000) state.watch(stateOf);
       return state.manifest().good;
     };
     expect(look(9, () => running)).toBe(false);
     expect(look(20, () => old)).toBe(false);
-    expect(
-      look(
-        20,
-        (workload) => (workload === 'b' ? noRoom : running),
-        () => true,
-      ),
-    ).toBe(false);
+    expect(look(20, (workload) => (workload === 'b' ? noRoom : running))).toBe(false);
     expect(look(20, () => ({ ...old, state: 'Succeeded', detail: '' }))).toBe(false);
     // The engine answers again: it counts anew.
     expect(look(9, () => running)).toBe(false);
@@ -236,11 +236,11 @@ describe('a manifest', () => {
 
   it('is good when those that do not run make room for others as its priorities say', () => {
     const state = started(manifest(a + b));
-    const stateOf = (workload: string): WorkloadState =>
-      workload === 'b' ? { state: 'Pending', detail: 'NoCapacity', reason: '' } : running;
-    for (let i = 0; i < 12; i++, nowMs += 1000) state.watch(stateOf, () => false);
+    const noRoom: SeenState = { state: 'Pending', detail: 'NoCapacity', displacedBy: [] };
+    for (let i = 0; i < 12; i++, nowMs += 1000) state.watch((workload) => (workload === 'b' ? noRoom : running));
     expect(state.manifest().good).toBe(false);
-    for (let i = 0; i < 12; i++, nowMs += 1000) state.watch(stateOf, (workload) => workload === 'b');
+    const displaced: SeenState = { ...noRoom, displacedBy: ['a'] };
+    for (let i = 0; i < 12; i++, nowMs += 1000) state.watch((workload) => (workload === 'b' ? displaced : running));
     expect(state.manifest().good).toBe(true);
     state.apply(manifest(a, 'two.yaml'));
     expect(state.rollback()).toMatchObject({ file: 'car.yaml' });
@@ -295,10 +295,10 @@ describe('a rollback', () => {
     const state = started(manifest('  a: { image: "a:1" }\n'));
     prove(state);
     state.apply(manifest(`  a: { image: "a:2" }\n  b: { image: "b:1", environment: ${values} }\n`, 'two.yaml'));
-    const before = state.workloads.find(({ name }) => name === 'b');
+    const before = workloadsOf(state).find(({ name }) => name === 'b');
     state.rollback('a');
-    expect(state.workloads.find(({ name }) => name === 'a')).toMatchObject({ image: 'a:1' });
-    expect(state.workloads.find(({ name }) => name === 'b')).toEqual(before);
+    expect(workloadsOf(state).find(({ name }) => name === 'a')).toMatchObject({ image: 'a:1' });
+    expect(workloadsOf(state).find(({ name }) => name === 'b')).toEqual(before);
     expect(before).toMatchObject({
       environment: { N: '8900000000000012345', T: '0755', U: '1_000', D: '2026-01-01', S: '$x' },
     });
@@ -317,7 +317,7 @@ describe('a rollback', () => {
         { workload: 'c', change: 'unchanged' },
       ],
     });
-    expect(state.workloads.map(({ image, memLimit }) => [image, memLimit])).toEqual([
+    expect(workloadsOf(state).map(({ image, memLimit }) => [image, memLimit])).toEqual([
       ['a:2', undefined],
       ['b:1', 67_108_864],
       ['c:latest', undefined],

@@ -1,12 +1,12 @@
+import { type SeenState, speaksForManifest } from '../../shared/api/workload-state.ts';
 import { ErrorCode, isKerbError, KerbError, messageOf } from '../../shared/base/errors.ts';
 import type { Logger } from '../../shared/base/log.ts';
 import type { ObuOffers } from '../manifest/check.ts';
 import { parseManifest, parseStoredManifest } from '../manifest/manifest.ts';
 import { replaceService } from '../manifest/replace-service.ts';
 import type { Workload } from '../manifest/workload.ts';
-import type { WorkloadState } from '../planner/state.ts';
-import { isWellState } from '../planner/well.ts';
-import { configHash } from '../workloads/container-spec.ts';
+import type { Desired } from '../planner/state.ts';
+import { desiredOf } from '../workloads/container-spec.ts';
 import { changesBetween, type WorkloadChange } from './changes.ts';
 import { type Generation, putAside, StateStore } from './state-store.ts';
 
@@ -31,8 +31,6 @@ export interface DesiredStateParts {
   /** Database file. */
   readonly database: string;
   readonly offers: ObuOffers;
-  /** Other workloads are wanted from now on, and it is written down. */
-  readonly onChange: (workloads: readonly Workload[], before: readonly Workload[]) => void;
   /** Something that a person should hear of. */
   readonly onProblem: (error: KerbError) => void;
   readonly log: Logger;
@@ -52,7 +50,8 @@ export class DesiredState {
   readonly #steadyMs: () => number;
   #store: StateStore;
   #current: Generation | undefined;
-  #workloads: readonly Workload[] = [];
+  #wanted: readonly Desired[] = [];
+  readonly #followers = new Set<(wanted: readonly Desired[]) => void>();
   #wellSinceMs: number | undefined;
 
   constructor(parts: DesiredStateParts) {
@@ -87,15 +86,24 @@ export class DesiredState {
     } else {
       log.warn('no manifest has been applied yet, so nothing runs; give one with kerb obu apply FILE');
     }
-    this.#workloads = this.#parse();
+    this.#wanted = this.#parse();
   }
 
   stop(): void {
     this.#store.stop();
   }
 
-  get workloads(): readonly Workload[] {
-    return this.#workloads;
+  get wanted(): readonly Desired[] {
+    return this.#wanted;
+  }
+
+  /**
+   * From now on `follower` is told what is wanted whenever that is something else; it is written down by then.
+   * @returns what ends that
+   */
+  follow(follower: (wanted: readonly Desired[]) => void): () => void {
+    this.#followers.add(follower);
+    return () => this.#followers.delete(follower);
   }
 
   /** Also what the planner remembers. */
@@ -105,11 +113,11 @@ export class DesiredState {
 
   /** What a manifest would change. @throws KerbError BadManifest */
   compare({ file, text }: ManifestFile): {
-    readonly workloads: readonly Workload[];
+    readonly wanted: readonly Desired[];
     readonly changes: WorkloadChange[];
   } {
-    const workloads = parseManifest(text, file, this.#parts.offers);
-    return { workloads, changes: changesBetween(this.#workloads, workloads, configHash) };
+    const wanted = parseManifest(text, file, this.#parts.offers).map(desiredOf);
+    return { wanted, changes: changesBetween(this.#wanted, wanted) };
   }
 
   /** From now on this is wanted. @throws KerbError BadManifest | StateUnavailable; then nothing has changed */
@@ -123,12 +131,12 @@ export class DesiredState {
   }
 
   #take({ file, text }: ManifestFile, workloads: readonly Workload[]): Applied {
-    const changes = changesBetween(this.#workloads, workloads, configHash);
+    const wanted = workloads.map(desiredOf);
+    const changes = changesBetween(this.#wanted, wanted);
     if (this.#current?.text === text) return { generation: this.#current.generation, file, changes };
     const { generation } = this.#write({ file, text });
-    const before = this.#workloads;
-    this.#workloads = workloads;
-    this.#parts.onChange(workloads, before);
+    this.#wanted = wanted;
+    for (const follower of this.#followers) follower(wanted);
     return { generation, file, changes };
   }
 
@@ -144,9 +152,9 @@ export class DesiredState {
       if (back === undefined) throw nothingToRollBack('no other manifest was good before it', current);
       return this.#goBack(back);
     }
-    const now = this.#workloads.find(({ name }) => name === workload);
+    const now = this.#wanted.find((one) => one.workload.name === workload)?.workload;
     if (now === undefined) {
-      const names = this.#workloads.map(({ name }) => name).join(', ');
+      const names = this.#wanted.map((one) => one.workload.name).join(', ');
       const message = `there is no workload "${workload}" in the manifest; there ${names === '' ? 'is none' : `are ${names}`}`;
       throw new KerbError(ErrorCode.UnknownWorkload, message, { workload });
     }
@@ -188,20 +196,10 @@ export class DesiredState {
     return this.#store.history();
   }
 
-  /**
-   * To be called every second or so: notes when the manifest has proved good.
-   * @param isDisplaced whether a workload does not run because the manifest's own priorities say so
-   */
-  watch(stateOf: (workload: string) => WorkloadState, isDisplaced: (workload: string) => boolean = () => false): void {
+  /** To be called every second or so: notes when the manifest has proved good. */
+  watch(stateOf: (workload: string) => SeenState): void {
     if (this.#current === undefined || this.#current.good) return;
-    // A container of before that is well, because of a hand-over or a rollback, proves nothing; nor does a state of before
-    // the engine stopped answering, also not that of one which made room then.
-    const isWell = (state: WorkloadState) => state.update === undefined && isWellState(state);
-    const isAsWanted = (name: string) => {
-      const state = stateOf(name);
-      return isWell(state) || (state.isOld !== true && isDisplaced(name));
-    };
-    if (!this.#workloads.every(({ name }) => isAsWanted(name))) {
+    if (!this.#wanted.every(({ workload }) => speaksForManifest(stateOf(workload.name)))) {
       this.#wellSinceMs = undefined;
       return;
     }
@@ -253,11 +251,11 @@ export class DesiredState {
     return current;
   }
 
-  #parse(): readonly Workload[] {
+  #parse(): readonly Desired[] {
     if (this.#current === undefined) return [];
     const { generation, file, text } = this.#current;
     try {
-      return parseStoredManifest(text, file, this.#parts.offers);
+      return parseStoredManifest(text, file, this.#parts.offers).map(desiredOf);
     } catch (error) {
       if (!isKerbError(error)) throw error;
       const message = `generation ${generation} of the manifest does not fit this OBU any more: ${error.message}; start with --manifest FILE`;

@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { workloadOf } from '../../test/support/workload.ts';
 import { parseManifest } from '../manifest/manifest.ts';
-import { configHash, containerOptions } from './container-spec.ts';
+import { configHash, containerOptions, desiredOf } from './container-spec.ts';
 
 const text = (extra: string) => `services: { app: { image: "app:1", ${extra} } }`;
 const workload = (extra = '') => parseManifest(text(extra), 'a.yaml')[0]!;
@@ -20,7 +20,11 @@ const image = { id: 'sha256:1', user: '' };
 
 describe('a container', () => {
   it('has what the manifest gives it and nothing else', () => {
-    const options = containerOptions(workload('mem_limit: 64m, cpus: 0.5, environment: { A: 1 }'), image, places);
+    const options = containerOptions(
+      desiredOf(workload('mem_limit: 64m, cpus: 0.5, environment: { A: 1 }')),
+      image,
+      places,
+    );
     expect(options).toMatchObject({
       Image: 'sha256:1',
       User: '10001:10001',
@@ -51,18 +55,23 @@ describe('a container', () => {
     expect(options).not.toHaveProperty('Entrypoint');
   });
 
+  it('is labelled with the hash that it was planned with', () => {
+    const { Labels } = containerOptions({ workload: workload(), configHash: 'as-planned' }, image, places);
+    expect(Labels).toMatchObject({ 'kerbside.config': 'as-planned' });
+  });
+
   it('has the memory that others leave, and no other limits, when the manifest gives none', () => {
-    const { HostConfig, Labels } = containerOptions(workload(), image, places);
+    const { HostConfig, Labels } = containerOptions(desiredOf(workload()), image, places);
     expect(HostConfig).toMatchObject({ Memory: 99_000_000, MemorySwap: 99_000_000 });
     expect(Labels).toMatchObject({ 'kerbside.undeclared': 'memory' });
-    expect(containerOptions(workload('mem_limit: 64m'), image, places).Labels).not.toHaveProperty(
+    expect(containerOptions(desiredOf(workload('mem_limit: 64m')), image, places).Labels).not.toHaveProperty(
       'kerbside.undeclared',
     );
     expect(HostConfig).not.toHaveProperty('NanoCpus');
   });
 
   it('runs as whom its image says', () => {
-    expect(containerOptions(workload(), { ...image, user: '1000' }, places).User).toBe('1000');
+    expect(containerOptions(desiredOf(workload()), { ...image, user: '1000' }, places).User).toBe('1000');
   });
 
   it('gets every key of Compose that the manifest takes', () => {
@@ -72,7 +81,7 @@ describe('a container', () => {
       shm_size: 1m, ulimits: { nofile: 100, core: { soft: 0, hard: 1 } }, tmpfs: ["/tmp:size=1m", /var/log],
       healthcheck: { test: [CMD, x], interval: 2s, timeout: 1s, retries: 5 }`;
     const tmpfs = 'rw,noexec,nosuid,nodev,mode=1777';
-    expect(containerOptions(workload(extra), { ...image, user: '1000' }, places)).toMatchObject({
+    expect(containerOptions(desiredOf(workload(extra)), { ...image, user: '1000' }, places)).toMatchObject({
       Cmd: ['a'],
       Entrypoint: ['b'],
       WorkingDir: '/app',
@@ -95,7 +104,7 @@ describe('a container', () => {
         Tmpfs: { '/tmp': `${tmpfs},size=1048576`, '/var/log': `${tmpfs},size=67108864` },
       },
     });
-    const disabled = containerOptions(workload('healthcheck: { disable: true }'), image, places);
+    const disabled = containerOptions(desiredOf(workload('healthcheck: { disable: true }')), image, places);
     expect(disabled.Healthcheck).toEqual({ Test: ['NONE'] });
   });
 
@@ -117,7 +126,7 @@ describe('a container', () => {
 
   it('weighs as much as its priority says', () => {
     const weights = (priority: number) =>
-      containerOptions(workloadOf({ name: 'app', priority }), image, places).HostConfig;
+      containerOptions(desiredOf(workloadOf({ name: 'app', priority })), image, places).HostConfig;
     expect(weights(1000)).toMatchObject({ CpuShares: 49_152, BlkioWeight: 1000, OomScoreAdj: 0 });
     expect(weights(0)).toMatchObject({ CpuShares: 192, BlkioWeight: 10, OomScoreAdj: 1000 });
   });

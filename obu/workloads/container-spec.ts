@@ -3,6 +3,7 @@ import type { ContainerCreateOptions, HealthConfig, HostConfig } from 'dockerode
 import { kuksaEnvironment } from '../gateway/kuksa/endpoint.ts';
 import type { HealthCheck, Workload } from '../manifest/workload.ts';
 import { weightsOf } from '../planner/resources/weights.ts';
+import type { Desired } from '../planner/state.ts';
 import { containerPart } from '../planner/version.ts';
 
 export const Label = {
@@ -37,6 +38,11 @@ export function configHash(workload: Workload): string {
     .slice(0, 16);
 }
 
+/** A workload as it is planned with. Made where a manifest is read; who needs the hash later takes it from here. */
+export function desiredOf(workload: Workload): Desired {
+  return { workload, configHash: configHash(workload) };
+}
+
 export interface ContainerContext {
   /** `owner` label. */
   readonly owner: string;
@@ -60,7 +66,7 @@ export interface ContainerContext {
  * @param image Its id, so that no other one is started that has got the name meanwhile, and its `User`, which may be empty.
  */
 export function containerOptions(
-  workload: Workload,
+  { workload, configHash }: Desired,
   image: { readonly id: string; readonly user: string },
   context: ContainerContext,
 ): ContainerCreateOptions {
@@ -86,7 +92,7 @@ export function containerOptions(
       ...workload.labels,
       [Label.owner]: context.owner,
       [Label.workload]: workload.name,
-      [Label.configHash]: configHash(workload),
+      [Label.configHash]: configHash,
       [Label.gateway]: context.gatewayKey,
       ...(workload.memLimit === undefined && { [Label.undeclared]: 'memory' }),
     },

@@ -189,7 +189,7 @@ export class StepRunner {
       const image = await engine.calls.getImage(imageId).inspect();
       await mustRunHere(engine, workload.image, image.Architecture);
       const options = containerOptions(
-        workload,
+        version,
         { id: imageId, user: image.Config.User },
         {
           owner,

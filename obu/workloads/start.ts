@@ -13,16 +13,14 @@ import { findEngine } from '../engine/find-engine.ts';
 import { PrivateEngine } from '../engine/private-engine.ts';
 import { EngineWatch } from '../engine/watch.ts';
 import type { Gateways } from '../gateway/gateways.ts';
-import type { Workload } from '../manifest/workload.ts';
 import { capacityOf, memoryLeftFor } from '../planner/resources/capacity.ts';
-import type { ReconcilerStore } from '../planner/state.ts';
+import type { Desired, ReconcilerStore } from '../planner/state.ts';
 import { CpuUse } from '../resources/cpu-use.ts';
 import { DataWatch } from '../resources/data-watch.ts';
 import { GroupWatch } from '../resources/group-watch.ts';
 import { LastLines } from '../resources/last-lines.ts';
 import { PressureLevels, readPressure, withGroup } from '../resources/pressure.ts';
 import { type CgroupInfo, WorkloadGroup } from '../resources/workload-group.ts';
-import { configHash } from './container-spec.ts';
 import { StepRunner } from './executors.ts';
 import { Reconciler } from './reconciler.ts';
 import type { WorkloadObserver } from './reconciler-parts.ts';
@@ -40,7 +38,7 @@ export type Begin = (
 
 export interface WorkloadParts {
   readonly config: ObuConfig;
-  readonly workloads: readonly Workload[];
+  readonly wanted: readonly Desired[];
   readonly layout: StateLayout;
   readonly gateways: Gateways;
   readonly signals: SignalSource;
@@ -99,7 +97,7 @@ export async function startWorkloads(parts: WorkloadParts) {
   const cpuUse = new CpuUse((container) => group.cpuSeconds(container));
   const reconciler = new Reconciler({
     ...{ engine, owner, stateHash: places.stateHash, runner, store: parts.store ?? new VolatileRecordStore(), log },
-    desired: parts.workloads.map((workload) => ({ workload, configHash: configHash(workload) })),
+    desired: parts.wanted,
     resources,
     pressure: new PressureLevels(runtime.pressure),
     readPressure: engine.host.startsWith('unix://')

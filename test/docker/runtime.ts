@@ -13,7 +13,7 @@ import type { HealthCheck, Workload } from '../../obu/manifest/workload.ts';
 import { NoOffloader } from '../../obu/offload/no-offloader.ts';
 import type { ReconcilerStore, WorkloadRecord } from '../../obu/planner/state.ts';
 import { SignalStore } from '../../obu/signals/signal-store.ts';
-import { configHash } from '../../obu/workloads/container-spec.ts';
+import { desiredOf } from '../../obu/workloads/container-spec.ts';
 import type { Reconciler } from '../../obu/workloads/reconciler.ts';
 import { startWorkloads } from '../../obu/workloads/start.ts';
 import { RecentErrors } from '../../shared/api/recent-errors.ts';
@@ -109,7 +109,15 @@ export class Runtime {
     this.#stops.push(() => gateways.stop());
     const config = parseObuConfig(`vehicle: test-car\nobu: obu-1\n${this.#config}`, 'obu.yaml');
     const { engine, reconciler } = await startWorkloads({
-      ...{ config, workloads, layout: this.layout, gateways, signals, store: this.store, errors: this.errors },
+      ...{
+        config,
+        wanted: workloads.map(desiredOf),
+        layout: this.layout,
+        gateways,
+        signals,
+        store: this.store,
+        errors: this.errors,
+      },
       buses: new Map(),
       begin: async (_name, stop, start) => {
         this.#stops.push(stop);
@@ -139,7 +147,7 @@ export class Runtime {
 
   /** From now on exactly these are wanted. */
   apply(...workloads: Workload[]): void {
-    this.reconciler.setDesired(workloads.map((workload) => ({ workload, configHash: configHash(workload) })));
+    this.reconciler.setDesired(workloads.map(desiredOf));
   }
 
   /** "Running(Ok)". */

@@ -1,8 +1,8 @@
 import { expect, it } from 'vitest';
+import { isWell } from '../../../shared/api/workload-state.ts';
 import { ErrorCode } from '../../../shared/base/errors.ts';
 import { workloadOf } from '../../../test/support/workload.ts';
 import type { WorkloadState } from '../../planner/state.ts';
-import { isWellState } from '../../planner/well.ts';
 import { KnownStates, mustBeWanted } from './known-states.ts';
 
 const running: WorkloadState = { state: 'Running', detail: 'Ok', reason: 'its container runs' };
@@ -20,7 +20,7 @@ it('a state says that it is an old one while the engine does not answer, and is 
   expect(states.of('a', true)).toEqual(running);
   const old = states.of('a', false);
   expect(old).toMatchObject({ state: 'Running', detail: 'Ok', isOld: true });
-  expect([isWellState(running), isWellState(old)]).toEqual([true, false]);
+  expect([isWell(running), isWell(old)]).toEqual([true, false]);
   expect(old.reason).not.toBe(running.reason);
   expect(states.of('nobody', false).state).toBe('Pending');
 });
