@@ -1,5 +1,6 @@
 import { ErrorCode, errorName, isKerbError, KerbError, messageOf } from '../../shared/base/errors.ts';
 import type { Logger } from '../../shared/base/log.ts';
+import { SerialQueue } from '../../shared/base/serial-queue.ts';
 import type { VehiclePrincipal } from '../../shared/identity/identity.ts';
 import type { FileOffer, PushOutcome } from '../../shared/task-package/push-codec.ts';
 import type { TaskPackage } from '../../shared/task-package/reader.ts';
@@ -41,8 +42,8 @@ export class PackageUploads implements UploadRules {
   readonly #options: PackageUploadsOptions;
   readonly #sessions = new Set<PushSession>();
   readonly #open = new Set<Reservation>();
-  /** Settles when nobody changes the store. */
-  #turn: Promise<unknown> = Promise.resolve();
+  /** One change of the store at a time. */
+  readonly #changes = new SerialQueue();
   #stopping = false;
 
   constructor(options: PackageUploadsOptions) {
@@ -62,7 +63,7 @@ export class PackageUploads implements UploadRules {
   async stop(): Promise<void> {
     this.#stopping = true;
     await Promise.all([...this.#sessions].map((session) => session.end()));
-    await this.#turn;
+    await this.#changes.idle();
   }
 
   /** @throws KerbError PushForbidden | BrokerStopping */
@@ -123,7 +124,7 @@ export class PackageUploads implements UploadRules {
 
   /** Verifies what has come in, keeps it and has it served. @throws KerbError: as PackageStore.verify, and PackageNotStored */
   store(incoming: IncomingPackage, digest: string, client: VehiclePrincipal, bytes: number): Promise<PushOutcome> {
-    return this.#inTurn<PushOutcome>(async () => {
+    return this.#changes.run<PushOutcome>(async () => {
       const { store, pushed, onPushed, log } = this.#options;
       this.checkMayPush(client);
       // Somebody else may have been faster.
@@ -142,7 +143,7 @@ export class PackageUploads implements UploadRules {
 
   /** @throws KerbError UnknownPackage; PushForbidden: it is not this tenant's */
   remove(digest: string, client: VehiclePrincipal): Promise<PushOutcome> {
-    return this.#inTurn<PushOutcome>(async () => {
+    return this.#changes.run<PushOutcome>(async () => {
       const { store, pushed, onRemoved, log } = this.#options;
       this.checkMayPush(client);
       const origin = store.originOf(digest);
@@ -195,13 +196,6 @@ export class PackageUploads implements UploadRules {
       // Where it lies here is nothing to whoever has sent it.
       throw new KerbError(error.code, error.message.replaceAll(dir, 'the pushed package'), {}, { cause: error });
     }
-  }
-
-  /** One change of the store at a time. */
-  #inTurn<T>(change: () => Promise<T>): Promise<T> {
-    const done = this.#turn.then(change);
-    this.#turn = done.catch(() => {});
-    return done;
   }
 }
 

@@ -1,4 +1,5 @@
 import type { KerbError } from '../../shared/base/errors.ts';
+import { SerialQueue } from '../../shared/base/serial-queue.ts';
 import type { VehiclePrincipal } from '../../shared/identity/identity.ts';
 import {
   badPush,
@@ -54,7 +55,7 @@ export class PushSession implements PushClient {
   readonly #limits: PushLimits;
   readonly #onEnd: () => void;
   #state: State = { at: 'idle' };
-  #turn: Promise<unknown> = Promise.resolve();
+  readonly #steps = new SerialQueue();
   #waiting = 0;
   #stall: NodeJS.Timeout | undefined;
   #ended = false;
@@ -80,10 +81,10 @@ export class PushSession implements PushClient {
         message.length > MAX_PUSH_MESSAGE
           ? `a message has ${message.length} bytes; the limit is ${MAX_PUSH_MESSAGE}`
           : `more than ${MAX_UNACKNOWLEDGED} messages are unacknowledged`;
-      return this.#inTurn(() => this.#fail(badPush(what)));
+      return this.#steps.run(() => this.#fail(badPush(what)));
     }
     this.#waiting++;
-    return this.#inTurn(async () => {
+    return this.#steps.run(async () => {
       try {
         // Nobody hears it, and nobody is to blame.
         if (this.#ended) return encodePushRefusal(badPush('the connection is gone'));
@@ -98,7 +99,7 @@ export class PushSession implements PushClient {
 
   end(): Promise<void> {
     this.#ended = true;
-    return this.#inTurn(async () => {
+    return this.#steps.run(async () => {
       if (this.#state.at === 'receiving') this.#rules.ended(this.#client, 'broken_off');
       await this.#close({ at: 'idle' }).catch(() => {});
       this.#onEnd();
@@ -173,15 +174,9 @@ export class PushSession implements PushClient {
     const { stallMs } = this.#limits;
     const state = this.#state;
     this.#stall = setTimeout(() => {
-      void this.#inTurn(async () => {
+      void this.#steps.run(async () => {
         if (this.#state === state) await this.#fail(badPush(`nothing came for ${stallMs} ms; it was given up`));
       });
     }, stallMs);
-  }
-
-  #inTurn<T>(action: () => Promise<T>): Promise<T> {
-    const done = this.#turn.then(action);
-    this.#turn = done.catch(() => {});
-    return done;
   }
 }

@@ -13,6 +13,7 @@ import { createHash } from 'node:crypto';
 import { readdirSync } from 'node:fs';
 import { ErrorCode, isKerbError, KerbError, messageOf } from '../../shared/base/errors.ts';
 import type { Logger } from '../../shared/base/log.ts';
+import { SerialQueue } from '../../shared/base/serial-queue.ts';
 import type { CanBus } from '../../shared/can/bus.ts';
 import { type ContainerLink, interfaceGrantProblem, readCubes, writeCubes } from '../grants/interface-rules.ts';
 import type { CanGrant, Workload } from '../manifest/workload.ts';
@@ -55,7 +56,7 @@ export class ContainerInterfaces {
   readonly #containers = new Map<string, Container>();
   readonly #denied: DeniedFrames;
   readonly #holds = new NamespaceHolds();
-  #turn: Promise<unknown> = Promise.resolve();
+  readonly #changes = new SerialQueue();
   readonly #unsubscribe: (() => void)[] = [];
 
   constructor(parts: ContainerInterfacesParts) {
@@ -68,7 +69,7 @@ export class ContainerInterfaces {
   /** Removes what a killed OBU was in the middle of making, and watches the buses: rules die with their interface. */
   async start(): Promise<void> {
     const { buses, log } = this.#parts;
-    await this.#inTurn(async () => {
+    await this.#changes.run(async () => {
       for (const { name } of this.#ours()) if (hasInterface(peerOf(name))) await removeInterface(name);
     });
     this.#denied.start(() => {
@@ -79,9 +80,11 @@ export class ContainerInterfaces {
     for (const bus of buses.values()) {
       const end = bus.onState(({ state }) => {
         if (state !== 'Up' || this.#links().length === 0) return;
-        this.#inTurn(() => syncRules(this.#prefix, this.#links())).catch((error: unknown) => {
-          log.error(`the rules for CAN interfaces of containers could not be restored: ${messageOf(error)}`);
-        });
+        this.#changes
+          .run(() => syncRules(this.#prefix, this.#links()))
+          .catch((error: unknown) => {
+            log.error(`the rules for CAN interfaces of containers could not be restored: ${messageOf(error)}`);
+          });
       });
       this.#unsubscribe.push(end);
     }
@@ -90,7 +93,7 @@ export class ContainerInterfaces {
   /** Ends its work and leaves the interfaces to containers that go on, and to the next OBU. */
   async leave(): Promise<void> {
     for (const end of this.#unsubscribe.splice(0)) end();
-    await this.#turn;
+    await this.#changes.idle();
     this.#denied.stop();
     this.#holds.releaseAll();
   }
@@ -98,7 +101,7 @@ export class ContainerInterfaces {
   /** Removes every interface of this OBU; the containers that have them are expected to be gone. */
   async stop(): Promise<void> {
     await this.leave();
-    await this.#inTurn(async () => {
+    await this.#changes.run(async () => {
       this.#containers.clear();
       for (const { name } of this.#ours()) await removeInterface(name);
     });
@@ -110,7 +113,7 @@ export class ContainerInterfaces {
    * this machine lacks and what to run
    */
   prepare(workload: Workload, id: string): Promise<void> {
-    return this.#inTurn(() => this.#apply({ id, workload, links: [] }));
+    return this.#changes.run(() => this.#apply({ id, workload, links: [] }));
   }
 
   /**
@@ -118,7 +121,7 @@ export class ContainerInterfaces {
    * @throws KerbError CanInterfaceUnavailable
    */
   attach(id: string): Promise<void> {
-    return this.#inTurn(() => this.#moveIn(id));
+    return this.#changes.run(() => this.#moveIn(id));
   }
 
   /**
@@ -126,7 +129,7 @@ export class ContainerInterfaces {
    * @throws KerbError as `prepare` and `attach`
    */
   adopt(workload: Workload, id: string): Promise<void> {
-    return this.#inTurn(async () => {
+    return this.#changes.run(async () => {
       const known = this.#ours().filter(({ container }) => container === shortId(id));
       const links = known.map(({ name, bus }) => ({ bus, host: name, device: '', fd: false, read: [], write: [] }));
       await this.#apply({ id, workload, links });
@@ -136,7 +139,7 @@ export class ContainerInterfaces {
 
   /** Removes the interfaces of a container; nothing happens when it has none. */
   detach(id: string): Promise<void> {
-    return this.#inTurn(() => this.#detach(id));
+    return this.#changes.run(() => this.#detach(id));
   }
 
   /**
@@ -144,7 +147,7 @@ export class ContainerInterfaces {
    * @param wanted What a container of this workload is to be held to now; undefined when it stays as it is.
    */
   follow(wanted: (workload: Workload) => Workload | undefined): Promise<void> {
-    return this.#inTurn(async () => {
+    return this.#changes.run(async () => {
       for (const container of [...this.#containers.values()]) {
         const workload = wanted(container.workload);
         if (workload === undefined || !grantsDiffer(workload, container.workload)) continue;
@@ -253,13 +256,6 @@ export class ContainerInterfaces {
       const [container = '', bus = ''] = readNet(name, 'ifalias').split(' ');
       return [{ name, container, bus }];
     });
-  }
-
-  /** One change after the other. */
-  #inTurn<T>(work: () => Promise<T>): Promise<T> {
-    const done = this.#turn.then(work);
-    this.#turn = done.catch(() => undefined);
-    return done;
   }
 }
 

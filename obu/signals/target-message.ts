@@ -7,6 +7,7 @@
 
 import { ErrorCode, isKerbError, KerbError } from '../../shared/base/errors.ts';
 import { type Exact, exact } from '../../shared/base/exact.ts';
+import { SerialQueue } from '../../shared/base/serial-queue.ts';
 import type { CanBus } from '../../shared/can/bus.ts';
 import { dataFrame } from '../../shared/can/frame.ts';
 import { type FrameChecksum, writeChecksum } from '../../shared/dbc/checksum.ts';
@@ -27,8 +28,7 @@ export class TargetMessage {
   /** Those that the configuration gives a value. */
   readonly #given: MessageSignal[] = [];
   #last: Uint8Array | undefined;
-  #turn: Promise<unknown> = Promise.resolve();
-  #waiting = 0;
+  readonly #tasks = new SerialQueue();
 
   /**
    * @param defaults Physical values by signal, before the bus has said anything. Where one does not fit (default-values.ts
@@ -65,13 +65,10 @@ export class TargetMessage {
   /** Runs one task at a time, in the order of the calls. @throws KerbError TooManyRequests, and what the task throws */
   async inTurn<T>(task: () => Promise<T>): Promise<T> {
     const { name } = this.codec.message;
-    if (this.#waiting >= MAX_WAITING) {
+    if (this.#tasks.size >= MAX_WAITING) {
       throw new KerbError(ErrorCode.TooManyRequests, `${MAX_WAITING} actuations wait for message ${name}, the limit`);
     }
-    this.#waiting++;
-    const mine = this.#turn.then(task);
-    this.#turn = mine.catch(() => {}).finally(() => this.#waiting--);
-    return mine;
+    return this.#tasks.run(task);
   }
 
   /**
