@@ -5,6 +5,7 @@
  * in number and in bytes.
  */
 import { ErrorCode } from '../../shared/base/errors.ts';
+import { type Refusal, refusal } from '../../shared/base/refusal.ts';
 import { WaitingQueue } from './waiting-queue.ts';
 
 /** What admission needs to know of an offload. Times in milliseconds of one monotonic clock. */
@@ -25,14 +26,6 @@ export interface AdmissionLimits {
   readonly maxQueuedPerTenant: number;
   /** Bytes that may wait, over all packages; one tenant may fill half of it. A single offload may always wait. */
   readonly maxQueuedBytes: number;
-}
-
-export interface AdmissionRefusal {
-  readonly code: ErrorCode;
-  /** One sentence for the caller. */
-  readonly message: string;
-  /** When it may be worth another try, in milliseconds; 0: no hint. */
-  readonly retryAfterMs: number;
 }
 
 interface TenantShare {
@@ -77,13 +70,9 @@ export class Admission<T extends Waiting> {
   }
 
   /** Puts the entry into its queue, or says why not. */
-  admit(entry: T, now: number): AdmissionRefusal | undefined {
+  admit(entry: T, now: number): Refusal | undefined {
     if (entry.deadline <= now) {
-      return {
-        code: ErrorCode.BudgetSpentInQueue,
-        message: 'the budget was spent before the offload arrived',
-        retryAfterMs: 0,
-      };
+      return refusal(ErrorCode.BudgetSpentInQueue, 'the budget was spent before the offload arrived');
     }
     let queue = this.#queues.get(entry.packageDigest);
     if (queue === undefined) {
@@ -96,7 +85,7 @@ export class Admission<T extends Waiting> {
       this.sweep(now);
       reason = this.#noRoom(entry, queue.size);
     }
-    if (reason !== undefined) return { ...reason, retryAfterMs: this.#retryHint(entry.packageDigest) };
+    if (reason !== undefined) return reason;
     if (entry.deadline < this.earliestDeadline) this.#earliest = entry.deadline;
     queue.push(entry);
     this.#count(entry, 1);
@@ -153,24 +142,24 @@ export class Admission<T extends Waiting> {
     return Math.min(MAX_RETRY_HINT_MS, Math.max(1, Math.ceil((this.queuedFor(packageDigest) * mean) / 2)));
   }
 
-  #noRoom({ tenant, bytes }: T, queuedForPackage: number): { code: ErrorCode; message: string } | undefined {
+  #noRoom({ packageDigest, tenant, bytes }: T, queuedForPackage: number): Refusal | undefined {
     const { maxQueuedPerPackage, maxQueuedPerTenant, maxQueuedBytes } = this.#limits;
     const share = this.#shares.get(tenant);
     if (share !== undefined && share.count >= maxQueuedPerTenant) {
       const message = `tenant ${tenant} has ${maxQueuedPerTenant} offloads waiting here, as many as it may`;
-      return { code: ErrorCode.TooManyFromTenant, message };
+      return refusal(ErrorCode.TooManyFromTenant, message, this.#retryHint(packageDigest));
     }
     if (share !== undefined && share.bytes + bytes > maxQueuedBytes / 2) {
       const message = `tenant ${tenant} has ${share.bytes} bytes of input waiting here; ${bytes} more are too many`;
-      return { code: ErrorCode.TooManyFromTenant, message };
+      return refusal(ErrorCode.TooManyFromTenant, message, this.#retryHint(packageDigest));
     }
     if (queuedForPackage >= maxQueuedPerPackage) {
       const message = `${maxQueuedPerPackage} offloads wait for this task already, as many as may`;
-      return { code: ErrorCode.QueueFull, message };
+      return refusal(ErrorCode.QueueFull, message, this.#retryHint(packageDigest));
     }
     if (this.#queuedBytes > 0 && this.#queuedBytes + bytes > maxQueuedBytes) {
       const message = `${this.#queuedBytes} bytes of input wait here already; ${bytes} more are too many`;
-      return { code: ErrorCode.QueueFull, message };
+      return refusal(ErrorCode.QueueFull, message, this.#retryHint(packageDigest));
     }
     return undefined;
   }

@@ -3,10 +3,10 @@
  * delivered, and the one copy on the way out is into the encoded reply.
  */
 import { ErrorCode, KerbError, messageOf } from '../../shared/base/errors.ts';
+import type { Refusal } from '../../shared/base/refusal.ts';
 import { kerbside } from '../../shared/protocol/generated/v2e.js';
 import { encodeInPlace } from '../../shared/protocol/v2e-encode.ts';
 import { isDigest } from '../../shared/task-package/format.ts';
-import type { OffloadRefusal } from '../offloads/offloads.ts';
 import type { TaskResult } from '../offloads/result-store.ts';
 
 const { OffloadRequest, OffloadReply, ServiceAnnouncement } = kerbside.v2e.v1;
@@ -48,7 +48,7 @@ export function encodeResult(id: string, result: TaskResult, broker: string, hel
   return encodeInPlace(OffloadReply, { id, result: { ...result, broker }, heldMs }, result.output.length);
 }
 
-export function encodeRefusal(id: string, refusal: OffloadRefusal, heldMs: number): Uint8Array {
+export function encodeRefusal(id: string, refusal: Refusal, heldMs: number): Uint8Array {
   return OffloadReply.encode({ id, refusal, heldMs }).finish();
 }
 

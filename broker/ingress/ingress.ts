@@ -4,6 +4,7 @@ import type { TLSSocket } from 'node:tls';
 import { Server, type Socket } from 'socket.io';
 import { ErrorCode, isKerbError, KerbError, messageOf } from '../../shared/base/errors.ts';
 import type { Logger } from '../../shared/base/log.ts';
+import { refusalOf } from '../../shared/base/refusal.ts';
 import { listenFault } from '../../shared/host/listen.ts';
 import type { Identity, VehiclePrincipal } from '../../shared/identity/identity.ts';
 import { V2E_PING_MS, V2E_TRANSPORT } from '../../shared/protocol/v2e-socket.ts';
@@ -258,7 +259,7 @@ export class Ingress {
     };
     if (client.expiresAt < Date.now()) {
       const expired = unauthenticated('the certificate of this vehicle has expired since it connected');
-      send(encodeRefusal('', { code: expired.code, message: expired.message, retryAfterMs: 0 }, 0));
+      send(encodeRefusal('', refusalOf(expired), 0));
       this.#giveUp(socket, client, expired);
       return;
     }
@@ -268,8 +269,7 @@ export class Ingress {
     } catch (error) {
       const problem = isKerbError(error) ? error : badRequest(messageOf(error));
       this.#options.onRefused(`vehicle ${client.id}`, problem);
-      const id = String(problem.context.id ?? '');
-      send(encodeRefusal(id, { code: problem.code, message: problem.message, retryAfterMs: 0 }, 0));
+      send(encodeRefusal(String(problem.context.id ?? ''), refusalOf(problem), 0));
       return;
     }
     const { id, packageDigest, input, budgetMs, demandsVm } = decoded;

@@ -5,10 +5,11 @@
  * Hot path: one object and one promise per offload, no timer but the one for the earliest budget in the queues, no log line.
  */
 import { ErrorCode, type KerbError } from '../../shared/base/errors.ts';
+import { type Refusal, refusal, refusalOf } from '../../shared/base/refusal.ts';
 import { RateWindow } from '../../shared/base/rolling.ts';
 import type { Admission, Waiting } from '../admission/admission.ts';
 import type { BrokerMetrics } from '../telemetry/metrics.ts';
-import type { Blocked, CallEnd, TenderPool } from '../tenders/pool/pool.ts';
+import type { CallEnd, TenderPool } from '../tenders/pool/pool.ts';
 import { describeEnd } from '../tenders/process/describe-end.ts';
 import type { ResultStore, TaskResult } from './result-store.ts';
 
@@ -25,14 +26,8 @@ export interface IncomingOffload {
   readonly arrivedAt: number;
 }
 
-export interface OffloadRefusal {
-  readonly code: ErrorCode;
-  readonly message: string;
-  readonly retryAfterMs: number;
-}
-
 /** Called exactly once, with one of both. */
-export type Answer = (result: TaskResult | undefined, refusal: OffloadRefusal | undefined) => void;
+export type Answer = (result: TaskResult | undefined, refusal: Refusal | undefined) => void;
 
 export interface OffloadLimits {
   /** Callers that may wait for one and the same offload. */
@@ -113,7 +108,7 @@ export class Offloads {
   }
 
   /** Answers from the results, joins a flight or makes a new one; or says why not. */
-  #accept(offload: IncomingOffload, runnable: Runnable | undefined, answer: Answer): OffloadRefusal | undefined {
+  #accept(offload: IncomingOffload, runnable: Runnable | undefined, answer: Answer): Refusal | undefined {
     const { tenant, id, packageDigest, input, budgetMs, demandsVm, arrivedAt } = offload;
     if (this.#stopping) return refusal(ErrorCode.BrokerStopping, 'this broker is stopping; use another one');
     if (runnable === undefined) return gone(packageDigest);
@@ -141,7 +136,8 @@ export class Offloads {
     const blocked = pool.blocked(now);
     if (blocked !== undefined && mustWaitTooLong(blocked, budgetMs)) {
       const message = `${runnable.name} cannot be run here now: ${blocked.message}`;
-      return refusal(blocked.code, message, Number.isFinite(blocked.retryInMs) ? Math.ceil(blocked.retryInMs) : 0);
+      const { retryAfterMs } = blocked;
+      return { ...blocked, message, retryAfterMs: Number.isFinite(retryAfterMs) ? Math.ceil(retryAfterMs) : 0 };
     }
     const deadline = arrivedAt + budgetMs;
     const bytes = input.length;
@@ -234,13 +230,13 @@ export class Offloads {
     });
   }
 
-  #refuseWaiting(packageDigest: string, why: OffloadRefusal): void {
+  #refuseWaiting(packageDigest: string, why: Refusal): void {
     for (const flight of this.#admission.drain(packageDigest)) {
       this.#fail(flight, this.#runnables.get(packageDigest), why);
     }
   }
 
-  #join(flight: PendingOffload, offload: IncomingOffload, answer: Answer): OffloadRefusal | undefined {
+  #join(flight: PendingOffload, offload: IncomingOffload, answer: Answer): Refusal | undefined {
     const same = flight.packageDigest === offload.packageDigest && flight.demandsVm === offload.demandsVm;
     if (!same || !flight.input.equals(offload.input)) {
       return otherOffload(offload.id);
@@ -256,14 +252,13 @@ export class Offloads {
   #complete(runnable: Runnable, flight: PendingOffload, takenAt: number, end: CallEnd): void {
     const { outcome, error } = end;
     if (outcome === undefined) {
-      this.#fail(flight, runnable, refusal(error.code, error.message));
+      this.#fail(flight, runnable, refusalOf(error));
       return;
     }
     this.#admission.learn(flight.packageDigest, outcome.runMs);
     this.#metrics.used(flight.tenant, runnable.name, outcome);
     if (outcome.outcome !== 'done' || outcome.status !== 0) {
-      const { code, message } = describeEnd(runnable.name, outcome);
-      const why = refusal(code, message);
+      const why = describeEnd(runnable.name, outcome);
       if (why.code === ErrorCode.GuestDeadline) this.#metrics.deadlineMissed();
       this.#fail(flight, runnable, why);
       return;
@@ -293,7 +288,7 @@ export class Offloads {
     this.#noticeIdle();
   }
 
-  #fail(flight: PendingOffload, runnable: Runnable | undefined, why: OffloadRefusal): void {
+  #fail(flight: PendingOffload, runnable: Runnable | undefined, why: Refusal): void {
     this.#pending.delete(flight.key);
     for (const answer of flight.answers) answer(undefined, why);
     this.#failed++;
@@ -307,15 +302,11 @@ export class Offloads {
 }
 
 /** In quarantine everything is refused at once: the wait would be long, and its end is uncertain. */
-function mustWaitTooLong({ code, retryInMs }: Blocked, budgetMs: number): boolean {
-  return retryInMs >= budgetMs || (code === ErrorCode.PackageQuarantined && retryInMs > 0);
+function mustWaitTooLong({ code, retryAfterMs }: Refusal, budgetMs: number): boolean {
+  return retryAfterMs >= budgetMs || (code === ErrorCode.PackageQuarantined && retryAfterMs > 0);
 }
 
-function refusal(code: ErrorCode, message: string, retryAfterMs = 0): OffloadRefusal {
-  return { code, message, retryAfterMs };
-}
-
-function gone(packageDigest: string): OffloadRefusal {
+function gone(packageDigest: string): Refusal {
   const message = `this broker has no task package ${packageDigest}; its announcement lists what it has`;
   return refusal(ErrorCode.UnknownPackage, message);
 }
@@ -323,14 +314,14 @@ function gone(packageDigest: string): OffloadRefusal {
 /** A pool that has had no tender yet finds out with its first one. */
 const mayRunInVm = ({ pool }: Runnable): boolean => pool.isolation === 'vm' || pool.isolation === '';
 
-function noVm({ name, pool }: Runnable): OffloadRefusal {
+function noVm({ name, pool }: Runnable): Refusal {
   return refusal(
     ErrorCode.IsolationUnavailable,
     `isolation vm is demanded; ${name} has isolation ${pool.isolation} here: use another broker`,
   );
 }
 
-function otherOffload(id: string): OffloadRefusal {
+function otherOffload(id: string): Refusal {
   const message = `the id ${id} belongs to another offload of this tenant, with another task or input; choose a new id`;
   return refusal(ErrorCode.BadOffloadRequest, message);
 }

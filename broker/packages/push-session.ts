@@ -157,7 +157,7 @@ export class PushSession implements PushClient {
     const told = this.#rules.failed(this.#client, error);
     // Nothing that goes wrong on the way back changes what has gone wrong.
     await this.#close({ at: 'failed', error: told }).catch(() => {});
-    return encodePushRefusal(told, Number(told.context.retryAfterMs ?? 0));
+    return encodePushRefusal(told);
   }
 
   async #close(next: State): Promise<void> {

@@ -2,6 +2,7 @@ import { Agent } from 'node:https';
 import { io, type Socket } from 'socket.io-client';
 import { ErrorCode, KerbError, messageOf } from '../../shared/base/errors.ts';
 import type { Logger } from '../../shared/base/log.ts';
+import { refusalFrom } from '../../shared/base/refusal.ts';
 import type { Identity } from '../../shared/identity/identity.ts';
 import { kerbside } from '../../shared/protocol/generated/v2e.js';
 import { encodeInPlace } from '../../shared/protocol/v2e-encode.ts';
@@ -255,7 +256,7 @@ export class BrokerLink {
         return;
       }
       if (reply.refusal == null) throw new Error('it holds neither a result nor a refusal');
-      pending.reject(failureOf(target.id, pending.request, reply.refusal, totalMs));
+      pending.reject(failureOf(target.id, pending.request, refusalFrom(reply.refusal), totalMs));
     } catch (cause) {
       const message = `broker ${target.id} sent an answer that cannot be read: ${messageOf(cause)}`;
       pending.reject(new KerbError(ErrorCode.BadProtocolMessage, message, { broker: target.id }, { cause }));
@@ -291,10 +292,12 @@ export class BrokerLink {
 
   #retryLater(socket: Socket): void {
     clearTimeout(this.#retry);
-    const delay = RETRY_MS.max * (1 - Math.random() * RETRY_MS.jitter);
-    this.#retry = setTimeout(() => {
-      if (this.#socket === socket) socket.connect();
-    }, delay);
+    this.#retry = setTimeout(
+      () => {
+        if (this.#socket === socket) socket.connect();
+      },
+      RETRY_MS.max * (1 - Math.random() * RETRY_MS.jitter),
+    );
   }
 
   #failAll(error: (pending: Pending) => KerbError): void {

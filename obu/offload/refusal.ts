@@ -1,21 +1,19 @@
 import { ErrorCode, errorName, KerbError } from '../../shared/base/errors.ts';
+import type { Refusal } from '../../shared/base/refusal.ts';
 import type { OffloadRequest } from './offloader.ts';
-
-/** A Refusal as it came over the wire. */
-export interface WireRefusal {
-  readonly code?: number | null;
-  readonly message?: string | null;
-  readonly retryAfterMs?: number | null;
-}
 
 /**
  * What a workload is told when a broker says no: BudgetExhausted when the budget was spent there, else OffloadRefused.
  * `context.refusal` is the broker's code, `context.retryAfterMs` its hint (0: none).
  */
-export function failureOf(broker: string, request: OffloadRequest, refusal: WireRefusal, totalMs: number): KerbError {
-  const code = refusal.code ?? 0;
-  const sentence = refusal.message || `error ${code} (${errorName(code)})`;
-  const context = { broker, refusal: code, retryAfterMs: refusal.retryAfterMs ?? 0, totalMs };
+export function failureOf(
+  broker: string,
+  request: OffloadRequest,
+  { code, message, retryAfterMs }: Refusal,
+  totalMs: number,
+): KerbError {
+  const sentence = message || `error ${code} (${errorName(code)})`;
+  const context = { broker, refusal: code, retryAfterMs, totalMs };
   if (code === ErrorCode.BudgetSpentInQueue || code === ErrorCode.GuestDeadline) {
     return new KerbError(
       ErrorCode.BudgetExhausted,

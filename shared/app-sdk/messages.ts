@@ -1,5 +1,6 @@
 import protobuf from 'protobufjs/minimal.js';
 import { ErrorCode, KerbError } from '../base/errors.ts';
+import { refusalFrom } from '../base/refusal.ts';
 import { type CanFrame, frameFault } from '../can/frame.ts';
 import { kerbside } from '../protocol/generated/gateway.js';
 
@@ -249,6 +250,7 @@ export function droppedOf(message: { dropped?: unknown }): number {
 
 /** The error that a Failure of the OBU means. */
 export function toError(failure: kerbside.gateway.v1.Failure.$Properties): KerbError {
-  const context = failure.retryAfterMs ? { retryAfterMs: failure.retryAfterMs } : {};
-  return new KerbError((failure.code ?? 0) as ErrorCode, failure.message || 'the OBU gave no reason', context);
+  const { code, message, retryAfterMs } = refusalFrom(failure);
+  const context = retryAfterMs > 0 ? { retryAfterMs } : {};
+  return new KerbError(code as ErrorCode, message || 'the OBU gave no reason', context);
 }

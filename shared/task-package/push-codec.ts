@@ -1,5 +1,6 @@
 /** The messages of a push, in and out (shared/protocol/v2e.proto). */
 import { ErrorCode, KerbError, messageOf } from '../base/errors.ts';
+import { refusalOf } from '../base/refusal.ts';
 import { kerbside } from '../protocol/generated/v2e.js';
 import { INDEX_FILE, isDigest, LAYOUT_FILE } from './format.ts';
 
@@ -61,8 +62,8 @@ export function encodePushState(outcome: PushOutcome): Uint8Array {
   return PushReply.encode({ state: PushState[outcome] }).finish();
 }
 
-export function encodePushRefusal({ code, message }: KerbError, retryAfterMs = 0): Uint8Array {
-  return PushReply.encode({ refusal: { code, message, retryAfterMs } }).finish();
+export function encodePushRefusal(error: KerbError): Uint8Array {
+  return PushReply.encode({ refusal: refusalOf(error) }).finish();
 }
 
 export function badPush(what: string): KerbError {

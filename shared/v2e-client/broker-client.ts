@@ -1,6 +1,7 @@
 import { Agent } from 'node:https';
 import { io, type Socket } from 'socket.io-client';
 import { ErrorCode, errorName, KerbError, messageOf } from '../base/errors.ts';
+import { refusalFrom } from '../base/refusal.ts';
 import type { Identity } from '../identity/identity.ts';
 import { kerbside } from '../protocol/generated/v2e.js';
 import { v2eClientOptions } from '../protocol/v2e-socket.ts';
@@ -155,11 +156,11 @@ export class BrokerClient {
         const message = `broker ${this.#broker} has not answered for ${REPLY_TIMEOUT_MS / 1000} s; does it know pushes?`;
         throw new KerbError(ErrorCode.BrokerLost, message);
       });
-    const { state, refusal } = decodeReply(await this.#unlessLost(answer));
-    if (refusal != null) {
-      const code = refusal.code ?? 0;
+    const { state, refusal: wire } = decodeReply(await this.#unlessLost(answer));
+    if (wire != null) {
+      const { code, message } = refusalFrom(wire);
       const known = errorName(code) === 'Unknown' ? ErrorCode.OffloadRefused : (code as ErrorCode);
-      throw new KerbError(known, `broker ${this.#broker}: ${refusal.message}`, { refusal: code });
+      throw new KerbError(known, `broker ${this.#broker}: ${message}`, { refusal: code });
     }
     return PushState[state ?? 0] as PushOutcome;
   }

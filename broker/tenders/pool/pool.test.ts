@@ -86,7 +86,7 @@ test('a death is told once, and a new tender waits a little later', async () => 
   expect(pool.state).toBe('Dead');
   expect(pool.blocked(performance.now())).toMatchObject({
     code: ErrorCode.TenderUnavailable,
-    retryInMs: expect.toSatisfy((ms: number) => ms > 0 && ms <= 50),
+    retryAfterMs: expect.toSatisfy((ms: number) => ms > 0 && ms <= 50),
   });
   await vi.waitUntil(() => pool.state === 'Waiting');
   expect(troubles).toHaveLength(1);
@@ -101,14 +101,14 @@ test('one that dies again and again is started ever later; a served call makes u
   const waits: number[] = [];
   for (let i = 0; i < 3; i++) {
     await call(pool, 'k');
-    waits.push(pool.blocked(performance.now())!.retryInMs);
+    waits.push(pool.blocked(performance.now())!.retryAfterMs);
     await vi.waitUntil(() => pool.state === 'Waiting');
   }
   expect(waits[1]).toBeGreaterThan(waits[0]!);
   expect(waits[2]).toBeGreaterThan(waits[1]!);
   await call(pool, 'e');
   await call(pool, 'k');
-  expect(pool.blocked(performance.now())!.retryInMs).toBeLessThanOrEqual(50);
+  expect(pool.blocked(performance.now())!.retryAfterMs).toBeLessThanOrEqual(50);
 });
 
 test('one of several that dies costs its call only; the others go on', async () => {
@@ -171,7 +171,7 @@ test.each([ErrorCode.ImageRefused, ErrorCode.TaskPackageDigestMismatch, ErrorCod
     });
     await pools.start();
     expect(pool).toMatchObject({ state: 'Dead', refused: true, trouble: 'not this one' });
-    expect(pool.blocked(performance.now())).toMatchObject({ retryInMs: Number.POSITIVE_INFINITY });
+    expect(pool.blocked(performance.now())).toMatchObject({ retryAfterMs: Number.POSITIVE_INFINITY });
     expect(made).toHaveLength(0);
   },
 );

@@ -1,5 +1,6 @@
 import { ErrorCode, isKerbError, KerbError, messageOf } from '../../../shared/base/errors.ts';
 import type { Logger } from '../../../shared/base/log.ts';
+import { type Refusal, refusal } from '../../../shared/base/refusal.ts';
 import { footprintOf } from '../process/footprint.ts';
 import type { Isolation, Tender, TenderOutcome } from '../process/tender.ts';
 import { Demand } from './demand.ts';
@@ -33,14 +34,6 @@ export interface PoolOptions {
   /** Something has changed that a plan depends on. */
   readonly onChange: () => void;
   readonly log: Logger;
-}
-
-/** Why no tender can be had now. */
-export interface Blocked {
-  readonly code: ErrorCode;
-  readonly message: string;
-  /** Milliseconds; Infinity when it is for good. */
-  readonly retryInMs: number;
 }
 
 interface Held {
@@ -142,13 +135,13 @@ export class TenderPool {
     return this.state === 'Dead' || this.state === 'Quarantined' ? this.#trouble?.message : undefined;
   }
 
-  /** Why an offload that comes now cannot be run, and when it may be worth another try. */
-  blocked(now: number): Blocked | undefined {
+  /** Why an offload that comes now cannot be run, and when it may be worth another try; Infinity: never. */
+  blocked(now: number): Refusal | undefined {
     const trouble = this.#trouble;
     if (trouble === undefined || this.canCall || this.#busy > 0 || this.#count('Loading') > 0) return undefined;
-    const retryInMs = this.#final ? Number.POSITIVE_INFINITY : Math.max(0, blockedUntil(this.#health) - now);
+    const retryAfterMs = this.#final ? Number.POSITIVE_INFINITY : Math.max(0, blockedUntil(this.#health) - now);
     const code = this.#health.state === 'quarantined' ? ErrorCode.PackageQuarantined : ErrorCode.TenderUnavailable;
-    return { code, message: trouble.message, retryInMs };
+    return refusal(code, trouble.message, retryAfterMs);
   }
 
   /** Notes that an offload has come at `now`, and that `queued` wait for a tender. True when one more tender would help. */

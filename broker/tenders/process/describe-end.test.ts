@@ -18,6 +18,7 @@ test.each([
   expect(refused(log)).toEqual({
     code: ErrorCode.TaskRefusedInput,
     message: `echo refused its input with status 3 after 1.3 ms${end}`,
+    retryAfterMs: 0,
   });
 });
 

@@ -1,35 +1,30 @@
 import { ErrorCode } from '../../../shared/base/errors.ts';
+import { type Refusal, refusal } from '../../../shared/base/refusal.ts';
 import { abortText } from './fault-text.ts';
 import type { TenderOutcome } from './tender.ts';
 
 /** Characters of the task's own sentence that its caller is told. */
 const MAX_SENTENCE = 200;
 
-/** What a call that gave no result ended with, for its caller: a code and a sentence. `task` is the name of the task. */
-export function describeEnd(task: string, end: TenderOutcome): { readonly code: ErrorCode; readonly message: string } {
+/** What a call that gave no result ended with, for its caller. `task` is the name of the task. */
+export function describeEnd(task: string, end: TenderOutcome): Refusal<ErrorCode> {
   const after = `after ${end.runMs.toFixed(1)} ms`;
   switch (end.outcome) {
     case 'done': {
       const why = sentenceOf(end.log);
-      return {
-        code: ErrorCode.TaskRefusedInput,
-        message: `${task} refused its input with status ${end.status} ${after}${why === '' ? '' : `: ${why}`}`,
-      };
+      const message = `${task} refused its input with status ${end.status} ${after}${why === '' ? '' : `: ${why}`}`;
+      return refusal(ErrorCode.TaskRefusedInput, message);
     }
     case 'aborted':
-      return { code: ErrorCode.GuestAborted, message: `${task} aborted ${after}: ${abortText(end.code)}` };
-    case 'deadline':
-      return {
-        code: ErrorCode.GuestDeadline,
-        message: `${task} was ended because its budget was spent, ${after} of running`,
-      };
+      return refusal(ErrorCode.GuestAborted, `${task} aborted ${after}: ${abortText(end.code)}`);
+    case 'deadline': {
+      const message = `${task} was ended because its budget was spent, ${after} of running`;
+      return refusal(ErrorCode.GuestDeadline, message);
+    }
     case 'fault':
-      return { code: ErrorCode.GuestFault, message: `${task} faulted ${after}: ${end.fault}` };
+      return refusal(ErrorCode.GuestFault, `${task} faulted ${after}: ${end.fault}`);
     case 'bad-output':
-      return {
-        code: ErrorCode.GuestBadOutput,
-        message: `${task} gave back an output that is none: ${end.reason}`,
-      };
+      return refusal(ErrorCode.GuestBadOutput, `${task} gave back an output that is none: ${end.reason}`);
   }
 }
 
