@@ -1,5 +1,5 @@
 /**
- * What every kind of bus has and extends: its subscribers, its state and its counters. Hot path (`deliver`): one call per frame,
+ * What every kind of bus has: its subscribers, its state and its counters. Hot path (`deliver`): one call per frame,
  * nothing is allocated.
  */
 
@@ -60,11 +60,6 @@ export class BusCore {
       this.#bits += wireBits(frame);
     }
     if (frame.err || this.#controller === 'BusOff') this.#follow(frame);
-    this.distribute(frame);
-  }
-
-  /** To the subscribers, and counted nowhere. */
-  distribute(frame: CanFrame): void {
     for (const listener of this.#frameListeners) listener(frame);
   }
 

@@ -3,6 +3,7 @@ import { ErrorCode, KerbError } from '../base/errors.ts';
 import { type Logger, silentLog } from '../base/log.ts';
 import { runtimeFolder } from '../host/runtime-folder.ts';
 import type { BusKind, CanBus } from './bus.ts';
+import type { BusCore } from './bus-core.ts';
 import { isCanInterface, SocketCanBus } from './socketcan-bus.ts';
 import { UserspaceBus } from './userspace/userspace-bus.ts';
 
@@ -18,6 +19,8 @@ export interface OpenBusOptions {
   readonly log?: Logger;
   /** Name of this program, for the log of the userspace bus. */
   readonly client?: string;
+  /** Of the bus that the new one works for; default: one of its own. */
+  readonly core?: BusCore;
 }
 
 export interface OpenedBus {
@@ -63,12 +66,12 @@ export function openBus(choice: BusChoice, options: OpenBusOptions = {}): Opened
       kind === 'socketcan'
         ? `${name} is SocketCAN, as asked`
         : `${name} is SocketCAN: the kernel has a CAN interface of that name`;
-    return { bus: new SocketCanBus({ name, log }), kind: 'socketcan', reason };
+    return { bus: new SocketCanBus({ name, log, core: options.core }), kind: 'socketcan', reason };
   }
   const client = options.client ?? `kerbside ${process.pid}`;
   const reason =
     kind === 'userspace'
       ? `${name} is the userspace bus at ${socketPath}, as asked`
       : `${name} is the userspace bus at ${socketPath}: the kernel has no CAN interface of that name`;
-  return { bus: new UserspaceBus({ name, socketPath, client, log }), kind: 'userspace', reason };
+  return { bus: new UserspaceBus({ name, socketPath, client, log, core: options.core }), kind: 'userspace', reason };
 }

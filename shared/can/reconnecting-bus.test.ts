@@ -1,5 +1,5 @@
 import { mkdtemp, rm } from 'node:fs/promises';
-import { createConnection } from 'node:net';
+import { createConnection, createServer, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -57,12 +57,7 @@ async function until(condition: () => boolean): Promise<void> {
 async function controllerSays(...texts: string[]): Promise<void> {
   const socket = createConnection(socketPath);
   closing.push(async () => void socket.destroy());
-  const records = texts.map((text) => {
-    const record = Buffer.alloc(RECORD_SIZE);
-    encodeFrame(parseFrameText(text), record, 0);
-    return record;
-  });
-  socket.write(Buffer.concat([encodeHello('controller'), ...records]));
+  socket.write(Buffer.concat([encodeHello('controller'), records(...texts)]));
 }
 
 describe('a bus that is not there when it is started', () => {
@@ -131,6 +126,157 @@ describe('a bus with a failing controller', () => {
     bus.send(parseFrameText('124#22'));
     expect(states).toEqual(['Up', 'Warning', 'Passive', 'BusOff', 'Up', 'BusOff', 'Up']);
     expect(errors).toHaveLength(5);
+  });
+});
+
+/** A bus whose every word is the test's: it gives away the connections that come. */
+async function serveByHand(): Promise<{ next: () => Promise<Socket> }> {
+  const sockets: Socket[] = [];
+  const server = createServer((socket) => {
+    socket.on('error', () => undefined);
+    socket.resume();
+    sockets.push(socket);
+  });
+  await new Promise<void>((resolve) => server.listen(socketPath, resolve));
+  closing.push(async () => {
+    for (const socket of sockets) socket.destroy();
+    await new Promise((resolve) => server.close(resolve));
+  });
+  let taken = 0;
+  const next = async () => {
+    await until(() => sockets.length > taken);
+    return sockets[taken++]!;
+  };
+  return { next };
+}
+
+function records(...texts: string[]): Buffer {
+  return Buffer.concat(
+    texts.map((text) => {
+      const record = Buffer.alloc(RECORD_SIZE);
+      encodeFrame(parseFrameText(text), record, 0);
+      return record;
+    }),
+  );
+}
+
+/** Everything that one who listens to a bus sees, in order. */
+function watch(bus: ReconnectingBus): string[] {
+  const seen: string[] = [];
+  bus.onState((state) => seen.push(state.state === 'Down' ? `Down: ${state.reason}` : state.state));
+  bus.subscribe((frame) => seen.push(formatFrame(frame)));
+  return seen;
+}
+
+describe('the bus behind it', () => {
+  it('delivers the frames that are on their way while it is attached, each once, after the bus is up', async () => {
+    const bus = makePatient();
+    const seen = watch(bus);
+    await bus.start();
+    expect(bus.stats).toEqual({ framesReceived: 0, framesSent: 0, framesDropped: 0, errorFrames: 0, bits: 0 });
+    seen.length = 0;
+    const { next } = await serveByHand();
+    (await next()).write(Buffer.concat([encodeHello('can0'), records('101#', '102#', '103#')]));
+    await until(() => seen.length >= 4);
+    expect(seen).toEqual(['Up', '101#', '102#', '103#']);
+    expect(bus.stats).toMatchObject({ framesReceived: 3, framesDropped: 0 });
+  });
+
+  it('keeps its subscribers and its counts when a bus that was there goes away and comes back', async () => {
+    const { next } = await serveByHand();
+    const bus = makePatient();
+    const seen = watch(bus);
+    const starting = bus.start();
+    const first = await next();
+    first.write(Buffer.concat([encodeHello('can0'), records('101#')]));
+    await starting;
+    await until(() => seen.length === 2);
+    first.destroy();
+    await until(() => seen.length === 3);
+    (await next()).write(Buffer.concat([encodeHello('can0'), records('102#')]));
+    await until(() => seen.length === 5);
+    expect(seen).toEqual(['Up', '101#', `Down: the bus went away (${socketPath})`, 'Up', '102#']);
+    expect(bus.stats).toMatchObject({ framesReceived: 2, framesSent: 0, framesDropped: 0 });
+  });
+
+  it('tells no state of attempts that fail but the reason, once', async () => {
+    const { next } = await serveByHand();
+    const bus = makePatient();
+    const seen = watch(bus);
+    const starting = bus.start();
+    // A frame before the greeting: it is no CAN bus, and its frame is not one of ours.
+    (await next()).write(records('101#'));
+    await starting;
+    expect(seen).toEqual([expect.stringMatching(/^Down: cannot join CAN bus can0: what answers is no CAN bus/)]);
+    expect(bus.stats.framesReceived).toBe(0);
+    expect(() => bus.send(parseFrameText('123#'))).toThrow(expect.objectContaining({ code: ErrorCode.BusDown }));
+    (await next()).write(records('101#'));
+    (await next()).write(Buffer.concat([encodeHello('can0'), records('102#')]));
+    await until(() => seen.length === 3);
+    expect(seen.slice(1)).toEqual(['Up', '102#']);
+  });
+
+  it('counts what was sent to a bus that dies as sent and as lost', async () => {
+    const { next } = await serveByHand();
+    const bus = makePatient();
+    const seen = watch(bus);
+    const starting = bus.start();
+    const socket = await next();
+    socket.write(encodeHello('can0'));
+    await starting;
+    socket.pause();
+    // Until nothing more fits, in the kernel nor here: what waits here when the bus dies has not reached it.
+    const full = await new Promise<unknown>((resolve) => {
+      const send = () => {
+        try {
+          for (let i = 0; i < 100; i++) bus.send(parseFrameText('123#'));
+          setImmediate(send);
+        } catch (error) {
+          resolve(error);
+        }
+      };
+      send();
+    });
+    expect(full).toMatchObject({ code: ErrorCode.BusWriteFailed });
+    const { framesSent } = bus.stats;
+    socket.destroy();
+    await until(() => bus.state.state === 'Down' && bus.stats.framesDropped > 0);
+    expect(() => bus.send(parseFrameText('123#'))).toThrow(expect.objectContaining({ code: ErrorCode.BusDown }));
+    expect(bus.stats).toMatchObject({ framesSent, framesReceived: 0 });
+    expect(bus.stats.framesDropped).toBeLessThanOrEqual(framesSent);
+    expect(seen).toEqual(['Up', expect.stringMatching(/^Down: /)]);
+  });
+
+  it('can be stopped by a subscriber in the middle of frames, and delivers no other', async () => {
+    const { next } = await serveByHand();
+    const bus = makePatient();
+    const seen = watch(bus);
+    let stopping: Promise<void> | undefined;
+    bus.subscribe(({ id }) => {
+      if (id === 0x102) stopping = bus.stop();
+    });
+    const starting = bus.start();
+    (await next()).write(Buffer.concat([encodeHello('can0'), records('101#', '102#', '103#')]));
+    await starting;
+    await until(() => stopping !== undefined);
+    await stopping;
+    expect(seen).toEqual(['Up', '101#', '102#', 'Down: stopped']);
+    expect(bus.stats.framesReceived).toBe(2);
+    expect(() => bus.send(parseFrameText('123#'))).toThrow(expect.objectContaining({ code: ErrorCode.BusDown }));
+  });
+
+  it('can be stopped while it is being attached, and is not up afterwards', async () => {
+    const { next } = await serveByHand();
+    const bus = makePatient();
+    const seen = watch(bus);
+    const starting = bus.start();
+    const socket = await next();
+    await bus.stop();
+    await starting;
+    socket.write(encodeHello('can0'), () => undefined);
+    await sleep(20);
+    expect(seen).toEqual(['Down: stopped']);
+    expect(bus.state).toEqual({ state: 'Down', reason: 'stopped' });
   });
 });
 

@@ -6,27 +6,26 @@
 
 import { isKerbError } from '../base/errors.ts';
 import { type Logger, silentLog } from '../base/log.ts';
-import type { BusKind, BusStats, CanBus } from './bus.ts';
-import { BusCore } from './bus-core.ts';
+import type { BusKind, CanBus } from './bus.ts';
+import { CoreBus } from './core-bus.ts';
 import type { CanFrame } from './frame.ts';
 import { type BusChoice, type OpenBusOptions, openBus } from './open-bus.ts';
 
 const RETRY_MS = 1000;
 
-export class ReconnectingBus extends BusCore implements CanBus {
+export class ReconnectingBus extends CoreBus {
   readonly #choice: BusChoice;
   readonly #options: OpenBusOptions;
   readonly #log: Logger;
   #running = false;
   #timer: NodeJS.Timeout | undefined;
-  /** The one that was tried last; `#attached` once it is there. */
+  /** The one that was tried last. All of them share one core, which is this bus's own. */
   #bus: CanBus | undefined;
-  #attached = false;
 
-  constructor(choice: BusChoice, options: OpenBusOptions = {}) {
+  constructor(choice: BusChoice, options: Omit<OpenBusOptions, 'core'> = {}) {
     super();
     this.#choice = choice;
-    this.#options = options;
+    this.#options = { ...options, core: this.core };
     this.#log = options.log ?? silentLog();
   }
 
@@ -37,10 +36,6 @@ export class ReconnectingBus extends BusCore implements CanBus {
   /** As far as it is known: until the bus is there it may still turn out to be of the other kind. */
   get kind(): BusKind {
     return this.#bus?.kind ?? (this.#choice.kind === 'userspace' ? 'userspace' : 'socketcan');
-  }
-
-  override get stats(): BusStats {
-    return this.#bus?.stats ?? super.stats;
   }
 
   /** Never fails because of the bus. */
@@ -54,11 +49,11 @@ export class ReconnectingBus extends BusCore implements CanBus {
     this.#running = false;
     clearTimeout(this.#timer);
     await this.#bus?.stop();
-    this.down('stopped');
+    this.core.down('stopped');
   }
 
   send(frame: CanFrame): void {
-    if (this.#bus === undefined || !this.#attached) this.mustBeSendable(frame, this.name);
+    if (this.#bus === undefined) this.core.mustBeSendable(frame, this.name);
     this.#bus!.send(frame);
   }
 
@@ -72,7 +67,7 @@ export class ReconnectingBus extends BusCore implements CanBus {
       if (!isKerbError(error)) throw error;
       const why = this.#choice.kind === 'auto' ? `${error.message} (${reason})` : error.message;
       const before = this.state;
-      this.down(why);
+      this.core.down(why);
       if (this.state !== before) this.#log.warn({ bus: this.name }, `${why}; waiting for it`);
       this.#timer = setTimeout(() => void this.#try(), RETRY_MS);
       return;
@@ -82,9 +77,5 @@ export class ReconnectingBus extends BusCore implements CanBus {
       return;
     }
     this.#log.info({ bus: this.name }, reason);
-    this.#attached = true;
-    bus.subscribe((frame) => this.distribute(frame));
-    bus.onState((state) => this.enter(state));
-    this.enter(bus.state);
   }
 }

@@ -15,8 +15,8 @@
 import { readFileSync } from 'node:fs';
 import { ErrorCode, KerbError, messageOf } from '../base/errors.ts';
 import type { Logger } from '../base/log.ts';
-import type { CanBus } from './bus.ts';
-import { BusCore } from './bus-core.ts';
+import type { BusCore } from './bus-core.ts';
+import { CoreBus } from './core-bus.ts';
 import type { CanFrame } from './frame.ts';
 import { LossCounter, makeMarkerFilter, matchesOf, readReceiveList, takeLook } from './receive-losses.ts';
 import { keepUntilClosed, openRawChannel, type RawChannel, toFrame } from './socketcan-package.ts';
@@ -48,9 +48,11 @@ export interface SocketCanBusOptions {
   /** The interface, `can0`. */
   readonly name: string;
   readonly log: Logger;
+  /** Of the bus that this one works for; default: one of its own. */
+  readonly core?: BusCore | undefined;
 }
 
-export class SocketCanBus extends BusCore implements CanBus {
+export class SocketCanBus extends CoreBus {
   readonly kind = 'socketcan';
   readonly #options: SocketCanBusOptions;
   #running = false;
@@ -59,7 +61,7 @@ export class SocketCanBus extends BusCore implements CanBus {
   #losses = new LossCounter();
 
   constructor(options: SocketCanBusOptions) {
-    super();
+    super(options.core);
     this.#options = options;
   }
 
@@ -83,11 +85,11 @@ export class SocketCanBus extends BusCore implements CanBus {
       channel.stop();
       keepUntilClosed(channel);
     }
-    this.down('stopped');
+    this.core.down('stopped');
   }
 
   send(frame: CanFrame): void {
-    this.mustBeSendable(frame, this.name);
+    this.core.mustBeSendable(frame, this.name);
     const channel = this.#channel!;
     const { id, ext, rtr } = frame;
     const data = Buffer.from(frame.data.buffer, frame.data.byteOffset, frame.data.length);
@@ -96,7 +98,7 @@ export class SocketCanBus extends BusCore implements CanBus {
       : channel.send({ id, ext, rtr, data });
     if (written !== (frame.fd ? CANFD_MTU : CAN_MTU)) throw this.#writeFailed(frame);
     this.#losses.sent();
-    this.countSent(frame);
+    this.core.countSent(frame);
   }
 
   /** `context.noFd` is true when the interface will never take a frame like this one. */
@@ -134,7 +136,7 @@ export class SocketCanBus extends BusCore implements CanBus {
       if (this.#channel !== channel) return;
       const frame = toFrame(message);
       if (!frame.err) losses.received(frame.timeUs);
-      this.deliver(frame);
+      this.core.deliver(frame);
     });
     channel.addListener('onStopped', () => {
       if (this.#channel === channel) this.#lost(channel);
@@ -151,7 +153,7 @@ export class SocketCanBus extends BusCore implements CanBus {
       const lost = losses.lost - known;
       if (lost === 0) return;
       known += lost;
-      this.countDropped(lost);
+      this.core.countDropped(lost);
       this.#options.log.warn(
         { bus: name, lost },
         `${name}: the kernel dropped ${lost} frames, this program was too slow`,
@@ -163,9 +165,9 @@ export class SocketCanBus extends BusCore implements CanBus {
   #look(countLosses: () => void): void {
     const { name } = this;
     if ((Number(readInterface(name, 'flags')) & IFF_UP) === 0) {
-      this.down(`the interface is down; set it up with: ip link set ${name} up`);
+      this.core.down(`the interface is down; set it up with: ip link set ${name} up`);
     } else {
-      this.up();
+      this.core.up();
     }
     countLosses();
     this.#timer = setTimeout(() => this.#look(countLosses), LOOK_MS);
@@ -177,7 +179,7 @@ export class SocketCanBus extends BusCore implements CanBus {
     keepUntilClosed(channel);
     clearTimeout(this.#timer);
     const reason = 'the interface was removed';
-    this.down(reason);
+    this.core.down(reason);
     this.#options.log.warn({ bus: this.name }, `${this.name} is down: ${reason}; waiting for it to come back`);
     this.#retry();
   }
@@ -188,7 +190,7 @@ export class SocketCanBus extends BusCore implements CanBus {
         this.#attach();
         this.#options.log.info({ bus: this.name }, `${this.name} is attached again`);
       } catch (error) {
-        this.down(messageOf(error));
+        this.core.down(messageOf(error));
         this.#retry();
       }
     }, RETRY_MS);

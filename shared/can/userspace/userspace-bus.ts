@@ -5,8 +5,8 @@
 import { createConnection, type Socket } from 'node:net';
 import { ErrorCode, isErrno, KerbError, messageOf } from '../../base/errors.ts';
 import type { Logger } from '../../base/log.ts';
-import type { CanBus } from '../bus.ts';
-import { BusCore } from '../bus-core.ts';
+import type { BusCore } from '../bus-core.ts';
+import { CoreBus } from '../core-bus.ts';
 import type { CanFrame } from '../frame.ts';
 import {
   decodeFrame,
@@ -35,9 +35,11 @@ export interface UserspaceBusOptions {
   /** Name of this program, for the log of the bus. */
   readonly client: string;
   readonly log: Logger;
+  /** Of the bus that this one works for; default: one of its own. */
+  readonly core?: BusCore | undefined;
 }
 
-export class UserspaceBus extends BusCore implements CanBus {
+export class UserspaceBus extends CoreBus {
   readonly kind = 'userspace';
   readonly #options: UserspaceBusOptions;
   #running = false;
@@ -48,7 +50,7 @@ export class UserspaceBus extends BusCore implements CanBus {
   #batched = 0;
 
   constructor(options: UserspaceBusOptions) {
-    super();
+    super(options.core);
     this.#options = options;
   }
 
@@ -63,7 +65,7 @@ export class UserspaceBus extends BusCore implements CanBus {
     try {
       await this.#connect();
     } catch (error) {
-      await this.stop();
+      this.#running = false;
       throw error;
     }
   }
@@ -86,11 +88,11 @@ export class UserspaceBus extends BusCore implements CanBus {
         else socket.end(() => socket.destroy());
       });
     }
-    this.down('stopped');
+    this.core.down('stopped');
   }
 
   send(frame: CanFrame): void {
-    this.mustBeSendable(frame, this.name);
+    this.core.mustBeSendable(frame, this.name);
     if (this.#socket!.writableLength > MAX_UNSENT_BYTES) {
       throw new KerbError(
         ErrorCode.BusWriteFailed,
@@ -105,7 +107,7 @@ export class UserspaceBus extends BusCore implements CanBus {
       process.nextTick(() => this.#flush());
     }
     encodeFrame(frame, this.#batch, this.#batched * RECORD_SIZE);
-    this.countSent(frame);
+    this.core.countSent(frame);
     if (++this.#batched === this.#batch.length / RECORD_SIZE) this.#flush();
   }
 
@@ -124,7 +126,7 @@ export class UserspaceBus extends BusCore implements CanBus {
 
   /** They were taken when the connection still looked well. */
   #notSent(frames: number): void {
-    this.countDropped(frames);
+    this.core.countDropped(frames);
     this.#options.log.warn(
       { bus: this.name, lost: frames },
       `${this.name}: ${frames} frames were not sent: the bus went away`,
@@ -169,20 +171,20 @@ export class UserspaceBus extends BusCore implements CanBus {
             return;
           }
           if (type === RecordType.Frame) {
-            this.deliver(decodeFrame(records, at));
+            this.core.deliver(decodeFrame(records, at));
           } else if (type === RecordType.Dropped) {
             const total = droppedTotal(records, at);
             const lost = total - toldDropped;
             toldDropped = total;
             if (Number.isSafeInteger(lost) && lost > 0) {
-              this.countDropped(lost);
+              this.core.countDropped(lost);
               this.#options.log.warn({ bus: name, lost }, `${name}: ${lost} frames lost, this program was too slow`);
             }
           } else {
             greeted = true;
             clearTimeout(timeout);
             this.#retryMs = FIRST_RETRY_MS;
-            this.up();
+            this.core.up();
             resolve();
           }
         }
@@ -191,7 +193,7 @@ export class UserspaceBus extends BusCore implements CanBus {
   }
 
   #lost(reason: string): void {
-    this.down(this.#running ? reason : 'stopped');
+    this.core.down(this.#running ? reason : 'stopped');
     if (!this.#running) return;
     this.#options.log.warn({ bus: this.name }, `${this.name} is down: ${reason}; trying again`);
     this.#scheduleRetry();
@@ -203,7 +205,7 @@ export class UserspaceBus extends BusCore implements CanBus {
         () => this.#options.log.info({ bus: this.name }, `${this.name} is up again`),
         (error: unknown) => {
           if (!this.#running) return;
-          this.down(messageOf(error));
+          this.core.down(messageOf(error));
           this.#scheduleRetry();
         },
       );
