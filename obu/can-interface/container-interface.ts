@@ -80,7 +80,7 @@ export class ContainerInterfaces {
       const end = bus.onState(({ state }) => {
         if (state !== 'Up' || this.#links().length === 0) return;
         this.#inTurn(() => syncRules(this.#prefix, this.#links())).catch((error: unknown) => {
-          log.error(`the rules for CAN interfaces of containers could not be restored: ${messageOf(error)}`);
+          log.error({ err: messageOf(error) }, 'cannot restore the rules for CAN interfaces of containers');
         });
       });
       this.#unsubscribe.push(end);

@@ -73,7 +73,8 @@ export class ReconnectingBus extends BusCore implements CanBus {
       const why = this.#choice.kind === 'auto' ? `${error.message} (${reason})` : error.message;
       const before = this.state;
       this.down(why);
-      if (this.state !== before) this.#log.warn({ bus: this.name }, `${why}; waiting for it`);
+      if (this.state !== before)
+        this.#log.warn({ bus: this.name, reason: why }, 'cannot attach to the bus; trying again');
       this.#timer = setTimeout(() => void this.#try(), RETRY_MS);
       return;
     }
@@ -81,7 +82,7 @@ export class ReconnectingBus extends BusCore implements CanBus {
       await bus.stop();
       return;
     }
-    this.#log.info({ bus: this.name }, reason);
+    this.#log.info({ bus: this.name, reason }, 'attached to the bus');
     this.#attached = true;
     bus.subscribe((frame) => this.distribute(frame));
     bus.onState((state) => this.enter(state));

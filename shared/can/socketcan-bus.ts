@@ -152,10 +152,7 @@ export class SocketCanBus extends BusCore implements CanBus {
       if (lost === 0) return;
       known += lost;
       this.countDropped(lost);
-      this.#options.log.warn(
-        { bus: name, lost },
-        `${name}: the kernel dropped ${lost} frames, this program was too slow`,
-      );
+      this.#options.log.warn({ bus: name, lost }, 'frames lost: this program reads too slowly');
     });
   }
 
@@ -178,7 +175,7 @@ export class SocketCanBus extends BusCore implements CanBus {
     clearTimeout(this.#timer);
     const reason = 'the interface was removed';
     this.down(reason);
-    this.#options.log.warn({ bus: this.name }, `${this.name} is down: ${reason}; waiting for it to come back`);
+    this.#options.log.warn({ bus: this.name, reason }, 'the bus is down; trying again');
     this.#retry();
   }
 
@@ -186,7 +183,7 @@ export class SocketCanBus extends BusCore implements CanBus {
     this.#timer = setTimeout(() => {
       try {
         this.#attach();
-        this.#options.log.info({ bus: this.name }, `${this.name} is attached again`);
+        this.#options.log.info({ bus: this.name }, 'attached to the bus again');
       } catch (error) {
         this.down(messageOf(error));
         this.#retry();

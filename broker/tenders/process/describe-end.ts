@@ -28,7 +28,7 @@ export function describeEnd(task: string, end: TenderOutcome): { readonly code: 
     case 'bad-output':
       return {
         code: ErrorCode.GuestBadOutput,
-        message: `${task} gave back an output that is none: ${end.reason}`,
+        message: `${task} returned an invalid output: ${end.reason}`,
       };
   }
 }
