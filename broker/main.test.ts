@@ -508,10 +508,10 @@ describe('malformed messages', () => {
     OffloadRequest.encode({ id: 'x', taskDigest: digest, input: Buffer.from('e'), budgetMs: 100, ...change }).finish();
 
   test.each<[string, () => Uint8Array, RegExp]>([
-    ['bytes that are no protobuf', () => Buffer.alloc(50, 0xff), /no OffloadRequest/],
+    ['bytes that are no protobuf', () => Buffer.alloc(50, 0xff), /not a valid OffloadRequest/],
     ['an empty message', () => Buffer.alloc(0), /its id/],
-    ['a cut message', () => request({}).slice(0, 40), /no OffloadRequest|its task/],
-    ['groups within groups without end', () => Buffer.alloc(60_000, 0x0b), /no OffloadRequest/],
+    ['a cut message', () => request({}).slice(0, 40), /not a valid OffloadRequest|its task/],
+    ['groups within groups without end', () => Buffer.alloc(60_000, 0x0b), /not a valid OffloadRequest/],
     ['no id', () => request({ id: '' }), /its id/],
     ['an unknown isolation', () => request({ isolation: 'none' }), /its isolation/],
     ['an id with a line break', () => request({ id: 'a\nb' }), /its id/],

@@ -143,7 +143,7 @@ export async function startBroker(config: BrokerConfig, parts: BrokerParts): Pro
     if (config.push !== undefined && trusted === undefined) {
       throw new KerbError(
         ErrorCode.BadConfig,
-        'what is pushed is run only if somebody trusted has signed it; give --trust, or take no pushes',
+        '--push-from needs --trust: a pushed package runs only when a trusted signer has signed it',
       );
     }
     const pushed = new PushedPackages(join(config.stateDir, 'pushed'));
@@ -159,10 +159,10 @@ export async function startBroker(config: BrokerConfig, parts: BrokerParts): Pro
 
     const errors = new RecentErrors();
     for (const { path, error } of store.rejected) {
-      log.error({ path, code: error.code, err: error.message }, 'a task package cannot be used');
+      log.error({ path, code: error.code, err: error.message }, 'cannot use a task package');
       errors.add(path, error.code, error.message);
     }
-    if (store.packages.length === 0) log.warn({ path: config.packagesDir }, 'there is no task package to run');
+    if (store.packages.length === 0) log.warn({ path: config.packagesDir }, 'no task packages found');
 
     const metrics = new BrokerMetrics();
     const admission = new Admission<PendingOffload>(config.limits, (flight, waitedMs) =>
@@ -262,7 +262,7 @@ export async function startBroker(config: BrokerConfig, parts: BrokerParts): Pro
     });
     undo.push(() => control.stop());
     await unlessCancelled(control.start());
-    log.info({ broker: config.id, url, path: config.apiSocket, count: served.size }, 'the broker takes offloads');
+    log.info({ broker: config.id, url, path: config.apiSocket, count: served.size }, 'the broker is up');
     return { url, port: ingress.port, status, stop: stopAll };
   } catch (error) {
     await stopAll();
@@ -273,7 +273,7 @@ export async function startBroker(config: BrokerConfig, parts: BrokerParts): Pro
 /** Every step is taken, also after one that failed. */
 async function runBackwards(steps: (() => Promise<unknown>)[], log: Logger): Promise<void> {
   for (let step = steps.pop(); step !== undefined; step = steps.pop()) {
-    await step().catch((error: unknown) => log.error({ err: messageOf(error) }, 'a part did not stop as it should'));
+    await step().catch((error: unknown) => log.error({ err: messageOf(error) }, 'a part did not stop cleanly'));
   }
 }
 
@@ -288,7 +288,7 @@ function refusalLog(log: Logger, errors: RecentErrors): (client: string, error: 
       unsaid++;
       return;
     }
-    log.warn({ client, code: error.code, err: error.message, count: unsaid }, 'a client was refused');
+    log.warn({ client, code: error.code, err: error.message, count: unsaid }, 'client refused');
     quietUntil = now + 100;
     unsaid = 0;
   };
@@ -299,7 +299,7 @@ function warnOfUnknown(prestart: BrokerConfig['prestart'], packages: readonly Ta
   if (prestart === 'all') return;
   const names = new Set(packages.map(({ config }) => config.name));
   for (const name of prestart) {
-    if (!names.has(name)) log.warn({ task: name }, 'a task that is to be started with the broker is not there');
+    if (!names.has(name)) log.warn({ task: name }, 'no such task to start with the broker');
   }
 }
 

@@ -139,7 +139,7 @@ class Obu implements RunningObu {
       try {
         await part.stop();
       } catch (error) {
-        this.#log.error({ err: error }, `${part.name} could not be stopped cleanly`);
+        this.#log.error({ part: part.name, err: error }, 'a part did not stop cleanly');
       }
     }
   }
@@ -265,7 +265,7 @@ class Obu implements RunningObu {
     };
     const changes = new ChangeWatch(this.#events);
     await this.#everySecond('change watch', () => changes.look(this.status()));
-    this.#log.info({ path: api, url: engine.host, count: desired.wanted.length }, `OBU ${config.obu} is up`);
+    this.#log.info({ path: api, url: engine.host, count: desired.wanted.length }, 'the OBU is up');
   }
 
   /** It comes when it comes: nothing local waits for it. */
@@ -348,10 +348,9 @@ class Obu implements RunningObu {
   /** What is wrong in the files of signals, and has not kept the rest of them from working. */
   #tellWarnings(warnings: readonly string[]): void {
     const log = this.#log.child({ part: 'signals' });
-    for (const reason of warnings.slice(0, MAX_LOGGED_WARNINGS))
-      log.warn({ reason }, 'a file of signals has a problem');
+    for (const reason of warnings.slice(0, MAX_LOGGED_WARNINGS)) log.warn({ reason }, 'a signal file has a problem');
     if (warnings.length > MAX_LOGGED_WARNINGS) {
-      log.warn({ count: warnings.length }, 'the files of signals have more problems; kerb status lists them');
+      log.warn({ count: warnings.length }, 'the signal files have more problems; kerb status lists them');
     }
   }
 

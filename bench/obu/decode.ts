@@ -46,7 +46,7 @@ export async function* decodeRate(say: Say): AsyncGenerator<Row> {
     }
     return decoded;
   });
-  if (Number.isNaN(sum)) say('some of them are floats that are no number'); // and nobody can leave out the loop
+  if (Number.isNaN(sum)) say('some of them are floats that are not numbers'); // and nobody can leave out the loop
   yield summarise(suite, name, 'signals/s per core', rates);
 
   say('the same through router and signal store, every signal mapped and subscribed to');

@@ -32,11 +32,12 @@ export function decodeOffload(bytes: Buffer): DecodedOffload {
   try {
     request = OffloadRequest.decode(bytes);
   } catch (error) {
-    throw bad('', `it is no OffloadRequest: ${messageOf(error)}`);
+    throw bad('', `it is not a valid OffloadRequest: ${messageOf(error)}`);
   }
   const { id, taskDigest, input, budgetMs, priority, isolation } = request;
   if (!OFFLOAD_ID.test(id)) throw bad('', 'its id is not 1 to 128 printable ASCII characters without spaces');
-  if (!isDigest(taskDigest)) throw bad(id, 'its task is no "sha256:" and 64 hexadecimal digits');
+  if (!isDigest(taskDigest))
+    throw bad(id, 'its task is not a valid digest: it must be "sha256:" and 64 hexadecimal digits');
   if (!(budgetMs > 0 && budgetMs <= MAX_BUDGET_MS))
     throw bad(id, `its budget is not above 0 and at most ${MAX_BUDGET_MS} ms`);
   if (priority > MAX_PRIORITY) throw bad(id, `its priority is above ${MAX_PRIORITY}`);

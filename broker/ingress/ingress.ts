@@ -222,8 +222,8 @@ export class Ingress {
   #serve(socket: ClientSocket): void {
     const { announcement, pushes, log } = this.#options;
     const { client } = socket.data;
-    log.info({ vehicle: client.id, tenant: client.tenant }, 'a vehicle is connected');
-    socket.on('disconnect', (reason) => log.info({ vehicle: client.id, reason }, 'a vehicle is gone'));
+    log.info({ vehicle: client.id, tenant: client.tenant }, 'vehicle connected');
+    socket.on('disconnect', (reason) => log.info({ vehicle: client.id, reason }, 'vehicle disconnected'));
     const unread = { bytes: 0 };
     // Everything has been handed to the TLS socket, which counts its own part.
     socket.conn.on('drain', () => {

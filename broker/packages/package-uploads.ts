@@ -136,7 +136,10 @@ export class PackageUploads implements UploadRules {
       store.put(kept, origin);
       if (!renewed) onPushed(kept);
       const { name, version } = found.config;
-      log.info({ task: `${name} ${version}`, digest, tenant: client.tenant, vehicle: client.id }, 'a task was pushed');
+      log.info(
+        { task: `${name} ${version}`, digest, tenant: client.tenant, vehicle: client.id },
+        'task package pushed',
+      );
       return 'STORED';
     });
   }
@@ -150,17 +153,17 @@ export class PackageUploads implements UploadRules {
       if (!store.has(digest) && origin === undefined) {
         throw new KerbError(
           ErrorCode.UnknownPackage,
-          `this broker has no task package ${digest}; it may be gone already`,
+          `this broker has no task package ${digest}; it may have been removed already`,
         );
       }
       if (origin?.tenant !== client.tenant) {
-        const message = `tenant ${client.tenant} has not pushed ${digest}; who has, or who runs the broker, removes it`;
+        const message = `tenant ${client.tenant} has not pushed ${digest}; only the tenant that pushed it, or the operator of the broker, can remove it`;
         throw new KerbError(ErrorCode.PushForbidden, message);
       }
       await pushed.remove(digest);
       onRemoved(digest);
       await store.remove(digest);
-      log.info({ digest, tenant: client.tenant, vehicle: client.id }, 'a pushed task was removed');
+      log.info({ digest, tenant: client.tenant, vehicle: client.id }, 'pushed task package removed');
       return 'REMOVED';
     });
   }
@@ -170,7 +173,7 @@ export class PackageUploads implements UploadRules {
     const told = isKerbError(error) ? error : notStored(error);
     const { metrics, log, onRefused } = this.#options;
     metrics.pushed(client.tenant, errorName(told.code));
-    if (told !== error) log.error({ err: messageOf(error) }, 'a pushed task package could not be stored');
+    if (told !== error) log.error({ err: messageOf(error) }, 'cannot store a pushed task package');
     onRefused(`vehicle ${client.id}`, told);
     return told;
   }

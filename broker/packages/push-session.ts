@@ -87,7 +87,7 @@ export class PushSession implements PushClient {
     return this.#steps.run(async () => {
       try {
         // Nobody hears it, and nobody is to blame.
-        if (this.#ended) return encodePushRefusal(badPush('the connection is gone'));
+        if (this.#ended) return encodePushRefusal(badPush('the connection was closed'));
         return encodePushState(await this.#step(message));
       } catch (error) {
         return await this.#fail(error);

@@ -433,12 +433,12 @@ describe('malformed messages', () => {
   const file = (path: string, size = 2) => ({ path, size });
   const open = (...files: { path: string; size: number }[]) => ({ open: { digest, files } });
   test.each<[string, Parameters<typeof send>[1], RegExp]>([
-    ['no protobuf', Buffer.from('\xff\xff\xff', 'latin1'), /no PushRequest/],
+    ['no protobuf', Buffer.from('\xff\xff\xff', 'latin1'), /not a valid PushRequest/],
     ['nothing', Buffer.alloc(0), /no step/],
     ['no digest', { open: { digest: 'sha256:12', files: [file('index.json')] } }, /its digest is no/],
-    ['a way out of the directory', open(file('../../evil')), /no file of a task package/],
-    ['an absolute path', open(file('/etc/passwd')), /no file of a task package/],
-    ['a blob that is none', open(file('blobs/sha256/../../x')), /no file of a task package/],
+    ['a way out of the directory', open(file('../../evil')), /not a file of a task package/],
+    ['an absolute path', open(file('/etc/passwd')), /not a file of a task package/],
+    ['a blob that is none', open(file('blobs/sha256/../../x')), /not a file of a task package/],
     ['a file twice', open(file('index.json'), file('index.json')), /in it twice/],
     ['an empty file', open(file('index.json', 0)), /index.json is empty/],
     ['no files', open(), /0 files/],

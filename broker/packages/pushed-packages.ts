@@ -14,7 +14,7 @@ const ENTRY = /^[0-9a-f]{64}$/;
 const REPLACED = '.replaced-';
 
 const originSchema = z.strictObject({
-  tenant: z.string().refine(isTenant, 'is no tenant'),
+  tenant: z.string().refine(isTenant, 'is not a valid tenant'),
   vehicle: z.string(),
   /** Of all files, bytes. */
   bytes: z.int().min(0),

@@ -48,14 +48,14 @@ export function registerBrokerCommands(program: Command): void {
     .requiredOption('--id <id>', "the broker's id, as in its certificate")
     .requiredOption('--packages <dir>', 'directory of task packages')
     .addOption(
-      new Option('--listen <host:port>', 'where vehicles connect; port 0 takes a free one')
+      new Option('--listen <host:port>', 'address where vehicles connect; port 0 takes a free one')
         .default({ host: '127.0.0.1', port: 7443 }, '127.0.0.1:7443')
         .argParser(toListen),
     )
     .option('--identity <dir>', 'certificate.pem, key.pem and ca.pem; without it a development identity is made')
     .option('--trust <dir>', 'public keys (*.pem) of the task signers whose packages are run')
-    .option('--allow-unsigned', 'run every package, whoever made it')
-    .option('--state <dir>', 'directory for what the broker keeps', '.kerbside')
+    .option('--allow-unsigned', 'run every package, also unsigned ones')
+    .option('--state <dir>', 'state directory of the broker', '.kerbside')
     .option('--api <socket>', 'control socket (default: broker-ID.sock in the state directory)')
     .addOption(
       new Option('--isolation <kind>', 'how tasks are confined; auto: vm where KVM proves itself, else process')
@@ -91,7 +91,7 @@ export function registerBrokerCommands(program: Command): void {
     )
     .option(
       '--push-from <tenants>',
-      'whose vehicles may push task packages, like "ACME,Example Fleet" (default: nobody)',
+      'whose vehicles may push task packages, like "ACME,Example Fleet" (default: none)',
       parseTenants,
     )
     .addOption(sizeOption('--push-size <size>', 'one package that is pushed', DEFAULT_PUSH_LIMITS.maxPackageBytes))
@@ -181,7 +181,7 @@ async function trustDirOf(
   if (identity !== undefined) {
     throw new KerbError(
       ErrorCode.BadConfig,
-      'whose tasks may be run here? Give --trust DIR with the public keys of their signers (`kerb pki task-signer`), or --allow-unsigned',
+      '--trust or --allow-unsigned is required: give --trust DIR with the public keys of the task signers (`kerb pki task-signer`)',
     );
   }
   const { dir, trust: development } = await ensureDevelopmentSigner(join(stateDir, 'identity'));
@@ -192,7 +192,7 @@ async function trustDirOf(
 async function developmentIdentity(stateDir: string, id: string, log: ReturnType<typeof createLog>): Promise<string> {
   const names = { vehicle: 'demo-car', broker: id, tenant: 'kerbside-demo' };
   const { broker, vehicle, made } = await ensureDevelopmentIdentities(join(stateDir, 'identity'), names);
-  for (const sentence of made) log.info(sentence);
+  for (const sentence of made) log.info({ reason: sentence }, 'development identity prepared');
   log.warn({ broker, vehicle }, 'no --identity: using a development identity; never do so on a road (see `kerb pki`)');
   return broker;
 }
@@ -225,7 +225,7 @@ function parseTenants(text: string): readonly string[] {
   const wrong = tenants.find((name) => !isTenant(name));
   if (wrong === undefined) return tenants;
   throw new InvalidArgumentError(
-    `${JSON.stringify(wrong)} is no tenant, as certificates name one; write it like "ACME,Example Fleet"`,
+    `${JSON.stringify(wrong)} is not a valid tenant: it must be an organisation as in a certificate, like "ACME,Example Fleet"`,
   );
 }
 

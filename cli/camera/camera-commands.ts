@@ -13,7 +13,9 @@ const LOOK_MS = 1500;
 export function registerCameraCommands(program: Command): void {
   const camera = program.command('camera').description('the cameras of a running OBU');
   withApi(camera.command('snapshot <camera>').description('the next picture of a camera, as a JPEG file'))
-    .addOption(new Option('-o, --output <file>', 'where to; - for standard output').default('-', 'standard output'))
+    .addOption(
+      new Option('-o, --output <file>', 'file to write; - for standard output').default('-', 'standard output'),
+    )
     .action(async (name: string, { output, ...api }: ApiOptions & { output: string }) => {
       if (output === '-' && process.stdout.isTTY) {
         throw new KerbError(ErrorCode.BadConfig, 'refusing to write JPEG data to a terminal; use --output FILE');

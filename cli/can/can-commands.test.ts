@@ -114,7 +114,7 @@ it('ends with one line that says what is wrong', async () => {
     [['replay', '--bus', spec, log], failed, /bad\.log:2: "nonsense"/],
     [['replay', '--bus', spec, join(folder, 'none.log')], failed, /none\.log cannot be read: no such file/],
     [['send', '--bus', 'can0@/nowhere/bus.sock', '123#'], failed, /start one with: kerb can bus/],
-    [['send', '--bus', 'tcp:can0', '123#'], failed, /"tcp:can0" is no CAN bus/],
+    [['send', '--bus', 'tcp:can0', '123#'], failed, /"tcp:can0" is not a valid CAN bus/],
   ];
   const runs = cases.map(([args]) => run(...args));
   for (const [i, { ended, output }] of runs.entries()) {

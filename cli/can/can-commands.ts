@@ -34,7 +34,7 @@ export function registerCanCommands(program: Command): void {
     )
     .option('--bus <bus>', BUS_HELP, 'can0')
     .option('--error', 'error frames of the controller as well, as the filter #FFFFFFFF')
-    .option('-n, --count <frames>', 'stop after so many frames', parseCount)
+    .option('-n, --count <frames>', 'stop after this number of frames', parseCount)
     .action((filters: string[], options: { bus: string; error?: boolean; count?: number }) => {
       const frames = filters.length > 0 ? filters : ['0:0'];
       return dump(options.error ? [...frames, '#FFFFFFFF'] : frames, options.bus, options.count);

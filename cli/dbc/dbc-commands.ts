@@ -11,7 +11,7 @@ export function registerDbcCommands(program: Command): void {
   const dbc = program.command('dbc').description('DBC files, before an OBU reads them');
   dbc
     .command('check <file...>')
-    .description('say what is wrong in DBC files, with lines; ends with 1 when anything is')
+    .description('check DBC files and print problems with their lines; exit code 1 when there are any')
     .addOption(outputOption())
     .action(async (files: readonly string[], { output }: { readonly output: OutputFormat }) => {
       const reports: DbcReport[] = [];

@@ -185,9 +185,9 @@ function wellCount(well: number, frozen: number, all: number): string {
       ...(frozen > 0 ? [`${frozen} ${frozen === 1 ? 'is' : 'are'} frozen by a person`] : []),
       ...(well + frozen < all ? ['the others make room for them'] : []),
     ];
-    return `${well} of ${all} workloads ${well === 1 ? 'is' : 'are'} well, and ${others.join(', ')}`;
+    return `${well} of ${all} workloads ${well === 1 ? 'is' : 'are'} ready, and ${others.join(', ')}`;
   }
-  return all === 1 ? 'the workload is well' : `all ${all} workloads are well`;
+  return all === 1 ? 'the workload is ready' : `all ${all} workloads are ready`;
 }
 
 /** @param timeoutMs of the wait */
@@ -204,20 +204,20 @@ export function notSettled(
   const names = notWell.map(wordsOf).join(', ');
   const count =
     workloads.length === 1
-      ? 'the workload is not well'
-      : `${notWell.length} of ${workloads.length} workloads are not well`;
+      ? 'the workload is not ready'
+      : `${notWell.length} of ${workloads.length} workloads are not ready`;
   const over = {
     settled: '',
-    'timed-out': `, but the time to wait (--timeout ${timeoutMs / 1000}s) is over`,
+    'timed-out': `, but the wait timed out (--timeout ${timeoutMs / 1000}s)`,
     interrupted: ', but the wait was interrupted',
   }[end];
-  const what = notWell.length === 0 ? 'some workloads are still on their way' : `${count}: ${names}`;
-  const more = workloads.some(isMoving) ? '; they go on, kerb status shows how' : '';
+  const what = notWell.length === 0 ? 'some workloads are still being started or stopped' : `${count}: ${names}`;
+  const more = workloads.some(isMoving) ? '; this continues, kerb status shows the progress' : '';
   return new KerbError(ErrorCode.ContainerFailed, `the manifest is applied${over}, and ${what}${more}`, { generation });
 }
 
 function changeLines(changes: readonly ManifestChange[]): string[] {
-  const words = { added: 'is new', removed: 'goes', replaced: 'is replaced', adjusted: 'goes on with other settings' };
+  const words = { added: 'create', removed: 'remove', replaced: 'replace', adjusted: 'update in place' };
   const rows = changes.flatMap(({ workload, change }) => (change === 'unchanged' ? [] : [[workload, words[change]]]));
   return rows.length === 0 ? ['no workload changes'] : table(rows);
 }

@@ -19,8 +19,8 @@ interface FreezeOptions extends ApiOptions {
 export function registerFreezeCommands(program: Command): void {
   const waiting = (command: Command) =>
     withApi(command)
-      .option('--no-wait', 'do not wait until it is so')
-      .addOption(new Option('--timeout <time>', 'wait so long at most').argParser(toDuration).default(30_000, '30s'));
+      .option('--no-wait', 'do not wait for the new state')
+      .addOption(new Option('--timeout <time>', 'longest time to wait').argParser(toDuration).default(30_000, '30s'));
 
   waiting(program.command('freeze <workload>'))
     .description('stop the processes of a workload where they are, until it is thawed; its memory stays')
@@ -55,7 +55,7 @@ async function change(
     print(`${workload}: ${stateWord({ state, detail })}: ${reason}`);
     return;
   }
-  const message = `${workload} is asked to ${verb}, and is still ${stateWord({ state, detail })}: ${reason}; it goes on, kerb explain ${workload} shows how`;
+  const message = `${workload} is asked to ${verb}, and is still ${stateWord({ state, detail })}: ${reason}; this continues, kerb explain ${workload} shows how`;
   throw new KerbError(ErrorCode.NotReached, message, { workload });
 }
 

@@ -40,9 +40,9 @@ export function registerGetCommands(get: Command): void {
     );
   });
 
-  listing('events', 'what happened lately, since the start of the OBU')
-    .option('-w, --watch', 'go on with what happens, until Ctrl-C')
-    .option('--name <name>', 'only of this workload, bus, camera or place')
+  listing('events', 'recent events, since the start of the OBU')
+    .option('-w, --watch', 'watch: print new events as they happen, until Ctrl-C')
+    .option('--name <name>', 'only events of this workload, bus, camera or place')
     .action(async ({ output, watch, name, ...api }: GetOptions & { watch?: boolean; name?: string }) => {
       const obu = await connectObu(api);
       const query = name === undefined ? '' : `&name=${encodeURIComponent(name)}`;

@@ -15,11 +15,11 @@ export function registerLogsCommand(program: Command): void {
   withApi(
     program
       .command('logs <workload>')
-      .description('what a workload prints: its container, or the last lines of the one before'),
+      .description('print the output of a workload: of its container, or the last lines of the one before'),
   )
-    .option('-f, --follow', 'go on with what comes, also from the containers that come after it, until Ctrl-C')
-    .addOption(new Option('-n, --lines <n>', 'of what is there only the last N lines').argParser(toCount))
-    .option('-t, --timestamps', 'the time in front of each line')
+    .option('-f, --follow', 'follow the output, also of the containers that replace this one, until Ctrl-C')
+    .addOption(new Option('-n, --lines <n>', 'only the last N lines').argParser(toCount))
+    .option('-t, --timestamps', 'print the time in front of each line')
     .addOption(outputOption())
     .action(async (workload: string, { follow, lines, timestamps, output, ...api }: LogsOptions) => {
       const obu = await connectObu(api);

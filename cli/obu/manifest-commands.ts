@@ -15,11 +15,11 @@ export function registerManifestCommands(obu: Command, get: Command): void {
   const waiting = (command: Command) =>
     withApi(command)
       .option('--no-wait', 'do not wait until all workloads are ready')
-      .addOption(new Option('--timeout <time>', 'wait so long at most').argParser(toDuration).default(120_000, '2m'));
+      .addOption(new Option('--timeout <time>', 'longest time to wait').argParser(toDuration).default(120_000, '2m'));
 
   waiting(obu.command('apply <file>'))
     .description('run the workloads of a manifest, or of a bundle (FILE.tar), instead of those of before')
-    .option('--dry-run', 'say what would be done, and do nothing')
+    .option('--dry-run', 'dry run: print what would be done, and do nothing')
     .action(apply);
 
   waiting(obu.command('rollback [workload]'))
@@ -27,7 +27,7 @@ export function registerManifestCommands(obu: Command, get: Command): void {
     .action(rollback);
 
   withApi(get.command('manifest').description('the manifest that was applied last'))
-    .option('--generation <n>', 'one of before')
+    .option('--generation <n>', 'an earlier generation')
     .addOption(
       new Option('-o, --output <format>', 'the text, the generations that are kept, or all')
         .choices(['yaml', 'table', 'json'])

@@ -18,13 +18,10 @@ export function registerObuCommands(program: Command): void {
     .description('the on-board unit: runs containers and gives each what it was granted');
   obu
     .command('serve')
-    .description('run an OBU until SIGINT or SIGTERM; a second one makes it hurry')
+    .description('run an OBU until SIGINT or SIGTERM; a second signal stops it at once')
     .requiredOption('--config <file>', 'what this OBU is and has: buses, signals, cameras, brokers, tasks, API')
     .option('--manifest <file>', 'the workloads, a Compose file with x-obu blocks (default: what was applied last)')
-    .requiredOption(
-      '--state <dir>',
-      'folder for everything that is kept: manifests, data of workloads, the private engine',
-    )
+    .requiredOption('--state <dir>', 'state folder: manifests, data of workloads, the private engine')
     .option('--api <socket>', 'control socket', join(runtimeFolder(), 'obu.sock'))
     .action(async (options: ServeOptions) => {
       // Only the daemon pays for its parts.

@@ -97,7 +97,7 @@ it('what is displaced by those of higher priority is as the manifest says', () =
   expect([isDisplaced(displaced), isWell(displaced), isMoving(displaced)]).toEqual([true, false, false]);
   expect(isDisplaced(one('a', 'Pending', 'NoCapacity'))).toBe(false);
   expect(wellLines([displaced, one('b', 'Running', 'Ok')])).toEqual([
-    expect.stringMatching(/^1 of 2 workloads is well/),
+    expect.stringMatching(/^1 of 2 workloads is ready/),
     expect.stringMatching(/^a makes room for b: Pending\(NoCapacity\): so$/),
   ]);
 });
@@ -109,7 +109,7 @@ it('what a person froze is settled, and is named apart; what was paused from out
   expect(isFrozenByPerson(one('a', 'Frozen', 'b'))).toBe(false);
   expect(await settle([[frozen]])).toMatchObject({ look: 1, end: 'settled' });
   expect(wellLines([frozen, one('b', 'Running', 'Ok')])).toEqual([
-    expect.stringMatching(/^1 of 2 workloads is well, and 1 is frozen/),
+    expect.stringMatching(/^1 of 2 workloads is ready, and 1 is frozen/),
     expect.stringMatching(/^a is frozen by a person: so; kerb thaw a /),
   ]);
   const displaced = one('c', 'Pending', 'NoCapacity', { displacedBy: ['b'] });
@@ -128,12 +128,12 @@ it('counts nothing that was so before the engine stopped answering, and waits fo
 });
 
 it('says how it ended in words that fit the number', () => {
-  expect(wellLines([one('a', 'Running', 'Ok')])).toEqual(['the workload is well']);
-  expect(wellLines([one('a', 'Succeeded'), one('b', 'Running', 'Ok')])).toEqual(['all 2 workloads are well']);
+  expect(wellLines([one('a', 'Running', 'Ok')])).toEqual(['the workload is ready']);
+  expect(wellLines([one('a', 'Succeeded'), one('b', 'Running', 'Ok')])).toEqual(['all 2 workloads are ready']);
   const [failed, well] = [one('a', 'Failed', 'ExitCode'), one('b', 'Running', 'Ok')];
   const messageOf = (end: Settled['end']) =>
     notSettled({ workloads: [failed, well], end }, [failed], 120_000, 3).message;
-  expect(messageOf('settled')).toMatch(/1 of 2 workloads are not well: a Failed\(ExitCode\)$/);
+  expect(messageOf('settled')).toMatch(/1 of 2 workloads are not ready: a Failed\(ExitCode\)$/);
   expect(messageOf('timed-out')).toMatch(/--timeout 120s\) is over/);
   expect(messageOf('interrupted')).toMatch(/interrupted/);
 });

@@ -18,7 +18,7 @@ interface LookOptions extends ApiOptions {
 export function registerStatusCommands(program: Command): void {
   const looking = (command: Command) => withApi(command).addOption(outputOption());
   const watching = (command: Command) =>
-    looking(command).option('-w, --watch', 'go on showing it, once a second, until Ctrl-C');
+    looking(command).option('-w, --watch', 'watch: show it again once a second, until Ctrl-C');
 
   watching(program.command('status').description('what a running OBU is doing')).action(
     async ({ output, watch, ...api }: LookOptions) => {

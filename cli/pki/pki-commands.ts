@@ -39,13 +39,11 @@ export function registerPkiCommands(program: Command): void {
       checkTenant(options.name);
       const { createAuthority } = await import('../../shared/identity/authority.ts');
       await writeIdentity(options.out, await createAuthority(options.name, options.days), undefined, options.force);
-      console.log(
-        `authority ${options.name} in ${options.out}; give its certificate.pem to everybody, its key.pem to nobody`,
-      );
+      console.log(`authority ${options.name} in ${options.out}; publish its certificate.pem, keep its key.pem secret`);
     });
 
   issuing(pki.command('vehicle <id>').description('make the identity of a vehicle'))
-    .requiredOption('--tenant <organisation>', 'who pays for its offloads')
+    .requiredOption('--tenant <organisation>', 'tenant that pays for its offloads')
     .action(async (id: string, options: IssueOptions & { tenant: string }) => {
       checkId('vehicle', id);
       const { issueCertificate } = await import('../../shared/identity/authority.ts');
@@ -71,14 +69,16 @@ export function registerPkiCommands(program: Command): void {
     });
 
   issuing(
-    pki.command('operator <id>').description('make the identity of an operator, whom OBUs may be told to obey'),
+    pki.command('operator <id>').description('make the identity of an operator, who may control the OBUs that name it'),
   ).action(async (id: string, options: IssueOptions) => {
     checkId('operator', id);
     const { issueCertificate } = await import('../../shared/identity/authority.ts');
     const authority = await readAuthority(options.ca);
     const issued = await issueCertificate(authority, { kind: 'operator', id }, options.days);
     await writeIdentity(options.out, issued, authority.certificate, options.force);
-    console.log(`identity of operator ${id} in ${options.out}; OBUs obey it that name it under api.operators`);
+    console.log(
+      `identity of operator ${id} in ${options.out}; OBUs that name it under api.operators accept its commands`,
+    );
   });
 
   pki
@@ -90,15 +90,13 @@ export function registerPkiCommands(program: Command): void {
       const { createSigner, SIGNER_PUBLIC } = await import('../../shared/task-package/signer.ts');
       await createSigner(options.out, name, options.force);
       console.log(
-        `task signer ${name} in ${options.out}; give ${join(options.out, SIGNER_PUBLIC, `${name}.pem`)} to the brokers (--trust), its key.pem to nobody`,
+        `task signer ${name} in ${options.out}; give ${join(options.out, SIGNER_PUBLIC, `${name}.pem`)} to the brokers (--trust), keep its key.pem secret`,
       );
     });
 
   pki
     .command('show <path>')
-    .description(
-      'print whom a certificate, or that of an identity folder, speaks for, who issued it and until when it is valid',
-    )
+    .description('print the subject, issuer and validity of a certificate, or of that in an identity folder')
     .action(async (named: string) => {
       const isFolder = (await stat(named).catch(() => undefined))?.isDirectory() === true;
       const path = isFolder ? join(named, IDENTITY_FILES.certificate) : named;

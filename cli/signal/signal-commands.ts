@@ -34,7 +34,7 @@ export function registerSignalCommands(program: Command): void {
   )
     .option('--no-wait', 'do not wait; kerb obu get events says when it could not be set')
     .addOption(
-      new Option('--timeout <time>', 'wait so long at most (default: as its mapping says)').argParser(toDuration),
+      new Option('--timeout <time>', 'longest time to wait (default: as its mapping says)').argParser(toDuration),
     )
     .addOption(outputOption())
     .action(async (path: string, value: string, { output, wait, timeout, ...api }: SetOptions) => {

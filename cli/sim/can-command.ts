@@ -17,7 +17,7 @@ export function registerSimCanCommand(sim: Command): void {
     .command('can')
     .description('put a simulated car on a CAN bus')
     .option('--bus <bus>', 'can0, socketcan:can0, userspace:can0 or userspace:can0@/path/to.sock', 'can0')
-    .option('--seed <number>', 'which drive; the same number gives the same', parseSeed, 1)
+    .option('--seed <number>', 'seed of the drive; the same number gives the same drive', parseSeed, 1)
     .action((options: { bus: string; seed: number }) => simulate(options.bus, options.seed));
 }
 
@@ -50,6 +50,6 @@ async function simulate(spec: string, seed: number): Promise<void> {
     await bus.stop();
     process.off('SIGINT', abort);
     process.off('SIGTERM', abort);
-    log.info({ count: framesSent, lost: simulator.framesFailed }, 'the simulated car is off the bus');
+    log.info({ count: framesSent, lost: simulator.framesFailed }, 'the simulated car left the bus');
   }
 }

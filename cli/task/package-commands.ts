@@ -10,7 +10,7 @@ export function registerTaskCommands(program: Command): void {
   task
     .command('new <dir>')
     .description('make a folder with a small task that builds at once; its name is that of the task')
-    .addOption(new Option('--lang <language>', 'what it is written in').choices(['c', 'ts']).default('c'))
+    .addOption(new Option('--lang <language>', 'language').choices(['c', 'ts']).default('c'))
     .action(async (dir: string, options: { lang: Language }) => {
       const { newTask } = await import('../../broker/unikernel/toolchain/new.ts');
       const source = await newTask(dir, options.lang);
@@ -21,7 +21,7 @@ export function registerTaskCommands(program: Command): void {
     .command('build <dir>')
     .description('compile a task and package it; prints the digest that names the package')
     .option('-o, --out <dir>', 'directory of the package (default: package in the directory of the task)')
-    .option('--arch <list>', 'machines that it is for, like x86_64,aarch64 (default: this one)', parseArchitectures)
+    .option('--arch <list>', 'architectures to build for, like x86_64,aarch64 (default: this one)', parseArchitectures)
     .action(async (dir: string, options: { out?: string; arch?: Architecture[] }) => {
       const { buildTask } = await import('../../broker/unikernel/toolchain/build-task.ts');
       console.log(await buildTask(dir, options.out ?? join(dir, 'package'), options.arch));
@@ -45,7 +45,7 @@ export function registerTaskCommands(program: Command): void {
 
   task
     .command('inspect <package>')
-    .description('verify a task package whole and print what it holds')
+    .description('verify a task package completely and print its contents')
     .option('--trust <dir>', 'public keys of task signers: fails unless one of them has signed it')
     .option('--json', 'as JSON')
     .action(async (dir: string, options: { trust?: string; json?: boolean }) => {
@@ -79,7 +79,7 @@ export function registerTaskCommands(program: Command): void {
           'signed by',
           `${good?.signer ?? 'an unchecked key'} (${keyId.slice(0, 16)}…), until ${expiresAt.toISOString()}`,
         ]),
-        ...(signatures.length === 0 ? [['signed by', 'nobody'] as [string, string]] : []),
+        ...(signatures.length === 0 ? [['signed by', 'none'] as [string, string]] : []),
       ];
       for (const [name, value] of lines) console.log(`${name.padEnd(9)}  ${value}`);
     });
@@ -88,7 +88,10 @@ export function registerTaskCommands(program: Command): void {
 function parseArchitectures(text: string): Architecture[] {
   const names = [...new Set(text.split(','))];
   const unknown = names.find((name) => !(ARCHITECTURES as readonly string[]).includes(name));
-  if (unknown !== undefined) throw new InvalidArgumentError(`'${unknown}' is none of ${ARCHITECTURES.join(', ')}`);
+  if (unknown !== undefined)
+    throw new InvalidArgumentError(
+      `'${unknown}' is not a valid architecture: it must be one of ${ARCHITECTURES.join(', ')}`,
+    );
   return names as Architecture[];
 }
 

@@ -23,7 +23,7 @@ export function registerTaskPushCommands(task: Command): void {
   ).action(push);
   withBroker(task.command('list').description('what can be offloaded to a running broker')).action(list);
   withBroker(
-    task.command('remove <digest>').description('take a package that was pushed by the same tenant off a broker'),
+    task.command('remove <digest>').description('remove a package that the same tenant pushed from a broker'),
   ).action(remove);
 }
 
@@ -63,7 +63,7 @@ async function remove(digest: string, options: BrokerOptions): Promise<void> {
   if (!isDigest(digest)) {
     throw new KerbError(
       ErrorCode.BadPushRequest,
-      `${digest} is no digest, "sha256:" and 64 hexadecimal digits; see \`kerb task list\``,
+      `${digest} is not a valid digest: it must be "sha256:" and 64 hexadecimal digits; see \`kerb task list\``,
     );
   }
   await talk(options, async (client) => {

@@ -20,8 +20,8 @@ export function registerBrokerTaskCommands(program: Command): void {
     .description('run a task once in a tender of this machine, without a broker: a folder, a package or an image')
     .option('-i, --input <file>', 'its input, - for standard input (default: an empty one)')
     .option('-o, --output <file>', 'where its output goes (default: standard output)')
-    .option('--budget <time>', 'the time it gets, like 500ms', parseBudget, 500)
-    .addOption(new Option('--isolation <how>', 'how it is held').choices(WISHED_ISOLATIONS).default('auto'))
+    .option('--budget <time>', 'its time budget, like 500ms', parseBudget, 500)
+    .addOption(new Option('--isolation <how>', 'isolation to run it in').choices(WISHED_ISOLATIONS).default('auto'))
     .action(run);
   registerTaskPushCommands(task);
 }

@@ -25,7 +25,8 @@ export function manifestRoutes(parts: ManifestParts): Readonly<Record<string, Co
     'GET /v1/manifest': ({ query }) => {
       const { desired } = parts();
       const asked = query.get('generation');
-      if (asked !== null && !/^[1-9]\d{0,14}$/.test(asked)) throw badRequest(`"${asked}" is no number of a generation`);
+      if (asked !== null && !/^[1-9]\d{0,14}$/.test(asked))
+        throw badRequest(`"${asked}" is not a valid generation: it must be a whole number, 1 or more`);
       const { text, ...wanted } = desired.manifest(asked === null ? undefined : Number(asked));
       const generations = desired.history().map(summaryOf);
       const reply: ManifestReply = { ...summaryOf({ ...wanted, text }), text, generations };

@@ -166,7 +166,7 @@ it('says that its port is taken, and stops all the same', async () => {
   });
   await expect(second.start()).rejects.toMatchObject({
     code: ErrorCode.ApiUnavailable,
-    message: `cannot listen on 127.0.0.1:${server.port} for the API: somebody listens there already (EADDRINUSE); change api.listen in the configuration`,
+    message: `cannot listen on 127.0.0.1:${server.port} for the API: address already in use (EADDRINUSE); change api.listen in the configuration`,
   });
   await second.stop();
 });

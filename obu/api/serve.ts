@@ -68,13 +68,13 @@ export class RemoteApi {
     try {
       await this.#server.start();
       this.#trouble = '';
-      log.info(`the API is served over TLS on port ${this.#server.port}`);
+      log.info({ url: `https://${api.listen.host}:${this.#server.port}` }, 'serving the API over TLS');
     } catch (error) {
       await this.#server.stop();
       if (this.#stopped) return;
       const message = messageOf(error);
       if (message !== this.#trouble) {
-        log.error({ code: ErrorCode.ApiUnavailable, err: message }, 'the API cannot be served yet; trying again');
+        log.error({ code: ErrorCode.ApiUnavailable, err: message }, 'cannot serve the API yet; trying again');
         onTrouble(ErrorCode.ApiUnavailable, message);
       }
       this.#trouble = message;

@@ -83,7 +83,7 @@ export class ContainerInterfaces {
         this.#changes
           .run(() => syncRules(this.#prefix, this.#links()))
           .catch((error: unknown) => {
-            log.error(`the rules for CAN interfaces of containers could not be restored: ${messageOf(error)}`);
+            log.error({ err: messageOf(error) }, 'cannot restore the rules for CAN interfaces of containers');
           });
       });
       this.#unsubscribe.push(end);

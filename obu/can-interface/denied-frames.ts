@@ -128,8 +128,8 @@ export class DeniedFrames {
     } catch (error) {
       const message = messageOf(error).split('\n')[0];
       this.#parts.log.warn(
-        { bus: link.bus, workload: link.workload },
-        `CAN frames that it may not send are not counted: ${message}`,
+        { bus: link.bus, workload: link.workload, err: message },
+        'cannot count denied CAN frames of a container',
       );
     }
   }

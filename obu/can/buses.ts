@@ -75,10 +75,10 @@ export class Buses {
     const reason = reasonOf(state);
     this.#parts.onState?.(bus, state);
     if (state.state === 'Up') {
-      log.info({ bus }, `bus ${bus} is up`);
+      log.info({ bus, state: state.state }, 'bus state changed');
       return;
     }
-    log.warn({ bus, state: state.state }, `bus ${bus}: ${state.state}: ${reason}`);
+    log.warn({ bus, state: state.state, reason }, 'bus state changed');
     const carries = state.state === 'Warning' || state.state === 'Passive';
     onTrouble(bus, carries ? ErrorCode.BusErrors : ErrorCode.BusDown, reason);
   }

@@ -327,7 +327,7 @@ describe('freeze and thaw', () => {
     await expect(kerb('thaw', 'lane', '--timeout', '10ms')).rejects.toMatchObject({
       code: ErrorCode.NotReached,
       message:
-        'lane is asked to thaw, and is still Frozen(capacity): why it is so; it goes on, kerb explain lane shows how',
+        'lane is asked to thaw, and is still Frozen(capacity): why it is so; this continues, kerb explain lane shows how',
     });
     await expect(kerb('thaw', 'lane', '--timeout', 'soon')).rejects.toMatchObject({
       code: 'commander.invalidArgument',

@@ -43,7 +43,7 @@ export class ClockFloor {
     const { behind, floor, from } = this.state;
     if (behind) {
       const reason = `the clock says ${isoOf(this.#wallMs())}, and it is ${floor} at least (${from}); set the clock, or remove ${this.#file} if it is right`;
-      this.#log.warn({ reason, path: this.#file }, 'the clock has not been set');
+      this.#log.warn({ reason, path: this.#file }, 'the clock is not set');
     }
     this.#note();
     this.#timer = setInterval(() => this.#note(), NOTE_MS);
@@ -80,7 +80,7 @@ export class ClockFloor {
       this.#failure = '';
     } catch (error) {
       const reason = messageOf(error);
-      if (reason !== this.#failure) this.#log.warn({ path: this.#file, reason }, 'the time could not be written down');
+      if (reason !== this.#failure) this.#log.warn({ path: this.#file, reason }, 'cannot save the time');
       this.#failure = reason;
     }
   }

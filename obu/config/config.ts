@@ -69,7 +69,7 @@ const bus = z.strictObject(
     kind: z.enum(['auto', 'socketcan', 'userspace'], 'must be auto, socketcan or userspace').optional(),
     interface: z
       .string('must be the name of a network interface')
-      .regex(/^[^/:@\s]{1,15}$/, 'is no name of a network interface')
+      .regex(/^[^/:@\s]{1,15}$/, 'is not a valid name of a network interface')
       .optional(),
     socket: path.optional(),
     bitrate: z

@@ -20,16 +20,16 @@ export function watchIdentity(
     const { word, reason, folderFault } = state;
     const until = state.expiresAtMs === undefined ? '' : `valid until ${new Date(state.expiresAtMs).toISOString()}`;
     events.add('identity', vehicle, word, reason || until);
-    if (reason === '') log.info({ path: dir }, `the identity of this vehicle is good: ${until}`);
+    if (reason === '') log.info({ path: dir, state: word, reason: until }, 'the identity of this vehicle is good');
     else {
       errors.add('identity', codeOf(word), reason);
       log.warn({ path: dir, state: word, code: codeOf(word), reason }, 'the identity of this vehicle needs attention');
     }
     if (folderFault === '') return;
-    const fault = `what is in the identity folder now is not used, and that of before goes on: ${folderFault}`;
+    const fault = `the changed identity folder is not used, the previous identity stays in use: ${folderFault}`;
     events.add('identity', vehicle, 'NotRenewed', fault);
     errors.add('identity', codeOf('Unusable'), fault);
-    log.warn({ path: dir, reason: folderFault }, 'the identity folder has changed and cannot be used');
+    log.warn({ path: dir, reason: folderFault }, 'cannot use the changed identity folder');
   };
   return new IdentityWatch({
     ...{ dir, kind: 'vehicle', id: vehicle, onState: say },
@@ -46,7 +46,7 @@ export function identityStatus(watch: IdentityWatch): {
   readonly expiresAt: string;
 } {
   const { word, reason, folderFault, expiresAtMs } = watch.state;
-  const fault = folderFault && `what is in its folder now is not used: ${folderFault}`;
+  const fault = folderFault && `the changed identity folder is not used: ${folderFault}`;
   return {
     state: word,
     good: isGood(word),

@@ -28,7 +28,7 @@ export function clientsFor(host: string): { readonly calls: Docker; readonly str
   if (process.env.DOCKER_HOST !== host) {
     throw new KerbError(
       ErrorCode.EngineUnavailable,
-      `"${host}" is no engine that can be reached from here; give unix:///PATH, or put it into DOCKER_HOST`,
+      `"${host}" is not a valid engine address: it must be unix:///PATH; others go into DOCKER_HOST`,
       { host },
     );
   }

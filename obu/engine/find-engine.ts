@@ -26,7 +26,7 @@ export async function findEngine(log: Logger): Promise<Engine | undefined> {
     return await reachEngine('external', `unix://${DEFAULT_SOCKET}`);
   } catch (error) {
     if (!isKerbError(error)) throw error;
-    log.warn(`${error.message}; a private engine is used instead`);
+    log.warn({ code: error.code, reason: error.message }, 'using a private Docker Engine instead of the default one');
     return undefined;
   }
 }

@@ -124,7 +124,7 @@ export class PrivateEngine {
   }
 
   #complain(message: string): void {
-    this.#log.error(message);
+    this.#log.error({ code: ErrorCode.EngineUnavailable, reason: message }, 'the private Docker Engine failed');
     this.#onFailure(new KerbError(ErrorCode.EngineUnavailable, message));
   }
 

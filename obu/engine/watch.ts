@@ -89,7 +89,7 @@ export class EngineWatch {
           hadStream = false;
           onEngineEnd();
         }
-        log.debug(`no events from the Docker Engine: ${messageOf(error)}; trying again`);
+        log.debug({ err: messageOf(error) }, 'no events from the Docker Engine; trying again');
         await sleep(RECONNECT_MS, undefined, { signal }).catch(() => {}); // stopped: the loop ends
       }
     }

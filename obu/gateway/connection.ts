@@ -1,5 +1,5 @@
 import type { Socket } from 'node:net';
-import { ErrorCode, errorName, KerbError } from '../../shared/base/errors.ts';
+import { ErrorCode, KerbError } from '../../shared/base/errors.ts';
 import type { Logger } from '../../shared/base/log.ts';
 import { DelimitedReader, MAX_CLIENT_MESSAGE } from '../../shared/protocol/framing.ts';
 import type { kerbside } from '../../shared/protocol/generated/gateway.js';
@@ -389,7 +389,7 @@ export class Connection {
     const { workload } = this.#context.guard;
     meter.failure(workload.name, error);
     if (!this.#context.mayLog()) return;
-    log.warn({ workload: workload.name, request, code: error.code }, `${errorName(error.code)}: ${error.message}`);
+    log.warn({ workload: workload.name, request, code: error.code, reason: error.message }, 'gateway request refused');
   }
 
   #tooSlow(what: string, ms: number): void {

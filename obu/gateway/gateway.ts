@@ -1,7 +1,7 @@
 import type { Server as NetServer, Socket } from 'node:net';
 import { dirname } from 'node:path';
 import nodeIpc, { type Server } from 'node-ipc';
-import { ErrorCode, errorName, KerbError, messageOf } from '../../shared/base/errors.ts';
+import { ErrorCode, KerbError, messageOf } from '../../shared/base/errors.ts';
 import type { Logger } from '../../shared/base/log.ts';
 import { GrantGuard, type Offers } from '../grants/grants.ts';
 import type { Workload } from '../manifest/workload.ts';
@@ -68,7 +68,7 @@ export class Gateway {
     const { vehicle, obu, meter, log } = parts;
     this.#signals = new SignalService(workload.name, guard, meter);
     const limit = new LogLimit((skipped) =>
-      log.warn({ workload: workload.name }, `${skipped} more refusals of workload ${workload.name} were not logged`),
+      log.warn({ workload: workload.name, count: skipped }, 'further refusals were not logged'),
     );
     const mayLog = () => limit.take();
     const awakeSinceMs = () => this.#awakeSinceMs;
@@ -177,7 +177,8 @@ export class Gateway {
       onDrop: (count) => meter.signalsDropped(name, count),
       onFailure: (error) => {
         meter.failure(name, error);
-        if (mayLog()) log.warn({ workload: name, code: error.code }, `${errorName(error.code)}: ${error.message}`);
+        if (mayLog())
+          log.warn({ workload: name, code: error.code, reason: error.message }, 'kuksa.val request refused');
       },
       onDefect: (error) => log.error({ workload: name, err: error }, 'unexpected error in kuksa.val'),
       onCrowded: (limit) => this.#crowded(limit),
@@ -209,7 +210,7 @@ export class Gateway {
     const { meter, log, mayLog } = this.#context;
     const error = new KerbError(ErrorCode.TooManyRequests, `${why}; another one was refused`, { workload: name });
     meter.failure(name, error);
-    if (mayLog()) log.warn({ workload: name, code: error.code }, `${errorName(error.code)}: ${error.message}`);
+    if (mayLog()) log.warn({ workload: name, code: error.code, reason: error.message }, 'gateway connection refused');
   }
 
   #unavailable(why: string): KerbError {

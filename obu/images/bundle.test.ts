@@ -85,8 +85,12 @@ describe('a bundle', () => {
   });
 
   it.each<[string, Files, RegExp]>([
-    ['the tar of somebody else', [['manifest.json', '[]']], /it is no bundle: it begins with "manifest\.json"/],
-    ['an index that is no JSON', [[INDEX, 'x'], ...whole.slice(1)], /its kerbside-bundle\.json is no JSON/],
+    [
+      'the tar of somebody else',
+      [['manifest.json', '[]']],
+      /it is not a valid bundle: it begins with "manifest\.json"/,
+    ],
+    ['an index that is no JSON', [[INDEX, 'x'], ...whole.slice(1)], /its kerbside-bundle\.json is not valid JSON/],
     [
       'another format',
       [[INDEX, JSON.stringify({ ...index, format: 2 })], ...whole.slice(1)],
@@ -109,7 +113,7 @@ describe('a bundle', () => {
 
   it('that is no tar at all, or not there, is refused', async () => {
     writeFileSync(file, 'this is no tar '.repeat(1000));
-    await expect(check()).rejects.toThrow(/car\.tar: it is no bundle/);
+    await expect(check()).rejects.toThrow(/car\.tar: it is not a valid bundle/);
     rmSync(file);
     await expect(check()).rejects.toThrow(/cannot be read: no such file/);
   });

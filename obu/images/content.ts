@@ -38,7 +38,10 @@ export async function filesBelow(folder: string, prefix = ''): Promise<ContentFi
       const { mode } = await lstat(file);
       files.push({ path, mode: (mode & 0o111) === 0 ? 0o644 : 0o755, body: { file } });
     } else {
-      throw new KerbError(ErrorCode.ImageBuildFailed, `${file} is no file, folder or link; an image can't have it`);
+      throw new KerbError(
+        ErrorCode.ImageBuildFailed,
+        `${file} is not a regular file, directory or symbolic link: an image cannot hold it`,
+      );
     }
   }
   return files;

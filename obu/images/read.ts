@@ -96,14 +96,14 @@ export async function readEntries(
     if (signal.aborted) throw new KerbError(ErrorCode.Cancelled, 'stopped');
     if (isErrno(error)) throw badBundle(path, `it cannot be read: ${readFault(error)}`);
     const why = messageOf(error);
-    throw badBundle(path, /unexpected end/i.test(why) ? 'it is cut off' : `it is no bundle: ${why}`);
+    throw badBundle(path, /unexpected end/i.test(why) ? 'it is cut off' : `it is not a valid bundle: ${why}`);
   }
 }
 
 async function smallEntry(path: string, entry: Entry, name: string, most: number): Promise<Buffer> {
   const { header } = entry;
   if (header.name !== name)
-    throw badBundle(path, `it is no bundle: it begins with "${header.name}" and not with ${name}`);
+    throw badBundle(path, `it is not a valid bundle: it begins with "${header.name}" and not with ${name}`);
   if ((header.size ?? 0) > most) throw badBundle(path, `${name} has ${header.size} bytes; ${most} are the limit`);
   const chunks: Buffer[] = [];
   for await (const chunk of entry) chunks.push(chunk as Buffer);
@@ -115,7 +115,7 @@ function parseIndex(path: string, bytes: Buffer): BundleIndex {
   try {
     json = JSON.parse(bytes.toString('utf8'));
   } catch {
-    throw badBundle(path, `its ${INDEX} is no JSON`);
+    throw badBundle(path, `its ${INDEX} is not valid JSON`);
   }
   const parsed = indexSchema.safeParse(json, { error: plainIssue });
   if (!parsed.success) {

@@ -44,7 +44,8 @@ function parseTmpfs(raw: unknown): readonly [string, string] | Refusal {
       options.set(name, String(bytes.data));
     } else if (name === 'mode' && /^0?[0-7]{3,4}$/.test(text)) options.set(name, text.replace(/^0(?=\d{4}$)/, ''));
     else if ((name === 'uid' || name === 'gid') && /^\d{1,10}$/.test(text)) options.set(name, text);
-    else return refuse(`"${option}" is no option of tmpfs here; size=16m, mode=1777, uid=N and gid=N are`);
+    else
+      return refuse(`"${option}" is not a valid option of tmpfs: it must be like size=16m, mode=1777, uid=N or gid=N`);
   }
   return [
     path,
@@ -87,7 +88,7 @@ export const ulimits = value<Readonly<Record<string, Ulimit>>>(
       }
       const limit = typeof item === 'number' ? { soft: item, hard: item } : item;
       const parsed = ulimitShape.safeParse(limit);
-      if (!parsed.success) return refuse('must be a number, or { soft: N, hard: N }; -1 is no limit', name);
+      if (!parsed.success) return refuse('must be a number, or { soft: N, hard: N }; -1 stands for unlimited', name);
       const { soft, hard } = parsed.data;
       if (hard !== -1 && (soft === -1 || soft > hard)) return refuse('soft must not be above hard', name);
       result.set(name, { soft, hard });

@@ -134,8 +134,7 @@ export class BrokerLink {
     socket.on('hello', (bytes: unknown) => this.#welcome(socket, bytes));
     socket.on('connect_error', (error) => {
       const reason = describeConnectError(error);
-      if (reason !== this.#reason)
-        log.warn({ broker: target.id, url: target.url, reason }, 'no connection to a broker');
+      if (reason !== this.#reason) log.warn({ broker: target.id, url: target.url, reason }, 'broker connection failed');
       this.#reason = reason;
       // Refused by the broker itself: socket.io leaves it to us to try again.
       if (!socket.active) this.#retryLater(socket);
@@ -146,7 +145,7 @@ export class BrokerLink {
       this.#announced = false;
       if (wasConnected) {
         this.#reason = `the connection was lost: ${reason}`;
-        log.warn({ broker: target.id, reason, count: this.#pending.size }, 'a broker is gone');
+        log.warn({ broker: target.id, reason, count: this.#pending.size }, 'broker disconnected');
       }
       this.#failAll(({ startedAt }) => connectionLost(target.id, startedAt, reason));
       if (!socket.active) this.#retryLater(socket);
@@ -278,13 +277,13 @@ export class BrokerLink {
         };
       });
       this.#maxInput = hello.maxInput;
-      const what = this.#announced ? 'a broker has announced its tasks anew' : 'connected to a broker';
+      const what = this.#announced ? 'broker announced its tasks again' : 'broker connected';
       this.#announced = true;
       this.#reason = '';
       log.info({ broker: target.id, url: target.url, count: this.#offers.length }, what);
     } catch (error) {
       this.#reason = `its announcement cannot be used: ${messageOf(error)}`;
-      log.warn({ broker: target.id, reason: this.#reason }, 'no connection to a broker');
+      log.warn({ broker: target.id, reason: this.#reason }, 'broker connection failed');
       socket.disconnect();
       this.#retryLater(socket);
     }

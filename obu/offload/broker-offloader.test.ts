@@ -362,7 +362,7 @@ describe('who is spoken to', () => {
     const foreign = await createAuthority('Test CA');
     await refusedWith(
       await identity({ kind: 'broker', id: 'rsu-1', hosts: [] }, foreign),
-      /no authority that is believed|signature/,
+      /not issued by a trusted authority|signature/,
     );
   });
 

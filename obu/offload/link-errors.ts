@@ -35,7 +35,7 @@ export function describeConnectError(error: Error): string {
     return `the broker refused our certificate (${text})`;
   }
   if (/^self.signed certificate|unable to (verify|get)/i.test(text)) {
-    return `the broker's certificate comes from no authority that is believed here (${text})`;
+    return `the broker's certificate was not issued by a trusted authority (${text})`;
   }
   return text;
 }

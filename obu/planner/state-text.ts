@@ -10,7 +10,7 @@ export function stateOf(container: ObservedContainer): WorkloadState {
     case 'running':
       return runningState(container.health);
     case 'paused':
-      return { state: 'Frozen', detail: 'outside', reason: 'somebody paused its container from outside of the OBU' };
+      return { state: 'Frozen', detail: 'outside', reason: 'its container was paused from outside the OBU' };
     case 'created':
     case 'restarting':
       return { state: 'Pending', detail: 'Starting', reason: 'its container is being started' };

@@ -76,7 +76,7 @@ export class DataWatch {
         said = '';
       } catch (error) {
         const why = messageOf(error);
-        if (why !== said) this.#parts.log.warn(`what workloads keep in /data cannot be looked at: ${why}`);
+        if (why !== said) this.#parts.log.warn({ reason: why }, 'cannot measure the /data folders of workloads');
         said = why;
       }
       const tookMs = performance.now() - begunMs;

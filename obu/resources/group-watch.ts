@@ -62,7 +62,7 @@ export class GroupWatch {
   #limit(): void {
     const why = this.#group.limit();
     if (why !== '' && why !== this.#said) {
-      this.#log.warn(`the memory that all workloads have together cannot be limited: ${why}`);
+      this.#log.warn({ reason: why }, 'cannot limit the total memory of workloads');
     }
     this.#said = why;
   }

@@ -48,7 +48,7 @@ export class LastLines {
       this.#following.set(id, abort);
       void this.#read(workload, id, abort.signal).catch((error: unknown) => {
         this.#following.delete(id); // followed again after the next look at the engine
-        this.#log.debug({ workload }, `what it prints cannot be read: ${messageOf(error)}`);
+        this.#log.debug({ workload, err: messageOf(error) }, 'cannot follow the output of a container');
       });
     }
   }
@@ -61,7 +61,7 @@ export class LastLines {
       const lines = new LogLines(id.slice(0, 12));
       this.#keep(workload, [...lines.push(text), ...lines.end()]);
     } catch (error) {
-      this.#log.debug({ workload }, `what it printed last cannot be read: ${messageOf(error)}`);
+      this.#log.debug({ workload, err: messageOf(error) }, 'cannot read the last output of a container');
     }
   }
 

@@ -54,7 +54,7 @@ export class PressureWatch {
     const all = preempted();
     const shed = (kind: PressureKind) => all.filter(({ cause }) => cause === `${kind}-pressure`).length;
     const isChanged = ladders.add(read(), { memory: shed('memory'), cpu: shed('cpu') }, performance.now());
-    if (isChanged) log.warn(`pressure: ${ladders.describe()}`);
+    if (isChanged) log.warn({ reason: ladders.describe() }, 'pressure level changed');
     return isChanged;
   }
 }

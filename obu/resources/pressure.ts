@@ -76,7 +76,8 @@ export class PressureLevels {
     return PRESSURES.map((kind) => {
       const percent = this.#sample[kind];
       const { level } = this.#levels[kind];
-      const done = level === 0 ? '' : level === 1 ? ' (lower ones are throttled)' : ` (${level - 1} to be shed)`;
+      const done =
+        level === 0 ? '' : level === 1 ? ' (lower ones are throttled)' : ` (${level - 1} to be frozen or stopped)`;
       return `${kind} ${percent === undefined ? 'not available' : `${percent.toFixed(1)} %`}${done}`;
     }).join(', ');
   }

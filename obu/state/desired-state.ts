@@ -82,9 +82,9 @@ export class DesiredState {
       this.#write(manifest);
     } else if (this.#current !== undefined) {
       const { generation, file } = this.#current;
-      log.info({ generation, file }, `going on with generation ${generation} of the manifest, ${file}`);
+      log.info({ generation, file }, 'continuing with the stored manifest');
     } else {
-      log.warn('no manifest has been applied yet, so nothing runs; give one with kerb obu apply FILE');
+      log.warn('no manifest has been applied yet; apply one with kerb obu apply FILE');
     }
     this.#wanted = this.#parse();
   }
@@ -209,11 +209,11 @@ export class DesiredState {
     try {
       this.#store.markGood(generation);
       this.#current = { ...this.#current, good: true };
-      this.#parts.log.info({ generation }, `generation ${generation} of the manifest is good`);
+      this.#parts.log.info({ generation }, 'the manifest is good: rollback returns to it');
     } catch (error) {
       // A disk that is full is no reason to stop anything; it is tried again.
       this.#wellSinceMs = undefined;
-      this.#parts.log.error(messageOf(error));
+      this.#parts.log.error({ generation, err: messageOf(error) }, 'cannot store that the manifest is good');
     }
   }
 
@@ -234,8 +234,8 @@ export class DesiredState {
     } catch (error) {
       if (!mayBeginAnew || !isKerbError(error, ErrorCode.StateDamaged)) throw error;
       const aside = putAside(database, this.#nowMs());
-      const message = `the state of this OBU, ${database}, was damaged: it is kept as ${aside}, and the OBU begins anew with the manifest that it was given`;
-      log.error(message);
+      const message = `the state of this OBU, ${database}, was damaged: it is kept as ${aside}, and the OBU starts again with the given manifest`;
+      log.error({ code: error.code, path: aside, reason: message }, 'the state was damaged and is replaced');
       onProblem(new KerbError(error.code, message, error.context));
       this.#store = new StateStore(database);
       this.#store.start();
@@ -247,7 +247,7 @@ export class DesiredState {
     const { generation } = current;
     this.#current = current;
     this.#wellSinceMs = undefined;
-    this.#parts.log.info({ generation, file }, `manifest ${file} is applied as generation ${generation}`);
+    this.#parts.log.info({ generation, file }, 'manifest applied');
     return current;
   }
 

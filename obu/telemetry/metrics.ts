@@ -28,7 +28,11 @@ export class ObuMetrics {
   readonly #signalsDropped = this.#counter('obu_signals_dropped_total', 'Signal values that a slow workload lost', [
     'workload',
   ]);
-  readonly #signalsWithout = this.#counter('obu_signals_without_value_total', 'CAN values that are none', ['reason']);
+  readonly #signalsWithout = this.#counter(
+    'obu_signals_without_value_total',
+    'CAN values that are not available or not valid',
+    ['reason'],
+  );
   readonly #signalPaths = new Gauge({
     name: 'obu_signal_paths',
     help: 'Paths of signals: all, those that have had a value, and those whose value is stale',

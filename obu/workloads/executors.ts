@@ -135,8 +135,10 @@ export class StepRunner {
       if (!isClearing(step) || !('container' in step) || engineStatus(error) === undefined) throw error;
       const { id, workload } = step.container;
       this.#stuck.set(id, performance.now() + STUCK_MS);
-      const message = `the Docker Engine cannot ${step.step} the container of workload ${workload}: ${engineMessage(error)}`;
-      this.#parts.log.error({ workload }, `${message}; trying again in ${STUCK_MS / 1000} s`);
+      this.#parts.log.error(
+        { workload, step: step.step, err: engineMessage(error), waitMs: STUCK_MS },
+        'the Docker Engine cannot remove a container',
+      );
       return false;
     }
   }
@@ -278,7 +280,7 @@ export class StepRunner {
   #sayOnce(message: string): void {
     if (this.#said.has(message)) return;
     this.#said.add(message);
-    this.#parts.log.warn(message);
+    this.#parts.log.warn({ reason: message }, 'priorities are only partly applied');
   }
 
   /** False when the container cannot have its interfaces back: it is removed, and its successor's start says why. */

@@ -240,7 +240,7 @@ export class Reconciler {
   #begin(step: Action): void {
     const { log, observer } = this.#parts;
     const workload = workloadOf(step);
-    log.info({ workload, step: step.step }, `${step.step} ${workload}: ${step.why}`);
+    log.info({ workload, step: step.step, reason: step.why }, 'step started');
     observer?.onStep(workload, step.step, step.why);
     const run = async () => {
       if (await this.#carryOut(step)) await this.#seeResult(step);
@@ -263,7 +263,7 @@ export class Reconciler {
         step.step === 'create-and-start' &&
         (isKerbError(error, ErrorCode.ContainerFailed) || isKerbError(error, ErrorCode.GatewayUnavailable));
       if (refusedStart) {
-        log.warn({ workload }, `workload ${workload} could not be started: ${messageOf(error)}`);
+        log.warn({ workload, code: error.code, err: messageOf(error) }, 'cannot start the workload');
         const nowMs = steadyMs();
         this.#memory.changeKnown(workload, (memory) => rememberRefusedStart(memory, messageOf(error), nowMs));
         return false;
@@ -288,7 +288,7 @@ export class Reconciler {
         const id = this.#parts.runner.containerOf(step);
         return id === undefined ? await this.#observer.lookAtAll() : await this.#observer.lookAt(id);
       } catch (error) {
-        this.#parts.log.debug({ step: step.step }, `what a step has done cannot be seen: ${engineMessage(error)}`);
+        this.#parts.log.debug({ step: step.step, err: engineMessage(error) }, 'cannot observe the result of a step');
         await sleep(LOOK_AGAIN_MS, undefined, { signal }).catch(() => {}); // stopped: the loop ends
       }
     }

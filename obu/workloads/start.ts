@@ -162,7 +162,7 @@ export async function startWorkloads(parts: WorkloadParts) {
     },
     () => {
       if (runtime.onStop === 'keep' && engine.kind === 'private') {
-        log.warn('onStop is keep, but a private engine ends with the OBU, and its containers with it');
+        log.warn('onStop: keep has no effect with a private engine, whose containers end with the OBU');
       }
     },
   );
@@ -205,7 +205,7 @@ async function startEngine({ layout: places, log, errors, begin, hurry }: Worklo
 }> {
   const found = await findEngine(log);
   if (found !== undefined) {
-    log.info({ url: found.host, version: found.version }, 'using the Docker Engine that is here');
+    log.info({ url: found.host, version: found.version }, 'using the Docker Engine');
     return { engine: found, own: undefined };
   }
   const own = new PrivateEngine(places, log, ({ code, message }) => errors.add('engine', code, message));

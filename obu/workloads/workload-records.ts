@@ -49,7 +49,7 @@ export class WorkloadRecords {
       this.#store.save(this.#records);
       this.#saved = text;
     } catch (error) {
-      this.#log.error(`what the planner remembers could not be saved: ${messageOf(error)}`);
+      this.#log.error({ err: messageOf(error) }, 'cannot save the records of workloads');
     }
   }
 }

@@ -91,7 +91,7 @@ export class HttpRouter {
     response.flushHeaders();
     // A client that goes is no failure; a source that fails cuts the answer off, which the client sees.
     await pipeline(body, response).catch((error: unknown) => {
-      if (!gone.aborted) this.#log.error({ err: messageOf(error) }, 'an answer was cut off');
+      if (!gone.aborted) this.#log.error({ err: messageOf(error) }, 'an HTTP answer was cut off');
     });
   }
 

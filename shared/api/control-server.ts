@@ -94,7 +94,7 @@ async function removeStaleSocket(socketPath: string): Promise<void> {
     if (!found.isSocket()) {
       throw new KerbError(
         ErrorCode.ApiUnavailable,
-        `${socketPath} exists and is no socket; remove it or choose another`,
+        `${socketPath} exists and is not a socket; remove it or choose another`,
         {
           socketPath,
         },

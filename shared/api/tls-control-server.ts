@@ -60,7 +60,7 @@ export class TlsControlServer implements ControlServer {
     });
     server.maxConnections = MAX_CONNECTIONS;
     server.on('tlsClientError', (error, socket) =>
-      log.warn({ client: socket.remoteAddress, err: messageOf(error) }, 'a client of the API was refused'),
+      log.warn({ client: socket.remoteAddress, err: messageOf(error) }, 'API client refused'),
     );
     this.#server = server;
     this.#listening = new Promise((resolve, reject) => {
@@ -89,7 +89,7 @@ export class TlsControlServer implements ControlServer {
       const caller = identity.peerOf(socket);
       if (mayCall(caller)) return undefined;
       const message = `${caller.kind} ${caller.id} may not use the API of ${identity.self.kind} ${identity.self.id}; operators are named in its configuration under api.operators`;
-      log.warn({ client: socket.remoteAddress }, message);
+      log.warn({ client: socket.remoteAddress, reason: message }, 'API client refused');
       return new KerbError(ErrorCode.ApiForbidden, message, { kind: caller.kind, id: caller.id });
     } catch (error) {
       if (isKerbError(error)) return error;

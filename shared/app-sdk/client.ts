@@ -123,7 +123,7 @@ export class GatewayClient implements Obu {
     const { timeoutMs = 0, signal } = options;
     const read = ({ actuateDone }: ServerMessage) =>
       actuateDone && { answer: actuateDone.acknowledged ? toSignalValue(actuateDone.acknowledged) : undefined };
-    const lost = `the OBU went away while ${path} was being set; whether it was set is not known`;
+    const lost = `the OBU disconnected while ${path} was being set; whether it was set is not known`;
     return this.#ask({ actuate: { value: toWireValue(path, value), timeoutMs } }, read, signal, lost);
   }
 

@@ -51,7 +51,7 @@ function readBytes(text: string, start: number, max: number, fail: Fail): Uint8A
     const high = nibble(text.charCodeAt(at));
     const low = nibble(text.charCodeAt(at + 1));
     if (text[at] === '_') throw fail(at, 'raw DLC values above 8 of classical frames are not supported');
-    if (high < 0) throw fail(at, at < text.length ? `"${text[at]}" is no hex digit` : 'a byte is missing');
+    if (high < 0) throw fail(at, at < text.length ? `"${text[at]}" is not a hex digit` : 'a byte is missing');
     if (low < 0) throw fail(at + 1, 'a byte has two hex digits');
     if (length === max) throw fail(at, `the frame can hold ${max} bytes`);
     bytes[length++] = high * 16 + low;
@@ -65,7 +65,7 @@ function readFrame(text: string, timeUs: number, fail: Fail): CanFrame {
   if (hash < 0) throw fail(text.length, 'there is no "#" after the id');
   if (hash !== 3 && hash !== 8) throw fail(0, 'an id has three hex digits, or eight when it is extended');
   for (let i = 0; i < hash; i++) {
-    if (nibble(text.charCodeAt(i)) < 0) throw fail(i, `"${text[i]}" is no hex digit`);
+    if (nibble(text.charCodeAt(i)) < 0) throw fail(i, `"${text[i]}" is not a hex digit`);
   }
   const rawId = Number.parseInt(text.slice(0, hash), 16);
   let flags = 0;
@@ -89,7 +89,7 @@ function readFrame(text: string, timeUs: number, fail: Fail): CanFrame {
     flags |= FrameFlag.Fd | (digit & 1 ? FrameFlag.Brs : 0) | (digit & 2 ? FrameFlag.Esi : 0);
     flags |= digit & 4 ? FrameFlag.Fdf : 0;
     data = readBytes(text, hash + 3, 64, fail);
-    if (!isFrameLength(data.length, true)) throw fail(hash + 3, `${data.length} bytes are no CAN FD length`);
+    if (!isFrameLength(data.length, true)) throw fail(hash + 3, `${data.length} bytes are not a valid CAN FD length`);
   } else if (next === 'R' || next === 'r') {
     flags |= FrameFlag.Remote;
     const length = text.slice(hash + 2);

@@ -28,7 +28,7 @@ function bad(text: string, position: number, what: string): KerbError {
 function readHex(text: string, start: number, end: number, name: string): number {
   if (start === end) throw bad(text, start, `the ${name} is missing`);
   for (let i = start; i < end; i++) {
-    if (!/[0-9A-Fa-f]/.test(text[i]!)) throw bad(text, i, `"${text[i]}" in the ${name} is no hex digit`);
+    if (!/[0-9A-Fa-f]/.test(text[i]!)) throw bad(text, i, `"${text[i]}" in the ${name} is not a hex digit`);
   }
   if (end - start > 8) throw bad(text, start + 8, `the ${name} has more than eight digits`);
   return Number.parseInt(text.slice(start, end), 16);

@@ -101,7 +101,7 @@ export function frameFault(id: number, flags: number, length: number): string | 
   }
   if (!isFrameLength(length, fd)) {
     return fd
-      ? `${length} bytes are no CAN FD length (0..8, 12, 16, 20, 24, 32, 48, 64)`
+      ? `${length} bytes are not a valid CAN FD length (0..8, 12, 16, 20, 24, 32, 48, 64)`
       : `${length} bytes do not fit a classical frame (0..8)`;
   }
   return undefined;

@@ -47,7 +47,7 @@ export function parseBusSpec(spec: string): BusChoice {
   if (match === null || match[2] === '.' || match[2] === '..' || (match[1] === 'socketcan' && match[3] !== undefined)) {
     throw new KerbError(
       ErrorCode.BadConfig,
-      `"${spec}" is no CAN bus; write can0, socketcan:can0, userspace:can0 or userspace:can0@/path/to.sock`,
+      `"${spec}" is not a valid CAN bus: it must be like can0, socketcan:can0, userspace:can0 or userspace:can0@/path/to.sock`,
       { spec },
     );
   }

@@ -68,7 +68,8 @@ export class ReconnectingBus extends CoreBus {
       const why = this.#choice.kind === 'auto' ? `${error.message} (${reason})` : error.message;
       const before = this.state;
       this.core.down(why);
-      if (this.state !== before) this.#log.warn({ bus: this.name }, `${why}; waiting for it`);
+      if (this.state !== before)
+        this.#log.warn({ bus: this.name, reason: why }, 'cannot attach to the bus; trying again');
       this.#timer = setTimeout(() => void this.#try(), RETRY_MS);
       return;
     }
@@ -76,6 +77,6 @@ export class ReconnectingBus extends CoreBus {
       await bus.stop();
       return;
     }
-    this.#log.info({ bus: this.name }, reason);
+    this.#log.info({ bus: this.name, reason }, 'attached to the bus');
   }
 }

@@ -154,10 +154,7 @@ export class SocketCanBus extends CoreBus {
       if (lost === 0) return;
       known += lost;
       this.core.countDropped(lost);
-      this.#options.log.warn(
-        { bus: name, lost },
-        `${name}: the kernel dropped ${lost} frames, this program was too slow`,
-      );
+      this.#options.log.warn({ bus: name, lost }, 'frames lost: this program reads too slowly');
     });
   }
 
@@ -180,7 +177,7 @@ export class SocketCanBus extends CoreBus {
     clearTimeout(this.#timer);
     const reason = 'the interface was removed';
     this.core.down(reason);
-    this.#options.log.warn({ bus: this.name }, `${this.name} is down: ${reason}; waiting for it to come back`);
+    this.#options.log.warn({ bus: this.name, reason }, 'the bus is down; trying again');
     this.#retry();
   }
 
@@ -188,7 +185,7 @@ export class SocketCanBus extends CoreBus {
     this.#timer = setTimeout(() => {
       try {
         this.#attach();
-        this.#options.log.info({ bus: this.name }, `${this.name} is attached again`);
+        this.#options.log.info({ bus: this.name }, 'attached to the bus again');
       } catch (error) {
         this.core.down(messageOf(error));
         this.#retry();

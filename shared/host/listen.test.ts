@@ -14,7 +14,7 @@ it.each(['', '7443', ':7443', 'a:', 'a:65536', 'a:-1', '::1:7443', 'a b:1', 'htt
 
 it('says why in words', () => {
   const errno = (code: string) => Object.assign(new Error(`listen ${code}: /a`), { code });
-  expect(listenFault(errno('EADDRINUSE'))).toBe('somebody listens there already (EADDRINUSE)');
+  expect(listenFault(errno('EADDRINUSE'))).toBe('address already in use (EADDRINUSE)');
   expect(listenFault(errno('EWHATEVER'))).toBe('listen EWHATEVER: /a');
   expect(listenFault('odd')).toBe('odd');
 });

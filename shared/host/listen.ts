@@ -16,10 +16,10 @@ export function parseListen(text: string): ListenAddress | undefined {
 }
 
 const faults: Readonly<Record<string, string>> = {
-  EADDRINUSE: 'somebody listens there already',
-  EADDRNOTAVAIL: 'this machine has no such address',
-  EACCES: 'this user may not',
-  ENOENT: 'its folder is not there',
+  EADDRINUSE: 'address already in use',
+  EADDRNOTAVAIL: 'cannot assign requested address: this machine does not have it',
+  EACCES: 'permission denied',
+  ENOENT: 'its folder does not exist',
 };
 
 /** Why a server could not listen, without the address, which Node would say once more. */

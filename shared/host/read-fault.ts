@@ -2,14 +2,14 @@ import { isErrno, messageOf } from '../base/errors.ts';
 
 const words: Readonly<Record<string, string>> = {
   ENOENT: 'no such file',
-  ENOTDIR: 'what is before the last "/" is not a folder',
+  ENOTDIR: 'a part of its path is not a directory',
   EACCES: 'permission denied',
   EPERM: 'permission denied',
-  EISDIR: 'it is a directory',
-  ELOOP: 'its links go in a circle',
-  ENAMETOOLONG: 'its name is too long',
-  EMFILE: 'too many files are open',
-  EIO: 'the disk cannot read it',
+  EISDIR: 'is a directory',
+  ELOOP: 'too many levels of symbolic links',
+  ENAMETOOLONG: 'file name too long',
+  EMFILE: 'too many open files',
+  EIO: 'input/output error',
 };
 
 /** Why a file that a person named cannot be read, as the end of a sentence: "no such file (ENOENT)". */

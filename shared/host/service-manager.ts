@@ -65,7 +65,7 @@ export class ServiceManager {
     });
     if (!failure || this.#complained) return;
     this.#complained = true;
-    log.warn(`systemd cannot be told how this daemon is: ${messageOf(failure).split('\n')[0]}`);
+    log.warn({ err: messageOf(failure).split('\n')[0] }, 'cannot notify systemd');
   }
 }
 

@@ -114,7 +114,7 @@ function checkAuthority(authority: Credentials): X509Certificate {
   if (!isIssuedBy(certificate, certificate)) {
     throw new KerbError(
       ErrorCode.BadIdentity,
-      'the certificate of the authority is no self-signed authority; make one with `kerb pki ca create`',
+      'the certificate of the authority is not a self-signed CA certificate; make one with `kerb pki ca create`',
     );
   }
   if (certificate.validToDate.getTime() < Date.now()) {

@@ -107,10 +107,10 @@ describe('certificates', () => {
 
   test('names that could be read as something else are refused', async () => {
     const vehicle = (id: string, tenant: string) => issueCertificate(authority, { kind: 'vehicle', id, tenant });
-    await expect(vehicle('a/b', 'T')).rejects.toEqual(isBadIdentity(/is no id/));
-    await expect(vehicle('', 'T')).rejects.toEqual(isBadIdentity(/is no id/));
-    await expect(vehicle('a', 'T\nO=other')).rejects.toEqual(isBadIdentity(/is no name/));
-    await expect(vehicle('a', '')).rejects.toEqual(isBadIdentity(/is no name/));
+    await expect(vehicle('a/b', 'T')).rejects.toEqual(isBadIdentity(/is not a valid id/));
+    await expect(vehicle('', 'T')).rejects.toEqual(isBadIdentity(/is not a valid id/));
+    await expect(vehicle('a', 'T\nO=other')).rejects.toEqual(isBadIdentity(/is not a valid name/));
+    await expect(vehicle('a', '')).rejects.toEqual(isBadIdentity(/is not a valid name/));
     const host = issueCertificate(authority, { kind: 'broker', id: 'b', hosts: ['x, URI:urn:kerbside:broker:c'] });
     await expect(host).rejects.toEqual(isBadIdentity(/neither a host name/));
     await expect(issueCertificate(authority, { kind: 'broker', id: 'b', hosts: [] }, 0)).rejects.toEqual(
@@ -125,7 +125,7 @@ describe('certificates', () => {
       isBadIdentity(/does not belong/),
     );
     const leaf = await issueCertificate(authority, broker);
-    await expect(issueCertificate(leaf, broker)).rejects.toEqual(isBadIdentity(/no self-signed authority/));
+    await expect(issueCertificate(leaf, broker)).rejects.toEqual(isBadIdentity(/not a self-signed CA/));
   });
 
   test('a certificate of the authority itself names nobody', () => {
@@ -266,7 +266,7 @@ describe('development identities', () => {
 
   test('names cannot lead out of the directory', async () => {
     await expect(ensureDevelopmentIdentities(freshDir(), { ...names, broker: '../up' })).rejects.toEqual(
-      isBadIdentity(/is no id/),
+      isBadIdentity(/is not a valid id/),
     );
   });
 });

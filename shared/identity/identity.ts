@@ -58,7 +58,7 @@ export function checkId(what: string, id: string): string {
   if (ID.test(id)) return id;
   throw new KerbError(
     ErrorCode.BadIdentity,
-    `${what} ${JSON.stringify(id)} is no id: 1 to 63 letters, digits, dots, dashes or underscores, the first a letter or digit`,
+    `${what} ${JSON.stringify(id)} is not a valid id: it must be 1 to 63 letters, digits, dots, dashes or underscores, the first a letter or digit`,
     { id },
   );
 }
@@ -72,7 +72,7 @@ export function checkTenant(name: string): string {
   if (isTenant(name)) return name;
   throw new KerbError(
     ErrorCode.BadIdentity,
-    `tenant ${JSON.stringify(name)} is no name: 1 to 64 letters, digits, spaces or . _ & + -, the first a letter or digit`,
+    `tenant ${JSON.stringify(name)} is not a valid name: it must be 1 to 64 letters, digits, spaces or . _ & + -, the first a letter or digit`,
     { tenant: name },
   );
 }

@@ -192,7 +192,7 @@ class X509Identity implements Identity {
   peerOf(socket: TLSSocket): Principal {
     const certificate = socket.getPeerX509Certificate?.();
     if (certificate === undefined || !socket.authorized) {
-      throw bad('the other end has shown no certificate of an authority that is believed here');
+      throw bad('the peer presented no certificate of a trusted authority');
     }
     checkValidity(validityOf(certificate), 'of the other end', new Date());
     return principalOf(certificate);
@@ -245,7 +245,7 @@ function parseKey(pem: string, path: string): KeyObject {
   try {
     return createPrivateKey(pem);
   } catch (error) {
-    throw bad(`${path} is no private key in PEM form: ${messageOf(error)}`, { path }, error);
+    throw bad(`${path} is not a valid private key in PEM form: ${messageOf(error)}`, { path }, error);
   }
 }
 

@@ -103,6 +103,9 @@ export class DelimitedReader {
         return { length, size: size + 1 };
       }
     }
-    throw new KerbError(ErrorCode.BadProtocolMessage, 'the length in front of a message is no varint of 32 bits');
+    throw new KerbError(
+      ErrorCode.BadProtocolMessage,
+      'the length in front of a message is not a valid varint: it must fit 32 bits',
+    );
   }
 }

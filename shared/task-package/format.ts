@@ -54,7 +54,7 @@ export function digestOf(bytes: Uint8Array): string {
   return `sha256:${createHash('sha256').update(bytes).digest('hex')}`;
 }
 
-const digest = z.string().regex(DIGEST, 'is no "sha256:" and 64 hexadecimal digits');
+const digest = z.string().regex(DIGEST, 'is not a valid digest: it must be "sha256:" and 64 hexadecimal digits');
 const bytes = z.int().min(0);
 
 export const layoutSchema = z.looseObject({ imageLayoutVersion: z.string() });
@@ -88,7 +88,9 @@ export const filesSchema = z.looseObject({ config: descriptorSchema, layers: z.a
 
 /** What a task may demand of its tender. `any` takes whatever the broker has. */
 export const isolationSchema = z.enum(['any', 'process', 'vm']);
-export const versionSchema = z.string().regex(VERSION, 'is no version: letters, digits and . _ + -, at most 64');
+export const versionSchema = z
+  .string()
+  .regex(VERSION, 'is not a valid version: it must be letters, digits and . _ + -, at most 64');
 /** Milliseconds, at most the longest budget. */
 export const costSchema = z.number().positive().max(3_600_000);
 

@@ -45,7 +45,7 @@ export function readImageNotes(image: Buffer, where: string): ImageNotes {
   const bad = (what: string) =>
     new KerbError(
       ErrorCode.BadTaskPackage,
-      `${where} is no unikernel image: ${what}; build it with \`kerb task build\``,
+      `${where} is not a valid unikernel image: ${what}; build it with \`kerb task build\``,
       {
         where,
       },
@@ -53,7 +53,7 @@ export function readImageNotes(image: Buffer, where: string): ImageNotes {
   if (image.length < FILE_HEADER_SIZE || !image.subarray(0, MAGIC.length).equals(MAGIC)) {
     throw bad('it does not start as a 64-bit little-endian ELF file does');
   }
-  if (image.readUInt16LE(16) !== ET_EXEC) throw bad('it is no static executable (ET_EXEC)');
+  if (image.readUInt16LE(16) !== ET_EXEC) throw bad('it is not a static executable (ET_EXEC)');
   const number = image.readUInt16LE(18);
   const machine = MACHINES.get(number);
   if (machine === undefined) {

@@ -35,7 +35,7 @@ export function decodePush(bytes: Uint8Array): PushStep {
   try {
     request = PushRequest.decode(bytes);
   } catch (error) {
-    throw badPush(`it is no PushRequest: ${messageOf(error)}`);
+    throw badPush(`it is not a valid PushRequest: ${messageOf(error)}`);
   }
   const { open, data, remove } = request;
   if (data != null) return { step: 'data', data };
@@ -49,7 +49,7 @@ export function decodePush(bytes: Uint8Array): PushStep {
   for (const { path, size } of files) {
     // Nothing else can lead out of the directory that is made for it.
     if (path !== LAYOUT_FILE && path !== INDEX_FILE && !BLOB.test(path)) {
-      throw badPush(`${JSON.stringify(path.slice(0, 100))} is no file of a task package`);
+      throw badPush(`${JSON.stringify(path.slice(0, 100))} is not a file of a task package`);
     }
     if (paths.has(path)) throw badPush(`${path} is in it twice`);
     if (size === 0) throw badPush(`${path} is empty`);
@@ -72,5 +72,5 @@ export function badPush(what: string): KerbError {
 
 function checkDigest(text: string): string {
   if (isDigest(text)) return text;
-  throw badPush('its digest is no "sha256:" and 64 hexadecimal digits');
+  throw badPush('its digest is not valid: it must be "sha256:" and 64 hexadecimal digits');
 }

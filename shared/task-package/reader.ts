@@ -201,7 +201,7 @@ async function readWhole(path: string, limit: number, size?: number): Promise<Bu
   });
   try {
     const stat = await file.stat();
-    if (!stat.isFile()) throw bad(`${path} is no regular file`, { path });
+    if (!stat.isFile()) throw bad(`${path} is not a regular file`, { path });
     if (stat.size > limit) throw tooLarge(`${path} has ${stat.size} bytes; the limit is ${limit}`, { path });
     if (size !== undefined && stat.size !== size) {
       throw new KerbError(
@@ -231,7 +231,7 @@ function parseJson(bytes: Buffer, where: string): unknown {
   try {
     return JSON.parse(bytes.toString('utf8'));
   } catch (error) {
-    throw bad(`${where} is no JSON: ${messageOf(error)}`, { where }, error);
+    throw bad(`${where} is not valid JSON: ${messageOf(error)}`, { where }, error);
   }
 }
 

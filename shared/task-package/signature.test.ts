@@ -309,7 +309,7 @@ describe('signers', () => {
     expect((await createSigner(dir, 'b', true)).keyId).not.toBe(first.keyId);
     expect(readdirSync(join(dir, 'public'))).toEqual(['b.pem']);
     await expect(createSigner(join(root, 'bad'), '../x')).rejects.toMatchObject(
-      refused(ErrorCode.BadIdentity, /no name for a signer/),
+      refused(ErrorCode.BadIdentity, /not a valid name for a signer/),
     );
   });
 
@@ -332,7 +332,7 @@ describe('signers', () => {
       writeFileSync(join(dir, 'key.pem'), text, { mode: 0o600 });
     };
     put('none');
-    await expect(loadSigner(dir)).rejects.toMatchObject(refused(ErrorCode.BadIdentity, /is no private key/));
+    await expect(loadSigner(dir)).rejects.toMatchObject(refused(ErrorCode.BadIdentity, /is not a valid private key/));
     put(generateKeyPairSync('ed25519').privateKey.export({ type: 'pkcs8', format: 'pem' }).toString());
     await expect(loadSigner(dir)).rejects.toMatchObject(refused(ErrorCode.BadIdentity, /curve P-256/));
   });
@@ -345,7 +345,7 @@ describe('signers', () => {
     cpSync(join(root, 'maker/key.pem'), join(dir, 'key.pem'));
     await expect(loadTrust(dir)).rejects.toMatchObject(refused(ErrorCode.BadIdentity, /holds a private key/));
     writeFileSync(join(dir, 'key.pem'), 'none');
-    await expect(loadTrust(dir)).rejects.toMatchObject(refused(ErrorCode.BadIdentity, /is no public key/));
+    await expect(loadTrust(dir)).rejects.toMatchObject(refused(ErrorCode.BadIdentity, /is not a valid public key/));
     const weak = generateKeyPairSync('rsa', { modulusLength: 1024 }).publicKey;
     writeFileSync(join(dir, 'key.pem'), weak.export({ type: 'spki', format: 'pem' }));
     await expect(loadTrust(dir)).rejects.toMatchObject(refused(ErrorCode.BadIdentity, /curve P-256/));

@@ -183,10 +183,10 @@ function read(bytes: Buffer, { dir }: TaskPackage) {
   try {
     bundle = bundleFromJSON(JSON.parse(bytes.toString('utf8')));
   } catch (error) {
-    throw bad(`is no Sigstore bundle: ${messageOf(error)}`, error);
+    throw bad(`is not a valid Sigstore bundle: ${messageOf(error)}`, error);
   }
   if (!isBundleWithDsseEnvelope(bundle) || !isBundleWithPublicKey(bundle)) {
-    throw bad('is no DSSE envelope that names a public key');
+    throw bad('is not a valid DSSE envelope: it must name a public key');
   }
   const { payloadType, payload, signatures } = bundle.content.dsseEnvelope;
   if (payloadType !== PAYLOAD_TYPE || signatures.length !== 1) {
@@ -196,7 +196,7 @@ function read(bytes: Buffer, { dir }: TaskPackage) {
   try {
     statement = statementSchema.parse(JSON.parse(payload.toString('utf8')));
   } catch (error) {
-    throw bad('signs something that is no statement about a task package', error);
+    throw bad('signs something that is not a statement about a task package', error);
   }
   const keyId = bundle.verificationMaterial.content.publicKey.hint;
   const { signedAt, expiresAt } = statement.predicate;

@@ -46,7 +46,10 @@ export function keyIdOf(key: KeyObject): string {
 /** Makes the key of a task signer, ECDSA on P-256. @throws KerbError BadIdentity: a bad name, or a key is there */
 export async function createSigner(dir: string, name: string, force = false): Promise<Signer> {
   if (!NAME.test(name)) {
-    throw bad(`${JSON.stringify(name)} is no name for a signer: letters, digits and . _ -, at most 64`, { name });
+    throw bad(
+      `${JSON.stringify(name)} is not a valid name for a signer: it must be letters, digits and . _ -, at most 64`,
+      { name },
+    );
   }
   const path = join(dir, SIGNER_KEY);
   if (!force && (await exists(path))) {
@@ -75,10 +78,10 @@ export async function loadSigner(dir: string): Promise<Signer> {
     key = createPrivateKey(await readFile(path));
   } catch (error) {
     if (error instanceof KerbError) throw error;
-    const why = isErrno(error, 'ENOENT') ? 'is missing' : `is no private key: ${readFault(error)}`;
+    const why = isErrno(error, 'ENOENT') ? 'is missing' : `is not a valid private key: ${readFault(error)}`;
     throw bad(`${path} ${why}; \`kerb pki task-signer\` makes one`, { path }, error);
   }
-  if (!isP256(key)) throw bad(`${path} is no key on the curve P-256; \`kerb pki task-signer\` makes one`, { path });
+  if (!isP256(key)) throw bad(`${path} is not a key on the curve P-256; \`kerb pki task-signer\` makes one`, { path });
   return { key, keyId: keyIdOf(key) };
 }
 
@@ -101,9 +104,9 @@ export async function loadTrust(dir: string): Promise<TrustedKeys> {
       if (pem.includes('PRIVATE KEY')) throw new Error('it holds a private key, which belongs to its signer alone');
       key = createPublicKey(pem);
     } catch (error) {
-      throw bad(`${path} is no public key: ${readFault(error)}`, { path }, error);
+      throw bad(`${path} is not a valid public key: ${readFault(error)}`, { path }, error);
     }
-    if (!isP256(key)) throw bad(`${path} is no public key on the curve P-256`, { path });
+    if (!isP256(key)) throw bad(`${path} is not a public key on the curve P-256`, { path });
     trusted.set(keyIdOf(key), { name: file.slice(0, -'.pem'.length), key });
   }
   if (trusted.size === 0) {

@@ -96,7 +96,7 @@ describe('writing', () => {
     mkdirSync(precious);
     writeFileSync(join(precious, 'thesis.tex'), '…');
     await expect(buildTaskPackage(precious, { images: [image], version: '2', isolation: 'any' })).rejects.toThrow(
-      /no task package; choose another/,
+      /not a task package; choose another/,
     );
     expect(existsSync(join(precious, 'thesis.tex'))).toBe(true);
     expect(readdirSync(root).filter((name) => name.startsWith('.'))).toEqual([]);
@@ -231,7 +231,7 @@ describe('reading', () => {
     const dir = copy();
     rmSync(join(dir, 'index.json'));
     execFileSync('mkfifo', [join(dir, 'index.json')]);
-    await expect(readTaskPackage(dir)).rejects.toThrow(/no regular file/);
+    await expect(readTaskPackage(dir)).rejects.toThrow(/not a regular file/);
   });
 
   test.each<[string, 'index' | 'manifest' | 'config', string, unknown, RegExp]>([
@@ -358,7 +358,7 @@ describe('reading', () => {
     const dir = copy();
     rmSync(join(dir, 'index.json'));
     symlinkSync('/dev/zero', join(dir, 'index.json'));
-    await expect(readTaskPackage(dir)).rejects.toThrow(/no regular file/);
+    await expect(readTaskPackage(dir)).rejects.toThrow(/not a regular file/);
   });
 });
 

@@ -152,7 +152,7 @@ async function replaceDirectory(out: string, fill: (dir: string) => Promise<void
   if (entries !== undefined && entries.length > 0 && !entries.includes(LAYOUT_FILE)) {
     throw new KerbError(
       ErrorCode.BadTaskPackage,
-      `${out} holds something that is no task package; choose another directory`,
+      `${out} holds something that is not a task package; choose another directory`,
       {
         out,
       },

@@ -9,7 +9,11 @@ const unitMs: Record<string, number> = { ms: 1, s: 1000, m: 60_000, h: 3_600_000
 export function parseDuration(text: string): number {
   const parts = [...text.matchAll(/(\d+(?:\.\d+)?)(ms|s|m|h)/g)];
   if (parts.length === 0 || parts.map((part) => part[0]).join('') !== text) {
-    throw new KerbError(ErrorCode.BadDuration, `'${text}' is no duration; write it like 500ms, 30s or 1m30s`, { text });
+    throw new KerbError(
+      ErrorCode.BadDuration,
+      `'${text}' is not a valid duration: it must be like 500ms, 30s or 1m30s`,
+      { text },
+    );
   }
   return parts.reduce((sum, [, number, unit]) => sum + Number(number) * unitMs[unit!]!, 0);
 }

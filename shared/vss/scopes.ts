@@ -21,7 +21,7 @@ const grammar = /^(!?)(read|actuate|provide):((?:[A-Za-z][A-Za-z0-9_]*|\*)(?:\.(
 export function parseScope(text: string): SignalScope {
   const match = grammar.exec(text);
   if (match === null) {
-    const message = `"${text}" is no scope; write read:, actuate: or provide: and a VSS path, such as "read:Vehicle.Speed"`;
+    const message = `"${text}" is not a valid scope: it must be read:, actuate: or provide: and a VSS path, such as "read:Vehicle.Speed"`;
     throw new KerbError(ErrorCode.BadSignalScope, message, { text });
   }
   return { text, deny: match[1] === '!', action: match[2] as SignalAction, path: match[3]! };

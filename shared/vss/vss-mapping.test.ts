@@ -140,12 +140,12 @@ Vehicle.Cabin.Fan:
     [
       'Vehicle.A: { datatype: boolean, dbc2vss: { signal: S, transform: { mapping: [{ from: 1, to: 2 }] } } }',
       'map.yaml',
-      /Vehicle\.A: transform\.mapping: "2" is no value of datatype boolean/,
+      /Vehicle\.A: transform\.mapping: "2" is not a value of datatype boolean/,
     ],
     [
       'Vehicle.A: { datatype: uint8, dbc2vss: { signal: S, transform: { mapping: [{ from: 1, to: 300 }] } } }',
       'map.yaml',
-      /"300" is no value of datatype uint8/,
+      /"300" is not a value of datatype uint8/,
     ],
     [
       'Vehicle.A: { datatype: float, dbc2vss: { signal: S, transform: { math: "x +" } } }',

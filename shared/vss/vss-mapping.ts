@@ -194,7 +194,7 @@ function toConverter(
       (info.datatype === 'string' || info.datatype === 'boolean' ? info.datatype : 'number');
     const value = isRight ? cast(to) : undefined;
     if (value === undefined)
-      throw badLeaf(place, `transform.mapping: "${to}" is no value of datatype ${info.datatype}`);
+      throw badLeaf(place, `transform.mapping: "${to}" is not a value of datatype ${info.datatype}`);
     const key = typeof from === 'boolean' ? Number(from) : from;
     if (!values.has(key)) values.set(key, value);
   }

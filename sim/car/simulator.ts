@@ -119,13 +119,13 @@ export class CanSimulator {
       bus.send(dataFrame(message.id, data, { ext: message.ext, fd: message.fd, brs: message.fd }));
     } catch (error) {
       if (isKerbError(error, ErrorCode.BusWriteFailed) && error.context.noFd === true) {
-        log.warn(`message ${message.name} is not sent: ${error.message}`);
+        log.warn({ bus: bus.name, reason: `message ${message.name}: ${error.message}` }, 'a message is not sent');
         this.#senders = this.#senders.filter((other) => other !== sender);
         return;
       }
       // A control unit whose frame is not taken goes on with the next one; so does this.
       if (!isKerbError(error, ErrorCode.BusWriteFailed) && !isKerbError(error, ErrorCode.BusDown)) throw error;
-      if (this.#failed++ === 0) log.warn(`a frame was not sent: ${error.message}`);
+      if (this.#failed++ === 0) log.warn({ bus: bus.name, reason: error.message }, 'a frame was not sent');
     }
   }
 }

@@ -96,7 +96,7 @@ export class PictureServer {
   async #clearStale(): Promise<void> {
     const found = lstatSync(this.#socketPath, { throwIfNoEntry: false });
     if (found === undefined) return;
-    if (!found.isSocket()) throw this.#failed('something that is no socket is there');
+    if (!found.isSocket()) throw this.#failed('the path exists and is not a socket');
     const alive = await new Promise<boolean>((resolve) => {
       const probe = connect(this.#socketPath);
       probe.once('connect', () => {

@@ -155,8 +155,10 @@ function lastLogLine(file: string): string {
   }
   const line = text.trimEnd().split('\n').at(-1)?.trim() ?? '';
   try {
-    const entry = JSON.parse(line) as { msg?: unknown; level?: unknown };
-    return typeof entry.msg === 'string' && entry.level !== 'info' && entry.level !== 'debug' ? entry.msg : '';
+    const entry = JSON.parse(line) as { msg?: unknown; level?: unknown; reason?: unknown; err?: unknown };
+    if (typeof entry.msg !== 'string' || entry.level === 'info' || entry.level === 'debug') return '';
+    const why = entry.reason ?? entry.err;
+    return typeof why === 'string' ? `${entry.msg}: ${why}` : entry.msg;
   } catch {
     return line.slice(0, 300);
   }

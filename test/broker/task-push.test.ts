@@ -177,7 +177,7 @@ test('refused with a sentence each: nobody may, this tenant may not, unsigned, t
     /^kerb: no connection to a broker at https:\/\/127\.0\.0\.1:1: .*ECONNREFUSED.* \[6001 NoBroker\]/,
   );
   expect(await kerb('task', 'push', 'echo', ...at('rsu-1'))).toMatchObject({ code: 2 });
-  expect((await kerb('task', 'remove', 'echo', ...at(open.url))).stderr).toMatch(/echo is no digest/);
+  expect((await kerb('task', 'remove', 'echo', ...at(open.url))).stderr).toMatch(/echo is not a valid digest/);
 });
 
 test('a quota of packages holds over restarts, and two that push the same at once share one', async () => {

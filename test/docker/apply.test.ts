@@ -186,7 +186,7 @@ describe('kerb obu apply', () => {
     const said = await kerb('apply', manifest(watcher('"read:Vehicle.Speed"')), ...toApi);
     expect(said).toMatchObject({
       code: 0,
-      out: expect.stringMatching(/until-revoked\s+is new\n.*well/),
+      out: expect.stringMatching(/until-revoked\s+create\n.*ready/),
     });
     expect((await reported(({ open }) => open)).open).toBe(true);
   });
@@ -200,7 +200,7 @@ describe('kerb obu apply', () => {
       ...toApi,
     );
     expect(said.code).toBe(0);
-    expect(said.out).toMatch(/^until-revoked {2}is replaced\nwould {2}stop {2}until-revoked/m);
+    expect(said.out).toMatch(/^until-revoked {2}replace\nwould {2}stop {2}until-revoked/m);
     expect(await wanted()).toEqual(before);
   });
 
@@ -224,7 +224,7 @@ describe('kerb obu apply', () => {
     // Adjusted, not replaced: the container stays.
     expect(await kerb('apply', manifest(watcher('')), ...toApi)).toMatchObject({
       code: 0,
-      out: expect.stringMatching(/until-revoked {2}goes on with other settings/),
+      out: expect.stringMatching(/until-revoked {2}update in place/),
     });
     const { end: reason } = await reported(({ open }) => !open);
     expect(reason?.code).toBe(ErrorCode.NotGranted);
@@ -276,7 +276,7 @@ describe('what was applied', () => {
     await end('SIGKILL');
     await serve();
     expect(await wanted()).toEqual(asked);
-    await until('all workloads are well', async () =>
+    await until('all workloads are ready', async () =>
       (await getStatus<ObuStatus>(api, STATUS_MS)).workloads.every(({ detail }) => detail === 'Ok'),
     );
     expect((await containers()).get('until-revoked')!.Id).toBe(before.get('until-revoked')!.Id);
@@ -287,7 +287,7 @@ describe('what was applied', () => {
     const good = await generation();
     await kerb('apply', manifest(watcher('', 'cpus: 0.25'), 'new.yaml'), ...toApi);
     const said = await kerb('rollback', ...toApi);
-    expect(said).toMatchObject({ code: 0, out: expect.stringMatching(/until-revoked {2}is replaced/) });
+    expect(said).toMatchObject({ code: 0, out: expect.stringMatching(/until-revoked {2}replace/) });
     expect(await generation()).toMatchObject({ text: good.text, file: 'car.yaml', generation: good.generation + 2 });
     expect((await kerb('get', 'manifest', '-o', 'table', ...toApi)).out).toMatch(/^GENERATION {2}APPLIED/);
     const again = await kerb('rollback', ...toApi);
@@ -314,7 +314,7 @@ describe('a bundle', () => {
     const said = await kerb('apply', bundle, ...toApi);
     expect(said).toMatchObject({
       code: 0,
-      out: expect.stringMatching(/stick\.yaml\n[\s\S]*well/),
+      out: expect.stringMatching(/stick\.yaml\n[\s\S]*ready/),
     });
   });
 

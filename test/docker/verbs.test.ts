@@ -132,7 +132,7 @@ beforeAll(async () => {
   };
   const { kind, host } = (await waitUntil('kerb obu serve answers', look, () => said)).engine;
   engine = await reachEngine(kind, host);
-  port = Number(/over TLS on port (\d+)/.exec(said)![1]);
+  port = Number(/"url":"https:[^"]*:(\d+)","msg":"serving the API over TLS"/.exec(said)![1]);
   await buildImage(engine, IMAGE);
   await until('talk', 'Running(Ok)');
 });

@@ -96,7 +96,7 @@ const refusals: [string, RegExp, (image: Buffer) => void][] = [
   ['more in the file than in memory', /larger in the file/, u64(text + 40, 1n)],
   ['file contents outside the file', /outside the file/, u64(text + 8, BigInt(good.length) & ~0xfffn)],
   ['file contents that wrap', /outside the file/, u64(text + 8, 2n ** 64n - 4096n)],
-  ['an alignment of three', /no power of two/, u64(text + 48, 3n)],
+  ['an alignment of three', /not a power of two/, u64(text + 48, 3n)],
   ['a misaligned segment', /not aligned/, u64(text + 16, 0x100010n)],
   ['text in the zero page', /below 0x100000/, u64(text + 16, 0n)],
   ['text below 1 MiB', /below 0x100000/, u64(text + 16, 0xff000n)],

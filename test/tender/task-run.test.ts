@@ -84,7 +84,7 @@ describe('kerb task run', () => {
         /the input nothing cannot be read: no such file .*\[1001 BadConfig\]/,
       ],
       [['run', taskImage('echo'), '--output', 'none/out'], 1, /cannot write the output to none\/out/],
-      [['run', taskImage('echo'), '--budget', 'soon'], 2, /'soon' is no duration/],
+      [['run', taskImage('echo'), '--budget', 'soon'], 2, /'soon' is not a valid duration/],
       [['run', taskImage('echo'), '--budget', '0ms'], 2, /longer than nothing/],
     ] as const) {
       const result = kerb([...args]);
@@ -149,7 +149,7 @@ describe('kerb task new', () => {
     writeFileSync(join(root, 'mine/mine.c'), `${source}/* changed */`);
     expect(kerb(['new', 'mine']).stderr).toMatch(/mine is there already.* \[1001 BadConfig\]/);
     expect(readFileSync(join(root, 'mine/mine.c'), 'utf8')).toContain('changed');
-    expect(kerb(['new', 'No_Name']).stderr).toMatch(/'No_Name' is no name for a task/);
+    expect(kerb(['new', 'No_Name']).stderr).toMatch(/'No_Name' is not a valid name for a task/);
     expect(kerb(['new', 'sub/deep']).stderr).toMatch(/sub\/deep cannot be made/);
     expect(existsSync(join(root, 'No_Name'))).toBe(false);
     expect(kerb(['new', 'other', '--lang', 'cobol']).code).toBe(2);

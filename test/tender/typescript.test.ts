@@ -223,7 +223,12 @@ describe('building TypeScript', () => {
   test.each<[string, Record<string, string>, number, RegExp]>([
     ['no name and sizes', { 'a.ts': echo, 'task.yaml': 'version: 1' }, 78, /typescript: is missing/],
     ['no task.yaml', { 'a.ts': echo }, 78, /task\.yaml: cannot be read/],
-    ['a size that is none', { 'a.ts': echo, 'task.yaml': yaml('a', 'memory: lots') }, 78, /typescript\.memory: is no/],
+    [
+      'a size that is none',
+      { 'a.ts': echo, 'task.yaml': yaml('a', 'memory: lots') },
+      78,
+      /typescript\.memory: is not a valid size/,
+    ],
     ['no file of its name', { 'b.ts': echo, 'task.yaml': yaml('a') }, 66, /a\.ts is missing/],
     [
       'a function that is no task',

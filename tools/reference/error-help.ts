@@ -9,7 +9,7 @@ export const errorHelp: Readonly<Record<keyof typeof ErrorCode, string>> = {
   BadCanFrame: 'Not a valid CAN frame: its id, length or flags cannot be sent.',
   BadCandumpLine: 'A line is not in candump’s log format.',
   BadCanFilter: 'Not a valid CAN filter: it must be `id:mask`, `id~mask` or `#errormask`.',
-  BadIdentity: 'The identity folder cannot be read, is incomplete, or belongs to somebody else.',
+  BadIdentity: 'The identity folder cannot be read, is incomplete, or belongs to another vehicle or broker.',
   BadTaskPackage: 'A task package is incomplete or not valid, or the task does not build.',
   TaskPackageDigestMismatch: 'The bytes of a task package are not those that its digest names.',
   BadDuration: 'Not a valid duration: it must be like `500ms`, `30s` or `1m30s`.',

@@ -94,7 +94,7 @@ export class BlankTenders {
       else await tender.stop();
     } catch (error) {
       // The next tender that is needed finds the same trouble and tells it to whoever needs it.
-      if (this.#running) this.#options.log.warn({ err: messageOf(error) }, 'no tender can be started ahead');
+      if (this.#running) this.#options.log.warn({ err: messageOf(error) }, 'cannot start a tender ahead of use');
       await tender.stop();
     } finally {
       this.#preparing.delete(tender);

@@ -350,16 +350,16 @@ export class TenderPool {
     let told = error;
     if (isFinal(error)) {
       this.#final = true;
-      log.error({ task, code: error.code, err: error.message }, 'a task cannot be run here');
+      log.error({ task, code: error.code, err: error.message }, 'cannot run the task');
     } else {
       this.#lost++;
       this.#health = afterFailure(this.#health, now);
       const waitMs = Math.round(blockedUntil(this.#health) - now);
       if (this.#health.state === 'quarantined') {
         told = quarantined(task, waitMs, error);
-        log.error({ task, err: told.message, waitMs }, 'a task is in quarantine');
+        log.error({ task, err: told.message, waitMs }, 'task in quarantine');
       } else {
-        log.warn({ task, code: error.code, err: error.message, waitMs }, 'a tender is started again');
+        log.warn({ task, code: error.code, err: error.message, waitMs }, 'restarting a tender');
       }
     }
     this.#trouble = told;

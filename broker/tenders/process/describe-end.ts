@@ -24,7 +24,7 @@ export function describeEnd(task: string, end: TenderOutcome): Refusal<ErrorCode
     case 'fault':
       return refusal(ErrorCode.GuestFault, `${task} faulted ${after}: ${end.fault}`);
     case 'bad-output':
-      return refusal(ErrorCode.GuestBadOutput, `${task} gave back an output that is none: ${end.reason}`);
+      return refusal(ErrorCode.GuestBadOutput, `${task} returned an invalid output: ${end.reason}`);
   }
 }
 

@@ -298,7 +298,7 @@ export class TenderProcess implements Tender {
   #handle(bytes: Buffer): void {
     const frame = decodeTenderFrame(bytes);
     if (frame.type === 'outcome') {
-      if (this.#pending === undefined) this.#fail('sent an outcome that nobody asked for');
+      if (this.#pending === undefined) this.#fail('sent an outcome without a call');
       else if (frame.outputSize > this.image.maxOutput && frame.kind === OutcomeKind.Done)
         this.#fail('output too large');
       else this.#pending.resolve(frame);
@@ -327,7 +327,7 @@ export class TenderProcess implements Tender {
         this.#isolation = frame.isolation;
         this.#confinement = frame.confinement;
         this.#state = 'Waiting';
-        this.#options.log.info({ pid: this.pid, state: frame.confinement }, 'Tender ready');
+        this.#options.log.info({ pid: this.pid, state: frame.confinement }, 'tender ready');
         starting.resolve();
         return;
       case 'refused':
@@ -352,7 +352,7 @@ export class TenderProcess implements Tender {
   #closeMemory(): void {
     this.#memory
       ?.close()
-      .catch((error: unknown) => this.#options.log.warn({ err: error }, 'Cannot close the memory of a tender'));
+      .catch((error: unknown) => this.#options.log.warn({ err: error }, 'cannot close the memory of a tender'));
     this.#memory = undefined;
   }
 

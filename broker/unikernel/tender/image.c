@@ -73,7 +73,7 @@ static bool check_load(struct file *file, const Elf64_Phdr *load, unsigned index
   if (!end_within(load->p_offset, load->p_filesz, file->size, &end))
     return refuse(file, "segment %u lies outside the file", index);
   if (load->p_align > 1 && (load->p_align & (load->p_align - 1)) != 0)
-    return refuse(file, "segment %u has an alignment that is no power of two", index);
+    return refuse(file, "segment %u has an alignment that is not a power of two", index);
   if (load->p_align > 1 && ((load->p_vaddr - load->p_offset) & (load->p_align - 1)) != 0)
     return refuse(file, "segment %u is not aligned as it says", index);
   if (load->p_vaddr < KERB_GUEST_START)
@@ -103,7 +103,7 @@ static bool check_tls(struct file *file, const Elf64_Phdr *tls, struct image *im
   *seen = true;
   const uint64_t align = tls->p_align == 0 ? 1 : tls->p_align;
   if ((align & (align - 1)) != 0 || align > KERB_PAGE)
-    return refuse(file, "TLS alignment is no power of two up to a page");
+    return refuse(file, "TLS alignment is not a power of two up to a page");
   if (tls->p_filesz > tls->p_memsz) return refuse(file, "TLS segment is larger in the file than in memory");
   if (tls->p_memsz > KERB_MAX_TLS) return refuse(file, "TLS segment is larger than %d bytes", KERB_MAX_TLS);
   image->tls_size = (tls->p_memsz + align - 1) & ~(align - 1);

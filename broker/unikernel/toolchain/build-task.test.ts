@@ -32,18 +32,24 @@ test.each([
 test.each([
   ['', /the file: /],
   ['isolation: vm', /version: /],
-  ['version: 1\ncost: cheap', /cost: 'cheap' is no duration/],
+  ['version: 1\ncost: cheap', /cost: 'cheap' is not a valid duration/],
   ['version: 1\ncost: 0ms', /cost: /],
   ['version: 1\ncost: 2h', /cost: /],
-  ['version: 1 2', /version: is no version/],
-  ['version: ../1', /version: is no version/],
+  ['version: 1 2', /version: is not a valid version/],
+  ['version: ../1', /version: is not a valid version/],
   ['version: 1\nisolation: none', /isolation: /],
   ['version: 1\nmemory: 4096', /"memory"/],
   ['version: 1\ntypescript: { name: aqi }', /typescript.memory: /],
-  ['version: 1\ntypescript: { name: Aqi, memory: 1, maxInput: 1, maxOutput: 1 }', /typescript.name: is no name/],
-  ['version: 1\ntypescript: { name: a, memory: 1 GiB, maxInput: 1, maxOutput: 1 }', /typescript.memory: is no size/],
+  [
+    'version: 1\ntypescript: { name: Aqi, memory: 1, maxInput: 1, maxOutput: 1 }',
+    /typescript.name: is not a valid name/,
+  ],
+  [
+    'version: 1\ntypescript: { name: a, memory: 1 GiB, maxInput: 1, maxOutput: 1 }',
+    /typescript.memory: is not a valid size/,
+  ],
   ['versoin: 1', /task\.yaml: unknown key "versoin"; a task\.yaml has version and isolation/],
-  ['version: [1', /is no YAML/],
+  ['version: [1', /is not valid YAML/],
   ['- version', /the file: /],
 ])('%j is refused, and the file named', async (text, message) => {
   writeFileSync(join(dir, 'task.yaml'), text);

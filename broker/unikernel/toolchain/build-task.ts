@@ -18,7 +18,7 @@ export const TASK_FILE = 'task.yaml';
 const UNIT = { KiB: 1024, MiB: 1024 * 1024 } as const;
 const sizeSchema = z
   .string()
-  .regex(/^\d{1,10}( ?[KM]iB)?$/, 'is no size; write it like 4096, 64 KiB or 2 MiB')
+  .regex(/^\d{1,10}( ?[KM]iB)?$/, 'is not a valid size: it must be like 4096, 64 KiB or 2 MiB')
   .transform((text) => Number.parseInt(text, 10) * (UNIT[text.slice(-3) as keyof typeof UNIT] ?? 1));
 
 const taskFileSchema = z.strictObject({
@@ -40,7 +40,7 @@ const taskFileSchema = z.strictObject({
   /** What KERB_TASK says in C. Sizes in bytes. */
   typescript: z
     .strictObject({
-      name: z.string().refine(isTaskName, 'is no name: 1 to 63 of a-z, 0-9 and -'),
+      name: z.string().refine(isTaskName, 'is not a valid name: it must be 1 to 63 of a-z, 0-9 and -'),
       memory: sizeSchema,
       maxInput: sizeSchema,
       maxOutput: sizeSchema,
@@ -67,7 +67,7 @@ export async function readTaskFile(dir: string): Promise<TaskFile> {
   try {
     value = parse(text, { schema: 'failsafe' }); // all scalars are text: 1.10 is not 1.1
   } catch (error) {
-    throw bad(`is no YAML: ${messageOf(error)}`, error);
+    throw bad(`is not valid YAML: ${messageOf(error)}`, error);
   }
   const result = taskFileSchema.safeParse(value, { error: plainIssue });
   if (result.success) return result.data;

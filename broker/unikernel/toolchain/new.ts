@@ -14,7 +14,11 @@ export type Language = (typeof LANGUAGES)[number];
 export async function newTask(dir: string, language: Language): Promise<string> {
   const name = basename(resolve(dir));
   if (!isTaskName(name)) {
-    throw new KerbError(ErrorCode.BadConfig, `'${name}' is no name for a task: 1 to 63 of a-z, 0-9 and -`, { name });
+    throw new KerbError(
+      ErrorCode.BadConfig,
+      `'${name}' is not a valid name for a task: it must be 1 to 63 of a-z, 0-9 and -`,
+      { name },
+    );
   }
   const files: Record<Language, Record<string, string>> = {
     c: { [TASK_FILE]: 'version: 0.1.0\n', [`${name}.c`]: cSource(name) },

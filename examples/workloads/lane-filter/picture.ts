@@ -19,7 +19,7 @@ export function fromTaskOutput(bytes: Uint8Array): GreyPicture {
   if (view.length < 8) throw new Error(`an output of ${view.length} bytes has no header`);
   const [width, height] = [view.readUInt32LE(0), view.readUInt32LE(4)];
   if (view.length !== 8 + width * height) {
-    throw new Error(`an output of ${view.length} bytes is no picture of ${width} x ${height}`);
+    throw new Error(`an output of ${view.length} bytes is not a picture of ${width} x ${height}`);
   }
   return { width, height, pixels: view.subarray(8) };
 }

@@ -142,7 +142,7 @@ export class CameraReader {
     const delayMs = refusalDelayMs(this.#refusals, this.#timing.refusalMs);
     this.#refusal = reason;
     this.#askAtMs = performance.now() + delayMs;
-    this.#log.warn({ reason, count: this.#refusals, waitMs: delayMs }, 'camera refuses the password');
+    this.#log.warn({ reason, count: this.#refusals, waitMs: delayMs }, 'camera refused the password');
     return delayMs;
   }
 
@@ -155,7 +155,7 @@ export class CameraReader {
       const known = before.state === 'Failed' && before.reason === now.reason;
       this.#log[known ? 'debug' : 'warn']({ reason: now.reason, count: now.failures }, 'camera failed');
     } else {
-      this.#log.info({ state: now.state }, `camera is ${now.state}`);
+      this.#log.info({ state: now.state }, 'camera state changed');
     }
   }
 }

@@ -49,7 +49,7 @@ export function parseSource(text: string): CameraSource {
       }
       return { kind: 'sim', socketPath: rest };
     default:
-      throw badSource(text, `is none of ${FORMS}`);
+      throw badSource(text, `is not valid: it must be ${FORMS}`);
   }
 }
 
@@ -57,7 +57,8 @@ function parseRtsp(text: string): CameraSource {
   if (/\s/.test(text)) throw badSource(text, 'holds a space');
   if (!/^rtsps?:\/\//.test(text)) throw badSource(text, 'needs the form rtsp://HOST/PATH');
   const url = URL.parse(text);
-  if (url === null) throw badSource(text, 'is no URL: percent-encode what is special in user and password');
+  if (url === null)
+    throw badSource(text, 'is not a valid URL: special characters in user and password must be percent-encoded');
   if (url.hostname === '') throw badSource(text, 'names no host');
   return { kind: 'rtsp', url: text };
 }

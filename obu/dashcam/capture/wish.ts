@@ -14,7 +14,10 @@ const FORMATS: readonly string[] = ['jpeg', 'gray8', 'rgb24'];
 export function checkWish(wish: CameraWish): CameraWish {
   const { format, width, height, fps } = wish;
   if (!FORMATS.includes(format)) {
-    throw badWish(`format "${String(format).slice(0, 40)}" is none of ${FORMATS.join(', ')}`, wish);
+    throw badWish(
+      `format "${String(format).slice(0, 40)}" is not valid: it must be one of ${FORMATS.join(', ')}`,
+      wish,
+    );
   }
   const native = width === 0 && height === 0;
   const sides = [width, height].every((side) => Number.isInteger(side) && side >= MIN_SIDE && side <= MAX_SIDE);

@@ -31,7 +31,7 @@ export function parseY4mHeader(line: string): Y4mHeader {
 }
 
 function badStream(problem: string): KerbError {
-  return new KerbError(ErrorCode.CameraUnavailable, `no YUV4MPEG2 stream: ${problem}`);
+  return new KerbError(ErrorCode.CameraUnavailable, `not a valid YUV4MPEG2 stream: ${problem}`);
 }
 
 /**

@@ -45,7 +45,7 @@ describe('a fragmented MP4', () => {
     ['a size beyond everything', largeBox('mdat', 8).fill(0x7f, 8, 12)],
   ])('is refused with %s', (_what, bytes) => {
     if (bytes.toString('latin1', 0, 8) === '00000004') bytes.writeUInt32BE(4, 0);
-    expect(() => cut([bytes])).toThrow(/no fragmented MP4/);
+    expect(() => cut([bytes])).toThrow(/not a valid fragmented MP4/);
   });
 
   it('is whole up to its last whole fragment, wherever it was cut off', () => {

@@ -27,7 +27,7 @@ function boxAt(bytes: Buffer, offset: number): Box | undefined {
     least = LARGE_HEADER;
   }
   if (!/^[A-Za-z0-9 ]{4}$/.test(type) || size < least || size > MAX_BOX) {
-    throw new Error(`what came is no fragmented MP4: a box "${type.replace(/[^ -~]/g, '?')}" of ${size} bytes`);
+    throw new Error(`not a valid fragmented MP4 stream: a box "${type.replace(/[^ -~]/g, '?')}" of ${size} bytes`);
   }
   return { type, size };
 }

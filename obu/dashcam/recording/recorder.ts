@@ -164,7 +164,7 @@ export class Recorder {
       }
       await this.#folder.append(bytes, endMs);
     });
-    if (this.#diskFailure !== undefined) this.#log.info('recording goes on');
+    if (this.#diskFailure !== undefined) this.#log.info('recording resumed');
     this.#diskFailure = undefined;
     if (another) await this.#folder.clean(endMs);
   }

@@ -64,7 +64,8 @@ export class ProviderStream {
   close(): void {
     for (const end of this.#ends) end();
     this.#ends = [];
-    for (const [path, pending] of this.#pending) for (const one of pending) one.reject(refused(path, 'it went away'));
+    for (const [path, pending] of this.#pending)
+      for (const one of pending) one.reject(refused(path, 'it disconnected'));
     this.#pending.clear();
   }
 

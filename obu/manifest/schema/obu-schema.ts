@@ -61,7 +61,7 @@ const frameId = value<{ readonly id: number; readonly ext: boolean }>(
   (raw) => {
     if (typeof raw !== 'string') return refuse('must be an id in hex, in quotes: without them YAML reads a number');
     if (!/^([0-9A-Fa-f]{1,3}|[0-9A-Fa-f]{8})$/.test(raw)) {
-      return refuse(`"${raw}" is no id; write one to three hex digits, or eight for a 29-bit one`);
+      return refuse(`"${raw}" is not a valid id: it must be one to three hex digits, or eight for a 29-bit one`);
     }
     const id = Number.parseInt(raw, 16);
     const ext = raw.length === 8;

@@ -10,14 +10,16 @@ import type { RestartPolicy } from '../workload.ts';
 const imagePattern = /^[a-z0-9][a-z0-9._:/-]*(?::[\w][\w.-]{0,127})?(?:@sha256:[0-9a-f]{64})?$/;
 
 const environment = pairs('(?!KERBSIDE_)[A-Za-z_][A-Za-z0-9_]*', 'NAME=VALUE', (name, item) => {
-  if (!/^[A-Za-z_][A-Za-z0-9_]*$/.test(name)) return `"${name}" is no name for an environment variable`;
+  if (!/^[A-Za-z_][A-Za-z0-9_]*$/.test(name))
+    return `"${name}" is not a valid name for an environment variable: it must be letters, digits and _, and not begin with a digit`;
   if (name.startsWith('KERBSIDE_')) return `${name}: names that begin with KERBSIDE_ belong to the OBU`;
   if (item === null) return `${name} has no value; the OBU does not pass on its own environment`;
   return undefined;
 });
 
 const labels = pairs('(?!kerbside\\.)[A-Za-z0-9][A-Za-z0-9._/-]*', 'NAME=VALUE', (name, item) => {
-  if (!/^[A-Za-z0-9][A-Za-z0-9._/-]*$/.test(name)) return `"${name}" is no name for a label`;
+  if (!/^[A-Za-z0-9][A-Za-z0-9._/-]*$/.test(name))
+    return `"${name}" is not a valid name for a label: it must be letters, digits and . _ - /, and begin with a letter or digit`;
   if (name.startsWith('kerbside.')) return `${name}: labels that begin with kerbside. belong to the OBU`;
   return item === null ? `${name} has no value` : undefined;
 });

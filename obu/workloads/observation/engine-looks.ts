@@ -84,8 +84,8 @@ export class EngineLooks {
   complain(error: unknown): number {
     const { log, onFault } = this.#parts;
     const waitMs = this.#health.failed(error);
-    const message = `the Docker Engine did not do what it was asked: ${this.#health.reason}`;
-    log.warn(`${message}; trying again in ${waitMs / 1000} s`);
+    const message = `a call of the Docker Engine failed: ${this.#health.reason}`;
+    log.warn({ reason: this.#health.reason, waitMs }, 'a call of the Docker Engine failed; trying again');
     if (this.#health.isFirstFailure) onFault(message);
     return waitMs;
   }

@@ -91,7 +91,10 @@ export class Observer {
   #leaveForLater(id: string, error: unknown): void {
     const isSilent = error instanceof AnswerTimeout || engineStatus(error) !== undefined;
     if (!isSilent || !this.#containers.has(id)) throw error;
-    this.#parts.log.debug(`the Docker Engine says nothing about container ${id}: ${engineMessage(error)}`);
+    this.#parts.log.debug(
+      { workload: this.#containers.get(id)?.workload, err: engineMessage(error) },
+      'cannot inspect a container',
+    );
   }
 
   /** Looks at one container, not before now. @throws errors of dockerode */

@@ -211,7 +211,7 @@ describe('the server of the userspace bus', () => {
   it('does not remove a file that is no socket', async () => {
     await writeFile(socketPath, 'precious');
     const server = new UserspaceBusServer({ socketPath, name: 'can0', log: silentLog() });
-    await expect(server.start()).rejects.toMatchObject({ message: expect.stringContaining('is no socket') });
+    await expect(server.start()).rejects.toMatchObject({ message: expect.stringContaining('is not a socket') });
     expect(await readdir(folder)).toEqual(['bus.sock']);
   });
 
@@ -348,7 +348,7 @@ describe('a bus that is none', () => {
     closing.push(() => new Promise((resolve) => other.close(() => resolve())));
     await expect(makeBus().start()).rejects.toMatchObject({
       code: ErrorCode.BusUnavailable,
-      message: expect.stringContaining('what answers is no CAN bus'),
+      message: expect.stringContaining('what answers is not a Kerbside CAN bus'),
     });
   });
 });

@@ -127,10 +127,7 @@ export class UserspaceBus extends CoreBus {
   /** They were taken when the connection still looked well. */
   #notSent(frames: number): void {
     this.core.countDropped(frames);
-    this.#options.log.warn(
-      { bus: this.name, lost: frames },
-      `${this.name}: ${frames} frames were not sent: the bus went away`,
-    );
+    this.#options.log.warn({ bus: this.name, lost: frames }, 'frames not sent: the bus disconnected');
   }
 
   /** One connection: resolves once the bus has said hello. */
@@ -143,14 +140,17 @@ export class UserspaceBus extends CoreBus {
       const cutter = new RecordCutter();
       let greeted = false;
       let toldDropped = 0;
-      let why = 'the bus went away';
+      let why = 'the bus disconnected';
       const timeout = setTimeout(() => {
-        why = 'no bus answers there';
+        why = 'no bus answers at this socket';
         socket.destroy();
       }, HELLO_MS);
       socket.on('connect', () => socket.write(encodeHello(client)));
       socket.on('error', (error) => {
-        why = isErrno(error, 'ENOENT') || isErrno(error, 'ECONNREFUSED') ? 'no bus is served there' : messageOf(error);
+        why =
+          isErrno(error, 'ENOENT') || isErrno(error, 'ECONNREFUSED')
+            ? 'no bus is served at this socket'
+            : messageOf(error);
       });
       socket.on('close', () => {
         clearTimeout(timeout);
@@ -166,7 +166,7 @@ export class UserspaceBus extends CoreBus {
           const fault = recordFault(records, at);
           const type = recordType(records, at);
           if (fault !== undefined || (type === RecordType.Hello) === greeted) {
-            why = `what answers is no CAN bus: ${fault ?? 'it greets at the wrong time'}`;
+            why = `what answers is not a Kerbside CAN bus: ${fault ?? 'it greets at the wrong time'}`;
             socket.destroy();
             return;
           }
@@ -178,7 +178,7 @@ export class UserspaceBus extends CoreBus {
             toldDropped = total;
             if (Number.isSafeInteger(lost) && lost > 0) {
               this.core.countDropped(lost);
-              this.#options.log.warn({ bus: name, lost }, `${name}: ${lost} frames lost, this program was too slow`);
+              this.#options.log.warn({ bus: name, lost }, 'frames lost: this program reads too slowly');
             }
           } else {
             greeted = true;
@@ -195,14 +195,14 @@ export class UserspaceBus extends CoreBus {
   #lost(reason: string): void {
     this.core.down(this.#running ? reason : 'stopped');
     if (!this.#running) return;
-    this.#options.log.warn({ bus: this.name }, `${this.name} is down: ${reason}; trying again`);
+    this.#options.log.warn({ bus: this.name, reason }, 'the bus is down; trying again');
     this.#scheduleRetry();
   }
 
   #scheduleRetry(): void {
     this.#retry = setTimeout(() => {
       this.#connect().then(
-        () => this.#options.log.info({ bus: this.name }, `${this.name} is up again`),
+        () => this.#options.log.info({ bus: this.name }, 'attached to the bus again'),
         (error: unknown) => {
           if (!this.#running) return;
           this.core.down(messageOf(error));

@@ -153,7 +153,7 @@ export class UserspaceBusServer {
     const { socketPath, log } = this.#options;
     try {
       if (!(await lstat(socketPath)).isSocket()) {
-        throw unavailable(socketPath, 'the path exists and is no socket; choose another one or remove it');
+        throw unavailable(socketPath, 'the path exists and is not a socket; choose another one or remove it');
       }
     } catch (error) {
       if (isErrno(error, 'ENOENT')) return;
@@ -169,12 +169,12 @@ export class UserspaceBusServer {
   #accept(socket: Socket): void {
     const client = new Client(socket, ++this.#connections);
     if (this.#clients.size >= MAX_CLIENTS || this.#server === undefined) {
-      this.#options.log.warn({ count: this.#clients.size }, `refused a connection: ${MAX_CLIENTS} programs are on`);
+      this.#options.log.warn({ count: this.#clients.size }, 'connection refused: too many programs on the bus');
       socket.destroy();
       return;
     }
     this.#clients.add(client);
-    const greeting = setTimeout(() => this.#expel(client, 'it did not say hello in time'), HELLO_MS);
+    const greeting = setTimeout(() => this.#expel(client, 'timed out waiting for its hello'), HELLO_MS);
     socket.on('data', (chunk) => {
       this.#receive(client, chunk);
       if (client.greeted) clearTimeout(greeting);
@@ -201,7 +201,8 @@ export class UserspaceBusServer {
     const timeUs = nowUs();
     for (let at = 0; at < records.length; at += RECORD_SIZE) {
       const fault =
-        recordFault(records, at) ?? (recordType(records, at) === RecordType.Frame ? undefined : 'it is no frame');
+        recordFault(records, at) ??
+        (recordType(records, at) === RecordType.Frame ? undefined : 'it is not a valid CAN frame');
       if (fault !== undefined) {
         // What came before the bad record was good, and goes out.
         if (at > 0) this.#distribute(client, records.subarray(0, at));
@@ -235,7 +236,7 @@ export class UserspaceBusServer {
   }
 
   #expel(client: Client, why: string): void {
-    this.#options.log.warn({ client: client.label }, `ended ${client.label}: ${why}`);
+    this.#options.log.warn({ client: client.label, reason: why }, 'connection ended');
     client.socket.destroy();
   }
 }
