@@ -1,7 +1,8 @@
 import { ErrorCode, KerbError } from '../../shared/base/errors.ts';
 import type { Logger } from '../../shared/base/log.ts';
 import type { IdentitySource } from '../../shared/identity/identity-watch.ts';
-import { BrokerLink, type BrokerTarget, type TaskOffer } from './broker-link.ts';
+import type { TaskOffer } from '../../shared/v2e-client/announcement.ts';
+import { BrokerLink, type BrokerTarget } from './broker-link.ts';
 import type { Offloader, OffloadRequest, OffloadResult, PlaceStatus } from './offloader.ts';
 
 export interface BrokerOffloaderOptions {

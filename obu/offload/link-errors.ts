@@ -20,12 +20,6 @@ export function budgetExhausted(broker: string, request: OffloadRequest, how: st
   });
 }
 
-/** @throws Error when it is not binary */
-export function bytesOf(payload: unknown): Uint8Array {
-  if (payload instanceof Uint8Array) return payload;
-  throw new Error('it is not binary');
-}
-
 /** The most telling sentence of what socket.io, engine.io, ws and TLS have wrapped into one another. */
 export function describeConnectError(error: Error): string {
   const { description } = error as Error & { description?: { error?: NodeJS.ErrnoException; message?: string } };
