@@ -3,10 +3,11 @@ import { io, type Socket } from 'socket.io-client';
 import { ErrorCode, KerbError, messageOf } from '../../shared/base/errors.ts';
 import type { Logger } from '../../shared/base/log.ts';
 import type { Identity } from '../../shared/identity/identity.ts';
+import type { RoutedOffload } from '../../shared/protocol/offload-request.ts';
 import { V2E_PING_MS, v2eClientOptions } from '../../shared/protocol/v2e-socket.ts';
 import { decodeAnnouncement, type TaskOffer } from '../../shared/v2e-client/announcement.ts';
 import { connectionLost, describeConnectError } from './link-errors.ts';
-import type { OffloadRequest, OffloadResult, PlaceStatus } from './offloader.ts';
+import type { OffloadResult, PlaceStatus } from './offloader.ts';
 import { PendingOffloads } from './pending-offloads.ts';
 
 export interface BrokerTarget {
@@ -123,7 +124,7 @@ export class BrokerLink {
         this.#reason = `the connection was lost: ${reason}`;
         log.warn({ broker: target.id, reason, count: this.#pending.count }, 'a broker is gone');
       }
-      this.#pending.failAll(({ startedAt }) => connectionLost(target.id, startedAt, reason));
+      this.#pending.failAll(({ request }) => connectionLost(target.id, request.deadline, reason));
       if (!socket.active) this.#retryLater(socket);
     });
     socket.connect();
@@ -171,8 +172,8 @@ export class BrokerLink {
     this.#agent = undefined;
   }
 
-  /** As `Offloader.offload`; only while connected. `startedAt` is when the budget began to run (`performance.now()`). */
-  send(request: OffloadRequest, startedAt: number): Promise<OffloadResult> {
+  /** As `Offloader.offload`; only while connected. */
+  send(request: RoutedOffload): Promise<OffloadResult> {
     const socket = this.#socket;
     const { target } = this.#options;
     if (!this.connected || socket === undefined) {
@@ -185,7 +186,7 @@ export class BrokerLink {
       const message = `${request.input.length} bytes of input are more than the ${maxInput} that broker ${target.id} takes for this task`;
       return Promise.reject(new KerbError(ErrorCode.InputTooLarge, message, { maxInput }));
     }
-    return this.#pending.send(socket, request, startedAt);
+    return this.#pending.send(socket, request);
   }
 
   #welcome(socket: Socket, payload: unknown): void {

@@ -2,10 +2,11 @@ import type { Socket } from 'socket.io-client';
 import { ErrorCode, KerbError, messageOf } from '../../shared/base/errors.ts';
 import { refusalFrom } from '../../shared/base/refusal.ts';
 import { kerbside } from '../../shared/protocol/generated/v2e.js';
+import type { RoutedOffload } from '../../shared/protocol/offload-request.ts';
 import { encodeInPlace } from '../../shared/protocol/v2e-encode.ts';
 import { bytesOf } from '../../shared/protocol/v2e-socket.ts';
 import { budgetExhausted } from './link-errors.ts';
-import type { OffloadRequest, OffloadResult } from './offloader.ts';
+import type { OffloadResult } from './offloader.ts';
 import { failureOf } from './refusal.ts';
 
 const { OffloadRequest: WireRequest, OffloadReply } = kerbside.v2e.v1;
@@ -15,8 +16,7 @@ const MEAN_WEIGHT = 0.1;
 
 /** One offload that has been sent and not answered. */
 export interface PendingOffload {
-  readonly request: OffloadRequest;
-  readonly startedAt: number;
+  readonly request: RoutedOffload;
   readonly timer: NodeJS.Timeout;
   readonly resolve: (result: OffloadResult) => void;
   readonly reject: (error: KerbError) => void;
@@ -41,25 +41,25 @@ export class PendingOffloads {
     return this.#pending.size;
   }
 
-  /** Settles as `Offloader.offload`. @param startedAt when the budget began to run (`performance.now()`) */
-  send(socket: Socket, request: OffloadRequest, startedAt: number): Promise<OffloadResult> {
-    const leftMs = request.budgetMs - (performance.now() - startedAt);
-    if (!(leftMs > 0)) {
-      return Promise.reject(budgetExhausted(this.#broker, request, 'was spent before the offload was sent'));
+  /** Settles as `Offloader.offload`. */
+  send(socket: Socket, request: RoutedOffload): Promise<OffloadResult> {
+    const { deadline } = request;
+    const now = performance.now();
+    if (deadline.isOver(now)) {
+      return Promise.reject(budgetExhausted(this.#broker, deadline, 'was spent before the offload was sent'));
     }
     return new Promise((resolve, reject) => {
       const timer = setTimeout(() => {
         this.#pending.delete(pending);
         // Silence does not say whether the task waits or runs there, or the answer is on its way.
         const how = `ended before broker ${this.#broker} answered: the task waited or ran too long there, or the way was too slow`;
-        reject(budgetExhausted(this.#broker, request, how));
-      }, leftMs);
-      const pending: PendingOffload = { request, startedAt, timer, resolve, reject };
+        reject(budgetExhausted(this.#broker, deadline, how));
+      }, deadline.timerMs(now));
+      const pending: PendingOffload = { request, timer, resolve, reject };
       this.#pending.add(pending);
       const { id, taskDigest, input, priority, isolation } = request;
-      // The way back counts too: the broker gives up in time for its answer to arrive. Never less than half of what is
-      // left, so that one slow moment cannot make the estimate starve all that follow.
-      const budgetMs = Math.max(leftMs - this.#onTheWayMs, leftMs / 2);
+      // The way back counts too: the broker gives up in time for its answer to arrive.
+      const budgetMs = deadline.leftForNextHopMs(this.#onTheWayMs, now);
       const message = { id, taskDigest, input, budgetMs, priority, isolation };
       const bytes = encodeInPlace(WireRequest, message, input.length);
       socket.emit('offload', bytes, (reply: unknown) => this.#settle(pending, reply));
@@ -80,7 +80,7 @@ export class PendingOffloads {
     // Too late: its budget is spent, or its connection was given up.
     if (!this.#pending.delete(pending)) return;
     clearTimeout(pending.timer);
-    const totalMs = performance.now() - pending.startedAt;
+    const totalMs = pending.request.deadline.elapsedMs();
     const { request, resolve, reject } = pending;
     try {
       const reply = OffloadReply.decode(bytesOf(payload));
