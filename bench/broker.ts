@@ -9,6 +9,7 @@ import { BrokerOffloader } from '../obu/offload/broker-offloader.ts';
 import type { OffloadResult } from '../obu/offload/offloader.ts';
 import { getStatus } from '../shared/api/control-client.ts';
 import type { BrokerStatus } from '../shared/api/status.ts';
+import { Deadline } from '../shared/base/deadline.ts';
 import { silentLog } from '../shared/base/log.ts';
 import { ensureDevelopmentIdentities } from '../shared/identity/development.ts';
 import { fixedIdentity } from '../shared/identity/identity-watch.ts';
@@ -65,7 +66,8 @@ export class BenchBroker {
 
   async call(input: Uint8Array): Promise<OffloadResult> {
     const id = `bench-${this.#count++}`;
-    const request = { id, taskDigest: this.#digest, input, budgetMs: 10_000, priority: 500 };
+    const deadline = new Deadline(10_000);
+    const request = { id, taskDigest: this.#digest, input, isolation: 'any', deadline, priority: 500 } as const;
     return await this.#offloader!.offload(request);
   }
 

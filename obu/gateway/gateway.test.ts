@@ -165,8 +165,8 @@ describe('a gateway', () => {
     });
     const [request] = obu.offloader.requests;
     expect(request).toMatchObject({ id: 'car/app/one', taskDigest: DIGEST, priority: 700 });
-    expect(request!.budgetMs).toBeLessThanOrEqual(400);
-    expect(request!.budgetMs).toBeGreaterThan(0);
+    expect(request!.deadline.originalMs).toBeLessThanOrEqual(400);
+    expect(request!.deadline.originalMs).toBeGreaterThan(0);
   });
 });
 

@@ -2,31 +2,19 @@ import { Agent } from 'node:https';
 import { io, type Socket } from 'socket.io-client';
 import { ErrorCode, KerbError, messageOf } from '../../shared/base/errors.ts';
 import type { Logger } from '../../shared/base/log.ts';
-import { refusalFrom } from '../../shared/base/refusal.ts';
 import type { Identity } from '../../shared/identity/identity.ts';
-import { kerbside } from '../../shared/protocol/generated/v2e.js';
-import { encodeInPlace } from '../../shared/protocol/v2e-encode.ts';
+import type { RoutedOffload } from '../../shared/protocol/offload-request.ts';
 import { V2E_PING_MS, v2eClientOptions } from '../../shared/protocol/v2e-socket.ts';
-import { budgetExhausted, bytesOf, connectionLost, describeConnectError } from './link-errors.ts';
-import type { OffloadRequest, OffloadResult, PlaceStatus } from './offloader.ts';
-import { failureOf } from './refusal.ts';
-
-const { OffloadRequest: WireRequest, OffloadReply, ServiceAnnouncement } = kerbside.v2e.v1;
+import { decodeAnnouncement, type TaskOffer } from '../../shared/v2e-client/announcement.ts';
+import { connectionLost, describeConnectError } from './link-errors.ts';
+import type { OffloadResult, PlaceStatus } from './offloader.ts';
+import { PendingOffloads } from './pending-offloads.ts';
 
 export interface BrokerTarget {
   /** As in the broker's certificate; nobody else is spoken to. */
   readonly id: string;
   /** "https://host:port" */
   readonly url: string;
-}
-
-/** A task that a broker has announced. Sizes in bytes. */
-export interface TaskOffer {
-  readonly digest: string;
-  readonly name: string;
-  readonly version: string;
-  readonly maxInput: number;
-  readonly maxOutput: number;
 }
 
 export interface BrokerLinkOptions {
@@ -36,19 +24,8 @@ export interface BrokerLinkOptions {
   readonly log: Logger;
 }
 
-/** One offload that has been sent and not answered. */
-interface Pending {
-  readonly request: OffloadRequest;
-  readonly startedAt: number;
-  readonly timer: NodeJS.Timeout;
-  readonly resolve: (result: OffloadResult) => void;
-  readonly reject: (error: KerbError) => void;
-}
-
 const RETRY_MS = { first: 100, max: 2000, jitter: 0.5 };
 const CONNECT_TIMEOUT_MS = 3000;
-/** How much the newest offload counts in the mean time on the way. */
-const MEAN_WEIGHT = 0.1;
 /** A broker says something every `V2E_PING_MS`. One that has been silent for this long does not answer. */
 const SILENT_MS = 1.5 * V2E_PING_MS;
 
@@ -58,7 +35,7 @@ const SILENT_MS = 1.5 * V2E_PING_MS;
  */
 export class BrokerLink {
   readonly #options: BrokerLinkOptions;
-  readonly #pending = new Set<Pending>();
+  readonly #pending: PendingOffloads;
   #socket: Socket | undefined;
   #agent: Agent | undefined;
   #retry: NodeJS.Timeout | undefined;
@@ -66,8 +43,6 @@ export class BrokerLink {
   #maxInput = 0;
   #announced = false;
   #reason = 'not started';
-  /** Mean milliseconds that an offload spends outside the broker: there, back, and in two event loops. */
-  #onTheWayMs = 0;
   /** `performance.now()` when its last bytes came; undefined before any did. */
   #heardAt: number | undefined;
   /** It was given up because it was silent, and has been since. */
@@ -75,6 +50,7 @@ export class BrokerLink {
 
   constructor(options: BrokerLinkOptions) {
     this.#options = options;
+    this.#pending = new PendingOffloads(options.target.id);
   }
 
   get connected(): boolean {
@@ -145,9 +121,9 @@ export class BrokerLink {
       this.#announced = false;
       if (wasConnected) {
         this.#reason = `the connection was lost: ${reason}`;
-        log.warn({ broker: target.id, reason, count: this.#pending.size }, 'broker disconnected');
+        log.warn({ broker: target.id, reason, count: this.#pending.count }, 'broker disconnected');
       }
-      this.#failAll(({ startedAt }) => connectionLost(target.id, startedAt, reason));
+      this.#pending.failAll(({ request }) => connectionLost(target.id, request.deadline, reason));
       if (!socket.active) this.#retryLater(socket);
     });
     socket.connect();
@@ -188,15 +164,15 @@ export class BrokerLink {
     this.#retry = undefined;
     this.#announced = false;
     this.#reason = 'stopped';
-    this.#failAll(() => new KerbError(ErrorCode.Cancelled, 'the OBU is stopping'));
+    this.#pending.failAll(() => new KerbError(ErrorCode.Cancelled, 'the OBU is stopping'));
     socket?.off();
     socket?.disconnect();
     this.#agent?.destroy();
     this.#agent = undefined;
   }
 
-  /** As `Offloader.offload`; only while connected. `startedAt` is when the budget began to run (`performance.now()`). */
-  send(request: OffloadRequest, startedAt: number): Promise<OffloadResult> {
+  /** As `Offloader.offload`; only while connected. */
+  send(request: RoutedOffload): Promise<OffloadResult> {
     const socket = this.#socket;
     const { target } = this.#options;
     if (!this.connected || socket === undefined) {
@@ -209,73 +185,15 @@ export class BrokerLink {
       const message = `${request.input.length} bytes of input are more than the ${maxInput} that broker ${target.id} takes for this task`;
       return Promise.reject(new KerbError(ErrorCode.InputTooLarge, message, { maxInput }));
     }
-    const leftMs = request.budgetMs - (performance.now() - startedAt);
-    if (!(leftMs > 0))
-      return Promise.reject(budgetExhausted(target.id, request, 'was spent before the offload was sent'));
-
-    return new Promise((resolve, reject) => {
-      const timer = setTimeout(() => {
-        this.#pending.delete(pending);
-        // Silence does not say whether the task waits or runs there, or the answer is on its way.
-        const how = `ended before broker ${target.id} answered: the task waited or ran too long there, or the way was too slow`;
-        reject(budgetExhausted(target.id, request, how));
-      }, leftMs);
-      const pending: Pending = { request, startedAt, timer, resolve, reject };
-      this.#pending.add(pending);
-      const { id, taskDigest, input, priority, isolation } = request;
-      // The way back counts too: the broker gives up in time for its answer to arrive. Never less than half of what is
-      // left, so that one slow moment cannot make the estimate starve all that follow.
-      const budgetMs = Math.max(leftMs - this.#onTheWayMs, leftMs / 2);
-      const message = { id, taskDigest, input, budgetMs, priority, isolation };
-      const bytes = encodeInPlace(WireRequest, message, input.length);
-      socket.emit('offload', bytes, (reply: unknown) => this.#settle(pending, reply));
-    });
-  }
-
-  #settle(pending: Pending, payload: unknown): void {
-    // Too late: its budget is spent, or its connection was given up.
-    if (!this.#pending.delete(pending)) return;
-    clearTimeout(pending.timer);
-    const totalMs = performance.now() - pending.startedAt;
-    const { target } = this.#options;
-    try {
-      const reply = OffloadReply.decode(bytesOf(payload));
-      this.#learn(totalMs - reply.heldMs);
-      if (reply.result != null) {
-        if (reply.id !== pending.request.id) throw new Error(`it answers ${reply.id}, not ${pending.request.id}`);
-        const { output, queueMs, runMs, isolation } = reply.result;
-        pending.resolve({
-          output: output ?? new Uint8Array(0),
-          place: this.place,
-          isolation: isolation ?? '',
-          queueMs: queueMs ?? 0,
-          runMs: runMs ?? 0,
-          totalMs,
-        });
-        return;
-      }
-      if (reply.refusal == null) throw new Error('it holds neither a result nor a refusal');
-      pending.reject(failureOf(target.id, pending.request, refusalFrom(reply.refusal), totalMs));
-    } catch (cause) {
-      const message = `broker ${target.id} sent an answer that cannot be read: ${messageOf(cause)}`;
-      pending.reject(new KerbError(ErrorCode.BadProtocolMessage, message, { broker: target.id }, { cause }));
-    }
+    return this.#pending.send(socket, request);
   }
 
   #welcome(socket: Socket, payload: unknown): void {
     const { target, log } = this.#options;
     try {
-      const hello = ServiceAnnouncement.decode(bytesOf(payload));
+      const hello = decodeAnnouncement(payload);
       if (hello.version !== 1) throw new Error(`it speaks version ${hello.version} of the protocol, we speak 1`);
-      this.#offers = hello.tasks.map(({ digest = '', name = '', version = '', maxInput = 0, maxOutput = 0 }) => {
-        return {
-          digest: digest ?? '',
-          name: name ?? '',
-          version: version ?? '',
-          maxInput: maxInput ?? 0,
-          maxOutput: maxOutput ?? 0,
-        };
-      });
+      this.#offers = hello.tasks;
       this.#maxInput = hello.maxInput;
       const what = this.#announced ? 'broker announced its tasks again' : 'broker connected';
       this.#announced = true;
@@ -297,20 +215,5 @@ export class BrokerLink {
       },
       RETRY_MS.max * (1 - Math.random() * RETRY_MS.jitter),
     );
-  }
-
-  #failAll(error: (pending: Pending) => KerbError): void {
-    const lost = [...this.#pending];
-    this.#pending.clear();
-    for (const pending of lost) {
-      clearTimeout(pending.timer);
-      pending.reject(error(pending));
-    }
-  }
-
-  #learn(onTheWayMs: number): void {
-    if (!(onTheWayMs >= 0)) return;
-    this.#onTheWayMs =
-      this.#onTheWayMs === 0 ? onTheWayMs : this.#onTheWayMs + (onTheWayMs - this.#onTheWayMs) * MEAN_WEIGHT;
   }
 }

@@ -6,6 +6,7 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Server } from 'socket.io';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test, vi } from 'vitest';
+import { Deadline } from '../../shared/base/deadline.ts';
 import { ErrorCode } from '../../shared/base/errors.ts';
 import { silentLog } from '../../shared/base/log.ts';
 import { type Credentials, createAuthority, issueCertificate, type Subject } from '../../shared/identity/authority.ts';
@@ -14,9 +15,9 @@ import type { Identity } from '../../shared/identity/identity.ts';
 import { fixedIdentity, type IdentitySource } from '../../shared/identity/identity-watch.ts';
 import { loadIdentity } from '../../shared/identity/x509-identity.ts';
 import { kerbside } from '../../shared/protocol/generated/v2e.js';
+import type { RoutedOffload } from '../../shared/protocol/offload-request.ts';
 import { V2E_TRANSPORT } from '../../shared/protocol/v2e-socket.ts';
 import { BrokerOffloader } from './broker-offloader.ts';
-import type { OffloadRequest } from './offloader.ts';
 
 const { OffloadRequest: WireRequest, OffloadReply, ServiceAnnouncement } = kerbside.v2e.v1;
 type WireOffload = ReturnType<typeof WireRequest.decode>;
@@ -146,9 +147,10 @@ const reasonOf = (what: BrokerOffloader, reason: RegExp) =>
   vi.waitFor(() => expect(what.places()[0]!.reason).toMatch(reason), { timeout: 5000 });
 
 let nextId = 0;
-function request(change: Partial<OffloadRequest> = {}): OffloadRequest {
+function request(change: Partial<RoutedOffload> = {}): RoutedOffload {
+  const deadline = new Deadline(5000);
   const input = Buffer.from('picture');
-  return { id: `o${nextId++}`, taskDigest: DIGEST, input, budgetMs: 5000, priority: 800, ...change };
+  return { id: `o${nextId++}`, taskDigest: DIGEST, input, isolation: 'any', deadline, priority: 800, ...change };
 }
 
 describe('an offload', () => {
@@ -171,10 +173,10 @@ describe('an offload', () => {
     });
     const own = await startOffloader(url);
     await connected(own);
-    await own.offload(request({ budgetMs: 1000 }));
-    await own.offload(request({ budgetMs: 1000 }));
+    await own.offload(request({ deadline: new Deadline(1000) }));
+    await own.offload(request({ deadline: new Deadline(1000) }));
     expect(received[1]!.budgetMs).toBeLessThan(1000 - 40);
-    await own.offload(request({ budgetMs: 50 })).catch(() => {});
+    await own.offload(request({ deadline: new Deadline(50) })).catch(() => {});
     expect(received[2]!.budgetMs).toBeGreaterThan(20);
   });
 
@@ -203,7 +205,9 @@ describe('failures', () => {
     const { url } = await startBroker(() => {});
     const own = await startOffloader(url);
     await connected(own);
-    await expect(own.offload(request({ budgetMs: 58.8, askedMs: 59.9712 }))).rejects.toMatchObject({
+    await expect(
+      own.offload(request({ deadline: new Deadline(59.9712, performance.now(), 1.1712) })),
+    ).rejects.toMatchObject({
       code: ErrorCode.BudgetExhausted,
       message: expect.stringMatching(
         /budget of 60 ms ended before broker rsu-1 answered: the task waited or ran too long there/,
@@ -217,7 +221,9 @@ describe('failures', () => {
     });
     const own = await startOffloader(url);
     await connected(own);
-    await expect(own.offload(request({ budgetMs: 30 }))).rejects.toMatchObject({ code: ErrorCode.BudgetExhausted });
+    await expect(own.offload(request({ deadline: new Deadline(30) }))).rejects.toMatchObject({
+      code: ErrorCode.BudgetExhausted,
+    });
     await sleep(100);
     expect(own.places()[0]).toMatchObject({ connected: true });
   });
@@ -226,7 +232,9 @@ describe('failures', () => {
     const { url, received } = await startBroker();
     const own = await startOffloader(url);
     await connected(own);
-    await expect(own.offload(request({ budgetMs: 0 }))).rejects.toMatchObject({ code: ErrorCode.BudgetExhausted });
+    await expect(own.offload(request({ deadline: new Deadline(0) }))).rejects.toMatchObject({
+      code: ErrorCode.BudgetExhausted,
+    });
     expect(received).toHaveLength(0);
   });
 

@@ -1,8 +1,10 @@
 import { ErrorCode, KerbError } from '../../shared/base/errors.ts';
 import type { Logger } from '../../shared/base/log.ts';
 import type { IdentitySource } from '../../shared/identity/identity-watch.ts';
-import { BrokerLink, type BrokerTarget, type TaskOffer } from './broker-link.ts';
-import type { Offloader, OffloadRequest, OffloadResult, PlaceStatus } from './offloader.ts';
+import type { RoutedOffload } from '../../shared/protocol/offload-request.ts';
+import type { TaskOffer } from '../../shared/v2e-client/announcement.ts';
+import { BrokerLink, type BrokerTarget } from './broker-link.ts';
+import type { Offloader, OffloadResult, PlaceStatus } from './offloader.ts';
 
 export interface BrokerOffloaderOptions {
   /** In the order of preference. */
@@ -49,10 +51,9 @@ export class BrokerOffloader implements Offloader {
     for (const link of this.#links.splice(0)) link.stop();
   }
 
-  offload(request: OffloadRequest): Promise<OffloadResult> {
-    const startedAt = performance.now();
+  offload(request: RoutedOffload): Promise<OffloadResult> {
     const link = this.#choose(request.taskDigest);
-    return link === undefined ? Promise.reject(this.#noBroker()) : link.send(request, startedAt);
+    return link === undefined ? Promise.reject(this.#noBroker()) : link.send(request);
   }
 
   places(): readonly PlaceStatus[] {

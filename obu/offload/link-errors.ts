@@ -1,11 +1,10 @@
 /** What goes wrong on the connection to a broker, in sentences. */
-import { ErrorCode, KerbError } from '../../shared/base/errors.ts';
-import type { OffloadRequest } from './offloader.ts';
-import { budgetOf } from './refusal.ts';
 
-/** @param startedAt `performance.now()` when the offload was asked for */
-export function connectionLost(broker: string, startedAt: number, reason: string): KerbError {
-  const after = Math.round(performance.now() - startedAt);
+import type { Deadline } from '../../shared/base/deadline.ts';
+import { ErrorCode, KerbError } from '../../shared/base/errors.ts';
+
+export function connectionLost(broker: string, deadline: Deadline, reason: string): KerbError {
+  const after = Math.round(deadline.elapsedMs());
   return new KerbError(
     ErrorCode.BrokerLost,
     `the connection to broker ${broker} was lost ${after} ms into the offload (${reason}); the same id may be sent again`,
@@ -13,17 +12,11 @@ export function connectionLost(broker: string, startedAt: number, reason: string
   );
 }
 
-export function budgetExhausted(broker: string, request: OffloadRequest, how: string): KerbError {
-  return new KerbError(ErrorCode.BudgetExhausted, `the budget of ${budgetOf(request)} ${how}`, {
+export function budgetExhausted(broker: string, deadline: Deadline, how: string): KerbError {
+  return new KerbError(ErrorCode.BudgetExhausted, `the budget of ${deadline.budgetText} ${how}`, {
     broker,
-    budgetMs: request.askedMs ?? request.budgetMs,
+    budgetMs: deadline.originalMs,
   });
-}
-
-/** @throws Error when it is not binary */
-export function bytesOf(payload: unknown): Uint8Array {
-  if (payload instanceof Uint8Array) return payload;
-  throw new Error('it is not binary');
 }
 
 /** The most telling sentence of what socket.io, engine.io, ws and TLS have wrapped into one another. */

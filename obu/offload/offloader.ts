@@ -1,22 +1,4 @@
-/** What an offload may demand of the place where it runs. */
-export type DemandedIsolation = 'any' | 'vm';
-
-/** One offload as a workload asks for it. */
-export interface OffloadRequest {
-  /** Chosen by the workload, unique within the tenant; the same id is the same offload. */
-  readonly id: string;
-  /** "sha256:…" of the task package. */
-  readonly taskDigest: string;
-  readonly input: Uint8Array;
-  /** Milliseconds that remain now. */
-  readonly budgetMs: number;
-  /** What the workload gave, for sentences, when some of it is kept for the way back to the workload. */
-  readonly askedMs?: number;
-  /** 0..1000, the priority of the workload. */
-  readonly priority: number;
-  /** `vm`: refused by a place that would run it otherwise. Default `any`. */
-  readonly isolation?: DemandedIsolation;
-}
+import type { RoutedOffload } from '../../shared/protocol/offload-request.ts';
 
 export interface OffloadResult {
   readonly output: Uint8Array;
@@ -45,9 +27,9 @@ export interface Offloader {
   start(): Promise<void>;
   stop(): Promise<void>;
   /**
-   * Settles within the budget (plus the time that a timer needs), whatever the network does.
+   * Settles within the deadline of the request (plus the time that a timer needs), whatever the network does.
    * @throws KerbError NoBroker | BrokerLost | BudgetExhausted | OffloadRefused (context.refusal: code of the broker)
    */
-  offload(request: OffloadRequest): Promise<OffloadResult>;
+  offload(request: RoutedOffload): Promise<OffloadResult>;
   places(): readonly PlaceStatus[];
 }

@@ -1,4 +1,5 @@
 import { randomUUID } from 'node:crypto';
+import { Deadline } from '../base/deadline.ts';
 import { ErrorCode, KerbError } from '../base/errors.ts';
 import { MAX_CLIENT_MESSAGE } from '../protocol/framing.ts';
 import { type ItemStream, QueuedStream } from './item-stream.ts';
@@ -154,8 +155,8 @@ export class GatewayClient implements Obu {
     input: Uint8Array,
     options: { budgetMs: number; id?: string; isolation?: 'any' | 'vm'; signal?: AbortSignal },
   ): Promise<OffloadOutcome> {
-    const startedAt = performance.now();
     const { budgetMs, id = randomUUID(), isolation, signal } = options;
+    const deadline = new Deadline(budgetMs);
     return new Promise<OffloadOutcome>((resolve, reject) => {
       if (this.#requests.closed || signal?.aborted) throw cancelled();
       if (!(budgetMs > 0)) throw new KerbError(ErrorCode.BudgetExhausted, 'budgetMs has to be a number above 0');
@@ -176,7 +177,7 @@ export class GatewayClient implements Obu {
       const open: OpenRequest = {
         request: 0,
         body: () => {
-          const leftMs = budgetMs - (performance.now() - startedAt);
+          const leftMs = deadline.leftMs();
           return leftMs > 0 ? { offload: { id, task, input, budgetMs: leftMs, isolation } } : undefined;
         },
         onMessage: ({ offloadDone }) => {
@@ -191,10 +192,10 @@ export class GatewayClient implements Obu {
       const late = () => {
         // An answer that lies in the socket already is read before the immediate runs.
         setImmediate(() => {
-          if (this.#requests.has(open)) fail(this.#tooLate(task, budgetMs));
+          if (this.#requests.has(open)) fail(this.#tooLate(task, deadline));
         });
       };
-      const timer = setTimeout(late, Math.min(budgetMs, 2 ** 31 - 1));
+      const timer = setTimeout(late, deadline.timerMs());
       this.#requests.start(open);
     });
   }
@@ -287,12 +288,11 @@ export class GatewayClient implements Obu {
     return stream;
   }
 
-  #tooLate(task: string, budgetMs: number): KerbError {
-    const budget = `${Number(budgetMs.toFixed(1))} ms`;
+  #tooLate(task: string, { budgetText }: Deadline): KerbError {
     if (this.#requests.ready) {
-      return new KerbError(ErrorCode.BudgetExhausted, `task "${task}" gave no answer within ${budget}`);
+      return new KerbError(ErrorCode.BudgetExhausted, `task "${task}" gave no answer within ${budgetText}`);
     }
-    const message = `task "${task}" gave no answer within ${budget}: there is no connection to the OBU (${this.#requests.whyDown})`;
+    const message = `task "${task}" gave no answer within ${budgetText}: there is no connection to the OBU (${this.#requests.whyDown})`;
     return new KerbError(ErrorCode.ConnectionLost, message);
   }
 }

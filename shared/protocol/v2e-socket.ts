@@ -21,3 +21,9 @@ export function v2eClientOptions(agent: Agent) {
     autoConnect: false,
   };
 }
+
+/** What an event of V2E carries. @throws Error when it is not binary */
+export function bytesOf(payload: unknown): Uint8Array {
+  if (payload instanceof Uint8Array) return payload;
+  throw new Error('it is not binary');
+}

@@ -7,8 +7,9 @@ import { kerbside } from '../protocol/generated/v2e.js';
 import { v2eClientOptions } from '../protocol/v2e-socket.ts';
 import { PUSH_CHUNK, type PushOutcome } from '../task-package/push-codec.ts';
 import type { PackageFile } from '../task-package/reader.ts';
+import { decodeAnnouncement, type TaskOffer } from './announcement.ts';
 
-const { PushRequest, PushReply, PushState, ServiceAnnouncement } = kerbside.v2e.v1;
+const { PushRequest, PushReply, PushState } = kerbside.v2e.v1;
 
 const CONNECT_TIMEOUT_MS = 5000;
 /** The broker verifies and stores a whole package before it acknowledges the last piece. */
@@ -25,15 +26,6 @@ export interface BrokerClientOptions {
   readonly signal?: AbortSignal;
 }
 
-export interface OfferedTask {
-  readonly digest: string;
-  readonly name: string;
-  readonly version: string;
-  /** Bytes. */
-  readonly maxInput: number;
-  readonly maxOutput: number;
-}
-
 type Step = Parameters<typeof PushRequest.encode>[0];
 
 /** One connection to a broker, for the verbs of `kerb task` that speak with one. */
@@ -43,7 +35,7 @@ export class BrokerClient {
   #agent: Agent | undefined;
   #socket: Socket | undefined;
   #broker = '';
-  #offers: readonly OfferedTask[] = [];
+  #offers: readonly TaskOffer[] = [];
 
   constructor(options: BrokerClientOptions) {
     this.#options = options;
@@ -54,7 +46,7 @@ export class BrokerClient {
     return this.#broker;
   }
 
-  get offers(): readonly OfferedTask[] {
+  get offers(): readonly TaskOffer[] {
     return this.#offers;
   }
 
@@ -81,15 +73,9 @@ export class BrokerClient {
         socket.once('hello', (bytes: unknown) => {
           clearTimeout(timer);
           try {
-            const { broker, tasks } = ServiceAnnouncement.decode(bytes as Uint8Array);
+            const { broker, tasks } = decodeAnnouncement(bytes);
             this.#broker = broker;
-            this.#offers = tasks.map(({ digest, name, version, maxInput, maxOutput }) => ({
-              digest: digest ?? '',
-              name: name ?? '',
-              version: version ?? '',
-              maxInput: maxInput ?? 0,
-              maxOutput: maxOutput ?? 0,
-            }));
+            this.#offers = tasks;
             resolve();
           } catch (error) {
             reject(noBroker(url, `its announcement cannot be read: ${messageOf(error)}`));

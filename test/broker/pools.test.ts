@@ -5,6 +5,7 @@ import { afterAll, afterEach, beforeAll, expect, test, vi } from 'vitest';
 import { type BrokerLimits, DEFAULT_LIMITS, type RunningBroker, startBroker } from '../../broker/main.ts';
 import { BrokerOffloader } from '../../obu/offload/broker-offloader.ts';
 import { getControl } from '../../shared/api/control-client.ts';
+import { Deadline } from '../../shared/base/deadline.ts';
 import { ErrorCode } from '../../shared/base/errors.ts';
 import { silentLog } from '../../shared/base/log.ts';
 import { ensureDevelopmentIdentities } from '../../shared/identity/development.ts';
@@ -79,7 +80,8 @@ async function start(packages: Record<string, string>, limits: Partial<BrokerLim
 
 function offload(taskDigest: string, input = '', budgetMs = 5000) {
   const id = `test/${next++}`;
-  return offloader.offload({ id, taskDigest, input: Buffer.from(input), budgetMs, priority: 500 });
+  const asked = { isolation: 'any', deadline: new Deadline(budgetMs), priority: 500 } as const;
+  return offloader.offload({ id, taskDigest, input: Buffer.from(input), ...asked });
 }
 /** The broker's code for a refusal, or the output. */
 const endOf = (offloading: ReturnType<typeof offload>) =>

@@ -8,6 +8,7 @@ import { buildTask } from '../../broker/unikernel/toolchain/build-task.ts';
 import { BrokerOffloader } from '../../obu/offload/broker-offloader.ts';
 import { getControl, getStatus } from '../../shared/api/control-client.ts';
 import type { BrokerStatus } from '../../shared/api/status.ts';
+import { Deadline } from '../../shared/base/deadline.ts';
 import { ErrorCode } from '../../shared/base/errors.ts';
 import { silentLog } from '../../shared/base/log.ts';
 import { ensureDevelopmentIdentities } from '../../shared/identity/development.ts';
@@ -95,7 +96,8 @@ const connected = () => vi.waitUntil(() => offloader!.places()[0]!.connected, { 
 
 let nextId = 0;
 function offload(input: Buffer, budgetMs = 5000) {
-  return offloader!.offload({ id: `test/${nextId++}`, taskDigest: digest, input, budgetMs, priority: 500 });
+  const asked = { isolation: 'any', deadline: new Deadline(budgetMs), priority: 500 } as const;
+  return offloader!.offload({ id: `test/${nextId++}`, taskDigest: digest, input, ...asked });
 }
 
 test('a broker that is stopped is not called connected, and is used again when it goes on', async () => {

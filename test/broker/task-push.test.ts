@@ -7,6 +7,7 @@ import { afterAll, afterEach, beforeAll, expect, test, vi } from 'vitest';
 import { BrokerOffloader } from '../../obu/offload/broker-offloader.ts';
 import { getControl, getStatus } from '../../shared/api/control-client.ts';
 import type { BrokerStatus } from '../../shared/api/status.ts';
+import { Deadline } from '../../shared/base/deadline.ts';
 import { silentLog } from '../../shared/base/log.ts';
 import { fixedIdentity } from '../../shared/identity/identity-watch.ts';
 import { loadIdentity } from '../../shared/identity/x509-identity.ts';
@@ -102,8 +103,9 @@ async function connect(url: string): Promise<void> {
 
 let nextId = 0;
 async function echo(digest: string, text: string): Promise<string> {
-  const request = { id: `t${nextId++}`, taskDigest: digest, input: Buffer.from(text), budgetMs: 5000, priority: 500 };
-  return Buffer.from((await offloader!.offload(request)).output).toString();
+  const asked = { isolation: 'any', deadline: new Deadline(5000), priority: 500 } as const;
+  const request = { id: `t${nextId++}`, taskDigest: digest, input: Buffer.from(text) };
+  return Buffer.from((await offloader!.offload({ ...request, ...asked })).output).toString();
 }
 
 /** A package that takes a while on its way. */

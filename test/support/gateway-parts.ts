@@ -7,12 +7,13 @@ import type { Camera, CameraWish, Picture } from '../../obu/dashcam/capture/came
 import type { GatewayMeter } from '../../obu/gateway/connection.ts';
 import { Gateway, type GatewayOptions } from '../../obu/gateway/gateway.ts';
 import type { CanGrant, Grants, Workload } from '../../obu/manifest/workload.ts';
-import type { Offloader, OffloadRequest, OffloadResult } from '../../obu/offload/offloader.ts';
+import type { Offloader, OffloadResult } from '../../obu/offload/offloader.ts';
 import { SignalStore } from '../../obu/signals/signal-store.ts';
 import type { KerbError } from '../../shared/base/errors.ts';
 import { silentLog } from '../../shared/base/log.ts';
 import type { BusState, CanBus } from '../../shared/can/bus.ts';
 import type { CanFrame } from '../../shared/can/frame.ts';
+import type { RoutedOffload } from '../../shared/protocol/offload-request.ts';
 import type { LeafValue, SignalValue, VehicleSignals } from '../../shared/vss/signal.ts';
 import { parseVssTree } from '../../shared/vss/vss-mapping.ts';
 import { workloadOf } from './workload.ts';
@@ -134,8 +135,8 @@ export class HandCamera implements Camera {
 }
 
 export class HandOffloader implements Offloader {
-  readonly requests: OffloadRequest[] = [];
-  answer: (request: OffloadRequest) => Promise<OffloadResult> = async ({ input }) => ({
+  readonly requests: RoutedOffload[] = [];
+  answer: (request: RoutedOffload) => Promise<OffloadResult> = async ({ input }) => ({
     output: input,
     place: 'broker:rsu-1',
     isolation: 'process',
@@ -148,7 +149,7 @@ export class HandOffloader implements Offloader {
   places() {
     return [];
   }
-  offload(request: OffloadRequest) {
+  offload(request: RoutedOffload) {
     this.requests.push(request);
     return this.answer(request);
   }

@@ -78,9 +78,9 @@ it('holds the budget as it was asked against the grant, and keeps some for the w
   });
   await ask('b', 4990);
   await ask('c', 15);
-  expect(offloader.requests.map(({ askedMs, budgetMs }) => [askedMs, budgetMs])).toEqual([
-    [4990, 4970],
-    [15, 15],
+  expect(offloader.requests.map(({ deadline }) => [deadline.originalMs, deadline.reserveMs])).toEqual([
+    [4990, 20],
+    [15, 0],
   ]);
   made.clear();
 });

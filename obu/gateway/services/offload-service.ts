@@ -1,4 +1,6 @@
+import { Deadline } from '../../../shared/base/deadline.ts';
 import { ErrorCode, KerbError } from '../../../shared/base/errors.ts';
+import { isOffloadId, isolationFrom, type NamedOffload } from '../../../shared/protocol/offload-request.ts';
 import type { GrantGuard } from '../../grants/grants.ts';
 import type { Offloader, OffloadResult } from '../../offload/offloader.ts';
 
@@ -12,13 +14,12 @@ const KEEP_BYTES = 8 * 1024 * 1024;
 /** Share of a budget that is kept for the way back, in milliseconds: an answer that is late for the workload is none. */
 const RETURN_RESERVE = { share: 0.02, least: 2, most: 20 };
 
-/** An offload as it came from the container. */
+/** An offload as it came from the container: nothing of it is checked. */
 export interface OffloadCall {
   readonly id: string;
   readonly task: string;
   readonly input: Uint8Array;
   readonly budgetMs: number;
-  /** "any", "vm", or empty for "any". */
   readonly isolation: string;
 }
 
@@ -28,7 +29,7 @@ export interface Done {
 }
 
 interface Entry {
-  readonly ask: OffloadCall;
+  readonly request: NamedOffload;
   readonly outcome: Promise<Done>;
   /** Set when it is done and kept. */
   expiry?: NodeJS.Timeout;
@@ -61,26 +62,27 @@ export class OffloadService {
   }
 
   /** @throws KerbError BadGatewayRequest | NotGranted | UnknownTask | TooManyRequests | whatever the Offloader says */
-  async submit(ask: OffloadCall): Promise<Done> {
-    checkAsk(ask);
-    const known = this.#entries.get(ask.id);
+  async submit(call: OffloadCall): Promise<Done> {
+    const request = checked(call);
+    const { id, task, input, isolation } = request;
+    const known = this.#entries.get(id);
     if (known !== undefined) {
-      const same = known.ask.task === ask.task && known.ask.isolation === ask.isolation;
-      if (same && sameBytes(known.ask.input, ask.input)) return known.outcome;
+      const same = known.request.task === task && known.request.isolation === isolation;
+      if (same && sameBytes(known.request.input, input)) return known.outcome;
       throw new KerbError(
         ErrorCode.BadGatewayRequest,
-        `offload id "${ask.id}" is already in use for another task, input or isolation; choose a new id for each offload`,
+        `offload id "${id}" is already in use for another task, input or isolation; choose a new id for each offload`,
       );
     }
-    const taskDigest = this.#options.guard.task(ask.task, ask.budgetMs);
-    if (this.#open >= MAX_OPEN || this.#openBytes + ask.input.length > MAX_OPEN_BYTES) {
+    const taskDigest = this.#options.guard.task(task, call.budgetMs);
+    if (this.#open >= MAX_OPEN || this.#openBytes + input.length > MAX_OPEN_BYTES) {
       throw new KerbError(
         ErrorCode.TooManyRequests,
         `${this.#open} offloads with ${this.#openBytes} bytes of input are open; the limits are ${MAX_OPEN} and ${MAX_OPEN_BYTES}`,
       );
     }
-    const entry: Entry = { ask, outcome: this.#run(ask, taskDigest), bytes: 0 };
-    this.#entries.set(ask.id, entry);
+    const entry: Entry = { request, outcome: this.#run(request, taskDigest), bytes: 0 };
+    this.#entries.set(id, entry);
     return this.#settle(entry);
   }
 
@@ -91,39 +93,40 @@ export class OffloadService {
     this.#keptBytes = 0;
   }
 
-  async #run(ask: OffloadCall, taskDigest: string): Promise<Done> {
+  async #run({ id, input, isolation, deadline }: NamedOffload, taskDigest: string): Promise<Done> {
     this.#open++;
-    this.#openBytes += ask.input.length;
+    this.#openBytes += input.length;
+    const { scope, priority, offloader } = this.#options;
     try {
-      const result = await this.#options.offloader.offload({
-        id: `${this.#options.scope}/${ask.id}`,
+      const scoped = `${scope}/${id}`;
+      const result = await offloader.offload({
+        id: scoped,
         taskDigest,
-        input: ask.input,
-        budgetMs: withinReserve(ask.budgetMs),
-        askedMs: ask.budgetMs,
-        priority: this.#options.priority(),
-        isolation: ask.isolation === 'vm' ? 'vm' : 'any',
+        input,
+        isolation,
+        deadline,
+        priority: priority(),
       });
       return { taskDigest, result };
     } finally {
       this.#open--;
-      this.#openBytes -= ask.input.length;
+      this.#openBytes -= input.length;
     }
   }
 
   async #settle(entry: Entry): Promise<Done> {
     try {
       const done = await entry.outcome;
-      if (this.#entries.get(entry.ask.id) === entry) this.#keep(entry, done);
+      if (this.#entries.get(entry.request.id) === entry) this.#keep(entry, done);
       return done;
     } catch (error) {
-      if (this.#entries.get(entry.ask.id) === entry) this.#entries.delete(entry.ask.id);
+      if (this.#entries.get(entry.request.id) === entry) this.#entries.delete(entry.request.id);
       throw error;
     }
   }
 
   #keep(entry: Entry, done: Done): void {
-    entry.bytes = entry.ask.input.length + done.result.output.length;
+    entry.bytes = entry.request.input.length + done.result.output.length;
     this.#keptBytes += entry.bytes;
     entry.expiry = setTimeout(() => this.#drop(entry), KEEP_MS);
     entry.expiry.unref();
@@ -139,31 +142,35 @@ export class OffloadService {
 
   #drop(entry: Entry): void {
     clearTimeout(entry.expiry);
-    if (this.#entries.get(entry.ask.id) !== entry) return;
-    this.#entries.delete(entry.ask.id);
+    if (this.#entries.get(entry.request.id) !== entry) return;
+    this.#entries.delete(entry.request.id);
     this.#keptBytes -= entry.bytes;
   }
 }
 
-function checkAsk(ask: OffloadCall): void {
-  if (!/^[\x21-\x7e]{1,128}$/.test(ask.id)) {
+/** @throws KerbError BadGatewayRequest | BudgetExhausted */
+function checked({ id, task, input, budgetMs, isolation: demanded }: OffloadCall): NamedOffload {
+  if (!isOffloadId(id)) {
     throw new KerbError(ErrorCode.BadGatewayRequest, 'an offload id has 1 to 128 printable ASCII characters');
   }
-  if (!['', 'any', 'vm'].includes(ask.isolation)) {
+  const isolation = isolationFrom(demanded);
+  if (isolation === undefined) {
     throw new KerbError(ErrorCode.BadGatewayRequest, 'the isolation of an offload is "any" or "vm"');
   }
-  if (!Number.isFinite(ask.budgetMs)) {
+  if (!Number.isFinite(budgetMs)) {
     throw new KerbError(ErrorCode.BadGatewayRequest, 'the budget of an offload is a number of milliseconds');
   }
-  if (ask.budgetMs <= 0) {
-    throw new KerbError(ErrorCode.BudgetExhausted, `offload "${ask.id}" came with no budget left`);
+  if (budgetMs <= 0) {
+    throw new KerbError(ErrorCode.BudgetExhausted, `offload "${id}" came with no budget left`);
   }
+  const deadline = new Deadline(budgetMs, performance.now(), reserveOf(budgetMs));
+  return { id, task, input, isolation, deadline };
 }
 
-/** The budget without what the way back costs; a tiny one is left as it is. */
-function withinReserve(budgetMs: number): number {
+/** What the way back to the workload costs; nothing of a tiny budget. */
+function reserveOf(budgetMs: number): number {
   const { share, least, most } = RETURN_RESERVE;
-  return budgetMs > 10 * least ? budgetMs - Math.min(most, Math.max(least, share * budgetMs)) : budgetMs;
+  return budgetMs > 10 * least ? Math.min(most, Math.max(least, share * budgetMs)) : 0;
 }
 
 function sameBytes(a: Uint8Array, b: Uint8Array): boolean {

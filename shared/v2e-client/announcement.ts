@@ -1,0 +1,35 @@
+import { kerbside } from '../protocol/generated/v2e.js';
+import { bytesOf } from '../protocol/v2e-socket.ts';
+
+/** A task that a broker has announced. Sizes in bytes. */
+export interface TaskOffer {
+  readonly digest: string;
+  readonly name: string;
+  readonly version: string;
+  readonly maxInput: number;
+  readonly maxOutput: number;
+}
+
+/** What a broker says when a client is connected, and whenever its tasks change. */
+export interface Announcement {
+  /** Of the protocol. */
+  readonly version: number;
+  /** As in its certificate. */
+  readonly broker: string;
+  readonly tasks: readonly TaskOffer[];
+  /** Bytes of input of any task. */
+  readonly maxInput: number;
+}
+
+/** @throws Error when it cannot be read */
+export function decodeAnnouncement(payload: unknown): Announcement {
+  const { version, broker, tasks, maxInput } = kerbside.v2e.v1.ServiceAnnouncement.decode(bytesOf(payload));
+  const offers = tasks.map((task) => ({
+    digest: task.digest ?? '',
+    name: task.name ?? '',
+    version: task.version ?? '',
+    maxInput: task.maxInput ?? 0,
+    maxOutput: task.maxOutput ?? 0,
+  }));
+  return { version, broker, tasks: offers, maxInput };
+}
