@@ -16,7 +16,8 @@ import type { VssFeed, VssLeaf } from '../../shared/vss/vss-mapping.ts';
 import type { CanRouter } from '../can/router.ts';
 import { type MappedSignal, mappedSignal } from './mapped-signal.ts';
 import { whyNoValue } from './signal-losses.ts';
-import type { Group, SignalTree } from './signal-tree.ts';
+import type { Group } from './signal-slot.ts';
+import type { SignalTree } from './signal-tree.ts';
 
 /** How long a value is good for: this many of its intervals, and never less than a second. */
 const TTL_INTERVALS = 5;
