@@ -2,6 +2,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { CanRouter } from '../../obu/can/router.ts';
 import { isKerbError } from '../../shared/base/errors.ts';
 import { silentLog } from '../../shared/base/log.ts';
+import { parseFilter } from '../../shared/can/filter.ts';
 import { type CanFrame, dataFrame } from '../../shared/can/frame.ts';
 import { UserspaceBus } from '../../shared/can/userspace/userspace-bus.ts';
 import { HandBus } from '../../test/support/gateway-parts.ts';
@@ -32,7 +33,7 @@ export async function* routerAlone(say: Say): AsyncGenerator<Row> {
     router.start();
     let heard = 0;
     for (let i = 0; i < subscribers; i++) {
-      router.subscribe(undefined, ['0:0'], () => {
+      router.subscribe(undefined, [parseFilter('0:0')], () => {
         heard++;
       });
     }

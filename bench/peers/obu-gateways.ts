@@ -4,6 +4,7 @@
  * Prints `ready`, then a line per END frame: frames that came from the bus, frames that the bus lost, and what
  * processor time this process used so far, in microseconds.
  */
+
 import { join } from 'node:path';
 import { CanRouter } from '../../obu/can/router.ts';
 import { createCamera } from '../../obu/dashcam/capture/ffmpeg-camera.ts';
@@ -12,6 +13,7 @@ import { Gateway } from '../../obu/gateway/gateway.ts';
 import { NoOffloader } from '../../obu/offload/no-offloader.ts';
 import { SignalStore } from '../../obu/signals/signal-store.ts';
 import { silentLog } from '../../shared/base/log.ts';
+import { IdFilter } from '../../shared/can/filter.ts';
 import { UserspaceBus } from '../../shared/can/userspace/userspace-bus.ts';
 import { workloadOf } from '../../test/support/workload.ts';
 import { END_ID } from './frames.ts';
@@ -32,7 +34,7 @@ const bus = new UserspaceBus({ name: 'can0', socketPath, client: 'bench', log })
 const router = new CanRouter(bus);
 await bus.start();
 router.start();
-router.subscribe(undefined, [`${END_ID.toString(16)}:7FF`], () => {
+router.subscribe(undefined, [new IdFilter(END_ID, 0x7ff)], () => {
   const { framesReceived: received, framesDropped: lost } = bus.stats;
   const { user, system } = process.cpuUsage();
   process.stdout.write(`${JSON.stringify({ received, lost, cpuUs: user + system })}\n`);
@@ -45,7 +47,7 @@ const meter: GatewayMeter = {
   ...{ offloadStarted: count, offloadDone: count, offloadFailed: count, failure: count },
 };
 const grants = {
-  can: [{ bus: 'can0', read: ['0:0'], write: [], as: 'socket', when: undefined }],
+  can: [{ bus: 'can0', read: [new IdFilter(0, 0)], write: [], as: 'socket', when: undefined }],
   signals: [],
   cameras: cameras.map(({ name }) => ({ name, maxFps: 60 })),
   offload: undefined,

@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest';
 import { ErrorCode } from '../../shared/base/errors.ts';
-import { seededRandom } from '../../test/support/seeded-random.ts';
+import { seededRandom } from '../../shared/base/random.ts';
 import { Admission, type AdmissionLimits, type Waiting } from './admission.ts';
 
 interface Entry extends Waiting {

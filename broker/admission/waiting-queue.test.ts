@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import { seededRandom } from '../../test/support/seeded-random.ts';
+import { seededRandom } from '../../shared/base/random.ts';
 import { DeadlineHeap, WaitingQueue } from './waiting-queue.ts';
 
 interface Entry {

@@ -2,7 +2,7 @@ import { type Command, InvalidArgumentError } from 'commander';
 import { ErrorCode, KerbError, messageOf } from '../../shared/base/errors.ts';
 import { createLog } from '../../shared/base/log.ts';
 import { formatCandumpLine, parseFrameText } from '../../shared/can/candump.ts';
-import { compileFilters } from '../../shared/can/filter.ts';
+import { type CanFilter, compileFilters, parseFilter } from '../../shared/can/filter.ts';
 import type { CanFrame } from '../../shared/can/frame.ts';
 import { defaultBusSocket } from '../../shared/can/open-bus.ts';
 import { nowUs } from '../../shared/can/userspace/userspace-protocol.ts';
@@ -35,9 +35,9 @@ export function registerCanCommands(program: Command): void {
     .option('--bus <bus>', BUS_HELP, 'can0')
     .option('--error', 'error frames of the controller as well, as the filter #FFFFFFFF')
     .option('-n, --count <frames>', 'stop after this number of frames', parseCount)
-    .action((filters: string[], options: { bus: string; error?: boolean; count?: number }) => {
-      const frames = filters.length > 0 ? filters : ['0:0'];
-      return dump(options.error ? [...frames, '#FFFFFFFF'] : frames, options.bus, options.count);
+    .action((filters: CanFilter[], options: { bus: string; error?: boolean; count?: number }) => {
+      const frames = filters.length > 0 ? filters : [parseFilter('0:0')];
+      return dump(options.error ? [...frames, parseFilter('#FFFFFFFF')] : frames, options.bus, options.count);
     });
 
   can
@@ -62,12 +62,6 @@ function parseCount(text: string): number {
     throw new InvalidArgumentError('give a number of frames, 1 or more');
   }
   return count;
-}
-
-/** The text as it is, when it is a filter. */
-function parseFilter(text: string): string {
-  compileFilters([text]);
-  return text;
 }
 
 function parseFrame(text: string): CanFrame {
@@ -101,7 +95,7 @@ async function serveBus(socket: string | undefined, name: string): Promise<void>
   }
 }
 
-async function dump(filters: readonly string[], spec: string, count?: number): Promise<void> {
+async function dump(filters: readonly CanFilter[], spec: string, count?: number): Promise<void> {
   const matches = compileFilters(filters);
   await withBuses([spec], async ([bus], signal) => {
     const done = new AbortController();

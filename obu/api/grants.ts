@@ -13,7 +13,7 @@ export function grantsOf({ name, grants }: Workload): GrantStatus[] {
   const { offload } = grants;
   return [
     ...grants.can.map((one) => grant('can', one.bus, sentenceOf(one))),
-    ...grants.signals.map((scope) => grant('signals', '', scope)),
+    ...grants.signals.map((scope) => grant('signals', '', scope.text)),
     ...grants.cameras.map((one) => grant('camera', one.name, `at most ${one.maxFps} pictures/s`)),
     ...(offload ? [grant('offload', offload.tasks.join(', '), `budgets of at most ${offload.maxBudgetMs} ms`)] : []),
   ];
@@ -28,9 +28,9 @@ function sentenceOf({ read, write, as, when }: CanGrant): string {
     ].join(' '),
   );
   return [
-    ...(read.length === 0 ? [] : [`read ${read.join(', ')}`]),
+    ...(read.length === 0 ? [] : [`read ${read.map(({ text }) => text).join(', ')}`]),
     ...(writes.length === 0 ? [] : [`write ${writes.join(', ')}`]),
-    ...(when === undefined ? [] : [`write only while ${when}`]),
+    ...(when === undefined ? [] : [`write only while ${when.text}`]),
     `as ${as}`,
   ].join('; ');
 }

@@ -3,6 +3,7 @@ import { ErrorCode, KerbError } from '../../shared/base/errors.ts';
 import type { CanBus } from '../../shared/can/bus.ts';
 import { BusCore } from '../../shared/can/bus-core.ts';
 import { formatFrame, parseFrameText } from '../../shared/can/candump.ts';
+import { parseFilter } from '../../shared/can/filter.ts';
 import type { CanFrame } from '../../shared/can/frame.ts';
 import { CanRouter } from './router.ts';
 
@@ -29,7 +30,13 @@ function testBus() {
 
 function collect(router: CanRouter, asked: string[] | undefined, granted: string[], owner?: object) {
   const got: string[] = [];
-  const end = router.subscribe(asked, granted, (frame: CanFrame) => got.push(formatFrame(frame)), owner);
+  const filters = granted.map(parseFilter);
+  const end = router.subscribe(
+    asked?.map(parseFilter),
+    filters,
+    (frame: CanFrame) => got.push(formatFrame(frame)),
+    owner,
+  );
   return { got, end };
 }
 
@@ -114,7 +121,7 @@ describe('CanRouter', () => {
     const router = new CanRouter(bus);
     router.start();
     let second: ReturnType<typeof collect> | undefined;
-    router.subscribe(undefined, ['0:0'], () => second?.end());
+    router.subscribe(undefined, [parseFilter('0:0')], () => second?.end());
     second = collect(router, undefined, ['0:0']);
     put('123#01');
     expect(second.got).toEqual([]);

@@ -8,7 +8,7 @@
  */
 
 import type { CanBus } from '../../shared/can/bus.ts';
-import { compileFilters, type FrameMatcher } from '../../shared/can/filter.ts';
+import { type CanFilter, compileFilters, type FrameMatcher } from '../../shared/can/filter.ts';
 import { type CanFrame, linuxIdOf } from '../../shared/can/frame.ts';
 
 /** Ids that the table remembers. Real buses have hundreds; a flood of random 29-bit ids must not eat the memory. */
@@ -50,11 +50,10 @@ export class CanRouter {
    * Calls the listener with each frame that passes `asked` and `granted`; `asked` undefined or empty asks for
    * everything granted, an empty `granted` gives nothing. Returns the function that ends it.
    * @param owner Does not get the frames that it sends itself, as a CAN_RAW socket does not.
-   * @throws KerbError BadCanFilter
    */
   subscribe(
-    asked: readonly string[] | undefined,
-    granted: readonly string[],
+    asked: readonly CanFilter[] | undefined,
+    granted: readonly CanFilter[],
     listener: (frame: CanFrame) => void,
     owner?: object,
   ): () => void {

@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { ErrorCode, KerbError } from '../../shared/base/errors.ts';
 import { parseFrameText } from '../../shared/can/candump.ts';
+import { parseCondition } from '../../shared/vss/condition.ts';
 import type { SignalDatum } from '../../shared/vss/signal.ts';
 import type { CanGrant, CanWrite } from '../manifest/workload.ts';
 import { SHARED_RATE, WriteGuard } from './write-guard.ts';
@@ -10,7 +11,8 @@ function listed(id: number, extra: Partial<CanWrite> = {}): CanWrite {
 }
 
 function guardOf(write: readonly CanWrite[], when?: string) {
-  const grant: CanGrant = { bus: 'can0', read: [], write, as: 'socket', when };
+  const condition = when === undefined ? undefined : parseCondition(when);
+  const grant: CanGrant = { bus: 'can0', read: [], write, as: 'socket', when: condition };
   const signals = new Map<string, SignalDatum>();
   const clock = { ms: 0 };
   const freshOf = (path: string) => signals.get(path);

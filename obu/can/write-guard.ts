@@ -14,7 +14,7 @@
 
 import { ErrorCode, KerbError } from '../../shared/base/errors.ts';
 import { CAN_EFF_FLAG, type CanFrame, formatCanId } from '../../shared/can/frame.ts';
-import { type Condition, parseCondition } from '../../shared/vss/condition.ts';
+import type { Condition } from '../../shared/vss/condition.ts';
 import type { SignalDatum } from '../../shared/vss/signal.ts';
 import type { CanGrant } from '../manifest/workload.ts';
 
@@ -43,15 +43,12 @@ export class WriteGuard {
   readonly #parts: WriteGuardParts;
   /** By id, with Linux' flag for a 29-bit one. */
   readonly #rules = new Map<number, Rule[]>();
-  readonly #condition: Condition | undefined;
   readonly #nowMs: () => number;
 
-  /** @throws KerbError BadCondition */
   constructor(grant: CanGrant, parts: WriteGuardParts) {
     this.grant = grant;
     this.#parts = parts;
     this.#nowMs = parts.nowMs ?? (() => performance.now());
-    this.#condition = grant.when === undefined ? undefined : parseCondition(grant.when);
     const shared = new TokenBucket(SHARED_RATE);
     for (const { id, ext, length, maxPerSecond } of grant.write) {
       const key = keyOf(id, ext);
@@ -81,8 +78,9 @@ export class WriteGuard {
       throw this.#denied(ErrorCode.CanWriteWrongLength, 'length', frame, why);
     }
     // The condition before the rate: what is denied anyway takes nothing from the bucket.
-    if (this.#condition !== undefined && !this.#condition.holds(this.#parts.freshOf)) {
-      throw this.#denied(ErrorCode.CanWriteNotNow, 'condition', frame, this.#whyNotNow(this.#condition));
+    const { when } = this.grant;
+    if (when !== undefined && !when.holds(this.#parts.freshOf)) {
+      throw this.#denied(ErrorCode.CanWriteNotNow, 'condition', frame, this.#whyNotNow(when));
     }
     const waitMs = rule.bucket.take(this.#nowMs());
     if (waitMs === 0) return;

@@ -237,7 +237,7 @@ export class Connection {
         obu,
         grants: {
           can: can.map(toWireGrant),
-          signals: [...signals],
+          signals: signals.map(({ text }) => text),
           cameras: cameras.map(({ name, maxFps }) => ({ name, maxFps })),
           offload: offload && { tasks: [...offload.tasks], maxBudgetMs: offload.maxBudgetMs },
         },

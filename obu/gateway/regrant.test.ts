@@ -3,7 +3,7 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { connect, type Obu } from '../../shared/app-sdk/index.ts';
 import { ErrorCode } from '../../shared/base/errors.ts';
 import { allGrants, canRead, HandObu, noGrants, value, workload } from '../../test/support/gateway-parts.ts';
-import type { Grants } from '../manifest/workload.ts';
+import type { StoredGrants } from '../manifest/stored-grants.ts';
 import type { Gateway } from './gateway.ts';
 
 let obu: HandObu;
@@ -21,7 +21,7 @@ afterEach(async () => {
   await obu.close();
 });
 
-const regrant = (own: Partial<Grants>) => gateway.regrant(workload('app', { ...allGrants, ...own }));
+const regrant = (own: Partial<StoredGrants>) => gateway.regrant(workload('app', { ...allGrants, ...own }));
 
 /** When an offload is answered, what was asked before it is open. */
 const settled = () => app.offload('dashcam-filter', Buffer.of(1), { budgetMs: 400 });

@@ -1,6 +1,7 @@
 import { ErrorCode, KerbError } from '../../shared/base/errors.ts';
+import type { CanFilter } from '../../shared/can/filter.ts';
 import { pathMatcher } from '../../shared/vss/expand-paths.ts';
-import { compileScopes, parseScope, type ScopeCheck, type SignalAction } from '../../shared/vss/scopes.ts';
+import { compileScopes, type ScopeCheck, type SignalAction } from '../../shared/vss/scopes.ts';
 import { freshOf, type VehicleSignals } from '../../shared/vss/signal.ts';
 import type { CanRouter } from '../can/router.ts';
 import { WriteGuard } from '../can/write-guard.ts';
@@ -30,7 +31,6 @@ export class GrantGuard {
   readonly #writes = new Map<string, WriteGuard>();
   #allows: ScopeCheck;
 
-  /** @throws KerbError BadSignalScope */
   constructor(workload: Workload, offers: Offers) {
     this.#workload = workload;
     this.#offers = offers;
@@ -42,7 +42,7 @@ export class GrantGuard {
     return this.#workload;
   }
 
-  /** From now on the grants are those of this one. @throws KerbError BadSignalScope */
+  /** From now on the grants are those of this one. */
   regrant(workload: Workload): void {
     this.#allows = compileScopes(workload.grants.signals);
     this.#workload = workload;
@@ -59,7 +59,7 @@ export class GrantGuard {
   }
 
   /** @throws KerbError NotGranted | UnknownBus */
-  can(bus: string): { readonly router: CanRouter; readonly granted: readonly string[] } {
+  can(bus: string): { readonly router: CanRouter; readonly granted: readonly CanFilter[] } {
     const grant = this.#workload.grants.can.find((one) => one.bus === bus);
     if (grant === undefined) {
       throw this.#notGranted(`read CAN bus "${bus}"`, `x-obu.grants.can: [{ bus: ${bus}, read: ["ID:MASK"] }]`);
@@ -67,7 +67,7 @@ export class GrantGuard {
     return { router: this.#router(bus), granted: grant.read };
   }
 
-  /** @throws KerbError NotGranted | UnknownBus | BadCondition */
+  /** @throws KerbError NotGranted | UnknownBus */
   canWrite(bus: string): { readonly router: CanRouter; readonly writes: WriteGuard } {
     const grant = this.#workload.grants.can.find((one) => one.bus === bus);
     if (grant === undefined || grant.write.length === 0) {
@@ -182,8 +182,8 @@ export class GrantGuard {
   }
 
   #signalNotGranted(action: SignalAction, path: string): KerbError {
-    const denied = this.#workload.grants.signals.map(parseScope).find((scope) => {
-      return scope.deny && scope.action === action && pathMatcher(scope.path)(path);
+    const denied = this.#workload.grants.signals.find((scope) => {
+      return scope.deny && scope.action === action && scope.matches(path);
     });
     const wanted = `x-obu.grants.signals: ["${action}:${path}"]`;
     return this.#notGranted(

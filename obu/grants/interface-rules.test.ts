@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest';
-import { compileFilters } from '../../shared/can/filter.ts';
+import { compileFilters, parseFilter } from '../../shared/can/filter.ts';
 import { linuxIdOf, makeFrame } from '../../shared/can/frame.ts';
+import { readCanGrant, type StoredCanGrant } from '../manifest/stored-grants.ts';
 import type { CanGrant } from '../manifest/workload.ts';
 import {
   type ContainerLink,
@@ -11,8 +12,8 @@ import {
   writeCubes,
 } from './interface-rules.ts';
 
-function grant(own: Partial<CanGrant>): CanGrant {
-  return { bus: 'can0', read: [], write: [], as: 'interface', when: undefined, ...own };
+function grant(own: Partial<StoredCanGrant>): CanGrant {
+  return readCanGrant({ bus: 'can0', read: [], write: [], as: 'interface', ...own });
 }
 
 function listed(id: number, ext = false) {
@@ -51,8 +52,8 @@ const lists: readonly (readonly string[])[] = [
 
 describe('the rules for a container interface', () => {
   it.each(lists)('pass what the filters pass, each frame once: %j', (...filters) => {
-    const matches = compileFilters(filters);
-    const cubes = readCubes(filters);
+    const matches = compileFilters(filters.map(parseFilter));
+    const cubes = readCubes(filters.map(parseFilter));
     for (const frame of frames) {
       const expected = matches(frame) ? 1 : 0;
       if (times(cubes, linuxIdOf(frame)) !== expected) expect({ frame, cubes }).toBe(`${expected} times`);
@@ -78,7 +79,7 @@ describe('the rules for a container interface', () => {
   it('lead from the bus to each container, back, and between the containers of one bus', () => {
     const link = (host: string, device: string, read: string, write: number, fd = false): ContainerLink => ({
       ...{ host, device, fd },
-      read: readCubes([read]),
+      read: readCubes([parseFilter(read)]),
       write: writeCubes(grant({ write: [listed(write)] })),
     });
     const [id3, mask] = [0x3e9, 0xc00007ff];
@@ -105,7 +106,7 @@ describe('a grant as an interface', () => {
   });
 
   const many = Array.from({ length: 200 }, (_, i) => listed(i));
-  it.each<[string, Partial<CanGrant>, RegExp]>([
+  it.each<[string, Partial<StoredCanGrant>, RegExp]>([
     ['a rate', { write: [{ ...listed(0x3e9), maxPerSecond: 10 }] }, /cannot hold id 3E9 to a rate.*as: socket/],
     ['a length', { write: [{ ...listed(0x3e9, true), length: 8 }] }, /cannot hold id 000003E9 to a length.*as: socket/],
     ['a condition', { when: 'Vehicle.Speed < 1' }, /condition.*as: socket/],

@@ -6,7 +6,7 @@
  * therefore turned into sets of ids that have nothing in common: an id:mask pair is a cube (some bits fixed, the others
  * free), an inverted one is what is left of all ids without it, and a cube without another one is a few smaller cubes.
  */
-import { parseFilter } from '../../shared/can/filter.ts';
+import type { CanFilter } from '../../shared/can/filter.ts';
 import { CAN_EFF_FLAG, CAN_ERR_FLAG, CAN_RTR_FLAG, formatCanId } from '../../shared/can/frame.ts';
 import type { CanGrant } from '../manifest/workload.ts';
 
@@ -48,10 +48,7 @@ export const MAX_CUBES = 128;
 const EXTENDED_BITS = 0x1ffff800;
 export const ALL: IdCube = { id: 0, mask: 0 };
 
-/**
- * Why a grant cannot be an interface, as a sentence; undefined when it can. For the check of a manifest.
- * @throws KerbError BadCanFilter
- */
+/** Why a grant cannot be an interface, as a sentence; undefined when it can. For the check of a manifest. */
 export function interfaceGrantProblem(grant: CanGrant): string | undefined {
   const instead = 'use `as: socket`, which can';
   if (!/^[A-Za-z0-9_.-]{1,15}$/.test(grant.bus) || ['.', '..', 'lo'].includes(grant.bus)) {
@@ -63,7 +60,7 @@ export function interfaceGrantProblem(grant: CanGrant): string | undefined {
     if (maxPerSecond !== undefined) return `the kernel cannot hold id ${name} to a rate; ${instead}`;
     if (length !== undefined) return `the kernel cannot hold id ${name} to a length; ${instead}`;
   }
-  if (grant.read.some((text) => parseFilter(text).kind === 'error')) {
+  if (grant.read.some(({ kind }) => kind === 'error')) {
     return `the kernel does not forward error frames (#MASK); ${instead}`;
   }
   if (readCubes(grant.read).length > MAX_CUBES || writeCubes(grant).length > MAX_CUBES) {
@@ -72,10 +69,9 @@ export function interfaceGrantProblem(grant: CanGrant): string | undefined {
   return undefined;
 }
 
-/** The ids that any of these filters passes, as cubes that have nothing in common. @throws KerbError BadCanFilter */
-export function readCubes(filters: readonly string[]): IdCube[] {
-  const cubes = filters.flatMap((text) => {
-    const filter = parseFilter(text);
+/** The ids that any of these filters passes, as cubes that have nothing in common. */
+export function readCubes(filters: readonly CanFilter[]): IdCube[] {
+  const cubes = filters.flatMap((filter) => {
     if (filter.kind === 'error') return [];
     const cube = { id: (filter.id & filter.mask) >>> 0, mask: filter.mask };
     return filter.invert ? without(ALL, cube) : [cube];

@@ -1,6 +1,4 @@
-import { parseCondition } from '../../shared/vss/condition.ts';
 import { pathMatcher } from '../../shared/vss/expand-paths.ts';
-import { parseScope } from '../../shared/vss/scopes.ts';
 import type { Problem } from '../../shared/yaml/problem.ts';
 import { nearest, type ParsedYaml } from '../../shared/yaml/yaml.ts';
 import { interfaceGrantProblem } from '../grants/interface-rules.ts';
@@ -41,7 +39,6 @@ export function checkManifest(parsed: ParsedYaml<RawManifest>, offers: ObuOffers
 function providedLeaves(services: RawManifest['services']): string[] {
   return Object.values(services)
     .flatMap((service) => service['x-obu']?.grants?.signals ?? [])
-    .map(parseScope)
     .flatMap(({ deny, action, path }) => (!deny && action === 'provide' && !path.includes('*') ? [path] : []));
 }
 
@@ -95,15 +92,14 @@ function checkOffers(service: RawService, offers: ObuOffers, say: Say): void {
     const fault = signalFault(path, offers.signals);
     if (fault !== undefined) say(at, fault);
   };
-  grants?.signals?.forEach((text, i) => {
-    const { deny, action, path } = parseScope(text);
+  grants?.signals?.forEach(({ deny, action, path }, i) => {
     // What it provides need have no other source.
     if (deny || action !== 'provide') sayFault(path, [...grantsPath, 'signals', i]);
   });
   grants?.can?.forEach((grant, i) => {
     exists(grant.bus, offers.buses, [...grantsPath, 'can', i, 'bus'], 'bus');
     if (grant.when === undefined) return;
-    for (const path of parseCondition(grant.when).paths) {
+    for (const path of grant.when.paths) {
       if (offers.signals.includes(path)) continue;
       const at = [...grantsPath, 'can', i, 'when'];
       if (offers.signals.some(pathMatcher(path))) say(at, `"${path}" is a branch; a condition compares one signal`);

@@ -2,6 +2,7 @@ import { describe, expect, it } from 'vitest';
 import { ErrorCode, isKerbError, type KerbError } from '../../shared/base/errors.ts';
 import { problemLines } from '../../shared/yaml/problem.ts';
 import { parseManifest } from './manifest.ts';
+import { readGrants } from './stored-grants.ts';
 
 const whole = `
 services:
@@ -101,7 +102,7 @@ describe('a manifest', () => {
         outsource: 'allowed',
         requires: [],
         update: { strategy: 'kill-then-start', rollback: 'on-unhealthy', when: 'now' },
-        grants: { signals: [], can: [], cameras: [], offload: undefined },
+        grants: readGrants({ signals: [], can: [], cameras: [] }),
       },
       {
         name: 'lane-warning',
@@ -141,7 +142,7 @@ describe('a manifest', () => {
         outsource: 'preferred',
         requires: ['bus/can0', 'camera/front'],
         update: { strategy: 'hand-over', rollback: 'never', when: 'parked' },
-        grants: {
+        grants: readGrants({
           signals: [
             '!read:Vehicle.Cabin.Seat',
             'actuate:Vehicle.Cabin.HVAC',
@@ -169,7 +170,7 @@ describe('a manifest', () => {
           ],
           cameras: [{ name: 'front', maxFps: 10 }],
           offload: { tasks: ['dashcam-filter'], maxBudgetMs: 500 },
-        },
+        }),
       },
     ]);
   });

@@ -1,4 +1,5 @@
 import { ErrorCode } from '../../shared/base/errors.ts';
+import type { SignalScope } from '../../shared/vss/scopes.ts';
 import { problemsError } from '../../shared/yaml/problem.ts';
 import { type EachScalar, parseYaml } from '../../shared/yaml/yaml.ts';
 import { toCanGrant } from './can-grant.ts';
@@ -93,12 +94,18 @@ function toWorkload(name: string, service: RawService): Workload {
     },
     dataLimit: obu?.data,
     grants: {
-      signals: [...new Set(grants?.signals)].sort(),
+      signals: toScopes(grants?.signals ?? []),
       can: (grants?.can ?? []).map(toCanGrant),
       cameras: grants?.cameras ?? [],
       offload: grants?.offload,
     },
   };
+}
+
+/** Each text once, sorted. */
+function toScopes(scopes: readonly SignalScope[]): SignalScope[] {
+  const byText = new Map(scopes.map((scope) => [scope.text, scope]));
+  return [...byText.values()].sort((a, b) => (a.text < b.text ? -1 : 1));
 }
 
 /** "a" and "a:latest" are one image. */

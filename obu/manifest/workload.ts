@@ -1,3 +1,7 @@
+import type { CanFilter } from '../../shared/can/filter.ts';
+import type { Condition } from '../../shared/vss/condition.ts';
+import type { SignalScope } from '../../shared/vss/scopes.ts';
+
 /** What the OBU does when the container of a workload has ended. Compose's words. */
 export type RestartPolicy =
   | { readonly policy: 'no' | 'always' | 'unless-stopped' }
@@ -16,14 +20,13 @@ export interface CanWrite {
 
 export interface CanGrant {
   readonly bus: string;
-  /** can-utils grammar, "id:mask" or "id~mask". */
-  readonly read: readonly string[];
+  readonly read: readonly CanFilter[];
   /** Empty: the workload may send nothing. */
   readonly write: readonly CanWrite[];
   /** How the frames come in: on the gateway's socket, or on a CAN interface in the container's network namespace. */
   readonly as: 'socket' | 'interface';
-  /** Condition over signals (shared/vss/condition.ts) that has to hold while the workload writes; undefined: none. */
-  readonly when: string | undefined;
+  /** Has to hold while the workload writes; undefined: nothing has to. */
+  readonly when: Condition | undefined;
 }
 
 export interface CameraGrant {
@@ -39,10 +42,13 @@ export interface OffloadGrant {
   readonly maxBudgetMs: number;
 }
 
-/** What one workload may touch. Everything that is not in here is refused. */
+/**
+ * What one workload may touch. Everything that is not in here is refused. In JSON, which is hashed and kept, scopes, filters
+ * and conditions are the texts that the manifest has; stored-grants.ts reads them back.
+ */
 export interface Grants {
-  /** Scopes as shared/vss/scopes.ts reads them, "read:Vehicle.Speed", "!read:Vehicle.Cabin". Sorted. */
-  readonly signals: readonly string[];
+  /** Sorted by their texts. */
+  readonly signals: readonly SignalScope[];
   readonly can: readonly CanGrant[];
   readonly cameras: readonly CameraGrant[];
   readonly offload: OffloadGrant | undefined;

@@ -5,10 +5,7 @@
 
 import { ErrorCode, KerbError } from '../../shared/base/errors.ts';
 import { isFrameLength } from '../../shared/can/frame.ts';
-import type { FrameChecksum } from '../../shared/dbc/checksum.ts';
-import type { DbcMessage } from '../../shared/dbc/dbc.ts';
-import { withAddresses } from '../../shared/dbc/j1939.ts';
-import { type MessageCodec, type MessageSignal, toRawDatum } from '../../shared/dbc/message-codec.ts';
+import { toRawDatum } from '../../shared/dbc/message-codec.ts';
 import type {
   ActuationHandler,
   ActuationTarget,
@@ -17,34 +14,18 @@ import type {
   SignalDatum,
   SignalValue,
 } from '../../shared/vss/signal.ts';
-import { isListValue, valueFault } from '../../shared/vss/signal-list.ts';
+import { valueFault } from '../../shared/vss/signal-list.ts';
 import { badLeaf } from '../../shared/vss/vss-file.ts';
 import type { VssLeaf, VssTarget } from '../../shared/vss/vss-mapping.ts';
 import type { CanFeed, PlacedMessage } from './can-feed.ts';
+import { type CanTarget, canTarget, convert, placeOf } from './can-target.ts';
 import type { SignalTree } from './signal-tree.ts';
-import { overlap, overlapFault, TargetMessage } from './target-message.ts';
+import { overlap, TargetMessage } from './target-message.ts';
 
 /** How long a provider may take to accept an actuation, in milliseconds. */
 const PROVIDER_MS = 2000;
 /** Longest that anybody may wait, in milliseconds. */
 const MAX_WAIT_MS = 60_000;
-
-/** How one path is set on CAN. */
-interface CanTarget {
-  readonly mapping: VssTarget;
-  readonly message: TargetMessage;
-  readonly signal: MessageSignal;
-  readonly counter: MessageSignal | undefined;
-  readonly checksum: FrameChecksum | undefined;
-  /** Of the frame. */
-  readonly id: number;
-  /** Why no frame can carry its values, if none can. */
-  readonly fault: string | undefined;
-  /** The path that acknowledges, and how what it will be is read from the frame that was sent, if it can be. */
-  readonly acknowledge:
-    | { readonly path: string; readonly expected: (data: Uint8Array) => SignalDatum | undefined }
-    | undefined;
-}
 
 /** Who serves a path. */
 interface Served {
@@ -89,27 +70,10 @@ export class Actuators {
       message = new TargetMessage(codec, place.feed.router.bus, defaults);
       this.#messages.set(dbcMessage, message);
     }
-    const { codec } = message;
-    /** A signal of the message for the OBU to fill in. */
-    const own = (name: string, what: string) => {
-      const found = codec.variants(name)[0];
-      if (found === undefined) throw badLeaf(leaf, `${what}: message ${dbcMessage.name} has no signal ${name}`);
-      const { signed, float, length, mux } = found.signal;
-      if (signed || float !== 'none' || length > 32 || mux !== undefined) {
-        throw badLeaf(leaf, `${what}: ${name} has to be unsigned, of at most 32 bits, and in every frame`);
-      }
-      return found;
-    };
-    const check = mapping.checksum === undefined ? undefined : own(mapping.checksum.signal, 'checksum');
-    const counter = mapping.counter === undefined ? undefined : own(mapping.counter, 'counter');
-    const signal = codec.signal(mapping.signal);
-    const fault = targetFault(message, signal, counter, check);
+    const target = canTarget(leaf, mapping, leaves, message);
+    const { signal, fault } = target;
     if (fault !== undefined) warn(`${leaf.file}: ${leaf.path}: ${signal.signal.name} cannot be set: ${fault}`);
-    this.#targets.set(leaf.path, {
-      ...{ mapping, message, signal, counter, checksum: mapping.checksum, fault },
-      id: frameId(leaf, mapping, dbcMessage),
-      acknowledge: this.#acknowledgement(leaf, mapping, leaves, codec),
-    });
+    this.#targets.set(leaf.path, target);
   }
 
   /** @throws KerbError UnknownSignal | NotAnActuator | AlreadyProvided */
@@ -250,27 +214,6 @@ export class Actuators {
       path,
     });
   }
-
-  #acknowledgement(
-    leaf: VssLeaf,
-    { acknowledge, signal }: VssTarget,
-    leaves: readonly VssLeaf[],
-    codec: MessageCodec,
-  ): CanTarget['acknowledge'] {
-    const path = acknowledge ?? leaf.path;
-    const feeding = leaves.filter((one) => one.path === path && one.feed !== undefined);
-    if (feeding.length === 0) {
-      if (acknowledge === undefined) return undefined;
-      throw badLeaf(leaf, `acknowledge: no mapping has dbc2vss for ${path}`);
-    }
-    // Rounding on the way there and back: what our own frame says, read as the mapping reads it, is as good.
-    const same = feeding.find(({ feed }) => feed!.signal === signal)?.feed;
-    const expected = (data: Uint8Array) => {
-      const sent = codec.variants(signal).find((one) => one.isPresent(data));
-      return sent && same?.convert(sent.physicalOf(data), sent.signal.labels.get(sent.rawOf(data)));
-    };
-    return { path, expected };
-  }
 }
 
 /** Waits for a provider. @throws KerbError ActuationTimedOut, and what the provider says */
@@ -286,41 +229,6 @@ async function inTime(path: string, set: () => Promise<void>, timeoutMs: number)
   } finally {
     clearTimeout(timer);
   }
-}
-
-function placeOf(leaf: VssLeaf, { signal, message }: VssTarget, feed: CanFeed): PlacedMessage {
-  const places = feed
-    .placesOf(leaf, signal)
-    .filter((place) => message === undefined || place.message.name === message || place.message.shortName === message);
-  if (places.length === 1) return places[0]!;
-  if (places.length === 0) throw badLeaf(leaf, `vss2dbc: no message ${message} has a signal ${signal}`);
-  const names = places.map((place) => `${place.message.name} on ${place.feed.router.bus.name}`).join(', ');
-  throw badLeaf(leaf, `vss2dbc: ${signal} is in ${names}; say which one with message`);
-}
-
-/** The id of the message, with the J1939 addresses that the mapping gives instead of its own. */
-function frameId(leaf: VssLeaf, { sourceAddress, destinationAddress }: VssTarget, message: DbcMessage): number {
-  if (sourceAddress === undefined && destinationAddress === undefined) return message.id;
-  if (message.j1939) return withAddresses(message.id, sourceAddress, destinationAddress);
-  throw badLeaf(leaf, `vss2dbc: addresses are for messages of J1939, and ${message.name} is none to its database`);
-}
-
-/** What the mapping makes of a value: of none for a list, which no CAN signal is. */
-function convert({ mapping }: CanTarget, value: LeafValue): SignalDatum | undefined {
-  return isListValue(value) ? undefined : mapping.convert(value);
-}
-
-/** Why no frame of this message can carry the signal, if none can. */
-function targetFault(
-  { codec }: TargetMessage,
-  signal: MessageSignal,
-  counter: MessageSignal | undefined,
-  checksum: MessageSignal | undefined,
-): string | undefined {
-  const { name, length } = codec.message;
-  if (signal.minLength > length) return `message ${name} has ${length} bytes, and it ends in byte ${signal.minLength}`;
-  if (signal.signal.factor === 0) return 'its factor in the database is 0';
-  return overlapFault(signal, counter, checksum);
 }
 
 /** Equal: integers exactly, other numbers as far as a float is exact. */

@@ -4,7 +4,8 @@
  * Hot path, one call of `#receive` per frame of a mapped message: a signal is decoded only when its interval has passed
  * or an actuation waits for it; one array is allocated per frame that says anything.
  */
-import { CAN_EFF_FLAG, type CanFrame, formatCanId, linuxIdOf } from '../../shared/can/frame.ts';
+import { IdFilter } from '../../shared/can/filter.ts';
+import { CAN_EFF_FLAG, type CanFrame, linuxIdOf } from '../../shared/can/frame.ts';
 import type { Dbc, DbcMessage } from '../../shared/dbc/dbc.ts';
 import { PgnTable, pgnFilter } from '../../shared/dbc/j1939.ts';
 import { J1939Transport, TRANSPORT_PGNS } from '../../shared/dbc/j1939-transport.ts';
@@ -15,7 +16,8 @@ import type { VssFeed, VssLeaf } from '../../shared/vss/vss-mapping.ts';
 import type { CanRouter } from '../can/router.ts';
 import { type MappedSignal, mappedSignal } from './mapped-signal.ts';
 import { whyNoValue } from './signal-losses.ts';
-import type { Group, SignalTree } from './signal-tree.ts';
+import type { Group } from './signal-slot.ts';
+import type { SignalTree } from './signal-tree.ts';
 
 /** How long a value is good for: this many of its intervals, and never less than a second. */
 const TTL_INTERVALS = 5;
@@ -261,8 +263,6 @@ function ttlOf({ intervalMs }: VssFeed, { cycleMs }: DbcMessage): number {
 }
 
 /** Data frames of this message and nothing else. */
-function exactFilter(message: DbcMessage): string {
-  return message.ext
-    ? `${((message.id | CAN_EFF_FLAG) >>> 0).toString(16).padStart(8, '0')}:DFFFFFFF`
-    : `${formatCanId(message.id, false)}:C00007FF`;
+function exactFilter({ id, ext }: DbcMessage): IdFilter {
+  return ext ? new IdFilter((id | CAN_EFF_FLAG) >>> 0, 0xdfffffff) : new IdFilter(id, 0xc00007ff);
 }

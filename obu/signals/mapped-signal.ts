@@ -5,7 +5,7 @@ import type { MessageCodec, MessageSignal } from '../../shared/dbc/message-codec
 import { rangeOf } from '../../shared/dbc/signal-codec.ts';
 import type { VssFeed } from '../../shared/vss/vss-mapping.ts';
 import type { SignalLosses } from './signal-losses.ts';
-import type { Slot } from './signal-tree.ts';
+import type { Slot } from './signal-slot.ts';
 
 /** Values whose name says that they are none: "SNA" (signal not available) in many databases, and its like. */
 const noValue = /(^|_)(SNA|INVALID|NOT_AVAILABLE|UNAVAILABLE|NOT_VALID)$/i;

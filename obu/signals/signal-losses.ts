@@ -5,7 +5,7 @@ import { formatCanId } from '../../shared/can/frame.ts';
 import type { DbcMessage } from '../../shared/dbc/dbc.ts';
 import type { MessageSignal } from '../../shared/dbc/message-codec.ts';
 import type { SignalInfo } from '../../shared/vss/signal.ts';
-import type { Slot } from './signal-tree.ts';
+import type { Slot } from './signal-slot.ts';
 
 export interface SignalLosses {
   /** Frames without the signal: its multiplexer selects another, or they are too short. */

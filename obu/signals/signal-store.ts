@@ -15,7 +15,8 @@ import { badLeaf } from '../../shared/vss/vss-file.ts';
 import type { VssLeaf } from '../../shared/vss/vss-mapping.ts';
 import { Actuators } from './actuators.ts';
 import { CanFeed, type SignalFeed } from './can-feed.ts';
-import { SignalTree, type Slot } from './signal-tree.ts';
+import type { Slot } from './signal-slot.ts';
+import { SignalTree } from './signal-tree.ts';
 
 export type { SignalFeed } from './can-feed.ts';
 

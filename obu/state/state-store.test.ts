@@ -6,6 +6,8 @@ import { DatabaseSync } from 'node:sqlite';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { ErrorCode } from '../../shared/base/errors.ts';
+import { workloadOf } from '../../test/support/workload.ts';
+import { readGrants } from '../manifest/stored-grants.ts';
 import type { WorkloadRecord } from '../planner/state.ts';
 import { APPLICATION_ID, migrate, migrations } from './migrate.ts';
 import { MAX_HISTORY, putAside, StateStore } from './state-store.ts';
@@ -83,6 +85,37 @@ describe('the state of an OBU', () => {
     raw.exec('DELETE FROM generation');
     raw.close();
     expect(store.apply('a.yaml', 'y', 2).generation).toBe(2);
+  });
+
+  it('gives back the grants of versions as values, and writes nothing of what has not changed', () => {
+    const grants = {
+      ...{ signals: ['read:Vehicle'], cameras: [] },
+      can: [{ bus: 'can0', read: ['1:7ff'], write: [], as: 'socket', when: 'Vehicle.Speed == 0' }],
+    } as const;
+    const workload = workloadOf({ name: 'a', grants: readGrants(grants) });
+    const version = { workload, configHash: 'hash', imageId: 'id' };
+    const record = { ...memory(1), version, good: version };
+    const first = open();
+    first.save(new Map([['a', record]]));
+    first.stop();
+    const second = open();
+    const back = second.load().get('a')!;
+    expect(back).toEqual(record);
+    expect(back.good!.workload.grants.can[0]!.when!.holds(() => 0)).toBe(true);
+    const raw = new DatabaseSync(file);
+    raw.exec("CREATE TRIGGER no_write BEFORE INSERT ON memory BEGIN SELECT RAISE(ABORT, 'written'); END");
+    raw.close();
+    second.save(new Map([['a', back]]));
+    expect(() => second.save(new Map([['a', { ...back, restarts: 2 }]]))).toThrow(/written/);
+  });
+
+  it('whose grants nobody can read is damaged', () => {
+    const store = open();
+    const grants = { signals: ['write:Vehicle'], can: [], cameras: [] };
+    store.save(new Map([['a', { ...memory(1), version: { workload: { grants } } } as unknown as WorkloadRecord]]));
+    expect(() => store.load()).toThrow(
+      expect.objectContaining({ code: ErrorCode.StateDamaged, message: expect.stringMatching(/"write:Vehicle"/) }),
+    );
   });
 
   it('drops memory of another format', () => {

@@ -3,6 +3,7 @@ import { DatabaseSync } from 'node:sqlite';
 import { ErrorCode, isKerbError, KerbError, messageOf } from '../../shared/base/errors.ts';
 import type { WorkloadRecord } from '../planner/state.ts';
 import { migrate, readVersion } from './migrate.ts';
+import { readRecord, type StoredRecord } from './stored-record.ts';
 
 /** Manifests that are kept besides the one that is wanted now and the last one that was good. */
 export const MAX_HISTORY = 20;
@@ -115,7 +116,9 @@ export class StateStore {
       database.prepare('SELECT workload, json FROM memory WHERE format = ?').all(MEMORY_FORMAT),
     ) as unknown as readonly { readonly workload: string; readonly json: string }[];
     try {
-      const memory = new Map(rows.map(({ workload, json }) => [workload, JSON.parse(json) as WorkloadRecord]));
+      const memory = new Map(
+        rows.map(({ workload, json }) => [workload, readRecord(JSON.parse(json) as StoredRecord)]),
+      );
       this.#saved = new Map(rows.map(({ workload, json }) => [workload, json]));
       return memory;
     } catch (error) {

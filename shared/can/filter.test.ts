@@ -1,10 +1,10 @@
 import { describe, expect, it } from 'vitest';
 import { ErrorCode } from '../base/errors.ts';
-import { compileFilters, parseFilter } from './filter.ts';
+import { compileFilters, ErrorFilter, IdFilter, parseFilter } from './filter.ts';
 import { type CanFrame, dataFrame, makeFrame, remoteFrame } from './frame.ts';
 
 function passes(filters: string[], frame: CanFrame): boolean {
-  return compileFilters(filters)(frame);
+  return compileFilters(filters.map(parseFilter))(frame);
 }
 
 describe('CAN filters', () => {
@@ -57,7 +57,7 @@ describe('CAN filters', () => {
   });
 
   it('passes what any filter of the list passes, and nothing when the list is empty', () => {
-    const match = compileFilters(['100:7FF', '3E9:C00007FF', '98DAF110:DFFFFFFF']);
+    const match = compileFilters(['100:7FF', '3E9:C00007FF', '98DAF110:DFFFFFFF'].map(parseFilter));
     expect([0x100, 0x3e9, 0x3ea].map((id) => match(dataFrame(id, [])))).toEqual([true, true, false]);
     expect(match(dataFrame(0x18daf110, []))).toBe(true);
     expect(passes([], dataFrame(0x100, []))).toBe(false);
@@ -81,6 +81,14 @@ describe('CAN filters', () => {
       const filterId = BigInt(id & 0x1fffffff) | 0x80000000n;
       expect(passes([text], frame), text).toBe(((canId & wanted) === (filterId & wanted)) !== invert);
     }
+  });
+
+  it('are in JSON as they were written, and say themselves what nobody wrote', () => {
+    const texts = ['1:7ff', '00012345~1FFFFFFF', '#ff'];
+    expect(JSON.stringify(texts.map(parseFilter))).toBe(JSON.stringify(texts));
+    const made = [new IdFilter(0x123, 0xc00007ff), new IdFilter(0x98daf110, 0xdfffffff, true), new ErrorFilter(4)];
+    expect(made.map(({ text }) => text)).toEqual(['123:C00007FF', '98DAF110~DFFFFFFF', '#004']);
+    expect(made.map(({ text }) => parseFilter(text))).toEqual(made);
   });
 
   it.each([

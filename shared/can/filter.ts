@@ -10,9 +10,51 @@
 import { ErrorCode, KerbError } from '../base/errors.ts';
 import { CAN_EFF_FLAG, CAN_ERR_FLAG, CAN_RTR_FLAG, type CanFrame, linuxIdOf } from './frame.ts';
 
-export type CanFilter =
-  | { readonly kind: 'id'; readonly id: number; readonly mask: number; readonly invert: boolean }
-  | { readonly kind: 'error'; readonly mask: number };
+/** Passes frames whose `can_id` agrees with `id` in the bits of `mask`; inverted, all others. In JSON it is its text. */
+export class IdFilter {
+  readonly kind = 'id';
+  readonly id: number;
+  readonly mask: number;
+  readonly invert: boolean;
+  /** As it was written. */
+  readonly text: string;
+
+  /** @param id with Linux' flags, as `can_id` */
+  constructor(id: number, mask: number, invert = false, text = `${hex(id)}${invert ? '~' : ':'}${hex(mask)}`) {
+    this.id = id;
+    this.mask = mask;
+    this.invert = invert;
+    this.text = text;
+  }
+
+  toJSON(): string {
+    return this.text;
+  }
+}
+
+/** Passes error frames of these classes. In JSON it is its text. */
+export class ErrorFilter {
+  readonly kind = 'error';
+  readonly mask: number;
+  /** As it was written. */
+  readonly text: string;
+
+  constructor(mask: number, text = `#${hex(mask)}`) {
+    this.mask = mask;
+    this.text = text;
+  }
+
+  toJSON(): string {
+    return this.text;
+  }
+}
+
+export type CanFilter = IdFilter | ErrorFilter;
+
+/** An id of 29 bits has its flag, and so eight digits; one of 11 bits has three. */
+function hex(value: number): string {
+  return value.toString(16).toUpperCase().padStart(3, '0');
+}
 
 export type FrameMatcher = (frame: CanFrame) => boolean;
 
@@ -36,7 +78,7 @@ function readHex(text: string, start: number, end: number, name: string): number
 
 /** Reads one filter. @throws KerbError BadCanFilter, with the text and the position of the fault */
 export function parseFilter(text: string): CanFilter {
-  if (text.startsWith('#')) return { kind: 'error', mask: readHex(text, 1, text.length, 'error mask') };
+  if (text.startsWith('#')) return new ErrorFilter(readHex(text, 1, text.length, 'error mask'), text);
   const separator = text.search(/[:~]/);
   if (separator < 0) throw bad(text, text.length, 'there is no ":" and no "~"');
   const rawId = readHex(text, 0, separator, 'id');
@@ -46,7 +88,7 @@ export function parseFilter(text: string): CanFilter {
   if (separator < 8 && id > 0x7ff && (rawMask & CAN_EFF_FLAG) !== 0) {
     throw bad(text, 0, 'an id above 7FF is written with eight digits');
   }
-  return { kind: 'id', id, mask: (rawMask & ~CAN_ERR_FLAG) >>> 0, invert: text[separator] === '~' };
+  return new IdFilter(id, (rawMask & ~CAN_ERR_FLAG) >>> 0, text[separator] === '~', text);
 }
 
 /** Whether the filter can only ever pass standard (or only extended) data frames with this one id. */
@@ -60,14 +102,12 @@ function exactId(filter: CanFilter): number | undefined {
 /**
  * One matcher for a list of filters: a frame passes when it passes any of them. An empty list passes nothing.
  * Filters that mean exactly one id become one look-up, however many they are.
- * @throws KerbError BadCanFilter
  */
-export function compileFilters(list: readonly string[]): FrameMatcher {
+export function compileFilters(list: readonly CanFilter[]): FrameMatcher {
   const exact = new Set<number>();
   const masked: { id: number; mask: number; invert: boolean }[] = [];
   let errorMask = 0;
-  for (const text of list) {
-    const filter = parseFilter(text);
+  for (const filter of list) {
     if (filter.kind === 'error') {
       errorMask |= filter.mask;
       continue;

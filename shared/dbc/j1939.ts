@@ -5,6 +5,8 @@
  * A database gives one identifier as an example: what counts of it is the PGN.
  */
 
+import { IdFilter } from '../can/filter.ts';
+
 /** An address that nobody has: databases write it for "any". */
 const NULL_ADDRESS = 0xfe;
 const GLOBAL_ADDRESS = 0xff;
@@ -60,9 +62,8 @@ export function idOf(pgn: number, source: number, destination: number): number {
 }
 
 /** The filter of can-utils that passes data frames of this number, whatever their priority and addresses. */
-export function pgnFilter(pgn: number): string {
-  const id = (0x80000000 | (pgn << 8)) >>> 0;
-  return `${id.toString(16).padStart(8, '0')}:${isForOne(pgn) ? 'C3FF0000' : 'C3FFFF00'}`;
+export function pgnFilter(pgn: number): IdFilter {
+  return new IdFilter((0x80000000 | (pgn << 8)) >>> 0, isForOne(pgn) ? 0xc3ff0000 : 0xc3ffff00);
 }
 
 /**

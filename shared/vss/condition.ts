@@ -8,15 +8,31 @@ import { ErrorCode, KerbError } from '../base/errors.ts';
 import { parseExact } from '../base/exact.ts';
 import type { SignalDatum } from './signal.ts';
 
-export interface Condition {
+/** @param freshOf the fresh value of a leaf; undefined when it has none or it is stale */
+type Test = (freshOf: (path: string) => SignalDatum | undefined) => boolean;
+
+/** In JSON it is its text. */
+export class Condition {
   readonly text: string;
   /** Leaves that it asks for, sorted, each once. */
   readonly paths: readonly string[];
-  /** @param freshOf the fresh value of a leaf; undefined when it has none or it is stale */
-  holds(freshOf: (path: string) => SignalDatum | undefined): boolean;
-}
+  readonly #test: Test;
 
-type Test = (freshOf: (path: string) => SignalDatum | undefined) => boolean;
+  constructor(text: string, paths: readonly string[], test: Test) {
+    this.text = text;
+    this.paths = paths;
+    this.#test = test;
+  }
+
+  /** @param freshOf the fresh value of a leaf; undefined when it has none or it is stale */
+  holds(freshOf: (path: string) => SignalDatum | undefined): boolean {
+    return this.#test(freshOf);
+  }
+
+  toJSON(): string {
+    return this.text;
+  }
+}
 
 const compare: Readonly<Record<string, (a: SignalDatum, b: SignalDatum) => boolean>> = {
   '==': (a, b) => a === b,
@@ -85,7 +101,7 @@ export function parseCondition(text: string): Condition {
 
   const test = either(0);
   if (next < tokens.length) throw expected('&&, || or the end', tokens[next]);
-  return { text, paths: [...paths].sort(), holds: test };
+  return new Condition(text, [...paths].sort(), test);
 }
 
 function tokensOf(text: string): Token[] {

@@ -36,101 +36,125 @@ const MAX_DEPTH = 64;
  * @throws KerbError BadSignalMapping with the formula and the position of the fault
  */
 export function compileFormula(source: string): Formula {
-  const tokens = [...source.matchAll(/\s*(?:(\d+\.?\d*(?:[eE][+-]?\d+)?|\.\d+)|([A-Za-z_]\w*)|(\S))/g)];
-  let at = 0;
-  let depth = 0;
+  return new FormulaParser(source).parse();
+}
 
-  const fail = (what: string): KerbError => {
-    const token = tokens[at];
-    const position = token === undefined ? source.length : token.index + token[0].length - token[0].trimStart().length;
-    return new KerbError(ErrorCode.BadSignalMapping, `formula "${source}", character ${position + 1}: ${what}`, {
-      position,
-    });
-  };
-  const peek = () => tokens[at]?.[3];
-  const expect = (mark: string) => {
-    if (peek() !== mark) throw fail(`"${mark}" is expected`);
-    at++;
-  };
+/** One method for each level of precedence, the weakest first. */
+class FormulaParser {
+  readonly #source: string;
+  /** Of each match: a number, or a name, or a mark. */
+  readonly #tokens: readonly RegExpExecArray[];
+  #at = 0;
+  #depth = 0;
 
-  const sum = (): Formula => {
-    let left = product();
-    for (let mark = peek(); mark === '+' || mark === '-'; mark = peek()) {
-      at++;
-      const [a, b] = [left, product()];
+  constructor(source: string) {
+    this.#source = source;
+    this.#tokens = [...source.matchAll(/\s*(?:(\d+\.?\d*(?:[eE][+-]?\d+)?|\.\d+)|([A-Za-z_]\w*)|(\S))/g)];
+  }
+
+  parse(): Formula {
+    const formula = this.#sum();
+    if (this.#at < this.#tokens.length) throw this.#fail('an operator is expected');
+    return formula;
+  }
+
+  #fail(what: string): KerbError {
+    const token = this.#tokens[this.#at];
+    const blanks = token === undefined ? 0 : token[0].length - token[0].trimStart().length;
+    const position = token === undefined ? this.#source.length : token.index + blanks;
+    const message = `formula "${this.#source}", character ${position + 1}: ${what}`;
+    return new KerbError(ErrorCode.BadSignalMapping, message, { position });
+  }
+
+  /** The mark that comes next; undefined when it is none. */
+  #peek(): string | undefined {
+    return this.#tokens[this.#at]?.[3];
+  }
+
+  #expect(mark: string): void {
+    if (this.#peek() !== mark) throw this.#fail(`"${mark}" is expected`);
+    this.#at++;
+  }
+
+  #sum(): Formula {
+    let left = this.#product();
+    for (let mark = this.#peek(); mark === '+' || mark === '-'; mark = this.#peek()) {
+      this.#at++;
+      const [a, b] = [left, this.#product()];
       left = mark === '+' ? (x) => a(x) + b(x) : (x) => a(x) - b(x);
     }
     return left;
-  };
-  const product = (): Formula => {
-    let left = unary();
-    for (let mark = peek(); mark === '*' || mark === '/' || mark === '%'; mark = peek()) {
-      at++;
-      const [a, b] = [left, unary()];
+  }
+
+  #product(): Formula {
+    let left = this.#unary();
+    for (let mark = this.#peek(); mark === '*' || mark === '/' || mark === '%'; mark = this.#peek()) {
+      this.#at++;
+      const [a, b] = [left, this.#unary()];
       left = mark === '*' ? (x) => a(x) * b(x) : mark === '/' ? (x) => a(x) / b(x) : (x) => a(x) % b(x);
     }
     return left;
-  };
-  const unary = (): Formula => {
-    const mark = peek();
-    if (mark !== '-' && mark !== '+') return power();
-    at++;
-    if (++depth > MAX_DEPTH) throw fail('it is nested too deeply');
-    const operand = unary();
-    depth--;
+  }
+
+  #unary(): Formula {
+    const mark = this.#peek();
+    if (mark !== '-' && mark !== '+') return this.#power();
+    this.#at++;
+    if (++this.#depth > MAX_DEPTH) throw this.#fail('it is nested too deeply');
+    const operand = this.#unary();
+    this.#depth--;
     return mark === '-' ? (x) => -operand(x) : operand;
-  };
-  const power = (): Formula => {
-    const base = atom();
-    if (peek() !== '^') return base;
-    at++;
-    const exponent = unary();
+  }
+
+  #power(): Formula {
+    const base = this.#atom();
+    if (this.#peek() !== '^') return base;
+    this.#at++;
+    const exponent = this.#unary();
     return (x) => base(x) ** exponent(x);
-  };
-  const atom = (): Formula => {
-    const token = tokens[at];
-    if (token === undefined) throw fail('it ends too early');
+  }
+
+  #atom(): Formula {
+    const token = this.#tokens[this.#at];
+    if (token === undefined) throw this.#fail('it ends too early');
     const [, number, name, mark] = token;
-    if (++depth > MAX_DEPTH) throw fail('it is nested too deeply');
+    if (++this.#depth > MAX_DEPTH) throw this.#fail('it is nested too deeply');
     try {
       if (number !== undefined) {
-        at++;
+        this.#at++;
         const value = Number(number);
         return () => value;
       }
-      if (name !== undefined) return named(name);
-      if (mark !== '(') throw fail(`"${mark}" is not expected here`);
-      at++;
-      const inner = sum();
-      expect(')');
+      if (name !== undefined) return this.#named(name);
+      if (mark !== '(') throw this.#fail(`"${mark}" is not expected here`);
+      this.#at++;
+      const inner = this.#sum();
+      this.#expect(')');
       return inner;
     } finally {
-      depth--;
+      this.#depth--;
     }
-  };
-  const named = (name: string): Formula => {
+  }
+
+  #named(name: string): Formula {
     const constant = Object.hasOwn(constants, name) ? constants[name] : undefined;
     const known = Object.hasOwn(functions, name) ? functions[name] : undefined;
     if (name !== 'x' && constant === undefined && known === undefined) {
-      throw fail(`"${name}" is unknown; there are x, PI, E, ${Object.keys(functions).join(', ')}`);
+      throw this.#fail(`"${name}" is unknown; there are x, PI, E, ${Object.keys(functions).join(', ')}`);
     }
-    at++;
+    this.#at++;
     if (name === 'x') return (x) => x;
     if (constant !== undefined) return () => constant;
     const { arity, call } = known!;
-    expect('(');
-    const first = sum();
+    this.#expect('(');
+    const first = this.#sum();
     if (arity === 1) {
-      expect(')');
+      this.#expect(')');
       return (x) => call(first(x));
     }
-    expect(',');
-    const second = sum();
-    expect(')');
+    this.#expect(',');
+    const second = this.#sum();
+    this.#expect(')');
     return (x) => call(first(x), second(x));
-  };
-
-  const formula = sum();
-  if (at < tokens.length) throw fail('an operator is expected');
-  return formula;
+  }
 }

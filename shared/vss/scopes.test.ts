@@ -20,7 +20,7 @@ describe('scopes', () => {
     [['actuate:Vehicle', '!read:Vehicle.Cabin'], 'Vehicle.Cabin.Door', ['actuate']],
     [['!read:Vehicle'], 'Vehicle.Speed', []],
   ])('%j allow %s to be used for %j', (scopes, leaf, allowed) => {
-    const check = compileScopes(scopes);
+    const check = compileScopes(scopes.map(parseScope));
     expect(actions.filter((action) => check(action, leaf))).toEqual(allowed);
   });
 

@@ -8,11 +8,30 @@ import { pathMatcher } from './expand-paths.ts';
 
 export type SignalAction = 'read' | 'actuate' | 'provide';
 
-export interface SignalScope {
+/** In JSON it is its text. */
+export class SignalScope {
   readonly text: string;
   readonly deny: boolean;
   readonly action: SignalAction;
   readonly path: string;
+  readonly #matches: (leaf: string) => boolean;
+
+  constructor(text: string, deny: boolean, action: SignalAction, path: string) {
+    this.text = text;
+    this.deny = deny;
+    this.action = action;
+    this.path = path;
+    this.#matches = pathMatcher(path);
+  }
+
+  /** Whether the leaf is what its path names. */
+  matches(leaf: string): boolean {
+    return this.#matches(leaf);
+  }
+
+  toJSON(): string {
+    return this.text;
+  }
 }
 
 const grammar = /^(!?)(read|actuate|provide):((?:[A-Za-z][A-Za-z0-9_]*|\*)(?:\.(?:[A-Za-z0-9_]+|\*))*)$/;
@@ -24,7 +43,7 @@ export function parseScope(text: string): SignalScope {
     const message = `"${text}" is not a valid scope: it must be read:, actuate: or provide: and a VSS path, such as "read:Vehicle.Speed"`;
     throw new KerbError(ErrorCode.BadSignalScope, message, { text });
   }
-  return { text, deny: match[1] === '!', action: match[2] as SignalAction, path: match[3]! };
+  return new SignalScope(text, match[1] === '!', match[2] as SignalAction, match[3]!);
 }
 
 /** Whether the action on this leaf is allowed. */
@@ -33,12 +52,10 @@ export type ScopeCheck = (action: SignalAction, leaf: string) => boolean;
 /**
  * One check for all scopes of a workload. A denied `read` leaves `actuate` and `provide` as they are: who may set a
  * value need not see it.
- * @throws KerbError BadSignalScope
  */
-export function compileScopes(scopes: readonly string[]): ScopeCheck {
-  const rules = scopes.map(parseScope).map((scope) => ({ ...scope, matches: pathMatcher(scope.path) }));
-  const denials = rules.filter(({ deny }) => deny);
-  const allowances = rules.filter(({ deny }) => !deny);
+export function compileScopes(scopes: readonly SignalScope[]): ScopeCheck {
+  const denials = scopes.filter(({ deny }) => deny);
+  const allowances = scopes.filter(({ deny }) => !deny);
   return (action, leaf) =>
     allowances.some((rule) => (action === 'read' || rule.action === action) && rule.matches(leaf)) &&
     !denials.some((rule) => rule.action === action && rule.matches(leaf));

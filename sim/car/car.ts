@@ -1,5 +1,5 @@
+import { type Random, seededRandom } from '../../shared/base/random.ts';
 import { Driver, type DriverCommand, type Indicator } from './driver.ts';
-import { type Random, seededRandom } from './random.ts';
 import { endlessRoute } from './route.ts';
 import { PARKED_VEHICLE, stepVehicle, type VehicleState } from './vehicle.ts';
 

@@ -1,4 +1,4 @@
-import type { Random } from './random.ts';
+import type { Random } from '../../shared/base/random.ts';
 
 /** One piece of a drive; lengths in metres, speeds in m/s, angles in radians, left positive. */
 export type Segment =

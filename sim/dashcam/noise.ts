@@ -1,5 +1,10 @@
-/** A small seeded generator of uniform numbers in 0..1 (xorshift32), so that equal seeds draw equal roads. */
-export function seededRandom(seed: number): () => number {
+import type { Random } from '../../shared/base/random.ts';
+
+/**
+ * Uniform numbers in 0..1, the same for the same seed. Not `seededRandom` of shared/base: the pictures of a seed are
+ * compared bit for bit, and have to stay what they were.
+ */
+export function xorshift32(seed: number): Random {
   // Spread small seeds over all bits first; 0 would stay 0 for ever.
   let state = Math.imul(seed ^ 0x9e3779b9, 0x85ebca6b) | 0 || 1;
   return () => {
@@ -11,7 +16,7 @@ export function seededRandom(seed: number): () => number {
 }
 
 /** A table of about normally distributed noise with the given standard deviation, rounded and within -127..127. */
-export function noiseTable(size: number, deviation: number, random: () => number): Int8Array {
+export function noiseTable(size: number, deviation: number, random: Random): Int8Array {
   const table = new Int8Array(size);
   for (let at = 0; at < size; at++) {
     // The sum of four uniform numbers has the variance 4/12.

@@ -1,4 +1,4 @@
-import { mix, noiseTable, seededRandom } from './noise.ts';
+import { mix, noiseTable, xorshift32 } from './noise.ts';
 import { type Colour, PlanarPicture } from './picture.ts';
 import {
   ASPHALT,
@@ -46,7 +46,7 @@ export class RoadPainter {
   constructor(width: number, height: number, seed: number) {
     this.lens = lensOf(width, height);
     this.#seed = seed;
-    const random = seededRandom(seed);
+    const random = xorshift32(seed);
     this.#grain = noiseTable(GRAIN_SIDE * GRAIN_SIDE, 9, random);
     this.#sensor = noiseTable(SENSOR_SIZE, 2.5, random);
     this.#hills = hillsOf(height, random);

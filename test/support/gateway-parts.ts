@@ -6,7 +6,8 @@ import { CanRouter } from '../../obu/can/router.ts';
 import type { Camera, CameraWish, Picture } from '../../obu/dashcam/capture/camera.ts';
 import type { GatewayMeter } from '../../obu/gateway/connection.ts';
 import { Gateway, type GatewayOptions } from '../../obu/gateway/gateway.ts';
-import type { CanGrant, Grants, Workload } from '../../obu/manifest/workload.ts';
+import { readGrants, type StoredCanGrant, type StoredGrants } from '../../obu/manifest/stored-grants.ts';
+import type { Workload } from '../../obu/manifest/workload.ts';
 import type { Offloader, OffloadResult } from '../../obu/offload/offloader.ts';
 import { SignalStore } from '../../obu/signals/signal-store.ts';
 import type { KerbError } from '../../shared/base/errors.ts';
@@ -158,21 +159,21 @@ export class HandOffloader implements Offloader {
 export const DIGEST = `sha256:${'ab'.repeat(32)}`;
 
 /** Grants frames to read and none to write. */
-export function canRead(bus: string, ...read: string[]): CanGrant {
+export function canRead(bus: string, ...read: string[]): StoredCanGrant {
   return { bus, read, write: [], as: 'socket', when: undefined };
 }
 
-export const allGrants: Grants = {
+export const allGrants: StoredGrants = {
   can: [canRead('can0', '100:700')],
   signals: ['read:Vehicle.Speed', 'read:Vehicle.Chassis'],
   cameras: [{ name: 'front', maxFps: 10 }],
   offload: { tasks: ['dashcam-filter'], maxBudgetMs: 500 },
 };
 
-export const noGrants: Grants = { can: [], signals: [], cameras: [], offload: undefined };
+export const noGrants: StoredGrants = { can: [], signals: [], cameras: [], offload: undefined };
 
-export function workload(name: string, grants: Grants): Workload {
-  return workloadOf({ name, priority: 700, grants });
+export function workload(name: string, grants: StoredGrants): Workload {
+  return workloadOf({ name, priority: 700, grants: readGrants(grants) });
 }
 
 /** One OBU without containers: gateways on real Unix sockets, with everything behind them driven by hand. */

@@ -2,6 +2,7 @@
  * Runs in a kernel with CAN (see socketcan.test.ts), where vcan0 exists: puts our bus and the simulator on it, with
  * candump and cansend as the outside world, and writes what happened to the file that its argument names.
  */
+
 import { spawn } from 'node:child_process';
 import { writeFileSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -11,6 +12,7 @@ import { SignalStore } from '../../obu/signals/signal-store.ts';
 import { KerbError, messageOf } from '../../shared/base/errors.ts';
 import type { CanBus } from '../../shared/can/bus.ts';
 import { formatFrame, parseFrameText } from '../../shared/can/candump.ts';
+import { parseFilter } from '../../shared/can/filter.ts';
 import type { CanFrame } from '../../shared/can/frame.ts';
 import { openBus } from '../../shared/can/open-bus.ts';
 import { loadDbc } from '../../shared/dbc/parser/dbc-parser.ts';
@@ -55,11 +57,11 @@ async function compareFilters(bus: CanBus): Promise<VcanReport['filters']> {
   router.start();
   const ours = filters.map((filter) => {
     const passed: string[] = [];
-    router.subscribe([filter], ['0:0'], (frame) => passed.push(formatFrame(frame)));
+    router.subscribe([parseFilter(filter)], [parseFilter('0:0')], (frame) => passed.push(formatFrame(frame)));
     return passed;
   });
   const all: string[] = [];
-  router.subscribe(undefined, ['0:0'], (frame) => all.push(formatFrame(frame)));
+  router.subscribe(undefined, [parseFilter('0:0')], (frame) => all.push(formatFrame(frame)));
   const dumps = filters.map((filter) => new Candump(`,${filter}`));
   // "0~0" and exact filters pass none of the frames that wake the others up; time has to do.
   await sleep(1500);

@@ -7,7 +7,7 @@ import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
 import { readdirSync, readFileSync, readlinkSync, writeFileSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { ContainerInterfaces } from '../../obu/can-interface/container-interface.ts';
-import type { CanGrant } from '../../obu/manifest/workload.ts';
+import type { StoredCanGrant } from '../../obu/manifest/stored-grants.ts';
 import { DeniedIdLog } from '../../obu/telemetry/denied-ids.ts';
 import { silentLog } from '../../shared/base/log.ts';
 import { formatFrame } from '../../shared/can/candump.ts';
@@ -68,7 +68,7 @@ async function run(): Promise<DeniedReport> {
     },
   });
   await interfaces.start();
-  const begin = async (grant: Partial<CanGrant>): Promise<Container> => {
+  const begin = async (grant: Partial<StoredCanGrant>): Promise<Container> => {
     const holder = spawn('unshare', ['--net', 'sleep', '1000'], { stdio: 'ignore' });
     // A part of what its control group is called, and another one each time.
     const id = readFileSync('/proc/self/cgroup', 'utf8')

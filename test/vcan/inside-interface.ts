@@ -14,7 +14,7 @@ import { stateLayout } from '../../obu/config/state-layout.ts';
 import { type Engine, reachEngine } from '../../obu/engine/docker-client.ts';
 import type { GatewayRule } from '../../obu/grants/interface-rules.ts';
 import type { RunningObu } from '../../obu/main.ts';
-import type { CanGrant } from '../../obu/manifest/workload.ts';
+import type { StoredCanGrant } from '../../obu/manifest/stored-grants.ts';
 import { getStatus } from '../../shared/api/control-client.ts';
 import type { ObuStatus } from '../../shared/api/status.ts';
 import { silentLog } from '../../shared/base/log.ts';
@@ -233,7 +233,7 @@ async function regrants(): Promise<InterfaceReport['regrants']> {
   const inside = () => readFileSync(`/proc/${holder.pid}/net/dev`, 'utf8').includes('can0:');
   const look = async () => ({ inside: inside(), rules: (await listRules()).map(describeRule).sort() });
   const steps: InterfaceReport['regrants']['steps'][number][] = [];
-  const grants: readonly (Partial<CanGrant> | undefined)[] = [
+  const grants: readonly (Partial<StoredCanGrant> | undefined)[] = [
     { read: ['100:700'], write: [listed(0x3e9)] },
     { read: ['200:700'] },
     { read: ['200:700'], as: 'socket' },

@@ -6,7 +6,8 @@ import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { parseObuConfig } from '../../obu/config/config.ts';
 import { type RunningObu, startObu } from '../../obu/main.ts';
-import type { CanGrant, CanWrite, Workload } from '../../obu/manifest/workload.ts';
+import { readCanGrant, type StoredCanGrant } from '../../obu/manifest/stored-grants.ts';
+import type { CanWrite, Workload } from '../../obu/manifest/workload.ts';
 import { createLog } from '../../shared/base/log.ts';
 import { workloadOf } from '../support/workload.ts';
 
@@ -21,13 +22,13 @@ const COMMAND = [
 export const listed = (id: number): CanWrite => ({ id, ext: false, length: undefined, maxPerSecond: undefined });
 
 /** A workload with this grant. */
-export function dumper(name: string, grant: Partial<CanGrant>): Workload {
+export function dumper(name: string, grant: Partial<StoredCanGrant>): Workload {
   return workloadOf({
     name,
     image: IMAGE,
     grants: {
       ...{ signals: [], cameras: [], offload: undefined },
-      can: [{ bus: 'can0', read: [], write: [], as: 'interface', when: undefined, ...grant }],
+      can: [readCanGrant({ bus: 'can0', read: [], write: [], as: 'interface', ...grant })],
     },
   });
 }

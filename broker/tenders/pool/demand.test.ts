@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { seededRandom } from '../../../test/support/seeded-random.ts';
+import { seededRandom } from '../../../shared/base/random.ts';
 import { Demand } from './demand.ts';
 
 test('the peak is remembered for one window at least and three at most', () => {

@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import { seededRandom } from '../../../test/support/seeded-random.ts';
+import { seededRandom } from '../../../shared/base/random.ts';
 import { type PoolLimits, type PoolStep, type PoolView, planPools, type TenderView } from './pool-plan.ts';
 
 const LIMITS: PoolLimits = {

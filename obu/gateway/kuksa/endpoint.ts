@@ -7,7 +7,8 @@ import { readFile, rm, writeFile } from 'node:fs/promises';
 import { createServer, type Server, type Socket } from 'node:net';
 import { join } from 'node:path';
 import { ErrorCode, isErrno, KerbError, messageOf } from '../../../shared/base/errors.ts';
-import type { KuksaServer, KuksaServerParts } from './server.ts';
+import type { KuksaServerParts } from './calls.ts';
+import type { KuksaServer } from './server.ts';
 
 export const KUKSA_SOCKET = 'kuksa.sock';
 export const TOKEN_FILE = 'token';

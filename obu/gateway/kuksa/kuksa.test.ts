@@ -12,6 +12,7 @@ import { ErrorCode } from '../../../shared/base/errors.ts';
 import { HandObu, noGrants, workload } from '../../../test/support/gateway-parts.ts';
 import { TestClient } from '../../../test/support/kuksa-client.ts';
 import { GrantGuard } from '../../grants/grants.ts';
+import { readGrants } from '../../manifest/stored-grants.ts';
 import { SignalService } from '../services/signal-service.ts';
 import { KuksaEndpoint } from './endpoint.ts';
 
@@ -76,7 +77,7 @@ async function serveAlone(signals: string[]) {
     await rm(folder, { recursive: true });
   });
   const regrant = (scopes: string[]) => {
-    guard.regrant({ ...one, grants: { ...noGrants, signals: scopes } });
+    guard.regrant({ ...one, grants: readGrants({ ...noGrants, signals: scopes }) });
     desk.close();
     endpoint.regrant();
   };

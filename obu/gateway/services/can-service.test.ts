@@ -3,7 +3,7 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { connect, type Obu } from '../../../shared/app-sdk/index.ts';
 import { ErrorCode, KerbError } from '../../../shared/base/errors.ts';
 import { canRead, HandObu, noGrants, workload } from '../../../test/support/gateway-parts.ts';
-import type { CanGrant } from '../../manifest/workload.ts';
+import type { StoredCanGrant } from '../../manifest/stored-grants.ts';
 import { MAX_SEND } from './can-service.ts';
 
 let obu: HandObu;
@@ -18,7 +18,7 @@ afterEach(async () => {
   await obu.close();
 });
 
-const writer: CanGrant = {
+const writer: StoredCanGrant = {
   bus: 'can0',
   read: ['0:0'],
   write: [
@@ -29,7 +29,7 @@ const writer: CanGrant = {
   when: undefined,
 };
 
-async function app(name: string, ...can: CanGrant[]): Promise<Obu> {
+async function app(name: string, ...can: StoredCanGrant[]): Promise<Obu> {
   const { path } = await obu.serve(workload(name, { ...noGrants, can }));
   const client = await connect({ path });
   clients.push(client);

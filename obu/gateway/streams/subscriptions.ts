@@ -1,5 +1,6 @@
 /** What a container's wish for frames or pictures becomes: a stream, and the way to join it to its source. */
 import { ErrorCode, KerbError } from '../../../shared/base/errors.ts';
+import { type CanFilter, parseFilter } from '../../../shared/can/filter.ts';
 import type { kerbside } from '../../../shared/protocol/generated/gateway.js';
 import type { GrantGuard } from '../../grants/grants.ts';
 import type { Stream } from './outbox.ts';
@@ -35,16 +36,19 @@ export function canSubscription(
   wake: (stream: Stream) => void,
   owner: object,
 ): StreamOfGrant {
-  const filters = ask.filters ?? [];
-  if (filters.length > MAX_FILTERS) {
-    const message = `${filters.length} filters in one subscription; the limit is ${MAX_FILTERS}`;
+  const texts = ask.filters ?? [];
+  if (texts.length > MAX_FILTERS) {
+    const message = `${texts.length} filters in one subscription; the limit is ${MAX_FILTERS}`;
     throw new KerbError(ErrorCode.TooManyRequests, message);
   }
   const bus = ask.bus ?? '';
   const { name } = guard.workload;
   const stream = new CanStream(request, bus, wake, () => meter.canDropped(name));
+  let filters: readonly CanFilter[] | undefined;
   const subscribe = () => {
+    // What is not granted is refused before anything else is said of it.
     const { router, granted } = guard.can(bus);
+    filters ??= texts.map(parseFilter);
     const ends = [router.subscribe(filters, granted, stream.push, owner), router.bus.onState(stream.stateChanged)];
     if (router.bus.state.state !== 'Up') stream.stateChanged(router.bus.state);
     return () => {

@@ -1,8 +1,8 @@
 import { z } from 'zod';
 import { messageOf } from '../../../shared/base/errors.ts';
-import { compileFilters } from '../../../shared/can/filter.ts';
-import { parseCondition } from '../../../shared/vss/condition.ts';
-import { parseScope } from '../../../shared/vss/scopes.ts';
+import { type CanFilter, parseFilter } from '../../../shared/can/filter.ts';
+import { type Condition, parseCondition } from '../../../shared/vss/condition.ts';
+import { parseScope, type SignalScope } from '../../../shared/vss/scopes.ts';
 import { key, refuse, value } from '../value.ts';
 import { name, priority, size } from '../values.ts';
 
@@ -34,22 +34,21 @@ const update = z.strictObject(
 
 const scopePattern = '^!?(read|actuate|provide):([A-Za-z][A-Za-z0-9_]*|\\*)(\\.([A-Za-z0-9_]+|\\*))*$';
 
-const scope = value<string>({ type: 'string', pattern: scopePattern }, (raw) => {
+const scope = value<SignalScope>({ type: 'string', pattern: scopePattern }, (raw) => {
   if (typeof raw !== 'string') return refuse('must be a text such as "read:Vehicle.Speed"');
   try {
-    return parseScope(raw).text;
+    return parseScope(raw);
   } catch (error) {
     return refuse(messageOf(error));
   }
 });
 
-const filter = value<string>(
+const filter = value<CanFilter>(
   { type: 'string', pattern: '^(#[0-9A-Fa-f]{1,8}|[0-9A-Fa-f]{1,8}[:~][0-9A-Fa-f]{1,8})$' },
   (raw) => {
     if (typeof raw !== 'string') return refuse('must be a filter such as "100:700", in quotes');
     try {
-      compileFilters([raw]);
-      return raw;
+      return parseFilter(raw);
     } catch (error) {
       return refuse(messageOf(error));
     }
@@ -89,10 +88,10 @@ const canWrite = z.strictObject(
   'must be a map with at least `id`',
 );
 
-const condition = value<string>({ type: 'string', minLength: 1, maxLength: 1000 }, (raw) => {
+const condition = value<Condition>({ type: 'string', minLength: 1, maxLength: 1000 }, (raw) => {
   if (typeof raw !== 'string') return refuse('must be a condition such as "Vehicle.IsMoving == false"');
   try {
-    return parseCondition(raw).text;
+    return parseCondition(raw);
   } catch (error) {
     return refuse(messageOf(error));
   }

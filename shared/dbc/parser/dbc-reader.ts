@@ -7,6 +7,7 @@ import { isKerbError } from '../../base/errors.ts';
 import { type Exact, parseExact } from '../../base/exact.ts';
 import type { AttributeValue } from '../dbc.ts';
 import { DbcCursor, describe } from './dbc-cursor.ts';
+import { readNewSymbols, readNodes, readRestOfLine } from './dbc-head-reader.ts';
 import { keywords, skipped } from './dbc-keywords.ts';
 import { type DbcToken, lexDbc } from './dbc-lexer.ts';
 import { readSignalStatement } from './dbc-signal-reader.ts';
@@ -84,13 +85,13 @@ class Reader {
         out.version = this.#in.text('the version');
         return;
       case 'NS_':
-        this.#newSymbols();
+        readNewSymbols(this.#in);
         return;
       case 'BS_':
-        this.#restOfLine(keyword);
+        readRestOfLine(this.#in, keyword);
         return;
       case 'BU_':
-        this.#nodes(keyword);
+        out.nodes.push(...readNodes(this.#in, keyword));
         return;
       case 'BO_':
         this.#readMessage(keyword.line);
@@ -146,31 +147,6 @@ class Reader {
   #lostSignal(): void {
     this.out.lost.add(this.#in.peek().text);
     while (!this.#isNextStatement()) this.#in.take();
-  }
-
-  #nodes(keyword: DbcToken): void {
-    this.#in.mark(':');
-    // A long list goes on in indented lines: names that are followed by nothing that makes them a statement.
-    while (this.#in.peek().kind === 'word') {
-      const { text, line } = this.#in.peek();
-      if (line !== keyword.line && keywords.has(text)) return;
-      this.out.nodes.push(this.#in.take().text);
-    }
-  }
-
-  /** The list of words that the file may use: each alone on its line, although some are statements elsewhere. */
-  #newSymbols(): void {
-    this.#in.mark(':');
-    while (this.#in.peek().kind === 'word') {
-      const next = this.#in.peekNext();
-      if (next.kind !== 'end' && next.line === this.#in.peek().line) return;
-      this.#in.take();
-    }
-  }
-
-  #restOfLine(keyword: DbcToken): void {
-    this.#in.mark(':');
-    while (this.#in.peek().kind !== 'end' && this.#in.peek().line === keyword.line) this.#in.take();
   }
 
   #readMessage(line: number): void {

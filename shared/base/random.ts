@@ -1,7 +1,7 @@
 /** Numbers in [0, 1) that look random and are the same for the same seed. */
 export type Random = () => number;
 
-/** Mulberry32: 32 bits of state, good enough for a driver's whims. */
+/** Mulberry32: 32 bits of state, good enough for a simulated driver's whims and for tests. */
 export function seededRandom(seed: number): Random {
   let state = seed >>> 0;
   return () => {
