@@ -1,7 +1,7 @@
-import { randomBytes } from 'node:crypto';
-import { mkdir, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
+import { mkdir, readdir, readFile, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { ErrorCode, isKerbError, KerbError, messageOf } from '../../shared/base/errors.ts';
+import { writeFileAtomically } from '../../shared/host/atomic-write.ts';
 import { readFault } from '../../shared/host/read-fault.ts';
 import { hostArchitecture } from '../../shared/task-package/architecture.ts';
 import { digestOf, type TaskConfig } from '../../shared/task-package/format.ts';
@@ -152,14 +152,8 @@ export class PackageStore {
     const kept = await readFile(path).catch(() => undefined);
     if (kept !== undefined && digestOf(kept) === imageFor(taskPackage, architecture()).digest) return path;
     const bytes = await readImage(taskPackage, architecture());
-    const temporary = `${path}.${randomBytes(6).toString('hex')}`;
-    try {
-      await writeFile(temporary, bytes, { mode: 0o400, flag: 'wx' });
-      await rename(temporary, path);
-    } catch (error) {
-      await rm(temporary, { force: true });
-      throw error;
-    }
+    // A power cut may take it: the next start finds that its digest is wrong.
+    await writeFileAtomically(path, bytes, { mode: 0o400, durable: false });
     return path;
   }
 

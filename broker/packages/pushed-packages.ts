@@ -3,6 +3,7 @@ import { type FileHandle, mkdir, open, readdir, readFile, rename, rm } from 'nod
 import { dirname, join } from 'node:path';
 import { z } from 'zod';
 import { ErrorCode, isErrno, KerbError, messageOf } from '../../shared/base/errors.ts';
+import { syncToDisk, writeFileAtomically } from '../../shared/host/atomic-write.ts';
 import { exists } from '../../shared/identity/files.ts';
 import { isTenant } from '../../shared/identity/identity.ts';
 import type { FileOffer } from '../../shared/task-package/push-codec.ts';
@@ -85,7 +86,7 @@ export class PushedPackages {
       await renameIfThere(replaced, target);
       throw error;
     });
-    await syncDirectory(this.#dir);
+    await syncToDisk(this.#dir);
     await rm(replaced, { recursive: true, force: true });
     return this.#packageOf(digest);
   }
@@ -99,7 +100,7 @@ export class PushedPackages {
   async remove(digest: string): Promise<void> {
     const gone = join(this.#dir, `.removed-${randomBytes(8).toString('hex')}`);
     if (!(await renameIfThere(join(this.#dir, hexOf(digest)), gone))) return;
-    await syncDirectory(this.#dir);
+    await syncToDisk(this.#dir);
     await rm(gone, { recursive: true, force: true });
   }
 
@@ -167,15 +168,9 @@ export class IncomingPackage {
 
   /** All is there, and may be kept. */
   async seal(origin: Origin): Promise<void> {
-    const file = await open(join(this.dir, ORIGIN_FILE), 'wx', 0o600);
-    try {
-      await file.writeFile(JSON.stringify(origin));
-      await file.sync();
-    } finally {
-      await file.close();
-    }
+    await writeFileAtomically(join(this.dir, ORIGIN_FILE), JSON.stringify(origin), { mode: 0o600 });
     const blobs = join(this.packageDir, 'blobs', 'sha256');
-    for (const dir of [blobs, dirname(blobs), this.packageDir, this.dir]) await syncDirectory(dir);
+    for (const dir of [blobs, dirname(blobs), this.packageDir, this.dir]) await syncToDisk(dir);
   }
 
   /** Takes back what is there; does no harm after it was kept. */
@@ -199,15 +194,6 @@ async function renameIfThere(from: string, to: string): Promise<boolean> {
   } catch (error) {
     if (isErrno(error, 'ENOENT')) return false;
     throw error;
-  }
-}
-
-async function syncDirectory(path: string): Promise<void> {
-  const dir = await open(path, 'r');
-  try {
-    await dir.sync();
-  } finally {
-    await dir.close();
   }
 }
 

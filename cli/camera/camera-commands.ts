@@ -1,7 +1,7 @@
-import { open, rename, rm } from 'node:fs/promises';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { type Command, Option } from 'commander';
 import { ErrorCode, KerbError, messageOf } from '../../shared/base/errors.ts';
+import { pause } from '../../shared/base/pause.ts';
+import { writeFileAtomically } from '../../shared/host/atomic-write.ts';
 import { type ApiOptions, connectObu, type ObuClient, withApi } from '../lib/obu-client.ts';
 
 /** A camera that was closed is opened first, which takes a network camera its time. */
@@ -34,7 +34,7 @@ export function registerCameraCommands(program: Command): void {
 /** On standard error, each time it is something else, until the signal fires. */
 async function sayWhatIsWaitedFor(obu: ObuClient, name: string, signal: AbortSignal): Promise<void> {
   let said = '';
-  while (await sleep(LOOK_MS, true, { signal }).catch(() => false)) {
+  while (await pause(LOOK_MS, signal)) {
     const status = await obu.status().catch(() => undefined);
     const camera = status?.cameras.find((one) => one.name === name);
     if (signal.aborted || camera === undefined) return;
@@ -49,17 +49,9 @@ async function sayWhatIsWaitedFor(obu: ObuClient, name: string, signal: AbortSig
 
 /** The whole file or none: a picture that was there is not lost to half of a new one. */
 async function writeWhole(file: string, bytes: Buffer): Promise<void> {
-  const part = `${file}.part-${process.pid}`;
   try {
-    const handle = await open(part, 'wx', 0o600);
-    try {
-      await handle.writeFile(bytes);
-    } finally {
-      await handle.close();
-    }
-    await rename(part, file);
+    await writeFileAtomically(file, bytes, { mode: 0o600 });
   } catch (error) {
-    await rm(part, { force: true });
     throw new KerbError(ErrorCode.BadConfig, `${file} cannot be written: ${messageOf(error)}`, { file });
   }
 }

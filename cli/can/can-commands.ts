@@ -1,13 +1,15 @@
 import { type Command, InvalidArgumentError } from 'commander';
 import { ErrorCode, KerbError, messageOf } from '../../shared/base/errors.ts';
 import { createLog } from '../../shared/base/log.ts';
+import { untilAborted } from '../../shared/base/pause.ts';
 import { formatCandumpLine, parseFrameText } from '../../shared/can/candump.ts';
 import { type CanFilter, compileFilters, parseFilter } from '../../shared/can/filter.ts';
 import type { CanFrame } from '../../shared/can/frame.ts';
 import { defaultBusSocket } from '../../shared/can/open-bus.ts';
 import { nowUs } from '../../shared/can/userspace/userspace-protocol.ts';
 import { UserspaceBusServer } from '../../shared/can/userspace/userspace-server.ts';
-import { aborted, BUS_HELP, sendPatiently, untilStopped, withBuses } from './command-bus.ts';
+import { interruptible } from '../lib/output.ts';
+import { BUS_HELP, sendPatiently, withBuses } from './command-bus.ts';
 import { registerReplay } from './replay-command.ts';
 
 /** What `dump` keeps for a slow reader of its output. */
@@ -84,15 +86,15 @@ function listed<T>(parse: (text: string) => T) {
 async function serveBus(socket: string | undefined, name: string): Promise<void> {
   const socketPath = socket ?? defaultBusSocket(name);
   const server = new UserspaceBusServer({ socketPath, name, log: createLog('can-bus') });
-  const stop = untilStopped();
-  try {
-    await server.start();
-    process.stdout.write(`CAN bus ${name} is served at ${socketPath}\n`);
-    await aborted(stop.signal);
-  } finally {
-    await server.stop();
-    stop.release();
-  }
+  await interruptible(async (signal) => {
+    try {
+      await server.start();
+      process.stdout.write(`CAN bus ${name} is served at ${socketPath}\n`);
+      await untilAborted(signal);
+    } finally {
+      await server.stop();
+    }
+  });
 }
 
 async function dump(filters: readonly CanFilter[], spec: string, count?: number): Promise<void> {
@@ -113,7 +115,7 @@ async function dump(filters: readonly CanFilter[], spec: string, count?: number)
     });
     // `kerb can dump | head` ends when head does.
     process.stdout.on('error', () => done.abort());
-    await aborted(AbortSignal.any([signal, done.signal]));
+    await untilAborted(AbortSignal.any([signal, done.signal]));
     const lost = skipped + bus!.stats.framesDropped;
     if (lost > 0) process.stderr.write(`${lost} frames lost: what reads the output is slower than the bus\n`);
   });

@@ -1,10 +1,11 @@
-/** What the commands of `kerb can` share: opening buses for one piece of work, being stopped, sending. */
+/** What the commands of `kerb can` share: opening buses for one piece of work, sending. */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { ErrorCode, isKerbError } from '../../shared/base/errors.ts';
 import { createLog } from '../../shared/base/log.ts';
 import type { CanBus } from '../../shared/can/bus.ts';
 import type { CanFrame } from '../../shared/can/frame.ts';
 import { openBus, parseBusSpec } from '../../shared/can/open-bus.ts';
+import { interruptible } from '../lib/output.ts';
 
 export const BUS_HELP = 'can0, socketcan:can0, userspace:can0 or userspace:can0@/path/to.sock';
 
@@ -12,25 +13,6 @@ export const BUS_HELP = 'can0, socketcan:can0, userspace:can0 or userspace:can0@
 const BUSY_MS = 2000;
 
 /** Aborted by SIGINT and SIGTERM; `release` gives the signals back. */
-export function untilStopped(): { readonly signal: AbortSignal; readonly release: () => void } {
-  const controller = new AbortController();
-  const abort = () => controller.abort();
-  process.once('SIGINT', abort);
-  process.once('SIGTERM', abort);
-  return {
-    signal: controller.signal,
-    release: () => {
-      process.off('SIGINT', abort);
-      process.off('SIGTERM', abort);
-    },
-  };
-}
-
-export function aborted(signal: AbortSignal): Promise<void> {
-  if (signal.aborted) return Promise.resolve();
-  return new Promise((resolve) => signal.addEventListener('abort', () => resolve(), { once: true }));
-}
-
 /**
  * Starts the buses, does the work, stops the buses; says on standard error which buses they are.
  * @throws KerbError BadConfig | BusUnavailable, and what the work throws
@@ -42,17 +24,17 @@ export async function withBuses(
   const options = { log: createLog('can'), client: `kerb can ${process.pid}` };
   const opened = specs.map((spec) => openBus(parseBusSpec(spec), options));
   const buses = opened.map(({ bus }) => bus);
-  const stop = untilStopped();
-  try {
-    for (const { bus, reason } of opened) {
-      await bus.start();
-      process.stderr.write(`${reason}\n`);
+  await interruptible(async (signal) => {
+    try {
+      for (const { bus, reason } of opened) {
+        await bus.start();
+        process.stderr.write(`${reason}\n`);
+      }
+      await work(buses, signal);
+    } finally {
+      await Promise.all(buses.map((bus) => bus.stop()));
     }
-    await work(buses, stop.signal);
-  } finally {
-    await Promise.all(buses.map((bus) => bus.stop()));
-    stop.release();
-  }
+  });
 }
 
 /** A bus that is busy takes the frame a little later; only after two seconds is that an error. */

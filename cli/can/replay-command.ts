@@ -1,8 +1,8 @@
 /** `kerb can replay`: the frames of a candump log, sent again as they came. */
 import { open } from 'node:fs/promises';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { type Command, InvalidArgumentError, Option } from 'commander';
 import { ErrorCode, isKerbError, KerbError, messageOf } from '../../shared/base/errors.ts';
+import { pause } from '../../shared/base/pause.ts';
 import type { CanBus } from '../../shared/can/bus.ts';
 import { type CandumpRecord, parseCandumpLine } from '../../shared/can/candump.ts';
 import { parseBusSpec } from '../../shared/can/open-bus.ts';
@@ -178,7 +178,7 @@ class Replay {
     }
     this.#began ??= performance.now();
     const waitMs = this.#began + dueMs - performance.now();
-    if (waitMs > 1) await sleep(waitMs, undefined, { signal: this.#parts.signal }).catch(() => undefined);
+    if (waitMs > 1) await pause(waitMs, this.#parts.signal);
   }
 
   /** Undefined for a last line that was cut off. */

@@ -1,8 +1,8 @@
-import { setTimeout as sleep } from 'node:timers/promises';
 import { type Command, Option } from 'commander';
 import type { Explanation } from '../../shared/api/obu.ts';
 import { stateWord } from '../../shared/api/workload-state.ts';
 import { ErrorCode, KerbError } from '../../shared/base/errors.ts';
+import { pause } from '../../shared/base/pause.ts';
 import { type ApiOptions, connectObu, type ObuClient, withApi } from '../lib/obu-client.ts';
 import { interruptible, print, toDuration } from '../lib/output.ts';
 
@@ -71,6 +71,6 @@ async function until(
   for (;;) {
     const now = await obu.ask<Explanation>(path, { timeoutMs: 5000 });
     if (isSo(now) || signal.aborted || performance.now() > endMs) return now;
-    await sleep(POLL_MS, undefined, { signal }).catch(() => {}); // interrupted: it is looked once more
+    await pause(POLL_MS, signal); // interrupted: it is looked once more
   }
 }

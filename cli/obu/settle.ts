@@ -1,6 +1,6 @@
-import { setTimeout as sleep } from 'node:timers/promises';
 import type { ObuStatus, WorkloadStatus } from '../../shared/api/status.ts';
 import { type SeenState, stateWord } from '../../shared/api/workload-state.ts';
+import { pause } from '../../shared/base/pause.ts';
 
 /** A start takes about as long as the first few looks; what takes longer is looked at less often. */
 const FIRST_POLL_MS = 20;
@@ -58,6 +58,6 @@ export async function untilSettled(options: SettleOptions): Promise<Settled> {
     if (!workloads.some((one) => isMoving(one) || isNew(one))) return { workloads, end: 'settled' };
     if (signal.aborted) return { workloads, end: 'interrupted' };
     if (tookMs > timeoutMs) return { workloads, end: 'timed-out' };
-    await sleep(pollMs, undefined, { signal }).catch(() => {}); // interrupted: looks once more and returns
+    await pause(pollMs, signal); // interrupted: looks once more and returns
   }
 }

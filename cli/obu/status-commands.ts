@@ -1,6 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Command } from 'commander';
 import type { ContainerUsage, Explanation } from '../../shared/api/obu.ts';
+import { repeat } from '../../shared/base/pause.ts';
 import { type ApiOptions, connectObu, withApi } from '../lib/obu-client.ts';
 import { interruptible, type OutputFormat, outputOption, redraw, rowsOf, show, showNext } from '../lib/output.ts';
 import { mebibytes, timeSpan } from '../lib/units.ts';
@@ -23,7 +24,7 @@ export function registerStatusCommands(program: Command): void {
   watching(program.command('status').description('what a running OBU is doing')).action(
     async ({ output, watch, ...api }: LookOptions) => {
       const obu = await connectObu(api);
-      await repeat(watch, output, () => obu.status(), statusLines);
+      await showRepeatedly(watch, output, () => obu.status(), statusLines);
     },
   );
 
@@ -40,7 +41,7 @@ export function registerStatusCommands(program: Command): void {
         before = now;
         return rows;
       };
-      await repeat(watch, output, look, topLines);
+      await showRepeatedly(watch, output, look, topLines);
     },
   );
 
@@ -52,7 +53,7 @@ export function registerStatusCommands(program: Command): void {
     });
 }
 
-async function repeat<Value>(
+async function showRepeatedly<Value>(
   watch: boolean | undefined,
   output: OutputFormat,
   look: () => Promise<Value>,
@@ -62,14 +63,13 @@ async function repeat<Value>(
     show(output, await look(), lines);
     return;
   }
-  await interruptible(async (signal) => {
-    while (!signal.aborted) {
+  await interruptible((signal) =>
+    repeat(REFRESH_MS, signal, async () => {
       const value = await look();
       if (output === 'table') redraw(lines(value));
       else showNext(output, value, lines);
-      await sleep(REFRESH_MS, undefined, { signal }).catch(() => {}); // interrupted: the loop ends
-    }
-  });
+    }),
+  );
 }
 
 export interface UsageRow {

@@ -2,9 +2,11 @@ import { join } from 'node:path';
 import type { Command } from 'commander';
 import { ErrorCode, KerbError } from '../../shared/base/errors.ts';
 import { createLog } from '../../shared/base/log.ts';
+import { untilAborted } from '../../shared/base/pause.ts';
 import { openBus, parseBusSpec } from '../../shared/can/open-bus.ts';
 import { loadDbc } from '../../shared/dbc/parser/dbc-parser.ts';
 import { CanSimulator } from '../../sim/car/simulator.ts';
+import { interruptible } from '../lib/output.ts';
 
 /** The database of the simulated car. */
 export const CAR_DBC: string = join(import.meta.dirname, '../../sim/car/car.dbc');
@@ -32,24 +34,19 @@ function parseSeed(text: string): number {
 async function simulate(spec: string, seed: number): Promise<void> {
   const log = createLog('sim-can');
   const { bus, reason } = openBus(parseBusSpec(spec), { log, client: `kerb sim can ${process.pid}` });
-  const stop = new AbortController();
-  const abort = () => stop.abort();
-  process.once('SIGINT', abort);
-  process.once('SIGTERM', abort);
-  const simulator = new CanSimulator({ bus, dbc: await loadDbc(CAR_DBC), seed, log });
-  try {
-    await bus.start();
-    process.stdout.write(`${reason}\n`);
-    if (!stop.signal.aborted) {
+  await interruptible(async (signal) => {
+    const simulator = new CanSimulator({ bus, dbc: await loadDbc(CAR_DBC), seed, log });
+    try {
+      await bus.start();
+      process.stdout.write(`${reason}\n`);
+      if (signal.aborted) return;
       simulator.start();
-      await new Promise((resolve) => stop.signal.addEventListener('abort', resolve, { once: true }));
+      await untilAborted(signal);
+    } finally {
+      simulator.stop();
+      const { framesSent } = bus.stats;
+      await bus.stop();
+      log.info({ count: framesSent, lost: simulator.framesFailed }, 'the simulated car left the bus');
     }
-  } finally {
-    simulator.stop();
-    const { framesSent } = bus.stats;
-    await bus.stop();
-    process.off('SIGINT', abort);
-    process.off('SIGTERM', abort);
-    log.info({ count: framesSent, lost: simulator.framesFailed }, 'the simulated car left the bus');
-  }
+  });
 }

@@ -1,11 +1,13 @@
 import type { Command } from 'commander';
 import { ErrorCode, KerbError, messageOf } from '../../shared/base/errors.ts';
 import { createLog } from '../../shared/base/log.ts';
+import { untilAborted } from '../../shared/base/pause.ts';
 import { openBus, parseBusSpec } from '../../shared/can/open-bus.ts';
 import { loadDbc } from '../../shared/dbc/parser/dbc-parser.ts';
 import { BusMotion } from '../../sim/dashcam/bus-motion.ts';
 import type { PictureFormat } from '../../sim/dashcam/picture-server.ts';
 import { SimulatedDashcam } from '../../sim/dashcam/simulated-dashcam.ts';
+import { interruptible } from '../lib/output.ts';
 
 interface Flags {
   readonly bus: string;
@@ -47,20 +49,18 @@ async function serve(flags: Flags): Promise<void> {
   const { bus, reason } = openBus(choice, { log, client: 'sim-dashcam' });
   const motion = new BusMotion({ bus, dbc, speed: flags.speed, steering: flags.steering });
   const dashcam = new SimulatedDashcam({ socketPath: flags.socket, format, seed, motion, log });
-  const ending = new AbortController();
-  const ended = new Promise<void>((resolve) => ending.signal.addEventListener('abort', () => resolve()));
-  process.once('SIGINT', () => ending.abort());
-  process.once('SIGTERM', () => ending.abort());
-  const starting = dashcam.start();
-  // A signal in the middle of the start ends it too.
-  await Promise.race([starting, ended]);
-  if (!ending.signal.aborted) {
-    const what = `${format.width}x${format.height} at ${format.fps}/s`;
-    process.stdout.write(`dashcam: SIMULATED road, ${what}, served as sim:${flags.socket}; ${reason}\n`);
-    await ended;
-  }
-  await dashcam.stop();
-  await starting.catch((error) => log.debug({ err: messageOf(error) }, 'start ended by a signal'));
+  await interruptible(async (signal) => {
+    const starting = dashcam.start();
+    // A signal in the middle of the start ends it too.
+    await Promise.race([starting, untilAborted(signal)]);
+    if (!signal.aborted) {
+      const what = `${format.width}x${format.height} at ${format.fps}/s`;
+      process.stdout.write(`dashcam: SIMULATED road, ${what}, served as sim:${flags.socket}; ${reason}\n`);
+      await untilAborted(signal);
+    }
+    await dashcam.stop();
+    await starting.catch((error) => log.debug({ err: messageOf(error) }, 'start ended by a signal'));
+  });
 }
 
 /** @throws KerbError BadConfig */

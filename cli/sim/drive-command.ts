@@ -1,9 +1,9 @@
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { type Command, InvalidArgumentError, Option } from 'commander';
 import { ErrorCode, isKerbError, messageOf } from '../../shared/base/errors.ts';
+import { pause } from '../../shared/base/pause.ts';
 import { parseDuration } from '../../shared/text/duration.ts';
 import { Drive } from '../../sim/demo/drive.ts';
 import {
@@ -146,7 +146,7 @@ async function drive(flags: Flags): Promise<void> {
           seen.add(line);
         }
       }
-      await sleep(500, undefined, { signal: stopped.signal }).catch(() => {});
+      await pause(500, stopped.signal);
     }
   }
 }

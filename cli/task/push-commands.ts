@@ -5,6 +5,7 @@ import { isDigest } from '../../shared/task-package/format.ts';
 import { readPackageFiles, readTaskPackage } from '../../shared/task-package/reader.ts';
 import { table } from '../../shared/text/table.ts';
 import type { BrokerClient } from '../../shared/v2e-client/broker-client.ts';
+import { interruptible } from '../lib/output.ts';
 
 const EXIT_INTERRUPTED = 130;
 
@@ -76,23 +77,19 @@ async function remove(digest: string, options: BrokerOptions): Promise<void> {
 async function talk(options: BrokerOptions, action: (client: BrokerClient) => Promise<void>): Promise<void> {
   const identity = await loadIdentity(options.identity, 'vehicle');
   const { BrokerClient } = await import('../../shared/v2e-client/broker-client.ts');
-  const cancel = new AbortController();
-  const abort = () => cancel.abort();
-  const client = new BrokerClient({ url: options.broker, identity, brokerId: options.id, signal: cancel.signal });
-  process.once('SIGINT', abort);
-  process.once('SIGTERM', abort);
-  try {
-    await client.connect();
-    await action(client);
-  } catch (error) {
-    if (!isKerbError(error, ErrorCode.Cancelled)) throw error;
-    process.stderr.write('interrupted: of a package that is not whole, the broker keeps nothing\n');
-    process.exitCode = EXIT_INTERRUPTED;
-  } finally {
-    process.off('SIGINT', abort);
-    process.off('SIGTERM', abort);
-    client.close();
-  }
+  await interruptible(async (signal) => {
+    const client = new BrokerClient({ url: options.broker, identity, brokerId: options.id, signal });
+    try {
+      await client.connect();
+      await action(client);
+    } catch (error) {
+      if (!isKerbError(error, ErrorCode.Cancelled)) throw error;
+      process.stderr.write('interrupted: of a package that is not whole, the broker keeps nothing\n');
+      process.exitCode = EXIT_INTERRUPTED;
+    } finally {
+      client.close();
+    }
+  });
 }
 
 /** Says on standard error how far it is, from the first second on: once a second on a terminal, every ten elsewhere. */

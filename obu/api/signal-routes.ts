@@ -2,6 +2,7 @@ import { type ControlRoutes, jsonReply, linesReply } from '../../shared/api/cont
 import type { SignalReading, SignalSetReply } from '../../shared/api/obu.ts';
 import { ErrorCode, KerbError, messageOf } from '../../shared/base/errors.ts';
 import { parseExact, parseJsonExactly, toJsonValue } from '../../shared/base/exact.ts';
+import { newestItems } from '../../shared/base/newest-items.ts';
 import { inFormOf } from '../../shared/vss/datatype.ts';
 import { pathMatcher } from '../../shared/vss/expand-paths.ts';
 import type { LeafValue, SignalDatum, SignalSource, SignalValue, VehicleSignals } from '../../shared/vss/signal.ts';
@@ -102,24 +103,9 @@ async function* follow(
   leaves: readonly string[],
   signal: AbortSignal,
 ): AsyncGenerator<SignalReading> {
-  const waiting: SignalValue[] = [];
-  let wake = () => {};
-  const onAbort = () => wake();
-  signal.addEventListener('abort', onAbort);
-  const end = signals.subscribe(new Set(leaves), (values) => {
-    waiting.push(...values);
-    if (waiting.length > MAX_WAITING) waiting.splice(0, waiting.length - MAX_WAITING);
-    wake();
-  });
-  try {
-    while (!signal.aborted) {
-      const value = waiting.shift();
-      if (value !== undefined) yield readingOf(value.path, value);
-      else await new Promise<void>((resolve) => (wake = resolve));
-    }
-  } finally {
-    end();
-    signal.removeEventListener('abort', onAbort);
+  const subscribe = (push: (values: readonly SignalValue[]) => void) => signals.subscribe(new Set(leaves), push);
+  for await (const value of newestItems({ subscribe, mostWaiting: MAX_WAITING }, signal)) {
+    yield readingOf(value.path, value);
   }
 }
 

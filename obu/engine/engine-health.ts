@@ -1,8 +1,8 @@
+import { type BackOff, backOffMs } from '../../shared/base/back-off.ts';
 import { engineMessage, engineStatus } from './docker-client.ts';
 
-/** After the engine did not do what it was asked; twice as long after each further time. */
-const FIRST_RETRY_MS = 1000;
-const LONGEST_RETRY_MS = 30_000;
+/** After the engine did not do what it was asked. */
+const RETRY: BackOff = { firstMs: 1000, longestMs: 30_000 };
 
 /** Whether the engine answers, for how long it has not, and when to ask again. */
 export class EngineHealth {
@@ -32,7 +32,7 @@ export class EngineHealth {
     // An answer that refuses is an answer.
     this.#silent = engineStatus(error) === undefined;
     if (!this.#silent) this.#answeredAt = this.#now();
-    return Math.min(LONGEST_RETRY_MS, FIRST_RETRY_MS * 2 ** Math.min(this.#failures++, 10));
+    return backOffMs(++this.#failures, RETRY);
   }
 
   get isFirstFailure(): boolean {

@@ -11,9 +11,10 @@ import {
   writeFileSync,
 } from 'node:fs';
 import { delimiter, join } from 'node:path';
-import { setTimeout as sleep } from 'node:timers/promises';
+import { type BackOff, backOffMs } from '../../shared/base/back-off.ts';
 import { ErrorCode, isKerbError, KerbError, messageOf } from '../../shared/base/errors.ts';
 import type { Logger } from '../../shared/base/log.ts';
+import { pause } from '../../shared/base/pause.ts';
 import type { StateLayout } from '../config/state-layout.ts';
 import { type Engine, reachEngine } from './docker-client.ts';
 import { cgroupOf, commandLine, isAlive, processesWith, signal, waitUntilGone } from './processes.ts';
@@ -22,8 +23,8 @@ const START_TIMEOUT_MS = 60_000;
 const STOP_TIMEOUT_MS = 30_000;
 /** How often it is looked whether dockerd is still there. */
 const WATCH_MS = 1000;
-/** Longest time between two tries to start it again; the first comes at once, each further one after twice the time. */
-const LONGEST_RETRY_MS = 60_000;
+/** Between two tries to start it again; the first comes at once. */
+const RETRY: BackOff = { firstMs: 1000, longestMs: 60_000 };
 /** A dockerd that was up this long was well: its end begins a new row. */
 const GOOD_RUN_MS = 60_000;
 
@@ -104,15 +105,13 @@ export class PrivateEngine {
     let failures = 0;
     let upSinceMs = performance.now();
     while (!stopped.aborted) {
-      await sleep(WATCH_MS, undefined, { signal: stopped }).catch(() => {}); // stopped: the loop ends
+      await pause(WATCH_MS, stopped);
       if (stopped.aborted || (this.#pid !== undefined && isAlive(this.#pid))) continue;
       if (performance.now() - upSinceMs >= GOOD_RUN_MS) failures = 0;
-      const waitMs = failures === 0 ? 0 : Math.min(LONGEST_RETRY_MS, WATCH_MS * 2 ** Math.min(failures - 1, 10));
-      failures++;
+      const waitMs = backOffMs(failures++, RETRY);
       const when = waitMs === 0 ? 'now' : `in ${waitMs / 1000} s`;
       this.#complain(`the private Docker Engine ended by itself: ${this.#lastWords()}; starting it again ${when}`);
-      await sleep(waitMs, undefined, { signal: stopped }).catch(() => {});
-      if (stopped.aborted) return;
+      if (!(await pause(waitMs, stopped))) return;
       try {
         await this.#startFresh(findDockerd());
       } catch (error) {
@@ -198,8 +197,7 @@ export class PrivateEngine {
     const { engine } = this.#layout;
     const deadline = performance.now() + START_TIMEOUT_MS;
     for (;;) {
-      await sleep(100);
-      if (this.#abort.signal.aborted) throw new KerbError(ErrorCode.Cancelled, 'stopped');
+      if (!(await pause(100, this.#abort.signal))) throw new KerbError(ErrorCode.Cancelled, 'stopped');
       const pid = this.#pid;
       if (pid === undefined || !isAlive(pid)) {
         throw new KerbError(ErrorCode.EngineUnavailable, `the private Docker Engine ended: ${this.#lastWords()}`);

@@ -1,9 +1,9 @@
 import { readFileSync } from 'node:fs';
 import type { Readable } from 'node:stream';
-import { setTimeout as sleep } from 'node:timers/promises';
 import type { GetEventsOptions } from 'dockerode';
 import { messageOf } from '../../shared/base/errors.ts';
 import type { Logger } from '../../shared/base/log.ts';
+import { pause } from '../../shared/base/pause.ts';
 import { Label } from '../workloads/container-spec.ts';
 import type { Engine } from './docker-client.ts';
 
@@ -81,8 +81,7 @@ export class EngineWatch {
         });
         log.debug('the event stream of the Docker Engine ended; opening it again');
         // At once, as an engine that lives takes us back; but not again and again.
-        if (performance.now() - begunMs < RECONNECT_MS)
-          await sleep(RECONNECT_MS, undefined, { signal }).catch(() => {});
+        if (performance.now() - begunMs < RECONNECT_MS) await pause(RECONNECT_MS, signal);
       } catch (error) {
         if (signal.aborted) return;
         if (hadStream && isRefusal(error)) {
@@ -90,7 +89,7 @@ export class EngineWatch {
           onEngineEnd();
         }
         log.debug({ err: messageOf(error) }, 'no events from the Docker Engine; trying again');
-        await sleep(RECONNECT_MS, undefined, { signal }).catch(() => {}); // stopped: the loop ends
+        await pause(RECONNECT_MS, signal);
       }
     }
   }

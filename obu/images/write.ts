@@ -1,11 +1,12 @@
 import { createHash } from 'node:crypto';
 import { createReadStream, createWriteStream } from 'node:fs';
-import { open, rename, rm } from 'node:fs/promises';
+import { rename, rm } from 'node:fs/promises';
 import { basename, dirname } from 'node:path';
 import type { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { pack } from 'tar-stream';
 import { ErrorCode, isErrno, isKerbError, KerbError, messageOf } from '../../shared/base/errors.ts';
+import { syncToDisk } from '../../shared/host/atomic-write.ts';
 import { type Engine, engineMessage, engineStatus } from '../engine/docker-client.ts';
 import { parseManifest } from '../manifest/manifest.ts';
 import type { ManifestFile } from '../state/desired-state.ts';
@@ -57,9 +58,9 @@ export async function writeBundle(options: BundleOptions): Promise<BundleIndex> 
       throw error;
     });
     await Promise.all([filling, pipeline(tar, createWriteStream(whole), { signal })]);
-    await syncFile(whole);
+    await syncToDisk(whole);
     await rename(whole, output);
-    await syncFile(dirname(output));
+    await syncToDisk(dirname(output));
     return index;
   } catch (error) {
     throw toKerbError(error, output, signal);
@@ -116,15 +117,6 @@ async function saveImages(
   await pipeline(stream, meter, createWriteStream(file), { signal });
   await checkSaved(file, signal);
   return { sha256: meter.sha256(), bytes: meter.bytes };
-}
-
-async function syncFile(path: string): Promise<void> {
-  const handle = await open(path, 'r');
-  try {
-    await handle.sync();
-  } finally {
-    await handle.close();
-  }
 }
 
 function toKerbError(error: unknown, output: string, signal: AbortSignal): KerbError {

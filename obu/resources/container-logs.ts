@@ -1,8 +1,8 @@
 /** What a workload prints, as the engine keeps it, across the containers that follow one another. */
 import { Readable } from 'node:stream';
-import { setTimeout as sleep } from 'node:timers/promises';
 import type { LogLine } from '../../shared/api/obu.ts';
 import { ErrorCode, KerbError } from '../../shared/base/errors.ts';
+import { pause } from '../../shared/base/pause.ts';
 import { type Engine, engineMessage, engineStatus } from '../engine/docker-client.ts';
 import type { ObservedContainer } from '../planner/state.ts';
 
@@ -55,7 +55,7 @@ export async function* readLogs(request: LogsRequest): AsyncGenerator<LogLine> {
       if (!runs) done.add(next.id);
     }
     if (!follow) return;
-    await sleep(NEXT_MS, undefined, { signal }).catch(() => {}); // interrupted: the loop ends
+    await pause(NEXT_MS, signal);
   }
 }
 

@@ -1,8 +1,8 @@
 import { statfs } from 'node:fs/promises';
 import { join } from 'node:path';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { messageOf } from '../../shared/base/errors.ts';
 import type { Logger } from '../../shared/base/log.ts';
+import { pause } from '../../shared/base/pause.ts';
 import type { Workload } from '../manifest/workload.ts';
 import { type DataUse, type HeldForData, heldForData } from '../planner/resources/data-limit.ts';
 import { folderUse } from './folder-use.ts';
@@ -90,7 +90,7 @@ export class DataWatch {
     const untilMs = performance.now() + Math.max(LOOK_MS, leastMs);
     const notBeforeMs = performance.now() + leastMs;
     while (!signal.aborted && performance.now() < untilMs) {
-      await sleep(ASK_MS, undefined, { signal }).catch(() => {}); // stopped: the loop ends
+      await pause(ASK_MS, signal);
       const now = await this.#free().catch(() => free); // said by the next look
       if (performance.now() >= notBeforeMs && now < free - HASTE_BYTES) return;
     }

@@ -1,6 +1,6 @@
-import { setTimeout as sleep } from 'node:timers/promises';
 import { ErrorCode, KerbError } from '../../shared/base/errors.ts';
 import type { Logger } from '../../shared/base/log.ts';
+import { repeat } from '../../shared/base/pause.ts';
 import type { WorkloadGroup } from './workload-group.ts';
 
 const LOOK_MS = 2000;
@@ -35,7 +35,10 @@ export class GroupWatch {
   start(): void {
     // What an engine has left that was killed; no container is being made yet.
     this.#group.sweep();
-    this.#loop ??= this.#run();
+    this.#loop ??= repeat(LOOK_MS, this.#abort.signal, () => {
+      this.#limit();
+      this.#count();
+    });
   }
 
   async stop(): Promise<void> {
@@ -48,15 +51,6 @@ export class GroupWatch {
   follow(running: ReadonlyMap<string, string>): void {
     this.#running = running;
     this.#limit();
-  }
-
-  async #run(): Promise<void> {
-    const { signal } = this.#abort;
-    while (!signal.aborted) {
-      this.#limit();
-      this.#count();
-      await sleep(LOOK_MS, undefined, { signal }).catch(() => {}); // stopped: the loop ends
-    }
   }
 
   #limit(): void {

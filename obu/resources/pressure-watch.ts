@@ -1,5 +1,5 @@
-import { setTimeout as sleep } from 'node:timers/promises';
 import type { Logger } from '../../shared/base/log.ts';
+import { repeat } from '../../shared/base/pause.ts';
 import type { PressureKind, PressureSample } from '../planner/resources/pressure.ts';
 import type { PlanInput, Preempted } from '../planner/state.ts';
 import { PRESSURE_SAMPLE_MS, type PressureLevels } from './pressure.ts';
@@ -37,14 +37,13 @@ export class PressureWatch {
   async run(): Promise<void> {
     const { ladders, readCpuUse, running, parked, onChange, stopped } = this.#parts;
     let wasParked = parked().holds;
-    while (!stopped.aborted) {
+    await repeat(PRESSURE_SAMPLE_MS, stopped, () => {
       this.#cpuUse = readCpuUse(running());
       const isParked = parked().holds;
       // Whoever uses the CPU now may be another one than before.
       if (this.#measure() || ladders.levels.cpu > 1 || isParked !== wasParked) onChange();
       wasParked = isParked;
-      await sleep(PRESSURE_SAMPLE_MS, undefined, { signal: stopped }).catch(() => {}); // stopped: the loop ends
-    }
+    });
   }
 
   /** @returns whether a level is another one than before */

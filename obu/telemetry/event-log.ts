@@ -1,4 +1,5 @@
 import type { EventKind, ObuEvent } from '../../shared/api/obu.ts';
+import { newestItems } from '../../shared/base/newest-items.ts';
 
 /** Events that are kept, and of one name: nobody can push out what happened to the others. */
 const MAX_EVENTS = 1000;
@@ -39,26 +40,13 @@ export class EventLog {
 
   /** What is kept and then what comes, until `signal` fires. Who reads slowly misses the oldest. */
   async *follow(after: number, name: string | undefined, signal: AbortSignal): AsyncGenerator<ObuEvent> {
-    const waiting = [...this.list(after, name)];
-    let wake = () => {};
-    const listener = (event: ObuEvent) => {
-      if (name !== undefined && event.name !== name) return;
-      waiting.push(event);
-      if (waiting.length > MAX_WAITING) waiting.shift();
-      wake();
+    const subscribe = (push: (events: readonly ObuEvent[]) => void) => {
+      const listener = (event: ObuEvent) => {
+        if (name === undefined || event.name === name) push([event]);
+      };
+      this.#listeners.add(listener);
+      return () => this.#listeners.delete(listener);
     };
-    const onAbort = () => wake();
-    this.#listeners.add(listener);
-    signal.addEventListener('abort', onAbort);
-    try {
-      while (!signal.aborted) {
-        const event = waiting.shift();
-        if (event !== undefined) yield event;
-        else await new Promise<void>((resolve) => (wake = resolve));
-      }
-    } finally {
-      this.#listeners.delete(listener);
-      signal.removeEventListener('abort', onAbort);
-    }
+    yield* newestItems({ subscribe, mostWaiting: MAX_WAITING, first: this.list(after, name) }, signal);
   }
 }

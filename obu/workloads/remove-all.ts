@@ -1,3 +1,4 @@
+import { untilAborted } from '../../shared/base/pause.ts';
 import type { Engine } from '../engine/docker-client.ts';
 import { Label } from './container-spec.ts';
 import type { StepRunner } from './executors.ts';
@@ -16,13 +17,10 @@ export async function removeAllContainers(
   const containers = await engine.calls.listContainers({ all: true, filters: { label: [`${Label.owner}=${owner}`] } });
   const results = await Promise.allSettled(
     containers.map(async ({ Id }) => {
-      if (!hurry?.aborted) await Promise.race([runner.stopContainer(Id), aborted(hurry)]);
+      if (hurry === undefined) await runner.stopContainer(Id);
+      else if (!hurry.aborted) await Promise.race([runner.stopContainer(Id), untilAborted(hurry)]);
       await runner.removeContainer(Id); // kills it when it still runs
     }),
   );
   for (const result of results) if (result.status === 'rejected') throw result.reason;
-}
-
-function aborted(signal: AbortSignal | undefined): Promise<void> {
-  return new Promise((resolve) => signal?.addEventListener('abort', () => resolve(), { once: true }));
 }

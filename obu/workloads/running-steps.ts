@@ -1,3 +1,4 @@
+import { type BackOff, backOffMs } from '../../shared/base/back-off.ts';
 import { reservesOf } from '../planner/in-flight.ts';
 import type { Action } from '../planner/state.ts';
 
@@ -6,9 +7,8 @@ type Lane = 'start' | 'stop' | 'other';
 
 /** More starts at once only make each of them later, and what is more important waits for them. */
 const MAX_AT_ONCE: { readonly [K in Lane]: number } = { start: 12, stop: 256, other: 16 };
-/** After the engine refused a step; twice as long after each further time. */
-const FIRST_DELAY_MS = 1000;
-const LONGEST_DELAY_MS = 30_000;
+/** After the engine refused a step. */
+const DELAY: BackOff = { firstMs: 1000, longestMs: 30_000 };
 
 interface Delay {
   readonly failures: number;
@@ -46,9 +46,9 @@ export class RunningSteps {
 
   /** @returns how long it is left alone, in milliseconds */
   refused(step: Action, nowMs: number): number {
-    const failures = this.#delays.get(keyOf(step))?.failures ?? 0;
-    const delayMs = Math.min(LONGEST_DELAY_MS, FIRST_DELAY_MS * 2 ** Math.min(failures, 10));
-    this.#delays.set(keyOf(step), { failures: failures + 1, untilMs: nowMs + delayMs });
+    const failures = (this.#delays.get(keyOf(step))?.failures ?? 0) + 1;
+    const delayMs = backOffMs(failures, DELAY);
+    this.#delays.set(keyOf(step), { failures, untilMs: nowMs + delayMs });
     return delayMs;
   }
 

@@ -2,8 +2,9 @@ import { randomBytes } from 'node:crypto';
 import { mkdir, readFile, rename, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { ErrorCode, isErrno, isKerbError, KerbError, messageOf } from '../base/errors.ts';
+import { makeFolderAtomically, writeFileAtomically } from '../host/atomic-write.ts';
 import type { Credentials, Subject } from './authority.ts';
-import { exists, writeFileAtomically, writeIdentity } from './files.ts';
+import { exists, writeIdentity } from './files.ts';
 import { checkId, checkTenant } from './identity.ts';
 import { IDENTITY_FILES, isIssuedBy, loadIdentity, parseCertificate, principalOf } from './x509-identity.ts';
 
@@ -77,7 +78,7 @@ async function ensureAuthority(dir: string, made: string[]): Promise<Credentials
   if (!endsWithin(found.certificate, RENEW_AUTHORITY_MS)) return found;
   const { createAuthority } = await import('./authority.ts');
   const renewed = await createAuthority('Kerbside development CA', undefined, found.key);
-  await writeFileAtomically(join(dir, IDENTITY_FILES.certificate), renewed.certificate, 0o644);
+  await writeFileAtomically(join(dir, IDENTITY_FILES.certificate), renewed.certificate, { mode: 0o644 });
   made.push(`renewed the development CA in ${dir}`);
   return renewed;
 }
@@ -98,8 +99,8 @@ async function ensureIdentity(dir: string, authority: Credentials, subject: Subj
       const { issueCertificate } = await import('./authority.ts');
       const key = await readFile(join(dir, IDENTITY_FILES.key), 'utf8');
       const renewed = await issueCertificate(authority, subject, undefined, key);
-      await writeFileAtomically(join(dir, IDENTITY_FILES.authorities), authority.certificate, 0o644);
-      await writeFileAtomically(join(dir, IDENTITY_FILES.certificate), renewed.certificate, 0o644);
+      await writeFileAtomically(join(dir, IDENTITY_FILES.authorities), authority.certificate, { mode: 0o644 });
+      await writeFileAtomically(join(dir, IDENTITY_FILES.certificate), renewed.certificate, { mode: 0o644 });
       made.push(`renewed ${what}`);
       return;
     }
@@ -137,17 +138,8 @@ function endsWithin(pem: string, ms: number): boolean {
 }
 
 /** Gives a complete directory its name. False when somebody else's has it already; that one is used then. */
-async function publish(dir: string, credentials: Credentials, authority: string | undefined): Promise<boolean> {
-  const temporary = `${dir}.${randomBytes(6).toString('hex')}`;
-  try {
-    await writeIdentity(temporary, credentials, authority);
-    await rename(temporary, dir);
-    return true;
-  } catch (error) {
-    await rm(temporary, { recursive: true, force: true });
-    if (isErrno(error, 'ENOTEMPTY') || isErrno(error, 'EEXIST')) return false;
-    throw error;
-  }
+function publish(dir: string, credentials: Credentials, authority: string | undefined): Promise<boolean> {
+  return makeFolderAtomically(dir, (folder) => writeIdentity(folder, credentials, authority));
 }
 
 async function discard(dir: string): Promise<void> {

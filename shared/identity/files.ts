@@ -1,28 +1,10 @@
-import { randomBytes } from 'node:crypto';
 import { constants } from 'node:fs';
-import { access, mkdir, open, rename, rm } from 'node:fs/promises';
-import { basename, dirname, join } from 'node:path';
+import { access, mkdir } from 'node:fs/promises';
+import { join } from 'node:path';
 import { ErrorCode, isErrno, KerbError } from '../base/errors.ts';
+import { writeFileAtomically } from '../host/atomic-write.ts';
 import type { Credentials } from './authority.ts';
 import { IDENTITY_FILES } from './x509-identity.ts';
-
-/** Writes all of it or nothing, and to the disk before it is visible under its name. */
-export async function writeFileAtomically(path: string, text: string, mode: number): Promise<void> {
-  const temporary = join(dirname(path), `.${basename(path)}.${randomBytes(6).toString('hex')}`);
-  try {
-    const file = await open(temporary, 'wx', mode);
-    try {
-      await file.writeFile(text);
-      await file.sync();
-    } finally {
-      await file.close();
-    }
-    await rename(temporary, path);
-  } catch (error) {
-    await rm(temporary, { force: true });
-    throw error;
-  }
-}
 
 export async function exists(path: string): Promise<boolean> {
   return access(path, constants.F_OK).then(
@@ -53,7 +35,8 @@ export async function writeIdentity(
     );
   }
   await mkdir(dir, { recursive: true, mode: 0o700 });
-  await writeFileAtomically(key, credentials.key, 0o600);
-  await writeFileAtomically(join(dir, IDENTITY_FILES.certificate), credentials.certificate, 0o644);
-  if (authority !== undefined) await writeFileAtomically(join(dir, IDENTITY_FILES.authorities), authority, 0o644);
+  await writeFileAtomically(key, credentials.key, { mode: 0o600 });
+  await writeFileAtomically(join(dir, IDENTITY_FILES.certificate), credentials.certificate, { mode: 0o644 });
+  if (authority !== undefined)
+    await writeFileAtomically(join(dir, IDENTITY_FILES.authorities), authority, { mode: 0o644 });
 }

@@ -1,16 +1,10 @@
-import {
-  createHash,
-  createPrivateKey,
-  createPublicKey,
-  generateKeyPairSync,
-  type KeyObject,
-  randomBytes,
-} from 'node:crypto';
-import { mkdir, readdir, readFile, rename, rm, stat } from 'node:fs/promises';
+import { createHash, createPrivateKey, createPublicKey, generateKeyPairSync, type KeyObject } from 'node:crypto';
+import { mkdir, readdir, readFile, rm, stat } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { ErrorCode, isErrno, KerbError } from '../base/errors.ts';
+import { makeFolderAtomically, writeFileAtomically } from '../host/atomic-write.ts';
 import { readFault } from '../host/read-fault.ts';
-import { exists, writeFileAtomically } from '../identity/files.ts';
+import { exists } from '../identity/files.ts';
 
 /**
  * The directory of a task signer: `key.pem`, which nobody else may read, and `public/NAME.pem`, which is given to those
@@ -58,9 +52,9 @@ export async function createSigner(dir: string, name: string, force = false): Pr
   const { privateKey, publicKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' });
   await rm(join(dir, SIGNER_PUBLIC), { recursive: true, force: true });
   await mkdir(join(dir, SIGNER_PUBLIC), { recursive: true, mode: 0o700 });
-  await writeFileAtomically(path, privateKey.export({ type: 'pkcs8', format: 'pem' }).toString(), 0o600);
+  await writeFileAtomically(path, privateKey.export({ type: 'pkcs8', format: 'pem' }).toString(), { mode: 0o600 });
   const pem = publicKey.export({ type: 'spki', format: 'pem' }).toString();
-  await writeFileAtomically(join(dir, SIGNER_PUBLIC, `${name}.pem`), pem, 0o644);
+  await writeFileAtomically(join(dir, SIGNER_PUBLIC, `${name}.pem`), pem, { mode: 0o644 });
   return { key: privateKey, keyId: keyIdOf(publicKey) };
 }
 
@@ -126,15 +120,8 @@ export async function ensureDevelopmentSigner(identityDir: string): Promise<{ di
   const dir = join(identityDir, 'task-signer');
   if (!(await exists(dir))) {
     await mkdir(dirname(dir), { recursive: true, mode: 0o700 });
-    const temporary = `${dir}.${randomBytes(6).toString('hex')}`;
-    try {
-      await createSigner(temporary, 'development');
-      await rename(temporary, dir);
-    } catch (error) {
-      await rm(temporary, { recursive: true, force: true });
-      // Somebody else was faster: that one is used.
-      if (!isErrno(error, 'ENOTEMPTY') && !isErrno(error, 'EEXIST')) throw error;
-    }
+    // Where somebody else was faster, that one is used.
+    await makeFolderAtomically(dir, (folder) => createSigner(folder, 'development'));
   }
   return { dir, trust: join(dir, SIGNER_PUBLIC) };
 }

@@ -2,7 +2,7 @@ import { randomBytes } from 'node:crypto';
 import { mkdir, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { basename, dirname, join, resolve } from 'node:path';
 import { ErrorCode, isErrno, KerbError, messageOf } from '../base/errors.ts';
-import { writeFileAtomically } from '../identity/files.ts';
+import { writeFileAtomically } from '../host/atomic-write.ts';
 import {
   ARTIFACT_TYPE,
   CONFIG_SCHEMA_VERSION,
@@ -123,7 +123,7 @@ export async function addSignature({ dir, digest }: { dir: string; digest: strin
       };
       manifests.push({ ...(await add(json(manifest), MANIFEST_TYPE)), artifactType: SIGNATURE_TYPE });
     }
-    await writeFileAtomically(path, JSON.stringify({ ...index, manifests }), 0o644);
+    await writeFileAtomically(path, JSON.stringify({ ...index, manifests }), { mode: 0o644 });
   } catch (cause) {
     throw new KerbError(
       ErrorCode.BadTaskPackage,

@@ -1,6 +1,7 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { closeSync, openSync, readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
+import { type BackOff, backOffMs } from '../../shared/base/back-off.ts';
 import { ErrorCode, KerbError } from '../../shared/base/errors.ts';
 
 /** Becomes Node with the flags that a command needs; the process stays the same. */
@@ -16,6 +17,9 @@ export interface ChildSpec {
 
 /** Tells `cli/kerb.ts` to stop when its standard input ends, which the kernel sees to even when we are killed. */
 const lifeline = { KERB_STOP_WITH_STDIN: '1' };
+
+/** Before it is started again. */
+const RESTART: BackOff = { firstMs: 500, longestMs: 10_000 };
 
 /**
  * One `kerb` daemon as a child process that is started again when it ends by itself, as systemd would.
@@ -83,10 +87,9 @@ export class SupervisedChild {
     this.#process = undefined;
     if (performance.now() - this.#startedAt > 10_000) this.#deathsInARow = 0;
     this.#deathsInARow++;
-    const delay = Math.min(500 * 2 ** (this.#deathsInARow - 1), 10_000);
     this.#lastDeath = `${this.spec.name} ended (${how})${this.#lastWords()}`;
     this.#onDeath(`${this.#lastDeath}; it is started again`);
-    this.#restartTimer = setTimeout(() => this.start(), delay);
+    this.#restartTimer = setTimeout(() => this.start(), backOffMs(this.#deathsInARow, RESTART));
   }
 
   /** The last line of its log, which is where it says why. */

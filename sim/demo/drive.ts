@@ -1,9 +1,9 @@
 import { existsSync, mkdirSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { stringify } from 'yaml';
 import type { BrokerStatus, ObuStatus, RecentError } from '../../shared/api/status.ts';
 import { ErrorCode, isKerbError, KerbError, messageOf } from '../../shared/base/errors.ts';
+import { pause } from '../../shared/base/pause.ts';
 import { ensureDevelopmentIdentities } from '../../shared/identity/development.ts';
 import { ensureDevelopmentSigner } from '../../shared/task-package/signer.ts';
 import { runKerb, SupervisedChild } from './child.ts';
@@ -31,7 +31,8 @@ export interface DriveOptions {
 
 /** What one step of the start-up waits for at most. Building two images on a small board is the slowest. */
 const STEP_TIMEOUT_MS = 300_000;
-const ready = 150;
+/** Between two looks whether a daemon is ready. */
+const READY_MS = 150;
 
 /**
  * One vehicle and one edge element on this machine: the bus, its simulator, the dashcam, the broker and the OBU, each
@@ -300,7 +301,7 @@ export class Drive {
           );
         }
       }
-      await sleep(ready, undefined, { signal: this.#abort.signal }).catch(() => {});
+      await pause(READY_MS, this.#abort.signal);
     }
   }
 }

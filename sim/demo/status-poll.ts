@@ -1,5 +1,5 @@
-import { setTimeout as sleep } from 'node:timers/promises';
 import { getStatus } from '../../shared/api/control-client.ts';
+import { repeat } from '../../shared/base/pause.ts';
 
 /** Between one answer and the next question, and how long an answer may take, in milliseconds. */
 const EVERY_MS = 500;
@@ -52,19 +52,12 @@ export class StatusPoll<Status> {
 
   /** Goes on asking until it is stopped. */
   start(): void {
-    this.#running ??= this.#run();
+    // That it fails is what `silentMs` says.
+    this.#running ??= repeat(EVERY_MS, this.#abort.signal, () => this.ask().catch(() => {}));
   }
 
   async stop(): Promise<void> {
     this.#abort.abort();
     await this.#running;
-  }
-
-  async #run(): Promise<void> {
-    const { signal } = this.#abort;
-    while (!signal.aborted) {
-      await this.ask().catch(() => {}); // `silentMs` says so
-      await sleep(EVERY_MS, undefined, { signal }).catch(() => {}); // stopped: the loop ends
-    }
   }
 }

@@ -1,3 +1,5 @@
+import { type BackOff, backOffMs } from '../../../shared/base/back-off.ts';
+
 /** How the one reader of a camera is doing. `failures` counts failures in a row and sets the wait before the next try. */
 export type ReaderState =
   | { readonly state: 'Idle' }
@@ -13,9 +15,8 @@ export type ReaderEvent =
 
 /** A camera that ran for this long had recovered: its next failure starts the back-off anew. */
 const RECOVERED_MS = 5000;
-const FIRST_RETRY_MS = 500;
 /** Short at the top, because a camera that is plugged in again should be back before anyone looks. */
-const LONGEST_RETRY_MS = 5000;
+const RETRY: BackOff = { firstMs: 500, longestMs: 5000 };
 
 /** A failed reader stays Failed while it is tried again, until a picture comes: that is what a person wants to see. */
 export function nextReaderState(now: ReaderState, event: ReaderEvent, nowMs: number): ReaderState {
@@ -38,5 +39,5 @@ export function nextReaderState(now: ReaderState, event: ReaderEvent, nowMs: num
 
 /** Milliseconds until the try after this many failures in a row (1 or more): 500, doubling, at most 5000. */
 export function retryDelayMs(failures: number): number {
-  return Math.min(FIRST_RETRY_MS * 2 ** Math.min(failures - 1, 10), LONGEST_RETRY_MS);
+  return backOffMs(failures, RETRY);
 }

@@ -1,3 +1,5 @@
+import { backOffMs } from '../../../shared/base/back-off.ts';
+
 /**
  * A camera that refuses a password is not asked like one that is only away: many lock the account after some wrong
  * ones, and then the right one does not help either.
@@ -16,7 +18,7 @@ export function isRefusal(reason: string): boolean {
  * @param firstMs after the first; doubled by each further one, up to a quarter of an hour
  */
 export function refusalDelayMs(refusals: number, firstMs: number): number {
-  return Math.min(firstMs * 2 ** Math.min(refusals - 1, 20), Math.max(LONGEST_MS, firstMs));
+  return backOffMs(refusals, { firstMs, longestMs: Math.max(LONGEST_MS, firstMs) });
 }
 
 /** Milliseconds as a person reads them: "40 s", "3 min". */

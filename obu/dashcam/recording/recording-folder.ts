@@ -2,6 +2,7 @@ import { closeSync, openSync, readSync } from 'node:fs';
 import { type FileHandle, mkdir, open, readdir, rename, stat, truncate, unlink } from 'node:fs/promises';
 import { join } from 'node:path';
 import { isErrno } from '../../../shared/base/errors.ts';
+import { syncToDisk } from '../../../shared/host/atomic-write.ts';
 import { wholeLength } from './mp4-boxes.ts';
 
 export interface Retention {
@@ -224,12 +225,7 @@ export class RecordingFolder {
   /** A new name is on the disk only when its folder is. */
   async #syncFolder(both: boolean): Promise<void> {
     for (const path of both ? [this.#folder, join(this.#folder, LOCKED)] : [this.#folder]) {
-      const folder = await open(path, 'r');
-      try {
-        await folder.sync();
-      } finally {
-        await folder.close();
-      }
+      await syncToDisk(path);
     }
   }
 }

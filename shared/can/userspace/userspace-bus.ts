@@ -3,6 +3,7 @@
  * of the current tick and leave in one write; frames that come in are cut out of the chunk in one loop.
  */
 import { createConnection, type Socket } from 'node:net';
+import { type BackOff, backOffMs } from '../../base/back-off.ts';
 import { ErrorCode, isErrno, KerbError, messageOf } from '../../base/errors.ts';
 import type { Logger } from '../../base/log.ts';
 import type { BusCore } from '../bus-core.ts';
@@ -25,8 +26,7 @@ const BATCH_FRAMES = 512;
 /** What may wait for a bus that does not read, in bytes. Then sending fails, as it does with a full transmit queue. */
 const MAX_UNSENT_BYTES = 8192 * RECORD_SIZE;
 const HELLO_MS = 5000;
-const FIRST_RETRY_MS = 100;
-const MAX_RETRY_MS = 2000;
+const RETRY: BackOff = { firstMs: 100, longestMs: 2000 };
 
 export interface UserspaceBusOptions {
   /** Name of the bus for this program, `can0`. */
@@ -45,7 +45,8 @@ export class UserspaceBus extends CoreBus {
   #running = false;
   #socket: Socket | undefined;
   #retry: NodeJS.Timeout | undefined;
-  #retryMs = FIRST_RETRY_MS;
+  /** Since it greeted us last. */
+  #retries = 0;
   #batch: Buffer = Buffer.allocUnsafe(0);
   #batched = 0;
 
@@ -183,7 +184,7 @@ export class UserspaceBus extends CoreBus {
           } else {
             greeted = true;
             clearTimeout(timeout);
-            this.#retryMs = FIRST_RETRY_MS;
+            this.#retries = 0;
             this.core.up();
             resolve();
           }
@@ -200,17 +201,20 @@ export class UserspaceBus extends CoreBus {
   }
 
   #scheduleRetry(): void {
-    this.#retry = setTimeout(() => {
-      this.#connect().then(
-        () => this.#options.log.info({ bus: this.name }, 'attached to the bus again'),
-        (error: unknown) => {
-          if (!this.#running) return;
-          this.core.down(messageOf(error));
-          this.#scheduleRetry();
-        },
-      );
-    }, this.#retryMs);
-    this.#retryMs = Math.min(2 * this.#retryMs, MAX_RETRY_MS);
+    this.#retries++;
+    this.#retry = setTimeout(
+      () => {
+        this.#connect().then(
+          () => this.#options.log.info({ bus: this.name }, 'attached to the bus again'),
+          (error: unknown) => {
+            if (!this.#running) return;
+            this.core.down(messageOf(error));
+            this.#scheduleRetry();
+          },
+        );
+      },
+      backOffMs(this.#retries, RETRY),
+    );
   }
 
   #unavailable(reason: string): KerbError {
