@@ -1,45 +1,40 @@
-import { mkdir, rmdir } from 'node:fs/promises';
 import { dirname, join, resolve } from 'node:path';
 import type { ControlRoutes } from '../shared/api/control-routes.ts';
 import { createControlServer } from '../shared/api/control-server.ts';
-import { RecentErrors } from '../shared/api/recent-errors.ts';
 import type { ObuStatus } from '../shared/api/status.ts';
-import { ErrorCode, KerbError, messageOf } from '../shared/base/errors.ts';
+import { ErrorCode, KerbError } from '../shared/base/errors.ts';
 import type { Logger } from '../shared/base/log.ts';
-import { reasonOf } from '../shared/can/bus.ts';
+import { type Part, RunningParts } from '../shared/base/running-parts.ts';
 import type { IdentityWatch } from '../shared/identity/identity-watch.ts';
-import type { SignalSource } from '../shared/vss/signal.ts';
 import type { ApiParts } from './api/parts.ts';
 import { obuRoutes } from './api/routes.ts';
 import { RemoteApi } from './api/serve.ts';
 import { displacers } from './api/situation.ts';
 import { readStatus } from './api/status.ts';
-import { Buses, type ObuBus } from './can/buses.ts';
-import type { CanRouter } from './can/router.ts';
+import { Buses } from './can/buses.ts';
 import { ClockFloor } from './config/clock-floor.ts';
 import type { ObuConfig } from './config/config.ts';
+import { makeFolder, OwnFolders } from './config/folders.ts';
 import { watchIdentity } from './config/identity.ts';
 import { offersOf } from './config/offers.ts';
-import { stateLayout } from './config/state-layout.ts';
+import { type StateLayout, stateLayout } from './config/state-layout.ts';
+import { CameraFaultWatch } from './dashcam/fault-watch.ts';
 import { createManagedCamera, type ManagedCamera } from './dashcam/start.ts';
 import { Gateways } from './gateway/gateways.ts';
 import { NoOffloader } from './offload/no-offloader.ts';
+import type { Offloader } from './offload/offloader.ts';
 import { ControlUnitSignals } from './signals/control-unit-signals.ts';
 import type { SignalStore } from './signals/signal-store.ts';
 import { makeSignals } from './signals/start.ts';
 import { DesiredState, type ManifestFile } from './state/desired-state.ts';
 import { StateLock } from './state/lock.ts';
 import { ChangeWatch } from './telemetry/change-watch.ts';
-import { DeniedIdLog } from './telemetry/denied-ids.ts';
-import { EventLog } from './telemetry/event-log.ts';
-import { ObuMetrics } from './telemetry/metrics.ts';
-import { denialObserver, faultOf, gatewayMeter, type Ledgers, workloadObserver } from './telemetry/observers.ts';
-import { OffloadMeter } from './telemetry/offload-meter.ts';
+import { logSignalWarnings } from './telemetry/log-warnings.ts';
+import { Telemetry } from './telemetry/telemetry.ts';
 import { ManifestFollower } from './workloads/manifest-follower.ts';
 import { startWorkloads } from './workloads/start.ts';
 
 const SAMPLE_MS = 1000;
-const MAX_LOGGED_WARNINGS = 20;
 
 export interface ObuOptions {
   readonly config: ObuConfig;
@@ -67,57 +62,41 @@ export interface RunningObu {
  * @throws KerbError of the part that does not start; everything that was started before it is taken back
  */
 export async function startObu(options: ObuOptions): Promise<RunningObu> {
-  const obu = new Obu(options);
-  const onAbort = () => void obu.stop().catch(() => {}); // start() fails then, and its caller hears of it
-  options.signal?.addEventListener('abort', onAbort, { once: true });
-  try {
-    if (options.signal?.aborted) throw new KerbError(ErrorCode.Cancelled, 'stopped');
-    await obu.start();
-    return obu;
-  } catch (error) {
-    await obu.stop();
-    throw error;
-  } finally {
-    options.signal?.removeEventListener('abort', onAbort);
-  }
+  await makeFolder(options.state);
+  const obu = new Obu(options, stateLayout(options.state));
+  await obu.start();
+  return obu;
 }
 
-/** Something that runs, and how it is taken back. */
-interface Part {
-  readonly name: string;
-  readonly stop: () => Promise<void> | void;
+/** What says which vehicle this is, and serves the API. */
+interface Reachable {
+  readonly identity: IdentityWatch | undefined;
+  readonly remoteApi: RemoteApi | undefined;
 }
 
-/** Makes a folder and those above it. @throws KerbError BadConfig */
-async function makeFolder(path: string, mode?: number): Promise<void> {
-  try {
-    await mkdir(path, { recursive: true, ...(mode !== undefined && { mode }) });
-  } catch (error) {
-    throw new KerbError(ErrorCode.BadConfig, `folder ${path} cannot be made: ${messageOf(error)}`, { path });
-  }
+/** What of the car workloads may be granted. */
+interface Car {
+  readonly buses: Buses;
+  readonly signals: SignalStore;
+  readonly cameras: readonly ManagedCamera[];
 }
 
 class Obu implements RunningObu {
   readonly #options: ObuOptions;
   readonly #log: Logger;
   readonly #startedAt = new Date().toISOString();
-  readonly #errors = new RecentErrors();
-  readonly #offloads = new OffloadMeter();
-  readonly #metrics = new ObuMetrics();
-  readonly #events = new EventLog();
-  readonly #deniedIds = new DeniedIdLog();
-  readonly #ledgers: Ledgers = {
-    ...{ metrics: this.#metrics, offloads: this.#offloads, errors: this.#errors, events: this.#events },
-    deniedIds: this.#deniedIds,
-  };
-  /** In the order of starting; stopped backwards. */
-  readonly #parts: Part[] = [];
-  #stopped: Promise<void> | undefined;
+  readonly #layout: StateLayout;
+  readonly #telemetry: Telemetry;
+  readonly #running: RunningParts;
   #apiParts: ApiParts | undefined;
 
-  constructor(options: ObuOptions) {
+  constructor(options: ObuOptions, layout: StateLayout) {
+    const { config, log } = options;
     this.#options = options;
-    this.#log = options.log;
+    this.#log = log;
+    this.#layout = layout;
+    this.#telemetry = new Telemetry({ vehicle: config.vehicle, obu: config.obu, log });
+    this.#running = new RunningParts(log);
   }
 
   status(): ObuStatus {
@@ -130,94 +109,147 @@ class Obu implements RunningObu {
   }
 
   stop(): Promise<void> {
-    this.#stopped ??= this.#stopAll();
-    return this.#stopped;
+    return this.#running.stop();
   }
 
-  async #stopAll(): Promise<void> {
-    for (const part of this.#parts.splice(0).reverse()) {
-      try {
-        await part.stop();
-      } catch (error) {
-        this.#log.error({ part: part.name, err: error }, 'a part did not stop cleanly');
-      }
-    }
+  start(): Promise<void> {
+    return this.#running.startAll(() => this.#start(), this.#options.signal);
   }
 
-  /** Starts a part; it is on the list before it starts, so that a stop in the middle takes it back too. */
-  async #begin(name: string, stop: Part['stop'], start: () => Promise<void> | void): Promise<void> {
-    if (this.#stopped !== undefined) throw new KerbError(ErrorCode.Cancelled, 'stopped');
-    this.#parts.push({ name, stop });
-    await start();
-    if (this.#stopped === undefined) return;
-    // What it has made after it was stopped goes as well.
-    await stop();
-    throw new KerbError(ErrorCode.Cancelled, 'stopped');
-  }
-
-  async #everySecond(name: string, task: () => void): Promise<void> {
-    let timer: NodeJS.Timeout | undefined;
-    const start = () => {
-      timer = setInterval(task, SAMPLE_MS);
-    };
-    await this.#begin(name, () => clearInterval(timer), start);
-  }
-
-  async start(): Promise<void> {
-    const { config, manifest, state, api } = this.#options;
-    await makeFolder(state);
-    const layout = stateLayout(state);
-    const lock = new StateLock(state, layout.stateHash);
-    await this.#begin(
-      'state lock',
-      () => lock.stop(),
-      () => lock.start(),
-    );
-    const routes = obuRoutes(() => this.#up(), this.#events);
-    // Early, so that a socket that is taken is found before containers are started; it answers that we are starting.
-    const server = createControlServer({
-      socketPath: api,
-      routes,
-      log: this.#log,
+  async #start(): Promise<void> {
+    const { config, api } = this.#options;
+    const reachable = await this.#startApi();
+    const desired = await this.#startDesired();
+    const clock = new ClockFloor(this.#layout.clock, this.#log.child({ part: 'clock' }));
+    await this.#running.begin('clock', {
+      start: () => clock.start(desired.history()[0]?.appliedAtMs),
+      stop: () => clock.stop(),
     });
+    const car = await this.#startCar();
+    const offloader = await this.#startOffloader(reachable.identity);
+    const { engine, lines, reconciler } = await this.#startWorkloads(desired, car, offloader);
+    const { events, metrics, deniedIds, offloads, errors } = this.#telemetry;
+    this.#apiParts = {
+      ...reachable,
+      config,
+      startedAt: this.#startedAt,
+      desired,
+      clock,
+      engine,
+      buses: car.buses.all,
+      signals: car.signals,
+      cameras: car.cameras,
+      reconciler,
+      lines,
+      offloader,
+      events,
+      metrics,
+      deniedIds,
+      offloads,
+      errors,
+    };
+    const changes = new ChangeWatch(events);
+    const watch = everySecond(() => changes.look(this.status()));
+    await this.#running.begin('change watch', watch);
+    this.#log.info({ path: api, url: engine.host, count: desired.wanted.length }, 'the OBU is up');
+  }
+
+  /** The API comes first, so that a socket that is taken is found before containers are started; it answers that we are starting. */
+  async #startApi(): Promise<Reachable> {
+    const { state, api } = this.#options;
+    await this.#running.begin('state lock', new StateLock(state, this.#layout.stateHash));
+    const routes = obuRoutes(() => this.#up(), this.#telemetry.events);
+    const server = createControlServer({ socketPath: api, routes, log: this.#log });
     await makeFolder(dirname(resolve(api)));
-    await this.#begin(
-      'control socket',
-      () => server.stop(),
-      () => server.start(),
-    );
+    await this.#running.begin('control socket', server);
     const identity = await this.#startIdentity();
     const remoteApi = await this.#startRemoteApi(routes, identity);
-    await this.#begin(
-      'runtime folder',
-      async () => {
-        // Only when it is empty: containers that outlived an OBU, and their engine, still have their files there.
-        await rmdir(layout.runtime).catch(() => {});
-      },
-      async () => {
-        await makeFolder(dirname(layout.runtime));
-        await makeFolder(layout.runtime, 0o700);
-        await makeFolder(layout.data, 0o700);
-      },
-    );
+    await this.#running.begin('runtime folder', new OwnFolders(this.#layout));
+    return { identity, remoteApi };
+  }
 
+  /** It comes when it comes: nothing local waits for it. */
+  async #startIdentity(): Promise<IdentityWatch | undefined> {
+    const watch = watchIdentity(this.#options.config, this.#telemetry.report);
+    if (watch !== undefined) await this.#running.begin('identity', watch);
+    return watch;
+  }
+
+  async #startRemoteApi(routes: ControlRoutes, identity: IdentityWatch | undefined): Promise<RemoteApi | undefined> {
+    const { api, vehicle } = this.#options.config;
+    if (api === undefined || identity === undefined) return undefined;
+    const log = this.#log.child({ part: 'api' });
+    const remote = new RemoteApi({ api, vehicle, identity, routes, report: this.#telemetry.report, log });
+    await this.#running.begin('API', remote);
+    return remote;
+  }
+
+  async #startDesired(): Promise<DesiredState> {
+    const { config, manifest } = this.#options;
     const desired = new DesiredState({
-      database: layout.database,
+      database: this.#layout.database,
       offers: await offersOf(config),
-      onProblem: ({ code, message }) => this.#errors.add('state', code, message),
+      report: this.#telemetry.report,
       log: this.#log.child({ part: 'state' }),
     });
-    await this.#begin(
-      'desired state',
-      () => desired.stop(),
-      () => desired.start(manifest),
-    );
-    const clock = await this.#startClock(layout.clock, desired);
-    const buses = await this.#startBuses();
-    const signals = await this.#startSignals(buses.all, buses.routers);
-    const cameras = await this.#startCameras(signals, join(state, 'recordings'));
-    const offloader = await this.#startOffloader(identity);
-    const gateways = new Gateways(layout.gateways, {
+    await this.#running.begin('desired state', {
+      start: () => desired.start(manifest),
+      stop: () => desired.stop(),
+    });
+    return desired;
+  }
+
+  async #startCar(): Promise<Car> {
+    const { config, state } = this.#options;
+    const { report } = this.#telemetry;
+    const buses = new Buses({
+      configs: config.buses,
+      client: `kerb obu ${config.obu}`,
+      onTrouble: (bus, code, reason) => report({ event: 'bus-fault', bus, code, reason }),
+      onState: (bus, busState) => report({ event: 'bus-state', bus, state: busState }),
+      log: this.#log.child({ part: 'can' }),
+    });
+    await this.#running.begin('buses', buses);
+    const signals = await this.#startSignals(buses);
+    const parts = { recordings: join(state, 'recordings'), signals, log: this.#log };
+    const cameras = config.cameras.map((camera) => createManagedCamera(camera, parts));
+    for (const one of cameras) await this.#running.begin(`camera ${one.camera.name}`, one);
+    const faults = new CameraFaultWatch(cameras, report);
+    const watch = everySecond(() => faults.look());
+    await this.#running.begin('camera watch', watch);
+    return { buses, signals, cameras };
+  }
+
+  async #startSignals({ all, routers }: Buses): Promise<SignalStore> {
+    const { obu, signals } = this.#options.config;
+    const store = await makeSignals(obu, signals, routers);
+    await this.#running.begin('signals', store);
+    logSignalWarnings(store.warnings, this.#log.child({ part: 'signals' }));
+    const ownState = new ControlUnitSignals({
+      obu,
+      provider: store.openProvider(obu),
+      buses: () => all.map(({ bus }) => bus.state.state === 'Up'),
+      workloads: () => this.#apiParts && readStatus(this.#apiParts).workloads.map(({ state }) => state),
+    });
+    await this.#running.begin('own state', ownState);
+    return store;
+  }
+
+  async #startOffloader(identity: IdentityWatch | undefined) {
+    const { brokers } = this.#options.config;
+    if (brokers.length === 0 || identity === undefined) return new NoOffloader();
+    // Only who has brokers pays for socket.io, in memory too.
+    const { BrokerOffloader } = await import('./offload/broker-offloader.ts');
+    const offloader = new BrokerOffloader({ brokers, identity, log: this.#log.child({ part: 'offload' }) });
+    await this.#running.begin('offloader', offloader);
+    return offloader;
+  }
+
+  /** The engine, the gateways and all that keeps containers as the manifest wants them. */
+  async #startWorkloads(desired: DesiredState, { buses, signals, cameras }: Car, offloader: Offloader) {
+    const { config, hurry } = this.#options;
+    const log = this.#log;
+    const gateways = new Gateways(this.#layout.gateways, {
       vehicle: config.vehicle,
       obu: config.obu,
       offers: {
@@ -227,172 +259,40 @@ class Obu implements RunningObu {
         tasks: config.tasks,
       },
       offloader,
-      meter: gatewayMeter(this.#ledgers),
-      log: this.#log.child({ part: 'gateway' }),
+      meter: this.#telemetry.gatewayMeter(),
+      log: log.child({ part: 'gateway' }),
     });
-    await this.#begin(
-      'gateways',
-      () => gateways.stop(),
-      () => {},
-    );
-
-    const { engine, lines, reconciler, interfaces } = await startWorkloads({
-      ...{ config, wanted: desired.wanted, layout, gateways, signals, store: desired.store, log: this.#log },
-      ...{ hurry: this.#options.hurry, begin: this.#begin.bind(this), errors: this.#errors, buses: buses.byName },
-      observer: workloadObserver(this.#ledgers),
-      onFault: faultOf(this.#ledgers),
-      denials: denialObserver(this.#ledgers),
+    await this.#running.begin('gateways', gateways);
+    const started = await startWorkloads({
+      config,
+      wanted: desired.wanted,
+      layout: this.#layout,
+      gateways,
+      signals,
+      buses: buses.byName,
+      store: desired.store,
+      report: this.#telemetry.report,
+      running: this.#running,
+      hurry,
+      log,
     });
-    desired.follow(() => {
-      const { generation, file } = desired.manifest();
-      this.#events.add('manifest', config.obu, 'Applied', `generation ${generation}, ${file}`);
-    });
-    const follower = new ManifestFollower({ desired, gateways, interfaces, reconciler, log: this.#log });
-    await this.#begin(
-      'manifest follower',
-      () => follower.stop(),
-      () => follower.start(),
-    );
-    await this.#everySecond('manifest watch', () =>
+    const { reconciler, interfaces } = started;
+    const follower = new ManifestFollower({ desired, gateways, interfaces, reconciler, log });
+    await this.#running.begin('manifest follower', follower);
+    const watch = everySecond(() =>
       desired.watch((name) => ({ ...reconciler.state(name), displacedBy: displacers(reconciler, name) })),
     );
-
-    this.#apiParts = {
-      ...{ desired, events: this.#events, metrics: this.#metrics, deniedIds: this.#deniedIds },
-      ...{ identity, remoteApi, clock },
-      ...{ config, startedAt: this.#startedAt, engine, buses: buses.all, signals, cameras },
-      ...{ reconciler, lines, offloads: this.#offloads, offloader, errors: this.#errors },
-    };
-    const changes = new ChangeWatch(this.#events);
-    await this.#everySecond('change watch', () => changes.look(this.status()));
-    this.#log.info({ path: api, url: engine.host, count: desired.wanted.length }, 'the OBU is up');
+    await this.#running.begin('manifest watch', watch);
+    return started;
   }
+}
 
-  /** It comes when it comes: nothing local waits for it. */
-  async #startIdentity(): Promise<IdentityWatch | undefined> {
-    const reporters = { events: this.#events, errors: this.#errors, log: this.#log.child({ part: 'identity' }) };
-    const watch = watchIdentity(this.#options.config, reporters);
-    if (watch === undefined) return undefined;
-    await this.#begin(
-      'identity',
-      () => watch.stop(),
-      () => watch.start(),
-    );
-    return watch;
-  }
-
-  async #startRemoteApi(routes: ControlRoutes, identity: IdentityWatch | undefined): Promise<RemoteApi | undefined> {
-    const { api, vehicle } = this.#options.config;
-    if (api === undefined || identity === undefined) return undefined;
-    const onTrouble = (code: ErrorCode, message: string) => this.#errors.add('API', code, message);
-    const log = this.#log.child({ part: 'api' });
-    const remote = new RemoteApi({ api, vehicle, identity, routes, onTrouble, log });
-    await this.#begin(
-      'API',
-      () => remote.stop(),
-      () => remote.start(),
-    );
-    return remote;
-  }
-
-  async #startClock(file: string, desired: DesiredState): Promise<ClockFloor> {
-    const clock = new ClockFloor(file, this.#log.child({ part: 'clock' }));
-    await this.#begin(
-      'clock',
-      () => clock.stop(),
-      () => clock.start(desired.history()[0]?.appliedAtMs),
-    );
-    return clock;
-  }
-
-  async #startBuses(): Promise<Buses> {
-    const { buses: configs, obu } = this.#options.config;
-    const buses = new Buses({
-      configs,
-      client: `kerb obu ${obu}`,
-      onTrouble: (bus, code, reason) => this.#errors.add(`bus ${bus}`, code, reason),
-      onState: (bus, state) => this.#events.add('bus', bus, state.state, reasonOf(state)),
-      log: this.#log.child({ part: 'can' }),
-    });
-    await this.#begin(
-      'buses',
-      () => buses.stop(),
-      () => buses.start(),
-    );
-    return buses;
-  }
-
-  async #startSignals(buses: readonly ObuBus[], routers: ReadonlyMap<string, CanRouter>): Promise<SignalStore> {
-    const { obu, signals } = this.#options.config;
-    const store = await makeSignals(obu, signals, routers);
-    await this.#begin(
-      'signals',
-      () => store.stop(),
-      () => store.start(),
-    );
-    this.#tellWarnings(store.warnings);
-    const ownState = new ControlUnitSignals({
-      obu,
-      provider: store.openProvider(obu),
-      buses: () => buses.map(({ bus }) => bus.state.state === 'Up'),
-      workloads: () => this.#apiParts && readStatus(this.#apiParts).workloads.map(({ state }) => state),
-    });
-    await this.#begin(
-      'own state',
-      () => ownState.stop(),
-      () => ownState.start(),
-    );
-    return store;
-  }
-
-  /** What is wrong in the files of signals, and has not kept the rest of them from working. */
-  #tellWarnings(warnings: readonly string[]): void {
-    const log = this.#log.child({ part: 'signals' });
-    for (const reason of warnings.slice(0, MAX_LOGGED_WARNINGS)) log.warn({ reason }, 'a signal file has a problem');
-    if (warnings.length > MAX_LOGGED_WARNINGS) {
-      log.warn({ count: warnings.length }, 'the signal files have more problems; kerb status lists them');
-    }
-  }
-
-  async #startCameras(signals: SignalSource, recordings: string): Promise<readonly ManagedCamera[]> {
-    const cameras = this.#options.config.cameras.map((config) =>
-      createManagedCamera(config, { recordings, signals, log: this.#log }),
-    );
-    for (const own of cameras) {
-      await this.#begin(
-        `camera ${own.camera.name}`,
-        () => own.stop(),
-        () => own.start(),
-      );
-    }
-    const known = new Map<string, string>();
-    await this.#everySecond('camera watch', () => {
-      for (const { camera, recording } of cameras) {
-        const { state } = camera.status();
-        this.#newFailure(known, `camera ${camera.name}`, state.state === 'Failed' ? state.reason : '');
-        this.#newFailure(known, `recording of ${camera.name}`, recording()?.reason ?? '');
-      }
-    });
-    return cameras;
-  }
-
-  /** Puts a failure among the errors when it was not the last one of this source. */
-  #newFailure(known: Map<string, string>, source: string, reason: string): void {
-    if (reason !== '' && known.get(source) !== reason) this.#errors.add(source, ErrorCode.CameraUnavailable, reason);
-    known.set(source, reason);
-  }
-
-  async #startOffloader(identity: IdentityWatch | undefined) {
-    const { brokers } = this.#options.config;
-    if (brokers.length === 0 || identity === undefined) return new NoOffloader();
-    // Only who has brokers pays for socket.io, in memory too.
-    const { BrokerOffloader } = await import('./offload/broker-offloader.ts');
-    const offloader = new BrokerOffloader({ brokers, identity, log: this.#log.child({ part: 'offload' }) });
-    await this.#begin(
-      'offloader',
-      () => offloader.stop(),
-      () => offloader.start(),
-    );
-    return offloader;
-  }
+function everySecond(task: () => void): Part {
+  let timer: NodeJS.Timeout | undefined;
+  return {
+    start: () => {
+      timer = setInterval(task, SAMPLE_MS);
+    },
+    stop: () => clearInterval(timer),
+  };
 }

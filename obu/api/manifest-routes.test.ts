@@ -40,7 +40,7 @@ beforeEach(async () => {
   desired = new DesiredState({
     database: join(folder, 'obu.db'),
     offers: { buses: [], cameras: [], tasks: [], signals: [] },
-    ...{ onProblem: () => {}, log: silentLog(), nowMs: () => 0 },
+    ...{ report: () => {}, log: silentLog(), nowMs: () => 0 },
   });
   desired.start({ file: 'car.yaml', text });
   const planNow = async (wanted: readonly Desired[]): Promise<Plan> => {

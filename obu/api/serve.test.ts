@@ -192,7 +192,7 @@ function remoteApi(source: IdentitySource, port = 0) {
     api: { listen: { host: '127.0.0.1', port }, operators: ['alice'] },
     ...{ vehicle: 'car-1', identity: source, log: silentLog() },
     routes: { 'POST /v1/change': () => jsonReply({ changed: ++changed }) },
-    onTrouble: (_code, message) => troubles.push(message),
+    report: (one) => one.event === 'remote-api-fault' && troubles.push(one.reason),
   });
   return { api, troubles };
 }

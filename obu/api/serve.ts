@@ -1,12 +1,13 @@
 /** Serves the control API of an OBU over TLS, when its configuration asks for it. */
 import type { ControlRoutes } from '../../shared/api/control-routes.ts';
 import { TlsControlServer } from '../../shared/api/tls-control-server.ts';
-import { ErrorCode, messageOf } from '../../shared/base/errors.ts';
+import { messageOf } from '../../shared/base/errors.ts';
 import type { Logger } from '../../shared/base/log.ts';
 import type { ListenAddress } from '../../shared/host/listen.ts';
 import type { Identity, Principal } from '../../shared/identity/identity.ts';
 import type { IdentitySource } from '../../shared/identity/identity-watch.ts';
 import type { ObuConfig } from '../config/config.ts';
+import type { Report } from '../telemetry/report.ts';
 
 /** After it could not listen: an address of a modem may come later than the OBU. */
 const RETRY_MS = 5000;
@@ -16,8 +17,7 @@ export interface RemoteApiOptions {
   readonly vehicle: string;
   readonly identity: IdentitySource;
   readonly routes: ControlRoutes;
-  /** It cannot listen; called once for each reason. */
-  readonly onTrouble: (code: ErrorCode, message: string) => void;
+  readonly report: Report;
   readonly log: Logger;
 }
 
@@ -62,7 +62,7 @@ export class RemoteApi {
   }
 
   async #listen(identity: Identity): Promise<void> {
-    const { api, vehicle, routes, onTrouble, log } = this.#options;
+    const { api, vehicle, routes, report, log } = this.#options;
     const mayCall = (caller: Principal) => mayOperate(caller, vehicle, api.operators);
     this.#server ??= new TlsControlServer({ listen: api.listen, identity, mayCall, routes, log });
     try {
@@ -73,10 +73,7 @@ export class RemoteApi {
       await this.#server.stop();
       if (this.#stopped) return;
       const message = messageOf(error);
-      if (message !== this.#trouble) {
-        log.error({ code: ErrorCode.ApiUnavailable, err: message }, 'cannot serve the API yet; trying again');
-        onTrouble(ErrorCode.ApiUnavailable, message);
-      }
+      if (message !== this.#trouble) report({ event: 'remote-api-fault', reason: message });
       this.#trouble = message;
       this.#retry = setTimeout(() => {
         this.#starting = this.#listen(identity);

@@ -17,7 +17,8 @@ import { SerialQueue } from '../../shared/base/serial-queue.ts';
 import type { CanBus } from '../../shared/can/bus.ts';
 import { type ContainerLink, interfaceGrantProblem, readCubes, writeCubes } from '../grants/interface-rules.ts';
 import type { CanGrant, Workload } from '../manifest/workload.ts';
-import { DeniedFrames, type DeniedFramesParts } from './denied-frames.ts';
+import type { Report } from '../telemetry/report.ts';
+import { DeniedFrames } from './denied-frames.ts';
 import { syncRules } from './gateway-rules.ts';
 import { NamespaceHolds } from './namespace-holds.ts';
 import { hasInterface, ip, NET, readNet, readText, removeInterface, unavailable } from './net-tools.ts';
@@ -32,10 +33,7 @@ export interface ContainerInterfacesParts {
   readonly buses: ReadonlyMap<string, CanBus>;
   /** Process id of a container's first process, 0 when it does not run. */
   readonly pidOf: (container: string) => Promise<number>;
-  /** A running container could not be given what its workload is granted. */
-  readonly onTrouble: (workload: string, error: KerbError) => void;
-  /** What containers were not allowed to send. */
-  readonly denials?: Pick<DeniedFramesParts, 'onDenied' | 'onDeniedId' | 'onFault'> | undefined;
+  readonly report: Report;
   readonly log: Logger;
 }
 
@@ -61,7 +59,7 @@ export class ContainerInterfaces {
 
   constructor(parts: ContainerInterfacesParts) {
     this.#parts = parts;
-    this.#denied = new DeniedFrames({ ...(parts.denials ?? nobody), log: parts.log });
+    this.#denied = new DeniedFrames({ report: parts.report, log: parts.log });
     const hash = createHash('sha256').update(parts.owner).digest('hex');
     this.#prefix = `kb${Number.parseInt(hash.slice(0, 5), 16).toString(36).padStart(4, '0')}`;
   }
@@ -158,7 +156,7 @@ export class ContainerInterfaces {
           if (!isKerbError(error)) throw error;
           // What it may have is not known to be so any more: nothing, then, until it is started again.
           this.#containers.set(container.id, { ...container, workload, links: [] });
-          this.#parts.onTrouble(workload.name, error);
+          this.#parts.report({ event: 'interface-fault', workload: workload.name, error });
         }
       }
     });
@@ -258,8 +256,6 @@ export class ContainerInterfaces {
     });
   }
 }
-
-const nobody = { onDenied: () => {}, onDeniedId: () => {}, onFault: () => {} };
 
 function grantsDiffer(a: Workload, b: Workload): boolean {
   return JSON.stringify(a.grants.can) !== JSON.stringify(b.grants.can);

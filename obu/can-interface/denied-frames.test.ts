@@ -54,11 +54,11 @@ beforeEach(() => {
   ids = [];
   faults = [];
   frames = new DeniedFrames({
-    onDenied: (_workload, reason, count) => {
-      denied[reason] = (denied[reason] ?? 0) + count;
+    report: (one) => {
+      if (one.event === 'can-denied') denied[one.reason] = (denied[one.reason] ?? 0) + one.frames;
+      if (one.event === 'can-denied-id') ids.push(`${one.workload} ${one.bus} ${one.id}`);
+      if (one.event === 'workload-fault') faults.push(one.error);
     },
-    onDeniedId: (workload, bus, id) => ids.push(`${workload} ${bus} ${id}`),
-    onFault: (_workload, error) => faults.push(error),
     log: silentLog(),
     open: () => {
       const channel = new FakeChannel();
@@ -147,7 +147,7 @@ it('opens as many sockets as its filters need', () => {
 
 it('goes on without counts where no socket can be opened', () => {
   const broken = new DeniedFrames({
-    ...{ onDenied: () => {}, onDeniedId: () => {}, onFault: () => {}, log: silentLog() },
+    ...{ report: () => {}, log: silentLog() },
     open: () => {
       throw new Error('Error while creating channel');
     },

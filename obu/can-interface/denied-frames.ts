@@ -23,6 +23,7 @@ import {
 } from '../../shared/can/socketcan-package.ts';
 import type { DenialReason } from '../can/write-guard.ts';
 import type { IdCube } from '../grants/interface-rules.ts';
+import type { Report } from '../telemetry/report.ts';
 import {
   type DeniedCube,
   deniedCubes,
@@ -54,12 +55,7 @@ export interface WatchedLink {
 }
 
 export interface DeniedFramesParts {
-  /** So many more frames were denied. */
-  readonly onDenied: (workload: string, reason: DenialReason, frames: number) => void;
-  /** A frame with this id was denied; `id` is its text, such as 3EA or 123#R. Not called for each one of a flood. */
-  readonly onDeniedId: (workload: string, bus: string, id: string) => void;
-  /** What to tell people of it; a few between two looks. */
-  readonly onFault: (workload: string, error: KerbError) => void;
+  readonly report: Report;
   readonly log: Logger;
   /** For tests. */
   readonly open?: (name: string) => RawChannel;
@@ -195,7 +191,9 @@ export class DeniedFrames {
       known.set(key, count);
       if (denied > 0) more.set(reason, (more.get(reason) ?? 0) + denied);
     }
-    for (const [reason, frames] of more) this.#parts.onDenied(link.workload, reason, frames);
+    for (const [reason, frames] of more) {
+      this.#parts.report({ event: 'can-denied', workload: link.workload, reason, frames });
+    }
     if (watched.samples >= MAX_SAMPLES) {
       setFilters(samplers, cubes);
     }
@@ -215,10 +213,10 @@ export class DeniedFrames {
     if (watched.samples === MAX_SAMPLES) close(samplers);
     const { workload, bus } = link;
     const text = `${formatCanId(frame.id, frame.ext)}${frame.rtr ? '#R' : ''}${frame.err ? ' (error frame)' : ''}`;
-    this.#parts.onDeniedId(workload, bus, text);
+    this.#parts.report({ event: 'can-denied-id', workload, bus, id: text });
     if (reported.has(text) || reported.size >= MAX_REPORTS) return;
     reported.add(text);
-    this.#parts.onFault(workload, faultOf(link, frame, reason));
+    this.#parts.report({ event: 'workload-fault', workload, error: faultOf(link, frame, reason) });
   }
 }
 

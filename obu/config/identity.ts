@@ -1,40 +1,19 @@
-import type { RecentErrors } from '../../shared/api/recent-errors.ts';
-import type { Logger } from '../../shared/base/log.ts';
-import { codeOf, type IdentityState, IdentityWatch, isGood } from '../../shared/identity/identity-watch.ts';
-import type { EventLog } from '../telemetry/event-log.ts';
+import { type IdentityState, IdentityWatch, isGood } from '../../shared/identity/identity-watch.ts';
+import type { Report } from '../telemetry/report.ts';
 import type { ObuConfig } from './config.ts';
 
-export interface IdentityReporters {
-  readonly events: EventLog;
-  readonly errors: RecentErrors;
-  readonly log: Logger;
-}
-
-/** Watches the identity that the configuration names, and tells people about it. Undefined: it names none. */
+/** Watches the identity that the configuration names, and reports what becomes of it. Undefined: it names none. */
 export function watchIdentity(
-  { identity: dir, vehicle }: Pick<ObuConfig, 'identity' | 'vehicle'>,
-  { events, errors, log }: IdentityReporters,
+  { identity: path, vehicle }: Pick<ObuConfig, 'identity' | 'vehicle'>,
+  report: Report,
 ): IdentityWatch | undefined {
-  if (dir === undefined) return undefined;
-  const say = (state: IdentityState) => {
-    const { word, reason, folderFault } = state;
-    const until = state.expiresAtMs === undefined ? '' : `valid until ${new Date(state.expiresAtMs).toISOString()}`;
-    events.add('identity', vehicle, word, reason || until);
-    if (reason === '') log.info({ path: dir, state: word, reason: until }, 'the identity of this vehicle is good');
-    else {
-      errors.add('identity', codeOf(word), reason);
-      log.warn({ path: dir, state: word, code: codeOf(word), reason }, 'the identity of this vehicle needs attention');
-    }
-    if (folderFault === '') return;
-    const fault = `the changed identity folder is not used, the previous identity stays in use: ${folderFault}`;
-    events.add('identity', vehicle, 'NotRenewed', fault);
-    errors.add('identity', codeOf('Unusable'), fault);
-    log.warn({ path: dir, reason: folderFault }, 'cannot use the changed identity folder');
-  };
+  if (path === undefined) return undefined;
   return new IdentityWatch({
-    ...{ dir, kind: 'vehicle', id: vehicle, onState: say },
-    onRenewed: ({ self }) =>
-      events.add('identity', vehicle, 'Renewed', `valid until ${new Date(self.expiresAt).toISOString()}`),
+    dir: path,
+    kind: 'vehicle',
+    id: vehicle,
+    onState: (state: IdentityState) => report({ event: 'identity-state', path, state }),
+    onRenewed: ({ self }) => report({ event: 'identity-renewed', expiresAt: self.expiresAt }),
   });
 }
 

@@ -16,6 +16,7 @@ import { ErrorCode, isKerbError, KerbError, messageOf } from '../../shared/base/
 import type { Logger } from '../../shared/base/log.ts';
 import { pause } from '../../shared/base/pause.ts';
 import type { StateLayout } from '../config/state-layout.ts';
+import type { Report } from '../telemetry/report.ts';
 import { type Engine, reachEngine } from './docker-client.ts';
 import { cgroupOf, commandLine, isAlive, processesWith, signal, waitUntilGone } from './processes.ts';
 
@@ -39,7 +40,7 @@ const GOOD_RUN_MS = 60_000;
 export class PrivateEngine {
   readonly #layout: StateLayout;
   readonly #log: Logger;
-  readonly #onFailure: (error: KerbError) => void;
+  readonly #report: Report;
   /** Called when it has ended by itself and all that it ran is gone, before it is started again. */
   onEnd: () => void = () => {};
   #isFresh = false;
@@ -47,11 +48,11 @@ export class PrivateEngine {
   #pid: number | undefined;
   #watching: Promise<void> | undefined;
 
-  /** @param onFailure Called when it ended by itself, and when it can't be started again. */
-  constructor(layout: StateLayout, log: Logger, onFailure: (error: KerbError) => void = () => {}) {
+  /** @param report is told when it ended by itself, and when it can't be started again */
+  constructor(layout: StateLayout, log: Logger, report: Report = () => {}) {
     this.#layout = layout;
     this.#log = log;
-    this.#onFailure = onFailure;
+    this.#report = report;
   }
 
   /** @throws KerbError EngineUnavailable when dockerd is missing, we are not root, or it does not come up */
@@ -124,7 +125,7 @@ export class PrivateEngine {
 
   #complain(message: string): void {
     this.#log.error({ code: ErrorCode.EngineUnavailable, reason: message }, 'the private Docker Engine failed');
-    this.#onFailure(new KerbError(ErrorCode.EngineUnavailable, message));
+    this.#report({ event: 'engine-fault', reason: message });
   }
 
   /**

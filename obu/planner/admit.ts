@@ -7,20 +7,9 @@
  */
 
 import { allDependencies } from './dependencies.ts';
-import { heldIn, type PlanView } from './in-flight.ts';
-import type { Intent, RoomRequest } from './lifecycle.ts';
-import {
-  capacityOf,
-  claimOf,
-  fits,
-  minus,
-  NOTHING,
-  plus,
-  sentence,
-  sentenceOfParts,
-  shortOf,
-  sumOf,
-} from './resources/capacity.ts';
+import type { PlanView } from './in-flight.ts';
+import type { Intent, RoomRequest } from './intent.ts';
+import { fits, minus, NOTHING, plus, sentence, sentenceOfParts, shortOf, sumOf } from './resources/capacity.ts';
 import {
   highestRunning,
   NOTICEABLE_CPUS,
@@ -31,6 +20,7 @@ import {
   stillPressed,
 } from './resources/pressure.ts';
 import { type Candidate, cheapestRoom } from './resources/room.ts';
+import { RoomAccount } from './resources/room-account.ts';
 import type { Claim } from './state.ts';
 import {
   isClearing,
@@ -62,19 +52,13 @@ interface Waiting {
 export class Admission {
   readonly #input: PlanView;
   readonly #intents: readonly Intent[];
-  readonly #capacity: Claim;
+  readonly #room: RoomAccount;
   readonly #results = new Map<string, Admitted>();
   readonly #waiting: Waiting[] = [];
   /** Frozen or stopped in this plan. */
   readonly #taken = new Set<string>();
-  /** What was given in this plan. */
-  readonly #given = new Map<string, Claim>();
   /** Shed under pressure, and not yet to come back. */
   readonly #pressed: ReadonlySet<string>;
-  /** What nobody holds and nobody of higher priority than the one that is looked at is to have. */
-  #free: Claim;
-  #used: Claim;
-
   /**
    * @param intents from the highest priority down
    * @param others containers of no workload of the manifest that are still there
@@ -82,15 +66,13 @@ export class Admission {
   constructor(input: PlanView, intents: readonly Intent[], others: readonly ObservedContainer[]) {
     this.#input = input;
     this.#intents = intents;
-    this.#capacity = capacityOf(input.resources);
-    this.#used = sumOf([...others, ...intents.flatMap(({ holds }) => holds)].map((one) => this.#heldBy(one)));
-    this.#free = minus(this.#capacity, this.#used);
+    this.#room = new RoomAccount(input, [...others, ...intents.flatMap(({ holds }) => holds)]);
     this.#pressed = stillPressed(intents, input.resources);
   }
 
   /** What is held when the steps are done. */
   get used(): Claim {
-    return this.#used;
+    return this.#room.used;
   }
 
   run(): ReadonlyMap<string, Admitted> {
@@ -108,8 +90,7 @@ export class Admission {
   #candidate(intent: Intent): Candidate | undefined {
     const { workload } = intent.desired;
     if (workload.preemption === 'never' || this.isTaken(workload.name)) return undefined;
-    const claims = intent.holds.map((container) => this.#heldBy(container));
-    const frees = sumOf(claims);
+    const frees = this.#room.heldBy(intent.holds);
     const rung = workload.preemption;
     return {
       name: workload.name,
@@ -123,32 +104,31 @@ export class Admission {
     const { request: wish, desired } = intent;
     if (this.isTaken(desired.workload.name)) return;
     const result: Admitted = { intent, memory: intent.record, state: intent.state, steps: intent.steps };
-    if (intent.keepsRoom) this.#free = minus(this.#free, this.#claim(intent));
+    if (intent.keepsRoom) this.#room.keep(this.#room.toStart(intent));
     this.#put(wish === undefined ? result : this.#wish(result, wish));
   }
 
   #wish(result: Admitted, wish: RoomRequest): Admitted {
     const { intent } = result;
     const { name, priority } = intent.desired.workload;
-    const need = wish.kind === 'start' ? this.#claim(intent) : this.#toThaw(wish.containers);
+    const need = wish.kind === 'start' ? this.#room.toStart(intent) : this.#room.toThaw(wish.containers);
     if (this.#pressed.has(name)) return this.#heldBack(result, intent.record.preempted!.why);
 
     const blocked = this.#guarded(intent, need);
     if (blocked !== undefined) return this.#noRoom(result, need, `, and that is kept for ${blocked}`);
-    const free = this.#free;
+    const { free, capacity } = this.#room;
     const victims = cheapestRoom(this.#candidatesBelow(intent), shortOf(need, free));
     if (victims === undefined) {
-      const own = sumOf(intent.holds.map((one) => this.#heldBy(one)));
-      const impossible = !fits(plus(need, own), this.#capacity);
+      const impossible = !fits(plus(need, this.#room.heldBy(intent.holds)), capacity);
       if (!impossible) this.#waiting.push({ name, priority, need });
       return this.#noRoom(result, need, impossible ? ', which will never be enough' : '');
     }
     const waits = this.#holdsBack(result, need);
     if (waits !== undefined) return waits;
 
-    const because = madeRoomFor(intent.desired.workload, shortOf(need, free), this.#capacity);
+    const because = madeRoomFor(intent.desired.workload, shortOf(need, free), capacity);
     for (const victim of victims) this.#shed(victim, 'capacity', name, because);
-    this.#hold(name, need);
+    this.#room.give(name, need);
     return {
       ...result,
       steps: [...intent.steps, ...stepsOf(wish)],
@@ -164,7 +144,7 @@ export class Admission {
     const since = preempted.roomSinceMs !== undefined && preempted.roomSinceMs <= nowMs ? preempted.roomSinceMs : nowMs;
     const untilMs = since + HOLD_MS;
     if (nowMs >= untilMs) return undefined;
-    this.#free = minus(this.#free, need);
+    this.#room.keep(need);
     const why = `${preempted.why}; there is room for it again, and it comes back when that has lasted ${HOLD_MS / 1000} s`;
     const memory: WorkloadRecord = { ...intent.record, preempted: { ...preempted, roomSinceMs: since } };
     const wait: Step = { step: 'wait', workload: intent.desired.workload.name, untilMs, why };
@@ -193,7 +173,8 @@ export class Admission {
   #noRoom(result: Admitted, need: Claim, why: string): Admitted {
     const { intent } = result;
     const before = intent.record.preempted;
-    const sentence = noRoom(intent.version!.workload, need, minus(this.#capacity, this.#used), this.#capacity, why);
+    const { capacity, used } = this.#room;
+    const sentence = noRoom(intent.version!.workload, need, minus(capacity, used), capacity, why);
     return this.#heldBack(result, before === undefined ? sentence : `${before.why}; ${sentence}`);
   }
 
@@ -207,7 +188,7 @@ export class Admission {
     const higher = this.#waiting.filter((one) => one.priority > priority);
     const kept = sumOf(higher.map((one) => one.need));
     const forGood: Claim = preemption === 'freeze' ? { ...need, cpus: 0 } : need;
-    return fits(forGood, minus(this.#free, kept)) ? undefined : higher[0]?.name;
+    return fits(forGood, minus(this.#room.free, kept)) ? undefined : higher[0]?.name;
   }
 
   #candidatesBelow(intent: Intent): Candidate[] {
@@ -221,9 +202,10 @@ export class Admission {
 
   /** Limits or the machine have changed, or somebody thawed a container: what runs is more than there is room for. */
   #shedOvershoot(): void {
-    const over = shortOf(this.#used, this.#capacity);
+    const { capacity, used } = this.#room;
+    const over = shortOf(used, capacity);
     const all = this.#intents.flatMap((intent) => this.#candidate(intent) ?? []);
-    const why = `because ${sentenceOfParts(over)} more than the ${sentence(this.#capacity)} for workloads were in use`;
+    const why = `because ${sentenceOfParts(over)} more than the ${sentence(capacity)} for workloads were in use`;
     for (const victim of cheapestRoom(all, over) ?? []) this.#shed(victim, 'capacity', 'capacity', why);
   }
 
@@ -259,11 +241,9 @@ export class Admission {
       if (how === 'stop') return container.state === 'removing' ? [] : [{ step: 'stop', container, why }];
       return container.state === 'running' ? [{ step: 'freeze', container, why }] : [];
     });
-    const before = sumOf(intent.holds.map((one) => this.#heldBy(one)));
+    const before = this.#room.heldBy(intent.holds);
     const after = how === 'stop' ? NOTHING : { memory: before.memory, cpus: 0 };
-    // It may have been given something earlier in this plan.
-    this.#release(plus(minus(before, after), this.#given.get(name) ?? NOTHING));
-    this.#given.delete(name);
+    this.#room.takeBack(name, minus(before, after));
     this.#taken.add(name);
     if (this.#input.underway.busy.has(name)) {
       // Nothing can be taken from it now; the plan that comes when its step is done will.
@@ -276,37 +256,12 @@ export class Admission {
     this.#put({ intent, memory: { ...intent.record, preempted }, state, steps: [...settled, ...steps] });
   }
 
-  #hold(name: string, claim: Claim): void {
-    this.#given.set(name, claim);
-    this.#free = minus(this.#free, claim);
-    this.#used = plus(this.#used, claim);
-  }
-
-  #release(claim: Claim): void {
-    this.#free = plus(this.#free, claim);
-    this.#used = minus(this.#used, claim);
-  }
-
   #put(result: Admitted): void {
     this.#results.set(result.intent.desired.workload.name, result);
   }
 
   #preempted(name: string): Preempted | undefined {
     return this.#intents.find(({ desired }) => desired.workload.name === name)?.record.preempted;
-  }
-
-  #claim(intent: Intent): Claim {
-    return claimOf((intent.version ?? intent.desired).workload, this.#input.resources.undeclared);
-  }
-
-  #toThaw(containers: readonly ObservedContainer[]): Claim {
-    return sumOf(
-      containers.map((container) => ({ memory: 0, cpus: claimOf(container, this.#input.resources.undeclared).cpus })),
-    );
-  }
-
-  #heldBy(container: ObservedContainer): Claim {
-    return heldIn(container, this.#input);
   }
 }
 

@@ -9,6 +9,12 @@ export function gatewayKeys(workload: string): readonly [string, string] {
   return [workload, `${workload}.B`];
 }
 
+/** A key of this workload that none of its containers has. */
+export function freeGateway(workload: string, own: readonly ObservedContainer[]): string | undefined {
+  const used = new Set(own.map((container) => container.gateway));
+  return gatewayKeys(workload).find((key) => !used.has(key));
+}
+
 export function newestOf(containers: readonly ObservedContainer[]): ObservedContainer | undefined {
   return [...containers].sort((a, b) => b.startedAtMs - a.startedAtMs || (a.id < b.id ? -1 : 1))[0];
 }
@@ -20,6 +26,10 @@ export function bestOf(containers: readonly ObservedContainer[]): ObservedContai
     newestOf(containers.filter(isUp)) ??
     newestOf(containers)
   );
+}
+
+export function startedBefore(atMs: number): (container: ObservedContainer) => boolean {
+  return ({ startedAtMs }) => startedAtMs > 0 && startedAtMs <= atMs;
 }
 
 export function isUp(container: ObservedContainer): boolean {

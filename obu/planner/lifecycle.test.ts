@@ -2,10 +2,11 @@ import { describe, expect, it } from 'vitest';
 import { container, desired, kinds, memoryOf, NOW, planOf } from '../../test/support/planner-scene.ts';
 import type { Dependency, UpdatePolicy, Workload } from '../manifest/workload.ts';
 import { rememberFreeze, rememberThaw } from './freeze.ts';
-import { SETTLE_MS, UPDATE_TRIES } from './lifecycle.ts';
+import { SETTLE_MS } from './lifecycle.ts';
 import { weightsOf } from './resources/weights.ts';
 import { newRecord, rememberRefusedStart } from './restart.ts';
 import type { Desired, ObservedContainer, Version, WorkloadRecord } from './state.ts';
+import { UPDATE_TRIES } from './update-fault.ts';
 
 const update: UpdatePolicy = { strategy: 'kill-then-start', rollback: 'on-unhealthy', when: 'now' };
 const handOver: UpdatePolicy = { ...update, strategy: 'hand-over' };

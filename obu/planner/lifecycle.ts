@@ -1,46 +1,21 @@
 /** What one workload needs next, as if it had the machine to itself; admit.ts then says what there is room for. */
-import { bestOf, clear, gatewayKeys, isUp, newestOf, TWIN, whyOutdated } from './containers.ts';
+import { bestOf, freeGateway, isUp, newestOf, startedBefore, TWIN, whyOutdated } from './containers.ts';
 import { dependencyFault } from './dependencies.ts';
 import type { PlanView } from './in-flight.ts';
+import { adoptSteps, clearAll, type Intent, makeIntent, type Outcome, type RoomRequest } from './intent.ts';
 import { backoffMs, isFailure, newRecord, recordFor, rememberEnd, wantsRestart } from './restart.ts';
 import type { Desired, ObservedContainer, Step, Version, WorkloadRecord, WorkloadState } from './state.ts';
 import { backingOff, finalState, insteadOf, sentenceOf, stateOf, withNote } from './state-text.ts';
-import { canRollBack, isOf, sameVersion, type Target, targetOf, versionOf } from './version.ts';
+import { updateFault } from './update-fault.ts';
+import { canRollBack, isOf, sameVersion, type Target, targetOf } from './version.ts';
 
 /** A container without a health check counts as well when it has been up this long. */
 export const SETTLE_MS = 10_000;
-/** An update that never was well is taken back after so many ends in a row. */
-export const UPDATE_TRIES = 3;
-
-/** Something that takes room which is not taken yet. */
-export type RoomRequest =
-  | { readonly kind: 'start'; readonly version: Version; readonly gateway: string; readonly why: string }
-  | { readonly kind: 'thaw'; readonly containers: readonly ObservedContainer[]; readonly why: string };
-
-export interface Intent {
-  readonly desired: Desired;
-  /** The one that is to run; undefined when it cannot be said. */
-  readonly version: Version | undefined;
-  readonly record: WorkloadRecord;
-  readonly state: WorkloadState;
-  /** Steps that need no room. */
-  readonly steps: readonly Step[];
-  /** Containers that are still there after these steps. */
-  readonly holds: readonly ObservedContainer[];
-  readonly request: RoomRequest | undefined;
-  /** It is to be started again soon: the room that it used is kept for it. */
-  readonly keepsRoom: boolean;
-}
-
 /** @param own containers of this workload */
 export function intentOf(desired: Desired, own: readonly ObservedContainer[], input: PlanView): Intent {
   const memory = input.records.get(desired.workload.name) ?? newRecord;
   return new Decision(desired, own, input).decide(memory);
 }
-
-/** The parts of an intent that are not the usual ones. */
-type Outcome = Partial<Pick<Intent, 'steps' | 'holds' | 'request' | 'keepsRoom' | 'version'>> &
-  Pick<Intent, 'record' | 'state'>;
 
 class Decision {
   readonly #desired: Desired;
@@ -60,12 +35,12 @@ class Decision {
       const there = has.size === 0 ? 'nothing of that kind' : [...has].sort().join(', ');
       const reason = `it requires ${lacking.join(' and ')}, and this OBU has ${there}`;
       const state: WorkloadState = { state: 'Pending', detail: 'RequirementMissing', reason };
-      return this.#intent({ record: before, state, steps: this.#clearAll(this.#own, reason) });
+      return this.#intent({ record: before, state, steps: clearAll(this.#own, reason) });
     }
     const held = this.#input.held.get(this.#name);
     if (held !== undefined) {
       const state: WorkloadState = { state: 'Failed', detail: 'DataFull', reason: held };
-      return this.#intent({ record: before, state, steps: this.#clearAll(this.#own, held) });
+      return this.#intent({ record: before, state, steps: clearAll(this.#own, held) });
     }
     const frozen = this.#frozenByPerson(before);
     if (frozen !== undefined) return frozen;
@@ -87,7 +62,7 @@ class Decision {
       return this.#intent({
         record,
         state: { state: 'Failed', detail: 'ImageMissing', reason: why },
-        steps: [...this.#clearAll(this.#own, why), { step: 'refuse-missing-image', workload: this.#name, image, why }],
+        steps: [...clearAll(this.#own, why), { step: 'refuse-missing-image', workload: this.#name, image, why }],
       });
     }
     const { container, pendingUpdate } = target;
@@ -95,7 +70,7 @@ class Decision {
     return this.#intent({
       record,
       state: insteadOf(stateOf(container), pendingUpdate),
-      steps: [...this.#clearAll(rest, TWIN), ...this.#adopt(container, record)],
+      steps: [...clearAll(rest, TWIN), ...this.#adopt(container, record)],
       holds: [container],
     });
   }
@@ -114,7 +89,7 @@ class Decision {
       record,
       state: { state: 'Frozen', detail: 'person', reason: `${why}${there}` },
       steps: [
-        ...this.#clearAll(
+        ...clearAll(
           this.#own.filter((container) => !isUp(container)),
           why,
         ),
@@ -135,7 +110,7 @@ class Decision {
     const frozen = preempted.how === 'freeze' && this.#own.some((container) => isOf(container, version));
     const paused = frozen ? this.#own.filter((container) => container.state === 'paused') : [];
     const rest = this.#own.filter((container) => !paused.includes(container));
-    const steps = this.#clearAll(rest, preempted.why);
+    const steps = clearAll(rest, preempted.why);
     if (paused.length > 0) {
       const state: WorkloadState = { state: 'Frozen', detail: preempted.by, reason: preempted.why };
       const containers = paused.filter(({ id }) => !this.#input.underway.thawing.has(id));
@@ -159,7 +134,7 @@ class Decision {
     if (hasEnded && this.#isLost(memory, current)) return this.#lost(memory, current);
     if (hasEnded) memory = rememberEnd(memory, current);
 
-    const fault = this.#updateFault(memory, version, current);
+    const fault = updateFault(memory, version, current);
     if (fault !== undefined && canRollBack(version, memory, this.#input.observed.images)) {
       const { configHash, imageId } = version;
       return this.decide({ ...memory, bad: { configHash, imageId, why: fault } });
@@ -170,8 +145,8 @@ class Decision {
     const old = handsOver ? newestOf(others.filter((container) => container.state === 'running')) : undefined;
     const twins = mine.filter((container) => container !== current);
     const tidying = [
-      ...this.#clearAll(twins, TWIN),
-      ...this.#clearAll(
+      ...clearAll(twins, TWIN),
+      ...clearAll(
         others.filter((container) => container !== old),
         whyOutdated(others[0], version),
       ),
@@ -179,7 +154,7 @@ class Decision {
     if (current === undefined) {
       // One that hands over need not be gone: the new one has a gateway of its own.
       const mayBeside = (one: ObservedContainer) =>
-        handsOver && one.state === 'removing' && this.#freeGateway() !== undefined;
+        handsOver && one.state === 'removing' && freeGateway(this.#name, this.#own) !== undefined;
       if (others.some((container) => container !== old && !mayBeside(container))) {
         const reason = whyOutdated(others[0], version);
         const state: WorkloadState = { state: 'Stopping', detail: '', reason };
@@ -192,7 +167,7 @@ class Decision {
     if (old !== undefined && isDone) {
       const well = current.health === 'healthy' ? 'is healthy' : 'has been up for long enough';
       const why = memory.bad === undefined ? `its new container ${well}` : memory.bad.why;
-      return { ...intent, steps: [...this.#clearAll([old], why), ...tidying, ...intent.steps] };
+      return { ...intent, steps: [...clearAll([old], why), ...tidying, ...intent.steps] };
     }
     return this.#besides(old, memory, { ...intent, steps: [...tidying, ...intent.steps] });
   }
@@ -220,7 +195,7 @@ class Decision {
         return this.#intent({
           record,
           state: { state: 'Pending', detail: 'Starting', reason: 'its start was cut off and is done again' },
-          steps: this.#clearAll([current], 'its start was cut off'),
+          steps: clearAll([current], 'its start was cut off'),
         });
       case 'paused':
       case 'restarting':
@@ -234,7 +209,7 @@ class Decision {
         const end = record.lastEnd!;
         if (wantsRestart(workload.restart, end, record.failures)) {
           const state = backingOff(end, record.failures, this.#backoffMs(record));
-          const steps = this.#clearAll([current], `it is started again: ${sentenceOf(end)}`);
+          const steps = clearAll([current], `it is started again: ${sentenceOf(end)}`);
           return this.#intent({ record, state, steps, keepsRoom: true });
         }
         // It stays as it is, so that the end is still known after a restart of the OBU.
@@ -254,7 +229,7 @@ class Decision {
     // A back-off that it had behind it is not waited for once more, and the start is not counted as one after a failure.
     const memory: WorkloadRecord = { ...memoryBefore, lastEnd: undefined, lastContainer: current.id };
     const state: WorkloadState = { state: 'Pending', detail: 'Starting', reason: why };
-    const steps = this.#clearAll([current], why);
+    const steps = clearAll([current], why);
     return this.#intent({ record: memory, state, steps, holds: this.#own.filter(isUp), keepsRoom: true });
   }
 
@@ -271,17 +246,6 @@ class Decision {
       steps.push({ step: 'wait', workload: this.#name, untilMs: settledMs, why: 'it has not been up for long enough' });
     }
     return this.#intent({ record, state, steps, holds: [current] });
-  }
-
-  /** Why the update to this version has failed; undefined when it has not, or when it was well before. */
-  #updateFault(record: WorkloadRecord, version: Version, current: ObservedContainer | undefined): string | undefined {
-    if (record.good !== undefined && sameVersion(record.good, version)) return undefined;
-    if (current?.state === 'running' && current.health === 'unhealthy') return 'its health check failed';
-    const end = record.lastEnd;
-    if (end === undefined || current?.state === 'running') return undefined;
-    if (record.failures >= UPDATE_TRIES) return `${sentenceOf(end)}, ${record.failures} times in a row`;
-    if (wantsRestart(version.workload.restart, end, record.failures) || !isFailure(end)) return undefined;
-    return sentenceOf(end);
   }
 
   /** There is no container of this version. */
@@ -307,15 +271,10 @@ class Decision {
       return this.#intent({ record, state: { state: 'Pending', detail: 'WaitingForDependency', reason: waitsFor } });
     }
     const why = end === undefined ? whyFirst : `it is started again: ${sentenceOf(end)}`;
-    const gateway = this.#freeGateway();
+    const gateway = freeGateway(this.#name, this.#own);
     if (gateway === undefined) throw new Error(`${this.#name} is to be started beside two containers`); // nobody does
     const state: WorkloadState = { state: 'Pending', detail: 'Starting', reason: why };
     return this.#intent({ record, state, request: { kind: 'start', version, gateway, why } });
-  }
-
-  #freeGateway(): string | undefined {
-    const used = new Set(this.#own.map((container) => container.gateway));
-    return gatewayKeys(this.#name).find((key) => !used.has(key));
   }
 
   get #name(): string {
@@ -327,28 +286,10 @@ class Decision {
   }
 
   #intent(outcome: Outcome): Intent {
-    const defaults = { version: undefined, steps: [], request: undefined, keepsRoom: false };
-    const holds = outcome.holds ?? [];
-    // One that the engine is removing still has its memory.
-    const going = this.#own.filter((one) => one.state === 'removing' && !holds.includes(one));
-    return { desired: this.#desired, ...defaults, ...outcome, holds: [...holds, ...going] };
+    return makeIntent(this.#desired, this.#own, outcome);
   }
 
-  /** Serves the gateway of a container that an OBU before us started. */
   #adopt(container: ObservedContainer, record: WorkloadRecord): Step[] {
-    if (container.state !== 'running' || this.#input.observed.gateways.has(container.id)) return [];
-    const known = container.configHash === this.#desired.configHash ? this.#desired : versionOf(container, record);
-    // Nobody knows what this one was granted: it is served nothing.
-    if (known === undefined) return [];
-    return [{ step: 'adopt', desired: known, container, why: 'it was started by an earlier run of this OBU' }];
-  }
-
-  #clearAll(containers: readonly ObservedContainer[], why: string): Step[] {
-    return containers.flatMap((container) => clear(container, why));
+    return adoptSteps(container, this.#desired, record, this.#input.observed.gateways);
   }
 }
-
-const startedBefore =
-  (atMs: number) =>
-  ({ startedAtMs }: ObservedContainer): boolean =>
-    startedAtMs > 0 && startedAtMs <= atMs;

@@ -1,7 +1,8 @@
 import { Admission, type Admitted } from './admit.ts';
 import { clear } from './containers.ts';
 import { isBeingMade, type PlanView, readySteps, viewOf } from './in-flight.ts';
-import { type Intent, intentOf } from './lifecycle.ts';
+import type { Intent } from './intent.ts';
+import { intentOf } from './lifecycle.ts';
 import { highestRunning, isThrottled } from './resources/pressure.ts';
 import { weightsOf } from './resources/weights.ts';
 import { isClearing, type Plan, type PlanInput, type Step, type WorkloadRecord, type WorkloadState } from './state.ts';

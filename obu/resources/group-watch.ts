@@ -1,6 +1,7 @@
 import { ErrorCode, KerbError } from '../../shared/base/errors.ts';
 import type { Logger } from '../../shared/base/log.ts';
 import { repeat } from '../../shared/base/pause.ts';
+import type { Report } from '../telemetry/report.ts';
 import type { WorkloadGroup } from './workload-group.ts';
 
 const LOOK_MS = 2000;
@@ -17,7 +18,7 @@ interface Counts {
  */
 export class GroupWatch {
   readonly #group: WorkloadGroup;
-  readonly #onFault: (workload: string, error: KerbError) => void;
+  readonly #report: Report;
   readonly #log: Logger;
   readonly #abort = new AbortController();
   #loop: Promise<void> | undefined;
@@ -26,9 +27,9 @@ export class GroupWatch {
   #counts: ReadonlyMap<string, Counts> = new Map();
   #said = '';
 
-  constructor(group: WorkloadGroup, onFault: (workload: string, error: KerbError) => void, log: Logger) {
+  constructor(group: WorkloadGroup, report: Report, log: Logger) {
     this.#group = group;
-    this.#onFault = onFault;
+    this.#report = report;
     this.#log = log;
   }
 
@@ -69,13 +70,15 @@ export class GroupWatch {
       const before = this.#counts.get(container) ?? { refused: 0, killed: 0 };
       if (now.refused > before.refused) {
         const message = 'it wants more processes and threads than its pids_limit, and is refused them';
-        this.#onFault(workload, new KerbError(ErrorCode.TooManyProcesses, message, { workload }));
+        const error = new KerbError(ErrorCode.TooManyProcesses, message, { workload });
+        this.#report({ event: 'workload-fault', workload, error });
       }
       if (now.killed > before.killed) {
         const message =
           'the kernel killed a process of it, because together they used more memory than its mem_limit (without one: than ' +
           'the others leave); its first process goes on';
-        this.#onFault(workload, new KerbError(ErrorCode.ProcessKilled, message, { workload }));
+        const error = new KerbError(ErrorCode.ProcessKilled, message, { workload });
+        this.#report({ event: 'workload-fault', workload, error });
       }
     }
     this.#counts = counts;

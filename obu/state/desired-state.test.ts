@@ -5,17 +5,18 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import type { SeenState } from '../../shared/api/workload-state.ts';
 import { ErrorCode } from '../../shared/base/errors.ts';
 import { silentLog } from '../../shared/base/log.ts';
+import type { ReportedEvent } from '../telemetry/report.ts';
 import { DesiredState } from './desired-state.ts';
 
 let folder: string;
 let nowMs: number;
-let problems: string[];
+let reported: ReportedEvent[];
 let changed: string[][];
 let open: DesiredState[];
 beforeEach(() => {
   folder = mkdtempSync(join(tmpdir(), 'kerb-desired-'));
   nowMs = 1_000_000;
-  problems = [];
+  reported = [];
   changed = [];
   open = [];
 });
@@ -32,7 +33,7 @@ function make(): DesiredState {
   const state = new DesiredState({
     database: join(folder, 'obu.db'),
     offers: { buses: ['can0'], cameras: [], tasks: [], signals: [] },
-    onProblem: ({ message }) => problems.push(message),
+    report: (one) => reported.push(one),
     log: silentLog(),
     nowMs: () => nowMs,
     steadyMs: () => nowMs,
@@ -80,6 +81,7 @@ describe('what is wanted', () => {
     expect(names(third)).toEqual(['a', 'b']);
     expect(third.manifest()).toMatchObject({ generation: 2, file: 'car.yaml' });
     expect(changed).toEqual([['a', 'a,b']]);
+    expect(reported).toEqual([{ event: 'manifest-applied', generation: 2, file: 'car.yaml' }]);
   });
 
   it('is the manifest that the start was given, which is a new generation only when it is another', () => {
@@ -168,7 +170,7 @@ describe('what is wanted', () => {
     const other = new DesiredState({
       database: join(folder, 'obu.db'),
       offers: { buses: [], cameras: [], tasks: [], signals: [] },
-      ...{ onProblem: () => {}, log: silentLog() },
+      ...{ report: () => {}, log: silentLog() },
     });
     open.push(other);
     expect(() => other.start(undefined)).toThrow(/^generation 1 of the manifest does not fit .*can0.*--manifest FILE/);
@@ -186,7 +188,13 @@ describe('a damaged state', () => {
   it('is put aside by a start that has one, and reported', () => {
     const state = started(manifest(a));
     expect(names(state)).toEqual(['a']);
-    expect(problems[0]).toMatch(/obu\.db, was damaged: it is kept as .*obu\.db\.damaged-1970/);
+    expect(reported).toEqual([
+      {
+        event: 'state-damaged',
+        code: ErrorCode.StateDamaged,
+        reason: expect.stringMatching(/obu\.db, was damaged: it is kept as .*obu\.db\.damaged-1970/),
+      },
+    ]);
     expect(readdirSync(folder).some((name) => name.startsWith('obu.db.damaged-'))).toBe(true);
   });
 

@@ -6,6 +6,7 @@ import { parseManifest, parseStoredManifest } from '../manifest/manifest.ts';
 import { replaceService } from '../manifest/replace-service.ts';
 import type { Workload } from '../manifest/workload.ts';
 import type { Desired } from '../planner/state.ts';
+import type { Report } from '../telemetry/report.ts';
 import { desiredOf } from '../workloads/container-spec.ts';
 import { changesBetween, type WorkloadChange } from './changes.ts';
 import { type Generation, putAside, StateStore } from './state-store.ts';
@@ -31,8 +32,7 @@ export interface DesiredStateParts {
   /** Database file. */
   readonly database: string;
   readonly offers: ObuOffers;
-  /** Something that a person should hear of. */
-  readonly onProblem: (error: KerbError) => void;
+  readonly report: Report;
   readonly log: Logger;
   /** Milliseconds since 1970, for stamps. */
   readonly nowMs?: () => number;
@@ -136,6 +136,7 @@ export class DesiredState {
     if (this.#current?.text === text) return { generation: this.#current.generation, file, changes };
     const { generation } = this.#write({ file, text });
     this.#wanted = wanted;
+    this.#parts.report({ event: 'manifest-applied', generation, file });
     for (const follower of this.#followers) follower(wanted);
     return { generation, file, changes };
   }
@@ -228,15 +229,14 @@ export class DesiredState {
   }
 
   #openStore(mayBeginAnew: boolean): void {
-    const { database, onProblem, log } = this.#parts;
+    const { database, report } = this.#parts;
     try {
       this.#store.start();
     } catch (error) {
       if (!mayBeginAnew || !isKerbError(error, ErrorCode.StateDamaged)) throw error;
       const aside = putAside(database, this.#nowMs());
       const message = `the state of this OBU, ${database}, was damaged: it is kept as ${aside}, and the OBU starts again with the given manifest`;
-      log.error({ code: error.code, path: aside, reason: message }, 'the state was damaged and is replaced');
-      onProblem(new KerbError(error.code, message, error.context));
+      report({ event: 'state-damaged', code: error.code, reason: message });
       this.#store = new StateStore(database);
       this.#store.start();
     }

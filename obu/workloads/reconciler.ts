@@ -69,7 +69,7 @@ export class Reconciler {
       },
       isAllDone: () => !this.#inHand.hasRefused,
       onLooked: () => this.trigger(),
-      ...{ onFault: parts.onEngineFault, log: parts.log, stopped: this.#abort.signal },
+      ...{ report: parts.report, log: parts.log, stopped: this.#abort.signal },
     });
     this.#pressure = new PressureWatch({
       ...{ ladders: parts.pressure, read: parts.readPressure, readCpuUse: parts.readCpuUse, parked: parts.parked },
@@ -238,10 +238,7 @@ export class Reconciler {
   }
 
   #begin(step: Action): void {
-    const { log, observer } = this.#parts;
-    const workload = workloadOf(step);
-    log.info({ workload, step: step.step, reason: step.why }, 'step started');
-    observer?.onStep(workload, step.step, step.why);
+    this.#parts.report({ event: 'step', workload: workloadOf(step), step: step.step, why: step.why });
     const run = async () => {
       if (await this.#carryOut(step)) await this.#seeResult(step);
     };
@@ -301,9 +298,9 @@ export class Reconciler {
   }
 
   #accept(next: Plan): void {
-    reportPreempted(next, (workload) => this.#memory.of(workload), this.#parts);
+    reportPreempted(next, (workload) => this.#memory.of(workload), this.#parts.report);
     this.#memory.replace(next.records);
     this.#used = next.used;
-    reportStates(this.#states.replace(next.states), next.states, this.#parts);
+    reportStates(this.#states.replace(next.states), next.states, this.#parts.report);
   }
 }

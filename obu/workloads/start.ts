@@ -1,11 +1,11 @@
 /** Starts what runs the workloads: the engine, and all that watches and moves containers. */
 import { rm } from 'node:fs/promises';
-import type { RecentErrors } from '../../shared/api/recent-errors.ts';
 import { ErrorCode, KerbError } from '../../shared/base/errors.ts';
 import type { Logger } from '../../shared/base/log.ts';
+import type { RunningParts } from '../../shared/base/running-parts.ts';
 import type { CanBus } from '../../shared/can/bus.ts';
 import { freshOf, type SignalSource } from '../../shared/vss/signal.ts';
-import { ContainerInterfaces, type ContainerInterfacesParts } from '../can-interface/container-interface.ts';
+import { ContainerInterfaces } from '../can-interface/container-interface.ts';
 import type { ObuConfig } from '../config/config.ts';
 import type { StateLayout } from '../config/state-layout.ts';
 import { type Engine, engineMessage } from '../engine/docker-client.ts';
@@ -21,20 +21,13 @@ import { GroupWatch } from '../resources/group-watch.ts';
 import { LastLines } from '../resources/last-lines.ts';
 import { PressureLevels, readPressure, withGroup } from '../resources/pressure.ts';
 import { type CgroupInfo, WorkloadGroup } from '../resources/workload-group.ts';
+import type { Report } from '../telemetry/report.ts';
 import { StepRunner } from './executors.ts';
 import { Reconciler } from './reconciler.ts';
-import type { WorkloadObserver } from './reconciler-parts.ts';
 import { removeAllContainers } from './remove-all.ts';
 import { VolatileRecordStore } from './volatile-record-store.ts';
 
 const CGROUPS = '/sys/fs/cgroup';
-
-/** Starts a part so that a stop in the middle takes it back too. */
-export type Begin = (
-  name: string,
-  stop: () => Promise<void> | void,
-  start: () => Promise<void> | void,
-) => Promise<void>;
 
 export interface WorkloadParts {
   readonly config: ObuConfig;
@@ -46,90 +39,20 @@ export interface WorkloadParts {
   readonly buses: ReadonlyMap<string, CanBus>;
   /** Default: memory that ends with the process. */
   readonly store?: ReconcilerStore;
-  readonly errors: RecentErrors;
-  /** A workload did what it may not, and was kept from it. */
-  readonly onFault: (workload: string, error: KerbError) => void;
-  /** What containers with a CAN interface were not allowed to send. */
-  readonly denials?: ContainerInterfacesParts['denials'];
-  readonly observer?: WorkloadObserver;
+  readonly report: Report;
   readonly log: Logger;
-  readonly begin: Begin;
+  /** Where the parts are begun. */
+  readonly running: RunningParts;
   /** Makes stopping quick instead of gentle. */
   readonly hurry: AbortSignal | undefined;
 }
 
 /** @throws KerbError EngineUnavailable */
 export async function startWorkloads(parts: WorkloadParts) {
-  const { config, layout: places, gateways, signals, begin, errors } = parts;
-  const { runtime } = config;
-  const log = parts.log.child({ part: 'engine' });
+  const { running } = parts;
   const { engine, own } = await startEngine(parts);
-  const owner = `${config.obu}/${places.stateHash}`;
-  const machine = await machineOf(engine);
-  const resources = {
-    total: { memory: runtime.capacity.memory ?? machine.MemTotal, cpus: runtime.capacity.cpus ?? machine.NCPU },
-    reserve: runtime.reserve,
-    undeclared: runtime.undeclared,
-  };
-  const group = new WorkloadGroup({
-    ...{ stateHash: places.stateHash, info: machine, memory: capacityOf(resources).memory },
-    root: engine.host.startsWith('unix://') ? CGROUPS : undefined,
-  });
-  const groupWatch = new GroupWatch(group, parts.onFault, log);
-  const wanted = () => reconciler.desired.map(({ workload }) => workload);
-  const interfaces = new ContainerInterfaces({
-    ...{ owner, local: engine.host.startsWith('unix://'), buses: parts.buses, log: parts.log.child({ part: 'can' }) },
-    pidOf: async (container) => (await engine.calls.getContainer(container).inspect()).State.Pid,
-    onTrouble: (workload, { code, message }) => errors.add(`workload ${workload}`, code, message),
-    denials: parts.denials,
-  });
-  const runner = new StepRunner({
-    ...{ engine, gateways, interfaces, owner, stateHash: places.stateHash, data: places.data, log },
-    group: group.parent,
-    memoryLeft: (workload) => memoryLeftFor(workload, wanted(), resources),
-    namePrefix: `kerbside-${config.obu}-${places.stateHash.slice(0, 6)}-`,
-  });
-  const dataWatch = new DataWatch({
-    ...{ data: places.data, workloads: wanted, ...runtime.data, log },
-    onChange: () => reconciler.trigger(),
-  });
-  const lines = new LastLines(engine, log);
-  const cpuUse = new CpuUse((container) => group.cpuSeconds(container));
-  const reconciler = new Reconciler({
-    ...{ engine, owner, stateHash: places.stateHash, runner, store: parts.store ?? new VolatileRecordStore(), log },
-    desired: parts.wanted,
-    resources,
-    pressure: new PressureLevels(runtime.pressure),
-    readPressure: engine.host.startsWith('unix://')
-      ? () => withGroup(readPressure(), group.memoryPressure())
-      : undefined,
-    readCpuUse: (running) => cpuUse.measure(running, performance.now()),
-    has: new Set([
-      ...config.cameras.map(({ name }) => `camera/${name}`),
-      ...config.buses.map(({ name }) => `bus/${name}`),
-    ]),
-    parked: () => ({
-      condition: runtime.parked.text,
-      holds: runtime.parked.holds(freshOf(signals)),
-    }),
-    held: () => dataWatch.held,
-    observer: parts.observer,
-    onRunning: (running) => {
-      lines.follow(running);
-      groupWatch.follow(running);
-    },
-    beforeRemove: (container) => lines.readLast(container.workload, container.id),
-    onFailure: (workload, reason) => errors.add(`workload ${workload}`, ErrorCode.ContainerFailed, reason),
-    seed: Math.random(),
-    onEngineFault: (reason) => errors.add('engine', ErrorCode.EngineUnavailable, reason),
-  });
-  const watch = new EngineWatch({
-    ...{ engine, owner, log },
-    onContainer: (id) => reconciler.hear(id),
-    onImage: () => reconciler.hearOfImages(),
-    onGap: () => reconciler.lookAtAll(),
-    onEngineEnd: () => reconciler.engineEnded(true),
-  });
+  const made = makeParts(parts, engine, await machineOf(engine));
+  const { group, groupWatch, interfaces, dataWatch, lines, reconciler, engineWatch } = made;
   if (own?.isFresh) reconciler.engineEnded(false);
   if (own !== undefined) {
     own.onEnd = () => {
@@ -137,54 +60,127 @@ export async function startWorkloads(parts: WorkloadParts) {
       reconciler.engineEnded(true);
     };
   }
-  await begin(
-    'last lines',
-    () => lines.stop(),
-    () => {},
-  );
-  await begin(
-    'control groups',
-    () => groupWatch.stop(),
-    () => groupWatch.start(),
-  );
-  await begin(
-    'CAN interfaces of containers',
-    () => (keepsContainers(config, engine) ? interfaces.leave() : interfaces.stop()),
-    () => interfaces.start(),
-  );
-  await begin(
-    'containers',
-    async () => {
-      if (keepsContainers(config, engine)) return;
-      await removeAllContainers(engine, owner, runner, parts.hurry);
-      // Nobody has them mounted any more, whoever made them.
-      await rm(places.gateways, { recursive: true, force: true });
-    },
-    () => {
-      if (runtime.onStop === 'keep' && engine.kind === 'private') {
-        log.warn('onStop: keep has no effect with a private engine, whose containers end with the OBU');
-      }
-    },
-  );
-  await begin(
-    'data folders',
-    () => dataWatch.stop(),
-    () => dataWatch.start(),
-  );
-  await begin(
-    'reconciler',
-    () => reconciler.stop(),
-    () => reconciler.start(),
-  );
-  await begin(
-    'engine watch',
-    () => watch.stop(),
-    () => watch.start(),
-  );
+  const keeps = keepsContainers(parts.config, engine);
+  await running.begin('last lines', lines);
+  await running.begin('control groups', groupWatch);
+  await running.begin('CAN interfaces of containers', {
+    start: () => interfaces.start(),
+    stop: () => (keeps ? interfaces.leave() : interfaces.stop()),
+  });
+  await running.begin('containers', { stop: () => (keeps ? undefined : removeContainers(parts, engine, made)) });
+  await running.begin('data folders', dataWatch);
+  await running.begin('reconciler', reconciler);
+  await running.begin('engine watch', engineWatch);
   return { engine, lines, reconciler, interfaces, dataWatch };
 }
 
-async function machineOf(engine: Engine): Promise<CgroupInfo & { readonly NCPU: number; readonly MemTotal: number }> {
+/** What runs the workloads, not yet started. */
+function makeParts(parts: WorkloadParts, engine: Engine, machine: Machine) {
+  const { config, layout, gateways, report } = parts;
+  const { runtime } = config;
+  const log = parts.log.child({ part: 'engine' });
+  const owner = ownerOf(parts);
+  const resources = {
+    total: { memory: runtime.capacity.memory ?? machine.MemTotal, cpus: runtime.capacity.cpus ?? machine.NCPU },
+    reserve: runtime.reserve,
+    undeclared: runtime.undeclared,
+  };
+  const { stateHash } = layout;
+  const memory = capacityOf(resources).memory;
+  const group = new WorkloadGroup({ stateHash, info: machine, memory, root: isLocal(engine) ? CGROUPS : undefined });
+  const groupWatch = new GroupWatch(group, report, log);
+  const interfaces = makeInterfaces(parts, engine);
+  const wanted = () => reconciler.desired.map(({ workload }) => workload);
+  const runner = new StepRunner({
+    engine,
+    gateways,
+    interfaces,
+    owner,
+    stateHash,
+    data: layout.data,
+    group: group.parent,
+    memoryLeft: (workload) => memoryLeftFor(workload, wanted(), resources),
+    namePrefix: `kerbside-${config.obu}-${stateHash.slice(0, 6)}-`,
+    log,
+  });
+  const onChange = () => reconciler.trigger();
+  const dataWatch = new DataWatch({ ...runtime.data, data: layout.data, workloads: wanted, onChange, log });
+  const lines = new LastLines(engine, log);
+  const reconciler: Reconciler = new Reconciler({
+    ...{ engine, owner, stateHash, runner, resources, report, log },
+    ...plannerSources(parts, engine, group),
+    desired: parts.wanted,
+    store: parts.store ?? new VolatileRecordStore(),
+    held: () => dataWatch.held,
+    onRunning: (running) => {
+      lines.follow(running);
+      groupWatch.follow(running);
+    },
+    beforeRemove: (container) => lines.readLast(container.workload, container.id),
+  });
+  const engineWatch = makeEngineWatch(engine, owner, reconciler, log);
+  return { group, groupWatch, interfaces, runner, dataWatch, lines, reconciler, engineWatch };
+}
+
+/** What the planner goes by besides the engine: what is measured, what this OBU has, and whether the vehicle is parked. */
+function plannerSources({ config, signals }: WorkloadParts, engine: Engine, group: WorkloadGroup) {
+  const { runtime, cameras, buses } = config;
+  const cpuUse = new CpuUse((container) => group.cpuSeconds(container));
+  return {
+    pressure: new PressureLevels(runtime.pressure),
+    readPressure: isLocal(engine) ? () => withGroup(readPressure(), group.memoryPressure()) : undefined,
+    readCpuUse: (running: ReadonlyMap<string, string>) => cpuUse.measure(running, performance.now()),
+    has: new Set([...cameras.map(({ name }) => `camera/${name}`), ...buses.map(({ name }) => `bus/${name}`)]),
+    parked: () => ({ condition: runtime.parked.text, holds: runtime.parked.holds(freshOf(signals)) }),
+    seed: Math.random(),
+  };
+}
+
+function makeInterfaces(parts: WorkloadParts, engine: Engine): ContainerInterfaces {
+  return new ContainerInterfaces({
+    owner: ownerOf(parts),
+    local: isLocal(engine),
+    buses: parts.buses,
+    pidOf: async (container) => (await engine.calls.getContainer(container).inspect()).State.Pid,
+    report: parts.report,
+    log: parts.log.child({ part: 'can' }),
+  });
+}
+
+function makeEngineWatch(engine: Engine, owner: string, reconciler: Reconciler, log: Logger): EngineWatch {
+  return new EngineWatch({
+    engine,
+    owner,
+    onContainer: (id) => reconciler.hear(id),
+    onImage: () => reconciler.hearOfImages(),
+    onGap: () => reconciler.lookAtAll(),
+    onEngineEnd: () => reconciler.engineEnded(true),
+    log,
+  });
+}
+
+async function removeContainers(
+  parts: WorkloadParts,
+  engine: Engine,
+  { runner }: { readonly runner: StepRunner },
+): Promise<void> {
+  await removeAllContainers(engine, ownerOf(parts), runner, parts.hurry);
+  // Nobody has them mounted any more, whoever made them.
+  await rm(parts.layout.gateways, { recursive: true, force: true });
+}
+
+function ownerOf({ config, layout }: WorkloadParts): string {
+  return `${config.obu}/${layout.stateHash}`;
+}
+
+/** Whether its containers are on this machine. */
+function isLocal({ host }: Engine): boolean {
+  return host.startsWith('unix://');
+}
+
+type Machine = CgroupInfo & { readonly NCPU: number; readonly MemTotal: number };
+
+async function machineOf(engine: Engine): Promise<Machine> {
   try {
     return (await engine.calls.info()) as { NCPU: number; MemTotal: number };
   } catch (error) {
@@ -199,7 +195,7 @@ function keepsContainers({ runtime }: ObuConfig, { kind }: Engine): boolean {
 }
 
 /** @returns the engine, and when it is the OBU's own, what runs it */
-async function startEngine({ layout: places, log, errors, begin, hurry }: WorkloadParts): Promise<{
+async function startEngine({ config, layout, log, report, running, hurry }: WorkloadParts): Promise<{
   readonly engine: Engine;
   readonly own: PrivateEngine | undefined;
 }> {
@@ -208,14 +204,12 @@ async function startEngine({ layout: places, log, errors, begin, hurry }: Worklo
     log.info({ url: found.host, version: found.version }, 'using the Docker Engine');
     return { engine: found, own: undefined };
   }
-  const own = new PrivateEngine(places, log, ({ code, message }) => errors.add('engine', code, message));
-  let engine: Engine | undefined;
-  await begin(
-    'private engine',
-    () => own.stop(hurry),
-    async () => {
-      engine = await own.start();
-    },
-  );
-  return { engine: engine!, own };
+  const own = new PrivateEngine(layout, log, report);
+  const engine = await running.begin('private engine', { start: () => own.start(), stop: () => own.stop(hurry) });
+  if (config.runtime.onStop === 'keep') {
+    log
+      .child({ part: 'engine' })
+      .warn('onStop is keep, but a private engine ends with the OBU, and its containers with it');
+  }
+  return { engine, own };
 }

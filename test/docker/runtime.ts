@@ -13,11 +13,12 @@ import type { HealthCheck, Workload } from '../../obu/manifest/workload.ts';
 import { NoOffloader } from '../../obu/offload/no-offloader.ts';
 import type { ReconcilerStore, WorkloadRecord } from '../../obu/planner/state.ts';
 import { SignalStore } from '../../obu/signals/signal-store.ts';
+import { Telemetry } from '../../obu/telemetry/telemetry.ts';
 import { desiredOf } from '../../obu/workloads/container-spec.ts';
 import type { Reconciler } from '../../obu/workloads/reconciler.ts';
 import { startWorkloads } from '../../obu/workloads/start.ts';
-import { RecentErrors } from '../../shared/api/recent-errors.ts';
 import { createLog, silentLog } from '../../shared/base/log.ts';
+import { RunningParts } from '../../shared/base/running-parts.ts';
 import { until } from '../support/until.ts';
 import { workloadOf } from '../support/workload.ts';
 
@@ -79,13 +80,15 @@ export class Runtime {
   readonly state: string;
   readonly layout: StateLayout;
   readonly store: FileStore;
-  readonly errors = new RecentErrors();
+  readonly #log = process.env.KERB_TEST_LOG ? createLog('test') : silentLog();
+  readonly #telemetry = new Telemetry({ vehicle: 'test-car', obu: 'obu-1', log: this.#log });
+  readonly errors = this.#telemetry.errors;
   /** [victim, by] */
   readonly preemptions: [string, string][] = [];
   /** [workload, step], as they were begun */
   readonly steps: [string, string][] = [];
   readonly #config: string;
-  readonly #stops: (() => Promise<void> | void)[] = [];
+  #running = new RunningParts(this.#log);
   engine!: Engine;
   reconciler!: Reconciler;
 
@@ -106,30 +109,17 @@ export class Runtime {
       offers: { routers: new Map(), signals, cameras: new Map(), tasks: new Map() },
       meter: new Proxy({}, { get: () => () => {} }) as GatewayMeter,
     });
-    this.#stops.push(() => gateways.stop());
+    await this.#running.begin('gateways', gateways);
     const config = parseObuConfig(`vehicle: test-car\nobu: obu-1\n${this.#config}`, 'obu.yaml');
     const { engine, reconciler } = await startWorkloads({
-      ...{
-        config,
-        wanted: workloads.map(desiredOf),
-        layout: this.layout,
-        gateways,
-        signals,
-        store: this.store,
-        errors: this.errors,
-      },
+      ...{ config, wanted: workloads.map(desiredOf), layout: this.layout, gateways, signals, store: this.store },
       buses: new Map(),
-      begin: async (_name, stop, start) => {
-        this.#stops.push(stop);
-        await start();
+      report: (event) => {
+        this.#telemetry.report(event);
+        if (event.event === 'step') this.steps.push([event.workload, event.step]);
+        if (event.event === 'preempted') this.preemptions.push([event.workload, event.preempted.by]);
       },
-      observer: {
-        onState: () => {},
-        onStep: (workload, step) => this.steps.push([workload, step]),
-        onPreempted: (victim, { by }) => this.preemptions.push([victim, by]),
-      },
-      onFault: (workload, { code, message }) => this.errors.add(`workload ${workload}`, code, message),
-      ...{ hurry: undefined, log: process.env.KERB_TEST_LOG ? createLog('test') : silentLog() },
+      ...{ running: this.#running, hurry: undefined, log: this.#log },
     });
     this.engine = engine;
     this.reconciler = reconciler;
@@ -137,7 +127,8 @@ export class Runtime {
 
   /** Stops as an OBU does, which leaves its runtime folder to what still uses it. */
   async leave(): Promise<void> {
-    for (const stop of this.#stops.splice(0).reverse()) await stop();
+    await this.#running.stop();
+    this.#running = new RunningParts(this.#log);
   }
 
   async stop(): Promise<void> {

@@ -58,13 +58,13 @@ async function run(): Promise<DeniedReport> {
   const interfaces = new ContainerInterfaces({
     ...{ owner: 'denied', local: true, buses: new Map([['can0', bus]]), log: silentLog() },
     pidOf: async (id) => containers.get(id)!.process.pid!,
-    onTrouble: (_workload, error) => faults.add(error.message),
-    denials: {
-      onDenied: (_workload, reason, frames) => {
-        counts[reason] = (counts[reason] ?? 0) + frames;
-      },
-      onDeniedId: (workload, on, id) => ids.add(workload, on, id),
-      onFault: (_workload, { code, context }) => faults.add(`${code} ${context.bus} ${context.id} ${context.reason}`),
+    report: (one) => {
+      if (one.event === 'can-denied') counts[one.reason] = (counts[one.reason] ?? 0) + one.frames;
+      if (one.event === 'can-denied-id') ids.add(one.workload, one.bus, one.id);
+      if (one.event === 'interface-fault') faults.add(one.error.message);
+      if (one.event !== 'workload-fault') return;
+      const { code, context } = one.error;
+      faults.add(`${code} ${context.bus} ${context.id} ${context.reason}`);
     },
   });
   await interfaces.start();

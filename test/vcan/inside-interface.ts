@@ -228,7 +228,7 @@ async function regrants(): Promise<InterfaceReport['regrants']> {
   const interfaces = new ContainerInterfaces({
     ...{ owner: 'regrants', local: true, buses: new Map([['can0', bus]]), log: silentLog() },
     pidOf: async () => holder.pid!,
-    onTrouble: (_workload, error) => troubles.push(error.message),
+    report: (one) => one.event === 'interface-fault' && troubles.push(one.error.message),
   });
   const inside = () => readFileSync(`/proc/${holder.pid}/net/dev`, 'utf8').includes('can0:');
   const look = async () => ({ inside: inside(), rules: (await listRules()).map(describeRule).sort() });

@@ -3,7 +3,7 @@
  * least weight; when that does not help it is frozen or stopped, one after the other; all is given back one by one.
  */
 
-import type { Intent } from '../lifecycle.ts';
+import type { Intent } from '../intent.ts';
 import type { Preempted, Resources } from '../state.ts';
 import type { Candidate } from './room.ts';
 

@@ -1,5 +1,6 @@
 import type { Logger } from '../../../shared/base/log.ts';
 import { EngineHealth } from '../../engine/engine-health.ts';
+import type { Report } from '../../telemetry/report.ts';
 
 /** Looks at the engine this often even when nothing calls for it: an event can be lost. */
 const RESYNC_MS = 10_000;
@@ -10,8 +11,7 @@ export interface EngineLooksParts {
   /** Whether the engine has done all that it was asked. */
   readonly isAllDone: () => boolean;
   readonly onLooked: () => void;
-  /** Called when the engine stops doing what it is asked. */
-  readonly onFault: (reason: string) => void;
+  readonly report: Report;
   readonly log: Logger;
   readonly stopped: AbortSignal;
 }
@@ -82,11 +82,11 @@ export class EngineLooks {
 
   /** @returns how long to leave it alone, in milliseconds */
   complain(error: unknown): number {
-    const { log, onFault } = this.#parts;
+    const { log, report } = this.#parts;
     const waitMs = this.#health.failed(error);
     const message = `a call of the Docker Engine failed: ${this.#health.reason}`;
     log.warn({ reason: this.#health.reason, waitMs }, 'a call of the Docker Engine failed; trying again');
-    if (this.#health.isFirstFailure) onFault(message);
+    if (this.#health.isFirstFailure) report({ event: 'engine-fault', reason: message });
     return waitMs;
   }
 
