@@ -7,7 +7,7 @@ import type { CanFrame } from '../../shared/can/frame.ts';
 import { defaultBusSocket } from '../../shared/can/open-bus.ts';
 import { nowUs } from '../../shared/can/userspace/userspace-protocol.ts';
 import { UserspaceBusServer } from '../../shared/can/userspace/userspace-server.ts';
-import { aborted, BUS_HELP, sendPatiently, untilStopped, withBuses } from './command-bus.ts';
+import { aborted, BUS_HELP, sendWithRetry, untilStopped, withBuses } from './command-bus.ts';
 import { registerReplay } from './replay-command.ts';
 
 /** What `dump` keeps for a slow reader of its output. */
@@ -127,6 +127,6 @@ async function dump(filters: readonly string[], spec: string, count?: number): P
 
 async function send(frames: readonly CanFrame[], spec: string): Promise<void> {
   await withBuses([spec], async ([bus]) => {
-    for (const frame of frames) await sendPatiently(bus!, { ...frame, timeUs: nowUs() });
+    for (const frame of frames) await sendWithRetry(bus!, { ...frame, timeUs: nowUs() });
   });
 }

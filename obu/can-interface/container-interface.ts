@@ -60,7 +60,7 @@ export class ContainerInterfaces {
 
   constructor(parts: ContainerInterfacesParts) {
     this.#parts = parts;
-    this.#denied = new DeniedFrames({ ...(parts.denials ?? nobody), log: parts.log });
+    this.#denied = new DeniedFrames({ ...(parts.denials ?? noReporters), log: parts.log });
     const hash = createHash('sha256').update(parts.owner).digest('hex');
     this.#prefix = `kb${Number.parseInt(hash.slice(0, 5), 16).toString(36).padStart(4, '0')}`;
   }
@@ -263,7 +263,7 @@ export class ContainerInterfaces {
   }
 }
 
-const nobody = { onDenied: () => {}, onDeniedId: () => {}, onFault: () => {} };
+const noReporters = { onDenied: () => {}, onDeniedId: () => {}, onFault: () => {} };
 
 function grantsDiffer(a: Workload, b: Workload): boolean {
   return JSON.stringify(a.grants.can) !== JSON.stringify(b.grants.can);

@@ -110,20 +110,20 @@ export class PrivateEngine {
       const waitMs = failures === 0 ? 0 : Math.min(LONGEST_RETRY_MS, WATCH_MS * 2 ** Math.min(failures - 1, 10));
       failures++;
       const when = waitMs === 0 ? 'now' : `in ${waitMs / 1000} s`;
-      this.#complain(`the private Docker Engine ended by itself: ${this.#lastWords()}; starting it again ${when}`);
+      this.#reportFailure(`the private Docker Engine ended by itself: ${this.#lastWords()}; starting it again ${when}`);
       await sleep(waitMs, undefined, { signal: stopped }).catch(() => {});
       if (stopped.aborted) return;
       try {
         await this.#startFresh(findDockerd());
       } catch (error) {
         if (isKerbError(error, ErrorCode.Cancelled)) return;
-        this.#complain(`the private Docker Engine could not be started again: ${messageOf(error)}`);
+        this.#reportFailure(`the private Docker Engine could not be started again: ${messageOf(error)}`);
       }
       upSinceMs = performance.now();
     }
   }
 
-  #complain(message: string): void {
+  #reportFailure(message: string): void {
     this.#log.error({ code: ErrorCode.EngineUnavailable, reason: message }, 'the private Docker Engine failed');
     this.#onFailure(new KerbError(ErrorCode.EngineUnavailable, message));
   }

@@ -24,7 +24,7 @@ export class GroupWatch {
   #running: ReadonlyMap<string, string> = new Map();
   /** By container, what has been told of it. */
   #counts: ReadonlyMap<string, Counts> = new Map();
-  #said = '';
+  #logged = '';
 
   constructor(group: WorkloadGroup, onFault: (workload: string, error: KerbError) => void, log: Logger) {
     this.#group = group;
@@ -61,10 +61,10 @@ export class GroupWatch {
 
   #limit(): void {
     const why = this.#group.limit();
-    if (why !== '' && why !== this.#said) {
+    if (why !== '' && why !== this.#logged) {
       this.#log.warn({ reason: why }, 'cannot limit the total memory of workloads');
     }
-    this.#said = why;
+    this.#logged = why;
   }
 
   #count(): void {
