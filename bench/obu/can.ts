@@ -76,7 +76,7 @@ export async function* canToReaders(say: Say): AsyncGenerator<Row> {
         }
         clearInterval(hello);
         const end = async () => {
-          await sendPatiently(sender, dataFrame(END_ID, new Uint8Array()));
+          await sendWithRetry(sender, dataFrame(END_ID, new Uint8Array()));
           const lines = await Promise.all([rig.obu, ...programs].map((program) => program.nextLine()));
           const [obu, ...reports] = lines.map((line) => JSON.parse(line));
           return { obu: obu as ObuReport, reports: reports as ReaderReport[] };
@@ -157,7 +157,7 @@ async function sendAtRate(bus: UserspaceBus, rate: number, seconds: number) {
   return { sent, seconds: elapsed };
 }
 
-async function sendPatiently(bus: UserspaceBus, frame: CanFrame): Promise<void> {
+async function sendWithRetry(bus: UserspaceBus, frame: CanFrame): Promise<void> {
   for (;;) {
     try {
       bus.send(frame);

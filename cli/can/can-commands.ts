@@ -9,7 +9,7 @@ import { defaultBusSocket } from '../../shared/can/open-bus.ts';
 import { nowUs } from '../../shared/can/userspace/userspace-protocol.ts';
 import { UserspaceBusServer } from '../../shared/can/userspace/userspace-server.ts';
 import { interruptible } from '../lib/output.ts';
-import { BUS_HELP, sendPatiently, withBuses } from './command-bus.ts';
+import { BUS_HELP, sendWithRetry, withBuses } from './command-bus.ts';
 import { registerReplay } from './replay-command.ts';
 
 /** What `dump` keeps for a slow reader of its output. */
@@ -123,6 +123,6 @@ async function dump(filters: readonly CanFilter[], spec: string, count?: number)
 
 async function send(frames: readonly CanFrame[], spec: string): Promise<void> {
   await withBuses([spec], async ([bus]) => {
-    for (const frame of frames) await sendPatiently(bus!, { ...frame, timeUs: nowUs() });
+    for (const frame of frames) await sendWithRetry(bus!, { ...frame, timeUs: nowUs() });
   });
 }

@@ -38,7 +38,7 @@ export async function withBuses(
 }
 
 /** A bus that is busy takes the frame a little later; only after two seconds is that an error. */
-export async function sendPatiently(bus: CanBus, frame: CanFrame): Promise<void> {
+export async function sendWithRetry(bus: CanBus, frame: CanFrame): Promise<void> {
   const giveUp = performance.now() + BUSY_MS;
   for (;;) {
     try {

@@ -8,7 +8,7 @@ import { type CandumpRecord, parseCandumpLine } from '../../shared/can/candump.t
 import { parseBusSpec } from '../../shared/can/open-bus.ts';
 import { readFault } from '../../shared/host/read-fault.ts';
 import { parseDuration } from '../../shared/text/duration.ts';
-import { BUS_HELP, sendPatiently, withBuses } from './command-bus.ts';
+import { BUS_HELP, sendWithRetry, withBuses } from './command-bus.ts';
 import { ReplayClock } from './replay-clock.ts';
 import { type LogLine, logLines } from './replay-lines.ts';
 
@@ -148,7 +148,7 @@ class Replay {
       }
       if (!this.#parts.fast) await this.#wait(line, frame.timeUs);
       if (this.#parts.signal.aborted) return;
-      await sendPatiently(bus, frame);
+      await sendWithRetry(bus, frame);
       count(this.#sent, name);
     }
   }

@@ -134,6 +134,6 @@ it('says how it ended in words that fit the number', () => {
   const messageOf = (end: Settled['end']) =>
     notSettled({ workloads: [failed, well], end }, [failed], 120_000, 3).message;
   expect(messageOf('settled')).toMatch(/1 of 2 workloads are not ready: a Failed\(ExitCode\)$/);
-  expect(messageOf('timed-out')).toMatch(/--timeout 120s\) is over/);
+  expect(messageOf('timed-out')).toMatch(/timed out \(--timeout 120s\)/);
   expect(messageOf('interrupted')).toMatch(/interrupted/);
 });

@@ -111,19 +111,19 @@ export class PrivateEngine {
       if (performance.now() - upSinceMs >= GOOD_RUN_MS) failures = 0;
       const waitMs = backOffMs(failures++, RETRY);
       const when = waitMs === 0 ? 'now' : `in ${waitMs / 1000} s`;
-      this.#complain(`the private Docker Engine ended by itself: ${this.#lastWords()}; starting it again ${when}`);
+      this.#reportFailure(`the private Docker Engine ended by itself: ${this.#lastWords()}; starting it again ${when}`);
       if (!(await pause(waitMs, stopped))) return;
       try {
         await this.#startFresh(findDockerd());
       } catch (error) {
         if (isKerbError(error, ErrorCode.Cancelled)) return;
-        this.#complain(`the private Docker Engine could not be started again: ${messageOf(error)}`);
+        this.#reportFailure(`the private Docker Engine could not be started again: ${messageOf(error)}`);
       }
       upSinceMs = performance.now();
     }
   }
 
-  #complain(message: string): void {
+  #reportFailure(message: string): void {
     this.#log.error({ code: ErrorCode.EngineUnavailable, reason: message }, 'the private Docker Engine failed');
     this.#report({ event: 'engine-fault', reason: message });
   }

@@ -412,7 +412,7 @@ const bad: readonly [string, string, RegExp][] = [
   [
     'an action of Kuksa that grants nothing here',
     grants('        signals: ["create:Vehicle"]'),
-    /signals\[0\]: .*no scope/,
+    /signals\[0\]: .*not a valid scope/,
   ],
   ['a scope with a bad path', grants('        signals: ["read:Vehicle..Speed"]'), /is not a valid scope/],
   [

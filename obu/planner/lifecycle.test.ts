@@ -35,7 +35,7 @@ const trying = { version: version(2) };
 describe('health', () => {
   it.each([
     ['healthy', 'Ok', /runs and is healthy/],
-    ['starting', 'Starting', /has not said yet/],
+    ['starting', 'Starting', /has no result yet/],
     ['unhealthy', 'Unhealthy', /its health check fails/],
   ] as const)('%s is Running(%s), and nothing is restarted for it', (health, detail, reason) => {
     const result = planOf({ containers: [container('a', { health })] });

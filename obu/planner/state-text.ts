@@ -27,7 +27,7 @@ function runningState(health: ObservedContainer['health']): WorkloadState {
       return {
         state: 'Running',
         detail: 'Starting',
-        reason: 'its container runs; its health check has not said yet whether it is well',
+        reason: 'its container runs; its health check has no result yet',
       };
     case 'healthy':
       return { state: 'Running', detail: 'Ok', reason: 'its container runs and is healthy' };

@@ -76,7 +76,7 @@ export function targetOf(
     if (hasImage(images, good.imageId) || running.some((container) => isOf(container, good))) {
       return { kind: 'run', version: good, pendingUpdate: { update: 'rolled-back', note } };
     }
-    const why = `${note}; but the image of that version is gone too: give it another image or manifest`;
+    const why = `${note}; but the image of that version was removed too: apply another image or manifest`;
     return { kind: 'no-image', image: good.imageId, why };
   }
   if (workload.update.when === 'parked' && !parked.holds) {

@@ -25,7 +25,7 @@ export async function folderUse(folder: string, limit: FolderUse): Promise<Folde
     try {
       for await (const entry of await opendir(next)) {
         const path = join(next, entry.name);
-        const use = await lstat(path).catch(goneIsNothing);
+        const use = await lstat(path).catch(ignoreMissing);
         if (use === undefined) continue;
         bytes += use.blocks * BLOCK;
         entries++;
@@ -33,14 +33,14 @@ export async function folderUse(folder: string, limit: FolderUse): Promise<Folde
         if (use.isDirectory()) folders.push(path);
       }
     } catch (error) {
-      goneIsNothing(error);
+      ignoreMissing(error);
     }
   }
   return { bytes, entries };
 }
 
 /** ENAMETOOLONG: nested deeper than a path can say; what is above it has been counted. */
-function goneIsNothing(error: unknown): undefined {
+function ignoreMissing(error: unknown): undefined {
   if (isErrno(error, 'ENOENT') || isErrno(error, 'ENOTDIR') || isErrno(error, 'ENAMETOOLONG')) return undefined;
   throw error;
 }

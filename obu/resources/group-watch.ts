@@ -25,7 +25,7 @@ export class GroupWatch {
   #running: ReadonlyMap<string, string> = new Map();
   /** By container, what has been told of it. */
   #counts: ReadonlyMap<string, Counts> = new Map();
-  #said = '';
+  #logged = '';
 
   constructor(group: WorkloadGroup, report: Report, log: Logger) {
     this.#group = group;
@@ -56,10 +56,10 @@ export class GroupWatch {
 
   #limit(): void {
     const why = this.#group.limit();
-    if (why !== '' && why !== this.#said) {
+    if (why !== '' && why !== this.#logged) {
       this.#log.warn({ reason: why }, 'cannot limit the total memory of workloads');
     }
-    this.#said = why;
+    this.#logged = why;
   }
 
   #count(): void {

@@ -156,7 +156,7 @@ export class DesiredState {
     const now = this.#wanted.find((one) => one.workload.name === workload)?.workload;
     if (now === undefined) {
       const names = this.#wanted.map((one) => one.workload.name).join(', ');
-      const message = `there is no workload "${workload}" in the manifest; there ${names === '' ? 'is none' : `are ${names}`}`;
+      const message = `there is no workload "${workload}" in the manifest; ${names === '' ? 'it has no workloads' : `there are ${names}`}`;
       throw new KerbError(ErrorCode.UnknownWorkload, message, { workload });
     }
     for (const { file, text } of goodOnes) {

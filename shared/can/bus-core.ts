@@ -5,7 +5,7 @@
 
 import { ErrorCode, KerbError } from '../base/errors.ts';
 import { type BusState, type BusStats, reasonOf } from './bus.ts';
-import { type ControllerState, controllerAfter, explainController, tellsLoss } from './controller-state.ts';
+import { type ControllerState, controllerAfter, explainController, reportsLoss } from './controller-state.ts';
 import { type CanFrame, flagsOf, frameFault } from './frame.ts';
 import { wireBits } from './wire-bits.ts';
 
@@ -54,7 +54,7 @@ export class BusCore {
   deliver(frame: CanFrame): void {
     if (frame.err) {
       this.#errors++;
-      if (tellsLoss(frame)) this.#dropped++;
+      if (reportsLoss(frame)) this.#dropped++;
     } else {
       this.#received++;
       this.#bits += wireBits(frame);

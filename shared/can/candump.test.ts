@@ -62,7 +62,7 @@ describe('frames as text', () => {
     ['123#R9', 5, 'one digit'],
     ['123#R12', 5, 'one digit'],
     ['123##', 5, 'FD flags'],
-    ['123##1112233445566778899', 6, 'no CAN FD length'],
+    ['123##1112233445566778899', 6, 'not a valid CAN FD length'],
     [`123##1${'00'.repeat(65)}`, 134, 'can hold 64 bytes'],
     ['20000004#00', 0, 'error frame has 8 bytes'],
     ['20000004#R', 0, 'no other flags'],

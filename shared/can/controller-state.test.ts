@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { parseFrameText } from './candump.ts';
-import { type ControllerState, controllerAfter, explainController, tellsLoss } from './controller-state.ts';
+import { type ControllerState, controllerAfter, explainController, reportsLoss } from './controller-state.ts';
 
 /** As drivers send them: class in the id, details of the controller in byte 1, counters in bytes 6 and 7. */
 const frames = {
@@ -50,8 +50,8 @@ describe('the state of a controller', () => {
   });
 
   it('tells that the controller lost frames', () => {
-    expect(tellsLoss(parseFrameText(frames.overflow))).toBe(true);
+    expect(reportsLoss(parseFrameText(frames.overflow))).toBe(true);
     for (const name of ['data', 'warning', 'busOff'] as const)
-      expect(tellsLoss(parseFrameText(frames[name]))).toBe(false);
+      expect(reportsLoss(parseFrameText(frames[name]))).toBe(false);
   });
 });

@@ -32,7 +32,7 @@ export function controllerAfter(state: ControllerState, frame: CanFrame): Contro
 }
 
 /** Whether this error frame says that the controller lost a frame before anybody had read it. */
-export function tellsLoss(frame: CanFrame): boolean {
+export function reportsLoss(frame: CanFrame): boolean {
   return frame.err && (frame.id & CONTROLLER) !== 0 && (frame.data[1]! & OVERFLOW_RECEIVING) !== 0;
 }
 

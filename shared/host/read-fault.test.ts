@@ -16,8 +16,8 @@ symlinkSync('loop', join(dir, 'loop'));
 const cases = [
   ['missing', 'ENOENT', 'no such file'],
   ['.', 'EISDIR', 'directory'],
-  ['file/x', 'ENOTDIR', 'not a folder'],
-  ['loop', 'ELOOP', 'circle'],
+  ['file/x', 'ENOTDIR', 'not a directory'],
+  ['loop', 'ELOOP', 'symbolic links'],
 ] as const;
 
 it.each(cases)('%s: %s in plain words', async (name, code, words) => {

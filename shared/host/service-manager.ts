@@ -26,7 +26,7 @@ export class ServiceManager {
   readonly #watchdogMs: number;
   readonly #options: ServiceManagerOptions;
   #timer: NodeJS.Timeout | undefined;
-  #complained = false;
+  #isReported = false;
 
   constructor(options: ServiceManagerOptions) {
     this.#options = options;
@@ -63,8 +63,8 @@ export class ServiceManager {
       const options = { env: { ...env, NOTIFY_SOCKET: socket }, timeout: NOTIFY_TIMEOUT_MS };
       execFile(notifier, [`--pid=${pid}`, ...words], options, resolve);
     });
-    if (!failure || this.#complained) return;
-    this.#complained = true;
+    if (!failure || this.#isReported) return;
+    this.#isReported = true;
     log.warn({ err: messageOf(failure).split('\n')[0] }, 'cannot notify systemd');
   }
 }

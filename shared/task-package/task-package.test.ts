@@ -107,7 +107,7 @@ describe('writing', () => {
     await expect(build([])).rejects.toThrow(/at least one image/);
     await expect(build([image, fakeImage({ filler: 'x' })])).rejects.toThrow(/one image per architecture/);
     await expect(build([image, fakeImage({ maxInput: 1 })])).rejects.toThrow(/different values of maxInput/);
-    await expect(build([Buffer.from('MZ')])).rejects.toThrow(/no unikernel image/);
+    await expect(build([Buffer.from('MZ')])).rejects.toThrow(/not a valid unikernel image/);
   });
 });
 

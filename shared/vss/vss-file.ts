@@ -15,13 +15,13 @@ import type { LeafValue, SignalDatum, SignalInfo } from './signal.ts';
 import { isListValue, listDatatypes, valueFault } from './signal-list.ts';
 
 /** Whose mapping it is, for messages. */
-export interface LeafPlace {
+export interface LeafLocation {
   readonly file: string;
   readonly path: string;
 }
 
 /** A leaf as it stands in the file. */
-export interface RawLeaf extends LeafPlace {
+export interface RawLeaf extends LeafLocation {
   readonly node: Readonly<Record<string, unknown>>;
 }
 
@@ -107,7 +107,7 @@ export function isList(leaf: RawLeaf): boolean {
 }
 
 /** A part of a leaf, checked. @throws KerbError BadSignalMapping */
-export function checked<T>(place: LeafPlace, schema: z.ZodType<T>, value: unknown, key: string): T {
+export function checked<T>(place: LeafLocation, schema: z.ZodType<T>, value: unknown, key: string): T {
   const parsed = schema.safeParse(value, { error: plainIssue });
   if (parsed.success) return parsed.data;
   const issue = parsed.error.issues[0]!;
@@ -115,7 +115,7 @@ export function checked<T>(place: LeafPlace, schema: z.ZodType<T>, value: unknow
   throw badLeaf(place, where === '' ? issue.message : `${where}: ${issue.message}`);
 }
 
-export function badLeaf({ file, path }: LeafPlace, what: string): KerbError {
+export function badLeaf({ file, path }: LeafLocation, what: string): KerbError {
   const message = path === '' ? `${file}: ${what}` : `${file}: ${path}: ${what}`;
   return new KerbError(ErrorCode.BadSignalMapping, message, { file, path });
 }
@@ -139,7 +139,7 @@ function parseYaml(source: string, file: string): unknown {
 }
 
 /** A branch holds its children under `children`, as VSS in JSON does. */
-function collect(place: LeafPlace, node: unknown, into: RawLeaf[], level: number): void {
+function collect(place: LeafLocation, node: unknown, into: RawLeaf[], level: number): void {
   if (level > 64) throw badLeaf(place, 'the tree is nested too deeply');
   if (!isObject(node)) throw badLeaf(place, 'it is neither a branch nor a signal');
   if (isObject(node.children)) {

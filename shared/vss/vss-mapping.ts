@@ -19,7 +19,7 @@ import {
   checked,
   datum,
   isList,
-  type LeafPlace,
+  type LeafLocation,
   leafDefault,
   leafInfo,
   parseVssFile,
@@ -102,7 +102,7 @@ export interface VssTarget {
 }
 
 /** One path of a mapping file, or of a VSS file. */
-export interface VssLeaf extends LeafPlace {
+export interface VssLeaf extends LeafLocation {
   readonly info: SignalInfo;
   readonly feed: VssFeed | undefined;
   readonly target: VssTarget | undefined;
@@ -154,7 +154,7 @@ export function parseVssTree(source: string, file: string): VssLeaf[] {
   });
 }
 
-function toFeed(place: LeafPlace, info: SignalInfo, node: unknown): VssFeed {
+function toFeed(place: LeafLocation, info: SignalInfo, node: unknown): VssFeed {
   const feed = checked(place, feedSchema, node, 'dbc2vss');
   const onChange = feed.on_change ?? false;
   return {
@@ -168,7 +168,7 @@ function toFeed(place: LeafPlace, info: SignalInfo, node: unknown): VssFeed {
 }
 
 function toConverter(
-  place: LeafPlace,
+  place: LeafLocation,
   info: SignalInfo,
   transform: Transform | undefined,
 ): Pick<VssFeed, 'convert' | 'isNamed'> {
@@ -204,7 +204,7 @@ function toConverter(
   };
 }
 
-function toTarget(place: LeafPlace, info: SignalInfo, node: unknown): VssTarget {
+function toTarget(place: LeafLocation, info: SignalInfo, node: unknown): VssTarget {
   if (info.type !== 'actuator') throw badLeaf(place, `vss2dbc sets actuators, and this is of type ${info.type}`);
   const target = checked(place, targetSchema, node, 'vss2dbc');
   const { signal, message, transform, counter, checksum, acknowledge } = target;
@@ -221,7 +221,11 @@ function toTarget(place: LeafPlace, info: SignalInfo, node: unknown): VssTarget 
   };
 }
 
-function toBackConverter(place: LeafPlace, info: SignalInfo, transform: Transform | undefined): VssTarget['convert'] {
+function toBackConverter(
+  place: LeafLocation,
+  info: SignalInfo,
+  transform: Transform | undefined,
+): VssTarget['convert'] {
   if (transform === undefined) return (value) => value;
   if ('math' in transform) {
     if (info.datatype === 'string') throw badLeaf(place, 'a formula takes no text; use transform.mapping');
@@ -240,7 +244,7 @@ function toBackConverter(place: LeafPlace, info: SignalInfo, transform: Transfor
   return (value) => values.get(value);
 }
 
-function formulaOf(place: LeafPlace, math: string): Formula {
+function formulaOf(place: LeafLocation, math: string): Formula {
   try {
     return compileFormula(math);
   } catch (error) {

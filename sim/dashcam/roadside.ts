@@ -3,11 +3,11 @@ import type { Colour, PlanarPicture } from './picture.ts';
 import { clarity, columnOf, LANE_WIDTH_M, type Lens, type RoadView, rowOf } from './road.ts';
 
 /** Something that stands or drives on the ground, drawn as it is seen from the front or behind. */
-interface Thing {
+interface SceneObject {
   readonly kind: 'tree' | 'post' | 'ahead' | 'oncoming';
   readonly x: number;
   readonly z: number;
-  /** Tells one thing of a kind from the next. */
+  /** Tells one object of a kind from the next. */
   readonly which: number;
 }
 
@@ -34,62 +34,62 @@ const BODIES: readonly Colour[] = [
 
 /** Draws trees, posts and other cars over the road, the farthest first. */
 export function paintRoadside(picture: PlanarPicture, lens: Lens, view: RoadView, seed: number): void {
-  const things = [...standing(view, seed), ...driving(view, seed)].sort((a, b) => b.z - a.z);
-  for (const thing of things) paintThing(picture, lens, view, thing);
+  const objects = [...standing(view, seed), ...driving(view, seed)].sort((a, b) => b.z - a.z);
+  for (const object of objects) paintObject(picture, lens, view, object);
 }
 
-function standing(view: RoadView, seed: number): Thing[] {
-  const things: Thing[] = [];
+function standing(view: RoadView, seed: number): SceneObject[] {
+  const objects: SceneObject[] = [];
   const every = (spacing: number, add: (z: number, which: number) => void) => {
     const first = Math.ceil((view.distanceM + SEEN_FROM_M) / spacing);
     const last = Math.floor((view.distanceM + SEEN_TO_M) / spacing);
     for (let which = first; which <= last; which++) add(which * spacing - view.distanceM, which);
   };
   every(POST_SPACING_M, (z, which) => {
-    things.push({ kind: 'post', x: -6.9, z, which }, { kind: 'post', x: 3.4, z, which });
+    objects.push({ kind: 'post', x: -6.9, z, which }, { kind: 'post', x: 3.4, z, which });
   });
   every(TREE_SPACING_M, (z, which) => {
     const chance = mix(seed, which);
     if (chance % 3 === 0) return;
     const away = 9 + ((chance >>> 4) % 140) / 10;
-    things.push({ kind: 'tree', x: (chance & 1) === 0 ? away : -away - LANE_WIDTH_M, z, which });
+    objects.push({ kind: 'tree', x: (chance & 1) === 0 ? away : -away - LANE_WIDTH_M, z, which });
   });
-  return things;
+  return objects;
 }
 
-function driving(view: RoadView, seed: number): Thing[] {
-  const things: Thing[] = [];
+function driving(view: RoadView, seed: number): SceneObject[] {
+  const objects: SceneObject[] = [];
   const ahead = 42 + 14 * Math.sin(view.timeS * 0.13 + (mix(seed, 1) % 628) / 100);
-  things.push({ kind: 'ahead', x: 0.1, z: ahead, which: mix(seed, 2) });
+  objects.push({ kind: 'ahead', x: 0.1, z: ahead, which: mix(seed, 2) });
   const travelled = view.distanceM + ONCOMING_MPS * view.timeS;
   const first = Math.ceil((travelled + SEEN_FROM_M) / ONCOMING_SPACING_M);
   const last = Math.floor((travelled + SEEN_TO_M) / ONCOMING_SPACING_M);
   for (let which = first; which <= last; which++) {
-    things.push({ kind: 'oncoming', x: -LANE_WIDTH_M, z: which * ONCOMING_SPACING_M - travelled, which });
+    objects.push({ kind: 'oncoming', x: -LANE_WIDTH_M, z: which * ONCOMING_SPACING_M - travelled, which });
   }
-  return things;
+  return objects;
 }
 
-function paintThing(picture: PlanarPicture, lens: Lens, view: RoadView, thing: Thing): void {
-  const scale = lens.focal / thing.z;
-  const centre = columnOf(lens, view, thing.x, thing.z);
-  const clear = clarity(thing.z);
-  /** A rectangle in metres: from the thing's middle, and from the ground up. */
+function paintObject(picture: PlanarPicture, lens: Lens, view: RoadView, object: SceneObject): void {
+  const scale = lens.focal / object.z;
+  const centre = columnOf(lens, view, object.x, object.z);
+  const clear = clarity(object.z);
+  /** A rectangle in metres: from the object's middle, and from the ground up. */
   const box = (left: number, right: number, bottom: number, top: number, colour: Colour, strength = 1) => {
-    const [y0, y1] = [rowOf(lens, thing.z, top), rowOf(lens, thing.z, bottom)];
+    const [y0, y1] = [rowOf(lens, object.z, top), rowOf(lens, object.z, bottom)];
     picture.blend(centre + left * scale, y0, centre + right * scale, y1, colour, strength * clear);
   };
-  switch (thing.kind) {
+  switch (object.kind) {
     case 'post':
       box(-0.06, 0.06, 0, 1, POST);
       box(-0.06, 0.06, 0.65, 0.85, BLACK);
       return;
     case 'tree':
-      paintTree(box, thing.which);
+      paintTree(box, object.which);
       return;
     case 'ahead':
     case 'oncoming':
-      paintCar(box, thing);
+      paintCar(box, object);
   }
 }
 
@@ -108,7 +108,7 @@ function paintTree(box: PaintBox, which: number): void {
   }
 }
 
-function paintCar(box: PaintBox, car: Thing): void {
+function paintCar(box: PaintBox, car: SceneObject): void {
   const body = BODIES[mix(car.which, 5) % BODIES.length]!;
   const light = car.kind === 'ahead' ? TAIL_LIGHT : HEADLIGHT;
   box(-1, 1, -0.1, 0.3, BLACK, 0.7);

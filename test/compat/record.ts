@@ -13,6 +13,7 @@ import type { Duplex } from 'node:stream';
 import { createServer as createTlsServer, connect as tlsConnect } from 'node:tls';
 import { BrokerOffloader } from '../../obu/offload/broker-offloader.ts';
 import { connect } from '../../shared/app-sdk/index.ts';
+import { Deadline } from '../../shared/base/deadline.ts';
 import { silentLog } from '../../shared/base/log.ts';
 import { fixedIdentity } from '../../shared/identity/identity-watch.ts';
 import { DelimitedReader } from '../../shared/protocol/framing.ts';
@@ -93,16 +94,18 @@ async function recordV2e(folder: string): Promise<void> {
     });
     await offloader.start();
     await until('the broker says hello', () => offloader.offers().length === 1);
-    const wish = { taskDigest: digest, budgetMs: 3_600_000, priority: 500 };
+    const wish = { taskDigest: digest, priority: 500, isolation: 'any' as const };
+    const ask = (one: { id: string; input: Buffer; isolation?: 'vm' }) =>
+      offloader.offload({ ...wish, ...one, deadline: new Deadline(3_600_000) });
     const input = Buffer.from('echo of the road');
-    await offloader.offload({ ...wish, id: 'drive-1', input });
-    await offloader.offload({ ...wish, id: 'drive-1', input });
+    await ask({ id: 'drive-1', input });
+    await ask({ id: 'drive-1', input });
     const refused = [
-      { ...wish, id: 'drive-1', input: Buffer.from('extra') },
-      { ...wish, id: 'drive-2', input, isolation: 'vm' as const },
-      { ...wish, id: 'drive-3', input: Buffer.from('fault') },
+      { id: 'drive-1', input: Buffer.from('extra') },
+      { id: 'drive-2', input, isolation: 'vm' as const },
+      { id: 'drive-3', input: Buffer.from('fault') },
     ];
-    for (const one of refused) await offloader.offload(one).catch(() => undefined);
+    for (const one of refused) await ask(one).catch(() => undefined);
     await offloader.stop();
     save('v2e-1-offload', records);
   } finally {

@@ -2,13 +2,13 @@ import { existsSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout } from 'node:timers/promises';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import type { Camera, CameraWish } from '../../obu/dashcam/capture/camera.ts';
+import type { Camera, PictureRequest } from '../../obu/dashcam/capture/camera.ts';
 import { ErrorCode } from '../../shared/base/errors.ts';
 import { until } from '../support/until.ts';
 import { ffmpegChildren, flat, Pictures, pidsOf, Rig } from './rig.ts';
 
-const OWN: CameraWish = { format: 'gray8', width: 0, height: 0, fps: 60 };
-const SMALL: CameraWish = { format: 'gray8', width: 32, height: 32, fps: 60 };
+const OWN: PictureRequest = { format: 'gray8', width: 0, height: 0, fps: 60 };
+const SMALL: PictureRequest = { format: 'gray8', width: 32, height: 32, fps: 60 };
 
 let rig: Rig;
 beforeEach(() => {

@@ -1,6 +1,6 @@
 import { setTimeout } from 'node:timers/promises';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import type { CameraWish, Picture } from '../../obu/dashcam/capture/camera.ts';
+import type { Picture, PictureRequest } from '../../obu/dashcam/capture/camera.ts';
 import { ErrorCode } from '../../shared/base/errors.ts';
 import { RoadPainter } from '../../sim/dashcam/painter.ts';
 import { advance, type RoadView, START_VIEW } from '../../sim/dashcam/road.ts';
@@ -8,9 +8,9 @@ import { until } from '../support/until.ts';
 import { correlation, ffmpeg, ffmpegChildren, flat, Pictures, pidsOf, Rig } from './rig.ts';
 
 const [WIDTH, HEIGHT] = [640, 480];
-const OWN: CameraWish = { format: 'gray8', width: 0, height: 0, fps: 60 };
-const SMALL: CameraWish = { format: 'gray8', width: 320, height: 240, fps: 60 };
-const JPEG: CameraWish = { format: 'jpeg', width: 640, height: 480, fps: 60 };
+const OWN: PictureRequest = { format: 'gray8', width: 0, height: 0, fps: 60 };
+const SMALL: PictureRequest = { format: 'gray8', width: 320, height: 240, fps: 60 };
+const JPEG: PictureRequest = { format: 'jpeg', width: 640, height: 480, fps: 60 };
 
 let rig: Rig;
 beforeEach(() => {
@@ -73,8 +73,8 @@ describe('pictures of a simulated road', () => {
     await rig.serve(WIDTH, HEIGHT, 8, draw);
     const camera = rig.camera(`sim:${rig.socketPath}`);
     await camera.start();
-    const wishes = [OWN, SMALL, JPEG, { ...OWN, format: 'rgb24' }] as const;
-    const [own, small, jpeg, rgb] = wishes.map((wish) => new Pictures(camera, wish)) as [
+    const requests = [OWN, SMALL, JPEG, { ...OWN, format: 'rgb24' }] as const;
+    const [own, small, jpeg, rgb] = requests.map((request) => new Pictures(camera, request)) as [
       Pictures,
       Pictures,
       Pictures,
@@ -151,7 +151,7 @@ describe('pictures of a simulated road', () => {
 });
 
 describe('consumers', () => {
-  it('with equal wishes share one conversion, with others have their own', async () => {
+  it('with equal requests share one conversion, with others have their own', async () => {
     await rig.serve(64, 48, 20, (number) => flat(64, 48, number % 256));
     const camera = rig.camera(`sim:${rig.socketPath}`);
     await camera.start();
@@ -192,7 +192,7 @@ describe('consumers', () => {
     expect(pidsOf('reader')).toEqual(reader);
   });
 
-  it('get at most the pictures per second that they wish, none of them twice', async () => {
+  it('get at most the pictures per second that they ask for, none of them twice', async () => {
     await rig.serve(64, 48, 30, (number) => flat(64, 48, number % 256));
     const camera = rig.camera(`sim:${rig.socketPath}`);
     await camera.start();
@@ -212,7 +212,7 @@ describe('consumers', () => {
     // A number is missing only where a picture was lost to a converter that is too slow, which the camera counts.
     const missing = [all, some, few].map(({ all: pictures }) => pictures.at(-1)!.sequence + 1 - pictures.length);
     expect(missing[0]! + missing[1]! + missing[2]!).toBeLessThanOrEqual(camera.status().lost);
-    // Nobody's wish holds the others back. How many there are more is up to the machine.
+    // No request holds the others back. How many there are more is up to the machine.
     expect(all.all.length).toBeGreaterThanOrEqual(some.all.length);
   });
 
@@ -226,7 +226,7 @@ describe('consumers', () => {
     await new Pictures(camera, OWN).more(5);
   });
 
-  it('that wish for nonsense are refused, and nothing is started for them', async () => {
+  it('that ask for nonsense are refused, and nothing is started for them', async () => {
     const camera = rig.camera(`sim:${rig.socketPath}`);
     await camera.start();
     const bad = expect.objectContaining({ code: ErrorCode.BadCameraWish });

@@ -1,13 +1,13 @@
 import { setTimeout } from 'node:timers/promises';
 import { afterEach, beforeEach, expect, it } from 'vitest';
-import type { CameraWish } from '../../obu/dashcam/capture/camera.ts';
+import type { PictureRequest } from '../../obu/dashcam/capture/camera.ts';
 import { takeSnapshot } from '../../obu/dashcam/capture/snapshot.ts';
 import { ErrorCode } from '../../shared/base/errors.ts';
 import { until } from '../support/until.ts';
 import { ffmpegChildren, Pictures, Rig } from './rig.ts';
 import { startRtspServer } from './rtsp-server.ts';
 
-const OWN: CameraWish = { format: 'gray8', width: 0, height: 0, fps: 60 };
+const OWN: PictureRequest = { format: 'gray8', width: 0, height: 0, fps: 60 };
 
 let rig: Rig;
 beforeEach(() => {

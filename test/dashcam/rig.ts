@@ -2,7 +2,7 @@ import { execFileSync } from 'node:child_process';
 import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import type { Camera, CameraWish, Picture } from '../../obu/dashcam/capture/camera.ts';
+import type { Camera, Picture, PictureRequest } from '../../obu/dashcam/capture/camera.ts';
 import { type CameraOptions, createCamera } from '../../obu/dashcam/capture/ffmpeg-camera.ts';
 import { silentLog } from '../../shared/base/log.ts';
 import { PictureServer } from '../../sim/dashcam/picture-server.ts';
@@ -59,8 +59,8 @@ export class Pictures {
   readonly all: Picture[] = [];
   readonly unsubscribe: () => void;
 
-  constructor(camera: Camera, wish: CameraWish) {
-    this.unsubscribe = camera.subscribe(wish, (picture) => this.all.push(picture));
+  constructor(camera: Camera, request: PictureRequest) {
+    this.unsubscribe = camera.subscribe(request, (picture) => this.all.push(picture));
   }
 
   /** Waits until there are `count` more than now. */

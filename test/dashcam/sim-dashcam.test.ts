@@ -2,7 +2,7 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import type { CameraWish, Picture } from '../../obu/dashcam/capture/camera.ts';
+import type { Picture, PictureRequest } from '../../obu/dashcam/capture/camera.ts';
 import { silentLog } from '../../shared/base/log.ts';
 import { dataFrame } from '../../shared/can/frame.ts';
 import { UserspaceBus } from '../../shared/can/userspace/userspace-bus.ts';
@@ -15,7 +15,7 @@ import { ffmpegChildren, Pictures, Rig } from './rig.ts';
 
 const root = join(import.meta.dirname, '..', '..');
 const DBC = join(root, 'sim', 'car', 'car.dbc');
-const OWN: CameraWish = { format: 'gray8', width: 0, height: 0, fps: 60 };
+const OWN: PictureRequest = { format: 'gray8', width: 0, height: 0, fps: 60 };
 const [WIDTH, HEIGHT] = [320, 240];
 
 let rig: Rig;

@@ -3,13 +3,13 @@ import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import pino from 'pino';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import type { Camera, CameraWish } from '../../obu/dashcam/capture/camera.ts';
+import type { Camera, PictureRequest } from '../../obu/dashcam/capture/camera.ts';
 import { until } from '../support/until.ts';
 import { ffmpeg, ffmpegChildren, Pictures, Rig } from './rig.ts';
 import { startRtspServer } from './rtsp-server.ts';
 
-const OWN: CameraWish = { format: 'gray8', width: 0, height: 0, fps: 60 };
-const JPEG: CameraWish = { format: 'jpeg', width: 160, height: 120, fps: 60 };
+const OWN: PictureRequest = { format: 'gray8', width: 0, height: 0, fps: 60 };
+const JPEG: PictureRequest = { format: 'jpeg', width: 160, height: 120, fps: 60 };
 
 let rig: Rig;
 beforeEach(() => {

@@ -3,7 +3,7 @@ import { mkdir, mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { CanRouter } from '../../obu/can/router.ts';
-import type { Camera, CameraWish, Picture } from '../../obu/dashcam/capture/camera.ts';
+import type { Camera, Picture, PictureRequest } from '../../obu/dashcam/capture/camera.ts';
 import type { GatewayMeter } from '../../obu/gateway/connection.ts';
 import { Gateway, type GatewayOptions } from '../../obu/gateway/gateway.ts';
 import { readGrants, type StoredCanGrant, type StoredGrants } from '../../obu/manifest/stored-grants.ts';
@@ -110,7 +110,7 @@ export function value(path: string, datum: SignalValue['value']): SignalValue {
 
 export class HandCamera implements Camera {
   readonly name = 'front';
-  readonly consumers = new Map<(picture: Picture) => void, CameraWish>();
+  readonly consumers = new Map<(picture: Picture) => void, PictureRequest>();
   async start() {}
   async stop() {}
   status() {
@@ -124,8 +124,8 @@ export class HandCamera implements Camera {
       lost: 0,
     };
   }
-  subscribe(wish: CameraWish, listener: (picture: Picture) => void) {
-    this.consumers.set(listener, wish);
+  subscribe(request: PictureRequest, listener: (picture: Picture) => void) {
+    this.consumers.set(listener, request);
     return () => this.consumers.delete(listener);
   }
   deliver(sequence: number, data: Uint8Array) {

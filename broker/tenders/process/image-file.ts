@@ -12,7 +12,7 @@ const IMAGE_MAX = 64 * 1024 * 1024;
  */
 export async function readImageFile(path: string): Promise<Buffer> {
   const refused = (reason: string, cause?: unknown) =>
-    new KerbError(ErrorCode.ImageRefused, `Image ${path} is refused: ${reason}`, { image: path, reason }, { cause });
+    new KerbError(ErrorCode.ImageRefused, `image ${path} is refused: ${reason}`, { image: path, reason }, { cause });
   // Neither a FIFO nor a device may keep us here.
   const file = await open(path, constants.O_RDONLY | constants.O_NONBLOCK | constants.O_NOCTTY).catch(
     (cause: unknown) => {

@@ -13,7 +13,7 @@ export function tenderBinary(): string {
   } catch (cause) {
     throw new KerbError(
       ErrorCode.TenderUnavailable,
-      `The tender ${path} is missing or cannot be run: run npm run setup to build it`,
+      `the tender ${path} is missing or cannot be run: run npm run setup to build it`,
       { path },
       { cause },
     );

@@ -3,13 +3,13 @@ import type { TenderState } from './tender.ts';
 
 /** A tender cannot be had; `imagePath` is undefined for one that is to be given its image later. */
 export function unavailable(imagePath: string | undefined, reason: string): KerbError {
-  const what = imagePath === undefined ? 'Tender without an image' : `Tender for ${imagePath}`;
+  const what = imagePath === undefined ? 'tender without an image' : `tender for ${imagePath}`;
   return new KerbError(ErrorCode.TenderUnavailable, `${what}: ${reason}`, { image: imagePath, reason });
 }
 
 /** Its process has ended, or is about to, and what it was doing is lost. */
 export function died(pid: number | undefined, reason: string): KerbError {
-  return new KerbError(ErrorCode.TenderDied, `Tender ${pid} ${reason}; its call is lost, start another one`, {
+  return new KerbError(ErrorCode.TenderDied, `tender ${pid} ${reason}; its call is lost, start another one`, {
     pid,
     reason,
   });
@@ -18,8 +18,8 @@ export function died(pid: number | undefined, reason: string): KerbError {
 /** It was called, and does not wait for a call. */
 export function notWaiting(pid: number | undefined, state: TenderState): KerbError {
   return state === 'Busy'
-    ? new KerbError(ErrorCode.TenderUnavailable, `Tender ${pid} is busy: it takes one call at a time`, { pid })
-    : new KerbError(ErrorCode.TenderDied, `Tender ${pid ?? '(never started)'} is ${state}: start another one`, {
+    ? new KerbError(ErrorCode.TenderUnavailable, `tender ${pid} is busy: it takes one call at a time`, { pid })
+    : new KerbError(ErrorCode.TenderDied, `tender ${pid ?? '(never started)'} is ${state}: start another one`, {
         pid,
         state,
       });
@@ -27,5 +27,5 @@ export function notWaiting(pid: number | undefined, state: TenderState): KerbErr
 
 /** It was started a second time. */
 export function onlyOnce(): KerbError {
-  return new KerbError(ErrorCode.TenderUnavailable, 'A tender can be started once; make another one');
+  return new KerbError(ErrorCode.TenderUnavailable, 'a tender can be started once; make another one');
 }

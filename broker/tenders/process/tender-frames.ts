@@ -68,10 +68,7 @@ export interface OutcomeFrame {
 }
 
 function bad(reason: string): KerbError {
-  return new KerbError(
-    ErrorCode.BadProtocolMessage,
-    `Frame from a tender: ${reason}; it is not to be trusted any more`,
-  );
+  return new KerbError(ErrorCode.BadProtocolMessage, `frame from a tender: ${reason}; it is no longer trusted`);
 }
 
 /** @throws KerbError BadProtocolMessage when it is above 2^53 */

@@ -24,5 +24,5 @@ test('a start without a descriptor left fails, and does not end the broker', asy
     process.execPath,
     script,
   ]);
-  expect(stdout).toBe(`8002 Tender for /none: cannot be run: spawn ${process.execPath} EMFILE Dead`);
+  expect(stdout).toBe(`8002 tender for /none: cannot be run: spawn ${process.execPath} EMFILE Dead`);
 });

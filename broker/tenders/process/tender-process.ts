@@ -96,7 +96,7 @@ export class TenderProcess implements Tender {
 
   get image(): ImageInfo {
     if (this.#image === undefined) {
-      throw new KerbError(ErrorCode.TenderUnavailable, 'The image of a tender is known only after start()');
+      throw new KerbError(ErrorCode.TenderUnavailable, 'the image of a tender is known only after start()');
     }
     return this.#image;
   }
@@ -200,7 +200,7 @@ export class TenderProcess implements Tender {
     if (input.length > this.image.maxInput) {
       throw new KerbError(
         ErrorCode.TenderInputTooLarge,
-        `Input of ${input.length} bytes for task ${this.image.name}: it takes at most ${this.image.maxInput}`,
+        `input of ${input.length} bytes for task ${this.image.name}: it takes at most ${this.image.maxInput}`,
         { task: this.image.name, size: input.length, maxInput: this.image.maxInput },
       );
     }
@@ -332,7 +332,7 @@ export class TenderProcess implements Tender {
         return;
       case 'refused':
         starting.reject(
-          new KerbError(ErrorCode.ImageRefused, `Image ${this.#options.imagePath} is refused: ${frame.reason}`, {
+          new KerbError(ErrorCode.ImageRefused, `image ${this.#options.imagePath} is refused: ${frame.reason}`, {
             image: this.#options.imagePath,
             reason: frame.reason,
           }),

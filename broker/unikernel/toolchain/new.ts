@@ -36,7 +36,7 @@ export async function newTask(dir: string, language: Language): Promise<string> 
 
 function cSource(name: string): string {
   return `/*
- * ${name}: gives its input back, turned round.
+ * ${name}: returns its input in reverse.
  *
  * In:  any bytes, at most 64 KiB.
  * Out: the same bytes, last one first.
@@ -63,13 +63,13 @@ typescript: { name: ${name}, memory: 1 MiB, maxInput: 64 KiB, maxOutput: 64 KiB 
 }
 
 function typescriptSource(name: string): string {
-  return `// ${name}: gives its input back, turned round.
+  return `// ${name}: returns its input in reverse.
 //
 // In:  any bytes, at most 64 KiB.
 // Out: the same bytes, last one first.
 //
 // This is AssemblyScript: TypeScript with the types of WebAssembly. There are console.log(), Math.random(), Date.now()
-// and refuse(status), which tells the caller that the input is none.
+// and refuse(status), which tells the caller that the input is not valid.
 //
 // Try it: echo hello | kerb task run . --input -
 

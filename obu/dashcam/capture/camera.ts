@@ -1,7 +1,7 @@
 export type PictureFormat = 'jpeg' | 'gray8' | 'rgb24';
 
 /** What one consumer asks for. */
-export interface CameraWish {
+export interface PictureRequest {
   readonly format: PictureFormat;
   /** Pixels; 0 means as the camera delivers. */
   readonly width: number;
@@ -12,7 +12,7 @@ export interface CameraWish {
 
 export interface Picture {
   readonly camera: string;
-  /** Counts up by one per picture of this wish; a gap is a loss. */
+  /** Counts up by one per picture of this request; a gap is a loss. */
   readonly sequence: number;
   /** Microseconds since 1970 when the OBU had the whole picture. */
   readonly timeUs: number;
@@ -48,9 +48,9 @@ export interface Camera {
   start(): Promise<void>;
   stop(): Promise<void>;
   /**
-   * Pictures as wished, until the returned function is called. Equal wishes share their conversion.
+   * Pictures as requested, until the returned function is called. Equal requests share their conversion.
    * @throws KerbError BadCameraWish
    */
-  subscribe(wish: CameraWish, listener: (picture: Picture) => void): () => void;
+  subscribe(request: PictureRequest, listener: (picture: Picture) => void): () => void;
   status(): CameraStatus;
 }

@@ -1,27 +1,27 @@
 import { messageOf } from '../../../shared/base/errors.ts';
 import type { Logger } from '../../../shared/base/log.ts';
-import type { CameraWish, Picture } from './camera.ts';
+import type { Picture, PictureRequest } from './camera.ts';
 import { Converter, type NumberedPicture, type RawPicture } from './converter.ts';
 import { RateCap } from './rate-cap.ts';
 
 /**
- * All consumers with one wish: thins the camera's pictures to the wished rate, numbers them, has them converted once
+ * All consumers with one request: thins the camera's pictures to the requested rate, numbers them, has them converted once
  * and hands each to every consumer. Grey pictures at the camera's own size are its luma plane and need no conversion.
  */
 export class Conversion {
   readonly #camera: string;
-  readonly #wish: CameraWish;
+  readonly #request: PictureRequest;
   readonly #log: Logger;
   readonly #cap: RateCap;
   readonly #converter: Converter;
   readonly #consumers = new Set<{ readonly listener: (picture: Picture) => void }>();
   #sequence = 0;
 
-  constructor(options: { camera: string; ffmpegPath: string; wish: CameraWish; stallMs: number; log: Logger }) {
+  constructor(options: { camera: string; ffmpegPath: string; request: PictureRequest; stallMs: number; log: Logger }) {
     this.#camera = options.camera;
-    this.#wish = options.wish;
+    this.#request = options.request;
     this.#log = options.log;
-    this.#cap = new RateCap(options.wish.fps);
+    this.#cap = new RateCap(options.request.fps);
     this.#converter = new Converter(options, (data, of) => this.#deliver(data, of));
   }
 
@@ -51,8 +51,8 @@ export class Conversion {
     if (!this.#cap.take(raw.monotonicMs)) return false;
     const numbered = { raw, sequence: this.#sequence++ };
     const { width, height } = raw.header;
-    const ownSize = this.#wish.width === 0 || (this.#wish.width === width && this.#wish.height === height);
-    if (this.#wish.format === 'gray8' && ownSize) this.#deliver(raw.planes.subarray(0, width * height), numbered);
+    const ownSize = this.#request.width === 0 || (this.#request.width === width && this.#request.height === height);
+    if (this.#request.format === 'gray8' && ownSize) this.#deliver(raw.planes.subarray(0, width * height), numbered);
     else this.#converter.push(numbered);
     return true;
   }
@@ -67,9 +67,9 @@ export class Conversion {
       camera: this.#camera,
       sequence: of.sequence,
       timeUs: of.raw.timeUs,
-      format: this.#wish.format,
-      width: this.#wish.width || of.raw.header.width,
-      height: this.#wish.height || of.raw.header.height,
+      format: this.#request.format,
+      width: this.#request.width || of.raw.header.width,
+      height: this.#request.height || of.raw.header.height,
       data,
     };
     for (const { listener } of this.#consumers) {

@@ -1,6 +1,6 @@
 import { messageOf } from '../../../shared/base/errors.ts';
 import type { Logger } from '../../../shared/base/log.ts';
-import type { CameraWish } from './camera.ts';
+import type { PictureRequest } from './camera.ts';
 import { MpjpegCutter, type PictureCutter, RawCutter } from './cutter.ts';
 import { FfmpegProcess, QUIET } from './ffmpeg.ts';
 import { retryDelayMs } from './reader-state.ts';
@@ -29,13 +29,13 @@ const JPEG_QUALITY = '4';
 const FRAME = Buffer.from('FRAME\n');
 
 /**
- * One ffmpeg that scales and encodes pictures for one wish. Each picture that goes in comes out once, in order, so
+ * One ffmpeg that scales and encodes pictures for one request. Each picture that goes in comes out once, in order, so
  * number and time travel beside it. When it is slower than the camera it converts the newest picture it can get; the
  * ones in between are lost, and nobody waits.
  */
 export class Converter {
   readonly #ffmpegPath: string;
-  readonly #wish: CameraWish;
+  readonly #request: PictureRequest;
   readonly #stallMs: number;
   readonly #log: Logger;
   readonly #onPicture: (data: Buffer, of: NumberedPicture) => void;
@@ -50,11 +50,11 @@ export class Converter {
   readonly #ending = new Set<Promise<void>>();
 
   constructor(
-    options: { ffmpegPath: string; wish: CameraWish; stallMs: number; log: Logger },
+    options: { ffmpegPath: string; request: PictureRequest; stallMs: number; log: Logger },
     onPicture: (data: Buffer, of: NumberedPicture) => void,
   ) {
     this.#ffmpegPath = options.ffmpegPath;
-    this.#wish = options.wish;
+    this.#request = options.request;
     this.#stallMs = options.stallMs;
     this.#log = options.log;
     this.#onPicture = onPicture;
@@ -96,7 +96,7 @@ export class Converter {
   }
 
   #launch(header: Y4mHeader): void {
-    const process = new FfmpegProcess(this.#ffmpegPath, converterArguments(this.#wish), redact);
+    const process = new FfmpegProcess(this.#ffmpegPath, converterArguments(this.#request), redact);
     this.#process = process;
     this.#headerLine = header.line;
     const cutter = this.#cutter(header, (data) => {
@@ -120,9 +120,9 @@ export class Converter {
   }
 
   #cutter(header: Y4mHeader, onPicture: (data: Buffer) => void): PictureCutter {
-    const pixels = (this.#wish.width || header.width) * (this.#wish.height || header.height);
-    if (this.#wish.format === 'jpeg') return new MpjpegCutter(onPicture);
-    return new RawCutter(this.#wish.format === 'rgb24' ? pixels * 3 : pixels, onPicture);
+    const pixels = (this.#request.width || header.width) * (this.#request.height || header.height);
+    if (this.#request.format === 'jpeg') return new MpjpegCutter(onPicture);
+    return new RawCutter(this.#request.format === 'rgb24' ? pixels * 3 : pixels, onPicture);
   }
 
   #feed(): void {
@@ -156,17 +156,17 @@ export class Converter {
   }
 }
 
-function converterArguments(wish: CameraWish): string[] {
+function converterArguments(request: PictureRequest): string[] {
   // Not with `-fflags nobuffer`: it throws away the picture that was probed, and every later one got the wrong number.
   const fast = ['-probesize', '32', '-analyzeduration', '0'];
   const input = ['-f', 'yuv4mpegpipe', ...fast, '-protocol_whitelist', 'pipe', '-i', 'pipe:0'];
-  const scale = wish.width === 0 ? [] : ['-vf', `scale=${wish.width}:${wish.height}:flags=bilinear`];
+  const scale = request.width === 0 ? [] : ['-vf', `scale=${request.width}:${request.height}:flags=bilinear`];
   // One thread: a second one would hold a picture back, and pictures of a dashcam are small.
   const common = ['-fps_mode', 'passthrough', '-flush_packets', '1', '-threads', '1', ...scale];
-  return [...QUIET, '-filter_threads', '1', ...input, ...common, ...encoderArguments(wish.format), 'pipe:1'];
+  return [...QUIET, '-filter_threads', '1', ...input, ...common, ...encoderArguments(request.format), 'pipe:1'];
 }
 
-function encoderArguments(format: CameraWish['format']): string[] {
+function encoderArguments(format: PictureRequest['format']): string[] {
   switch (format) {
     case 'jpeg':
       return ['-pix_fmt', 'yuvj420p', '-c:v', 'mjpeg', '-q:v', JPEG_QUALITY, '-f', 'mpjpeg'];

@@ -1,9 +1,9 @@
 /**
  * A camera whose one reader is ffmpeg.
  *
- * One reader process delivers whole pictures at the camera's own size over a pipe, and each distinct wish has one
- * converter process of its own that gets only the pictures it is due. The other way, one ffmpeg with an output per wish,
- * would move fewer bytes, but has to close and open the camera whenever the set of wishes changes: half a second on
+ * One reader process delivers whole pictures at the camera's own size over a pipe, and each distinct request has one
+ * converter process of its own that gets only the pictures it is due. The other way, one ffmpeg with an output per request,
+ * would move fewer bytes, but has to close and open the camera whenever the set of requests changes: half a second on
  * V4L2, a wait for the next key frame on RTSP, for every consumer and for safety functions too. And its slowest output
  * would hold up all the others. Here a consumer that comes, goes or is slow disturbs nobody.
  *
@@ -12,14 +12,14 @@
  */
 import type { Logger } from '../../../shared/base/log.ts';
 import type { RawCamera } from '../recording/recorder.ts';
-import type { Camera, CameraState, CameraStatus, CameraWish, Picture } from './camera.ts';
+import type { Camera, CameraState, CameraStatus, Picture, PictureRequest } from './camera.ts';
 import { Conversion } from './conversion.ts';
 import type { RawPicture } from './converter.ts';
 import { cancelled, checkFfmpeg } from './ffmpeg.ts';
+import { checkPictureRequest, pictureRequestKey } from './picture-request.ts';
 import { CameraReader, type CameraTiming } from './reader.ts';
 import { waitText } from './refusal.ts';
 import { type CameraSource, describeSource, parseSource } from './source.ts';
-import { checkWish, wishKey } from './wish.ts';
 
 export interface CameraOptions {
   readonly name: string;
@@ -105,13 +105,13 @@ class FfmpegCamera implements Camera, RawCamera {
     await Promise.all(this.#ending);
   }
 
-  subscribe(wish: CameraWish, listener: (picture: Picture) => void): () => void {
-    const checked = checkWish(wish);
-    const key = wishKey(checked);
+  subscribe(request: PictureRequest, listener: (picture: Picture) => void): () => void {
+    const checked = checkPictureRequest(request);
+    const key = pictureRequestKey(checked);
     let conversion = this.#conversions.get(key);
     if (conversion === undefined) {
       const { stallMs } = this.#timing;
-      const parts = { camera: this.name, ffmpegPath: this.#ffmpegPath, wish: checked, stallMs };
+      const parts = { camera: this.name, ffmpegPath: this.#ffmpegPath, request: checked, stallMs };
       conversion = new Conversion({ ...parts, log: this.#log.child({ part: key }) });
       this.#conversions.set(key, conversion);
     }

@@ -1,13 +1,13 @@
 import { describe, expect, it } from 'vitest';
-import { Complaints } from './ffmpeg.ts';
+import { ErrorOutput } from './ffmpeg.ts';
 
 function reasonOf(...parts: string[]): string {
-  const complaints = new Complaints();
-  for (const part of parts) complaints.push(part);
-  return complaints.reason();
+  const errorOutput = new ErrorOutput();
+  for (const part of parts) errorOutput.push(part);
+  return errorOutput.reason();
 }
 
-describe('Complaints', () => {
+describe('ErrorOutput', () => {
   it('says the last line, without what the component says in the same words', () => {
     const lines = ['[video4linux2,v4l2 @ 0x55d] Cannot open video device /dev/video9: No such file or directory\n'];
     lines.push('/dev/video9: No such file or directory\n');
@@ -66,8 +66,8 @@ describe('Complaints', () => {
   it('is empty when nothing was said, and keeps a bounded part of endless words', () => {
     expect(reasonOf()).toBe('');
     expect(reasonOf('\n\n')).toBe('');
-    const complaints = new Complaints();
-    for (let at = 0; at < 1000; at++) complaints.push('x'.repeat(1000));
-    expect(complaints.reason().length).toBeLessThanOrEqual(2000);
+    const errorOutput = new ErrorOutput();
+    for (let at = 0; at < 1000; at++) errorOutput.push('x'.repeat(1000));
+    expect(errorOutput.reason().length).toBeLessThanOrEqual(2000);
   });
 });

@@ -63,14 +63,14 @@ export class FfmpegProcess {
       // Out of file descriptors, Node makes no pipes, and `close` never comes.
       if (child.stdout === undefined) return;
       this.#child = child;
-      const complaints = new Complaints();
+      const errorOutput = new ErrorOutput();
       child.stdout.on('data', onData);
-      child.stderr.setEncoding('utf8').on('data', (text: string) => complaints.push(text));
+      child.stderr.setEncoding('utf8').on('data', (text: string) => errorOutput.push(text));
       // What is written to a process that is gone is lost with it; `close` tells the rest.
       child.stdin.on('error', () => {});
       child.on('close', (code, signal) => {
         const end = signal === null ? `ffmpeg ended with exit code ${code}` : `ffmpeg was ended by ${signal}`;
-        over(spawnError || this.#redact(complaints.reason()) || end);
+        over(spawnError || this.#redact(errorOutput.reason()) || end);
       });
     });
   }
@@ -105,8 +105,8 @@ export class FfmpegProcess {
   }
 }
 
-/** Keeps the end of what ffmpeg complains about, and makes one sentence of it. */
-export class Complaints {
+/** Keeps the last lines of standard error of ffmpeg, and makes one sentence of them. */
+export class ErrorOutput {
   #rest = '';
   #last = '';
   /** The last line of a component, `[rtsp @ 0x55…] method DESCRIBE failed`, without its address. */

@@ -120,8 +120,8 @@ export class CameraReader {
 
   #watch(process: FfmpegProcess, ms: number): void {
     clearTimeout(this.#timer);
-    const complaint = `no picture for ${ms / 1000} s`;
-    this.#timer = setTimeout(() => this.#fail(process, complaint), ms);
+    const problem = `no picture for ${ms / 1000} s`;
+    this.#timer = setTimeout(() => this.#fail(process, problem), ms);
   }
 
   #fail(process: FfmpegProcess, reason: string): void {

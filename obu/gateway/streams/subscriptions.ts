@@ -1,4 +1,4 @@
-/** What a container's wish for frames or pictures becomes: a stream, and the way to join it to its source. */
+/** What a container's request for frames or pictures becomes: a stream, and the way to join it to its source. */
 import { ErrorCode, KerbError } from '../../../shared/base/errors.ts';
 import { type CanFilter, parseFilter } from '../../../shared/can/filter.ts';
 import type { kerbside } from '../../../shared/protocol/generated/gateway.js';

@@ -106,7 +106,7 @@ const wireFormats: Readonly<Record<PictureFormat, number>> = {
 };
 const formats: readonly PictureFormat[] = ['jpeg', 'gray8', 'rgb24'];
 
-/** The format of a wish; undefined for one of a newer protocol. */
+/** The format of a request; undefined for one of a newer protocol. */
 export function formatOf(wire: number): PictureFormat | undefined {
   return formats.find((format) => wireFormats[format] === wire);
 }

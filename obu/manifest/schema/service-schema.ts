@@ -108,7 +108,7 @@ export const composeKeys = {
     'services that come first, a list, or a map with `condition: service_started`, `service_healthy` or `service_completed_successfully`',
     dependsOn,
   ),
-  healthcheck: key('how the engine finds out whether it is well, instead of the check of the image', healthcheck),
+  healthcheck: key('how the engine checks its health, instead of the check of the image', healthcheck),
   mem_limit: key(
     'memory and swap together, such as `256m`; above it the workload is killed',
     size(MIN_MEM_LIMIT, 'must be at least 6m, the smallest limit that the Docker Engine takes'),

@@ -16,9 +16,9 @@ export type PressureSample = { readonly [K in PressureKind]: number | undefined 
 /** From this many percent on it is pressure, for one resource. */
 export type PressureThresholds = { readonly [K in PressureKind]: number };
 
-/** Between one rung and the next there is as much time as the average looks back on, so that the last one shows. */
+/** Between one level and the next there is as much time as the average looks back on, so that the last one shows. */
 export const STEP_MS: { readonly [K in PressureKind]: number } = { memory: 10_000, cpu: 30_000 };
-/** Below half the threshold for this long, one rung is given back. */
+/** Below half the threshold for this long, one level is given back. */
 export const CALM_MS = 30_000;
 
 /** How far up the ladder one resource is. 0: no pressure; 1: throttled; above: level - 1 workloads are shed. */
@@ -52,8 +52,8 @@ export function nextLevel(
   if (percent === undefined) return noPressure;
   const elapsedMs = nowMs - before.changedMs;
   if (percent >= threshold) {
-    const mayClimb = elapsedMs >= STEP_MS[kind] && shed >= shedAt(before.level);
-    return mayClimb
+    const mayRaise = elapsedMs >= STEP_MS[kind] && shed >= shedAt(before.level);
+    return mayRaise
       ? { level: before.level + 1, changedMs: nowMs, calmMs: undefined }
       : { ...before, calmMs: undefined };
   }

@@ -51,8 +51,8 @@ function cheaperFirst(a: Candidate, b: Candidate): number {
 }
 
 /** One number to compare sets by: stops, then members, then priorities. Exact, as there are at most EXACT_LIMIT. */
-function costOf({ mode: rung, priority }: Candidate): number {
-  return (rung === 'stop' ? 1e10 : 0) + 1e6 + priority;
+function costOf({ mode, priority }: Candidate): number {
+  return (mode === 'stop' ? 1e10 : 0) + 1e6 + priority;
 }
 
 function smallest(pool: readonly Candidate[], short: Claim): readonly Candidate[] {

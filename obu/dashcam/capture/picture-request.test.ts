@@ -1,11 +1,11 @@
 import { describe, expect, it } from 'vitest';
 import { ErrorCode } from '../../../shared/base/errors.ts';
-import type { CameraWish } from './camera.ts';
-import { checkWish, wishKey } from './wish.ts';
+import type { PictureRequest } from './camera.ts';
+import { checkPictureRequest, pictureRequestKey } from './picture-request.ts';
 
-const good: CameraWish = { format: 'gray8', width: 320, height: 240, fps: 10 };
+const good: PictureRequest = { format: 'gray8', width: 320, height: 240, fps: 10 };
 
-describe('checkWish', () => {
+describe('checkPictureRequest', () => {
   it.each([
     good,
     { ...good, width: 0, height: 0 },
@@ -13,8 +13,8 @@ describe('checkWish', () => {
     { ...good, width: 321, height: 241 },
     { ...good, fps: 60 },
     { ...good, fps: 0.1 },
-  ])('takes %j', (wish) => {
-    expect(checkWish(wish)).toEqual(wish);
+  ])('takes %j', (request) => {
+    expect(checkPictureRequest(request)).toEqual(request);
   });
 
   it.each([
@@ -32,19 +32,21 @@ describe('checkWish', () => {
     { ...good, fps: 60.1 },
     { ...good, fps: Number.NaN },
     { ...good, fps: Number.POSITIVE_INFINITY },
-  ])('refuses %j', (wish) => {
-    expect(() => checkWish(wish as CameraWish)).toThrow(expect.objectContaining({ code: ErrorCode.BadCameraWish }));
+  ])('refuses %j', (request) => {
+    expect(() => checkPictureRequest(request as PictureRequest)).toThrow(
+      expect.objectContaining({ code: ErrorCode.BadCameraWish }),
+    );
   });
 
-  it('gives equal wishes one key, and every other one its own', () => {
-    expect(wishKey({ ...good })).toBe(wishKey(good));
-    const others: CameraWish[] = [
+  it('gives equal requests one key, and every other one its own', () => {
+    expect(pictureRequestKey({ ...good })).toBe(pictureRequestKey(good));
+    const others: PictureRequest[] = [
       { ...good, format: 'jpeg' },
       { ...good, width: 322 },
       { ...good, height: 242 },
       { ...good, fps: 11 },
       { ...good, width: 0, height: 0 },
     ];
-    expect(new Set([good, ...others].map(wishKey)).size).toBe(6);
+    expect(new Set([good, ...others].map(pictureRequestKey)).size).toBe(6);
   });
 });
