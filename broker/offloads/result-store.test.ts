@@ -1,5 +1,6 @@
 import { expect, test } from 'vitest';
-import { type ResultLimits, ResultStore, type TaskResult } from './result-store.ts';
+import type { TaskResult } from './offload.ts';
+import { type ResultLimits, ResultStore } from './result-store.ts';
 
 const A = 'sha256:a';
 const input = Buffer.from('picture');

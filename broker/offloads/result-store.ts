@@ -1,17 +1,5 @@
 import { hash } from 'node:crypto';
-
-/** What one run of a task has given. Times in milliseconds. */
-export interface TaskResult {
-  readonly output: Buffer;
-  readonly queueMs: number;
-  /** Until the task ran and from its end on: handing over, and starting a tender where there was none. */
-  readonly startMs: number;
-  readonly runMs: number;
-  readonly cpuMs: number;
-  /** Bytes of its own memory that the guest had in use. */
-  readonly peakMemory: number;
-  readonly isolation: string;
-}
+import type { TaskResult } from './offload.ts';
 
 export interface ResultLimits {
   /** Bytes of output that are kept altogether. */
@@ -22,7 +10,7 @@ export interface ResultLimits {
 }
 
 interface Kept {
-  readonly packageDigest: string;
+  readonly taskDigest: string;
   readonly inputDigest: string;
   readonly result: TaskResult;
   readonly keptAt: number;
@@ -56,18 +44,18 @@ export class ResultStore {
   }
 
   /** `key` names tenant and id; `now` is monotonic, in milliseconds. */
-  find(key: string, packageDigest: string, input: Uint8Array, now: number): Lookup {
+  find(key: string, taskDigest: string, input: Uint8Array, now: number): Lookup {
     const kept = this.#kept.get(key);
     if (kept === undefined) return NOTHING;
     if (now - kept.keptAt > this.#limits.maxAgeMs) {
       this.#forget(key, kept);
       return NOTHING;
     }
-    if (kept.packageDigest !== packageDigest || kept.inputDigest !== digest(input)) return { found: 'other-offload' };
+    if (kept.taskDigest !== taskDigest || kept.inputDigest !== digest(input)) return { found: 'other-offload' };
     return { found: 'result', result: kept.result };
   }
 
-  keep(key: string, packageDigest: string, input: Uint8Array, result: TaskResult, now: number): void {
+  keep(key: string, taskDigest: string, input: Uint8Array, result: TaskResult, now: number): void {
     const { maxBytes, maxCount, maxAgeMs } = this.#limits;
     const before = this.#kept.get(key);
     if (before !== undefined) this.#forget(key, before);
@@ -75,7 +63,7 @@ export class ResultStore {
     // A small view of a large buffer would keep all of that alive.
     const isView = result.output.buffer.byteLength > 2 * result.output.length + 64;
     const output = isView ? Buffer.from(Uint8Array.from(result.output).buffer) : result.output;
-    this.#kept.set(key, { packageDigest, inputDigest: digest(input), result: { ...result, output }, keptAt: now });
+    this.#kept.set(key, { taskDigest, inputDigest: digest(input), result: { ...result, output }, keptAt: now });
     this.#bytes += output.length;
     for (const [oldest, kept] of this.#kept) {
       const fits = this.#bytes <= maxBytes && this.#kept.size <= maxCount && now - kept.keptAt <= maxAgeMs;
