@@ -6,6 +6,7 @@ import { RecentErrors } from '../shared/api/recent-errors.ts';
 import type { BrokerStatus } from '../shared/api/status.ts';
 import { ErrorCode, KerbError, messageOf } from '../shared/base/errors.ts';
 import type { Logger } from '../shared/base/log.ts';
+import { type ResultLimits, ResultStore } from '../shared/base/once.ts';
 import { loadIdentity } from '../shared/identity/x509-identity.ts';
 import type { TaskPackage } from '../shared/task-package/reader.ts';
 import { loadTrust } from '../shared/task-package/signer.ts';
@@ -13,9 +14,8 @@ import { Admission, type AdmissionLimits } from './admission/admission.ts';
 import { watchBrokerIdentity } from './identity.ts';
 import { encodeAnnouncement } from './ingress/codec.ts';
 import { Ingress } from './ingress/ingress.ts';
-import type { PendingOffload } from './offloads/offload.ts';
+import type { PendingOffload, TaskResult } from './offloads/offload.ts';
 import { Offloads } from './offloads/offloads.ts';
-import { type ResultLimits, ResultStore } from './offloads/result-store.ts';
 import { type CreateTender, ServedTasks } from './offloads/served-tasks.ts';
 import { PackageStore } from './packages/package-store.ts';
 import { PackageUploads } from './packages/package-uploads.ts';
@@ -177,7 +177,7 @@ export async function startBroker(config: BrokerConfig, parts: BrokerParts): Pro
       createTender = (imagePath, taskLog, isolation) => blanks.take(imagePath, taskLog, isolation);
     }
     const pools = new TenderPools(config.limits, (digest) => admission.queuedFor(digest));
-    const results = new ResultStore(config.limits);
+    const results = new ResultStore<TaskResult>(config.limits);
     const offloads = new Offloads(admission, results, metrics, config.limits, () => pools.planSoon());
     const served = new ServedTasks({
       store,

@@ -5,6 +5,7 @@
  * Hot path: one object and one promise per offload, no timer but the one for the earliest budget in the queues, no log line.
  */
 import { ErrorCode, type KerbError } from '../../shared/base/errors.ts';
+import type { ResultStore } from '../../shared/base/once.ts';
 import { type Refusal, refusal, refusalOf } from '../../shared/base/refusal.ts';
 import { RateWindow } from '../../shared/base/rolling.ts';
 import type { Admission } from '../admission/admission.ts';
@@ -20,7 +21,6 @@ import {
   spentInQueue,
   unknownPackage,
 } from './refusals.ts';
-import type { ResultStore } from './result-store.ts';
 
 export interface OffloadLimits {
   /** Callers that may wait for one and the same offload. */
@@ -29,7 +29,7 @@ export interface OffloadLimits {
 
 export class Offloads {
   readonly #admission: Admission<PendingOffload>;
-  readonly #results: ResultStore;
+  readonly #results: ResultStore<TaskResult>;
   readonly #metrics: BrokerMetrics;
   readonly #limits: OffloadLimits;
   readonly #onShort: () => void;
@@ -48,7 +48,7 @@ export class Offloads {
   /** `onShort` is told when offloads wait and one more tender would help. */
   constructor(
     admission: Admission<PendingOffload>,
-    results: ResultStore,
+    results: ResultStore<TaskResult>,
     metrics: BrokerMetrics,
     limits: OffloadLimits,
     onShort: () => void,

@@ -1,5 +1,4 @@
 import { hash } from 'node:crypto';
-import type { TaskResult } from './offload.ts';
 
 export interface ResultLimits {
   /** Bytes of output that are kept altogether. */
@@ -9,20 +8,24 @@ export interface ResultLimits {
   readonly maxAgeMs: number;
 }
 
-interface Kept {
+interface HasOutput {
+  readonly output: Buffer;
+}
+
+interface Kept<Result> {
   readonly taskDigest: string;
   readonly inputDigest: string;
-  readonly result: TaskResult;
+  readonly result: Result;
   readonly keptAt: number;
 }
 
-export type Lookup =
+export type Lookup<Result> =
   | { readonly found: 'nothing' }
-  | { readonly found: 'result'; readonly result: TaskResult }
+  | { readonly found: 'result'; readonly result: Result }
   /** The id belongs to an offload of another task or other input. */
   | { readonly found: 'other-offload' };
 
-const NOTHING: Lookup = { found: 'nothing' };
+const NOTHING: Lookup<never> = { found: 'nothing' };
 
 /**
  * Results that were sent lately, so that a caller that lost the answer gets it again without a second run. Bounded in
@@ -30,9 +33,9 @@ const NOTHING: Lookup = { found: 'nothing' };
  *
  * The digest of the input is taken after the answer is on its way, so it costs no latency.
  */
-export class ResultStore {
+export class ResultStore<Result extends HasOutput> {
   readonly #limits: ResultLimits;
-  readonly #kept = new Map<string, Kept>();
+  readonly #kept = new Map<string, Kept<Result>>();
   #bytes = 0;
 
   constructor(limits: ResultLimits) {
@@ -44,7 +47,7 @@ export class ResultStore {
   }
 
   /** `key` names tenant and id; `now` is monotonic, in milliseconds. */
-  find(key: string, taskDigest: string, input: Uint8Array, now: number): Lookup {
+  find(key: string, taskDigest: string, input: Uint8Array, now: number): Lookup<Result> {
     const kept = this.#kept.get(key);
     if (kept === undefined) return NOTHING;
     if (now - kept.keptAt > this.#limits.maxAgeMs) {
@@ -55,7 +58,7 @@ export class ResultStore {
     return { found: 'result', result: kept.result };
   }
 
-  keep(key: string, taskDigest: string, input: Uint8Array, result: TaskResult, now: number): void {
+  keep(key: string, taskDigest: string, input: Uint8Array, result: Result, now: number): void {
     const { maxBytes, maxCount, maxAgeMs } = this.#limits;
     const before = this.#kept.get(key);
     if (before !== undefined) this.#forget(key, before);
@@ -72,7 +75,7 @@ export class ResultStore {
     }
   }
 
-  #forget(key: string, kept: Kept): void {
+  #forget(key: string, kept: Kept<Result>): void {
     this.#kept.delete(key);
     this.#bytes -= kept.result.output.length;
   }

@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest';
-import type { TaskResult } from './offload.ts';
-import { type ResultLimits, ResultStore } from './result-store.ts';
+import type { TaskResult } from '../../broker/offloads/offload.ts';
+import { type ResultLimits, ResultStore } from './once.ts';
 
 const A = 'sha256:a';
 const input = Buffer.from('picture');
@@ -14,7 +14,7 @@ const result = (size = 10): TaskResult => ({
   isolation: 'process',
 });
 const store = (limits: Partial<ResultLimits> = {}) =>
-  new ResultStore({ maxBytes: 1000, maxCount: 100, maxAgeMs: 60_000, ...limits });
+  new ResultStore<TaskResult>({ maxBytes: 1000, maxCount: 100, maxAgeMs: 60_000, ...limits });
 
 test('gives back what was kept, to the same offload only', () => {
   const results = store();
