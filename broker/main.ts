@@ -6,7 +6,7 @@ import { RecentErrors } from '../shared/api/recent-errors.ts';
 import type { BrokerStatus } from '../shared/api/status.ts';
 import { ErrorCode, KerbError, messageOf } from '../shared/base/errors.ts';
 import type { Logger } from '../shared/base/log.ts';
-import { type ResultLimits, ResultStore } from '../shared/base/once.ts';
+import type { OnceLimits } from '../shared/base/once.ts';
 import { loadIdentity } from '../shared/identity/x509-identity.ts';
 import type { TaskPackage } from '../shared/task-package/reader.ts';
 import { loadTrust } from '../shared/task-package/signer.ts';
@@ -14,7 +14,7 @@ import { Admission, type AdmissionLimits } from './admission/admission.ts';
 import { watchBrokerIdentity } from './identity.ts';
 import { encodeAnnouncement } from './ingress/codec.ts';
 import { Ingress } from './ingress/ingress.ts';
-import type { PendingOffload, TaskResult } from './offloads/offload.ts';
+import type { PendingOffload } from './offloads/offload.ts';
 import { Offloads } from './offloads/offloads.ts';
 import { type CreateTender, ServedTasks } from './offloads/served-tasks.ts';
 import { PackageStore } from './packages/package-store.ts';
@@ -59,7 +59,7 @@ export interface PushConfig {
 
 const NO_PUSHES: PushConfig = { tenants: [], limits: DEFAULT_PUSH_LIMITS, maxInput: 0 };
 
-export interface BrokerLimits extends AdmissionLimits, ResultLimits, PoolLimits {
+export interface BrokerLimits extends AdmissionLimits, OnceLimits, PoolLimits {
   readonly maxClients: number;
   readonly maxJoined: number;
   /** Tenders that wait for a task that none waits for. */
@@ -177,8 +177,7 @@ export async function startBroker(config: BrokerConfig, parts: BrokerParts): Pro
       createTender = (imagePath, taskLog, isolation) => blanks.take(imagePath, taskLog, isolation);
     }
     const pools = new TenderPools(config.limits, (digest) => admission.queuedFor(digest));
-    const results = new ResultStore<TaskResult>(config.limits);
-    const offloads = new Offloads(admission, results, metrics, config.limits, () => pools.planSoon());
+    const offloads = new Offloads(admission, metrics, config.limits, () => pools.planSoon());
     const served = new ServedTasks({
       store,
       pools,

@@ -29,6 +29,13 @@ export interface TaskResult {
   readonly isolation: string;
 }
 
+/** The same result, to be kept: a small view of a large buffer would keep all of that alive. */
+export function withOwnMemory(result: TaskResult): TaskResult {
+  const { output } = result;
+  if (output.buffer.byteLength <= 2 * output.length + 64) return result;
+  return { ...result, output: Buffer.from(Uint8Array.from(output).buffer) };
+}
+
 /** Called exactly once, with one of both. */
 export type Answer = (result: TaskResult | undefined, refusal: Refusal | undefined) => void;
 

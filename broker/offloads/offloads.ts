@@ -5,14 +5,21 @@
  * Hot path: one object and one promise per offload, no timer but the one for the earliest budget in the queues, no log line.
  */
 import { ErrorCode, type KerbError } from '../../shared/base/errors.ts';
-import type { ResultStore } from '../../shared/base/once.ts';
+import { Once, type OnceLimits } from '../../shared/base/once.ts';
 import { type Refusal, refusal, refusalOf } from '../../shared/base/refusal.ts';
 import { RateWindow } from '../../shared/base/rolling.ts';
 import type { Admission } from '../admission/admission.ts';
 import type { BrokerMetrics } from '../telemetry/metrics.ts';
 import type { CallEnd } from '../tenders/pool/pool.ts';
 import { describeEnd } from '../tenders/process/describe-end.ts';
-import type { Answer, IncomingOffload, PendingOffload, Runnable, TaskResult } from './offload.ts';
+import {
+  type Answer,
+  type IncomingOffload,
+  type PendingOffload,
+  type Runnable,
+  type TaskResult,
+  withOwnMemory,
+} from './offload.ts';
 import {
   blockedTooLong,
   inputTooLarge,
@@ -22,19 +29,18 @@ import {
   unknownPackage,
 } from './refusals.ts';
 
-export interface OffloadLimits {
+export interface OffloadLimits extends OnceLimits {
   /** Callers that may wait for one and the same offload. */
   readonly maxJoined: number;
 }
 
 export class Offloads {
   readonly #admission: Admission<PendingOffload>;
-  readonly #results: ResultStore<TaskResult>;
+  readonly #once: Once<PendingOffload, TaskResult>;
   readonly #metrics: BrokerMetrics;
   readonly #limits: OffloadLimits;
   readonly #onShort: () => void;
   readonly #runnables = new Map<string, Runnable>();
-  readonly #pending = new Map<string, PendingOffload>();
   readonly #rate = new RateWindow();
   #onIdle: (() => void) | undefined;
   #sweepTimer: NodeJS.Timeout | undefined;
@@ -48,13 +54,12 @@ export class Offloads {
   /** `onShort` is told when offloads wait and one more tender would help. */
   constructor(
     admission: Admission<PendingOffload>,
-    results: ResultStore<TaskResult>,
     metrics: BrokerMetrics,
     limits: OffloadLimits,
     onShort: () => void,
   ) {
     this.#admission = admission;
-    this.#results = results;
+    this.#once = new Once({ ...limits, inputs: 'digest' });
     this.#metrics = metrics;
     this.#limits = limits;
     this.#onShort = onShort;
@@ -95,13 +100,12 @@ export class Offloads {
 
     // A tenant's name holds no line break, so that no tenant can make the key of another one.
     const key = `${tenant}\n${id}`;
-    const flight = this.#pending.get(key);
-    if (flight !== undefined) return this.#join(flight, offload, answer);
-    const earlier = this.#results.find(key, taskDigest, input, offload.deadline.startedAt);
-    if (earlier.found === 'other-offload') return otherOffload(offload);
-    if (earlier.found === 'result') {
-      if (isolation === 'vm' && earlier.result.isolation !== 'vm') return otherOffload(offload);
-      answer(earlier.result, undefined);
+    const known = this.#once.find(key, taskDigest, input, offload.deadline.startedAt);
+    if (known.found === 'conflict') return otherOffload(offload);
+    if (known.found === 'pending') return this.#join(known.pending, offload, answer);
+    if (known.found === 'result') {
+      if (isolation === 'vm' && known.result.isolation !== 'vm') return otherOffload(offload);
+      answer(known.result, undefined);
       return undefined;
     }
 
@@ -112,7 +116,7 @@ export class Offloads {
     const fresh: PendingOffload = { ...offload, key, answers: [answer] };
     const notAdmitted = this.#admission.admit(fresh, now);
     if (notAdmitted !== undefined) return notAdmitted;
-    this.#pending.set(key, fresh);
+    this.#once.begin(key, taskDigest, input, fresh);
     this.dispatch(taskDigest);
     if (pool.note(this.#admission.queuedFor(taskDigest), now)) this.#onShort();
     this.#watchBudgets();
@@ -177,7 +181,7 @@ export class Offloads {
     const why = refusal(ErrorCode.BrokerStopping, 'this broker is stopping; the offload was not run');
     for (const digest of this.#runnables.keys()) this.#refuseWaiting(digest, why);
     clearTimeout(this.#sweepTimer);
-    if (this.#pending.size === 0) return;
+    if (this.#once.pending === 0) return;
     await new Promise<void>((resolve) => {
       const timer = setTimeout(resolve, limitMs);
       this.#onIdle = () => {
@@ -194,10 +198,7 @@ export class Offloads {
   }
 
   #join(flight: PendingOffload, offload: IncomingOffload, answer: Answer): Refusal | undefined {
-    const same = flight.taskDigest === offload.taskDigest && flight.isolation === offload.isolation;
-    if (!same || !flight.input.equals(offload.input)) {
-      return otherOffload(offload);
-    }
+    if (flight.isolation !== offload.isolation) return otherOffload(offload);
     if (flight.answers.length >= this.#limits.maxJoined) {
       const message = `${this.#limits.maxJoined} callers wait for the offload ${offload.id} already`;
       return refusal(ErrorCode.TooManyFromTenant, message);
@@ -231,12 +232,11 @@ export class Offloads {
       peakMemory: outcome.peakMemory,
       isolation: end.isolation,
     };
-    this.#pending.delete(flight.key);
     for (const answer of flight.answers) answer(result, undefined);
     // From here on the answer is on its way.
     this.#ok++;
     this.#rate.add();
-    this.#results.keep(flight.key, flight.taskDigest, flight.input, result, now);
+    this.#once.complete(flight.key, flight, withOwnMemory(result), result.output.length, now);
     this.#metrics.ok(flight.tenant, runnable.name);
     this.#metrics.took('queue', result.queueMs);
     this.#metrics.took('start', result.startMs);
@@ -246,7 +246,7 @@ export class Offloads {
   }
 
   #fail(flight: PendingOffload, runnable: Runnable | undefined, why: Refusal): void {
-    this.#pending.delete(flight.key);
+    this.#once.forget(flight.key, flight);
     for (const answer of flight.answers) answer(undefined, why);
     this.#failed++;
     this.#metrics.failed(flight.tenant, runnable?.name ?? 'unknown', why.code);
@@ -254,6 +254,6 @@ export class Offloads {
   }
 
   #noticeIdle(): void {
-    if (this.#onIdle !== undefined && this.#pending.size === 0) this.#onIdle();
+    if (this.#onIdle !== undefined && this.#once.pending === 0) this.#onIdle();
   }
 }
