@@ -24,7 +24,8 @@ import { createSigner } from '../shared/task-package/signer.ts';
 import { addSignature, buildTaskPackage } from '../shared/task-package/writer.ts';
 import { fakeImage } from '../test/support/fake-image.ts';
 import { FakeTender } from '../test/support/fake-tender.ts';
-import { type BrokerLimits, DEFAULT_LIMITS, type RunningBroker, startBroker } from './main.ts';
+import { type BrokerLimits, DEFAULT_LIMITS } from './config.ts';
+import { type RunningBroker, startBroker } from './main.ts';
 import type { WishedIsolation } from './tenders/process/tender.ts';
 
 const { OffloadRequest, OffloadReply, ServiceAnnouncement } = kerbside.v2e.v1;

@@ -1,4 +1,5 @@
 import { describe, expect, test } from 'vitest';
+import { Deadline } from '../../shared/base/deadline.ts';
 import { ErrorCode } from '../../shared/base/errors.ts';
 import { seededRandom } from '../../shared/base/random.ts';
 import { Admission, type AdmissionLimits, type Waiting } from './admission.ts';
@@ -15,7 +16,7 @@ function entry(
   options: { at?: number; budget?: number; tenant?: string; digest?: string; bytes?: number } = {},
 ): Entry {
   const { at = 0, budget = 100, tenant = 'acme', digest = A, bytes = 1 } = options;
-  return { name, packageDigest: digest, tenant, arrivedAt: at, deadline: at + budget, bytes };
+  return { name, taskDigest: digest, tenant, deadline: new Deadline(budget, at), input: { length: bytes } };
 }
 
 function admission(limits: Partial<AdmissionLimits> = {}) {
@@ -211,7 +212,7 @@ test('with any traffic: what was admitted comes out once, run or spent, and the 
       } else {
         const taken = queue.take(digest, now);
         if (taken !== undefined) out.push(taken.name);
-        if (taken !== undefined) expect(taken.deadline).toBeGreaterThan(now);
+        if (taken !== undefined) expect(taken.deadline.at).toBeGreaterThan(now);
       }
       expect(queue.queuedFor(A) + queue.queuedFor(B)).toBe(queue.queued);
     }

@@ -4,19 +4,19 @@
  * One queue per task package, ordered by `WaitingQueue`: tenants in turn, each by earliest deadline. What waits is bounded
  * in number and in bytes.
  */
+import type { Deadline } from '../../shared/base/deadline.ts';
 import { ErrorCode } from '../../shared/base/errors.ts';
 import { type Refusal, refusal } from '../../shared/base/refusal.ts';
 import { WaitingQueue } from './waiting-queue.ts';
 
 /** What admission needs to know of an offload. Times in milliseconds of one monotonic clock. */
 export interface Waiting {
-  readonly packageDigest: string;
+  readonly taskDigest: string;
   readonly tenant: string;
-  readonly arrivedAt: number;
-  /** Arrival plus budget: from here on nobody waits for the answer. */
-  readonly deadline: number;
+  /** It begins with the arrival; when it is over, nobody waits for the answer. */
+  readonly deadline: Deadline;
   /** What it keeps in memory while it waits. */
-  readonly bytes: number;
+  readonly input: { readonly length: number };
 }
 
 export interface AdmissionLimits {
@@ -65,19 +65,19 @@ export class Admission<T extends Waiting> {
     return this.#queued === 0 ? Number.POSITIVE_INFINITY : this.#earliest;
   }
 
-  queuedFor(packageDigest: string): number {
-    return this.#queues.get(packageDigest)?.size ?? 0;
+  queuedFor(taskDigest: string): number {
+    return this.#queues.get(taskDigest)?.size ?? 0;
   }
 
   /** Puts the entry into its queue, or says why not. */
   admit(entry: T, now: number): Refusal | undefined {
-    if (entry.deadline <= now) {
+    if (entry.deadline.isOver(now)) {
       return refusal(ErrorCode.BudgetSpentInQueue, 'the budget was spent before the offload arrived');
     }
-    let queue = this.#queues.get(entry.packageDigest);
+    let queue = this.#queues.get(entry.taskDigest);
     if (queue === undefined) {
       queue = new WaitingQueue<T>();
-      this.#queues.set(entry.packageDigest, queue);
+      this.#queues.set(entry.taskDigest, queue);
     }
     let reason = this.#noRoom(entry, queue.size);
     if (reason !== undefined) {
@@ -86,16 +86,16 @@ export class Admission<T extends Waiting> {
       reason = this.#noRoom(entry, queue.size);
     }
     if (reason !== undefined) return reason;
-    if (entry.deadline < this.earliestDeadline) this.#earliest = entry.deadline;
+    if (entry.deadline.at < this.earliestDeadline) this.#earliest = entry.deadline.at;
     queue.push(entry);
     this.#count(entry, 1);
     return undefined;
   }
 
   /** The next one to run, after dropping those that nobody waits for any more. */
-  take(packageDigest: string, now: number): T | undefined {
+  take(taskDigest: string, now: number): T | undefined {
     this.sweep(now);
-    const entry = this.#queues.get(packageDigest)?.shift();
+    const entry = this.#queues.get(taskDigest)?.shift();
     if (entry !== undefined) this.#count(entry, -1);
     return entry;
   }
@@ -107,15 +107,15 @@ export class Admission<T extends Waiting> {
     for (const queue of this.#queues.values()) {
       queue.sweep(now, (entry) => {
         this.#count(entry, -1);
-        this.#onSpent(entry, now - entry.arrivedAt);
+        this.#onSpent(entry, entry.deadline.elapsedMs(now));
       });
       this.#earliest = Math.min(this.#earliest, queue.earliestDeadline());
     }
   }
 
   /** Empties one queue; its entries are the caller's to answer. */
-  drain(packageDigest: string): T[] {
-    const queue = this.#queues.get(packageDigest);
+  drain(taskDigest: string): T[] {
+    const queue = this.#queues.get(taskDigest);
     const entries: T[] = [];
     for (let entry = queue?.shift(); entry !== undefined; entry = queue?.shift()) {
       this.#count(entry, -1);
@@ -125,55 +125,56 @@ export class Admission<T extends Waiting> {
   }
 
   /** How long one run took, for the hints. */
-  learn(packageDigest: string, runMs: number): void {
-    const mean = this.#meanRunMs.get(packageDigest);
-    this.#meanRunMs.set(packageDigest, mean === undefined ? runMs : mean + (runMs - mean) * MEAN_WEIGHT);
+  learn(taskDigest: string, runMs: number): void {
+    const mean = this.#meanRunMs.get(taskDigest);
+    this.#meanRunMs.set(taskDigest, mean === undefined ? runMs : mean + (runMs - mean) * MEAN_WEIGHT);
   }
 
   /** Nothing waits for this package, and nothing will. */
-  forget(packageDigest: string): void {
-    this.#queues.delete(packageDigest);
-    this.#meanRunMs.delete(packageDigest);
+  forget(taskDigest: string): void {
+    this.#queues.delete(taskDigest);
+    this.#meanRunMs.delete(taskDigest);
   }
 
   /** When half of those who wait now will be through. */
-  #retryHint(packageDigest: string): number {
-    const mean = this.#meanRunMs.get(packageDigest) ?? 1;
-    return Math.min(MAX_RETRY_HINT_MS, Math.max(1, Math.ceil((this.queuedFor(packageDigest) * mean) / 2)));
+  #retryHint(taskDigest: string): number {
+    const mean = this.#meanRunMs.get(taskDigest) ?? 1;
+    return Math.min(MAX_RETRY_HINT_MS, Math.max(1, Math.ceil((this.queuedFor(taskDigest) * mean) / 2)));
   }
 
-  #noRoom({ packageDigest, tenant, bytes }: T, queuedForPackage: number): Refusal | undefined {
+  #noRoom({ taskDigest, tenant, input }: T, queuedForPackage: number): Refusal | undefined {
     const { maxQueuedPerPackage, maxQueuedPerTenant, maxQueuedBytes } = this.#limits;
+    const bytes = input.length;
     const share = this.#shares.get(tenant);
     if (share !== undefined && share.count >= maxQueuedPerTenant) {
       const message = `tenant ${tenant} has ${maxQueuedPerTenant} offloads waiting here, as many as it may`;
-      return refusal(ErrorCode.TooManyFromTenant, message, this.#retryHint(packageDigest));
+      return refusal(ErrorCode.TooManyFromTenant, message, this.#retryHint(taskDigest));
     }
     if (share !== undefined && share.bytes + bytes > maxQueuedBytes / 2) {
       const message = `tenant ${tenant} has ${share.bytes} bytes of input waiting here; ${bytes} more are too many`;
-      return refusal(ErrorCode.TooManyFromTenant, message, this.#retryHint(packageDigest));
+      return refusal(ErrorCode.TooManyFromTenant, message, this.#retryHint(taskDigest));
     }
     if (queuedForPackage >= maxQueuedPerPackage) {
       const message = `${maxQueuedPerPackage} offloads wait for this task already, as many as may`;
-      return refusal(ErrorCode.QueueFull, message, this.#retryHint(packageDigest));
+      return refusal(ErrorCode.QueueFull, message, this.#retryHint(taskDigest));
     }
     if (this.#queuedBytes > 0 && this.#queuedBytes + bytes > maxQueuedBytes) {
       const message = `${this.#queuedBytes} bytes of input wait here already; ${bytes} more are too many`;
-      return refusal(ErrorCode.QueueFull, message, this.#retryHint(packageDigest));
+      return refusal(ErrorCode.QueueFull, message, this.#retryHint(taskDigest));
     }
     return undefined;
   }
 
-  #count({ tenant, bytes }: T, change: 1 | -1): void {
+  #count({ tenant, input }: T, change: 1 | -1): void {
     this.#queued += change;
-    this.#queuedBytes += change * bytes;
+    this.#queuedBytes += change * input.length;
     let share = this.#shares.get(tenant);
     if (share === undefined) {
       share = { count: 0, bytes: 0 };
       this.#shares.set(tenant, share);
     }
     share.count += change;
-    share.bytes += change * bytes;
+    share.bytes += change * input.length;
     if (share.count === 0) this.#shares.delete(tenant);
   }
 }

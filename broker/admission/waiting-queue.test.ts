@@ -4,7 +4,7 @@ import { DeadlineHeap, WaitingQueue } from './waiting-queue.ts';
 
 interface Entry {
   readonly tenant: string;
-  readonly deadline: number;
+  readonly deadline: { readonly at: number };
   readonly order: number;
 }
 
@@ -15,10 +15,10 @@ test('of one tenant, the earliest deadline is first, whatever the order of arriv
     const model: Entry[] = [];
     for (let order = 0; order < 200; order++) {
       if (random() < 0.6) {
-        const entry = { tenant: 'a', deadline: Math.floor(random() * 20), order };
+        const entry = { tenant: 'a', deadline: { at: Math.floor(random() * 20) }, order };
         heap.push(entry);
         model.push(entry);
-        model.sort((x, y) => x.deadline - y.deadline || x.order - y.order);
+        model.sort((x, y) => x.deadline.at - y.deadline.at || x.order - y.order);
       } else {
         expect(heap.pop(), `seed ${seed}`).toBe(model.shift());
       }
@@ -30,9 +30,9 @@ test('of one tenant, the earliest deadline is first, whatever the order of arriv
 describe('turns', () => {
   test('one that floods delays another by one offload each, not by all it has waiting', () => {
     const queue = new WaitingQueue<Entry>();
-    for (let order = 0; order < 100; order++) queue.push({ tenant: 'flood', deadline: order, order });
-    queue.push({ tenant: 'calm', deadline: 1e6, order: 100 });
-    queue.push({ tenant: 'calm', deadline: 1e5, order: 101 });
+    for (let order = 0; order < 100; order++) queue.push({ tenant: 'flood', deadline: { at: order }, order });
+    queue.push({ tenant: 'calm', deadline: { at: 1e6 }, order: 100 });
+    queue.push({ tenant: 'calm', deadline: { at: 1e5 }, order: 101 });
     const firstFour = [queue.shift(), queue.shift(), queue.shift(), queue.shift()];
     expect(firstFour.map((entry) => entry?.order)).toEqual([0, 101, 1, 100]);
   });
@@ -48,7 +48,7 @@ describe('turns', () => {
       for (let order = 0; order < 300; order++) {
         if (random() < 0.55) {
           const tenant = 'abcde'[Math.floor(random() ** 3 * 5)]!;
-          const entry = { tenant, deadline: Math.floor(random() * 1000), order };
+          const entry = { tenant, deadline: { at: Math.floor(random() * 1000) }, order };
           queue.push(entry);
           size++;
           if (!waiting.has(tenant)) passedOver.set(tenant, 0);
@@ -60,7 +60,7 @@ describe('turns', () => {
         if (taken === undefined) continue;
         size--;
         const line = waiting.get(taken.tenant)!;
-        expect(taken.deadline, `seed ${seed}`).toBe(Math.min(...line.map(({ deadline }) => deadline)));
+        expect(taken.deadline.at, `seed ${seed}`).toBe(Math.min(...line.map(({ deadline }) => deadline.at)));
         line.splice(line.indexOf(taken), 1);
         if (line.length === 0) waiting.delete(taken.tenant);
         passedOver.set(taken.tenant, 0);
@@ -76,10 +76,10 @@ describe('turns', () => {
 
   test('what is swept out costs its tenant no turn', () => {
     const queue = new WaitingQueue<Entry>();
-    queue.push({ tenant: 'a', deadline: 5, order: 0 });
-    queue.push({ tenant: 'a', deadline: 50, order: 1 });
-    queue.push({ tenant: 'b', deadline: 60, order: 2 });
-    queue.push({ tenant: 'c', deadline: 4, order: 3 });
+    queue.push({ tenant: 'a', deadline: { at: 5 }, order: 0 });
+    queue.push({ tenant: 'a', deadline: { at: 50 }, order: 1 });
+    queue.push({ tenant: 'b', deadline: { at: 60 }, order: 2 });
+    queue.push({ tenant: 'c', deadline: { at: 4 }, order: 3 });
     const spent: number[] = [];
     queue.sweep(5, ({ order }) => spent.push(order));
     expect(spent).toEqual([0, 3]);

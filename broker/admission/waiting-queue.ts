@@ -6,8 +6,8 @@
  */
 export interface Queued {
   readonly tenant: string;
-  /** Milliseconds of a monotonic clock. */
-  readonly deadline: number;
+  /** `at`: milliseconds of a monotonic clock. */
+  readonly deadline: { readonly at: number };
 }
 
 export class WaitingQueue<T extends Queued> {
@@ -46,7 +46,7 @@ export class WaitingQueue<T extends Queued> {
   /** Takes out all whose deadline is `now` or earlier. Costs nobody a turn. */
   sweep(now: number, spent: (entry: T) => void): void {
     for (const [tenant, line] of this.#lines) {
-      for (let entry = line.first; entry !== undefined && entry.deadline <= now; entry = line.first) {
+      for (let entry = line.first; entry !== undefined && entry.deadline.at <= now; entry = line.first) {
         line.pop();
         this.#size--;
         spent(entry);
@@ -58,7 +58,7 @@ export class WaitingQueue<T extends Queued> {
   /** Infinity when nothing waits. */
   earliestDeadline(): number {
     let earliest = Number.POSITIVE_INFINITY;
-    for (const line of this.#lines.values()) earliest = Math.min(earliest, line.first?.deadline ?? earliest);
+    for (const line of this.#lines.values()) earliest = Math.min(earliest, line.first?.deadline.at ?? earliest);
     return earliest;
   }
 }
@@ -103,7 +103,7 @@ export class DeadlineHeap<T extends Queued> {
 
   #isBefore(a: number, b: number): boolean {
     const [one, other] = [this.#slots[a]!, this.#slots[b]!];
-    const difference = one.entry.deadline - other.entry.deadline;
+    const difference = one.entry.deadline.at - other.entry.deadline.at;
     return difference === 0 ? one.order < other.order : difference < 0;
   }
 

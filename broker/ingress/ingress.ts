@@ -9,7 +9,7 @@ import { listenFault } from '../../shared/host/listen.ts';
 import type { Identity, VehiclePrincipal } from '../../shared/identity/identity.ts';
 import { V2E_PING_MS, V2E_TRANSPORT } from '../../shared/protocol/v2e-socket.ts';
 import { badPush, encodePushRefusal } from '../../shared/task-package/push-codec.ts';
-import type { Answer, IncomingOffload } from '../offloads/offloads.ts';
+import type { Answer, IncomingOffload } from '../offloads/offload.ts';
 import type { PushClient } from '../packages/push-session.ts';
 import { decodeOffload, encodeRefusal, encodeResult } from './codec.ts';
 
@@ -263,25 +263,22 @@ export class Ingress {
       this.#giveUp(socket, client, expired);
       return;
     }
-    let decoded: ReturnType<typeof decodeOffload>;
+    let offload: IncomingOffload;
     try {
-      decoded = decodeOffload(payload);
+      offload = decodeOffload(payload, client.tenant, arrivedAt);
     } catch (error) {
       const problem = isKerbError(error) ? error : badRequest(messageOf(error));
       this.#options.onRefused(`vehicle ${client.id}`, problem);
       send(encodeRefusal(String(problem.context.id ?? ''), refusalOf(problem), 0));
       return;
     }
-    const { id, packageDigest, input, budgetMs, demandsVm } = decoded;
+    const { id } = offload;
     const broker = this.#options.identity.self.id;
-    this.#options.submit(
-      { tenant: client.tenant, id, packageDigest, input, budgetMs, demandsVm, arrivedAt },
-      (result, refusal) => {
-        const heldMs = performance.now() - arrivedAt;
-        if (result !== undefined) send(encodeResult(id, result, broker, heldMs));
-        else if (refusal !== undefined) send(encodeRefusal(id, refusal, heldMs));
-      },
-    );
+    this.#options.submit(offload, (result, refusal) => {
+      const heldMs = performance.now() - arrivedAt;
+      if (result !== undefined) send(encodeResult(id, result, broker, heldMs));
+      else if (refusal !== undefined) send(encodeRefusal(id, refusal, heldMs));
+    });
   }
 
   #takePush(socket: ClientSocket, client: VehiclePrincipal, push: PushClient, payload: unknown, reply: unknown): void {

@@ -5,59 +5,42 @@
  * Hot path: one object and one promise per offload, no timer but the one for the earliest budget in the queues, no log line.
  */
 import { ErrorCode, type KerbError } from '../../shared/base/errors.ts';
+import { Once, type OnceLimits } from '../../shared/base/once.ts';
 import { type Refusal, refusal, refusalOf } from '../../shared/base/refusal.ts';
 import { RateWindow } from '../../shared/base/rolling.ts';
-import type { Admission, Waiting } from '../admission/admission.ts';
+import type { Admission } from '../admission/admission.ts';
 import type { BrokerMetrics } from '../telemetry/metrics.ts';
-import type { CallEnd, TenderPool } from '../tenders/pool/pool.ts';
+import type { CallEnd } from '../tenders/pool/pool.ts';
 import { describeEnd } from '../tenders/process/describe-end.ts';
-import type { ResultStore, TaskResult } from './result-store.ts';
+import {
+  type Answer,
+  type IncomingOffload,
+  type PendingOffload,
+  type Runnable,
+  type TaskResult,
+  withOwnMemory,
+} from './offload.ts';
+import {
+  blockedTooLong,
+  inputTooLarge,
+  lacksIsolation,
+  otherOffload,
+  spentInQueue,
+  unknownPackage,
+} from './refusals.ts';
 
-/** An offload as it came in. Its data is checked already. */
-export interface IncomingOffload {
-  readonly tenant: string;
-  readonly id: string;
-  readonly packageDigest: string;
-  readonly input: Buffer;
-  readonly budgetMs: number;
-  /** It is to be run in isolation `vm` or not at all. */
-  readonly demandsVm: boolean;
-  /** `performance.now()` when its last byte was here. */
-  readonly arrivedAt: number;
-}
-
-/** Called exactly once, with one of both. */
-export type Answer = (result: TaskResult | undefined, refusal: Refusal | undefined) => void;
-
-export interface OffloadLimits {
+export interface OffloadLimits extends OnceLimits {
   /** Callers that may wait for one and the same offload. */
   readonly maxJoined: number;
 }
 
-/** What can be run here. */
-export interface Runnable {
-  readonly digest: string;
-  readonly name: string;
-  readonly maxInput: number;
-  readonly pool: TenderPool;
-}
-
-/** One offload that waits or runs. */
-export interface PendingOffload extends Waiting {
-  readonly key: string;
-  readonly input: Buffer;
-  readonly demandsVm: boolean;
-  readonly answers: Answer[];
-}
-
 export class Offloads {
   readonly #admission: Admission<PendingOffload>;
-  readonly #results: ResultStore;
+  readonly #once: Once<PendingOffload, TaskResult>;
   readonly #metrics: BrokerMetrics;
   readonly #limits: OffloadLimits;
   readonly #onShort: () => void;
   readonly #runnables = new Map<string, Runnable>();
-  readonly #pending = new Map<string, PendingOffload>();
   readonly #rate = new RateWindow();
   #onIdle: (() => void) | undefined;
   #sweepTimer: NodeJS.Timeout | undefined;
@@ -71,13 +54,12 @@ export class Offloads {
   /** `onShort` is told when offloads wait and one more tender would help. */
   constructor(
     admission: Admission<PendingOffload>,
-    results: ResultStore,
     metrics: BrokerMetrics,
     limits: OffloadLimits,
     onShort: () => void,
   ) {
     this.#admission = admission;
-    this.#results = results;
+    this.#once = new Once({ ...limits, inputs: 'digest' });
     this.#metrics = metrics;
     this.#limits = limits;
     this.#onShort = onShort;
@@ -88,10 +70,10 @@ export class Offloads {
   }
 
   /** It is run no more: what waits for it is turned away, what runs comes to its end. */
-  remove(packageDigest: string): void {
-    this.#refuseWaiting(packageDigest, gone(packageDigest));
-    this.#runnables.delete(packageDigest);
-    this.#admission.forget(packageDigest);
+  remove(taskDigest: string): void {
+    this.#refuseWaiting(taskDigest, unknownPackage(taskDigest));
+    this.#runnables.delete(taskDigest);
+    this.#admission.forget(taskDigest);
   }
 
   counts() {
@@ -99,7 +81,7 @@ export class Offloads {
   }
 
   submit(offload: IncomingOffload, answer: Answer): void {
-    const runnable = this.#runnables.get(offload.packageDigest);
+    const runnable = this.#runnables.get(offload.taskDigest);
     const refusal = this.#accept(offload, runnable, answer);
     if (refusal === undefined) return;
     answer(undefined, refusal);
@@ -109,73 +91,54 @@ export class Offloads {
 
   /** Answers from the results, joins a flight or makes a new one; or says why not. */
   #accept(offload: IncomingOffload, runnable: Runnable | undefined, answer: Answer): Refusal | undefined {
-    const { tenant, id, packageDigest, input, budgetMs, demandsVm, arrivedAt } = offload;
+    const { tenant, id, taskDigest, input, isolation } = offload;
     if (this.#stopping) return refusal(ErrorCode.BrokerStopping, 'this broker is stopping; use another one');
-    if (runnable === undefined) return gone(packageDigest);
-    if (input.length > runnable.maxInput) {
-      const message = `${input.length} bytes of input are more than the ${runnable.maxInput} that ${runnable.name} takes`;
-      return refusal(ErrorCode.TenderInputTooLarge, message);
-    }
-
-    if (demandsVm && !mayRunInVm(runnable)) return noVm(runnable);
+    if (runnable === undefined) return unknownPackage(taskDigest);
+    if (input.length > runnable.maxInput) return inputTooLarge(offload, runnable);
+    const noVm = lacksIsolation(offload, runnable);
+    if (noVm !== undefined) return noVm;
 
     // A tenant's name holds no line break, so that no tenant can make the key of another one.
     const key = `${tenant}\n${id}`;
-    const flight = this.#pending.get(key);
-    if (flight !== undefined) return this.#join(flight, offload, answer);
-    const earlier = this.#results.find(key, packageDigest, input, arrivedAt);
-    if (earlier.found === 'other-offload') return otherOffload(id);
-    if (earlier.found === 'result' && demandsVm && earlier.result.isolation !== 'vm') return otherOffload(id);
-    if (earlier.found === 'result') {
-      answer(earlier.result, undefined);
+    const known = this.#once.find(key, taskDigest, input, offload.deadline.startedAt);
+    if (known.found === 'conflict') return otherOffload(offload);
+    if (known.found === 'pending') return this.#join(known.pending, offload, answer);
+    if (known.found === 'result') {
+      if (isolation === 'vm' && known.result.isolation !== 'vm') return otherOffload(offload);
+      answer(known.result, undefined);
       return undefined;
     }
 
     const { pool } = runnable;
     const now = performance.now();
-    const blocked = pool.blocked(now);
-    if (blocked !== undefined && mustWaitTooLong(blocked, budgetMs)) {
-      const message = `${runnable.name} cannot be run here now: ${blocked.message}`;
-      const { retryAfterMs } = blocked;
-      return { ...blocked, message, retryAfterMs: Number.isFinite(retryAfterMs) ? Math.ceil(retryAfterMs) : 0 };
-    }
-    const deadline = arrivedAt + budgetMs;
-    const bytes = input.length;
-    const fresh: PendingOffload = {
-      key,
-      tenant,
-      packageDigest,
-      input,
-      bytes,
-      demandsVm,
-      arrivedAt,
-      deadline,
-      answers: [answer],
-    };
+    const blocked = blockedTooLong(offload, runnable, now);
+    if (blocked !== undefined) return blocked;
+    const fresh: PendingOffload = { ...offload, key, answers: [answer] };
     const notAdmitted = this.#admission.admit(fresh, now);
     if (notAdmitted !== undefined) return notAdmitted;
-    this.#pending.set(key, fresh);
-    this.dispatch(packageDigest);
-    if (pool.note(this.#admission.queuedFor(packageDigest), now)) this.#onShort();
+    this.#once.begin(key, taskDigest, input, fresh);
+    this.dispatch(taskDigest);
+    if (pool.note(this.#admission.queuedFor(taskDigest), now)) this.#onShort();
     this.#watchBudgets();
     return undefined;
   }
 
   /** Hands over what waits for this package while it has a free tender. To be called when one has become free. */
-  dispatch(packageDigest: string): void {
-    const runnable = this.#runnables.get(packageDigest);
+  dispatch(taskDigest: string): void {
+    const runnable = this.#runnables.get(taskDigest);
     while (runnable?.pool.canCall) {
       const now = performance.now();
-      const flight = this.#admission.take(packageDigest, now);
+      const flight = this.#admission.take(taskDigest, now);
       if (flight === undefined) return;
-      if (flight.demandsVm && !mayRunInVm(runnable)) {
+      const noVm = lacksIsolation(flight, runnable);
+      if (noVm !== undefined) {
         // It was admitted before the first tender of this task found out that there is no vm here.
-        this.#fail(flight, runnable, noVm(runnable));
+        this.#fail(flight, runnable, noVm);
         continue;
       }
-      runnable.pool.call(flight.input, flight.deadline - now, (end) => {
+      runnable.pool.call(flight.input, flight.deadline, (end) => {
         // The next one is on its way to the tender before this one's answer is written.
-        this.dispatch(packageDigest);
+        this.dispatch(taskDigest);
         this.#complete(runnable, flight, now, end);
       });
     }
@@ -202,16 +165,14 @@ export class Offloads {
   /** For Admission: the budget of a flight ran out before its turn came. */
   readonly spent = (flight: PendingOffload, waitedMs: number): void => {
     this.#metrics.deadlineMissed();
-    const budget = Math.round(flight.deadline - flight.arrivedAt);
-    const message = `the budget of ${budget} ms was spent in the queue (${Math.round(waitedMs)} ms); it was not run`;
-    this.#fail(flight, this.#runnables.get(flight.packageDigest), refusal(ErrorCode.BudgetSpentInQueue, message));
+    this.#fail(flight, this.#runnables.get(flight.taskDigest), spentInQueue(flight, waitedMs));
   };
 
   /** A package that will have no tender for a long time, or never: answers what waits for it. */
-  abandon(packageDigest: string, error: KerbError): void {
+  abandon(taskDigest: string, error: KerbError): void {
     const quarantined = error.code === ErrorCode.PackageQuarantined;
     const code = quarantined ? error.code : ErrorCode.TenderUnavailable;
-    this.#refuseWaiting(packageDigest, refusal(code, error.message, quarantined ? Number(error.context.waitMs) : 0));
+    this.#refuseWaiting(taskDigest, refusal(code, error.message, quarantined ? Number(error.context.waitMs) : 0));
   }
 
   /** Takes nothing any more, answers what waits, and resolves when what runs has ended or `limitMs` has passed. */
@@ -220,7 +181,7 @@ export class Offloads {
     const why = refusal(ErrorCode.BrokerStopping, 'this broker is stopping; the offload was not run');
     for (const digest of this.#runnables.keys()) this.#refuseWaiting(digest, why);
     clearTimeout(this.#sweepTimer);
-    if (this.#pending.size === 0) return;
+    if (this.#once.pending === 0) return;
     await new Promise<void>((resolve) => {
       const timer = setTimeout(resolve, limitMs);
       this.#onIdle = () => {
@@ -230,17 +191,14 @@ export class Offloads {
     });
   }
 
-  #refuseWaiting(packageDigest: string, why: Refusal): void {
-    for (const flight of this.#admission.drain(packageDigest)) {
-      this.#fail(flight, this.#runnables.get(packageDigest), why);
+  #refuseWaiting(taskDigest: string, why: Refusal): void {
+    for (const flight of this.#admission.drain(taskDigest)) {
+      this.#fail(flight, this.#runnables.get(taskDigest), why);
     }
   }
 
   #join(flight: PendingOffload, offload: IncomingOffload, answer: Answer): Refusal | undefined {
-    const same = flight.packageDigest === offload.packageDigest && flight.demandsVm === offload.demandsVm;
-    if (!same || !flight.input.equals(offload.input)) {
-      return otherOffload(offload.id);
-    }
+    if (flight.isolation !== offload.isolation) return otherOffload(offload);
     if (flight.answers.length >= this.#limits.maxJoined) {
       const message = `${this.#limits.maxJoined} callers wait for the offload ${offload.id} already`;
       return refusal(ErrorCode.TooManyFromTenant, message);
@@ -255,7 +213,7 @@ export class Offloads {
       this.#fail(flight, runnable, refusalOf(error));
       return;
     }
-    this.#admission.learn(flight.packageDigest, outcome.runMs);
+    this.#admission.learn(flight.taskDigest, outcome.runMs);
     this.#metrics.used(flight.tenant, runnable.name, outcome);
     if (outcome.outcome !== 'done' || outcome.status !== 0) {
       const why = describeEnd(runnable.name, outcome);
@@ -264,32 +222,31 @@ export class Offloads {
       return;
     }
     const now = performance.now();
-    const coldMs = runnable.pool.coldMs(flight.arrivedAt, takenAt);
+    const coldMs = runnable.pool.coldMs(flight.deadline.startedAt, takenAt);
     const result: TaskResult = {
       output: outcome.output,
-      queueMs: takenAt - flight.arrivedAt - coldMs,
+      queueMs: takenAt - flight.deadline.startedAt - coldMs,
       startMs: coldMs + Math.max(0, now - takenAt - outcome.runMs),
       runMs: outcome.runMs,
       cpuMs: outcome.cpuMs,
       peakMemory: outcome.peakMemory,
       isolation: end.isolation,
     };
-    this.#pending.delete(flight.key);
     for (const answer of flight.answers) answer(result, undefined);
     // From here on the answer is on its way.
     this.#ok++;
     this.#rate.add();
-    this.#results.keep(flight.key, flight.packageDigest, flight.input, result, now);
+    this.#once.complete(flight.key, flight, withOwnMemory(result), result.output.length, now);
     this.#metrics.ok(flight.tenant, runnable.name);
     this.#metrics.took('queue', result.queueMs);
     this.#metrics.took('start', result.startMs);
     this.#metrics.took('run', outcome.runMs);
-    this.#metrics.took('total', now - flight.arrivedAt);
+    this.#metrics.took('total', now - flight.deadline.startedAt);
     this.#noticeIdle();
   }
 
   #fail(flight: PendingOffload, runnable: Runnable | undefined, why: Refusal): void {
-    this.#pending.delete(flight.key);
+    this.#once.forget(flight.key, flight);
     for (const answer of flight.answers) answer(undefined, why);
     this.#failed++;
     this.#metrics.failed(flight.tenant, runnable?.name ?? 'unknown', why.code);
@@ -297,31 +254,6 @@ export class Offloads {
   }
 
   #noticeIdle(): void {
-    if (this.#onIdle !== undefined && this.#pending.size === 0) this.#onIdle();
+    if (this.#onIdle !== undefined && this.#once.pending === 0) this.#onIdle();
   }
-}
-
-/** In quarantine everything is refused at once: the wait would be long, and its end is uncertain. */
-function mustWaitTooLong({ code, retryAfterMs }: Refusal, budgetMs: number): boolean {
-  return retryAfterMs >= budgetMs || (code === ErrorCode.PackageQuarantined && retryAfterMs > 0);
-}
-
-function gone(packageDigest: string): Refusal {
-  const message = `this broker has no task package ${packageDigest}; its announcement lists what it has`;
-  return refusal(ErrorCode.UnknownPackage, message);
-}
-
-/** A pool that has had no tender yet finds out with its first one. */
-const mayRunInVm = ({ pool }: Runnable): boolean => pool.isolation === 'vm' || pool.isolation === '';
-
-function noVm({ name, pool }: Runnable): Refusal {
-  return refusal(
-    ErrorCode.IsolationUnavailable,
-    `isolation vm is demanded; ${name} has isolation ${pool.isolation} here: use another broker`,
-  );
-}
-
-function otherOffload(id: string): Refusal {
-  const message = `the id ${id} belongs to another offload of this tenant, with another task or input; choose a new id`;
-  return refusal(ErrorCode.BadOffloadRequest, message);
 }

@@ -9,7 +9,8 @@ import { TenderPool } from '../tenders/pool/pool.ts';
 import type { PoolLimits } from '../tenders/pool/pool-plan.ts';
 import type { TenderPools } from '../tenders/pool/pools.ts';
 import type { Tender, WishedIsolation } from '../tenders/process/tender.ts';
-import type { Offloads, PendingOffload } from './offloads.ts';
+import type { PendingOffload } from './offload.ts';
+import type { Offloads } from './offloads.ts';
 
 export type CreateTender = (imagePath: string, log: Logger, isolation: WishedIsolation) => Tender;
 

@@ -25,7 +25,8 @@ import { addSignature, buildTaskPackage } from '../../shared/task-package/writer
 import { BrokerClient } from '../../shared/v2e-client/broker-client.ts';
 import { type FakeImage, fakeImage } from '../../test/support/fake-image.ts';
 import { FakeTender } from '../../test/support/fake-tender.ts';
-import { type BrokerLimits, DEFAULT_LIMITS, type PushConfig, type RunningBroker, startBroker } from '../main.ts';
+import { type BrokerLimits, DEFAULT_LIMITS, type PushConfig } from '../config.ts';
+import { type RunningBroker, startBroker } from '../main.ts';
 import { DEFAULT_PUSH_LIMITS, type PushLimits } from './push-limits.ts';
 
 const { OffloadRequest, OffloadReply, PushRequest, PushReply, ServiceAnnouncement } = kerbside.v2e.v1;

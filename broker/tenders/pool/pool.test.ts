@@ -1,5 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterEach, expect, test, vi } from 'vitest';
+import { Deadline } from '../../../shared/base/deadline.ts';
 import { ErrorCode, KerbError } from '../../../shared/base/errors.ts';
 import { silentLog } from '../../../shared/base/log.ts';
 import { FakeTender } from '../../../test/support/fake-tender.ts';
@@ -57,7 +58,7 @@ function poolsOf(names: string[], limits: Partial<PoolLimits> = {}, createTender
 }
 
 const call = (pool: TenderPool, input: string | Uint8Array) =>
-  new Promise<CallEnd>((resolve) => pool.call(Buffer.from(input), 1000, resolve));
+  new Promise<CallEnd>((resolve) => pool.call(Buffer.from(input), new Deadline(1000), resolve));
 const slow = (ms: number) => Uint8Array.of(0x73, ms);
 
 test('one waits, is busy for one call, and waits again', async () => {
@@ -67,7 +68,7 @@ test('one waits, is busy for one call, and waits again', async () => {
   expect(pool.state).toBe('Waiting');
   const running = call(pool, 'e');
   expect(pool).toMatchObject({ state: 'Busy', canCall: false });
-  expect(() => pool.call(Buffer.from('e'), 1, () => {})).toThrow(/no tender of echo 1 waits/);
+  expect(() => pool.call(Buffer.from('e'), new Deadline(1), () => {})).toThrow(/no tender of echo 1 waits/);
   expect(await running).toMatchObject({ outcome: { outcome: 'done' }, isolation: 'process' });
   expect(pool).toMatchObject({
     state: 'Waiting',

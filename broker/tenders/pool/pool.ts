@@ -1,3 +1,4 @@
+import type { Deadline } from '../../../shared/base/deadline.ts';
 import { ErrorCode, isKerbError, KerbError, messageOf } from '../../../shared/base/errors.ts';
 import type { Logger } from '../../../shared/base/log.ts';
 import { type Refusal, refusal } from '../../../shared/base/refusal.ts';
@@ -179,7 +180,7 @@ export class TenderPool {
    * Hands one call to a tender; only while `canCall`. `done` is called exactly once.
    * @throws KerbError TenderUnavailable when none waits
    */
-  call(input: Uint8Array, budgetMs: number, done: (end: CallEnd) => void): void {
+  call(input: Uint8Array, deadline: Deadline, done: (end: CallEnd) => void): void {
     const held = this.#waiting.shift();
     const tender = held?.tender;
     if (held === undefined || tender === undefined) {
@@ -187,7 +188,7 @@ export class TenderPool {
     }
     held.state = 'Busy';
     this.#calls++;
-    tender.call(input, budgetMs).then(
+    tender.call(input, deadline.leftMs()).then(
       (outcome) => {
         this.#health = WELL;
         this.#cpuMs += outcome.cpuMs;

@@ -1,5 +1,6 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import type { Socket } from 'node:net';
+import { Deadline } from '../../../shared/base/deadline.ts';
 import { ErrorCode, KerbError, messageOf } from '../../../shared/base/errors.ts';
 import type { Logger } from '../../../shared/base/log.ts';
 import { CallWriter } from './call-writer.ts';
@@ -205,12 +206,11 @@ export class TenderProcess implements Tender {
       );
     }
     if (!(budgetMs > 0)) return { outcome: 'deadline', runMs: 0, cpuMs: 0, peakMemory: 0, log: '' };
-    const budget = Math.min(budgetMs, MAX_BUDGET_MS);
+    const deadline = new Deadline(Math.min(budgetMs, MAX_BUDGET_MS));
     this.#state = 'Busy';
     const answer = new Promise<OutcomeFrame>((resolve, reject) => {
       this.#pending = { resolve, reject };
     });
-    const started = performance.now();
     let backstop: NodeJS.Timeout | undefined;
     let frame: OutcomeFrame;
     try {
@@ -220,7 +220,7 @@ export class TenderProcess implements Tender {
         await this.#copyIn(input);
       }
       // What copying took is the caller's time too.
-      const budgetNs = Math.max(1, Math.floor((budget - (performance.now() - started)) * 1e6));
+      const budgetNs = Math.max(1, Math.floor(deadline.leftMs() * 1e6));
       this.#call.send(socket, input, budgetNs);
       backstop = this.#armBackstop(budgetNs / 1e6);
       frame = await answer;

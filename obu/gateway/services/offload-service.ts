@@ -1,5 +1,6 @@
 import { Deadline } from '../../../shared/base/deadline.ts';
 import { ErrorCode, KerbError } from '../../../shared/base/errors.ts';
+import { Once, type OnceOptions } from '../../../shared/base/once.ts';
 import { isOffloadId, isolationFrom, type NamedOffload } from '../../../shared/protocol/offload-request.ts';
 import type { GrantGuard } from '../../grants/grants.ts';
 import type { Offloader, OffloadResult } from '../../offload/offloader.ts';
@@ -8,9 +9,7 @@ import type { Offloader, OffloadResult } from '../../offload/offloader.ts';
 export const MAX_OPEN = 32;
 export const MAX_OPEN_BYTES = 64 * 1024 * 1024;
 /** How long, how many and how large results are kept, for a workload that lost its connection and asks again. */
-const KEEP_MS = 10_000;
-const KEEP_COUNT = 16;
-const KEEP_BYTES = 8 * 1024 * 1024;
+const KEPT: OnceOptions = { maxAgeMs: 10_000, maxCount: 16, maxBytes: 8 * 1024 * 1024, inputs: 'bytes' };
 /** Share of a budget that is kept for the way back, in milliseconds: an answer that is late for the workload is none. */
 const RETURN_RESERVE = { share: 0.02, least: 2, most: 20 };
 
@@ -26,14 +25,6 @@ export interface OffloadCall {
 export interface Done {
   readonly taskDigest: string;
   readonly result: OffloadResult;
-}
-
-interface Entry {
-  readonly request: NamedOffload;
-  readonly outcome: Promise<Done>;
-  /** Set when it is done and kept. */
-  expiry?: NodeJS.Timeout;
-  bytes: number;
 }
 
 export interface OffloadServiceOptions {
@@ -52,10 +43,9 @@ export interface OffloadServiceOptions {
  */
 export class OffloadService {
   readonly #options: OffloadServiceOptions;
-  readonly #entries = new Map<string, Entry>();
+  readonly #once = new Once<Promise<Done>, Done>(KEPT);
   #open = 0;
   #openBytes = 0;
-  #keptBytes = 0;
 
   constructor(options: OffloadServiceOptions) {
     this.#options = options;
@@ -65,10 +55,11 @@ export class OffloadService {
   async submit(call: OffloadCall): Promise<Done> {
     const request = checked(call);
     const { id, task, input, isolation } = request;
-    const known = this.#entries.get(id);
-    if (known !== undefined) {
-      const same = known.request.task === task && known.request.isolation === isolation;
-      if (same && sameBytes(known.request.input, input)) return known.outcome;
+    const subject = `${isolation} ${task}`;
+    const known = this.#once.find(id, subject, input);
+    if (known.found === 'pending') return known.pending;
+    if (known.found === 'result') return known.result;
+    if (known.found === 'conflict') {
       throw new KerbError(
         ErrorCode.BadGatewayRequest,
         `offload id "${id}" is already in use for another task, input or isolation; choose a new id for each offload`,
@@ -81,16 +72,21 @@ export class OffloadService {
         `${this.#open} offloads with ${this.#openBytes} bytes of input are open; the limits are ${MAX_OPEN} and ${MAX_OPEN_BYTES}`,
       );
     }
-    const entry: Entry = { request, outcome: this.#run(request, taskDigest), bytes: 0 };
-    this.#entries.set(id, entry);
-    return this.#settle(entry);
+    const outcome = this.#run(request, taskDigest);
+    this.#once.begin(id, subject, input, outcome);
+    try {
+      const done = await outcome;
+      this.#once.complete(id, outcome, done, done.result.output.length);
+      return done;
+    } catch (error) {
+      this.#once.forget(id, outcome);
+      throw error;
+    }
   }
 
   /** Forgets everything; offloads that are open still run to their end, unheard. */
   clear(): void {
-    for (const entry of this.#entries.values()) clearTimeout(entry.expiry);
-    this.#entries.clear();
-    this.#keptBytes = 0;
+    this.#once.clear();
   }
 
   async #run({ id, input, isolation, deadline }: NamedOffload, taskDigest: string): Promise<Done> {
@@ -112,39 +108,6 @@ export class OffloadService {
       this.#open--;
       this.#openBytes -= input.length;
     }
-  }
-
-  async #settle(entry: Entry): Promise<Done> {
-    try {
-      const done = await entry.outcome;
-      if (this.#entries.get(entry.request.id) === entry) this.#keep(entry, done);
-      return done;
-    } catch (error) {
-      if (this.#entries.get(entry.request.id) === entry) this.#entries.delete(entry.request.id);
-      throw error;
-    }
-  }
-
-  #keep(entry: Entry, done: Done): void {
-    entry.bytes = entry.request.input.length + done.result.output.length;
-    this.#keptBytes += entry.bytes;
-    entry.expiry = setTimeout(() => this.#drop(entry), KEEP_MS);
-    entry.expiry.unref();
-    let kept = 0;
-    for (const other of this.#entries.values()) if (other.expiry !== undefined) kept++;
-    for (const other of this.#entries.values()) {
-      if (kept <= KEEP_COUNT && this.#keptBytes <= KEEP_BYTES) break;
-      if (other.expiry === undefined) continue;
-      this.#drop(other);
-      kept--;
-    }
-  }
-
-  #drop(entry: Entry): void {
-    clearTimeout(entry.expiry);
-    if (this.#entries.get(entry.request.id) !== entry) return;
-    this.#entries.delete(entry.request.id);
-    this.#keptBytes -= entry.bytes;
   }
 }
 
@@ -171,8 +134,4 @@ function checked({ id, task, input, budgetMs, isolation: demanded }: OffloadCall
 function reserveOf(budgetMs: number): number {
   const { share, least, most } = RETURN_RESERVE;
   return budgetMs > 10 * least ? Math.min(most, Math.max(least, share * budgetMs)) : 0;
-}
-
-function sameBytes(a: Uint8Array, b: Uint8Array): boolean {
-  return a.length === b.length && Buffer.compare(a, b) === 0;
 }

@@ -1,0 +1,88 @@
+import type { RecentErrors } from '../../shared/api/recent-errors.ts';
+import type { KerbError } from '../../shared/base/errors.ts';
+import type { Logger } from '../../shared/base/log.ts';
+import type { RunningParts } from '../../shared/base/running-parts.ts';
+import type { Identity } from '../../shared/identity/identity.ts';
+import { type BrokerConfig, NO_PUSHES } from '../config.ts';
+import { watchBrokerIdentity } from '../identity.ts';
+import type { Offloads } from '../offloads/offloads.ts';
+import type { ServedTasks } from '../offloads/served-tasks.ts';
+import type { PackageStore } from '../packages/package-store.ts';
+import { PackageUploads } from '../packages/package-uploads.ts';
+import type { PushedPackages } from '../packages/pushed-packages.ts';
+import type { BrokerMetrics } from '../telemetry/metrics.ts';
+import { encodeAnnouncement } from './codec.ts';
+import { Ingress } from './ingress.ts';
+
+export interface IngressParts {
+  readonly config: BrokerConfig;
+  readonly identity: Identity;
+  readonly offloads: Offloads;
+  readonly served: ServedTasks;
+  readonly store: PackageStore;
+  readonly pushed: PushedPackages;
+  readonly metrics: BrokerMetrics;
+  readonly errors: RecentErrors;
+  readonly log: Logger;
+}
+
+/** Lets vehicles in: for offloads and, where that is allowed, for pushes. */
+export async function startIngress(running: RunningParts, parts: IngressParts): Promise<Ingress> {
+  const { config, identity, offloads, served, store, pushed, metrics, errors, log } = parts;
+  const { id, identityDir: dir } = config;
+  const { tenants, limits, maxInput } = config.push ?? NO_PUSHES;
+  // How much a message may hold is settled when the ingress starts.
+  const largestInput = Math.max(served.announcement(id).maxInput, maxInput);
+  const onRefused = refusalLog(log, errors);
+  const changed = (change: () => void) => {
+    change();
+    ingress.announce();
+  };
+  const uploads = new PackageUploads({
+    store,
+    pushed,
+    tenants,
+    limits,
+    maxInput: largestInput,
+    onPushed: (taskPackage) => changed(() => served.add(taskPackage)),
+    onRemoved: (digest) => changed(() => served.remove(digest)),
+    onRefused,
+    metrics,
+    log,
+  });
+  await running.begin('package uploads', { stop: () => uploads.stop() });
+  metrics.watchPushed(() => store.origins.values());
+
+  const ingress = new Ingress({
+    identity,
+    listen: config.listen,
+    maxInput: largestInput,
+    maxClients: config.limits.maxClients,
+    announcement: () => encodeAnnouncement(served.announcement(id)),
+    submit: (offload, answer) => offloads.submit(offload, answer),
+    pushes: (client) => uploads.session(client),
+    onRefused,
+    log,
+  });
+  await running.begin('ingress', ingress);
+  const watch = watchBrokerIdentity({ dir, id, errors, onRenewed: (renewed) => ingress.renew(renewed), log });
+  await running.begin('identity', watch);
+  return ingress;
+}
+
+/** Says who was refused and why, ten times a second at most: a client must not be able to fill the disk. */
+function refusalLog(log: Logger, errors: RecentErrors): (client: string, error: KerbError) => void {
+  let quietUntil = 0;
+  let unsaid = 0;
+  return (client, error) => {
+    errors.add(client, error.code, error.message);
+    const now = performance.now();
+    if (now < quietUntil) {
+      unsaid++;
+      return;
+    }
+    log.warn({ client, code: error.code, err: error.message, count: unsaid }, 'a client was refused');
+    quietUntil = now + 100;
+    unsaid = 0;
+  };
+}

@@ -1,0 +1,48 @@
+/** What an offload is from its arrival at this broker to its answer. */
+import type { Refusal } from '../../shared/base/refusal.ts';
+import type { RoutedOffload } from '../../shared/protocol/offload-request.ts';
+import type { TenderPool } from '../tenders/pool/pool.ts';
+
+/** As it came in; its data is checked already. The deadline begins when its last byte was here. */
+export interface IncomingOffload extends RoutedOffload {
+  readonly tenant: string;
+  readonly input: Buffer;
+}
+
+/** One that waits or runs, for everybody who asked for it. */
+export interface PendingOffload extends IncomingOffload {
+  /** Tenant and id. */
+  readonly key: string;
+  readonly answers: Answer[];
+}
+
+/** What one run of a task has given. Times in milliseconds. */
+export interface TaskResult {
+  readonly output: Buffer;
+  readonly queueMs: number;
+  /** Until the task ran and from its end on: handing over, and starting a tender where there was none. */
+  readonly startMs: number;
+  readonly runMs: number;
+  readonly cpuMs: number;
+  /** Bytes of its own memory that the guest had in use. */
+  readonly peakMemory: number;
+  readonly isolation: string;
+}
+
+/** The same result, to be kept: a small view of a large buffer would keep all of that alive. */
+export function withOwnMemory(result: TaskResult): TaskResult {
+  const { output } = result;
+  if (output.buffer.byteLength <= 2 * output.length + 64) return result;
+  return { ...result, output: Buffer.from(Uint8Array.from(output).buffer) };
+}
+
+/** Called exactly once, with one of both. */
+export type Answer = (result: TaskResult | undefined, refusal: Refusal | undefined) => void;
+
+/** What can be run here. */
+export interface Runnable {
+  readonly digest: string;
+  readonly name: string;
+  readonly maxInput: number;
+  readonly pool: TenderPool;
+}

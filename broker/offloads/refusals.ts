@@ -1,0 +1,46 @@
+/** Why an offload is not run here. */
+import { ErrorCode } from '../../shared/base/errors.ts';
+import { type Refusal, refusal } from '../../shared/base/refusal.ts';
+import type { IncomingOffload, PendingOffload, Runnable } from './offload.ts';
+
+export function unknownPackage(taskDigest: string): Refusal {
+  const message = `this broker has no task package ${taskDigest}; its announcement lists what it has`;
+  return refusal(ErrorCode.UnknownPackage, message);
+}
+
+export function inputTooLarge({ input }: IncomingOffload, { name, maxInput }: Runnable): Refusal {
+  const message = `${input.length} bytes of input are more than the ${maxInput} that ${name} takes`;
+  return refusal(ErrorCode.TenderInputTooLarge, message);
+}
+
+/** A pool that has had no tender yet finds out with its first one. */
+export function lacksIsolation({ isolation }: IncomingOffload, { name, pool }: Runnable): Refusal | undefined {
+  if (isolation !== 'vm' || pool.isolation === 'vm' || pool.isolation === '') return undefined;
+  const message = `isolation vm is demanded; ${name} has isolation ${pool.isolation} here: use another broker`;
+  return refusal(ErrorCode.IsolationUnavailable, message);
+}
+
+export function otherOffload({ id }: IncomingOffload): Refusal {
+  const message = `the id ${id} belongs to another offload of this tenant, with another task or input; choose a new id`;
+  return refusal(ErrorCode.BadOffloadRequest, message);
+}
+
+/** In quarantine everything is refused at once: the wait would be long, and its end is uncertain. */
+export function blockedTooLong(
+  { deadline }: IncomingOffload,
+  { name, pool }: Runnable,
+  now: number,
+): Refusal | undefined {
+  const blocked = pool.blocked(now);
+  if (blocked === undefined) return undefined;
+  const { code, message, retryAfterMs } = blocked;
+  const quarantined = code === ErrorCode.PackageQuarantined && retryAfterMs > 0;
+  if (!quarantined && retryAfterMs < deadline.originalMs) return undefined;
+  const hint = Number.isFinite(retryAfterMs) ? Math.ceil(retryAfterMs) : 0;
+  return { code, message: `${name} cannot be run here now: ${message}`, retryAfterMs: hint };
+}
+
+export function spentInQueue({ deadline }: PendingOffload, waitedMs: number): Refusal {
+  const message = `the budget of ${deadline.budgetText} was spent in the queue (${Math.round(waitedMs)} ms); it was not run`;
+  return refusal(ErrorCode.BudgetSpentInQueue, message);
+}
