@@ -2,7 +2,7 @@
 import type { RecentErrors } from '../../shared/api/recent-errors.ts';
 import { errorName, type KerbError } from '../../shared/base/errors.ts';
 import type { ContainerInterfacesParts } from '../can-interface/container-interface.ts';
-import type { GatewayMeter } from '../gateway/connection.ts';
+import type { GatewayMeter } from '../gateway/connection-context.ts';
 import type { WorkloadObserver } from '../workloads/reconciler-parts.ts';
 import type { DeniedIdLog } from './denied-ids.ts';
 import type { EventLog } from './event-log.ts';
