@@ -8,7 +8,7 @@
 import { join } from 'node:path';
 import { CanRouter } from '../../obu/can/router.ts';
 import { createCamera } from '../../obu/dashcam/capture/ffmpeg-camera.ts';
-import type { GatewayMeter } from '../../obu/gateway/connection.ts';
+import type { GatewayMeter } from '../../obu/gateway/connection-context.ts';
 import { Gateway } from '../../obu/gateway/gateway.ts';
 import { NoOffloader } from '../../obu/offload/no-offloader.ts';
 import { SignalStore } from '../../obu/signals/signal-store.ts';

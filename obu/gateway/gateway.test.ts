@@ -13,7 +13,7 @@ import {
   value,
   workload,
 } from '../../test/support/gateway-parts.ts';
-import { MAX_SUBSCRIPTIONS } from './connection.ts';
+import { MAX_SUBSCRIPTIONS } from './open-requests.ts';
 
 let obu: HandObu;
 const clients: Obu[] = [];

@@ -1,6 +1,6 @@
 import { RecentErrors } from '../../shared/api/recent-errors.ts';
 import type { Logger } from '../../shared/base/log.ts';
-import type { GatewayMeter } from '../gateway/connection.ts';
+import type { GatewayMeter } from '../gateway/connection-context.ts';
 import { DeniedIdLog } from './denied-ids.ts';
 import { EventLog } from './event-log.ts';
 import { ObuMetrics } from './metrics.ts';

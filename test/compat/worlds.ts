@@ -1,7 +1,8 @@
 /** What is behind the daemons of the recorded conversations: the same when they were recorded and when they are said again. */
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { DEFAULT_LIMITS, type RunningBroker, startBroker } from '../../broker/main.ts';
+import { DEFAULT_LIMITS } from '../../broker/config.ts';
+import { type RunningBroker, startBroker } from '../../broker/main.ts';
 import { DEFAULT_PUSH_LIMITS } from '../../broker/packages/push-limits.ts';
 import { silentLog } from '../../shared/base/log.ts';
 import { createAuthority, issueCertificate } from '../../shared/identity/authority.ts';

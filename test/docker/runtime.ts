@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { parseObuConfig } from '../../obu/config/config.ts';
 import { type StateLayout, stateLayout } from '../../obu/config/state-layout.ts';
 import { type Engine, engineStatus } from '../../obu/engine/docker-client.ts';
-import type { GatewayMeter } from '../../obu/gateway/connection.ts';
+import type { GatewayMeter } from '../../obu/gateway/connection-context.ts';
 import { Gateways } from '../../obu/gateway/gateways.ts';
 import { buildWorkloadImage } from '../../obu/images/workload-image.ts';
 import type { HealthCheck, Workload } from '../../obu/manifest/workload.ts';

@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { CanRouter } from '../../obu/can/router.ts';
 import type { Camera, Picture, PictureRequest } from '../../obu/dashcam/capture/camera.ts';
-import type { GatewayMeter } from '../../obu/gateway/connection.ts';
+import type { GatewayMeter } from '../../obu/gateway/connection-context.ts';
 import { Gateway, type GatewayOptions } from '../../obu/gateway/gateway.ts';
 import { readGrants, type StoredCanGrant, type StoredGrants } from '../../obu/manifest/stored-grants.ts';
 import type { Workload } from '../../obu/manifest/workload.ts';
