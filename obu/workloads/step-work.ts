@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { steadyMs } from '../../shared/base/clock.ts';
-import { ErrorCode, isKerbError, messageOf } from '../../shared/base/errors.ts';
+import { ErrorCode, isKerbError } from '../../shared/base/errors.ts';
 import { engineMessage, engineStatus } from '../engine/docker-client.ts';
 import { workloadOf } from '../planner/in-flight.ts';
 import { rememberRefusedStart, rememberStart } from '../planner/restart.ts';
@@ -14,6 +14,8 @@ import type { WorkloadRecords } from './workload-records.ts';
 
 /** What a step has changed could not be looked at: again after this time. */
 const LOOK_AGAIN_MS = 1000;
+/** What says that a start was refused because of the workload. */
+const REFUSED_START: ReadonlySet<number> = new Set([ErrorCode.ContainerFailed, ErrorCode.GatewayUnavailable]);
 
 export interface StepWorkParts extends Pick<ReconcilerParts, 'runner' | 'beforeRemove' | 'report' | 'log'> {
   readonly inHand: RunningSteps;
@@ -56,16 +58,18 @@ export class StepWork {
     return true;
   }
 
-  /** A container that could not be made or started is remembered as one of the ends of its workload. @returns whether it was that */
+  /**
+   * A container that could not be made or started is remembered as one of the ends of its workload.
+   * @returns whether it was that
+   */
   #rememberedAsRefused(step: Action, error: unknown): boolean {
     if (step.step !== 'create-and-start') return false;
-    if (!isKerbError(error, ErrorCode.ContainerFailed) && !isKerbError(error, ErrorCode.GatewayUnavailable))
-      return false;
+    if (!isKerbError(error) || !REFUSED_START.has(error.code)) return false;
     const workload = workloadOf(step);
     const { log, records } = this.#parts;
-    log.warn({ workload, err: messageOf(error) }, 'a workload could not be started');
+    log.warn({ workload, code: error.code, err: error.message }, 'cannot start the workload');
     const nowMs = steadyMs();
-    records.changeKnown(workload, (record) => rememberRefusedStart(record, messageOf(error), nowMs));
+    records.changeKnown(workload, (record) => rememberRefusedStart(record, error.message, nowMs));
     return true;
   }
 
@@ -89,7 +93,7 @@ export class StepWork {
         const id = runner.containerOf(step);
         return id === undefined ? await observer.lookAtAll() : await observer.lookAt(id);
       } catch (error) {
-        log.debug({ step: step.step, err: engineMessage(error) }, 'what a step has done cannot be seen');
+        log.debug({ step: step.step, err: engineMessage(error) }, 'cannot observe the result of a step');
         await sleep(LOOK_AGAIN_MS, undefined, { signal }).catch(() => {}); // stopped: the loop ends
       }
     }
