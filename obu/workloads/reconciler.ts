@@ -1,13 +1,7 @@
-import { setTimeout as sleep } from 'node:timers/promises';
 import { steadyMs } from '../../shared/base/clock.ts';
-import { ErrorCode, isKerbError, messageOf } from '../../shared/base/errors.ts';
-import { engineMessage, engineStatus } from '../engine/docker-client.ts';
 import { rememberFreeze, rememberThaw } from '../planner/freeze.ts';
-import { workloadOf } from '../planner/in-flight.ts';
 import { plan } from '../planner/plan.ts';
-import { rememberRefusedStart, rememberStart } from '../planner/restart.ts';
 import type {
-  Action,
   Claim,
   Desired,
   ObservedContainer,
@@ -25,10 +19,9 @@ import { Observer } from './observation/observer.ts';
 import type { ReconcilerParts } from './reconciler-parts.ts';
 import { reportPreempted, reportStates } from './report.ts';
 import { RunningSteps } from './running-steps.ts';
+import { StepWork } from './step-work.ts';
 import { WorkloadRecords } from './workload-records.ts';
 
-/** What a step has changed could not be looked at: again after this time. */
-const LOOK_AGAIN_MS = 1000;
 /** Longest sleep of one timer. */
 const MAX_SLEEP_MS = 60_000;
 
@@ -45,6 +38,7 @@ export class Reconciler {
   readonly #looks: EngineLooks;
   readonly #pressure: PressureWatch;
   readonly #inHand = new RunningSteps();
+  readonly #work: StepWork;
   readonly #memory: WorkloadRecords;
   #desired: readonly Desired[];
   readonly #states = new KnownStates();
@@ -70,6 +64,11 @@ export class Reconciler {
       isAllDone: () => !this.#inHand.hasRefused,
       onLooked: () => this.trigger(),
       ...{ report: parts.report, log: parts.log, stopped: this.#abort.signal },
+    });
+    const { runner, beforeRemove, report, log } = parts;
+    this.#work = new StepWork({
+      ...{ runner, beforeRemove, report, log, inHand: this.#inHand, records: this.#memory },
+      ...{ observer: this.#observer, images: this.#images, looks: this.#looks, stopped: this.#abort.signal },
     });
     this.#pressure = new PressureWatch({
       ...{ ladders: parts.pressure, read: parts.readPressure, readCpuUse: parts.readCpuUse, parked: parts.parked },
@@ -229,66 +228,12 @@ export class Reconciler {
     this.#parts.onRunning(this.#running());
     const next = plan(input);
     this.#accept(next);
-    for (const step of next.ready) if (this.#inHand.mayBegin(step, nowMs)) this.#begin(step);
+    for (const step of next.ready) if (this.#inHand.mayBegin(step, nowMs)) this.#work.begin(step, () => this.trigger());
 
     const waits = next.steps.flatMap((step) => (step.step === 'wait' ? [step.untilMs] : []));
     const atMs = Math.min(...waits, this.#inHand.nextTryMs(next.ready, nowMs), nowMs + MAX_SLEEP_MS);
     clearTimeout(this.#timer);
     this.#timer = setTimeout(() => this.trigger(), Math.max(1, atMs - nowMs));
-  }
-
-  #begin(step: Action): void {
-    this.#parts.report({ event: 'step', workload: workloadOf(step), step: step.step, why: step.why });
-    const run = async () => {
-      if (await this.#carryOut(step)) await this.#seeResult(step);
-    };
-    this.#inHand.begin(step, run, () => this.trigger());
-  }
-
-  /** @returns false when it is known that nothing came of it */
-  async #carryOut(step: Action): Promise<boolean> {
-    const { runner, log, beforeRemove } = this.#parts;
-    const workload = workloadOf(step);
-    try {
-      if (step.step === 'remove') await beforeRemove(step.container);
-      await runner.run(step);
-      this.#inHand.succeeded(step);
-      if (step.step === 'create-and-start') this.#memory.changeKnown(workload, rememberStart);
-    } catch (error) {
-      if (this.#abort.signal.aborted) return false;
-      const refusedStart =
-        step.step === 'create-and-start' &&
-        (isKerbError(error, ErrorCode.ContainerFailed) || isKerbError(error, ErrorCode.GatewayUnavailable));
-      if (refusedStart) {
-        log.warn({ workload, code: error.code, err: messageOf(error) }, 'cannot start the workload');
-        const nowMs = steadyMs();
-        this.#memory.changeKnown(workload, (memory) => rememberRefusedStart(memory, messageOf(error), nowMs));
-        return false;
-      }
-      if (engineStatus(error) !== undefined || isKerbError(error)) {
-        // It answers: the others go on.
-        this.#inHand.refused(step, steadyMs());
-        this.#looks.complain(error);
-      } else {
-        this.#looks.failed(error);
-      }
-    }
-    return true;
-  }
-
-  /** A step is in hand until it is seen what came of it: the next plan is made from that. */
-  async #seeResult(step: Action): Promise<void> {
-    const { signal } = this.#abort;
-    while (!signal.aborted) {
-      try {
-        if (step.step === 'keep-image' || step.step === 'release-image') return await this.#images.ask();
-        const id = this.#parts.runner.containerOf(step);
-        return id === undefined ? await this.#observer.lookAtAll() : await this.#observer.lookAt(id);
-      } catch (error) {
-        this.#parts.log.debug({ step: step.step, err: engineMessage(error) }, 'cannot observe the result of a step');
-        await sleep(LOOK_AGAIN_MS, undefined, { signal }).catch(() => {}); // stopped: the loop ends
-      }
-    }
   }
 
   #byPerson(workload: string, change: (memory: WorkloadRecord) => WorkloadRecord): void {
