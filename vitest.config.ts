@@ -5,13 +5,11 @@ import { LongestFirst } from './tools/longest-first.ts';
 
 const processors = availableParallelism();
 /**
- * So many test files at once. Some of them keep every processor busy on purpose (bad neighbours), so there are no more than
- * processors; projects of one `groupOrder` must have the same number.
+ * So many test files at once. An emulated kernel takes a processor for itself for most of the run, and what drives engines
+ * and daemons waits most of its time: so there is one more than processors. Not two: some files keep every processor busy on
+ * purpose (bad neighbours), and a run has to pass on a machine that has other work.
  */
-const maxWorkers = Math.min(8, Math.max(2, processors));
-/** An emulated kernel takes a processor for itself: what runs beside it has the others. */
-const first = { maxWorkers: Math.max(2, processors), sequence: { groupOrder: 0 } };
-const then = { maxWorkers, sequence: { groupOrder: 1 } };
+const maxWorkers = Math.min(9, Math.max(2, processors) + 1);
 
 /** What Node makes of the sources, for every daemon and command that a test starts (see bin/kerb). */
 const env = { NODE_COMPILE_CACHE: join(import.meta.dirname, 'build', 'compile-cache') };
@@ -24,21 +22,22 @@ const system = {
   hookTimeout: 300_000,
 };
 
-// First a kernel in QEMU with `unit` beside it, which sits beside the files and needs nothing but Node. Then three lanes side
-// by side, the files that take longest first: tenders and the broker; cameras and whole daemons; engines.
+// One queue (tools/longest-first.ts): the kernel in QEMU begins, then `unit`, which needs nothing but Node and fails soonest,
+// then three lanes side by side, the files that take longest first: tenders and the broker; cameras and whole daemons; engines.
+// The kernel goes on beside all of them.
 export default defineConfig({
   test: {
     reporters: ['default', './tools/closing-line-reporter.ts'],
     maxWorkers,
     sequence: { sequencer: LongestFirst },
     projects: [
-      { test: { ...system, ...first, name: 'kernel', include: ['test/vcan/**/*.test.ts'] } },
-      { test: { ...system, ...then, name: 'tenders', include: ['test/{tender,broker}/**/*.test.ts'] } },
-      { test: { ...system, ...then, name: 'daemons', include: ['test/{dashcam,e2e}/**/*.test.ts'] } },
+      { test: { ...system, maxWorkers, name: 'kernel', include: ['test/vcan/**/*.test.ts'] } },
+      { test: { ...system, maxWorkers, name: 'tenders', include: ['test/{tender,broker}/**/*.test.ts'] } },
+      { test: { ...system, maxWorkers, name: 'daemons', include: ['test/{dashcam,e2e}/**/*.test.ts'] } },
       {
         test: {
           ...system,
-          ...then,
+          maxWorkers,
           name: 'engines',
           include: ['test/docker/**/*.test.ts'],
           globalSetup: [...system.globalSetup, 'test/support/machine/engine-setup.ts'],
@@ -49,7 +48,7 @@ export default defineConfig({
           name: 'unit',
           include: ['{obu,broker,shared,sim,examples,bench,cli,tools}/**/*.test.ts', 'test/compat/**/*.test.ts'],
           env,
-          ...first,
+          maxWorkers,
           // None of them leaves anything in a module, and a process for each would cost more than the tests do.
           isolate: false,
           setupFiles: ['test/support/time-limits.ts'],

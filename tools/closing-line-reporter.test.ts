@@ -1,7 +1,7 @@
 import { spawnSync } from 'node:child_process';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest';
 
 const top = join(import.meta.dirname, '..');
 
@@ -34,6 +34,8 @@ describe('the closing lines', () => {
     folder = mkdtempSync(join(top, 'build/closing-line-'));
     writeFileSync(join(folder, 'vitest.config.mjs'), 'export default {};\n');
   });
+  beforeEach(() => vi.stubEnv('KERB_TEST_SLOWEST', undefined));
+  afterEach(() => vi.unstubAllEnvs());
   afterAll(() => rmSync(folder, { recursive: true, force: true }));
 
   /** The lines of a run of vitest with this reporter alone. */
@@ -57,6 +59,15 @@ describe('the closing lines', () => {
       'not run: needs root: only root can',
       'not run: says nothing: it was skipped without a reason',
       '1 passed, 0 failed, 3 skipped',
+    ]);
+  });
+
+  it('come after the slowest files when these are asked for', () => {
+    vi.stubEnv('KERB_TEST_SLOWEST', '3');
+    const { lines } = run("import { it } from 'vitest';\nit('passes', () => {});");
+    expect(lines).toEqual([
+      expect.stringMatching(/^ *\d+\.\d s {2}.*some\.test\.ts$/),
+      '1 passed, 0 failed, 0 skipped',
     ]);
   });
 

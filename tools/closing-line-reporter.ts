@@ -1,3 +1,4 @@
+import { relative } from 'node:path';
 import type { UserConsoleLog } from 'vitest';
 import type { Reporter, TestCase, TestModule, TestSuite, Vitest } from 'vitest/node';
 import { NOT_RUN } from '../test/support/machine/not-run-prefix.ts';
@@ -7,7 +8,7 @@ const NAMED = 10;
 
 /**
  * Closes a test run with what could not be run on this machine, one line each with the reason, and one plain line,
- * `N passed, N failed, N skipped`, for programs that read the output.
+ * `N passed, N failed, N skipped`, for programs that read the output. KERB_TEST_SLOWEST=N names the N files that took longest.
  */
 export default class ClosingLineReporter implements Reporter {
   readonly #lines = new Set<string>();
@@ -37,11 +38,25 @@ export default class ClosingLineReporter implements Reporter {
       count.failed += [module, ...module.children.allSuites()].filter((part) => part.errors().length > 0).length;
     }
     count.failed += unhandled.length;
+    for (const line of slowest(modules, Number(process.env.KERB_TEST_SLOWEST ?? 0))) console.log(line);
     for (const line of this.#lines) console.log(line);
     for (const name of unexplained.slice(0, NAMED)) console.log(`${NOT_RUN}${name}: it was skipped without a reason`);
     if (unexplained.length > NAMED) console.log(`${NOT_RUN}${unexplained.length - NAMED} more tests, without a reason`);
     console.log(`${count.passed} passed, ${count.failed} failed, ${count.skipped + count.pending} skipped`);
   }
+}
+
+/** Files with the seconds that they took, the slowest first. */
+function slowest(modules: readonly TestModule[], count: number): string[] {
+  const seconds = (module: TestModule): number => {
+    const { collectDuration, duration } = module.diagnostic();
+    return (collectDuration + duration) / 1000;
+  };
+  return modules
+    .map((module) => [seconds(module), relative('', module.moduleId)] as const)
+    .sort(([a], [b]) => b - a)
+    .slice(0, count)
+    .map(([took, file]) => `${took.toFixed(1).padStart(6)} s  ${file}`);
 }
 
 /** Whether the suite of a skipped test has said why, or has failed, which takes its tests with it. */

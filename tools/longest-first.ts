@@ -6,12 +6,15 @@ import { BaseSequencer, type TestSpecification } from 'vitest/node';
  * its last file, so these may not begin at its end. It says nothing about what a test depends on: none does on another.
  */
 export const LONGEST = [
-  'test/vcan/socketcan',
+  'test/docker/neighbours',
+  'test/tender/typescript',
   'test/tender/aarch64',
   'test/docker/apply',
   'test/docker/bundle',
+  'test/dashcam/recording',
+  'test/tender/task-run',
+  'test/tender/leaks',
   'test/tender/images',
-  'test/docker/neighbours',
   'test/e2e/main-job',
   'test/docker/clock',
   'test/docker/crash',
@@ -28,12 +31,16 @@ export const LONGEST = [
   'test/docker/room',
 ];
 
-/** All files in one order, whichever project they are of: what takes longest begins first, unit tests fill the rest. */
+/**
+ * All files in one order, whichever project they are of: the emulated kernel, which is there from the first to nearly the
+ * last moment; unit tests, so that a plain mistake shows within a minute; then what takes longest.
+ */
 export class LongestFirst extends BaseSequencer {
   override async sort(files: TestSpecification[]): Promise<TestSpecification[]> {
     const rank = (file: TestSpecification) => {
       const path = relative(this.ctx.config.root, file.moduleId).replace(/\.test\.ts$/, '');
-      if (file.project.name === 'unit') return LONGEST.length + 1;
+      if (file.project.name === 'kernel') return -2;
+      if (file.project.name === 'unit') return -1;
       const place = LONGEST.indexOf(path);
       return place < 0 ? LONGEST.length : place;
     };

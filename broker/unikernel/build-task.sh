@@ -40,7 +40,10 @@ if [ -d "$source" ]; then
   fi
   for file in "$source"/*.ts; do
     [ -e "$file" ] || continue
-    exec "$here/../../node_modules/.bin/node" --disable-warning=ExperimentalWarning "$here/typescript/build.ts" "$source" "$image"
+    # --liftoff-only: the compiler is WebAssembly itself and runs for a second or two, which is over before code that V8
+    # optimises (on every processor) has paid for itself.
+    exec "$here/../../node_modules/.bin/node" --disable-warning=ExperimentalWarning --liftoff-only \
+      "$here/typescript/build.ts" "$source" "$image"
   done
   found=
   for file in "$source"/*.c; do

@@ -92,7 +92,7 @@ describeWhere(trouble && `${trouble} (npm test as root sets it up)`, 'arm64', ()
       const note = good.indexOf('Kerbside\0');
       good.writeUInt32LE(1, note + 12);
       expect(check(good)).toMatchObject({ status: 2, stderr: expect.stringContaining('another target (1)') });
-      for (let size = 0; size <= note + 132; size += size < 512 ? rounds(61, 31) : rounds(1953, 977)) {
+      for (let size = 0; size <= note + 132; size += size < 512 ? rounds(97, 31) : rounds(3907, 977)) {
         expect(check(good.subarray(0, size)).status, `cut at ${size}`).toBe(2);
       }
     });
@@ -245,9 +245,9 @@ describeWhere(trouble && `${trouble} (npm test as root sets it up)`, 'arm64', ()
     });
 
     test.each<[string, string, number, string]>([
-      ['ended well', 'f', rounds(8, 100), 'done'],
-      ['faulted', 'X', rounds(5, 20), 'fault'],
-      ['were killed', 'F', rounds(4, 10), 'deadline'],
+      ['ended well', 'f', rounds(4, 100), 'done'],
+      ['faulted', 'X', rounds(3, 20), 'fault'],
+      ['were killed', 'F', rounds(2, 10), 'deadline'],
     ])('after calls that filled everything and %s', async (_end, letter, count, outcome) => {
       for (let i = 1; i <= count; i++) {
         const budget = outcome === 'deadline' ? 250 : 5_000;

@@ -1,10 +1,11 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { describe, expect, test } from 'vitest';
 import type { TenderProcess } from '../../broker/tenders/process/tender-process.ts';
+import { rounds } from '../support/rounds.ts';
 import { answer, forEachIsolation, guestImage, u64 } from './support.ts';
 
-/** 100,000 and more: KERB_TEST_RESETS=100000. */
-const RESETS = Number(process.env.KERB_TEST_RESETS ?? 2000);
+/** 2,000 in `npm run test:long`; 100,000 and more: KERB_TEST_RESETS=100000. */
+const RESETS = Number(process.env.KERB_TEST_RESETS ?? rounds(200, 2000));
 
 let state = BigInt(process.env.KERB_TEST_SEED ?? 20260101);
 /** A pattern with no zero byte, so that every byte that stays is seen. splitmix64, Steele and others 2014. */

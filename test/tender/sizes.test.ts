@@ -2,6 +2,7 @@ import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { TenderProcess } from '../../broker/tenders/process/tender-process.ts';
 import { silentLog } from '../../shared/base/log.ts';
+import { rounds } from '../support/rounds.ts';
 
 const imagePath = fileURLToPath(new URL('../../build/unikernel/tasks/echo.elf', import.meta.url));
 const KIB = 1024;
@@ -17,7 +18,7 @@ afterAll(() => tender.stop());
 
 it('gives back each input whole, small and large ones one right after the other', async () => {
   // No pause between the calls: the tender once scrubbed the memfd when the next input was in it already.
-  for (let round = 0; round < 400; round++) {
+  for (let round = 0; round < rounds(120, 400); round++) {
     const size = sizes[(round * 5) % sizes.length]!;
     const input = Buffer.alloc(size, (round % 255) + 1);
     const result = await tender.call(input, 5000);

@@ -8,7 +8,6 @@ import { spawnSync } from 'node:child_process';
 import { copyFileSync, existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join, relative, resolve } from 'node:path';
-import * as asc from 'assemblyscript/asc';
 import { isKerbError } from '../../../shared/base/errors.ts';
 import { readTaskFile } from '../toolchain/build-task.ts';
 
@@ -91,6 +90,8 @@ async function build(source: string, image: string): Promise<void> {
 async function compile(source: string, name: string, wasm: string): Promise<void> {
   const entry = readFileSync(join(here, 'entry.ts'), 'utf8').replaceAll('"./TASK"', JSON.stringify(`./${name}`));
   const base = resolve(source);
+  // Ten megabytes of program: who has no task.yaml is told so without them.
+  const asc = await import('assemblyscript/asc');
   const { error } = await asc.main(
     [
       // asc takes the path of a library from the base directory.
