@@ -141,5 +141,5 @@ function withReason(state: string, reason: string): string {
 
 /** Columns side by side and an empty line; nothing at all without rows. */
 function table(head: readonly string[], rows: readonly (readonly string[])[]): string[] {
-  return rows.length === 0 ? [] : [...columns([head, ...rows]), ''];
+  return rows.length === 0 ? [] : [...columns([head, ...rows]).map((line) => line.trimEnd()), ''];
 }
