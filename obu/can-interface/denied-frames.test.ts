@@ -147,7 +147,10 @@ it('opens as many sockets as its filters need', () => {
 
 it('goes on without counts where no socket can be opened', () => {
   const broken = new DeniedFrames({
-    ...{ onDenied: () => {}, onDeniedId: () => {}, onFault: () => {}, log: silentLog() },
+    onDenied: () => {},
+    onDeniedId: () => {},
+    onFault: () => {},
+    log: silentLog(),
     open: () => {
       throw new Error('Error while creating channel');
     },

@@ -32,7 +32,10 @@ export function watchIdentity(
     log.warn({ path: dir, reason: folderFault }, 'the identity folder has changed and cannot be used');
   };
   return new IdentityWatch({
-    ...{ dir, kind: 'vehicle', id: vehicle, onState: say },
+    dir,
+    kind: 'vehicle',
+    id: vehicle,
+    onState: say,
     onRenewed: ({ self }) =>
       events.add('identity', vehicle, 'Renewed', `valid until ${new Date(self.expiresAt).toISOString()}`),
   });

@@ -102,14 +102,23 @@ export class Runtime {
     await mkdir(this.layout.data, { recursive: true });
     const signals = new SignalStore([], []);
     const gateways = new Gateways(this.layout.gateways, {
-      ...{ vehicle: 'test-car', obu: 'obu-1', offloader: new NoOffloader(), log: silentLog() },
+      vehicle: 'test-car',
+      obu: 'obu-1',
+      offloader: new NoOffloader(),
+      log: silentLog(),
       offers: { routers: new Map(), signals, cameras: new Map(), tasks: new Map() },
       meter: new Proxy({}, { get: () => () => {} }) as GatewayMeter,
     });
     this.#stops.push(() => gateways.stop());
     const config = parseObuConfig(`vehicle: test-car\nobu: obu-1\n${this.#config}`, 'obu.yaml');
     const { engine, reconciler } = await startWorkloads({
-      ...{ config, workloads, layout: this.layout, gateways, signals, store: this.store, errors: this.errors },
+      config,
+      workloads,
+      layout: this.layout,
+      gateways,
+      signals,
+      store: this.store,
+      errors: this.errors,
       buses: new Map(),
       begin: async (_name, stop, start) => {
         this.#stops.push(stop);
@@ -121,7 +130,8 @@ export class Runtime {
         onPreempted: (victim, { by }) => this.preemptions.push([victim, by]),
       },
       onFault: (workload, { code, message }) => this.errors.add(`workload ${workload}`, code, message),
-      ...{ hurry: undefined, log: process.env.KERB_TEST_LOG ? createLog('test') : silentLog() },
+      hurry: undefined,
+      log: process.env.KERB_TEST_LOG ? createLog('test') : silentLog(),
     });
     this.engine = engine;
     this.reconciler = reconciler;

@@ -26,7 +26,9 @@ export function dumper(name: string, grant: Partial<CanGrant>): Workload {
     name,
     image: IMAGE,
     grants: {
-      ...{ signals: [], cameras: [], offload: undefined },
+      signals: [],
+      cameras: [],
+      offload: undefined,
       can: [{ bus: 'can0', read: [], write: [], as: 'interface', when: undefined, ...grant }],
     },
   });

@@ -32,9 +32,16 @@ export function encodeMessage(message: ServerMessageFields): Uint8Array[] {
 
 export function toWireGrant({ bus, read, write, as, when }: CanGrant): kerbside.gateway.v1.CanGrant.$Properties {
   return {
-    ...{ bus, read: [...read], as, when: when ?? '' },
+    bus,
+    read: [...read],
+    as,
+    when: when ?? '',
     write: write.map(({ id, ext, length, maxPerSecond }) => ({
-      ...{ id, extended: ext, length: length ?? 0, anyLength: length === undefined, maxPerSecond: maxPerSecond ?? 0 },
+      id,
+      extended: ext,
+      length: length ?? 0,
+      anyLength: length === undefined,
+      maxPerSecond: maxPerSecond ?? 0,
     })),
   };
 }
