@@ -30,6 +30,14 @@ export default defineConfig({
     reporters: ['default', './tools/closing-line-reporter.ts'],
     maxWorkers,
     sequence: { sequencer: LongestFirst },
+    // Only for `npm run test:coverage`: it makes tests slower, and does not see the processes that system tests start.
+    coverage: {
+      provider: 'v8',
+      include: ['{obu,broker,shared,sim,cli}/**/*.ts'],
+      exclude: ['**/generated/**', '**/*.test.ts', 'broker/unikernel/typescript/**'],
+      reporter: ['text-summary', 'html'],
+      reportsDirectory: 'build/coverage',
+    },
     projects: [
       { test: { ...system, maxWorkers, name: 'kernel', include: ['test/vcan/**/*.test.ts'] } },
       { test: { ...system, maxWorkers, name: 'tenders', include: ['test/{tender,broker}/**/*.test.ts'] } },

@@ -15,7 +15,9 @@ export interface BrokerIdentityOptions {
 /** Watches the identity of a broker that runs: it is renewed without a restart, and people are told when it must be. */
 export function watchBrokerIdentity({ dir, id, errors, onRenewed, log }: BrokerIdentityOptions): IdentityWatch {
   return new IdentityWatch({
-    ...{ dir, kind: 'broker', id },
+    dir,
+    kind: 'broker',
+    id,
     onState: ({ word, reason, folderFault }) => {
       for (const sentence of [reason, folderFault]) {
         if (sentence === '') continue;

@@ -92,7 +92,10 @@ export async function* canToReaders(say: Say): AsyncGenerator<Row> {
               `${readers} reader${readers === 1 ? '' : 's'}, ${rate.toLocaleString('en-US')} frames/s offered`,
               reports,
               {
-                ...{ sent, seconds, busLost: obu.lost - before.lost, cpuUs: obu.cpuUs - before.cpuUs },
+                sent,
+                seconds,
+                busLost: obu.lost - before.lost,
+                cpuUs: obu.cpuUs - before.cpuUs,
               },
             );
           before = obu;

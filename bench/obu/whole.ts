@@ -51,7 +51,9 @@ export class WholeObu {
     writeFileSync(
       config,
       JSON.stringify({
-        ...{ vehicle: 'bench', obu: 'bench', buses: { can0: { kind: 'userspace', socket: bus } } },
+        vehicle: 'bench',
+        obu: 'bench',
+        buses: { can0: { kind: 'userspace', socket: bus } },
         signals: { dbc: { can0: [join(root, 'sim/car/car.dbc')] }, mapping: [join(root, 'sim/car/car.vss.yaml')] },
       }),
     );
@@ -76,7 +78,9 @@ export class WholeObu {
   /** Applies a manifest with so many workloads over the control socket, and waits until just those run. */
   async apply(workloads: number, own: Own = ALWAYS): Promise<void> {
     await callControl(this.#api, '/v1/manifest?file=bench.yaml', {
-      ...{ method: 'POST', body: manifestOf(workloads, own), timeoutMs: 60_000 },
+      method: 'POST',
+      body: manifestOf(workloads, own),
+      timeoutMs: 60_000,
     });
     await this.#running(workloads);
   }

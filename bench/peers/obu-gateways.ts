@@ -43,8 +43,15 @@ const cameras = camera === undefined ? [] : [createCamera({ name: 'front', sourc
 for (const one of cameras) await one.start();
 const count = () => {};
 const meter: GatewayMeter = {
-  ...{ canDropped: count, canDenied: count, signalsDropped: count, pictureDropped: count, signalLatency: count },
-  ...{ offloadStarted: count, offloadDone: count, offloadFailed: count, failure: count },
+  canDropped: count,
+  canDenied: count,
+  signalsDropped: count,
+  pictureDropped: count,
+  signalLatency: count,
+  offloadStarted: count,
+  offloadDone: count,
+  offloadFailed: count,
+  failure: count,
 };
 const grants = {
   can: [{ bus: 'can0', read: [new IdFilter(0, 0)], write: [], as: 'socket', when: undefined }],

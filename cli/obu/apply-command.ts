@@ -93,7 +93,9 @@ export async function rollback(workload: string | undefined, options: WaitOption
 
 function postManifest(obu: ObuClient, { file, text }: ManifestFile): Promise<AppliedReply> {
   return obu.ask(`/v1/manifest?file=${encodeURIComponent(file)}`, {
-    ...{ method: 'POST', body: text, timeoutMs: CALL_TIMEOUT_MS },
+    method: 'POST',
+    body: text,
+    timeoutMs: CALL_TIMEOUT_MS,
   });
 }
 
@@ -153,7 +155,9 @@ async function report(
     untilSettled({
       status: () => obu.status(),
       onState: (one) => progress(`${one.name}: ${stateWord(one)}: ${one.reason}`),
-      ...{ timeoutMs: options.timeout, signal, loaded },
+      timeoutMs: options.timeout,
+      signal,
+      loaded,
     }),
   );
   const { workloads } = settled;

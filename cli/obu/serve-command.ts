@@ -52,8 +52,13 @@ export async function serve(options: ServeOptions): Promise<void> {
       text: await readNamedFile(options.manifest, ErrorCode.BadManifest),
     };
     running = await startObu({
-      ...{ config, log, signal: cancel.signal, hurry: hurry.signal, ...(manifest && { manifest }) },
-      ...{ state: resolve(options.state), api: resolve(options.api) },
+      config,
+      log,
+      signal: cancel.signal,
+      hurry: hurry.signal,
+      ...(manifest && { manifest }),
+      state: resolve(options.state),
+      api: resolve(options.api),
     });
     flushCompileCache(); // a daemon has no end at which Node would do it by itself, if it is killed
     await manager.ready(`OBU ${config.obu}: ${running.status().workloads.length} workloads`);

@@ -6,7 +6,15 @@ import { isMoving, type Settled, untilSettled } from './settle.ts';
 
 type More = Pick<WorkloadStatus, 'update' | 'isOld' | 'displacedBy' | 'dueMs'>;
 const one = (name: string, state: string, detail = '', more: More = {}): WorkloadStatus => ({
-  ...{ name, image: 'x:1', priority: 0, state, detail, reason: 'so', restarts: 0, lastLine: '', ...more },
+  name,
+  image: 'x:1',
+  priority: 0,
+  state,
+  detail,
+  reason: 'so',
+  restarts: 0,
+  lastLine: '',
+  ...more,
 });
 
 /** Waits through these looks at the OBU, the last of them again and again. */
@@ -21,7 +29,9 @@ async function settle(
   const { workloads, end } = await untilSettled({
     status: async () => ({ workloads: looks[Math.min(look++, looks.length - 1)] }) as unknown as ObuStatus,
     onState: ({ name, state, detail }) => told.push(`${name} ${state} ${detail}`),
-    ...{ timeoutMs, loaded, signal: signal ?? new AbortController().signal },
+    timeoutMs,
+    loaded,
+    signal: signal ?? new AbortController().signal,
   });
   return { told, look, end, wellOnes: workloads.filter(isWell).map(({ name }) => name) };
 }

@@ -1,5 +1,6 @@
 import { workloadWhy } from '../../obu/api/workload-why.ts';
 import type { ObuStatus } from '../../shared/api/status.ts';
+import { table as columns } from '../../shared/text/table.ts';
 
 /** A status as lines for a person. */
 export function statusLines(status: ObuStatus): string[] {
@@ -11,71 +12,77 @@ export function statusLines(status: ObuStatus): string[] {
     `engine: Docker ${engine.version} (${engine.kind}) at ${engine.host}${engine.fault && `; ${engine.fault}`}`,
     `declared by workloads: ${inUse(memory, 2 ** 20)} MiB of memory, ${inUse(cpus, 1)} CPUs; pressure: ${pressure}`,
     '',
-    ...table(
-      ['BUS', 'KIND', 'STATE', 'FRAMES/S', 'LOAD', 'DROPPED', 'ERRORS'],
-      status.buses.map((bus) => [
-        bus.name,
-        bus.kind,
-        withReason(bus.state, bus.reason),
-        bus.framesPerSecond.toFixed(0),
-        `${(100 * bus.load).toFixed(1)} %`,
-        String(bus.dropped),
-        String(bus.errorFrames),
-      ]),
-    ),
+    ...busTable(status.buses),
     `signals: ${signals.withValue} of ${signals.paths} paths have a value`,
     ...warningLines(signals),
     '',
-    ...table(
-      ['CAMERA', 'STATE', 'PICTURES/S', 'CONSUMERS', 'SOURCE'],
-      status.cameras.map((camera) => [
-        camera.name,
-        withReason(camera.state, camera.reason),
-        camera.fps.toFixed(1),
-        String(camera.consumers),
-        camera.simulated ? `${camera.source} (simulated)` : camera.source,
-      ]),
-    ),
-    ...table(
-      ['RECORDING', 'STATE', 'FILES', 'SIZE', 'LOCKED', 'EVENTS', 'FOLDER'],
-      status.cameras.flatMap(({ name, recording }) =>
-        recording === undefined
-          ? []
-          : [
-              [
-                name,
-                withReason(recording.state, recording.reason),
-                String(recording.files),
-                megabytes(recording.bytes),
-                megabytes(recording.lockedBytes),
-                String(recording.events),
-                recording.folder,
-              ],
-            ],
-      ),
-    ),
-    ...table(
-      ['WORKLOAD', 'PRIORITY', 'STATE', 'RESTARTS', 'WHY'],
-      status.workloads.map((one) => [
-        one.name,
-        String(one.priority),
-        one.detail === '' ? one.state : `${one.state}(${one.detail})`,
-        String(one.restarts),
-        workloadWhy(one),
-      ]),
-    ),
-    ...table(
-      // What may be a long sentence comes last.
-      ['PLACE', 'URL', 'CONNECTED'],
-      status.places.map(({ place, url, connected, reason }) => [
-        place,
-        url,
-        connected ? 'yes' : withReason('no', reason),
-      ]),
-    ),
+    ...cameraTable(status.cameras),
+    ...recordingTable(status.cameras),
+    ...workloadTable(status.workloads),
+    ...placeTable(status.places),
     offloadLine(status.offloads),
     ...status.errors.slice(-5).map(({ time, source, message }) => `${time} ${source}: ${message}`),
   ];
+}
+
+function busTable(buses: ObuStatus['buses']): string[] {
+  return table(
+    ['BUS', 'KIND', 'STATE', 'FRAMES/S', 'LOAD', 'DROPPED', 'ERRORS'],
+    buses.map((bus) => [
+      bus.name,
+      bus.kind,
+      withReason(bus.state, bus.reason),
+      bus.framesPerSecond.toFixed(0),
+      `${(100 * bus.load).toFixed(1)} %`,
+      String(bus.dropped),
+      String(bus.errorFrames),
+    ]),
+  );
+}
+
+function cameraTable(cameras: ObuStatus['cameras']): string[] {
+  return table(
+    ['CAMERA', 'STATE', 'PICTURES/S', 'CONSUMERS', 'SOURCE'],
+    cameras.map((camera) => [
+      camera.name,
+      withReason(camera.state, camera.reason),
+      camera.fps.toFixed(1),
+      String(camera.consumers),
+      camera.simulated ? `${camera.source} (simulated)` : camera.source,
+    ]),
+  );
+}
+
+/** Of the cameras that are recorded. */
+function recordingTable(cameras: ObuStatus['cameras']): string[] {
+  const rows = cameras.flatMap(({ name, recording }) => {
+    if (recording === undefined) return [];
+    const { state, reason, files, bytes, lockedBytes, events, folder } = recording;
+    const sizes = [String(files), megabytes(bytes), megabytes(lockedBytes), String(events)];
+    return [[name, withReason(state, reason), ...sizes, folder]];
+  });
+  return table(['RECORDING', 'STATE', 'FILES', 'SIZE', 'LOCKED', 'EVENTS', 'FOLDER'], rows);
+}
+
+function workloadTable(workloads: ObuStatus['workloads']): string[] {
+  return table(
+    ['WORKLOAD', 'PRIORITY', 'STATE', 'RESTARTS', 'WHY'],
+    workloads.map((one) => [
+      one.name,
+      String(one.priority),
+      one.detail === '' ? one.state : `${one.state}(${one.detail})`,
+      String(one.restarts),
+      workloadWhy(one),
+    ]),
+  );
+}
+
+/** What may be a long sentence comes last. */
+function placeTable(places: ObuStatus['places']): string[] {
+  return table(
+    ['PLACE', 'URL', 'CONNECTED'],
+    places.map(({ place, url, connected, reason }) => [place, url, connected ? 'yes' : withReason('no', reason)]),
+  );
 }
 
 /** Who it is to others, and since when it is: only what a person may have to do something about, or asked for. */
@@ -134,12 +141,5 @@ function withReason(state: string, reason: string): string {
 
 /** Columns side by side and an empty line; nothing at all without rows. */
 function table(head: readonly string[], rows: readonly (readonly string[])[]): string[] {
-  if (rows.length === 0) return [];
-  const widths = head.map((_, column) => Math.max(...[head, ...rows].map((row) => row[column]!.length)));
-  const line = (row: readonly string[]) =>
-    row
-      .map((cell, column) => cell.padEnd(widths[column]!))
-      .join('  ')
-      .trimEnd();
-  return [line(head), ...rows.map(line), ''];
+  return rows.length === 0 ? [] : [...columns([head, ...rows]).map((line) => line.trimEnd()), ''];
 }

@@ -26,6 +26,15 @@ export function registerPkiCommands(program: Command): void {
     .command('pki')
     .description('make and look at the certificates of vehicles, brokers and operators, make keys of task signers');
 
+  registerCa(pki);
+  registerVehicle(pki);
+  registerBroker(pki);
+  registerOperator(pki);
+  registerTaskSigner(pki);
+  registerShow(pki);
+}
+
+function registerCa(pki: Command): void {
   pki
     .command('ca')
     .description('the authority that issues them')
@@ -41,7 +50,9 @@ export function registerPkiCommands(program: Command): void {
       await writeIdentity(options.out, await createAuthority(options.name, options.days), undefined, options.force);
       console.log(`authority ${options.name} in ${options.out}; publish its certificate.pem, keep its key.pem secret`);
     });
+}
 
+function registerVehicle(pki: Command): void {
   issuing(pki.command('vehicle <id>').description('make the identity of a vehicle'))
     .requiredOption('--tenant <organisation>', 'tenant that pays for its offloads')
     .action(async (id: string, options: IssueOptions & { tenant: string }) => {
@@ -52,7 +63,9 @@ export function registerPkiCommands(program: Command): void {
       await writeIdentity(options.out, issued, authority.certificate, options.force);
       console.log(`identity of vehicle ${id}, tenant ${options.tenant}, in ${options.out}`);
     });
+}
 
+function registerBroker(pki: Command): void {
   issuing(pki.command('broker <id>').description('make the identity of a broker'))
     .option(
       '--host <name...>',
@@ -67,7 +80,9 @@ export function registerPkiCommands(program: Command): void {
       await writeIdentity(options.out, issued, authority.certificate, options.force);
       console.log(`identity of broker ${id} in ${options.out}; vehicles know it by this id, whatever its address`);
     });
+}
 
+function registerOperator(pki: Command): void {
   issuing(
     pki.command('operator <id>').description('make the identity of an operator, who may control the OBUs that name it'),
   ).action(async (id: string, options: IssueOptions) => {
@@ -80,7 +95,9 @@ export function registerPkiCommands(program: Command): void {
       `identity of operator ${id} in ${options.out}; OBUs that name it under api.operators accept its commands`,
     );
   });
+}
 
+function registerTaskSigner(pki: Command): void {
   pki
     .command('task-signer <name>')
     .description('make the key with which tasks are signed, and its public half for those who trust it')
@@ -93,41 +110,48 @@ export function registerPkiCommands(program: Command): void {
         `task signer ${name} in ${options.out}; give ${join(options.out, SIGNER_PUBLIC, `${name}.pem`)} to the brokers (--trust), keep its key.pem secret`,
       );
     });
+}
 
+function registerShow(pki: Command): void {
   pki
     .command('show <path>')
     .description('print the subject, issuer and validity of a certificate, or of that in an identity folder')
     .action(async (named: string) => {
-      const isFolder = (await stat(named).catch(() => undefined))?.isDirectory() === true;
-      const path = isFolder ? join(named, IDENTITY_FILES.certificate) : named;
-      const certificate = parseCertificate(await readText(path), path);
-      const lines: [string, string][] = [
-        ['subject', certificate.subject.replaceAll('\n', ', ')],
-        ['issuer', certificate.issuer.replaceAll('\n', ', ')],
-        [
-          'names',
-          alternativeNames(certificate)
-            .map(({ type, value }) => `${type}:${value}`)
-            .join(', ') || '-',
-        ],
-        ['valid from', certificate.validFromDate.toISOString()],
-        [
-          'valid to',
-          `${certificate.validToDate.toISOString()}${certificate.validToDate.getTime() < Date.now() ? ' (EXPIRED)' : ''}`,
-        ],
-        ['sha256', certificate.fingerprint256],
-      ];
-      if (certificate.ca) {
-        lines.unshift(['speaks for', 'an authority']);
-      } else {
-        const found = principalOf(certificate);
-        lines.unshift([
-          'speaks for',
-          `${found.kind} ${found.id}${found.kind === 'vehicle' ? `, tenant ${found.tenant}` : ''}`,
-        ]);
-      }
-      for (const [name, value] of lines) console.log(`${name.padEnd(10)}  ${value}`);
+      for (const [name, value] of await certificateLines(named)) console.log(`${name.padEnd(10)}  ${value}`);
     });
+}
+
+/** What a certificate says, or that of an identity folder: names and values. @throws KerbError BadIdentity */
+async function certificateLines(named: string): Promise<readonly [string, string][]> {
+  const isFolder = (await stat(named).catch(() => undefined))?.isDirectory() === true;
+  const path = isFolder ? join(named, IDENTITY_FILES.certificate) : named;
+  const certificate = parseCertificate(await readText(path), path);
+  const lines: [string, string][] = [
+    ['subject', certificate.subject.replaceAll('\n', ', ')],
+    ['issuer', certificate.issuer.replaceAll('\n', ', ')],
+    [
+      'names',
+      alternativeNames(certificate)
+        .map(({ type, value }) => `${type}:${value}`)
+        .join(', ') || '-',
+    ],
+    ['valid from', certificate.validFromDate.toISOString()],
+    [
+      'valid to',
+      `${certificate.validToDate.toISOString()}${certificate.validToDate.getTime() < Date.now() ? ' (EXPIRED)' : ''}`,
+    ],
+    ['sha256', certificate.fingerprint256],
+  ];
+  if (certificate.ca) {
+    lines.unshift(['speaks for', 'an authority']);
+  } else {
+    const found = principalOf(certificate);
+    lines.unshift([
+      'speaks for',
+      `${found.kind} ${found.id}${found.kind === 'vehicle' ? `, tenant ${found.tenant}` : ''}`,
+    ]);
+  }
+  return lines;
 }
 
 function issuing(command: Command): Command {

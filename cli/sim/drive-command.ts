@@ -1,10 +1,9 @@
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { type Command, InvalidArgumentError, Option } from 'commander';
+import { type Command, Option } from 'commander';
 import { ErrorCode, isKerbError, messageOf } from '../../shared/base/errors.ts';
 import { pause } from '../../shared/base/pause.ts';
-import { parseDuration } from '../../shared/text/duration.ts';
 import { Drive } from '../../sim/demo/drive.ts';
 import {
   formatError,
@@ -16,6 +15,7 @@ import {
   summarise,
 } from '../../sim/demo/screen.ts';
 import { Terminal } from '../../sim/demo/terminal.ts';
+import { toDuration } from '../lib/output.ts';
 
 const root = fileURLToPath(new URL('../../', import.meta.url)).replace(/\/$/, '');
 
@@ -32,6 +32,7 @@ interface Flags {
   dbc?: string;
   mapping?: string;
   plain?: boolean;
+  watch?: boolean;
 }
 
 /** `kerb sim drive`: what `npm start` runs. */
@@ -42,7 +43,7 @@ export function registerSimDriveCommand(sim: Command): void {
     .option(
       '--for <duration>',
       'stop by itself after this long, for example 30s; counted once everything runs',
-      duration,
+      toDuration,
     )
     .option('--state <folder>', 'keeps identities, images, logs and pictures between runs', '.kerbside')
     .addOption(
@@ -57,19 +58,12 @@ export function registerSimDriveCommand(sim: Command): void {
     .option('--dbc <file>', 'how to decode the bus (default: that of the simulated car)')
     .option('--mapping <file>', 'which signal is which VSS path (default: that of the simulated car)')
     .option('--plain', 'lines instead of a screen, also on a terminal')
+    .option('--watch', 'start a daemon again when its sources change (npm run dev)')
     .addHelpText(
       'after',
       '\nExit codes: 0 done; 1 no offload succeeded or a workload was not running; 2 wrong usage; 130 stopped by Ctrl-C\nbefore the job was done.',
     )
     .action((flags: Flags) => drive(flags));
-}
-
-function duration(text: string): number {
-  try {
-    return parseDuration(text);
-  } catch (error) {
-    throw new InvalidArgumentError(messageOf(error));
-  }
 }
 
 async function drive(flags: Flags): Promise<void> {
@@ -81,9 +75,9 @@ async function drive(flags: Flags): Promise<void> {
     process.stdout.write(`${line}\n`);
   };
 
-  const { state, manifest, camera, can, simCar: simulateCar, dbc, mapping } = flags;
-  const options = { state, manifest, camera, can, simulateCar, dbc, mapping };
-  const job = new Drive({ ...options, root }, (step) => {
+  const { state, manifest, camera, can, simCar: simulateCar, dbc, mapping, watch: isWatching = false } = flags;
+  const options = { state, manifest, camera, can, simulateCar, dbc, mapping, root, watch: isWatching };
+  const job = new Drive(options, (step) => {
     // Docker's own steps are for a screen that shows what is going on just now; in a log they would be noise.
     if (!terminal && !/: Step \d/.test(step)) say(step);
   });

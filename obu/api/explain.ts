@@ -47,7 +47,12 @@ export async function explain(name: string, parts: ApiParts): Promise<Explanatio
       pressure: resources.pressure,
     },
     containers: containers.map(({ name: container, id, state, health, imageId, startedAtMs }) => ({
-      ...{ name: container, id, state, health, image: imageId, startedAt: timeOf(startedAtMs) },
+      name: container,
+      id,
+      state,
+      health,
+      image: imageId,
+      startedAt: timeOf(startedAtMs),
     })),
     usage,
     failures: memory.failures,
@@ -89,7 +94,10 @@ function pastOf(memory: WorkloadRecord): Pick<Explanation, 'lastEnd' | 'preempte
   return {
     lastEnd: lastEnd && { at: timeOf(lastEnd.atMs), how: sentenceOf(lastEnd) },
     preempted: preempted && {
-      ...{ at: timeOf(preempted.atMs), how: preempted.how, by: preempted.by, why: preempted.why },
+      at: timeOf(preempted.atMs),
+      how: preempted.how,
+      by: preempted.by,
+      why: preempted.why,
     },
     versions: { now: versionOf(version), good: versionOf(good), bad: versionOf(bad), badWhy: bad?.why ?? '' },
   };

@@ -40,7 +40,9 @@ beforeEach(async () => {
   desired = new DesiredState({
     database: join(folder, 'obu.db'),
     offers: { buses: [], cameras: [], tasks: [], signals: [] },
-    ...{ report: () => {}, log: silentLog(), nowMs: () => 0 },
+    report: () => {},
+    log: silentLog(),
+    nowMs: () => 0,
   });
   desired.start({ file: 'car.yaml', text });
   const planNow = async (wanted: readonly Desired[]): Promise<Plan> => {
@@ -97,7 +99,9 @@ it('the manifest of now, and one of before', async () => {
 
 it('applies a manifest, and passes its problems on', async () => {
   expect(await call('POST', '/v1/manifest?file=x.yaml', 'services: { a: { image: "a:2" } }')).toEqual({
-    ...{ generation: 2, file: 'x.yaml', changes: [{ workload: 'a', change: 'replaced' }] },
+    generation: 2,
+    file: 'x.yaml',
+    changes: [{ workload: 'a', change: 'replaced' }],
   });
   await expect(call('POST', '/v1/manifest?file=x.yaml', 'services: { a: { imagee: b } }')).rejects.toMatchObject({
     code: ErrorCode.BadManifest,

@@ -162,7 +162,9 @@ it('says that its port is taken, and stops all the same', async () => {
   const second = new TlsControlServer({
     listen: { host: '127.0.0.1', port: server.port! },
     identity: await identityOf(vehicle('car-1')),
-    ...{ mayCall: () => true, routes: {}, log: silentLog() },
+    mayCall: () => true,
+    routes: {},
+    log: silentLog(),
   });
   await expect(second.start()).rejects.toMatchObject({
     code: ErrorCode.ApiUnavailable,
@@ -190,7 +192,9 @@ function remoteApi(source: IdentitySource, port = 0) {
   const troubles: string[] = [];
   const api = new RemoteApi({
     api: { listen: { host: '127.0.0.1', port }, operators: ['alice'] },
-    ...{ vehicle: 'car-1', identity: source, log: silentLog() },
+    vehicle: 'car-1',
+    identity: source,
+    log: silentLog(),
     routes: { 'POST /v1/change': () => jsonReply({ changed: ++changed }) },
     report: (one) => one.event === 'remote-api-fault' && troubles.push(one.reason),
   });

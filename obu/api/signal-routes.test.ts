@@ -116,7 +116,11 @@ it('gives values of leaves and branches', async () => {
   );
   expect(await get('?path=Vehicle.Fan')).toEqual([
     {
-      ...{ path: 'Vehicle.Fan', value: null, time: '', source: '', stale: false },
+      path: 'Vehicle.Fan',
+      value: null,
+      time: '',
+      source: '',
+      stale: false,
       reason: expect.stringMatching(/^nothing reports it/),
     },
   ]);

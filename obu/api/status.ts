@@ -66,7 +66,10 @@ export function readStatus(sources: StatusSources): ObuStatus {
     })),
     signals: {
       paths: signals.paths().length,
-      ...{ withValue: signals.withValue, stale: signals.stale, invalid: signals.invalid, ignored: signals.ignored },
+      withValue: signals.withValue,
+      stale: signals.stale,
+      invalid: signals.invalid,
+      ignored: signals.ignored,
       warnings: signals.warnings.slice(0, MAX_WARNINGS),
       warningCount: signals.warnings.length,
     },
@@ -92,10 +95,14 @@ export function workloadStatus(
   const running = reconciler.containers.findLast((one) => one.workload === name && one.state === 'running');
   const due = dueMs(state, reconciler.memory(name), reconciler.nowMs, running?.startedAtMs);
   return {
-    ...{ name, image, priority, ...state },
+    name,
+    image,
+    priority,
+    ...state,
     ...(displacedBy.length > 0 && { displacedBy }),
     ...(due !== undefined && { dueMs: Math.round(due) }),
-    ...{ restarts: reconciler.restarts(name), lastLine: lines.of(name) },
+    restarts: reconciler.restarts(name),
+    lastLine: lines.of(name),
   };
 }
 

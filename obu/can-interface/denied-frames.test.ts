@@ -147,7 +147,8 @@ it('opens as many sockets as its filters need', () => {
 
 it('goes on without counts where no socket can be opened', () => {
   const broken = new DeniedFrames({
-    ...{ report: () => {}, log: silentLog() },
+    report: () => {},
+    log: silentLog(),
     open: () => {
       throw new Error('Error while creating channel');
     },

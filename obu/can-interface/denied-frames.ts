@@ -151,8 +151,14 @@ export class DeniedFrames {
     const sockets = Math.ceil(cubes.length / MAX_FILTERS);
     const channels = () => Array.from({ length: sockets }, () => this.#open(link.host));
     const watched: Watched = {
-      ...{ link, cubes, sampling: false, samples: 0, counters: channels(), samplers: channels() },
-      ...{ reported: new Set(), known: new Map() },
+      link,
+      cubes,
+      sampling: false,
+      samples: 0,
+      counters: channels(),
+      samplers: channels(),
+      reported: new Set(),
+      known: new Map(),
     };
     setFilters(watched.counters, watched.cubes);
     setFilters(watched.samplers, watched.cubes);

@@ -108,7 +108,10 @@ export class WriteGuard {
     const { bus } = this.grant;
     const id = formatCanId(frame.id, frame.ext);
     return new KerbError(code, `workload ${workload} may not send CAN frame ${id} to "${bus}": ${why}`, {
-      ...{ workload, bus, id, reason },
+      workload,
+      bus,
+      id,
+      reason,
       ...more,
     });
   }

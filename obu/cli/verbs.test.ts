@@ -23,11 +23,20 @@ let asked: string[];
 let state: { word: string; container: string; looks: number };
 
 const event: ObuEvent = {
-  ...{ id: 1, time: '2026-01-01T00:00:00.000Z', kind: 'workload', name: 'lane', word: 'Running(Ok)' },
-  ...{ message: 'its container runs', repeats: 2 },
+  id: 1,
+  time: '2026-01-01T00:00:00.000Z',
+  kind: 'workload',
+  name: 'lane',
+  word: 'Running(Ok)',
+  message: 'its container runs',
+  repeats: 2,
 };
 const speed: SignalReading = {
-  ...{ path: 'Vehicle.Speed', value: 12.5, time: '2026-01-01T00:00:00.000Z', source: 'can0', stale: true },
+  path: 'Vehicle.Speed',
+  value: 12.5,
+  time: '2026-01-01T00:00:00.000Z',
+  source: 'can0',
+  stale: true,
 };
 const log: LogLine[] = [
   { time: '2026-01-01T00:00:00.000000001Z', stream: 'stdout', text: 'hello', container: 'a' },
@@ -39,23 +48,37 @@ function explanation(): Explanation {
   const [word, detail = ''] = state.word.split('/');
   return {
     workload: {
-      ...{ name: 'lane', image: 'lane:1', priority: 500, state: word!, detail, reason: 'why it is so' },
-      ...{ restarts: 3, lastLine: 'bye' },
+      name: 'lane',
+      image: 'lane:1',
+      priority: 500,
+      state: word!,
+      detail,
+      reason: 'why it is so',
+      restarts: 3,
+      lastLine: 'bye',
     },
     wants: {
       memory: { bytes: 256 * 2 ** 20, declared: true },
       cpus: { number: 0.1, declared: false },
-      ...{ preemption: 'freeze', restart: 'always', update: 'hand-over', requires: ['camera/front'] },
+      preemption: 'freeze',
+      restart: 'always',
+      update: 'hand-over',
+      requires: ['camera/front'],
       dependsOn: [{ workload: 'recorder', condition: 'healthy', state: 'Running(Ok)' }],
     },
     room: {
       memory: { total: 2 ** 30, used: 2 ** 29 },
-      ...{ cpus: { total: 1.75, used: 0.6000000001 }, pressure: 'memory 0.0 %, cpu 1.0 %' },
+      cpus: { total: 1.75, used: 0.6000000001 },
+      pressure: 'memory 0.0 %, cpu 1.0 %',
     },
     containers: [
       {
-        ...{ name: 'kerbside-lane', id: 'abcdef0123456789', state: state.container, health: 'none' },
-        ...{ image: 'sha256:1', startedAt: '2026-01-01T00:00:00.000Z' },
+        name: 'kerbside-lane',
+        id: 'abcdef0123456789',
+        state: state.container,
+        health: 'none',
+        image: 'sha256:1',
+        startedAt: '2026-01-01T00:00:00.000Z',
       },
     ],
     failures: 2,
@@ -337,7 +360,14 @@ describe('freeze and thaw', () => {
 
 describe('top', () => {
   const usage = (id: string, timeMs: number, total: number): ContainerUsage => ({
-    ...{ workload: id, container: id, id, image: '', timeMs, startedAtMs: 0, cpuLimit: 0.5, threads: 3 },
+    workload: id,
+    container: id,
+    id,
+    image: '',
+    timeMs,
+    startedAtMs: 0,
+    cpuLimit: 0.5,
+    threads: 3,
     cpu: { total, user: 0, system: 0 },
     throttling: { periods: 0, throttledPeriods: 0, throttledSeconds: 0 },
     memory: { usage: 3, workingSet: 2, rss: 1, cache: 1, limit: 0 },

@@ -15,7 +15,9 @@ async function toldBy(...answers: (() => Promise<Readable>)[]): Promise<string[]
   const getEvents = () => answers.shift()?.() ?? new Promise<Readable>(() => {});
   const engine = { kind: 'private', host: 'unix:///s', streams: { getEvents } } as unknown as Engine;
   const watch = new EngineWatch({
-    ...{ engine, owner: 'me', log: silentLog() },
+    engine,
+    owner: 'me',
+    log: silentLog(),
     onContainer: (id) => told.push(id),
     onImage: () => told.push('image'),
     onGap: () => told.push('gap'),

@@ -75,8 +75,16 @@ export class Gateway {
     const awakeSinceMs = () => this.#awakeSinceMs;
     const can = new CanService({ guard, onDenied: (reason) => meter.canDenied(workload.name, reason) });
     this.#context = {
-      ...{ vehicle, obu, guard, offloads: this.#offloads, can, signals: this.#signals },
-      ...{ meter, log, mayLog, awakeSinceMs },
+      vehicle,
+      obu,
+      guard,
+      offloads: this.#offloads,
+      can,
+      signals: this.#signals,
+      meter,
+      log,
+      mayLog,
+      awakeSinceMs,
     };
     this.#kuksa = this.#makeKuksa(isAdopted);
   }
@@ -174,7 +182,10 @@ export class Gateway {
     const name = this.#name;
     const { meter, log, mayLog } = this.#context;
     return new KuksaEndpoint({
-      ...{ workload: name, folder: dirname(this.#socketPath), keepToken, service: this.#signals },
+      workload: name,
+      folder: dirname(this.#socketPath),
+      keepToken,
+      service: this.#signals,
       onDrop: (count) => meter.signalsDropped(name, count),
       onFailure: (error) => {
         meter.failure(name, error);

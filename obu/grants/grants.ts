@@ -195,7 +195,8 @@ export class GrantGuard {
   #notGranted(what: string, wanted: string, more: object = {}): KerbError {
     const { name } = this.#workload;
     return new KerbError(ErrorCode.NotGranted, `workload ${name} may not ${what}; its manifest would need ${wanted}`, {
-      ...{ workload: name, wanted },
+      workload: name,
+      wanted,
       ...more,
     });
   }

@@ -78,7 +78,9 @@ describe('the rules for a container interface', () => {
 
   it('lead from the bus to each container, back, and between the containers of one bus', () => {
     const link = (host: string, device: string, read: string, write: number, fd = false): ContainerLink => ({
-      ...{ host, device, fd },
+      host,
+      device,
+      fd,
       read: readCubes([parseFilter(read)]),
       write: writeCubes(grant({ write: [listed(write)] })),
     });

@@ -13,8 +13,14 @@ const runsToo: Readonly<Record<string, readonly string[]>> = { amd64: ['386'], a
 
 /** The kernel's name for an emulator (binfmt_misc), by Go's name for the architecture. */
 const emulators: Readonly<Record<string, string>> = {
-  ...{ amd64: 'x86_64', '386': 'i386', arm64: 'aarch64', arm: 'arm', riscv64: 'riscv64', ppc64le: 'ppc64le' },
-  ...{ s390x: 's390x', mips64le: 'mips64el' },
+  amd64: 'x86_64',
+  '386': 'i386',
+  arm64: 'aarch64',
+  arm: 'arm',
+  riscv64: 'riscv64',
+  ppc64le: 'ppc64le',
+  s390x: 's390x',
+  mips64le: 'mips64el',
 };
 
 const known = new WeakMap<Engine, string>();

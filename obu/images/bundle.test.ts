@@ -20,7 +20,10 @@ const manifest = Buffer.from('services: { a: { image: "a:1" } }\n');
 const images = Buffer.alloc(300_000, 'layer');
 const partOf = (bytes: Buffer) => ({ sha256: createHash('sha256').update(bytes).digest('hex'), bytes: bytes.length });
 const index = {
-  ...{ format: 1, architecture: 'amd64', file: 'car.yaml', images: { 'a:1': 'sha256:1' } },
+  format: 1,
+  architecture: 'amd64',
+  file: 'car.yaml',
+  images: { 'a:1': 'sha256:1' },
   [MANIFEST]: partOf(manifest),
   [IMAGES]: partOf(images),
 };

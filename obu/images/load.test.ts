@@ -35,8 +35,12 @@ async function tarOf(...files: (readonly [string, string | Buffer])[]): Promise<
 
 async function bundle() {
   const index = {
-    ...{ format: 1, architecture: 'amd64', file: 'car.yaml', images: { 'a:1': 'sha256:new-a', 'b:1': 'sha256:new-b' } },
-    ...{ [MANIFEST]: partOf(manifest), [IMAGES]: partOf(images) },
+    format: 1,
+    architecture: 'amd64',
+    file: 'car.yaml',
+    images: { 'a:1': 'sha256:new-a', 'b:1': 'sha256:new-b' },
+    [MANIFEST]: partOf(manifest),
+    [IMAGES]: partOf(images),
   };
   writeFileSync(file, await tarOf([INDEX, JSON.stringify(index)], [MANIFEST, manifest], [IMAGES, images]));
   return await checkBundle(file, () => {}, new AbortController().signal);

@@ -39,7 +39,10 @@ export async function writeBundle(options: BundleOptions): Promise<BundleIndex> 
     const saved = await saveImages(engine, names, images, progress, signal);
     const text = Buffer.from(manifest.text);
     const index: BundleIndex = {
-      ...{ format: FORMAT, architecture, file: basename(manifest.file), images: ids },
+      format: FORMAT,
+      architecture,
+      file: basename(manifest.file),
+      images: ids,
       [MANIFEST]: { sha256: createHash('sha256').update(text).digest('hex'), bytes: text.length },
       [IMAGES]: saved,
     };

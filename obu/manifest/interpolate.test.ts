@@ -56,8 +56,13 @@ describe('a manifest with variables', () => {
       'services:\n  a:\n    image: bb:${TAG:-1}\n    init: ${I:-true}\n    pids_limit: ${P:-7}\n    cpus: ${C:-0.5}\n' +
       '    mem_limit: ${M:-64m}\n    environment: { V: "${V:-1.10}", W: "$${X}" }\n    command: ["sh", "-c", "echo $$HOME"]\n';
     expect(parseManifest(text, 'car.yaml')[0]).toMatchObject({
-      ...{ image: 'bb:1', init: true, pidsLimit: 7, cpus: 0.5, memLimit: 64 * 2 ** 20 },
-      ...{ environment: { V: '1.10', W: '${X}' }, command: ['sh', '-c', 'echo $HOME'] },
+      image: 'bb:1',
+      init: true,
+      pidsLimit: 7,
+      cpus: 0.5,
+      memLimit: 64 * 2 ** 20,
+      environment: { V: '1.10', W: '${X}' },
+      command: ['sh', '-c', 'echo $HOME'],
     });
   });
 

@@ -46,8 +46,13 @@ function parseWith(eachScalar: EachScalar, text: string, file: string, offers: O
     throw problemsError(ErrorCode.BadManifest, [{ file, line: 1, column: 1, key: '', message }]);
   }
   const parsed = parseYaml<RawManifest>(text, {
-    ...{ file, schema: manifestSchema, code: ErrorCode.BadManifest, explainUnknownKey, knownKeys },
-    ...{ eachScalar, prepare: withoutExtensions },
+    file,
+    schema: manifestSchema,
+    code: ErrorCode.BadManifest,
+    explainUnknownKey,
+    knownKeys,
+    eachScalar,
+    prepare: withoutExtensions,
   });
   const problems = checkManifest(parsed, offers);
   if (problems.length > 0) throw problemsError(ErrorCode.BadManifest, problems);

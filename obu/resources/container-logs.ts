@@ -67,7 +67,10 @@ async function* linesOf(
 ): AsyncGenerator<LogLine> {
   const container = engine.streams.getContainer(id);
   const options = {
-    ...{ stdout: true, stderr: true, timestamps: true, abortSignal: signal },
+    stdout: true,
+    stderr: true,
+    timestamps: true,
+    abortSignal: signal,
     ...(since === '' ? tail !== undefined && { tail } : { since: engineTime(since) }),
   };
   const lines = new LogLines(id.slice(0, 12));

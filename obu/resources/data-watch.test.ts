@@ -67,7 +67,11 @@ it('holds who keeps more than its manifest gives it, or than everyone is given',
   ];
   let changes = 0;
   const watch = new DataWatch({
-    ...{ data: folder, workloads: () => workloads, limit: 80_000, keepFree: 0, log: silentLog() },
+    data: folder,
+    workloads: () => workloads,
+    limit: 80_000,
+    keepFree: 0,
+    log: silentLog(),
     onChange: () => changes++,
   });
   watch.start();

@@ -40,7 +40,10 @@ beforeEach(() => {
   onSend = () => {};
   core = new BusCore();
   const bus: CanBus = {
-    ...{ name: 'can0', kind: 'userspace', state: { state: 'Up' }, stats: core.stats },
+    name: 'can0',
+    kind: 'userspace',
+    state: { state: 'Up' },
+    stats: core.stats,
     start: async () => {},
     stop: async () => {},
     send: (frame) => {

@@ -21,8 +21,10 @@ describe('the own state of an OBU', () => {
     store.start();
     let states: readonly string[] | undefined;
     const own = new ControlUnitSignals({
-      ...{ obu: 'obu-1', provider: store.openProvider('obu-1') },
-      ...{ buses: () => [true, false], workloads: () => states },
+      obu: 'obu-1',
+      provider: store.openProvider('obu-1'),
+      buses: () => [true, false],
+      workloads: () => states,
     });
     const before = store.paths().length;
     own.start();

@@ -23,35 +23,49 @@ interface Own {
 
 const own = {
   cpu: {
-    ...{ leaf: 'Health.Resources.Utilization.CPU', datatype: 'float', unit: 'percent', limits: [0, 100] },
+    leaf: 'Health.Resources.Utilization.CPU',
+    datatype: 'float',
+    unit: 'percent',
+    limits: [0, 100],
     description: 'CPU utilization',
   },
   memory: {
-    ...{ leaf: 'Health.Resources.Utilization.Memory', datatype: 'float', unit: 'percent', limits: [0, 100] },
+    leaf: 'Health.Resources.Utilization.Memory',
+    datatype: 'float',
+    unit: 'percent',
+    limits: [0, 100],
     description: 'Memory utilization',
   },
   temperature: {
-    ...{ leaf: 'Health.Resources.Temperature', datatype: 'float', unit: 'celsius' },
+    leaf: 'Health.Resources.Temperature',
+    datatype: 'float',
+    unit: 'celsius',
     description: 'Temperature of the first thermal zone',
   },
   can: {
-    ...{ leaf: 'Health.Network.CAN.IsNetworkOK', datatype: 'boolean' },
+    leaf: 'Health.Network.CAN.IsNetworkOK',
+    datatype: 'boolean',
     description: 'Whether every bus of this OBU is up',
   },
   uptime: {
-    ...{ leaf: 'Kerbside.Uptime', datatype: 'uint32', unit: 's' },
+    leaf: 'Kerbside.Uptime',
+    datatype: 'uint32',
+    unit: 's',
     description: 'Since the OBU runtime was started',
   },
   workloads: {
-    ...{ leaf: 'Kerbside.Workloads.Total', datatype: 'uint16' },
+    leaf: 'Kerbside.Workloads.Total',
+    datatype: 'uint16',
     description: 'Workloads in the manifest',
   },
   running: {
-    ...{ leaf: 'Kerbside.Workloads.Running', datatype: 'uint16' },
+    leaf: 'Kerbside.Workloads.Running',
+    datatype: 'uint16',
     description: 'Workloads that are in state Running',
   },
   failed: {
-    ...{ leaf: 'Kerbside.Workloads.Failed', datatype: 'uint16' },
+    leaf: 'Kerbside.Workloads.Failed',
+    datatype: 'uint16',
     description: 'Workloads that are in state Failed',
   },
 } as const satisfies Readonly<Record<string, Own>>;
@@ -69,8 +83,16 @@ export function ownLeaves(obu: string): VssLeaf[] {
   return here.map(({ leaf, datatype, unit = '', limits, description }) => {
     const path = `${controlUnitOf(obu)}.${leaf}`;
     const info: SignalInfo = {
-      ...{ path, datatype, unit, description, type: 'sensor', comment: '', deprecation: '' },
-      ...{ min: limits?.[0], max: limits?.[1], allowed: undefined },
+      path,
+      datatype,
+      unit,
+      description,
+      type: 'sensor',
+      comment: '',
+      deprecation: '',
+      min: limits?.[0],
+      max: limits?.[1],
+      allowed: undefined,
     };
     return { file: 'the OBU itself', path, info, feed: undefined, target: undefined, providedTtlMs: TTL_MS };
   });

@@ -31,7 +31,10 @@ export function mappedSignal(slot: Slot, mapping: VssFeed, codec: MessageSignal,
   const noneFrom = noValueFrom(message.message, codec.signal);
   const isNone = (raw: Exact, label: string) => noValue.test(label) || (raw >= noneFrom && saysNoValue(label));
   return {
-    ...{ slot, mapping, codec, noneFrom },
+    slot,
+    mapping,
+    codec,
+    noneFrom,
     conditions: mapping.multiplexer.map((one) => ({ codec: message.signal(one.signal), value: one.value })),
     // Infinity and NaN are no values, whatever the range.
     low: Math.max(low, -Number.MAX_VALUE),

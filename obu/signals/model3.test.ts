@@ -122,13 +122,11 @@ describeWhere(present ? undefined : `${data} is not there`, 'Model3CAN.dbc', () 
     const overlay = await loadVssMapping(join(data, 'dbc_overlay.vspec'));
     const plain = (mappings: typeof tree) =>
       mappings.map(({ path, info, feed, target }) => ({
-        ...{
-          path,
-          datatype: info.datatype,
-          signal: feed?.signal,
-          intervalMs: feed?.intervalMs,
-          target: target?.signal,
-        },
+        path,
+        datatype: info.datatype,
+        signal: feed?.signal,
+        intervalMs: feed?.intervalMs,
+        target: target?.signal,
       }));
     expect(plain(tree)).toEqual(plain(overlay));
     expect(tree.length).toBe(35);
@@ -148,7 +146,10 @@ describeWhere(present ? undefined : `${data} is not there`, 'Model3CAN.dbc', () 
     const sent: CanFrame[] = [];
     const core = new BusCore();
     const router = new CanRouter({
-      ...{ name: 'can0', kind: 'userspace', state: { state: 'Up' }, stats: core.stats },
+      name: 'can0',
+      kind: 'userspace',
+      state: { state: 'Up' },
+      stats: core.stats,
       start: async () => undefined,
       stop: async () => undefined,
       send: (frame) => {

@@ -113,7 +113,11 @@ describe('SignalStore', () => {
     expect(store.get('Vehicle.Speed')).toBeUndefined();
     put(motion(50, -1, 1, 1_000_000));
     expect(store.get('Vehicle.Speed')).toEqual({
-      ...{ path: 'Vehicle.Speed', value: 50, timeUs: 1_000_000, source: 'can0', stale: false },
+      path: 'Vehicle.Speed',
+      value: 50,
+      timeUs: 1_000_000,
+      source: 'can0',
+      stale: false,
     });
     expect(store.get('Vehicle.Gear')?.value).toBe(-1);
     expect(store.get('Vehicle.Door')?.value).toBe(true);

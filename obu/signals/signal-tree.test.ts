@@ -4,8 +4,16 @@ import type { SignalInfo, SignalValue } from '../../shared/vss/signal.ts';
 import { SignalTree } from './signal-tree.ts';
 
 const info = (path: string): SignalInfo => ({
-  ...{ path, type: 'sensor', datatype: 'float', unit: '', description: '', comment: '', deprecation: '' },
-  ...{ min: undefined, max: undefined, allowed: undefined },
+  path,
+  type: 'sensor',
+  datatype: 'float',
+  unit: '',
+  description: '',
+  comment: '',
+  deprecation: '',
+  min: undefined,
+  max: undefined,
+  allowed: undefined,
 });
 
 describe('SignalTree', () => {

@@ -88,7 +88,9 @@ Vehicle.Lost: { type: actuator, datatype: uint8, dbc2vss: { signal: Lost }, vss2
       {
         dbc: new Map([['can0', [file('wrong.dbc', dbc)]]]),
         mapping: [file('map.yaml', map)],
-        ...{ vss: [], defaults: [file('values.json', defaults)], sources: new Map() },
+        vss: [],
+        defaults: [file('values.json', defaults)],
+        sources: new Map(),
       },
       new Map([['can0', router]]),
     );

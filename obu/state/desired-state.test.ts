@@ -109,7 +109,9 @@ describe('what is wanted', () => {
   it('stays the generation that it is when the same is applied again', () => {
     const state = started(manifest(a));
     expect(state.apply(manifest(a))).toEqual({
-      ...{ generation: 1, file: 'car.yaml', changes: [{ workload: 'a', change: 'unchanged' }] },
+      generation: 1,
+      file: 'car.yaml',
+      changes: [{ workload: 'a', change: 'unchanged' }],
     });
     expect(changed).toEqual([]);
   });
@@ -170,7 +172,8 @@ describe('what is wanted', () => {
     const other = new DesiredState({
       database: join(folder, 'obu.db'),
       offers: { buses: [], cameras: [], tasks: [], signals: [] },
-      ...{ report: () => {}, log: silentLog() },
+      report: () => {},
+      log: silentLog(),
     });
     open.push(other);
     expect(() => other.start(undefined)).toThrow(/^generation 1 of the manifest does not fit .*can0.*--manifest FILE/);
@@ -279,7 +282,8 @@ describe('a rollback', () => {
     prove(state);
     state.apply(manifest(b, 'two.yaml'));
     expect(state.rollback()).toMatchObject({
-      ...{ generation: 3, file: 'one.yaml' },
+      generation: 3,
+      file: 'one.yaml',
       changes: [
         { workload: 'a', change: 'added' },
         { workload: 'b', change: 'removed' },

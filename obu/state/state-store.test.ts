@@ -46,7 +46,11 @@ describe('the state of an OBU', () => {
   it('is there again after a restart', () => {
     const first = open();
     expect(first.apply('a.yaml', 'text ä', 1000)).toEqual({
-      ...{ generation: 1, file: 'a.yaml', text: 'text ä', appliedAtMs: 1000, good: false },
+      generation: 1,
+      file: 'a.yaml',
+      text: 'text ä',
+      appliedAtMs: 1000,
+      good: false,
     });
     first.save(new Map([['b', memory(2)]]));
     first.markGood(1);

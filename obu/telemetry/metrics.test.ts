@@ -8,8 +8,13 @@ import { usageOf } from '../resources/usage.ts';
 import { ObuMetrics } from './metrics.ts';
 
 const observed = {
-  ...{ id: 'abc123', name: 'kerbside-obu-1-lane', workload: 'lane', state: 'running' },
-  ...{ startedAtMs: 1_700_000_000_000, memLimit: 256 * 2 ** 20, cpus: 0.5 },
+  id: 'abc123',
+  name: 'kerbside-obu-1-lane',
+  workload: 'lane',
+  state: 'running',
+  startedAtMs: 1_700_000_000_000,
+  memLimit: 256 * 2 ** 20,
+  cpus: 0.5,
 } as ObservedContainer;
 
 const stats = {
@@ -27,7 +32,8 @@ describe('use of a container', () => {
       cpu: { total: 2.5, user: 2, system: 0.5 },
       memory: { usage: 50_000_000, workingSet: 40_000_000, rss: 30_000_000, cache: 15_000_000, limit: 268_435_456 },
       throttling: { periods: 10, throttledPeriods: 3, throttledSeconds: 0.25 },
-      ...{ cpuLimit: 0.5, threads: 7 },
+      cpuLimit: 0.5,
+      threads: 7,
     });
   });
 
@@ -39,7 +45,10 @@ describe('use of a container', () => {
   it('is nothing where the kernel says nothing, and no limit is 0', () => {
     const bare = { ...observed, memLimit: undefined, cpus: undefined };
     expect(usageOf(bare, '', {}, 0)).toMatchObject({
-      ...{ cpu: { total: 0 }, memory: { usage: 0, workingSet: 0, limit: 0 }, cpuLimit: 0, threads: 0 },
+      cpu: { total: 0 },
+      memory: { usage: 0, workingSet: 0, limit: 0 },
+      cpuLimit: 0,
+      threads: 0,
     });
   });
 });

@@ -19,7 +19,12 @@ function runnerOf(error: Error): StepRunner {
   const interfaces = {} as ContainerInterfaces;
   const places = { owner: 'o', stateHash: 's', namePrefix: 'n', data: '/nowhere' };
   return new StepRunner({
-    ...{ engine, gateways, interfaces, ...places, group: '/g', memoryLeft: () => 0 },
+    engine,
+    gateways,
+    interfaces,
+    ...places,
+    group: '/g',
+    memoryLeft: () => 0,
     log: silentLog(),
   });
 }

@@ -199,7 +199,8 @@ export class StepRunner {
           containerName: `${namePrefix}${gateway}`,
           gateway: gateways.folder(gateway),
           data: dataFolder,
-          ...{ group, memoryLeft: memoryLeft(workload) },
+          group,
+          memoryLeft: memoryLeft(workload),
           diskWeights,
         },
       );

@@ -68,7 +68,9 @@ test('a route that refuses is a 400 with its sentence, one with a defect a 500',
   expect(JSON.parse(body)).toEqual({ message: 'the bus is down', code: ErrorCode.BusDown, context: { bus: 'can0' } });
   expect(await get('/defect')).toMatchObject({ status: 500, body: '{"message":"x is undefined"}' });
   await expect(callControl(socketPath, '/v1/status')).rejects.toMatchObject({
-    ...{ code: ErrorCode.BusDown, message: 'the bus is down', context: { bus: 'can0' } },
+    code: ErrorCode.BusDown,
+    message: 'the bus is down',
+    context: { bus: 'can0' },
   });
   await expect(callControl(socketPath, '/defect')).rejects.toMatchObject({ code: ErrorCode.ApiUnavailable });
   await expect(callControl(socketPath, '/nowhere')).rejects.toThrow('no such route: GET /nowhere');

@@ -148,7 +148,8 @@ export function toCanBatch(message: kerbside.gateway.v1.CanFrames.$Properties): 
   });
   const { bus, state, reason } = message;
   return {
-    ...{ bus: bus ?? '', frames },
+    bus: bus ?? '',
+    frames,
     state: state ? { state: state as BusState['state'], reason: reason ?? '' } : undefined,
   };
 }

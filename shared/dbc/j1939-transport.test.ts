@@ -16,7 +16,9 @@ function listen(isWanted = (pgn: number): boolean => pgn === 0xfeeb || pgn === 0
     }
   };
   return {
-    ...{ messages, transport, hear },
+    messages,
+    transport,
+    hear,
     wait: (ms: number) => {
       nowMs += ms;
     },

@@ -126,8 +126,16 @@ export class J1939Transport {
       this.#lost++;
     }
     sessions.set(key, {
-      ...{ pgn, size, packets, isBroadcast, data: new Uint8Array(size) },
-      ...{ received: 0, asked: packets, waitMs: isBroadcast ? T1_MS : T3_MS, seenMs: nowMs, seenUs: timeUs },
+      pgn,
+      size,
+      packets,
+      isBroadcast,
+      data: new Uint8Array(size),
+      received: 0,
+      asked: packets,
+      waitMs: isBroadcast ? T1_MS : T3_MS,
+      seenMs: nowMs,
+      seenUs: timeUs,
     });
   }
 

@@ -51,7 +51,11 @@ export function compileSignal(signal: DbcSignal): SignalCodec {
   const bitsOf = integerReader({ length: signal.length, signed: false }, chunks);
   const rawOf = signal.float === 'none' ? integerReader(signal, chunks) : floatReader(signal, chunks);
   return {
-    ...{ signal, minLength, segments, bitsOf, rawOf },
+    signal,
+    minLength,
+    segments,
+    bitsOf,
+    rawOf,
     physicalOf: physicalReader(signal, rawOf),
     toRaw: (physical) => toRaw(signal, physical),
     writeRaw: (data, raw) => {

@@ -35,7 +35,10 @@ async function watching(dir: string, offMs = 0) {
   const given: Identity[] = [];
   let renewals = 0;
   const watch = new IdentityWatch({
-    ...{ dir, kind: 'vehicle', id: 'car-1', wallMs: () => Date.now() + clock.offMs },
+    dir,
+    kind: 'vehicle',
+    id: 'car-1',
+    wallMs: () => Date.now() + clock.offMs,
     onState: (state) => states.push(state),
     onRenewed: () => renewals++,
   });

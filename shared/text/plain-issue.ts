@@ -15,9 +15,19 @@ export interface SchemaIssue {
 }
 
 const kinds: Readonly<Record<string, string>> = {
-  ...{ object: 'a map', record: 'a map', map: 'a map', array: 'a list', tuple: 'a list', set: 'a list' },
-  ...{ string: 'a text', number: 'a number', int: 'a whole number', bigint: 'a whole number' },
-  ...{ boolean: 'true or false', null: 'empty', date: 'a time' },
+  object: 'a map',
+  record: 'a map',
+  map: 'a map',
+  array: 'a list',
+  tuple: 'a list',
+  set: 'a list',
+  string: 'a text',
+  number: 'a number',
+  int: 'a whole number',
+  bigint: 'a whole number',
+  boolean: 'true or false',
+  null: 'empty',
+  date: 'a time',
 };
 
 /** For `schema.safeParse(value, { error: plainIssue })`: schemas that say something themselves are not asked. */

@@ -6,7 +6,10 @@ import { sameValue, valueFault } from './signal-list.ts';
 import { parseVssMapping, parseVssTree } from './vss-mapping.ts';
 
 const limits = (datatype: string, rest = {}) => ({
-  ...{ datatype, min: undefined, max: undefined, allowed: undefined },
+  datatype,
+  min: undefined,
+  max: undefined,
+  allowed: undefined,
   ...rest,
 });
 

@@ -148,7 +148,12 @@ export function parseVssTree(source: string, file: string): VssLeaf[] {
   return parseVssFile(source, file).map((leaf) => {
     const info = leafInfo(leaf);
     return {
-      ...{ file, path: leaf.path, info, feed: undefined, target: undefined, initial: leafDefault(leaf, info) },
+      file,
+      path: leaf.path,
+      info,
+      feed: undefined,
+      target: undefined,
+      initial: leafDefault(leaf, info),
       providedTtlMs: checked(leaf, milliseconds.optional(), leaf.node.ttl_ms, 'ttl_ms') ?? 0,
     };
   });

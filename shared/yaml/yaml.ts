@@ -130,9 +130,16 @@ function parseText(text: string, { file, code }: Source, lines: LineCounter): Do
     throw problemsError(code, [{ file, ...place, key: '', message: stray.message }]);
   }
   const options = {
-    ...{ lineCounter: lines, uniqueKeys: true, merge: true, prettyErrors: false, logLevel: 'error' as const },
+    lineCounter: lines,
+    uniqueKeys: true,
+    merge: true,
+    prettyErrors: false,
+    logLevel: 'error' as const,
     // A whole number of more than 53 bits keeps its digits.
-    ...{ version: '1.2' as const, schema: 'core' as const, intAsBigInt: true, stringKeys: true },
+    version: '1.2' as const,
+    schema: 'core' as const,
+    intAsBigInt: true,
+    stringKeys: true,
   };
   try {
     const document = parseDocument(text, options);

@@ -33,7 +33,9 @@ export class SupervisedChild {
   #process: ChildProcess | undefined;
   #exited: Promise<void> = Promise.resolve();
   #restartTimer: NodeJS.Timeout | undefined;
-  #stopping = false;
+  /** It is being ended by us, for good or to be started again. */
+  #ending = false;
+  #stopped = false;
   #deathsInARow = 0;
   #lastDeath = '';
   #startedAt = 0;
@@ -77,7 +79,7 @@ export class SupervisedChild {
         resolve();
       });
       child.once('exit', (code, signal) => {
-        if (!this.#stopping) this.#died(signal ? `killed by ${signal}` : `exit code ${code}`);
+        if (!this.#ending) this.#died(signal ? `killed by ${signal}` : `exit code ${code}`);
         resolve();
       });
     });
@@ -98,9 +100,23 @@ export class SupervisedChild {
     return line ? `: ${line}` : `; its log is ${this.spec.logFile}`;
   }
 
-  /** SIGTERM, and SIGKILL when it is still there after `graceMs`. Resolves when it is gone. */
+  /** SIGTERM, and SIGKILL when it is still there after `graceMs`. Resolves when it is gone, for good. */
   async stop(graceMs: number): Promise<void> {
-    this.#stopping = true;
+    this.#stopped = true;
+    await this.#end(graceMs);
+  }
+
+  /** Stops it and starts it again, at once also when it waited for that. It stays away when it is stopped meanwhile. */
+  async restart(graceMs: number): Promise<void> {
+    await this.#end(graceMs);
+    if (this.#stopped) return;
+    this.#ending = false;
+    this.#deathsInARow = 0;
+    this.start();
+  }
+
+  async #end(graceMs: number): Promise<void> {
+    this.#ending = true;
     clearTimeout(this.#restartTimer);
     const child = this.#process;
     if (!child || child.exitCode !== null || child.signalCode !== null) return;

@@ -1,15 +1,19 @@
-import { existsSync, mkdirSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, rmSync, writeFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { stringify } from 'yaml';
-import type { BrokerStatus, ObuStatus, RecentError } from '../../shared/api/status.ts';
-import { ErrorCode, isKerbError, KerbError, messageOf } from '../../shared/base/errors.ts';
-import { pause } from '../../shared/base/pause.ts';
+import type { BrokerStatus, ObuStatus } from '../../shared/api/status.ts';
+import { ErrorCode, KerbError } from '../../shared/base/errors.ts';
+import { createLog } from '../../shared/base/log.ts';
+import { RunningParts } from '../../shared/base/running-parts.ts';
 import { ensureDevelopmentIdentities } from '../../shared/identity/development.ts';
 import { ensureDevelopmentSigner } from '../../shared/task-package/signer.ts';
-import { runKerb, SupervisedChild } from './child.ts';
+import { type BusChoice, chooseBus } from './bus-choice.ts';
 import { answers, freePort, makeSocketFolder, takeLock } from './host.ts';
+import { buildImages, type ProductOptions, packageTasks } from './products.ts';
 import { type DriveView, errorKey } from './screen.ts';
+import { SourceWatch } from './source-watch.ts';
 import { StatusPoll } from './status-poll.ts';
+import { Supervisor } from './supervisor.ts';
 
 export interface DriveOptions {
   /** Folder that keeps everything between runs; made when missing. */
@@ -27,12 +31,18 @@ export interface DriveOptions {
   readonly mapping: string | undefined;
   /** Folder of the installation: examples, sim. */
   readonly root: string;
+  /** Whether a daemon is started again when its sources change. */
+  readonly watch: boolean;
 }
 
-/** What one step of the start-up waits for at most. Building two images on a small board is the slowest. */
-const STEP_TIMEOUT_MS = 300_000;
-/** Between two looks whether a daemon is ready. */
-const READY_MS = 150;
+/** What the OBU is configured with. */
+interface VehicleParts {
+  readonly bus: BusChoice;
+  readonly camera: string;
+  readonly brokerUrl: string;
+  readonly identity: string;
+  readonly tasks: Record<string, string>;
+}
 
 /**
  * One vehicle and one edge element on this machine: the bus, its simulator, the dashcam, the broker and the OBU, each
@@ -42,12 +52,10 @@ export class Drive {
   readonly #options: DriveOptions;
   readonly #onStep: (step: string) => void;
   readonly #abort = new AbortController();
-  /** In the order of starting; stopped backwards. */
-  readonly #children: SupervisedChild[] = [];
-  readonly #errors: RecentError[] = [];
+  readonly #parts = new RunningParts(createLog('drive'));
+  readonly #daemons: Supervisor;
   /** Folder of our sockets, from `start()` on. */
   #run = '';
-  #lock: string | undefined;
   #step = '';
   #startedAt = performance.now();
   /** What the daemons complained about while they waited for each other is no news once all runs. */
@@ -58,116 +66,41 @@ export class Drive {
   constructor(options: DriveOptions, onStep: (step: string) => void) {
     this.#options = { ...options, state: resolve(options.state) };
     this.#onStep = onStep;
+    this.#daemons = new Supervisor({
+      logs: join(this.#options.state, 'logs'),
+      parts: this.#parts,
+      signal: this.#abort.signal,
+      onStop: (name) => {
+        this.#step = `stopping ${name}`;
+      },
+    });
   }
 
-  get #obuApi() {
-    return join(this.#run, 'obu.sock');
-  }
-  get #brokerApi() {
-    return join(this.#run, 'broker.sock');
-  }
   get picturesFolder(): string {
     return join(this.#options.state, 'obu', 'data', 'lane-filter');
   }
 
   /** Brings everything up. @throws KerbError of the part that would not start; `stop()` is needed all the same. */
   async start(): Promise<void> {
-    const { state, root } = this.#options;
-    for (const folder of ['logs', 'packages', 'obu', 'broker']) mkdirSync(join(state, folder), { recursive: true });
-    this.#lock = takeLock(state);
-    this.#run = makeSocketFolder(state);
-
+    const { state } = this.#options;
+    await this.#takeState();
     this.#announce('identities: making or checking the development CA');
     const identities = await ensureDevelopmentIdentities(join(state, 'identity'), {
       vehicle: 'demo-car',
       broker: 'rsu-1',
       tenant: 'kerbside-demo',
     });
-
     const signer = await ensureDevelopmentSigner(join(state, 'identity'));
-    const tasks: Record<string, string> = {};
-    for (const task of readdirSync(join(root, 'examples', 'tasks')).sort()) {
-      if (!['dashcam-filter', 'aggregate'].includes(task)) continue;
-      this.#announce(`tasks: packaging ${task}`);
-      try {
-        tasks[task] = await this.#package(task, signer.dir);
-      } catch (error) {
-        if (this.#abort.signal.aborted) throw error;
-        this.#announce(`tasks: going on without ${task}, which cannot be packaged: ${messageOf(error).split('\n')[0]}`);
-      }
-    }
-
-    const { can } = this.#options;
-    const bus = await this.#startBus(can);
-    this.#announce(`bus: ${bus.why}`);
-    if (bus.hardware) this.#announce('bus: it is hardware, so nothing is simulated on it');
-    else if (this.#options.simulateCar) this.#spawn('sim-can', ['sim', 'can', '--bus', bus.spec]);
-    const carDbc = join(root, 'sim', 'car', 'car.dbc');
-
-    let camera = this.#options.camera;
-    if (!camera) {
-      const socket = join(this.#run, 'dashcam.sock');
-      camera = `sim:${socket}`;
-      this.#announce('dashcam: drawing a simulated road');
-      const dbc = join(root, 'sim', 'car', 'car.dbc');
-      const dashcam = this.#spawn('sim-dashcam', [
-        'sim',
-        'dashcam',
-        '--bus',
-        bus.spec,
-        '--dbc',
-        dbc,
-        '--socket',
-        socket,
-      ]);
-      await this.#until(dashcam, () => answers(socket));
-    }
-
-    this.#announce('broker: starting');
-    const port = await freePort(7443);
-    const broker = this.#spawn('broker', [
-      ...['broker', 'serve', '--id', 'rsu-1', '--listen', `127.0.0.1:${port}`],
-      ...['--identity', identities.broker, '--packages', join(state, 'packages'), '--trust', signer.trust],
-      ...['--state', join(state, 'broker'), '--api', this.#brokerApi],
-    ]);
-    await this.#until(broker, () => this.#broker.ask());
-    this.#broker.start();
-
-    this.#announce('OBU: starting it and its Docker Engine');
-    const config = join(state, 'obu.yaml');
-    writeFileSync(
-      config,
-      `# Written by 'kerb sim drive' at every start.\n${stringify({
-        vehicle: 'demo-car',
-        obu: 'obu-1',
-        buses: { can0: bus.config },
-        signals: {
-          dbc: { can0: [resolve(this.#options.dbc ?? carDbc)] },
-          mapping: [resolve(this.#options.mapping ?? join(root, 'sim', 'car', 'car.vss.yaml'))],
-        },
-        cameras: { front: { source: camera } },
-        brokers: [{ id: 'rsu-1', url: `https://127.0.0.1:${port}` }],
-        identity: identities.vehicle,
-        tasks,
-      })}`,
-    );
-    const obu = this.#spawn('obu', [
-      ...['obu', 'serve', '--config', config, '--manifest', this.#options.manifest],
-      ...['--state', join(state, 'obu'), '--api', this.#obuApi],
-    ]);
-    const { engine } = await this.#until(obu, () => this.#obu.ask());
-    this.#obu.start();
-
-    await this.#buildImages(engine.host);
-    this.#announce('workloads: waiting until they run');
-    await this.#until(obu, async () => {
-      const waiting = (await this.#obu.ask()).workloads.find((w) => w.state !== 'Running');
-      if (waiting) throw new KerbError(ErrorCode.SimulatorFailed, `workload ${waiting.name}: ${waiting.reason}`);
-    });
+    const tasks = await packageTasks(join(state, 'packages'), signer.dir, this.#products);
+    const bus = await this.#startBus();
+    const camera = this.#options.camera ?? (await this.#startDashcam(bus));
+    const brokerUrl = await this.#startBroker(identities.broker, signer.trust);
+    await this.#startVehicle({ bus, camera, brokerUrl, identity: identities.vehicle, tasks });
     this.#step = '';
-    const errors = [...(this.#obu.last?.errors ?? []), ...(this.#broker.last?.errors ?? []), ...this.#errors];
+    const errors = [...(this.#obu.last?.errors ?? []), ...(this.#broker.last?.errors ?? []), ...this.#daemons.errors];
     this.#known = new Set(errors.map(errorKey));
     this.#startedAt = performance.now();
+    if (this.#options.watch) await this.#watchSources();
   }
 
   view(forMs: number | undefined): DriveView {
@@ -180,7 +113,7 @@ export class Drive {
       obuSilentMs: this.#obu.silentMs,
       broker: this.#broker.last,
       brokerSilentMs: this.#broker.silentMs,
-      errors: this.#errors,
+      errors: this.#daemons.errors,
       errorsKnown: this.#known,
       picturesFolder: this.picturesFolder,
     };
@@ -196,16 +129,15 @@ export class Drive {
   /** Takes everything back, the last one started first. Safe to call in the middle of `start()`, and twice. */
   async stop(): Promise<void> {
     this.#abort.abort();
-    await Promise.all([this.#obu.stop(), this.#broker.stop()]);
-    for (const child of this.#children.splice(0).reverse()) {
-      this.#step = `stopping ${child.spec.name}`;
-      await child.stop(20_000);
-    }
-    if (this.#lock) {
-      rmSync(this.#lock, { force: true });
-      rmSync(this.#run, { recursive: true, force: true });
-      this.#lock = undefined;
-    }
+    await this.#parts.stop();
+  }
+
+  get #products(): ProductOptions {
+    return {
+      root: this.#options.root,
+      signal: this.#abort.signal,
+      announce: (step) => this.#announce(step),
+    };
   }
 
   #announce(step: string): void {
@@ -214,94 +146,104 @@ export class Drive {
     this.#onStep(step);
   }
 
-  async #package(task: string, signer: string): Promise<string> {
-    const { root, state } = this.#options;
-    const out = await runKerb(
-      ['task', 'build', join(root, 'examples', 'tasks', task), '-o', join(state, 'packages', task)],
-      { signal: this.#abort.signal },
-    );
-    const digest = /sha256:[0-9a-f]{64}/.exec(out)?.[0];
-    if (!digest) throw new KerbError(ErrorCode.SimulatorFailed, `'kerb task build ${task}' printed no digest: ${out}`);
-    await runKerb(['task', 'sign', join(state, 'packages', task), '--key', signer], { signal: this.#abort.signal });
-    return digest;
+  async #takeState(): Promise<void> {
+    const { state } = this.#options;
+    for (const folder of ['logs', 'packages', 'obu', 'broker']) mkdirSync(join(state, folder), { recursive: true });
+    const lock = takeLock(state);
+    await this.#parts.begin('lock', { stop: () => rmSync(lock, { force: true }) });
+    this.#run = makeSocketFolder(state);
+    await this.#parts.begin('sockets', { stop: () => rmSync(this.#run, { recursive: true, force: true }) });
   }
 
-  async #startBus(can: string | undefined): Promise<{ spec: string; config: object; why: string; hardware: boolean }> {
-    const wanted = can ?? 'vcan0';
-    const inKernel = readdirSync('/sys/class/net').includes(wanted);
-    if (can && !inKernel) {
-      throw new KerbError(
-        ErrorCode.BusUnavailable,
-        `there is no network interface '${can}'; 'ip link show type can' lists what there is`,
-      );
-    }
-    if (inKernel) {
-      return {
-        spec: `socketcan:${wanted}`,
-        config: { kind: 'socketcan', interface: wanted },
-        why: `SocketCAN interface ${wanted}`,
-        // A virtual interface (vcan, vxcan) has no device behind it.
-        hardware: existsSync(`/sys/class/net/${wanted}/device`),
-      };
-    }
+  /** The bus and, where it is not hardware, the simulated car. */
+  async #startBus(): Promise<BusChoice> {
     const socket = join(this.#run, 'can0.bus');
-    const bus = this.#spawn('can-bus', ['can', 'bus', '--socket', socket]);
-    await this.#until(bus, () => answers(socket));
-    return {
-      spec: `userspace:can0@${socket}`,
-      config: { kind: 'userspace', socket },
-      why: 'this kernel has no interface vcan0: using the userspace bus',
-      hardware: false,
-    };
-  }
-
-  async #buildImages(engine: string): Promise<void> {
-    const folder = join(this.#options.root, 'examples', 'workloads');
-    for (const workload of ['drive-log', 'lane-filter']) {
-      this.#announce(`images: building ${workload}:1 (nothing is pulled; the first time takes a while)`);
-      await runKerb(['image', 'build', join(folder, workload), '--tag', `${workload}:1`, '--engine', engine], {
-        signal: this.#abort.signal,
-        onLine: (line) => this.#onStep(`images: ${line}`),
-      });
+    const bus = chooseBus(this.#options.can, socket);
+    if (bus.spec.startsWith('userspace:')) {
+      const server = await this.#daemons.spawn('can-bus', ['can', 'bus', '--socket', socket]);
+      await this.#daemons.untilReady(server, () => answers(socket));
     }
+    this.#announce(`bus: ${bus.why}`);
+    if (bus.hardware) this.#announce('bus: it is hardware, so nothing is simulated on it');
+    else if (this.#options.simulateCar) await this.#daemons.spawn('sim-can', ['sim', 'can', '--bus', bus.spec]);
+    return bus;
   }
 
-  #spawn(name: string, args: readonly string[]): SupervisedChild {
-    const logFile = join(this.#options.state, 'logs', `${name}.log`);
-    writeFileSync(logFile, '');
-    const child = new SupervisedChild({ name, args, logFile }, (message) => {
-      this.#errors.push({
-        time: new Date().toISOString(),
-        source: 'kerb sim drive',
-        code: ErrorCode.SimulatorFailed,
-        message,
-      });
-      if (this.#errors.length > 50) this.#errors.shift();
+  async #startDashcam(bus: BusChoice): Promise<string> {
+    const socket = join(this.#run, 'dashcam.sock');
+    this.#announce('dashcam: drawing a simulated road');
+    const dbc = join(this.#options.root, 'sim', 'car', 'car.dbc');
+    const dashcam = await this.#daemons.spawn('sim-dashcam', [
+      ...['sim', 'dashcam', '--bus', bus.spec, '--dbc', dbc, '--socket', socket],
+    ]);
+    await this.#daemons.untilReady(dashcam, () => answers(socket));
+    return `sim:${socket}`;
+  }
+
+  /** @returns its URL */
+  async #startBroker(identity: string, trust: string): Promise<string> {
+    const { state } = this.#options;
+    this.#announce('broker: starting');
+    const port = await freePort(7443);
+    const broker = await this.#daemons.spawn('broker', [
+      ...['broker', 'serve', '--id', 'rsu-1', '--listen', `127.0.0.1:${port}`],
+      ...['--identity', identity, '--packages', join(state, 'packages'), '--trust', trust],
+      ...['--state', join(state, 'broker'), '--api', join(this.#run, 'broker.sock')],
+    ]);
+    await this.#daemons.untilReady(broker, () => this.#broker.ask());
+    await this.#parts.begin('status of the broker', this.#broker);
+    return `https://127.0.0.1:${port}`;
+  }
+
+  /** The OBU and, when its engine runs, the images; returns when all workloads run. */
+  async #startVehicle(vehicle: VehicleParts): Promise<void> {
+    const { state, manifest } = this.#options;
+    this.#announce('OBU: starting it and its Docker Engine');
+    const obu = await this.#daemons.spawn('obu', [
+      ...['obu', 'serve', '--config', this.#writeConfig(vehicle), '--manifest', manifest],
+      ...['--state', join(state, 'obu'), '--api', join(this.#run, 'obu.sock')],
+    ]);
+    const { engine } = await this.#daemons.untilReady(obu, () => this.#obu.ask());
+    await this.#parts.begin('status of the OBU', this.#obu);
+    await buildImages(engine.host, this.#products, (line) => this.#onStep(line));
+    this.#announce('workloads: waiting until they run');
+    await this.#daemons.untilReady(obu, async () => {
+      const waiting = (await this.#obu.ask()).workloads.find((w) => w.state !== 'Running');
+      if (waiting) throw new KerbError(ErrorCode.SimulatorFailed, `workload ${waiting.name}: ${waiting.reason}`);
     });
-    this.#children.push(child);
-    child.start();
-    return child;
   }
 
-  /** Tries again until `attempt` does not throw. Gives up when the child ends or takes too long. */
-  async #until<T>(child: SupervisedChild, attempt: () => Promise<T>): Promise<T> {
-    const deadline = performance.now() + STEP_TIMEOUT_MS;
-    for (;;) {
-      if (this.#abort.signal.aborted) throw new KerbError(ErrorCode.Cancelled, 'stopped');
-      try {
-        return await attempt();
-      } catch (error) {
-        // What ends before it was ever ready will not be better the next time.
-        if (child.deathsInARow > 0) throw new KerbError(ErrorCode.SimulatorFailed, child.lastDeath);
-        if (performance.now() > deadline) {
-          const why = isKerbError(error) ? error.message : messageOf(error);
-          throw new KerbError(
-            ErrorCode.SimulatorFailed,
-            `${child.spec.name} was not ready after ${STEP_TIMEOUT_MS / 1000} s: ${why}; its log is ${child.spec.logFile}`,
-          );
-        }
-      }
-      await pause(READY_MS, this.#abort.signal);
-    }
+  /** @returns path of the OBU's configuration */
+  #writeConfig({ bus, camera, brokerUrl, identity, tasks }: VehicleParts): string {
+    const { state, root, dbc, mapping } = this.#options;
+    const car = join(root, 'sim', 'car');
+    const config = {
+      vehicle: 'demo-car',
+      obu: 'obu-1',
+      buses: { can0: bus.config },
+      signals: {
+        dbc: { can0: [resolve(dbc ?? join(car, 'car.dbc'))] },
+        mapping: [resolve(mapping ?? join(car, 'car.vss.yaml'))],
+      },
+      cameras: { front: { source: camera } },
+      brokers: [{ id: 'rsu-1', url: brokerUrl }],
+      identity,
+      tasks,
+    };
+    const file = join(state, 'obu.yaml');
+    writeFileSync(file, `# Written by 'kerb sim drive' at every start.\n${stringify(config)}`);
+    return file;
+  }
+
+  async #watchSources(): Promise<void> {
+    const watch = new SourceWatch({
+      root: this.#options.root,
+      restart: (names) => this.#daemons.restart(names),
+      say: (message) => {
+        this.#step = message;
+        if (message !== '') this.#onStep(message);
+      },
+    });
+    await this.#parts.begin('watch on the sources', watch);
   }
 }

@@ -58,80 +58,83 @@ export function recentErrors(view: DriveView, most: number): RecentError[] {
 
 /** The whole screen, a string a line, cut to `columns`. Pure. */
 export function renderScreen(view: DriveView, columns: number): string[] {
-  const lines: string[] = [];
-  const clock = view.remainingMs === undefined ? '' : `, ${formatClock(view.remainingMs)} to go`;
   const { obu, broker } = view;
-  lines.push(
-    `Kerbside  ${obu ? `vehicle ${obu.vehicle}, ${obu.obu}` : 'one vehicle'} and ${broker ? `broker ${broker.broker}` : 'one broker'}` +
-      `   up ${formatClock(view.elapsedMs)}${clock}   Ctrl-C stops`,
-  );
+  const lines = [headLine(view)];
   if (view.step) lines.push('', view.step);
   if (view.obuSilentMs !== undefined) lines.push('', `OBU: ${silence(view.obuSilentMs)}; this is what it said before:`);
-  if (obu) {
-    lines.push('');
-    lines.push(
-      ...table([
-        ...obu.buses.map((bus) => [
-          `bus ${bus.name}`,
-          bus.kind,
-          bus.state + (bus.reason ? `: ${bus.reason}` : ''),
-          `${count(bus.framesPerSecond)} frames/s   load ${percent(bus.load)} of ${count(bus.bitrate / 1000)} kbit/s   dropped ${count(bus.dropped)}`,
-        ]),
-        ...obu.cameras.map((camera) => [
-          `camera ${camera.name}`,
-          camera.simulated ? 'simulated' : 'real',
-          camera.state + (camera.reason ? `: ${camera.reason}` : ''),
-          `${camera.fps.toFixed(1)} pictures/s   ${camera.consumers} consumer${camera.consumers === 1 ? '' : 's'}`,
-        ]),
-        ['signals', '', '', `${obu.signals.withValue} of ${obu.signals.paths} paths have a value`],
-        ['engine', obu.engine.kind, '', `Docker Engine ${obu.engine.version} at ${obu.engine.host}`],
-      ]),
-    );
-    lines.push('');
-    lines.push(
-      ...table([
-        ['WORKLOAD', 'PRIORITY', 'STATE', 'RESTARTS', 'LAST LINE, OR WHY'],
-        ...obu.workloads.map((w) => [
-          w.name,
-          String(w.priority),
-          state(w),
-          String(w.restarts),
-          w.state === 'Running' && w.lastLine ? w.lastLine : w.reason,
-        ]),
-      ]),
-    );
-    const { offloads } = obu;
-    lines.push('');
-    const row = (name: string, q: Quantiles) => [
-      `  ${name}`,
-      ...(['p50', 'p99', 'max'] as const).map((of) => time(q, of)),
-    ];
-    lines.push(
-      `OFFLOADS  ${offloads.perSecond.toFixed(1)} per second   ok ${count(offloads.ok)}   failed ${count(offloads.failed)}   in flight ${offloads.inFlight}`,
-      ...table([
-        ['  ms', 'p50', 'p99', 'max'],
-        row('total', offloads.total),
-        row('queue', offloads.queue),
-        row('run', offloads.run),
-      ]),
-    );
-    for (const place of obu.places) {
-      lines.push(`${place.place}  ${place.url}  ${place.connected ? 'connected' : placeTrouble(place)}`);
-    }
-  }
+  if (obu) lines.push('', ...vehicleLines(obu), '', ...workloadLines(obu), '', ...offloadLines(obu));
   if (view.brokerSilentMs !== undefined) lines.push(`broker: ${silence(view.brokerSilentMs)}`);
-  if (broker) {
-    for (const p of broker.packages) {
-      lines.push(
-        `  task ${p.name} ${p.version}  ${p.tender}, ${p.tenders} ${p.tenders === 1 ? 'tender' : 'tenders'}, isolation ${p.isolation}, ${count(p.calls)} calls, ${p.restarts} restarts${p.reason === '' ? '' : `: ${p.reason}`}`,
-      );
-    }
-  }
+  if (broker) lines.push(...broker.packages.map(taskLine));
   const errors = recentErrors(view, 5);
   lines.push('', errors.length === 0 ? 'LAST ERRORS  none' : 'LAST ERRORS');
   for (const error of errors) lines.push(`  ${formatError(error)}`);
   if (obu) lines.push('', `filtered pictures: ${view.picturesFolder}`);
   return lines.map((line) => (line.length > columns ? `${line.slice(0, Math.max(0, columns - 1))}…` : line));
+}
+
+function headLine({ obu, broker, elapsedMs, remainingMs }: DriveView): string {
+  const vehicle = obu ? `vehicle ${obu.vehicle}, ${obu.obu}` : 'one vehicle';
+  const edge = broker ? `broker ${broker.broker}` : 'one broker';
+  const clock = remainingMs === undefined ? '' : `, ${formatClock(remainingMs)} to go`;
+  return `Kerbside  ${vehicle} and ${edge}   up ${formatClock(elapsedMs)}${clock}   Ctrl-C stops`;
+}
+
+function vehicleLines({ buses, cameras, signals, engine }: ObuStatus): string[] {
+  return table([
+    ...buses.map((bus) => [
+      `bus ${bus.name}`,
+      bus.kind,
+      bus.state + (bus.reason ? `: ${bus.reason}` : ''),
+      `${count(bus.framesPerSecond)} frames/s   load ${percent(bus.load)} of ${count(bus.bitrate / 1000)} kbit/s   dropped ${count(bus.dropped)}`,
+    ]),
+    ...cameras.map((camera) => [
+      `camera ${camera.name}`,
+      camera.simulated ? 'simulated' : 'real',
+      camera.state + (camera.reason ? `: ${camera.reason}` : ''),
+      `${camera.fps.toFixed(1)} pictures/s   ${camera.consumers} consumer${camera.consumers === 1 ? '' : 's'}`,
+    ]),
+    ['signals', '', '', `${signals.withValue} of ${signals.paths} paths have a value`],
+    ['engine', engine.kind, '', `Docker Engine ${engine.version} at ${engine.host}`],
+  ]);
+}
+
+function workloadLines({ workloads }: ObuStatus): string[] {
+  return table([
+    ['WORKLOAD', 'PRIORITY', 'STATE', 'RESTARTS', 'LAST LINE, OR WHY'],
+    ...workloads.map((w) => [
+      w.name,
+      String(w.priority),
+      state(w),
+      String(w.restarts),
+      w.state === 'Running' && w.lastLine ? w.lastLine : w.reason,
+    ]),
+  ]);
+}
+
+/** How offloads go, and where they may go. */
+function offloadLines({ offloads, places }: ObuStatus): string[] {
+  const { perSecond, ok, failed, inFlight } = offloads;
+  return [
+    `OFFLOADS  ${perSecond.toFixed(1)} per second   ok ${count(ok)}   failed ${count(failed)}   in flight ${inFlight}`,
+    ...timesTable(offloads, '  '),
+    ...places.map((place) => `${place.place}  ${place.url}  ${place.connected ? 'connected' : placeTrouble(place)}`),
+  ];
+}
+
+function timesTable(offloads: ObuStatus['offloads'], indent: string): string[] {
+  return table([
+    [`${indent}ms`, 'p50', 'p99', 'max'],
+    ...(['total', 'queue', 'run'] as const).map((name) => [
+      `${indent}${name}`,
+      ...(['p50', 'p99', 'max'] as const).map((of) => time(offloads[name], of)),
+    ]),
+  ]);
+}
+
+function taskLine(task: BrokerStatus['packages'][number]): string {
+  const tenders = `${task.tenders} ${task.tenders === 1 ? 'tender' : 'tenders'}`;
+  const why = task.reason === '' ? '' : `: ${task.reason}`;
+  return `  task ${task.name} ${task.version}  ${task.tender}, ${tenders}, isolation ${task.isolation}, ${count(task.calls)} calls, ${task.restarts} restarts${why}`;
 }
 
 export function formatError(error: RecentError): string {
@@ -225,18 +228,7 @@ export function renderSummary(summary: Summary): string[] {
     const o = obu.offloads;
     lines.push(`  offloads: ${count(o.ok)} ok, ${count(o.failed)} failed`);
     if (o.ok > 0) {
-      lines.push(
-        ...table([
-          ['    ms', 'p50', 'p99', 'max'],
-          ...(['total', 'queue', 'run'] as const).map((name) => [
-            `    ${name}`,
-            time(o[name], 'p50'),
-            time(o[name], 'p99'),
-            time(o[name], 'max'),
-          ]),
-        ]),
-        `  filtered pictures: ${summary.picturesFolder}`,
-      );
+      lines.push(...timesTable(o, '    '), `  filtered pictures: ${summary.picturesFolder}`);
     }
   }
   if (broker)

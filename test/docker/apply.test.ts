@@ -238,12 +238,23 @@ describe('kerb obu apply', () => {
     expect([Path, ...Args]).toEqual(['node', '-e', 'setInterval(() => {}, 1000)']);
     expect(State.Health!.Status).toBe('healthy');
     expect(Config).toMatchObject({
-      ...{ User: '7:8', WorkingDir: '/tmp', Hostname: 'every', StopSignal: 'SIGINT', StopTimeout: 3 },
+      User: '7:8',
+      WorkingDir: '/tmp',
+      Hostname: 'every',
+      StopSignal: 'SIGINT',
+      StopTimeout: 3,
       Labels: { color: 'blue' },
     });
     expect(HostConfig).toMatchObject({
-      ...{ Memory: 268_435_456, MemoryReservation: 33_554_432, NanoCpus: 5e8, CpusetCpus: '0', PidsLimit: 64 },
-      ...{ ShmSize: 2_097_152, Init: true, ReadonlyRootfs: true, NetworkMode: 'none' },
+      Memory: 268_435_456,
+      MemoryReservation: 33_554_432,
+      NanoCpus: 5e8,
+      CpusetCpus: '0',
+      PidsLimit: 64,
+      ShmSize: 2_097_152,
+      Init: true,
+      ReadonlyRootfs: true,
+      NetworkMode: 'none',
       Ulimits: [{ Name: 'core', Soft: 4096, Hard: 8192 }],
     });
     const facts = `

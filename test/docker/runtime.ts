@@ -105,21 +105,31 @@ export class Runtime {
     await mkdir(this.layout.data, { recursive: true });
     const signals = new SignalStore([], []);
     const gateways = new Gateways(this.layout.gateways, {
-      ...{ vehicle: 'test-car', obu: 'obu-1', offloader: new NoOffloader(), log: silentLog() },
+      vehicle: 'test-car',
+      obu: 'obu-1',
+      offloader: new NoOffloader(),
+      log: silentLog(),
       offers: { routers: new Map(), signals, cameras: new Map(), tasks: new Map() },
       meter: new Proxy({}, { get: () => () => {} }) as GatewayMeter,
     });
     await this.#running.begin('gateways', gateways);
     const config = parseObuConfig(`vehicle: test-car\nobu: obu-1\n${this.#config}`, 'obu.yaml');
     const { engine, reconciler } = await startWorkloads({
-      ...{ config, wanted: workloads.map(desiredOf), layout: this.layout, gateways, signals, store: this.store },
+      config,
+      wanted: workloads.map(desiredOf),
+      layout: this.layout,
+      gateways,
+      signals,
+      store: this.store,
       buses: new Map(),
       report: (event) => {
         this.#telemetry.report(event);
         if (event.event === 'step') this.steps.push([event.workload, event.step]);
         if (event.event === 'preempted') this.preemptions.push([event.workload, event.preempted.by]);
       },
-      ...{ running: this.#running, hurry: undefined, log: this.#log },
+      running: this.#running,
+      hurry: undefined,
+      log: this.#log,
     });
     this.engine = engine;
     this.reconciler = reconciler;

@@ -249,7 +249,10 @@ describe('an OBU', () => {
       const abort = new AbortController();
       setTimeout(() => abort.abort(), delayMs);
       const start = startObu({
-        ...{ config, state: folder, api: join(folder, 'api.sock'), log: silentLog() },
+        config,
+        state: folder,
+        api: join(folder, 'api.sock'),
+        log: silentLog(),
         signal: abort.signal,
       });
       const started = await start.catch((error: { code: number }) => error.code);

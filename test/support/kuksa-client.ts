@@ -25,7 +25,9 @@ export class TestClient {
   constructor(gateway: string, token = readFileSync(join(dirname(gateway), 'token'), 'utf8'), options = {}) {
     this.#client = new ValClient(`unix:${join(dirname(gateway), 'kuksa.sock')}`, credentials.createInsecure(), {
       // Each test has a channel of its own, and does not wait long for one that is gone.
-      ...{ 'grpc.use_local_subchannel_pool': 1, 'grpc.initial_reconnect_backoff_ms': 50, ...options },
+      'grpc.use_local_subchannel_pool': 1,
+      'grpc.initial_reconnect_backoff_ms': 50,
+      ...options,
     });
     this.#metadata = new Metadata();
     if (token !== '') this.#metadata.set('authorization', `Bearer ${token}`);

@@ -122,7 +122,8 @@ describeWhere(trouble && `${trouble} (npm test as root sets it up)`, 'arm64', ()
     };
     /** All but what it has cost. An output as its digest, which a failed test prints more readily. */
     const said = (end: TenderOutcome): unknown => ({
-      ...{ outcome: end.outcome, log: end.log },
+      outcome: end.outcome,
+      log: end.log,
       ...(end.outcome === 'done' ? { status: end.status, size: end.output.length, output: digestOf(end.output) } : {}),
       ...(end.outcome === 'aborted' ? { code: end.code } : {}),
       ...(end.outcome === 'bad-output' ? { reason: end.reason } : {}),

@@ -190,7 +190,9 @@ describe('aqi', () => {
     ['5 hours of 8, and ozone too low for one hour', sensor('O3', hours(5, '0.1')), 4],
   ])('refuses %s', async (_what, text, status) => {
     expect(await call('aqi', text)).toMatchObject({
-      ...{ outcome: 'done', status, log: expect.stringMatching(/^[^\n]{10,200}\n$/) },
+      outcome: 'done',
+      status,
+      log: expect.stringMatching(/^[^\n]{10,200}\n$/),
     });
   });
 });
@@ -254,7 +256,9 @@ describe('aqi-merge', () => {
     ['a bad line among good ones', 'O3 0.1 1\n\nO3 0.1 1', 2],
   ])('refuses %s', async (_what, text, status) => {
     expect(await call('aqi-merge', text)).toMatchObject({
-      ...{ outcome: 'done', status, log: expect.stringMatching(/^[^\n]{10,200}\n$/) },
+      outcome: 'done',
+      status,
+      log: expect.stringMatching(/^[^\n]{10,200}\n$/),
     });
   });
 });

@@ -56,7 +56,10 @@ async function run(): Promise<DeniedReport> {
   bus.subscribe((frame) => arrived.push(formatFrame(frame)));
   const containers = new Map<string, Container>();
   const interfaces = new ContainerInterfaces({
-    ...{ owner: 'denied', local: true, buses: new Map([['can0', bus]]), log: silentLog() },
+    owner: 'denied',
+    local: true,
+    buses: new Map([['can0', bus]]),
+    log: silentLog(),
     pidOf: async (id) => containers.get(id)!.process.pid!,
     report: (one) => {
       if (one.event === 'can-denied') counts[one.reason] = (counts[one.reason] ?? 0) + one.frames;

@@ -198,8 +198,15 @@ async function run(): Promise<InterfaceReport> {
   const whileRunning = kernelInterfaces().length;
   await obu.stop();
   return {
-    ...{ missing, inside, exchange: exchanged, startsAfterAdoption, adopted, returned },
-    ...{ restarted, whileRunning, left: { interfaces: kernelInterfaces(), rules: ruleCount() } },
+    missing,
+    inside,
+    exchange: exchanged,
+    startsAfterAdoption,
+    adopted,
+    returned,
+    restarted,
+    whileRunning,
+    left: { interfaces: kernelInterfaces(), rules: ruleCount() },
     regrants: await regrants(),
     unprivileged: withoutCapability(),
   };
@@ -226,7 +233,10 @@ async function regrants(): Promise<InterfaceReport['regrants']> {
   const id = readFileSync('/proc/self/cgroup', 'utf8').trim().slice(0, 12);
   const troubles: string[] = [];
   const interfaces = new ContainerInterfaces({
-    ...{ owner: 'regrants', local: true, buses: new Map([['can0', bus]]), log: silentLog() },
+    owner: 'regrants',
+    local: true,
+    buses: new Map([['can0', bus]]),
+    log: silentLog(),
     pidOf: async () => holder.pid!,
     report: (one) => one.event === 'interface-fault' && troubles.push(one.error.message),
   });

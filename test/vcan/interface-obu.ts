@@ -27,7 +27,9 @@ export function dumper(name: string, grant: Partial<StoredCanGrant>): Workload {
     name,
     image: IMAGE,
     grants: {
-      ...{ signals: [], cameras: [], offload: undefined },
+      signals: [],
+      cameras: [],
+      offload: undefined,
       can: [readCanGrant({ bus: 'can0', read: [], write: [], as: 'interface', ...grant })],
     },
   });

@@ -56,19 +56,20 @@ async function serveAlone(signals: string[]) {
   const folder = mkdtempSync(join(tmpdir(), 'kerb-kuksa-'));
   const one = workload('alone', { ...noGrants, signals });
   const guard = new GrantGuard(one, {
-    ...{ routers: new Map(), cameras: new Map(), tasks: new Map(), signals: obu.signals },
+    routers: new Map(),
+    cameras: new Map(),
+    tasks: new Map(),
+    signals: obu.signals,
   });
   const desk = new SignalService('alone', guard, { signalLatency: () => {}, signalsDropped: () => {} });
   const endpoint = new KuksaEndpoint({
-    ...{
-      workload: 'alone',
-      folder,
-      keepToken: false,
-      service: desk,
-      onDrop: () => {},
-      onFailure: () => {},
-      onCrowded: () => {},
-    },
+    workload: 'alone',
+    folder,
+    keepToken: false,
+    service: desk,
+    onDrop: () => {},
+    onFailure: () => {},
+    onCrowded: () => {},
     onDefect: (error) => expect.unreachable(String(error)),
   });
   await endpoint.start();
@@ -166,8 +167,12 @@ describe('a program that reads', () => {
     ]);
     const { metadata } = await program.call('ListMetadata', { root: 'Vehicle.Chassis' });
     expect(metadata[0]).toMatchObject({
-      ...{ path: ANGLE, unit: 'degrees', dataType: 4, entryType: 2 },
-      ...{ min: { int32: -720 }, max: { int32: 720 } },
+      path: ANGLE,
+      unit: 'degrees',
+      dataType: 4,
+      entryType: 2,
+      min: { int32: -720 },
+      max: { int32: 720 },
     });
     expect((await program.call('ListMetadata', { root: 'Vehicle.**' })).metadata).toHaveLength(2);
   });
@@ -648,8 +653,11 @@ describe('the endpoint', () => {
     });
     const ask = async (call: string, body: Buffer) => {
       const stream = session.request({
-        ...{ ':method': 'POST', ':path': `/kuksa.val.v2.VAL/${call}`, te: 'trailers' },
-        ...{ 'content-type': 'application/grpc', authorization: `Bearer ${token}` },
+        ':method': 'POST',
+        ':path': `/kuksa.val.v2.VAL/${call}`,
+        te: 'trailers',
+        'content-type': 'application/grpc',
+        authorization: `Bearer ${token}`,
       });
       stream.resume();
       const status = new Promise((resolve) => {

@@ -107,7 +107,14 @@ export function toMetadata(info: SignalInfo, id: number): WireMetadata {
   const item = { datatype: itemType(info.datatype) };
   const { path, type, description, comment, deprecation, unit, min, max, allowed } = info;
   return {
-    ...{ path, id, dataType, entryType: entryTypes[type], description, comment, deprecation, unit },
+    path,
+    id,
+    dataType,
+    entryType: entryTypes[type],
+    description,
+    comment,
+    deprecation,
+    unit,
     ...(min !== undefined && { min: toWireValue(item, min) }),
     ...(max !== undefined && { max: toWireValue(item, max) }),
     ...(allowed !== undefined && { allowedValues: toWireValue(item, allowed) }),

@@ -7,8 +7,12 @@ import { MAX_OPEN, MAX_OPEN_BYTES, OffloadService } from './offload-service.ts';
 
 const guard = { task: () => DIGEST } as unknown as GrantGuard;
 const result = (output: Uint8Array): OffloadResult => ({
-  ...{ output, place: 'broker:a', isolation: 'process' },
-  ...{ queueMs: 0, runMs: 0, totalMs: 0 },
+  output,
+  place: 'broker:a',
+  isolation: 'process',
+  queueMs: 0,
+  runMs: 0,
+  totalMs: 0,
 });
 
 function desk(answer: HandOffloader['answer']) {

@@ -53,8 +53,13 @@ describe('bytes that are written by hand', () => {
   it.each([0, 1, 127, 128, 20_000])('carry a picture of %i bytes, which are not copied', (length) => {
     const data = new Uint8Array(length).fill(9);
     const picture = {
-      ...{ camera: 'front', sequence: 4, timeUs: 1_700_000_000_123_456, format: 'rgb24' as const },
-      ...{ width: 640, height: 480, data },
+      camera: 'front',
+      sequence: 4,
+      timeUs: 1_700_000_000_123_456,
+      format: 'rgb24' as const,
+      width: 640,
+      height: 480,
+      data,
     };
     const parts = encodePicture(70_000, picture, picture.sequence, 1);
     expect(parts.at(-1)).toBe(data);

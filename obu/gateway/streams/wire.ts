@@ -32,9 +32,16 @@ export function encodeMessage(message: ServerMessageFields): Uint8Array[] {
 
 export function toWireGrant({ bus, read, write, as, when }: CanGrant): kerbside.gateway.v1.CanGrant.$Properties {
   return {
-    ...{ bus, read: read.map(({ text }) => text), as, when: when?.text ?? '' },
+    bus,
+    read: read.map(({ text }) => text),
+    as,
+    when: when?.text ?? '',
     write: write.map(({ id, ext, length, maxPerSecond }) => ({
-      ...{ id, extended: ext, length: length ?? 0, anyLength: length === undefined, maxPerSecond: maxPerSecond ?? 0 },
+      id,
+      extended: ext,
+      length: length ?? 0,
+      anyLength: length === undefined,
+      maxPerSecond: maxPerSecond ?? 0,
     })),
   };
 }

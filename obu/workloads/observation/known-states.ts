@@ -2,7 +2,9 @@ import { ErrorCode, KerbError } from '../../../shared/base/errors.ts';
 import type { Desired, WorkloadState } from '../../planner/state.ts';
 
 const NOT_LOOKED_AT: WorkloadState = {
-  ...{ state: 'Pending', detail: 'Starting', reason: 'the OBU has not looked at it yet' },
+  state: 'Pending',
+  detail: 'Starting',
+  reason: 'the OBU has not looked at it yet',
 };
 
 /** The states of workloads, as the last plan has them. */

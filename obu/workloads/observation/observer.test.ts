@@ -42,7 +42,10 @@ function scene(...running: string[]) {
   for (const id of running) fake.containers.set(id, { status: 'running' });
   const failures: unknown[] = [];
   const observer = new Observer({
-    ...{ engine: fake.engine(), owner: 'me', stateHash: 's', log: silentLog() },
+    engine: fake.engine(),
+    owner: 'me',
+    stateHash: 's',
+    log: silentLog(),
     onChange: () => {},
     onFailure: (error) => failures.push(error),
   });

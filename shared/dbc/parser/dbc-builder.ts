@@ -92,7 +92,10 @@ export class DbcBuilder {
       for (const signal of message.signals) {
         signals.set(signal.name, {
           ...newExtras(),
-          ...{ labels: new Map(), isFloat: false, floatLine: 0, mux: undefined },
+          labels: new Map(),
+          isFloat: false,
+          floatLine: 0,
+          mux: undefined,
         });
       }
       this.#signalExtras.set(rawId, signals);
@@ -190,7 +193,12 @@ export class DbcBuilder {
     const usual = this.#attributeValue('VFrameFormat', this.#in.defaults.get('VFrameFormat')?.value ?? '');
     const j1939 = saysJ1939(ext, attributes, this.#attributes, usual);
     return {
-      ...{ line, id, ext, name, shortName: name, length },
+      line,
+      id,
+      ext,
+      name,
+      shortName: name,
+      length,
       // Some tools write the number without defining the labels: 14 and 15 are the FD formats.
       fd:
         !j1939 &&

@@ -15,7 +15,7 @@ export function readSignalStatement(cursor: DbcCursor, line: number): SignalStat
     const token = cursor.take();
     if (token.kind === 'word') receivers.push(token.text);
   }
-  return { ...{ line, name, mux, unit, receivers }, ...layout };
+  return { line, name, mux, unit, receivers, ...layout };
 }
 
 function readMux(cursor: DbcCursor, name: string): string {
@@ -52,7 +52,13 @@ function readLayout(cursor: DbcCursor, name: string) {
   const max = cursor.number('the maximum');
   cursor.mark(']');
   return {
-    ...{ startBit, length, factor, offset, min, max },
-    ...{ bigEndian: order.text === '0', signed: sign.text === '-' },
+    startBit,
+    length,
+    factor,
+    offset,
+    min,
+    max,
+    bigEndian: order.text === '0',
+    signed: sign.text === '-',
   };
 }

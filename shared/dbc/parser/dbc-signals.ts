@@ -70,7 +70,19 @@ function buildSignal(
   if (factor === 0) context.warn(line, `signal ${name} has factor 0: its value is always ${offset}, and cannot be set`);
   const float = floatOf(statement, extras, context);
   return {
-    ...{ name, shortName: name, startBit, length, bigEndian, signed, float, factor, offset, min, max, unit, receivers },
+    name,
+    shortName: name,
+    startBit,
+    length,
+    bigEndian,
+    signed,
+    float,
+    factor,
+    offset,
+    min,
+    max,
+    unit,
+    receivers,
     isMultiplexer: statement.mux.endsWith('M') || isNamedMultiplexer(statement, context),
     mux,
     labels:

@@ -37,8 +37,11 @@ async function kuksaSpeed(token: string): Promise<unknown> {
   const socket = new URL(process.env.KUKSA_ADDRESS!).pathname;
   const session = connectHttp2('http://obu', { createConnection: () => connectSocket(socket) });
   const stream = session.request({
-    ...{ ':method': 'POST', ':path': '/kuksa.val.v2.VAL/GetValue', te: 'trailers' },
-    ...{ 'content-type': 'application/grpc', authorization: `Bearer ${token}` },
+    ':method': 'POST',
+    ':path': '/kuksa.val.v2.VAL/GetValue',
+    te: 'trailers',
+    'content-type': 'application/grpc',
+    authorization: `Bearer ${token}`,
   });
   let status: unknown;
   const take = (headers: Record<string, unknown>) => {
@@ -75,7 +78,10 @@ const modes: Record<string, () => Promise<void>> = {
       filteredIds: [...new Set(filtered.frames.map(({ id }) => id))],
       frame: { data: [...filtered.frames[0]!.data], timeUs: filtered.frames[0]!.timeUs },
       values,
-      ...{ got, kuksa, kuksaRefused, actuated },
+      got,
+      kuksa,
+      kuksaRefused,
+      actuated,
       picture: { ...picture, data: [Math.min(...picture.data), Math.max(...picture.data)], bytes: picture.data.length },
     });
     await idle();
