@@ -12,6 +12,7 @@ import { badPush, encodePushRefusal } from '../../shared/task-package/push-codec
 import type { Answer, IncomingOffload } from '../offloads/offload.ts';
 import type { PushClient } from '../packages/push-session.ts';
 import { decodeOffload, encodeRefusal, encodeResult } from './codec.ts';
+import { Connections } from './connections.ts';
 
 export interface IngressOptions {
   readonly identity: Identity;
@@ -57,10 +58,7 @@ type ClientSocket = Socket<ClientEvents, BrokerEvents, NoEvents, SocketData>;
  */
 export class Ingress {
   readonly #options: IngressOptions;
-  /** By their other end. */
-  readonly #connections = new Map<string, NetSocket>();
-  /** Those of them that have not shown a certificate yet, the oldest first. */
-  readonly #strangers = new Set<string>();
+  readonly #connections: Connections;
   #stopping = false;
   #listening: Promise<void> = Promise.resolve();
   #https: HttpsServer | undefined;
@@ -68,6 +66,7 @@ export class Ingress {
 
   constructor(options: IngressOptions) {
     this.#options = options;
+    this.#connections = new Connections(options.maxClients);
   }
 
   get port(): number {
@@ -80,7 +79,7 @@ export class Ingress {
 
   /** @throws KerbError BadConfig when it cannot listen there */
   async start(): Promise<void> {
-    const { identity, listen, maxInput, maxClients, log } = this.#options;
+    const { identity, listen, maxInput, log } = this.#options;
     const https = createServer(
       {
         ...identity.serverOptions(),
@@ -92,8 +91,8 @@ export class Ingress {
       // socket.io answers for its own path only.
       (_request, response) => response.writeHead(404, { connection: 'close' }).end(),
     );
-    https.on('connection', (socket: NetSocket) => this.#meet(socket, maxClients));
-    https.on('secureConnection', (socket: TLSSocket) => this.#strangers.delete(otherEnd(socket)));
+    https.on('connection', (socket: NetSocket) => this.#connections.meet(socket));
+    https.on('secureConnection', (socket: TLSSocket) => this.#connections.known(socket));
     https.on('tlsClientError', (error, socket) => {
       this.#options.onRefused(
         socket.remoteAddress ?? 'a client',
@@ -166,47 +165,8 @@ export class Ingress {
     this.#stopping = true;
     io.disconnectSockets(true);
     https.closeIdleConnections();
-    await this.#empty(CLOSE_TIMEOUT_MS);
-    for (const socket of this.#connections.values()) socket.destroy();
+    await this.#connections.close(CLOSE_TIMEOUT_MS);
     await io.close();
-  }
-
-  /** Resolves when the last connection is closed, or `limitMs` has passed. */
-  #empty(limitMs: number): Promise<void> {
-    if (this.#connections.size === 0) return Promise.resolve();
-    return new Promise((resolve) => {
-      const timer = setTimeout(resolve, limitMs);
-      for (const socket of this.#connections.values()) {
-        socket.once('close', () => {
-          if (this.#connections.size > 0) return;
-          clearTimeout(timer);
-          resolve();
-        });
-      }
-    });
-  }
-
-  /**
-   * When there is no room, whoever has been busy with the handshake for longest makes some: nobody without a certificate
-   * can keep vehicles out by connecting and saying nothing.
-   */
-  #meet(socket: NetSocket, maxClients: number): void {
-    if (this.#connections.size >= maxClients) {
-      const [oldest] = this.#strangers;
-      if (oldest === undefined) {
-        socket.destroy();
-        return;
-      }
-      this.#strangers.delete(oldest);
-      this.#connections.get(oldest)?.destroy();
-    }
-    const end = otherEnd(socket);
-    this.#connections.set(end, socket);
-    this.#strangers.add(end);
-    socket.once('close', () => {
-      this.#connections.delete(end);
-      this.#strangers.delete(end);
-    });
   }
 
   #authenticate(socket: ClientSocket): VehiclePrincipal {
@@ -299,11 +259,6 @@ export class Ingress {
     this.#options.onRefused(`vehicle ${client.id}`, problem);
     socket.disconnect(true);
   }
-}
-
-/** Names a connection: no two that live have the same. */
-function otherEnd({ remoteAddress, remotePort }: NetSocket): string {
-  return `${remoteAddress} ${remotePort}`;
 }
 
 function unauthenticated(message: string): KerbError {

@@ -10,7 +10,7 @@ import { type Refusal, refusal, refusalOf } from '../../shared/base/refusal.ts';
 import { RateWindow } from '../../shared/base/rolling.ts';
 import type { Admission } from '../admission/admission.ts';
 import type { BrokerMetrics } from '../telemetry/metrics.ts';
-import type { CallEnd } from '../tenders/pool/pool.ts';
+import type { CallEnd } from '../tenders/pool/pool-options.ts';
 import { describeEnd } from '../tenders/process/describe-end.ts';
 import {
   type Answer,

@@ -4,7 +4,8 @@ import { Deadline } from '../../../shared/base/deadline.ts';
 import { ErrorCode, KerbError } from '../../../shared/base/errors.ts';
 import { silentLog } from '../../../shared/base/log.ts';
 import { FakeTender } from '../../../test/support/fake-tender.ts';
-import { type CallEnd, TenderPool } from './pool.ts';
+import { TenderPool } from './pool.ts';
+import type { CallEnd } from './pool-options.ts';
 import type { PoolLimits } from './pool-plan.ts';
 import { TenderPools } from './pools.ts';
 

@@ -1,54 +1,12 @@
 import type { Deadline } from '../../../shared/base/deadline.ts';
 import { ErrorCode, isKerbError, KerbError, messageOf } from '../../../shared/base/errors.ts';
-import type { Logger } from '../../../shared/base/log.ts';
-import { type Refusal, refusal } from '../../../shared/base/refusal.ts';
-import { footprintOf } from '../process/footprint.ts';
-import type { Isolation, Tender, TenderOutcome } from '../process/tender.ts';
+import type { Refusal } from '../../../shared/base/refusal.ts';
 import { Demand } from './demand.ts';
-import { afterFailure, blockedUntil, type Health, WELL } from './health.ts';
+import { type HeldTender, loadingTender, measured, viewOf } from './held-tender.ts';
+import { PoolHealth } from './pool-health.ts';
+import type { CallEnd, PoolOptions } from './pool-options.ts';
 import type { PoolView, TenderView } from './pool-plan.ts';
-import { asKerbError, isFinal, quarantined } from './trouble.ts';
-
-/** What came of a call: the tender's outcome, or why there is none. */
-export type CallEnd =
-  | { readonly outcome: TenderOutcome; readonly isolation: Isolation; readonly error?: undefined }
-  | { readonly outcome?: undefined; readonly error: KerbError };
-
-export interface PoolOptions {
-  /** Names the pool: the digest of the package. */
-  readonly name: string;
-  /** For messages: name and version of the task. */
-  readonly task: string;
-  /** Bytes that one tender may hold by what its package declares. */
-  readonly declaredBytes: number;
-  readonly kept: boolean;
-  /** Tenders that it may have. */
-  readonly maxTenders: number;
-  /** How long the most offloads at the same time are remembered, in milliseconds. */
-  readonly idleMs: number;
-  /** A fresh tender with a verified image; called for each life. @throws KerbError */
-  readonly createTender: () => Promise<Tender>;
-  /** A tender waits and takes calls. */
-  readonly onWaiting: () => void;
-  /** A tender died, would not start, or is refused for good. */
-  readonly onTrouble: (error: KerbError) => void;
-  /** Something has changed that a plan depends on. */
-  readonly onChange: () => void;
-  readonly log: Logger;
-}
-
-interface Held {
-  readonly id: number;
-  readonly startedAt: number;
-  tender: Tender | undefined;
-  state: TenderView['state'];
-  bytes: number;
-  freeSince: number;
-  /** `freeSince` when its memory was last measured. */
-  measuredAt: number;
-  /** Settles when it is gone. */
-  gone: Promise<void>;
-}
+import { asKerbError } from './trouble.ts';
 
 /**
  * The tenders of one package: starts and lets go as it is told, hands each call to the one that has waited longest, and
@@ -58,21 +16,16 @@ interface Held {
  */
 export class TenderPool {
   readonly #options: PoolOptions;
-  readonly #held = new Set<Held>();
+  readonly #held = new Set<HeldTender>();
   /** The longest waiting first: it has had most time to get ready again after its last call. */
-  readonly #waiting: Held[] = [];
+  readonly #waiting: HeldTender[] = [];
   readonly #demand: Demand;
-  #health: Health = WELL;
-  /** Why the last tender was lost; undefined when that is made good. */
-  #trouble: KerbError | undefined;
-  #final = false;
+  readonly #health: PoolHealth;
   #stopped = false;
   #nextId = 1;
   #calls = 0;
   #cpuMs = 0;
   #peakMemory = 0;
-  #lost = 0;
-  #restarts = 0;
   #isolation = '';
   #measuredBytes = 0;
   #onEmpty: (() => void) | undefined;
@@ -85,6 +38,7 @@ export class TenderPool {
   constructor(options: PoolOptions) {
     this.#options = options;
     this.#demand = new Demand(options.idleMs);
+    this.#health = new PoolHealth(options.task, options.log);
   }
 
   get name(): string {
@@ -114,11 +68,11 @@ export class TenderPool {
   }
   /** Tenders that were started in the place of lost ones. */
   get restarts(): number {
-    return this.#restarts;
+    return this.#health.restarts;
   }
   /** There will never be a tender again. */
   get refused(): boolean {
-    return this.#final && this.#held.size === 0;
+    return this.#health.final && this.#held.size === 0;
   }
   get tenders(): readonly (TenderView & { readonly isolation: string })[] {
     return [...this.#held].map((held) => ({ ...viewOf(held), isolation: held.tender?.isolation ?? '' }));
@@ -128,21 +82,18 @@ export class TenderPool {
     if (this.canCall) return 'Waiting';
     if (this.#busy > 0) return 'Busy';
     if (this.#count('Loading') > 0) return 'Loading';
-    if (this.#health.state === 'quarantined' && performance.now() < this.#health.until) return 'Quarantined';
-    return this.#trouble === undefined ? 'Stopped' : 'Dead';
+    if (this.#health.isQuarantined(performance.now())) return 'Quarantined';
+    return this.#health.trouble === undefined ? 'Stopped' : 'Dead';
   }
   /** Why there is no tender; undefined when there is one, or none was needed. */
   get trouble(): string | undefined {
-    return this.state === 'Dead' || this.state === 'Quarantined' ? this.#trouble?.message : undefined;
+    return this.state === 'Dead' || this.state === 'Quarantined' ? this.#health.trouble : undefined;
   }
 
   /** Why an offload that comes now cannot be run, and when it may be worth another try; Infinity: never. */
   blocked(now: number): Refusal | undefined {
-    const trouble = this.#trouble;
-    if (trouble === undefined || this.canCall || this.#busy > 0 || this.#count('Loading') > 0) return undefined;
-    const retryAfterMs = this.#final ? Number.POSITIVE_INFINITY : Math.max(0, blockedUntil(this.#health) - now);
-    const code = this.#health.state === 'quarantined' ? ErrorCode.PackageQuarantined : ErrorCode.TenderUnavailable;
-    return refusal(code, trouble.message, retryAfterMs);
+    if (this.canCall || this.#busy > 0 || this.#count('Loading') > 0) return undefined;
+    return this.#health.refusal(now);
   }
 
   /** Notes that an offload has come at `now`, and that `queued` wait for a tender. True when one more tender would help. */
@@ -154,8 +105,7 @@ export class TenderPool {
 
   view(queued: number, now: number): PoolView {
     this.#demand.note(queued + this.#busy, now);
-    const { name, kept, declaredBytes, maxTenders } = this.#options;
-    const onProbation = this.#health.state === 'quarantined';
+    const { name, kept, maxTenders } = this.#options;
     return {
       name,
       queued,
@@ -164,9 +114,9 @@ export class TenderPool {
       usedAt: this.#usedAt,
       emptySince: this.#emptySince,
       kept,
-      startAt: this.#final || this.#stopped ? Number.POSITIVE_INFINITY : blockedUntil(this.#health),
-      maxTenders: onProbation ? 1 : maxTenders,
-      bytesEach: this.#measuredBytes === 0 ? declaredBytes : this.#measuredBytes,
+      startAt: this.#stopped ? Number.POSITIVE_INFINITY : this.#health.startAt,
+      maxTenders: this.#health.onProbation ? 1 : maxTenders,
+      bytesEach: this.#expectedBytes,
       tenders: [...this.#held].map(viewOf),
     };
   }
@@ -190,7 +140,7 @@ export class TenderPool {
     this.#calls++;
     tender.call(input, deadline.leftMs()).then(
       (outcome) => {
-        this.#health = WELL;
+        this.#health.served();
         this.#cpuMs += outcome.cpuMs;
         this.#peakMemory = Math.max(this.#peakMemory, outcome.peakMemory);
         this.#release(held);
@@ -208,22 +158,10 @@ export class TenderPool {
   /** Starts one more tender. Resolves when that has come to its end, whatever came of it. */
   async start(): Promise<void> {
     const now = performance.now();
-    const held: Held = {
-      id: this.#nextId++,
-      startedAt: now,
-      tender: undefined,
-      state: 'Loading',
-      bytes: this.#measuredBytes === 0 ? this.#options.declaredBytes : this.#measuredBytes,
-      freeSince: now,
-      measuredAt: Number.NEGATIVE_INFINITY,
-      gone: Promise.resolve(),
-    };
+    const held = loadingTender(this.#nextId++, this.#expectedBytes, now);
     if ([...this.#held].every(({ state }) => state === 'Leaving' || state === 'Retiring')) this.#coldFrom = now;
     this.#held.add(held);
-    if (this.#lost > 0) {
-      this.#lost--;
-      this.#restarts++;
-    }
+    this.#health.starting();
     try {
       const tender = await this.#options.createTender();
       if (held.state !== 'Loading') return this.#remove(held);
@@ -239,7 +177,7 @@ export class TenderPool {
     }
     if (this.#stateOf(held) !== 'Loading') return;
     this.#isolation = held.tender.isolation;
-    if (!this.#final) this.#trouble = undefined;
+    this.#health.started();
     if (this.#coldFrom > this.#coldTo) this.#coldTo = performance.now();
     this.#release(held, 'Loading');
     this.#options.onWaiting();
@@ -259,15 +197,8 @@ export class TenderPool {
   /** Measures what waits and has been used since it was last measured. */
   async measure(): Promise<void> {
     for (const held of [...this.#waiting]) {
-      const { freeSince } = held;
-      const pid = held.tender?.pid;
-      if (pid === undefined || held.measuredAt === freeSince) continue;
-      const bytes = await footprintOf(pid);
-      // With a call under way it would have been something else.
-      if (bytes === undefined || held.state !== 'Waiting' || held.freeSince !== freeSince) continue;
-      held.measuredAt = freeSince;
-      held.bytes = bytes;
-      this.#measuredBytes = Math.max(this.#measuredBytes, bytes);
+      const bytes = await measured(held);
+      if (bytes !== undefined) this.#measuredBytes = Math.max(this.#measuredBytes, bytes);
     }
   }
 
@@ -285,22 +216,27 @@ export class TenderPool {
     await Promise.all([...this.#held].map(({ gone }) => gone));
   }
 
+  /** Bytes that one tender holds: as measured, and until then as its package declares. */
+  get #expectedBytes(): number {
+    return this.#measuredBytes === 0 ? this.#options.declaredBytes : this.#measuredBytes;
+  }
+
   /** Calls under way. */
   get #busy(): number {
     return this.#count('Busy') + this.#count('Retiring');
   }
 
-  #count(wanted: Held['state']): number {
+  #count(wanted: HeldTender['state']): number {
     let count = 0;
     for (const { state } of this.#held) if (state === wanted) count++;
     return count;
   }
 
-  #stateOf(held: Held): Held['state'] | undefined {
+  #stateOf(held: HeldTender): HeldTender['state'] | undefined {
     return this.#held.has(held) ? held.state : undefined;
   }
 
-  #release(held: Held, from: 'Busy' | 'Loading' = 'Busy'): void {
+  #release(held: HeldTender, from: 'Busy' | 'Loading' = 'Busy'): void {
     if (!this.#held.has(held)) return; // it died in the meantime
     if (held.state === 'Retiring') {
       this.#end(held);
@@ -311,7 +247,7 @@ export class TenderPool {
     }
   }
 
-  #end(held: Held): void {
+  #end(held: HeldTender): void {
     this.#unlist(held);
     held.state = 'Leaving';
     const stopped = held.tender?.stop() ?? Promise.resolve();
@@ -320,12 +256,12 @@ export class TenderPool {
       .then(() => this.#remove(held));
   }
 
-  #unlist(held: Held): void {
+  #unlist(held: HeldTender): void {
     const at = this.#waiting.indexOf(held);
     if (at >= 0) this.#waiting.splice(at, 1);
   }
 
-  #remove(held: Held): void {
+  #remove(held: HeldTender): void {
     if (!this.#held.delete(held)) return;
     if (this.#held.size === 0) {
       this.#emptySince = performance.now();
@@ -334,7 +270,7 @@ export class TenderPool {
     this.#options.onChange();
   }
 
-  #died(held: Held, reason: string): void {
+  #died(held: HeldTender, reason: string): void {
     if (!this.#held.has(held) || held.state === 'Leaving' || held.state === 'Loading') return;
     this.#unlist(held);
     const { log, task } = this.#options;
@@ -345,30 +281,9 @@ export class TenderPool {
     this.#failed(held, new KerbError(ErrorCode.TenderDied, `a tender of ${task} died: ${reason}`));
   }
 
-  #failed(held: Held, error: KerbError): void {
-    const { task, log, onTrouble } = this.#options;
-    const now = performance.now();
-    let told = error;
-    if (isFinal(error)) {
-      this.#final = true;
-      log.error({ task, code: error.code, err: error.message }, 'cannot run the task');
-    } else {
-      this.#lost++;
-      this.#health = afterFailure(this.#health, now);
-      const waitMs = Math.round(blockedUntil(this.#health) - now);
-      if (this.#health.state === 'quarantined') {
-        told = quarantined(task, waitMs, error);
-        log.error({ task, err: told.message, waitMs }, 'task in quarantine');
-      } else {
-        log.warn({ task, code: error.code, err: error.message, waitMs }, 'restarting a tender');
-      }
-    }
-    this.#trouble = told;
+  #failed(held: HeldTender, error: KerbError): void {
+    const told = this.#health.failed(error);
     this.#remove(held);
-    onTrouble(told);
+    this.#options.onTrouble(told);
   }
-}
-
-function viewOf({ id, state, bytes, startedAt, freeSince }: Held): TenderView {
-  return { id, state, bytes, startedAt, freeSince };
 }

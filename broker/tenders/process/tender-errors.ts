@@ -29,3 +29,12 @@ export function notWaiting(pid: number | undefined, state: TenderState): KerbErr
 export function onlyOnce(): KerbError {
   return new KerbError(ErrorCode.TenderUnavailable, 'a tender can be started once; make another one');
 }
+
+/** Nothing of it is sent. Sizes in bytes. */
+export function inputTooLarge(task: string, size: number, maxInput: number): KerbError {
+  return new KerbError(
+    ErrorCode.TenderInputTooLarge,
+    `Input of ${size} bytes for task ${task}: it takes at most ${maxInput}`,
+    { task, size, maxInput },
+  );
+}
