@@ -10,7 +10,7 @@ import { UserspaceBusServer } from '../../shared/can/userspace/userspace-server.
 import { aborted, BUS_HELP, sendWithRetry, untilStopped, withBuses } from './command-bus.ts';
 import { registerReplay } from './replay-command.ts';
 
-/** What `dump` keeps for a slow reader of its output. */
+/** Bytes that `dump` keeps for a slow reader of its output. */
 const MAX_UNREAD_BYTES = 4 * 1024 * 1024;
 
 /** `kerb can bus|dump|send|replay`. */

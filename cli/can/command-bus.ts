@@ -1,4 +1,4 @@
-/** What the commands of `kerb can` share: opening buses for one piece of work, being stopped, sending. */
+/** Parts that the commands of `kerb can` share: opening buses for one piece of work, being stopped, sending. */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { ErrorCode, isKerbError } from '../../shared/base/errors.ts';
 import { createLog } from '../../shared/base/log.ts';

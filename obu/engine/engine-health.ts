@@ -4,7 +4,7 @@ import { engineMessage, engineStatus } from './docker-client.ts';
 const FIRST_RETRY_MS = 1000;
 const LONGEST_RETRY_MS = 30_000;
 
-/** Whether the engine answers, for how long it has not, and when to ask again. */
+/** Tracks whether the engine answers, for how long it has not, and when to ask again. */
 export class EngineHealth {
   readonly #now: () => number;
   #failures = 0;

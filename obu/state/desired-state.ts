@@ -19,7 +19,7 @@ export interface ManifestFile {
   readonly text: string;
 }
 
-/** What applying a manifest means. */
+/** The result of applying a manifest. */
 export interface Applied {
   /** That of before when nothing in the text is another. */
   readonly generation: number;
@@ -43,8 +43,8 @@ export interface DesiredStateParts {
 }
 
 /**
- * Which workloads this OBU is to run: the manifest that was applied last. It is written before anybody acts on it, so that
- * after a power cut the OBU goes on where it was.
+ * Which workloads this OBU is to run: the manifest that was applied last. It is written before anybody acts on it, so
+ * that after a power cut the OBU goes on where it was.
  */
 export class DesiredState {
   readonly #parts: DesiredStateParts;
@@ -64,7 +64,8 @@ export class DesiredState {
 
   /**
    * Reads what was wanted before.
-   * @param manifest Is applied when it is another one; then even a state that is damaged is no obstacle: it is put aside.
+   * @param manifest Is applied when it is another one; then even a state that is damaged is no obstacle: it is put
+   * aside.
    * @throws KerbError StateDamaged | StateUnavailable | BadManifest
    */
   start(manifest: ManifestFile | undefined): void {
@@ -77,7 +78,7 @@ export class DesiredState {
       throw fault ?? error;
     }
     this.#current = this.#store.current();
-    // What it has taken before it goes on with, whatever is asked of a new one.
+    // A manifest that was accepted before stays valid, whatever new ones must fulfil.
     if (fault !== undefined && manifest!.text !== this.#current?.text) throw fault;
     if (manifest !== undefined && manifest.text !== this.#current?.text) {
       this.#write(manifest);
@@ -103,7 +104,7 @@ export class DesiredState {
     return this.#store;
   }
 
-  /** What a manifest would change. @throws KerbError BadManifest */
+  /** The changes that a manifest would make. @throws KerbError BadManifest */
   compare({ file, text }: ManifestFile): {
     readonly workloads: readonly Workload[];
     readonly changes: WorkloadChange[];
@@ -194,8 +195,8 @@ export class DesiredState {
    */
   watch(stateOf: (workload: string) => WorkloadState, isDisplaced: (workload: string) => boolean = () => false): void {
     if (this.#current === undefined || this.#current.good) return;
-    // A container of before that is well, because of a hand-over or a rollback, proves nothing; nor does a state of before
-    // the engine stopped answering, also not that of one which made room then.
+    // A container of before that is well, because of a hand-over or a rollback, proves nothing; nor does a state of
+    // before the engine stopped answering, also not that of one which made room then.
     const isWell = (state: WorkloadState) => state.update === undefined && isWellState(state);
     const isAsWanted = (name: string) => {
       const state = stateOf(name);

@@ -1,4 +1,4 @@
-/** What the parts of the OBU tell, into metrics, events and the errors of the status. */
+/** Reports of the parts of the OBU, into metrics, events and the errors of the status. */
 import type { RecentErrors } from '../../shared/api/recent-errors.ts';
 import { errorName, type KerbError } from '../../shared/base/errors.ts';
 import type { ContainerInterfacesParts } from '../can-interface/container-interface.ts';
@@ -29,7 +29,7 @@ export function workloadObserver({ metrics, events }: Ledgers): WorkloadObserver
   };
 }
 
-/** What is done with a workload's fault: it did what it may not, and was kept from it. */
+/** Records a workload's fault: it tried something that it may not do, which was refused. */
 export function faultOf({ metrics, errors, events }: Ledgers): (workload: string, error: KerbError) => void {
   return (workload, { code, message }) => {
     metrics.workloadFault(workload, errorName(code));

@@ -1,5 +1,5 @@
 /**
- * What every kind of bus has and extends: its subscribers, its state and its counters. Hot path (`deliver`): one call per frame,
+ * The base of every kind of bus: its subscribers, its state and its counters. Hot path (`deliver`): one call per frame,
  * nothing is allocated.
  */
 

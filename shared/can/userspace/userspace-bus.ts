@@ -22,7 +22,7 @@ import {
 
 /** Frames of one batch; a full one leaves at once. */
 const BATCH_FRAMES = 512;
-/** What may wait for a bus that does not read, in bytes. Then sending fails, as it does with a full transmit queue. */
+/** Limit of unsent bytes for a bus that does not read. Then sending fails, as it does with a full transmit queue. */
 const MAX_UNSENT_BYTES = 8192 * RECORD_SIZE;
 const HELLO_MS = 5000;
 const FIRST_RETRY_MS = 100;
@@ -75,7 +75,7 @@ export class UserspaceBus extends BusCore implements CanBus {
     if (socket !== undefined) {
       this.#flush();
       this.#socket = undefined;
-      // What was sent before stop() still reaches the bus, unless the bus does not read.
+      // Frames that were sent before stop() still reach the bus, unless the bus does not read.
       await new Promise<void>((resolve) => {
         const giveUp = setTimeout(() => socket.destroy(), 1000);
         socket.once('close', () => {
