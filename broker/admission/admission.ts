@@ -1,15 +1,15 @@
 /**
- * Who may wait, and who is next. Pure: values in, values out, and the time is an argument.
+ * Decides which offload may wait and which one runs next. Pure: values in, values out, and the time is an argument.
  *
- * One queue per task package, ordered by `WaitingQueue`: tenants in turn, each by earliest deadline. What waits is bounded
- * in number and in bytes.
+ * One queue per task package, ordered by `WaitingQueue`: tenants in turn, each by earliest deadline. What waits is
+ * bounded in number and in bytes.
  */
 import type { Deadline } from '../../shared/base/deadline.ts';
 import { ErrorCode } from '../../shared/base/errors.ts';
 import { type Refusal, refusal } from '../../shared/base/refusal.ts';
 import { WaitingQueue } from './waiting-queue.ts';
 
-/** What admission needs to know of an offload. Times in milliseconds of one monotonic clock. */
+/** The properties of an offload that admission decides by. Times in milliseconds of one monotonic clock. */
 export interface Waiting {
   readonly taskDigest: string;
   readonly tenant: string;

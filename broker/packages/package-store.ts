@@ -20,11 +20,11 @@ export interface RejectedPackage {
 export interface PackageStoreOptions {
   /** Directory of OCI image layouts. Names that start with a dot are left alone. */
   readonly packagesDir: string;
-  /** What was pushed while the broker ran. */
+  /** Packages that were pushed while the broker ran. */
   readonly pushed: PushedPackages;
-  /** Where verified images are put for the tenders; nobody else may write there. */
+  /** The folder of verified images for the tenders; only this process may write there. */
   readonly imagesDir: string;
-  /** What the tenders of this broker can do. */
+  /** The isolations and memory that the tenders of this broker offer. */
   readonly isolations: readonly string[];
   /** Bytes that one tender may take. */
   readonly maxMemory: number;
@@ -56,7 +56,7 @@ export class PackageStore {
     return this.#packages.has(digest);
   }
 
-  /** Who has pushed it; undefined for what lies in the packages directory. */
+  /** The tenant that pushed it; undefined for a package in the packages directory. */
   originOf(digest: string): Origin | undefined {
     return this.#origins.get(digest);
   }
@@ -66,14 +66,14 @@ export class PackageStore {
     return this.#origins;
   }
 
-  /** What was found and cannot be used. */
+  /** Packages that were found and cannot be used. */
   get rejected(): readonly RejectedPackage[] {
     return this.#rejected;
   }
 
   /**
-   * Reads and verifies every package, those that were pushed too. A bad one is listed in `rejected` and does not stop the
-   * others.
+   * Reads and verifies every package, those that were pushed too. A bad one is listed in `rejected` and does not stop
+   * the others.
    * @throws KerbError BadConfig when a directory cannot be read, or that of the images cannot be written
    */
   async load(): Promise<void> {
@@ -112,7 +112,8 @@ export class PackageStore {
 
   /**
    * Reads and verifies all of a package: what has passed may be run here.
-   * @throws KerbError as readTaskPackage and verifyTaskPackage; WrongArchitecture, TenderUnavailable: it is good, but not here
+   * @throws KerbError as readTaskPackage and verifyTaskPackage; WrongArchitecture, TenderUnavailable: it is good, but
+   * not here
    */
   async verify(path: string): Promise<TaskPackage> {
     const found = await readTaskPackage(path);
@@ -142,9 +143,9 @@ export class PackageStore {
   }
 
   /**
-   * A file with the image for this machine, for a tender to load. The bytes that were hashed are the bytes in that file:
-   * whoever can write to the packages directory cannot exchange them in between. Once it is there, the package itself may
-   * go: what was announced can be run until the broker stops.
+   * A file with the image for this machine, for a tender to load. The bytes that were hashed are the bytes in that
+   * file: whoever can write to the packages directory cannot exchange them in between. Once it is there, the package
+   * itself may go: what was announced can be run until the broker stops.
    * @throws KerbError TaskPackageDigestMismatch | BadTaskPackage | WrongArchitecture
    */
   async imageFile(taskPackage: TaskPackage): Promise<string> {

@@ -13,7 +13,7 @@ import type { IncomingPackage, Origin, PushedPackages } from './pushed-packages.
 export interface PackageUploadsOptions {
   readonly store: PackageStore;
   readonly pushed: PushedPackages;
-  /** Who may push; nobody when it is empty. */
+  /** Tenants that may push; none when it is empty. */
   readonly tenants: readonly string[];
   readonly limits: PushLimits;
   /** The largest input that the broker takes over the wire as long as it runs, in bytes. */
@@ -28,7 +28,7 @@ export interface PackageUploadsOptions {
   readonly log: Logger;
 }
 
-/** What an open push may come to take of its tenant's quota. */
+/** Bytes of its tenant's quota that an open push may still use. */
 interface Reservation {
   readonly tenant: string;
   readonly bytes: number;
@@ -122,7 +122,10 @@ export class PackageUploads implements UploadRules {
     return () => this.#open.delete(reservation);
   }
 
-  /** Verifies what has come in, keeps it and has it served. @throws KerbError: as PackageStore.verify, and PackageNotStored */
+  /**
+   * Verifies what has come in, keeps it and has it served. @throws KerbError: as PackageStore.verify, and
+   * PackageNotStored
+   */
   store(incoming: IncomingPackage, digest: string, client: VehiclePrincipal, bytes: number): Promise<PushOutcome> {
     return this.#changes.run<PushOutcome>(async () => {
       const { store, pushed, onPushed, log } = this.#options;
@@ -196,7 +199,7 @@ export class PackageUploads implements UploadRules {
       );
     } catch (error) {
       if (!isKerbError(error)) throw error;
-      // Where it lies here is nothing to whoever has sent it.
+      // The path on this machine is not shown to the sender.
       throw new KerbError(error.code, error.message.replaceAll(dir, 'the pushed package'), {}, { cause: error });
     }
   }

@@ -23,7 +23,7 @@ export interface PushClient {
   end(): Promise<void>;
 }
 
-/** What decides over the steps of a push, for all connections. */
+/** Decides over the steps of a push, for all connections. */
 export interface UploadRules {
   checkMayPush(client: VehiclePrincipal): void;
   isThere(digest: string, files: readonly FileOffer[], client: VehiclePrincipal): Promise<boolean>;
@@ -44,10 +44,13 @@ type State =
       readonly incoming: IncomingPackage;
       readonly release: () => void;
     }
-  /** What was sent before its sender could know gets the same answer. */
+  /** Data that was sent before the refusal arrived gets the same answer. */
   | { readonly at: 'failed'; readonly error: KerbError };
 
-/** Takes the steps of one connection's pushes one after the other. Whatever it sends, it costs no more than its reservation. */
+/**
+ * Takes the steps of one connection's pushes one after the other. Whatever it sends, it costs no more than its
+ * reservation.
+ */
 export class PushSession implements PushClient {
   readonly #client: VehiclePrincipal;
   readonly #rules: UploadRules;

@@ -23,7 +23,7 @@ const originSchema = z.strictObject({
   at: z.iso.datetime(),
 });
 
-/** Who has pushed a package, and when. */
+/** The tenant and vehicle that pushed a package, and when. */
 export type Origin = z.infer<typeof originSchema>;
 
 /** A package that lies in the directory; nothing of it has been verified. */
@@ -104,7 +104,10 @@ export class PushedPackages {
     await rm(gone, { recursive: true, force: true });
   }
 
-  /** What a crash has left goes, but for the old one where it came between taking that away and putting the new one there. */
+  /**
+   * What a crash has left goes, but for the old one where it came between taking that away and putting the new one
+   * there.
+   */
   async #tidy(name: string): Promise<void> {
     const path = join(this.#dir, name);
     const entry = name.slice(REPLACED.length);

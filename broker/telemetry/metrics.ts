@@ -5,7 +5,7 @@ import type { CallUse } from '../tenders/process/tender.ts';
 
 export type Phase = 'queue' | 'start' | 'run' | 'total';
 
-/** What a pool tells when the metrics are read. */
+/** The numbers of a pool when the metrics are read. */
 export interface PoolCount {
   readonly state: string;
   readonly tenders: Iterable<{ readonly isolation: string; readonly state: string; readonly bytes: number }>;
@@ -128,7 +128,7 @@ export class BrokerMetrics {
     });
   }
 
-  /** What was pushed is counted when the metrics are read. */
+  /** Pushed packages are counted when the metrics are read. */
   watchPushed(list: () => Iterable<{ readonly tenant: string; readonly bytes: number }>): void {
     const registers = [this.registry];
     new Gauge({

@@ -12,7 +12,7 @@ import { interruptible } from '../lib/output.ts';
 import { BUS_HELP, sendWithRetry, withBuses } from './command-bus.ts';
 import { registerReplay } from './replay-command.ts';
 
-/** What `dump` keeps for a slow reader of its output. */
+/** Bytes that `dump` keeps for a slow reader of its output. */
 const MAX_UNREAD_BYTES = 4 * 1024 * 1024;
 
 /** `kerb can bus|dump|send|replay`. */

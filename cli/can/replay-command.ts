@@ -106,7 +106,7 @@ async function replay(file: string, { bus, from = new Map(), gap, fast }: Replay
 }
 
 interface ReplayParts {
-  /** Where the lines of an interface go; undefined: nowhere. */
+  /** The bus for the lines of an interface; undefined: they are left out. */
   readonly busOf: (name: string) => CanBus | undefined;
   readonly gapMs: number;
   readonly fast: boolean;

@@ -31,7 +31,9 @@ export class ObuClient {
     this.#api = api;
   }
 
-  /** @throws KerbError BadConfig when the OBU is somewhere else, where its engine and files cannot be reached from here */
+  /**
+   * @throws KerbError BadConfig when the OBU is somewhere else, where its engine and files cannot be reached from here
+   */
   mustBeHere(what: string): void {
     if (typeof this.#target === 'string') return;
     throw new KerbError(
@@ -64,7 +66,9 @@ export class ObuClient {
     }
   }
 
-  /** JSON values, one in each line, as they come. Ends without an error when `signal` fires. @throws KerbError as above */
+  /**
+   * JSON values, one in each line, as they come. Ends without an error when `signal` fires. @throws KerbError as above
+   */
   async *follow<Item>(path: string, signal: AbortSignal): AsyncGenerator<Item> {
     let rest = '';
     const decoder = new TextDecoder();
@@ -127,7 +131,7 @@ export async function connectObu({ api, identity }: ApiOptions): Promise<ObuClie
   }
   const { loadIdentity } = await import('../../shared/identity/x509-identity.ts');
   const mine = await loadIdentity(identity, ['operator', 'vehicle']);
-  // Who is a vehicle speaks to itself; an operator to whichever vehicle of the authority is there.
+  // A vehicle's identity accepts only that vehicle; an operator's any vehicle of its authority.
   const tls = mine.clientOptions(mine.self.kind === 'vehicle' ? mine.self.id : undefined, 'vehicle');
   return new ObuClient({ url, tls }, url.origin);
 }

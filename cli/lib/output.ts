@@ -39,7 +39,7 @@ export function print(line: string): void {
   process.stdout.write(`${line}\n`);
 }
 
-/** What is told while something is awaited, so that standard output has only what was asked for. */
+/** Progress goes to standard error, so that standard output has only the answer. */
 export function progress(line: string): void {
   process.stderr.write(`${line}\n`);
 }

@@ -124,7 +124,7 @@ async function isBundle(file: string): Promise<boolean> {
 
 function printDryRun({ changes, steps, waiting }: DryRunReply, loads: ReadonlySet<string> = new Set()): void {
   for (const line of changeLines(changes)) print(line);
-  // What lacks an image now has it when the bundle is loaded.
+  // A workload without an image gets it when the bundle is loaded.
   const isLoaded = ({ image, detail }: DryRunReply['waiting'][number]) =>
     detail === 'ImageMissing' && image !== undefined && loads.has(image);
   const starts = waiting
@@ -139,7 +139,8 @@ function printDryRun({ changes, steps, waiting }: DryRunReply, loads: ReadonlySe
 }
 
 /**
- * @throws KerbError ContainerFailed when it is applied and a workload is not well, nor displaced as its priority says, nor
+ * @throws KerbError ContainerFailed when it is applied and a workload is not well, nor displaced as its priority says,
+ * nor
  *   frozen by a person
  */
 async function report(
@@ -166,7 +167,7 @@ async function report(
   for (const line of wellLines(workloads)) print(line);
 }
 
-/** What a person reads when all is as the manifest says. */
+/** The lines that are printed when all workloads are ready. */
 export function wellLines(workloads: readonly WorkloadStatus[]): string[] {
   const frozen = workloads.filter((one) => isFrozenByPerson(one));
   const displaced = workloads.filter((one) => !isWell(one) && !isFrozenByPerson(one));

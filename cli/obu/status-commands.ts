@@ -33,7 +33,7 @@ export function registerStatusCommands(program: Command): void {
       const obu = await connectObu(api);
       const read = () => obu.ask<ContainerUsage[]>('/v1/usage', { timeoutMs: 5000 });
       let before = await read();
-      // What is used in a time takes two looks.
+      // CPU use is the difference of two samples.
       await sleep(REFRESH_MS);
       const look = async () => {
         const now = await read();
@@ -85,7 +85,7 @@ export interface UsageRow {
   readonly upMs: number;
 }
 
-/** Who uses the most CPU comes first. */
+/** Sorted by CPU use, largest first. */
 export function usageRows(before: readonly ContainerUsage[], now: readonly ContainerUsage[]): UsageRow[] {
   const rows = now.map((one): UsageRow => {
     // One that was not there before has used all that it has used since its start.

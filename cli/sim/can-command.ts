@@ -10,7 +10,7 @@ import { interruptible } from '../lib/output.ts';
 
 /** The database of the simulated car. */
 export const CAR_DBC: string = join(import.meta.dirname, '../../sim/car/car.dbc');
-/** What its signals are in VSS. */
+/** The VSS mapping of its signals. */
 export const CAR_MAPPING: string = join(import.meta.dirname, '../../sim/car/car.vss.yaml');
 
 /** `kerb sim can`. */

@@ -20,7 +20,7 @@ interface Flags {
   readonly steering: string;
 }
 
-/** Where sim/car/car.dbc has them. */
+/** Defaults as in sim/car/car.dbc. */
 export const SPEED = 'VehicleSpeed.Speed';
 export const STEERING = 'Steering.SteeringWheelAngle';
 

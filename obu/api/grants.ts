@@ -2,7 +2,7 @@ import type { GrantStatus } from '../../shared/api/obu.ts';
 import { formatCanId } from '../../shared/can/frame.ts';
 import type { CanGrant, Workload } from '../manifest/workload.ts';
 
-/** What a workload may touch, one line for each thing. */
+/** The grants of a workload as text, one line for each. */
 export function grantsOf({ name, grants }: Workload): GrantStatus[] {
   const grant = (kind: GrantStatus['kind'], what: string, may: string): GrantStatus => ({
     workload: name,

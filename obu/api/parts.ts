@@ -4,7 +4,7 @@ import type { EventLog } from '../telemetry/event-log.ts';
 import type { ObuMetrics } from '../telemetry/metrics.ts';
 import type { StatusSources } from './status.ts';
 
-/** What the routes of the control API look at and act on, once the OBU is up. */
+/** The parts of the OBU that the routes of the control API use, once it is up. */
 export interface ApiParts extends StatusSources {
   readonly desired: DesiredState;
   readonly events: EventLog;

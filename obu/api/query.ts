@@ -8,7 +8,7 @@ export function wholeNumber<Default>(query: URLSearchParams, name: string, fallb
   throw new KerbError(ErrorCode.BadControlRequest, `${name}=${text.slice(0, 50)}: a whole number is needed`);
 }
 
-/** Whether a query asks to go on with what comes. @throws KerbError BadControlRequest */
+/** Reads `follow` of a query: whether the answer continues with new entries. @throws KerbError BadControlRequest */
 export function isFollowed(query: URLSearchParams): boolean {
   const text = query.get('follow') ?? '0';
   if (text === '0' || text === '1') return text === '1';

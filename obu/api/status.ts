@@ -20,7 +20,7 @@ import { displacers } from './situation.ts';
 
 const MAX_WARNINGS = 100;
 
-/** What the status is read from. */
+/** The parts that the status is read from. */
 export interface StatusSources {
   readonly config: ObuConfig;
   readonly startedAt: string;

@@ -31,7 +31,7 @@ export function workloadRoutes(parts: PartsOf): ControlRoutes {
   };
 }
 
-/** What is remembered of a container that is gone, and then what there is. */
+/** The kept last lines of the previous container, and then the log of the present one. */
 async function* concat<T>(before: Iterable<T>, after: AsyncIterable<T>): AsyncGenerator<T> {
   yield* before;
   yield* after;

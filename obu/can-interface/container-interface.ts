@@ -1,7 +1,8 @@
 /**
- * Grants `as: interface`: a pair of virtual CAN interfaces (vxcan), one end on the host, the other called like the bus in
- * the network namespace of the container, and rules of the kernel's CAN gateway (can-gw) that forward between the host's
- * end and the bus what the grant says. Programs in the container need nothing but CAN sockets, which need no privilege.
+ * Grants `as: interface`: a pair of virtual CAN interfaces (vxcan), one end on the host, the other called like the bus
+ * in the network namespace of the container, and rules of the kernel's CAN gateway (can-gw) that forward between the
+ * host's end and the bus what the grant says. Programs in the container need nothing but CAN sockets, which need no
+ * privilege.
  *
  * The namespace exists once the container's first process does, so the interface comes some milliseconds after that
  * process: everything but its last step, moving it in, is done before.
@@ -27,7 +28,7 @@ import { CANFD_MTU, isPeer, makePair, newHostEnd, peerOf } from './vxcan-pair.ts
 export interface ContainerInterfacesParts {
   /** Which OBU, on which state folder. */
   readonly owner: string;
-  /** Whether the containers are on this machine. */
+  /** True when the containers are on this machine. */
   readonly local: boolean;
   /** The buses of this OBU, by the name that grants use. */
   readonly buses: ReadonlyMap<string, CanBus>;
@@ -71,7 +72,7 @@ export class ContainerInterfaces {
       for (const { name } of this.#ours()) if (hasInterface(peerOf(name))) await removeInterface(name);
     });
     this.#denied.start(() => {
-      // What has ended before the look is looked at for the last time.
+      // Containers that ended before this look are read for the last time.
       const ended = this.#holds.ended();
       return () => ended.forEach((id) => void this.#holds.release(id));
     });
@@ -154,7 +155,7 @@ export class ContainerInterfaces {
           await this.#moveIn(container.id);
         } catch (error) {
           if (!isKerbError(error)) throw error;
-          // What it may have is not known to be so any more: nothing, then, until it is started again.
+          // Its rules are no longer known to be correct, so it gets none until it is started again.
           this.#containers.set(container.id, { ...container, workload, links: [] });
           this.#parts.report({ event: 'interface-fault', workload: workload.name, error });
         }

@@ -1,14 +1,16 @@
 /**
- * What containers with a CAN interface were not allowed to send (`as: interface`): can-gw drops it without a word to the
- * sender. Raw sockets on the host's ends of the pairs see it, whose filters pass exactly the frames that no rule lets
- * out, so what is granted costs nothing here.
+ * Finds CAN frames that containers with a CAN interface (`as: interface`) were not allowed to send: can-gw drops it
+ * without a word to the sender. Raw sockets on the host's ends of the pairs see it, whose filters pass exactly the
+ * frames that no rule lets out, so what is granted costs nothing here.
  *
  * - How many: the kernel counts the frames of each filter, also those that do not fit into the socket's buffer. One
- *   socket that nobody reads exists for these counts alone; they are looked at each second and before a pair is removed.
+ *   socket that nobody reads exists for these counts alone; they are looked at each second and before a pair is
+ * removed.
  *   So the number is exact, and a container that floods its interface costs this program nothing.
  * - Which ids: a second socket is read from the first denied frame on, up to MAX_SAMPLES frames between two looks.
  *
- * Counts go with the pair, and the pair with the container's namespace: whoever removes it says so with `unwatch` before.
+ * Counts go with the pair, and the pair with the container's namespace: whoever removes it says so with `unwatch`
+ * before.
  */
 import { readFileSync } from 'node:fs';
 import { ErrorCode, KerbError, messageOf } from '../../shared/base/errors.ts';
@@ -44,7 +46,7 @@ const CAN_ERR_MASK = 0x1fffffff;
 /** Nothing passes. */
 const CLOSED: RawFilter = { id: 0, mask: 0, invert: true };
 
-/** Who may send what through the host's end of a pair. */
+/** The ids that a workload may send through the host's end of a pair. */
 export interface WatchedLink {
   readonly workload: string;
   /** As the grant names it. */

@@ -1,11 +1,12 @@
 /**
- * What one workload may write to one bus. Everything that its grant does not list is denied, and what is listed only as
- * long as the grant's condition holds: a signal that is missing or stale denies, so a workload is silent by default and
- * whenever the OBU does not know (the idea of opendbc's safety modes).
+ * Checks the frames that one workload writes to one bus. Everything that its grant does not list is denied, and what is
+ * listed only as long as the grant's condition holds: a signal that is missing or stale denies, so a workload is silent
+ * by default and whenever the OBU does not know (the idea of opendbc's safety modes).
  *
  * - Remote frames are denied: they make another node send. Error frames are the controller's own.
  * - A CAN FD frame passes where a classical one does; whether the bus takes it is for the bus to say.
- * - A rate is a token bucket that holds one second's worth, and at least one frame. What is listed without a rate of its
+ * - A rate is a token bucket that holds one second's worth, and at least one frame. What is listed without a rate of
+ * its
  *   own shares one of SHARED_RATE, so that no grant is a licence to fill the bus.
  *
  * Hot path, one call of `check` per frame that a workload wants to send: one table look-up; nothing is allocated for a
@@ -18,7 +19,9 @@ import type { Condition } from '../../shared/vss/condition.ts';
 import type { SignalDatum } from '../../shared/vss/signal.ts';
 import type { CanGrant } from '../manifest/workload.ts';
 
-/** Frames per second of all that one workload may send to one bus without a rate of its own: a quarter of 500 kbit/s. */
+/**
+ * Frames per second of all that one workload may send to one bus without a rate of its own: a quarter of 500 kbit/s.
+ */
 export const SHARED_RATE = 1000;
 
 /** Why a frame was denied, for the metrics. */

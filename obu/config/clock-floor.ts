@@ -9,16 +9,16 @@ const NOTE_MS = 60_000;
 export interface ClockState {
   /** ISO 8601, UTC: it is this late at least. */
   readonly floor: string;
-  /** What says so: `build`, `state` (this OBU ran then) or `manifest` (it was applied then). */
+  /** Source of this bound: `build`, `state` (this OBU ran then) or `manifest` (it was applied then). */
   readonly from: 'build' | 'state' | 'manifest';
   /** The clock says that it is earlier: it has not been set. */
   readonly behind: boolean;
 }
 
 /**
- * What the time is at least. A machine without a battery wakes up in 1970, or where its image was made; nothing waits for
- * that but what needs certificates, and a person is shown it. The time at which the OBU ran last is the modification time
- * of a file in its state folder, as systemd-timesyncd keeps it.
+ * The earliest time that it can be now. A machine without a battery wakes up in 1970, or where its image was made;
+ * nothing waits for that but what needs certificates, and a person is shown it. The time at which the OBU ran last is
+ * the modification time of a file in its state folder, as systemd-timesyncd keeps it.
  */
 export class ClockFloor {
   readonly #file: string;

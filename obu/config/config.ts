@@ -39,7 +39,7 @@ export interface CameraConfig {
   readonly recording: RecordingConfig | undefined;
 }
 
-/** What one OBU is and has, from its configuration file. Paths are absolute. */
+/** The configuration of one OBU, as read from its file. Paths are absolute. */
 export interface ObuConfig {
   readonly vehicle: string;
   readonly obu: string;

@@ -2,7 +2,10 @@ import type { ObuOffers } from '../manifest/check.ts';
 import { loadLeaves } from '../signals/start.ts';
 import type { ObuConfig } from './config.ts';
 
-/** What manifests may speak of on an OBU with this configuration. @throws KerbError BadSignalMapping */
+/**
+ * The buses, signals, cameras and tasks that manifests may name with this configuration. @throws KerbError
+ * BadSignalMapping
+ */
 export async function offersOf(config: ObuConfig): Promise<ObuOffers> {
   return {
     buses: config.buses.map(({ name }) => name),

@@ -8,11 +8,11 @@ import type { PressureThresholds } from '../planner/resources/pressure.ts';
 import type { Claim } from '../planner/state.ts';
 
 export interface RuntimeConfig {
-  /** What the machine has; parts that are not given are asked from the engine. */
+  /** The capacity of the machine; parts that are not given are asked from the engine. */
   readonly capacity: Partial<Claim>;
-  /** What of it is kept for the OBU, its engine and the system. */
+  /** The part of it that is reserved for the OBU, its engine and the system. */
   readonly reserve: Claim;
-  /** What a workload counts as that declares no limit. */
+  /** The claim of a workload that declares no limit. */
   readonly undeclared: Claim;
   /** Percent of time, see pressure.ts. */
   readonly pressure: PressureThresholds;
@@ -20,7 +20,7 @@ export interface RuntimeConfig {
   readonly parked: Condition;
   /** Bytes: what a workload may keep in its /data that names no limit, and what of the disk is kept free. */
   readonly data: { readonly limit: number; readonly keepFree: number };
-  /** Whether the containers go on when the OBU is asked to stop. */
+  /** Whether containers keep running when the OBU is stopped. */
   readonly onStop: 'stop' | 'keep';
 }
 

@@ -3,17 +3,19 @@ import { realpathSync } from 'node:fs';
 import { join } from 'node:path';
 import { runtimeFolder } from '../../shared/host/runtime-folder.ts';
 
-/** Where one OBU keeps what. Sockets are in a short folder of their own: the path of a Unix socket has 107 bytes. */
+/**
+ * Files and folders of one OBU. Sockets are in a short folder of their own: the path of a Unix socket has 107 bytes.
+ */
 export interface StateLayout {
   /** 12 hex digits that stand for the state folder. */
   readonly stateHash: string;
-  /** What is gone after a reboot: sockets, pid files. Mode 0700. */
+  /** Folder for files that do not survive a reboot: sockets, pid files. Mode 0700. */
   readonly runtime: string;
   /** A folder per workload, mounted into its container; in it the gateway socket. */
   readonly gateways: string;
   /** A folder per workload, mounted into its container as /data. */
   readonly data: string;
-  /** What must survive a power cut, see obu/state. */
+  /** The database that survives a power cut, see obu/state. */
   readonly database: string;
   /** Its modification time is the last time that the OBU ran. */
   readonly clock: string;

@@ -62,7 +62,7 @@ export function engineMessage(error: unknown): string {
   return plainFault(typeof said === 'string' ? said : messageOf(error));
 }
 
-/** Whether the engine's sentence means that its disk is full. */
+/** True when the engine's message means that its disk is full. */
 export function isDiskFull(message: string): boolean {
   return /no space left on device|disk quota exceeded/i.test(message);
 }

@@ -4,7 +4,7 @@ import { engineMessage, engineStatus } from './docker-client.ts';
 /** After the engine did not do what it was asked. */
 const RETRY: BackOff = { firstMs: 1000, longestMs: 30_000 };
 
-/** Whether the engine answers, for how long it has not, and when to ask again. */
+/** Tracks whether the engine answers, for how long it has not, and when to ask again. */
 export class EngineHealth {
   readonly #now: () => number;
   #failures = 0;

@@ -62,7 +62,7 @@ export class PrivateEngine {
     return engine;
   }
 
-  /** Whether it was started now, as opposed to taken over: what it ran before has ended with the one before it. */
+  /** True when it was started now, as opposed to taken over: what it ran before has ended with the one before it. */
   get isFresh(): boolean {
     return this.#isFresh;
   }
@@ -222,12 +222,12 @@ export class PrivateEngine {
     } catch {
       // no log, no words
     }
-    // What it says while all is well explains no end.
+    // Its normal output does not explain why it ended.
     const fatal = lines.findLast((line) => !/level=(debug|info|warning)/.test(line)) ?? '';
     return `${fatal.slice(0, 400) || 'it said nothing'} (its log is ${log})`;
   }
 
-  /** What a dockerd that was killed leaves: its containerd, shims and containers, and its runtime files. */
+  /** Removes the remains of a dockerd that was killed: its containerd, shims and containers, and its runtime files. */
   async #clearLeftovers(): Promise<void> {
     const { execRoot, socket, pidFile, configFile } = this.#layout.engine;
     const containers = containerProcesses(execRoot);

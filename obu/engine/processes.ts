@@ -11,7 +11,7 @@ export function cgroupOf(pid: number): string {
   return readProc(`/proc/${pid}/cgroup`);
 }
 
-/** Whether the process is there and no zombie. */
+/** True when the process exists and is not a zombie. */
 export function isAlive(pid: number): boolean {
   const stat = readProc(`/proc/${pid}/stat`);
   return stat !== '' && !/^\d+ \(.*\) [ZX] /s.test(stat);

@@ -1,7 +1,7 @@
 /**
- * What the engine answers while it loads, builds, pulls or pushes: JSON messages, one after the other. It has answered 200
- * before it knows how that ends, so a failure is one of the messages. This is the only reader of them: dockerode's own
- * (`followProgress`) takes a failure for a message like any other.
+ * Reads the progress stream of the engine (load, build, pull, push): JSON messages, one after the other. It has
+ * answered 200 before it knows how that ends, so a failure is one of the messages. This is the only reader of them:
+ * dockerode's own (`followProgress`) takes a failure for a message like any other.
  */
 import { StringDecoder } from 'node:string_decoder';
 

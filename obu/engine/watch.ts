@@ -10,7 +10,7 @@ import type { Engine } from './docker-client.ts';
 const RECONNECT_MS = 1000;
 /** An event is a few hundred bytes, and as long as the labels of an image. */
 const MAX_EVENT_BYTES = 1 << 20;
-/** Where an engine of the system writes its process id. */
+/** The pid file of the system's engine. */
 const PID_FILE = '/var/run/docker.pid';
 
 const filters = {
@@ -36,16 +36,16 @@ export interface WatchParts {
   readonly log: Logger;
 }
 
-/** What is read of an event of the engine. */
+/** The fields that are read of an event of the engine. */
 interface EngineEvent {
   readonly Type?: string;
   readonly Actor?: { readonly ID?: string; readonly Attributes?: Readonly<Record<string, string>> };
 }
 
 /**
- * Tells which container something has happened to: it ended, ran out of memory, was paused, fell ill; or that an image came
- * or went. It does not say what: whoever is told looks at the engine itself, so no event has to be believed and none that is
- * lost is missed for long. And it tells that the engine itself has ended.
+ * Tells which container something has happened to: it ended, ran out of memory, was paused, fell ill; or that an image
+ * came or went. It does not say what: whoever is told looks at the engine itself, so no event has to be believed and
+ * none that is lost is missed for long. And it tells that the engine itself has ended.
  */
 export class EngineWatch {
   readonly #parts: WatchParts;
@@ -105,7 +105,7 @@ export class EngineWatch {
     const engineId = idOf(engine);
     if (this.#engineId !== undefined && engineId !== this.#engineId) onEngineEnd();
     this.#engineId = engineId;
-    // What happened while nobody listened.
+    // Reports changes that happened while the event stream was closed.
     onGap();
     try {
       for await (const event of eventsIn(stream)) this.#tell(event);

@@ -11,7 +11,7 @@ import type { Workload } from '../manifest/workload.ts';
 /** Branches in one request: each is held against every leaf there is. */
 const MAX_PATTERNS = 64;
 
-/** What the OBU has to offer, before anything is granted. */
+/** The buses, signals, cameras and tasks of this OBU, before anything is granted. */
 export interface Offers {
   readonly routers: ReadonlyMap<string, CanRouter>;
   readonly signals: VehicleSignals;

@@ -1,6 +1,6 @@
 /**
- * What the kernel's can-gw has to forward between a bus and the CAN interfaces of containers (`as: interface`), as pure
- * values.
+ * The rules by which the kernel's can-gw forwards between a bus and the CAN interfaces of containers (`as: interface`),
+ * as pure values.
  *
  * can-gw forwards a frame once for each rule that it matches, so rules that overlap would double frames. Filters are
  * therefore turned into sets of ids that have nothing in common: an id:mask pair is a cube (some bits fixed, the others
@@ -22,7 +22,7 @@ export interface GatewayRule {
   readonly to: string;
   readonly fd: boolean;
   /**
-   * Whether programs on the destination's own host see the frame as well: on a bus they do; on the host's end of a
+   * True when programs on the destination's own host see the frame as well: on a bus they do; on the host's end of a
    * container's pair nothing is to be seen but what the container sends.
    */
   readonly echo: boolean;
@@ -35,7 +35,7 @@ export interface ContainerLink {
   readonly device: string;
   /** The interface on the host whose other end is in the container. */
   readonly host: string;
-  /** Whether the bus carries CAN FD. */
+  /** True when the bus carries CAN FD. */
   readonly fd: boolean;
   readonly read: readonly IdCube[];
   readonly write: readonly IdCube[];
@@ -109,7 +109,7 @@ function rules(way: Pick<GatewayRule, 'from' | 'to' | 'echo'>, fd: boolean, cube
   return cubes.flatMap((cube) => (fd ? [false, true] : [false]).map((isFd) => ({ ...way, fd: isFd, cube })));
 }
 
-/** What is in both; disjoint when both are. */
+/** The intersection; disjoint when both are. */
 function common(some: readonly IdCube[], others: readonly IdCube[]): IdCube[] {
   return some.flatMap((a) =>
     others
@@ -136,7 +136,7 @@ function meet(a: IdCube, b: IdCube): boolean {
   return ((a.id ^ b.id) & a.mask & b.mask) === 0;
 }
 
-/** What is in `a` and not in `b`: for each bit that only `b` fixes, the part of `a` where it is the first to differ. */
+/** The difference of `a` and `b`: for each bit that only `b` fixes, the part of `a` where it is the first to differ. */
 export function without(a: IdCube, b: IdCube): IdCube[] {
   if (!meet(a, b)) return [a];
   const parts: IdCube[] = [];

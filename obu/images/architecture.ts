@@ -1,11 +1,13 @@
-/** Whether the machine of an engine runs what an image has in it. */
+/** Checks that the machine of an engine can run an image. */
 import { readFile } from 'node:fs/promises';
 import { ErrorCode, KerbError } from '../../shared/base/errors.ts';
 import { type Engine, withTimeout } from '../engine/docker-client.ts';
 import type { Workload } from '../manifest/workload.ts';
 import { findImage } from './find-image.ts';
 
-/** An engine that is slower than this when a manifest is applied is not waited for: what starts later is checked again. */
+/**
+ * An engine that is slower than this when a manifest is applied is not waited for: what starts later is checked again.
+ */
 const CHECK_TIMEOUT_MS = 5000;
 
 /** By what an engine's machine is: which other images it runs by itself. */
@@ -40,7 +42,8 @@ export async function mustRunHere(engine: Engine, image: string, architecture: s
 }
 
 /**
- * Looks at the images that are on the engine already; what is missing, or an engine that does not answer, is no fault here.
+ * Looks at the images that are on the engine already; what is missing, or an engine that does not answer, is no fault
+ * here.
  * @param except images that are about to be replaced
  * @throws KerbError WrongArchitecture that names every workload which could never start
  */

@@ -6,7 +6,7 @@ import type { Engine } from '../engine/docker-client.ts';
 import { type BuiltImage, buildUnlessThere, type Progress } from './build.ts';
 import { type ContentFile, filesBelow } from './content.ts';
 
-/** What workloads in JavaScript or TypeScript are built on: `FROM kerbside/app:24`. */
+/** The base image of workloads in JavaScript or TypeScript: `FROM kerbside/app:24`. */
 export const BASE_IMAGE = 'kerbside/app:24';
 
 const root = join(import.meta.dirname, '../..');
@@ -73,7 +73,7 @@ async function packages(): Promise<ContentFile[]> {
   return files;
 }
 
-/** What a package needs at run time and what that needs, by name. One version of each: npm has put them side by side. */
+/** The runtime dependencies of a package, transitively, by name. One version of each: npm has put them side by side. */
 function dependenciesOf(folder: string, found = new Map<string, string>()): Map<string, string> {
   const { dependencies = {} } = JSON.parse(readFileSync(join(folder, 'package.json'), 'utf8')) as {
     dependencies?: Record<string, string>;

@@ -12,8 +12,9 @@ export function pinnedDigest(name: string): string | undefined {
 }
 
 /**
- * What the engine has for an image as a manifest calls it; undefined: nothing. The engine knows NAME@DIGEST only of images
- * that came from a registry; an image that was built or loaded here has no digest but its id, which pins it as well.
+ * Finds the image on the engine by the name in a manifest; undefined when it is not there. The engine knows NAME@DIGEST
+ * only of images that came from a registry; an image that was built or loaded here has no digest but its id, which pins
+ * it as well.
  * @throws errors of dockerode when the engine does not answer
  */
 export async function findImage(engine: Engine, name: string): Promise<FoundImage | undefined> {

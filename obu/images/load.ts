@@ -9,14 +9,14 @@ import { type BundleIndex, IMAGES } from './format.ts';
 import { Metered, type Progress } from './metered.ts';
 import { type Bundle, badBundle, readEntries } from './read.ts';
 
-/** What was loaded, until it is in use. */
+/** The loaded images, kept until they are in use. */
 export interface LoadedImages {
   /** Takes the names back, and what has no other name with them. Never throws. */
   undo(): Promise<void>;
 }
 
 /**
- * Whether an engine can take a bundle at all.
+ * Checks that an engine can take a bundle.
  * @throws KerbError WrongArchitecture | DiskFull
  */
 export async function checkTarget({ path, index }: Bundle, engine: Engine): Promise<void> {
@@ -39,7 +39,8 @@ export async function checkTarget({ path, index }: Bundle, engine: Engine): Prom
 
 /**
  * Gives the images of a bundle to the engine. When that fails, the engine has the names that it had before.
- * @throws KerbError WrongArchitecture | DiskFull | Cancelled | BadBundle, also when the file has changed since it was checked
+ * @throws KerbError WrongArchitecture | DiskFull | Cancelled | BadBundle, also when the file has changed since it was
+ * checked
  */
 export async function loadImages(
   bundle: Bundle,
@@ -86,7 +87,7 @@ async function pour({ path, index }: Bundle, engine: Engine, progress: Progress,
       }
     };
     const [loaded, read] = await Promise.allSettled([load(), pipeline(entry, meter)]);
-    // What the engine says is why the reading ended, and not the other way round.
+    // The engine's error is the cause of the end of reading, not its effect.
     if (loaded.status === 'rejected') throw loadError(path, loaded.reason, signal);
     if (read.status === 'rejected') throw read.reason;
     if (meter.sha256() !== wanted.sha256) throw badBundle(path, 'it has been changed while it was read');
@@ -115,13 +116,13 @@ async function takeBack(engine: Engine, { index, before, there }: Before): Promi
     if (was === undefined) await quietly(engine.calls.getImage(name).remove());
     else await quietly(engine.calls.getImage(was).tag(partsOf(name)));
   }
-  // What is there without a name, because it has none or its name went back to another image.
+  // Images without a name: they never had one, or it was given to another image.
   for (const id of new Set([...after.values(), ...Object.values(index.images)])) {
     if (!there.has(id)) await quietly(engine.calls.getImage(id).remove());
   }
 }
 
-/** What cannot be taken back, because it is gone or in use, does no harm. */
+/** An image that cannot be removed, because it is missing or in use, does no harm. */
 async function quietly(call: Promise<unknown>): Promise<void> {
   await call.catch(() => {});
 }

@@ -18,7 +18,7 @@ export interface Bundle {
   readonly manifest: ManifestFile;
 }
 
-/** Whether a file is a tar, and so is meant to be a bundle. @throws errno errors of a file that can't be read */
+/** True when a file is a tar, and so is meant to be a bundle. @throws errno errors of a file that can't be read */
 export async function isTar(path: string): Promise<boolean> {
   if (path.endsWith('.tar')) return true;
   const handle = await open(path, 'r');

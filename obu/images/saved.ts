@@ -8,8 +8,8 @@ import { ErrorCode, KerbError, messageOf } from '../../shared/base/errors.ts';
 const TAIL = 8192;
 
 /**
- * Whether what `docker save` gave is whole. When saving fails after its first byte, the engine writes the error into the
- * file, behind what was saved so far, and ends it like any other.
+ * Checks that the output of `docker save` is complete. When saving fails after its first byte, the engine writes the
+ * error into the file, behind what was saved so far, and ends it like any other.
  * @throws KerbError BadBundle
  */
 export async function checkSaved(file: string, signal: AbortSignal): Promise<void> {
@@ -17,7 +17,7 @@ export async function checkSaved(file: string, signal: AbortSignal): Promise<voi
   const tar = extract();
   tar.on('entry', ({ name }, entry, next) => {
     hasManifest ||= name === 'manifest.json';
-    // What is wrong in an entry is wrong with the tar, which says it too.
+    // A fault in an entry is a fault of the tar, which reports it too.
     entry
       .on('error', () => {})
       .on('end', next)
@@ -38,7 +38,7 @@ export async function checkSaved(file: string, signal: AbortSignal): Promise<voi
   );
 }
 
-/** What the engine says of a failure at the end of a file. */
+/** The error message that the engine appended to a file. */
 async function lastWords(file: string): Promise<string | undefined> {
   const handle = await open(file, 'r');
   try {

@@ -7,7 +7,7 @@ import { checkDependencies, type Say } from './dependencies.ts';
 import type { RawManifest, RawService } from './schema/schema.ts';
 import { namePattern, nameRule } from './values.ts';
 
-/** What a manifest may speak of on one OBU; a manifest that names anything else can't run there. */
+/** The names that a manifest may use on one OBU; a manifest that names anything else can't run there. */
 export interface ObuOffers {
   readonly buses: readonly string[];
   readonly cameras: readonly string[];
@@ -16,7 +16,7 @@ export interface ObuOffers {
   readonly signals: readonly string[];
 }
 
-/** What the schema can't tell: whether parts of a manifest fit together, and fit the OBU. */
+/** Checks beyond the schema: whether parts of a manifest fit together, and fit the OBU. */
 export function checkManifest(parsed: ParsedYaml<RawManifest>, offers: ObuOffers | undefined): Problem[] {
   const problems: Problem[] = [];
   const { services } = parsed.value;
@@ -114,7 +114,7 @@ function checkOffers(service: RawService, offers: ObuOffers, say: Say): void {
   });
 }
 
-/** What is wrong with a path in a grant: none of the leaves is meant by it. */
+/** The problem of a path in a grant that matches no leaf. */
 function signalFault(path: string, leaves: readonly string[]): string | undefined {
   if (leaves.some(pathMatcher(path))) return undefined;
   const fault = `this OBU has no signal "${path}"`;

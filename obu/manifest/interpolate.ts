@@ -1,7 +1,7 @@
 /**
- * `$NAME` and `${NAME…}` in values, by the rules of Compose (compose-spec, "Interpolation"), for a place where no variable
- * is ever set: a manifest means the same on every OBU and in every shell. So `${NAME:-default}` is its default, `$$` is a
- * dollar sign, and what has no default is refused.
+ * `$NAME` and `${NAME…}` in values, by the rules of Compose (compose-spec, "Interpolation"), for a place where no
+ * variable is ever set: a manifest means the same on every OBU and in every shell. So `${NAME:-default}` is its
+ * default, `$$` is a dollar sign, and what has no default is refused.
  */
 
 export type Interpolated = { readonly text: string } | { readonly fault: string };
@@ -46,7 +46,7 @@ function replaced(text: string, depth: number): string {
   }
 }
 
-/** Where the `}` is that closes what was opened before `from`. */
+/** The position of the `}` that closes the brace opened before `from`. */
 function closingBrace(text: string, from: number): number | undefined {
   let open = 1;
   for (let i = from; i < text.length; i++) {

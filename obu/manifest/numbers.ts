@@ -1,7 +1,8 @@
 /**
- * Bare numbers of a manifest, and bare texts that look like one. A program gets them as text, in `environment` or a label,
- * and must get the digits that are written. YAML 1.2 (its core schema) and Compose (which reads YAML 1.1's octals, and prints numbers as Go's `%v`
- * does) mostly make the same text of a number; where they do not, there is no right one, and it has to be in quotes.
+ * Bare numbers of a manifest, and bare texts that look like one. A program gets them as text, in `environment` or a
+ * label, and must get the digits that are written. YAML 1.2 (its core schema) and Compose (which reads YAML 1.1's
+ * octals, and prints numbers as Go's `%v` does) mostly make the same text of a number; where they do not, there is no
+ * right one, and it has to be in quotes.
  */
 
 const MAX_UINT64 = 2n ** 64n - 1n;
@@ -33,7 +34,7 @@ const DATE = /^\d{4}-\d\d?-\d\d?(?:(?:[Tt]|[ \t]+)\d\d?:\d\d?:\d\d?(?:\.\d*)?(?:
 
 /** Only what YAML 1.2 has for a text is asked about. */
 function isComposeNumber(source: string): boolean {
-  // What begins with an underscore is a text there, too.
+  // A value that begins with an underscore is a text there, too.
   if (!/^[-+.]?\d/.test(source)) return false;
   const plain = source.replaceAll('_', '');
   if (/^[-+]?(?:0[bB][01]+|0[oO][0-7]+|0[xX][\da-fA-F]+)$/.test(plain)) return true;

@@ -1,4 +1,4 @@
-/** What becomes of each value of a manifest before its schema looks at it. */
+/** Prepares each value of a manifest for its schema. */
 import { type EachScalar, nearest } from '../../shared/yaml/yaml.ts';
 import { interpolate } from './interpolate.ts';
 import { numberFault, textFault } from './numbers.ts';
@@ -26,7 +26,10 @@ export const storedScalar: EachScalar = (scalar) => {
 
 const typedKeys = ['init', 'read_only', 'pids_limit', 'priority'];
 
-/** Where a schema takes a number or a boolean only, a variable may stand for one; elsewhere it is a text, as with Compose. */
+/**
+ * Where a schema takes a number or a boolean only, a variable may stand for one; elsewhere it is a text, as with
+ * Compose.
+ */
 function isTyped([, , ...path]: readonly PropertyKey[]): boolean {
   const key = path.at(-1);
   if (path[0] === 'ulimits') return true;

@@ -3,7 +3,7 @@ import { z } from 'zod';
 /** Why a value was not taken. A class, so that no value of a person's file can look like one. */
 export class Refusal {
   readonly sentence: string;
-  /** Where in the value; empty for the value as a whole. */
+  /** Path within the value; empty for the value as a whole. */
   readonly path: readonly PropertyKey[];
 
   constructor(sentence: string, path: readonly PropertyKey[]) {

@@ -62,7 +62,9 @@ export interface Ulimit {
 
 /** How the engine finds out whether a running container is well. Times in milliseconds. */
 export interface HealthCheck {
-  /** As the engine takes it: `['CMD', program, …]`, `['CMD-SHELL', line]`, or `['NONE']` to disable that of the image. */
+  /**
+   * As the engine takes it: `['CMD', program, …]`, `['CMD-SHELL', line]`, or `['NONE']` to disable that of the image.
+   */
   readonly test: readonly string[];
   readonly intervalMs: number;
   readonly timeoutMs: number;
@@ -114,7 +116,7 @@ export interface Workload {
   /** USER or USER:GROUP; undefined: as the image says. */
   readonly user: string | undefined;
   readonly workingDir: string | undefined;
-  /** Whether a small init is the first process. */
+  /** True when a small init is the first process. */
   readonly init: boolean;
   readonly hostname: string | undefined;
   /** Sorted by name. */
@@ -129,11 +131,11 @@ export interface Workload {
   readonly stopGraceMs: number;
   /** 0..1000; the higher one wins. */
   readonly priority: number;
-  /** What may be done to it to make room for one of higher priority. */
+  /** The preemption mode: how room may be made for a workload of higher priority. */
   readonly preemption: 'freeze' | 'stop' | 'never';
-  /** Whether a peer may run it. */
+  /** Whether the workload may be outsourced to a peer. */
   readonly outsource: 'allowed' | 'never' | 'preferred';
-  /** What the OBU that runs it must have: "camera/front", "bus/can0". Sorted. */
+  /** The devices that the OBU that runs it must have: "camera/front", "bus/can0". Sorted. */
   readonly requires: readonly string[];
   readonly update: UpdatePolicy;
   /** Bytes that it may keep in its /data; undefined: what the OBU gives everyone. */

@@ -1,4 +1,4 @@
-/** What a workload waits for before it is started. */
+/** The dependencies that a workload waits for before it is started. */
 import type { Dependency, Workload } from '../manifest/workload.ts';
 import type { ObservedContainer, PlanInput } from './state.ts';
 

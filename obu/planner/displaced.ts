@@ -7,15 +7,16 @@ export interface Situation {
   readonly workloads: readonly Workload[];
   readonly state: (workload: string) => WorkloadState;
   readonly memory: (workload: string) => Pick<WorkloadRecord, 'preempted'>;
-  /** What all workloads may have together. */
+  /** The capacity for all workloads together. */
   readonly capacity: Claim;
-  /** What a workload counts as that declares no limit. */
+  /** The claim of a workload that declares no limit. */
   readonly undeclared: Claim;
 }
 
 /**
  * Names of the workloads of higher priority that have the room of this one; empty when it is not they that keep it from
- * running. What never fits, what lacks room beside its equals, and what was shed under measured pressure has no such names.
+ * running. What never fits, what lacks room beside its equals, and what was shed under measured pressure has no such
+ * names.
  */
 export function displacedBy(name: string, situation: Situation): readonly string[] {
   const { workloads, state, memory, capacity, undeclared } = situation;

@@ -3,12 +3,12 @@ import { makesRoom } from './displaced.ts';
 import { FIRST_BACKOFF_MS, LONGEST_BACKOFF_MS } from './restart.ts';
 import type { WorkloadRecord, WorkloadState } from './state.ts';
 
-/** What has just started is not known to be well: programs that fail at once have failed by then. */
+/** A container counts as healthy only after this time: programs that fail at once have failed by then. */
 export const PROVE_MS = 300;
 
 /**
- * Milliseconds until something is done about a workload at the latest: its back-off ends, there has been room for it for
- * long enough, or it has run for long enough not to have failed at once. Undefined when nothing is due.
+ * Milliseconds until something is done about a workload at the latest: its back-off ends, there has been room for it
+ * for long enough, or it has run for long enough not to have failed at once. Undefined when nothing is due.
  * @param startedMs when the container that runs was started; undefined when none does
  */
 export function dueMs(

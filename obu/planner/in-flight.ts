@@ -6,7 +6,7 @@ import { capacityOf, claimOf, fits, heldBy, minus, plus, sumOf } from './resourc
 import type { Claim } from './state.ts';
 import { type Action, isAction, isClearing, type ObservedContainer, type PlanInput, type Step } from './state.ts';
 
-/** What follows from the steps in flight, for the rest of the planner. */
+/** Applies the steps in flight to the input of the planner. */
 export interface Underway {
   /** Containers that are being stopped or removed: what they hold is free when that is done. */
   readonly going: ReadonlySet<string>;
@@ -29,7 +29,7 @@ export const isBeingMade = ({ id }: ObservedContainer): boolean => id.startsWith
 
 type CreateStep = Extract<Action, { step: 'create-and-start' }>;
 
-/** What no two steps may have in hand at once: a container, the gateway of a workload's container, a kept image. */
+/** Resources that only one step at a time may use: a container, the gateway of a workload's container, a kept image. */
 export function reservesOf(action: Action): readonly string[] {
   switch (action.step) {
     case 'create-and-start':
@@ -71,7 +71,7 @@ export function viewOf(input: PlanInput): PlanView {
     if (step !== undefined) why.set(one.id, step.why);
     switch (step?.step) {
       case 'remove':
-        // What has ended was counted when its removal was planned.
+        // An ended container was counted when its removal was planned.
         if (one.state === 'created' || one.state === 'exited' || one.state === 'dead') return [];
         going.add(one.id);
         return [{ ...one, state: 'removing' }];
@@ -109,7 +109,7 @@ export function viewOf(input: PlanInput): PlanView {
   };
 }
 
-/** What a container holds once the steps in flight are done. */
+/** The claim of a container once the steps in flight are done. */
 export function heldIn(container: ObservedContainer, { underway, resources }: PlanView): Claim {
   if (underway.going.has(container.id)) return { memory: 0, cpus: 0 };
   if (underway.thawing.has(container.id)) return claimOf(container, resources.undeclared);

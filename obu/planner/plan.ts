@@ -9,7 +9,7 @@ import { isClearing, type Plan, type PlanInput, type Step, type WorkloadRecord, 
 import { hasImage } from './version.ts';
 
 /**
- * What to do next so that what runs becomes what the manifest wants. Pure: no I/O, no clock, no randomness.
+ * Plans the steps that bring the observed state to the desired state. Pure: no I/O, no clock, no randomness.
  *
  * Carrying the steps out brings the next plan closer to one without any; calling it again with the same values gives
  * the same plan. Workloads of higher priority come first, and what has to go goes before anything new comes: no step
@@ -69,7 +69,9 @@ function waiting(state: WorkloadState): WorkloadState {
     : state;
 }
 
-/** What runs weighs as much as its priority says, and the least while there is pressure and it may be touched. */
+/**
+ * Sets the weights of running containers by priority, to the least while there is pressure and they may be preempted.
+ */
 function weighing(intents: readonly Intent[], admission: Admission, { resources }: PlanView): Step[] {
   const highest = highestRunning(intents);
   return intents.flatMap((intent) => {

@@ -33,7 +33,7 @@ export function isFailure(end: End): boolean {
   return end.kind !== 'exited' || end.exitCode !== 0;
 }
 
-/** Whether the policy wants another start after this end. `failures` counts this one. */
+/** True when the restart policy asks for another start after this end. `failures` counts this one. */
 export function wantsRestart(policy: RestartPolicy, end: End, failures: number): boolean {
   switch (policy.policy) {
     case 'no':
@@ -67,8 +67,8 @@ export function recordFor(record: WorkloadRecord, version: Version): WorkloadRec
 const SIGKILLED = 128 + 9;
 
 /**
- * Whether it was ended for want of memory. The engine's mark alone does not say so: it stays on a container of which the
- * kernel has once killed some other process than the first.
+ * True when it was killed for lack of memory. The engine's mark alone does not say so: it stays on a container of which
+ * the kernel has once killed some other process than the first.
  */
 export function ranOutOfMemory({ oomKilled, exitCode }: Pick<ObservedContainer, 'oomKilled' | 'exitCode'>): boolean {
   return oomKilled && exitCode === SIGKILLED;

@@ -87,7 +87,7 @@ export function ordinal(n: number): string {
   return `${n}${teen ? 'th' : (['th', 'st', 'nd', 'rd'][n % 10] ?? 'th')}`;
 }
 
-/** What a lower one was frozen or stopped for: "to make room for …". */
+/** The reason why a workload of lower priority was frozen or stopped: "to make room for …". */
 export function madeRoomFor({ name, priority }: Workload, missing: Claim, capacity: Claim): string {
   const what = `${sentenceOfParts(missing)} of ${sentence(capacity)}`;
   return `to make room for ${name} (priority ${priority}), for which ${what} were missing`;

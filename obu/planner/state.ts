@@ -11,16 +11,19 @@ export interface Resources {
   readonly total: Claim;
   /** Kept for the OBU itself, its engine and the system. */
   readonly reserve: Claim;
-  /** What a workload counts as that declares no limit. */
+  /** The claim of a workload that declares no limit. */
   readonly undeclared: Claim;
   /** How far up the ladder measured pressure has led, see pressure.ts; 0: there is none. */
   readonly pressure: { readonly memory: number; readonly cpu: number };
 }
 
-/** What a container is doing, in the Docker Engine's words. */
+/** The state of a container, in the Docker Engine's words. */
 export type ContainerState = 'created' | 'running' | 'paused' | 'restarting' | 'removing' | 'exited' | 'dead';
 
-/** A container as the engine shows it. Times in milliseconds of the steady clock (shared/base/clock.ts), 0 when it never happened. */
+/**
+ * A container as the engine shows it. Times in milliseconds of the steady clock (shared/base/clock.ts), 0 when it never
+ * happened.
+ */
 export interface ObservedContainer {
   readonly id: string;
   readonly name: string;
@@ -34,7 +37,7 @@ export interface ObservedContainer {
   readonly gateway: string;
   readonly imageId: string;
   readonly state: ContainerState;
-  /** What its health check says; `none` when it has none. */
+  /** The result of its health check; `none` without one. */
   readonly health: 'none' | 'starting' | 'healthy' | 'unhealthy';
   /** Limits that it was made with, bytes and CPUs; undefined: none. */
   readonly memLimit: number | undefined;
@@ -79,7 +82,7 @@ export interface End {
   readonly atMs: number;
 }
 
-/** What may be done to a workload to make room; outsourcing to a peer is to be a third rung. */
+/** Preemption mode: how a workload may make room. Outsourcing to a peer will be a third mode. */
 export type PreemptionMode = 'freeze' | 'stop';
 
 /** Why a workload does not run although the manifest wants it to: something else needs what it used. */
@@ -96,9 +99,9 @@ export interface Preempted {
   readonly roomSinceMs: number | undefined;
 }
 
-/** What the planner remembers of one workload from one plan to the next. Plain values: it is kept as JSON. */
+/** The record of one workload from one plan to the next. Plain values: it is kept as JSON. */
 export interface WorkloadRecord {
-  /** What runs or is tried; undefined before the first time. The next four are about it. */
+  /** The version that runs or is tried; undefined before the first time. The next four are about it. */
   readonly version: Version | undefined;
   /** How often it was started again. */
   readonly restarts: number;
@@ -117,8 +120,8 @@ export interface WorkloadRecord {
 }
 
 /**
- * Where memory outlives the process. `save` is called before a step is carried out that depends on it, and returns when
- * it is safe from a power cut; an entry that is missing from the map is forgotten.
+ * Storage of records that outlives the process. `save` is called before a step is carried out that depends on it, and
+ * returns when it is safe from a power cut; an entry that is missing from the map is forgotten.
  */
 export interface ReconcilerStore {
   load(): ReadonlyMap<string, WorkloadRecord>;
@@ -130,7 +133,7 @@ export interface WorkloadState {
   readonly state: 'Pending' | 'Running' | 'Frozen' | 'Stopping' | 'Succeeded' | 'Failed';
   readonly detail: string;
   readonly reason: string;
-  /** Where the update stands while this is not what the manifest wants; left out: it is. */
+  /** The state of the update; left out when the version that the manifest asks for runs. */
   readonly update?: UpdateState;
   /** So it was before the engine stopped answering; left out: so it is. */
   readonly isOld?: true;
@@ -139,7 +142,7 @@ export interface WorkloadState {
 /** `handing-over`: the old container runs until the new one is well; `waiting`: for its image, or until parked. */
 export type UpdateState = 'handing-over' | 'waiting' | 'rolled-back';
 
-/** What is to be done next. */
+/** The steps to carry out next. */
 export type Step =
   | { readonly step: 'create-and-start'; readonly version: Version; readonly gateway: string; readonly why: string }
   /** The container runs and is the right one, but nobody serves its gateway: an OBU before us started it. */
@@ -178,7 +181,7 @@ export interface PlanInput {
   readonly inFlight?: readonly Action[];
   /** CPUs that each workload uses now, by name; left out: nobody measures it. */
   readonly cpuUse?: ReadonlyMap<string, number> | undefined;
-  /** What workloads may require of this OBU: "camera/front", "bus/can0". */
+  /** Devices of this OBU that workloads may require: "camera/front", "bus/can0". */
   readonly has: ReadonlySet<string>;
   /** Workloads that may not run, each with a sentence that says why. */
   readonly held: ReadonlyMap<string, string>;
@@ -198,7 +201,7 @@ export interface Plan {
   /** By workload name. */
   readonly states: ReadonlyMap<string, WorkloadState>;
   readonly records: ReadonlyMap<string, WorkloadRecord>;
-  /** What declared limits add up to once the steps are done. */
+  /** The sum of declared limits once the steps are done. */
   readonly used: Claim;
 }
 

@@ -8,7 +8,10 @@ export type Policy = Pick<
   'restart' | 'dependsOn' | 'priority' | 'preemption' | 'outsource' | 'requires' | 'update' | 'dataLimit'
 >;
 
-/** What the container of a workload is made from. Other grants are its gateway's, and no reason for a new container. */
+/**
+ * The version of a workload: image and configuration of its container. Other grants are its gateway's, and no reason
+ * for a new container.
+ */
 export function containerPart(workload: Workload): unknown {
   const { grants, restart, dependsOn, priority, preemption, outsource, requires, update, dataLimit, ...rest } =
     workload;
@@ -91,7 +94,7 @@ export function targetOf(
   return { kind: 'run', version: wanted, pendingUpdate: undefined };
 }
 
-/** Whether an image is on the engine, whatever it was asked for by. */
+/** True when an image is on the engine, by name or id. */
 export function hasImage(images: Observed['images'], id: string): boolean {
   return images.has(id) || [...images.values()].includes(id);
 }
@@ -105,7 +108,7 @@ export function versionOf(container: ObservedContainer, record: WorkloadRecord):
   return [record.version, record.good].find((version) => version !== undefined && isOf(container, version));
 }
 
-/** Whether an update that failed can be taken back, and is to be. */
+/** True when a failed update can and should be rolled back. */
 export function canRollBack(version: Version, record: WorkloadRecord, images: Observed['images']): boolean {
   const { good } = record;
   return (

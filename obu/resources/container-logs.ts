@@ -1,4 +1,4 @@
-/** What a workload prints, as the engine keeps it, across the containers that follow one another. */
+/** The log of a workload, as the engine keeps it, across successive containers. */
 import { Readable } from 'node:stream';
 import type { LogLine } from '../../shared/api/obu.ts';
 import { ErrorCode, KerbError } from '../../shared/base/errors.ts';
@@ -24,8 +24,8 @@ export interface LogsRequest {
 }
 
 /**
- * The lines of the newest container of a workload, and with `follow` of those after it. The lines of a container are gone
- * with it: what one before it printed cannot be read.
+ * The lines of the newest container of a workload, and with `follow` of those after it. The lines of a container are
+ * gone with it: what one before it printed cannot be read.
  * @throws KerbError EngineUnavailable
  */
 export async function* readLogs(request: LogsRequest): AsyncGenerator<LogLine> {
@@ -48,7 +48,7 @@ export async function* readLogs(request: LogsRequest): AsyncGenerator<LogLine> {
         place.time = line.time;
         yield line;
       }
-      // What comes after it is told of from its beginning.
+      // The container after it is read from its beginning.
       tail = undefined;
       const runs = containers().some(({ id, state }) => id === next.id && (state === 'running' || state === 'paused'));
       if (!runs) for (const { id, startedAtMs } of containers()) if (startedAtMs <= next.startedAtMs) done.add(id);
@@ -103,7 +103,10 @@ function engineTime(time: string): string {
   return `${Math.floor(Date.parse(time) / 1000)}.${nanoseconds.padEnd(9, '0')}`;
 }
 
-/** Cuts the engine's frames (a header of 8 bytes with stream and length, then text that begins with its time) into lines. */
+/**
+ * Cuts the engine's frames (a header of 8 bytes with stream and length, then text that begins with its time) into
+ * lines.
+ */
 export class LogLines {
   readonly #container: string;
   /** Unfinished lines by stream. */
@@ -127,7 +130,7 @@ export class LogLines {
     }
   }
 
-  /** What was printed last without an end of line. */
+  /** The last output without an end of line. */
   *end(): Generator<LogLine> {
     for (const [stream, line] of this.#unfinished) yield { ...line, stream, container: this.#container };
     this.#unfinished.clear();
@@ -136,7 +139,8 @@ export class LogLines {
   *#take(stream: LogLine['stream'], frame: string): Generator<LogLine> {
     const space = frame.indexOf(' ');
     const time = frame.slice(0, space);
-    // The engine's own words (that it lost its place in a log that rotates quickly) have no time, and are no line of it.
+    // The engine's own words (that it lost its place in a log that rotates quickly) have no time, and are no line of
+    // it.
     if (!/^\d{4}-\d\d-\d\dT/.test(time)) return;
     const before = this.#unfinished.get(stream);
     const text = (before?.text ?? '') + frame.slice(space + 1);

@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { isErrno } from '../../shared/base/errors.ts';
 
 export interface FolderUse {
-  /** What it takes of the disk, which for a file with holes is less than its size. */
+  /** Bytes that it occupies on the disk, for a sparse file less than its size. */
   readonly bytes: number;
   /** Files and folders in it. */
   readonly entries: number;
@@ -13,7 +13,8 @@ export interface FolderUse {
 const BLOCK = 512;
 
 /**
- * What a folder takes of the disk, with everything below it; symbolic links are not followed. It may change meanwhile.
+ * Bytes that a folder occupies on the disk, with everything below it; symbolic links are not followed. It may change
+ * meanwhile.
  * @param limit Stops as soon as this is reached: nobody is to make us count for ever.
  * @throws errors of the file system, but those that say that something has gone meanwhile
  */

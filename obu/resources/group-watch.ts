@@ -6,15 +6,15 @@ import type { WorkloadGroup } from './workload-group.ts';
 
 const LOOK_MS = 2000;
 
-/** What the kernel has counted of one container. */
+/** The counters of the kernel for one container. */
 interface Counts {
   readonly refused: number;
   readonly killed: number;
 }
 
 /**
- * Keeps the limit of the group that all containers are in, and names who wants more processes than it may have, and of whom
- * the kernel has killed one for want of memory: as long as that is not the first one, the container runs on.
+ * Keeps the limit of the group that all containers are in, and names who wants more processes than it may have, and of
+ * whom the kernel has killed one for want of memory: as long as that is not the first one, the container runs on.
  */
 export class GroupWatch {
   readonly #group: WorkloadGroup;
@@ -34,7 +34,7 @@ export class GroupWatch {
   }
 
   start(): void {
-    // What an engine has left that was killed; no container is being made yet.
+    // Groups left by an engine that was killed; no container is being made yet.
     this.#group.sweep();
     this.#loop ??= repeat(LOOK_MS, this.#abort.signal, () => {
       this.#limit();

@@ -92,7 +92,7 @@ export class LastLines {
 
   #keep(workload: string, lines: readonly LogLine[]): void {
     const before = this.recent(workload);
-    // What was read before a stream was cut off comes again.
+    // Lines that were read before a stream was cut off come again.
     const fresh = lines.filter(({ time, text }) => text.trim() !== '' && time > (before.at(-1)?.time ?? ''));
     if (fresh.length === 0) return;
     const kept = fresh.slice(-MAX_LINES).map((line) => ({ ...line, text: plain(line.text) }));

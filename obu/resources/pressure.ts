@@ -1,4 +1,4 @@
-/** What the kernel measures of how long programs wait for memory and CPU (PSI), and how far up the ladder that leads. */
+/** Pressure levels from the kernel's measure of how long programs wait for memory and CPU (PSI). */
 import { readFileSync } from 'node:fs';
 import { isErrno } from '../../shared/base/errors.ts';
 import {

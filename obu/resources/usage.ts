@@ -1,4 +1,4 @@
-/** What containers use, as the engine reads it from their control groups. */
+/** Resource usage of containers, as the engine reads it from their control groups. */
 
 import type { ContainerUsage } from '../../shared/api/obu.ts';
 import { wallOf } from '../../shared/base/clock.ts';
@@ -8,7 +8,9 @@ import type { ObservedContainer } from '../planner/state.ts';
 /** A scrape or a look must not hang because the engine does. */
 const TIMEOUT_MS = 3000;
 
-/** The parts of an answer of the engine's `/containers/ID/stats` that are read here; what a kernel lacks is not there. */
+/**
+ * The parts of an answer of the engine's `/containers/ID/stats` that are read here; what a kernel lacks is not there.
+ */
 interface Stats {
   readonly cpu_stats?: {
     readonly cpu_usage?: {
@@ -27,8 +29,8 @@ interface Stats {
 }
 
 /**
- * What these containers use now. One call per container, of which each reads a few files: the engine is asked for one
- * sample, not for the two that it would wait a second between.
+ * The current usage of these containers. One call per container, of which each reads a few files: the engine is asked
+ * for one sample, not for the two that it would wait a second between.
  * @param imageOf name of the image of a workload
  * @returns nothing for containers that do not run, have just gone, or of which the engine does not say in time
  */

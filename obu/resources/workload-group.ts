@@ -19,7 +19,7 @@ export interface GroupOptions {
   readonly info: CgroupInfo;
   /** Bytes for all of them together. */
   readonly memory: number;
-  /** Where the kernel's control groups are; undefined: not on this machine. */
+  /** The mount point of the kernel's control groups; undefined: not on this machine. */
   readonly root: string | undefined;
 }
 
@@ -98,8 +98,8 @@ export class WorkloadGroup {
   }
 
   /**
-   * Percent of the last ten seconds in which a workload waited for memory of the group (PSI, cgroup v2); 100 when the group
-   * itself has run out since the last call. Undefined when the kernel says neither.
+   * Percent of the last ten seconds in which a workload waited for memory of the group (PSI, cgroup v2); 100 when the
+   * group itself has run out since the last call. Undefined when the kernel says neither.
    */
   memoryPressure(): number | undefined {
     if (this.#options.root === undefined) return undefined;
@@ -121,14 +121,16 @@ export class WorkloadGroup {
   }
 
   /**
-   * Removes the groups in it that have no process: an engine that was killed has left them, and nobody else knows of them. A
-   * slice is systemd's to tidy up. To be called when no container is being made.
+   * Removes the groups in it that have no process: an engine that was killed has left them, and nobody else knows of
+   * them. A slice is systemd's to tidy up. To be called when no container is being made.
    */
   sweep(): void {
     for (const folder of this.#folders()) for (const name of subfolders(folder)) removeGroup(join(folder, name));
   }
 
-  /** Removes the group, with what is left in it of containers; where there is a process in it, it is in use and stays. */
+  /**
+   * Removes the group, with what is left in it of containers; where there is a process in it, it is in use and stays.
+   */
   remove(): void {
     for (const folder of this.#folders()) removeGroup(folder);
   }

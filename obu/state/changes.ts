@@ -1,8 +1,8 @@
 import type { Desired } from '../planner/state.ts';
 
 /**
- * What another manifest means for one workload. `replaced`: its container has to be another one; `adjusted`: its container
- * stays, and its grants, its priority or what is done when it ends are others.
+ * The effect of another manifest on one workload. `replaced`: its container has to be another one; `adjusted`: its
+ * container stays, and its grants, its priority or what is done when it ends are others.
  */
 export type Change = 'added' | 'removed' | 'replaced' | 'adjusted' | 'unchanged';
 

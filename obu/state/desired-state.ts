@@ -20,7 +20,7 @@ export interface ManifestFile {
   readonly text: string;
 }
 
-/** What applying a manifest means. */
+/** The result of applying a manifest. */
 export interface Applied {
   /** That of before when nothing in the text is another. */
   readonly generation: number;
@@ -41,8 +41,8 @@ export interface DesiredStateParts {
 }
 
 /**
- * Which workloads this OBU is to run: the manifest that was applied last. It is written before anybody acts on it, so that
- * after a power cut the OBU goes on where it was.
+ * Which workloads this OBU is to run: the manifest that was applied last. It is written before anybody acts on it, so
+ * that after a power cut the OBU goes on where it was.
  */
 export class DesiredState {
   readonly #parts: DesiredStateParts;
@@ -63,7 +63,8 @@ export class DesiredState {
 
   /**
    * Reads what was wanted before.
-   * @param manifest Is applied when it is another one; then even a state that is damaged is no obstacle: it is put aside.
+   * @param manifest Is applied when it is another one; then even a state that is damaged is no obstacle: it is put
+   * aside.
    * @throws KerbError StateDamaged | StateUnavailable | BadManifest
    */
   start(manifest: ManifestFile | undefined): void {
@@ -76,7 +77,7 @@ export class DesiredState {
       throw fault ?? error;
     }
     this.#current = this.#store.current();
-    // What it has taken before it goes on with, whatever is asked of a new one.
+    // A manifest that was accepted before stays valid, whatever new ones must fulfil.
     if (fault !== undefined && manifest!.text !== this.#current?.text) throw fault;
     if (manifest !== undefined && manifest.text !== this.#current?.text) {
       this.#write(manifest);
@@ -111,7 +112,7 @@ export class DesiredState {
     return this.#store;
   }
 
-  /** What a manifest would change. @throws KerbError BadManifest */
+  /** The changes that a manifest would make. @throws KerbError BadManifest */
   compare({ file, text }: ManifestFile): {
     readonly wanted: readonly Desired[];
     readonly changes: WorkloadChange[];

@@ -4,7 +4,7 @@ import { ErrorCode, KerbError } from '../../shared/base/errors.ts';
 /** Says in the file that it is ours (`PRAGMA application_id`): "Kerb". */
 export const APPLICATION_ID = 0x4b657262;
 
-/** What leads from one version of the schema to the next; only ever added to. */
+/** Migrations from one version of the schema to the next; only ever added to. */
 export const migrations: readonly string[] = [
   `CREATE TABLE generation (
      generation INTEGER PRIMARY KEY AUTOINCREMENT,

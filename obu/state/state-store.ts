@@ -28,9 +28,9 @@ export interface Generation {
 }
 
 /**
- * What must survive a power cut: which manifest is wanted, the ones before it, and what the planner remembers. SQLite in
- * WAL mode with `synchronous=FULL`: what a method has written is on the disk when it returns, and a process that is killed
- * at any moment leaves either all of a write or nothing of it.
+ * State that survives a power cut: the desired manifest, the ones before it, and what the planner remembers. SQLite in
+ * WAL mode with `synchronous=FULL`: what a method has written is on the disk when it returns, and a process that is
+ * killed at any moment leaves either all of a write or nothing of it.
  */
 export class StateStore {
   readonly #file: string;
@@ -69,7 +69,7 @@ export class StateStore {
     this.#database = undefined;
   }
 
-  /** What is wanted now; undefined before the first manifest. */
+  /** The current generation; undefined before the first manifest. */
   current(): Generation | undefined {
     return this.#generations('ORDER BY generation DESC LIMIT 1')[0];
   }
@@ -110,7 +110,7 @@ export class StateStore {
     });
   }
 
-  /** What the planner remembers, by workload. */
+  /** The records of the planner, by workload. */
   load(): ReadonlyMap<string, WorkloadRecord> {
     const rows = this.#read((database) =>
       database.prepare('SELECT workload, json FROM memory WHERE format = ?').all(MEMORY_FORMAT),

@@ -1,6 +1,6 @@
 /**
- * What containers use, under the names and labels of cAdvisor, so that dashboards that were made for it work: id, name,
- * image, and of the container's labels the one that says which workload it is.
+ * Resource usage of containers, under the names and labels of cAdvisor, so that dashboards that were made for it work:
+ * id, name, image, and of the container's labels the one that says which workload it is.
  */
 import { Counter, Gauge, type Registry } from 'prom-client';
 import type { ContainerUsage } from '../../shared/api/obu.ts';

@@ -7,7 +7,7 @@ const MAX_OF_ONE = 100;
 /** Events that wait for somebody who follows and reads slowly. */
 const MAX_WAITING = MAX_EVENTS + 200;
 
-/** What happened lately, in memory; it begins anew with the OBU. */
+/** Recent events, in memory; empty after a start of the OBU. */
 export class EventLog {
   readonly #events: ObuEvent[] = [];
   readonly #listeners = new Set<(event: ObuEvent) => void>();
@@ -38,7 +38,7 @@ export class EventLog {
     return this.#events.filter((one) => one.id > after && (name === undefined || one.name === name));
   }
 
-  /** What is kept and then what comes, until `signal` fires. Who reads slowly misses the oldest. */
+  /** The kept events and then new ones, until `signal` fires. A slow reader misses the oldest. */
   async *follow(after: number, name: string | undefined, signal: AbortSignal): AsyncGenerator<ObuEvent> {
     const subscribe = (push: (events: readonly ObuEvent[]) => void) => {
       const listener = (event: ObuEvent) => {

@@ -6,7 +6,7 @@ import { ErrorCode, errorName, KerbError, messageOf } from '../base/errors.ts';
 /** Longest answer that a control socket may give, in bytes; a status is a few kilobytes. */
 const MAX_ANSWER = 16 * 1024 * 1024;
 
-/** Where a daemon's control API is: the path of its socket, or its address with what TLS needs. */
+/** Address of a daemon's control API: the path of its socket, or its address with what TLS needs. */
 export type ControlTarget = string | { readonly url: URL; readonly tls: ConnectionOptions };
 
 export interface ControlCall {

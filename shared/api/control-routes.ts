@@ -3,9 +3,9 @@ import { pipeline } from 'node:stream/promises';
 import { isKerbError, messageOf } from '../base/errors.ts';
 import type { Logger } from '../base/log.ts';
 
-/** What a route is asked. */
+/** The request to a route. */
 export interface ControlRequest {
-  /** What stood in the place of each `:name` of the route. */
+  /** Values of the `:name` parts of the route. */
   readonly params: Readonly<Record<string, string>>;
   readonly query: URLSearchParams;
   readonly body: Buffer;
@@ -14,8 +14,8 @@ export interface ControlRequest {
 }
 
 /**
- * What one route answers. `status` is the HTTP status, 200 by default; `type` the media type of `body`. A body that comes
- * in parts is sent as they come, no faster than the client reads, and ended when the client goes.
+ * The answer of a route. `status` is the HTTP status, 200 by default; `type` the media type of `body`. A body that
+ * comes in parts is sent as they come, no faster than the client reads, and ended when the client goes.
  */
 export interface ControlReply {
   readonly status?: number;
@@ -81,7 +81,7 @@ export class HttpRouter {
       'content-type': reply.type,
       'cache-control': 'no-store',
       ...(whole && { 'content-length': Buffer.byteLength(body) }),
-      // What is left of a body that was too long is not read.
+      // The rest of a body that is too long is not read.
       ...(reply.status === 413 && { connection: 'close' }),
     });
     if (whole) {

@@ -1,4 +1,4 @@
-/** What the routes about the manifest answer on an OBU's control socket, as JSON. */
+/** JSON answers of the manifest routes on an OBU's control socket. */
 
 export interface GenerationSummary {
   readonly generation: number;
@@ -32,7 +32,7 @@ export interface AppliedReply {
 /** `POST /v1/manifest?dryRun=1` */
 export interface DryRunReply {
   readonly changes: readonly ManifestChange[];
-  /** What the planner would do next, as things are now. */
+  /** The steps that the planner would do next. */
   readonly steps: readonly { readonly step: string; readonly workload: string; readonly why: string }[];
   /** Workloads that these steps would not get to run, and why not. */
   readonly waiting: readonly {

@@ -1,7 +1,7 @@
-/** What the routes of an OBU's control API answer, as JSON; `shared/api/status.ts` and `manifest.ts` have the others. */
+/** JSON answers of an OBU's control API; `shared/api/status.ts` and `manifest.ts` have the others. */
 import type { WorkloadStatus } from './status.ts';
 
-/** What an event is about. */
+/** The subject of an event. */
 export type EventKind =
   | 'workload'
   | 'step'
@@ -15,7 +15,9 @@ export type EventKind =
   | 'signal'
   | 'identity';
 
-/** Something that happened. `GET /v1/events?after=ID&name=NAME`; with `follow=1` one JSON text in each line, for ever. */
+/**
+ * Something that happened. `GET /v1/events?after=ID&name=NAME`; with `follow=1` one JSON text in each line, for ever.
+ */
 export interface ObuEvent {
   /** Counts up by one from 1 since the start of the OBU: where one is missing, it was not kept. */
   readonly id: number;
@@ -32,7 +34,7 @@ export interface ObuEvent {
   readonly repeats: number;
 }
 
-/** What a container uses at this moment. `GET /v1/usage` */
+/** Current resource usage of a container. `GET /v1/usage` */
 export interface ContainerUsage {
   readonly workload: string;
   readonly container: string;
@@ -93,7 +95,9 @@ export interface SignalReading {
   readonly value: number | boolean | string | readonly (number | boolean | string)[] | null;
   /** ISO 8601, UTC; empty before the first. */
   readonly time: string;
-  /** How long ago it came, in milliseconds, whatever the clock says; left out before the first, and where values follow. */
+  /**
+   * How long ago it came, in milliseconds, whatever the clock says; left out before the first, and where values follow.
+   */
   readonly ageMs?: number;
   readonly source: string;
   readonly stale: boolean;
@@ -104,7 +108,10 @@ export interface SignalReading {
 /** `POST /v1/signals/PATH?timeoutMs=N&wait=0` with `{ "value": … }` */
 export interface SignalSetReply {
   readonly path: string;
-  /** What the vehicle reports then; undefined when nothing acknowledges this actuator, or nobody waited. */
+  /**
+   * The value that the vehicle reports then; undefined when nothing acknowledges this actuator, or the caller did not
+   * wait.
+   */
   readonly acknowledged?: SignalReading | undefined;
 }
 
@@ -120,7 +127,7 @@ export interface DeniedIds {
 /** `GET /v1/workloads/NAME` */
 export interface Explanation {
   readonly workload: WorkloadStatus;
-  /** What the manifest wants of it and of the OBU. */
+  /** The requirements of the manifest. */
   readonly wants: {
     /** Bytes and CPUs, as they are counted; `declared` is false for what the manifest does not say. */
     readonly memory: { readonly bytes: number; readonly declared: boolean };
@@ -131,7 +138,7 @@ export interface Explanation {
     readonly requires: readonly string[];
     readonly dependsOn: readonly { readonly workload: string; readonly condition: string; readonly state: string }[];
   };
-  /** What the OBU has, without its reserve, and how much of it is declared by what runs. */
+  /** The capacity of the OBU without its reserve, and the part declared by running workloads. */
   readonly room: {
     readonly memory: { readonly total: number; readonly used: number };
     readonly cpus: { readonly total: number; readonly used: number };
@@ -146,7 +153,7 @@ export interface Explanation {
     /** ISO 8601, UTC; empty when it never was. */
     readonly startedAt: string;
   }[];
-  /** What it uses now; undefined when it does not run or the engine does not say. */
+  /** Its current usage; undefined when it does not run or the engine does not say. */
   readonly usage?: ContainerUsage | undefined;
   /** Ends in a row, without a good long run between them. */
   readonly failures: number;

@@ -7,7 +7,7 @@ import type { Quantiles } from '../base/rolling.ts';
 export interface RecentError {
   /** ISO 8601, UTC. */
   readonly time: string;
-  /** Who met it: a workload, a bus, a camera, a broker. */
+  /** The source of the error: a workload, a bus, a camera, a broker. */
   readonly source: string;
   readonly code: number;
   readonly message: string;
@@ -23,13 +23,15 @@ export interface WorkloadStatus {
   readonly detail: string;
   /** One sentence that says why. */
   readonly reason: string;
-  /** Where its update stands while what runs is not what the manifest wants; left out: it is. */
+  /** State of its update; left out when the version that the manifest asks for runs. */
   readonly update?: 'handing-over' | 'waiting' | 'rolled-back';
   /** So it was before the engine stopped answering; left out: so it is. */
   readonly isOld?: true;
   /** Workloads of higher priority that have its room, so that it does not run; left out: that is not why. */
   readonly displacedBy?: readonly string[];
-  /** Milliseconds until something is done about it at the latest, such as after a back-off; left out: nothing is due. */
+  /**
+   * Milliseconds until something is done about it at the latest, such as after a back-off; left out: nothing is due.
+   */
   readonly dueMs?: number;
   readonly restarts: number;
   /** The last line that it printed, to look at; empty before the first. */
@@ -66,18 +68,18 @@ export interface ObuStatus {
     readonly state: string;
     /** It can be shown to others. */
     readonly good: boolean;
-    /** What is the matter and what to do; empty when nothing is. */
+    /** The problem and what to do; empty when there is none. */
     readonly reason: string;
     /** ISO 8601, UTC; empty when no certificate could be read. */
     readonly expiresAt: string;
   };
   /** The API for those who are elsewhere; left out when the configuration asks for none. */
   readonly api?: { readonly listen: string; readonly listening: boolean; readonly reason: string };
-  /** What the time is at least. */
+  /** The earliest time that it can be. */
   readonly clock: {
     /** ISO 8601, UTC. */
     readonly floor: string;
-    /** What says so: build, state or manifest. */
+    /** Source of this bound: build, state or manifest. */
     readonly from: string;
     /** The clock of this machine is before that: it has not been set. */
     readonly behind: boolean;
@@ -89,12 +91,12 @@ export interface ObuStatus {
     /** "not answering since …", or what it refuses; empty when it does what it is asked. */
     readonly fault: string;
   };
-  /** What the machine has, and what the limits that workloads declare take of it. */
+  /** Capacity of the machine, and the sum of the limits that workloads declare. */
   readonly resources: {
     /** Bytes. */
     readonly memory: { readonly total: number; readonly reserved: number; readonly used: number };
     readonly cpus: { readonly total: number; readonly reserved: number; readonly used: number };
-    /** What the kernel measures, for people. */
+    /** Pressure as text: the kernel's measurements. */
     readonly pressure: string;
   };
   readonly buses: readonly {
@@ -121,7 +123,7 @@ export interface ObuStatus {
     readonly invalid: number;
     /** CAN values so far that have no meaning in VSS. */
     readonly ignored: number;
-    /** What is wrong in DBC, mapping and default files and keeps only what it names from working; the first 100. */
+    /** Problems in DBC, mapping and default files; each affects only what it names; the first 100. */
     readonly warnings?: readonly string[];
     readonly warningCount?: number;
   };
@@ -181,21 +183,21 @@ export interface BrokerStatus {
     readonly digest: string;
     readonly name: string;
     readonly version: string;
-    /** What an offload meets that comes now: Waiting, Busy, Loading, Stopped (none is loaded), Dead or Quarantined. */
+    /** The state that a new offload meets: Waiting, Busy, Loading, Stopped (none is loaded), Dead or Quarantined. */
     readonly tender: string;
     readonly tenders: number;
-    /** What its tenders hold while they wait, or are taken to hold, in bytes. */
+    /** Memory of its waiting tenders, measured or estimated, in bytes. */
     readonly memory: number;
     /** Why it cannot be run now; empty when it can. */
     readonly reason: string;
     readonly isolation: string;
     readonly calls: number;
-    /** What all calls together computed, in milliseconds. */
+    /** Total computing time of all calls, in milliseconds. */
     readonly cpuMs: number;
     /** Most of its own memory that a call of it had in use, in bytes. */
     readonly peakMemory: number;
     readonly restarts: number;
-    /** Who has pushed it, and when (ISO 8601, UTC); not there for one that lies in the packages directory. */
+    /** The tenant that pushed it, and when (ISO 8601, UTC); left out for a package in the packages directory. */
     readonly pushed?: {
       readonly tenant: string;
       readonly vehicle: string;
@@ -203,7 +205,7 @@ export interface BrokerStatus {
       readonly at: string;
     };
   }[];
-  /** What lies among the packages and cannot be used. */
+  /** Packages that cannot be used. */
   readonly rejected?: readonly { readonly path: string; readonly reason: string }[];
   readonly errors: readonly RecentError[];
 }

@@ -17,15 +17,15 @@ export interface TlsControlServerOptions {
   /** Port 0 takes a free one. */
   readonly listen: ListenAddress;
   readonly identity: Identity;
-  /** Whether somebody whose certificate is good may use the API; all of it or nothing. */
+  /** Decides whether the owner of a valid certificate may use the API; all of it or nothing. */
   readonly mayCall: (caller: Principal) => boolean;
   readonly routes: ControlRoutes;
   readonly log: Logger;
 }
 
 /**
- * The control API of a daemon over TLS 1.3. Whoever has no certificate of the authority is refused in the handshake, and
- * whoever may not call is answered with 403 before anything is done.
+ * The control API of a daemon over TLS 1.3. Whoever has no certificate of the authority is refused in the handshake,
+ * and whoever may not call is answered with 403 before anything is done.
  */
 export class TlsControlServer implements ControlServer {
   readonly #options: TlsControlServerOptions;

@@ -27,7 +27,9 @@ import {
 import type { Obu } from './obu.ts';
 import { cancelled, type OpenRequest, Requests } from './requests.ts';
 
-/** What waits for a slow loop: CAN frames, signal values, pictures. Four seconds of a full 500 kbit/s bus. */
+/**
+ * Entries that are kept for a slow loop: CAN frames, signal values, pictures. Four seconds of a full 500 kbit/s bus.
+ */
 const FRAMES = 16_384;
 const VALUES = 16_384;
 const PICTURES = 1;

@@ -1,5 +1,5 @@
 /**
- * What a workload uses in its container on a Kerbside OBU.
+ * The library that a workload uses in its container on a Kerbside OBU.
  *
  * ```ts
  * import { connect } from '@kerbside/app-sdk';

@@ -70,7 +70,7 @@ export class Link {
         this.#events.message(decodeServerMessage(bytes));
       }
     } catch (error) {
-      // What comes from the OBU makes no sense any more; a new connection begins afresh.
+      // The stream from the OBU is no longer valid; a new connection begins afresh.
       this.#lastError = messageOf(error);
       if (this.#client?.socket) this.#client.socket.destroy();
     }

@@ -91,7 +91,7 @@ export interface CanGrant {
   readonly when: string | undefined;
 }
 
-/** What the manifest allows this workload. */
+/** The grants of this workload in the manifest. */
 export interface Grants {
   readonly can: readonly CanGrant[];
   /** Scopes, "read:Vehicle.Speed". */

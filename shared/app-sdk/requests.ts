@@ -7,7 +7,7 @@ const CLIENT = '@kerbside/app-sdk 0.1.0';
 
 /** Something that is open, and can be asked for again on another connection. */
 export interface OpenRequest {
-  /** What to send; undefined when it is not worth it any more. */
+  /** The message to send; undefined when it is no longer needed. */
   readonly body: () => ClientFields | undefined;
   readonly onMessage: (message: ServerMessage) => void;
   readonly onFailure: (error: KerbError) => void;
@@ -19,7 +19,7 @@ export interface OpenRequest {
   request: number;
 }
 
-/** What is open on the connection to the OBU, and is asked for again on the next one. */
+/** The open requests on the connection to the OBU, which are repeated on the next one. */
 export class Requests {
   readonly #path: string;
   readonly #link: Link;
@@ -52,7 +52,7 @@ export class Requests {
     });
   }
 
-  /** Whether the OBU has been greeted on the present connection. */
+  /** True once Hello was sent on the present connection. */
   get ready(): boolean {
     return this.#ready;
   }

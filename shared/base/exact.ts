@@ -6,7 +6,7 @@
 /** A number, or an integer that no double holds exactly. */
 export type Exact = number | bigint;
 
-/** What a VSS leaf can hold here. An integer is a bigint where no double holds it exactly, and a number elsewhere. */
+/** The value of a VSS leaf. An integer is a bigint where no double holds it exactly, and a number elsewhere. */
 export type SignalDatum = Exact | boolean | string;
 
 /** An integer in its one form. */
@@ -15,7 +15,7 @@ export function exact(value: bigint): Exact {
   return Number.isSafeInteger(number) ? number : value;
 }
 
-/** What is written as a decimal number, without losing a digit of an integer; NaN when it is not one. */
+/** Parses a decimal number without losing a digit of an integer; NaN when it is not one. */
 export function parseExact(text: string): Exact {
   const trimmed = text.trim();
   if (trimmed === '') return Number.NaN;

@@ -27,7 +27,7 @@ interface LogLine {
   (message: string): void;
 }
 
-/** What writes log lines. */
+/** Writes log lines. */
 export interface Logger {
   readonly debug: LogLine;
   readonly info: LogLine;

@@ -1,5 +1,5 @@
 /**
- * What happened lately, in bounded memory: rates and quantiles over the last few seconds.
+ * Recent measurements in bounded memory: rates and quantiles over the last few seconds.
  *
  * Hot path: recording touches one or two numbers and allocates nothing.
  */
@@ -98,7 +98,10 @@ export class RollingQuantiles {
     });
   }
 
-  /** `value` in any unit, between 0.001 and 1,000,000 of it; milliseconds as a rule. Anything that is no number is left out. */
+  /**
+   * `value` in any unit, between 0.001 and 1,000,000 of it; milliseconds as a rule. Anything that is no number is left
+   * out.
+   */
   record(value: number): void {
     if (!(value >= 0)) return;
     const slot = this.#ring.turn();

@@ -1,6 +1,6 @@
 import type { CanFrame } from './frame.ts';
 
-/** What carries the frames: the kernel's SocketCAN, or Kerbside's own userspace bus process. */
+/** The transport of the frames: the kernel's SocketCAN, or Kerbside's own userspace bus process. */
 export type BusKind = 'socketcan' | 'userspace';
 
 /**

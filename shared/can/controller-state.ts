@@ -31,7 +31,7 @@ export function controllerAfter(state: ControllerState, frame: CanFrame): Contro
   return (detail & ACTIVE) !== 0 ? 'Active' : state;
 }
 
-/** Whether this error frame says that the controller lost a frame before anybody had read it. */
+/** True when this error frame reports that the controller lost a frame before it was read. */
 export function reportsLoss(frame: CanFrame): boolean {
   return frame.err && (frame.id & CONTROLLER) !== 0 && (frame.data[1]! & OVERFLOW_RECEIVING) !== 0;
 }

@@ -5,7 +5,8 @@
  *
  * The id that is compared has the flag bits of `can_id`: 80000000 for a 29-bit id, 40000000 for a remote frame. So
  * `123:7FF` also passes 29-bit and remote frames whose low bits agree, and `123:C00007FF` the standard data frame
- * alone. An id of eight digits stands for a 29-bit one, as in candump. Error frames pass `#mask` only, never the others.
+ * alone. An id of eight digits stands for a 29-bit one, as in candump. Error frames pass `#mask` only, never the
+ * others.
  */
 import { ErrorCode, KerbError } from '../base/errors.ts';
 import { CAN_EFF_FLAG, CAN_ERR_FLAG, CAN_RTR_FLAG, type CanFrame, linuxIdOf } from './frame.ts';
@@ -91,7 +92,7 @@ export function parseFilter(text: string): CanFilter {
   return new IdFilter(id, (rawMask & ~CAN_ERR_FLAG) >>> 0, text[separator] === '~', text);
 }
 
-/** Whether the filter can only ever pass standard (or only extended) data frames with this one id. */
+/** True when the filter can only ever pass standard (or only extended) data frames with this one id. */
 function exactId(filter: CanFilter): number | undefined {
   if (filter.kind !== 'id' || filter.invert) return undefined;
   const idBits = (filter.id & CAN_EFF_FLAG) !== 0 ? 0x1fffffff : 0x7ff;

@@ -41,7 +41,7 @@ export const CAN_ERR_FLAG = 0x20000000;
 
 const fdLengths: readonly number[] = [0, 1, 2, 3, 4, 5, 6, 7, 8, 12, 16, 20, 24, 32, 48, 64];
 
-/** Whether a frame can carry exactly this many bytes (ISO 11898-1, table of DLC values). */
+/** True when a frame can carry exactly this many bytes (ISO 11898-1, table of DLC values). */
 export function isFrameLength(length: number, fd: boolean): boolean {
   return fd ? fdLengths.includes(length) : Number.isInteger(length) && length >= 0 && length <= 8;
 }
@@ -158,7 +158,7 @@ export function remoteFrame(id: number, length = 0, options: { ext?: boolean; ti
   return makeFrame(id, FrameFlag.Remote | (ext ? FrameFlag.Extended : 0), new Uint8Array(length), options.timeUs);
 }
 
-/** Whether two frames are the same on the wire; times are not compared, nor FDF, which the wire does not have. */
+/** True when two frames are the same on the wire; times are not compared, nor FDF, which the wire does not have. */
 export function sameFrame(a: CanFrame, b: CanFrame): boolean {
   const onWire = ~FrameFlag.Fdf;
   if (a.id !== b.id || a.data.length !== b.data.length) return false;

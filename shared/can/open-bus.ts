@@ -31,7 +31,7 @@ export interface OpenedBus {
   readonly reason: string;
 }
 
-/** Where the userspace bus of this name has its socket when nothing else is said. */
+/** The default socket of the userspace bus of this name. */
 export function defaultBusSocket(name: string): string {
   return join(runtimeFolder(), `${name}.sock`);
 }

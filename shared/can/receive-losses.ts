@@ -4,11 +4,11 @@
  * The kernel tells that through SO_RXQ_OVFL, which the `socketcan` package does not ask for. But it counts, for each
  * filter of each socket, how many frames it has handed on (`matches` in /proc/net/can/rcvlist_*), before the buffer and
  * our own frames included. And it stamps each frame before it counts it. So of the frames that are in a count which was
- * read at time T, all have stamps of at most T: `matches` minus those that reach us with such a stamp, minus what we had
- * sent, is never more than what was lost, however many frames wait while we look; and it is exactly that whenever no
- * frame came between the reading and T, some ten microseconds. The largest such number is therefore what is known to be
- * lost. A frame with a later stamp shows that all earlier ones have been read; on a silent bus, three looks without a
- * frame do.
+ * read at time T, all have stamps of at most T: `matches` minus those that reach us with such a stamp, minus what we
+ * had sent, is never more than what was lost, however many frames wait while we look; and it is exactly that whenever
+ * no frame came between the reading and T, some ten microseconds. The largest such number is therefore what is known to
+ * be lost. A frame with a later stamp shows that all earlier ones have been read; on a silent bus, three looks without
+ * a frame do.
  *
  * A frame that we sent and the driver threw away (bus-off) never came by in the kernel, so as many losses stay unknown
  * after it. The count is never too large.
@@ -77,7 +77,9 @@ interface OpenLook {
   looks: number;
 }
 
-/** Turns looks at the kernel's count into a number of losses that only grows. Hot path: `received`, one call per frame. */
+/**
+ * Turns looks at the kernel's count into a number of losses that only grows. Hot path: `received`, one call per frame.
+ */
 export class LossCounter {
   #received = 0;
   #sent = 0;
@@ -108,7 +110,7 @@ export class LossCounter {
     this.#sent++;
   }
 
-  /** Whether a look with this count can tell anything new; where not, it need not be exact. */
+  /** True when a sample with this count can give new information; otherwise it need not be exact. */
   canLearnFrom(matches: number): boolean {
     return this.#open === undefined && this.#skip === 0 && this.#outstanding(matches) > 0;
   }

@@ -29,7 +29,7 @@ const IFF_UP = 1;
 const CAN_MTU = 16;
 const CANFD_MTU = 72;
 
-/** Whether the kernel has a CAN interface of this name. */
+/** True when the kernel has a CAN interface of this name. */
 export function isCanInterface(name: string): boolean {
   return readInterface(name, 'type') === CAN_DEVICE_TYPE;
 }

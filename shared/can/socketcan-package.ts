@@ -2,7 +2,7 @@
 import { createRequire } from 'node:module';
 import { type CanFrame, FrameFlag, uncheckedFrame } from './frame.ts';
 
-/** What the package hands to a listener. A remote frame's length is that of `data`. */
+/** The frame as the package passes it to a listener. A remote frame's length is that of `data`. */
 export interface RawMessage {
   readonly id: number;
   readonly ext?: boolean;

@@ -1,7 +1,7 @@
 import type { Server } from 'node:http';
 import { isErrno, messageOf } from '../base/errors.ts';
 
-/** Where a daemon listens. */
+/** The address where a daemon listens. */
 export interface ListenAddress {
   readonly host: string;
   /** 0: a free one. */

@@ -2,7 +2,7 @@ import { userInfo } from 'node:os';
 import { join } from 'node:path';
 
 /**
- * Where sockets and other things of running programs go: `/run/kerbside` for root, else `kerbside` in the session's
+ * The folder for sockets and other runtime files: `/run/kerbside` for root, else `kerbside` in the session's
  * XDG_RUNTIME_DIR, else `~/.kerbside/run`. Never below /tmp, where another user can make the folder first.
  */
 export function runtimeFolder(

@@ -1,9 +1,9 @@
 /**
- * What a daemon tells the systemd that started it: ready, stopping, still alive (sd_notify(3), systemd.service(5)
+ * Notifies the systemd that started a daemon: ready, stopping, still alive (sd_notify(3), systemd.service(5)
  * `WatchdogSec=`). Without NOTIFY_SOCKET nobody listens, and nothing is done.
  *
- * Node has no datagram sockets in the Unix domain, so the words go through `systemd-notify`, which every system that sets
- * NOTIFY_SOCKET has. The unit needs `NotifyAccess=all`, because they come from a child.
+ * Node has no datagram sockets in the Unix domain, so the words go through `systemd-notify`, which every system that
+ * sets NOTIFY_SOCKET has. The unit needs `NotifyAccess=all`, because they come from a child.
  */
 import { execFile } from 'node:child_process';
 import { messageOf } from '../base/errors.ts';

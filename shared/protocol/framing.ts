@@ -23,8 +23,8 @@ export function delimit(message: Uint8Array): Buffer {
 /**
  * Cuts a byte stream back into messages. Feed it whatever the socket delivers.
  *
- * A message that comes in many chunks is copied once, into a buffer of its own; the system gives that buffer memory only
- * as it is filled. A peer that sends byte by byte costs no more than one that doesn't.
+ * A message that comes in many chunks is copied once, into a buffer of its own; the system gives that buffer memory
+ * only as it is filled. A peer that sends byte by byte costs no more than one that doesn't.
  */
 export class DelimitedReader {
   readonly #maxMessage: number;
@@ -70,7 +70,7 @@ export class DelimitedReader {
     return messages;
   }
 
-  /** Whether a message, or the length in front of it, has begun and not ended. */
+  /** True when a message, or the length in front of it, is incomplete. */
   get isWaiting(): boolean {
     return this.#message !== undefined || this.#head.length > 0;
   }

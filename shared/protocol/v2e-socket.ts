@@ -1,4 +1,4 @@
-/** What every socket of V2E has in common, whoever opens it. */
+/** Settings that all sockets of V2E share, on both ends. */
 import type { Agent } from 'node:https';
 import { v2eParser } from './v2e-parser.ts';
 

@@ -79,7 +79,7 @@ export class PoolHealth {
     let told = error;
     if (isFinal(error)) {
       this.#final = true;
-      this.#log.error({ task, code: error.code, err: error.message }, 'a task cannot be run here');
+      this.#log.error({ task, code: error.code, err: error.message }, 'cannot run the task');
     } else {
       const now = performance.now();
       this.#lost++;
@@ -87,9 +87,9 @@ export class PoolHealth {
       const waitMs = Math.round(blockedUntil(this.#health) - now);
       if (this.#health.state === 'quarantined') {
         told = quarantined(task, waitMs, error);
-        this.#log.error({ task, err: told.message, waitMs }, 'a task is in quarantine');
+        this.#log.error({ task, err: told.message, waitMs }, 'task in quarantine');
       } else {
-        this.#log.warn({ task, code: error.code, err: error.message, waitMs }, 'a tender is started again');
+        this.#log.warn({ task, code: error.code, err: error.message, waitMs }, 'restarting a tender');
       }
     }
     this.#trouble = told;

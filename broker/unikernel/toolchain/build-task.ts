@@ -37,7 +37,7 @@ const taskFileSchema = z.strictObject({
     })
     .pipe(costSchema)
     .optional(),
-  /** What KERB_TASK says in C. Sizes in bytes. */
+  /** The values that KERB_TASK declares in C. Sizes in bytes. */
   typescript: z
     .strictObject({
       name: z.string().refine(isTaskName, 'is not a valid name: it must be 1 to 63 of a-z, 0-9 and -'),
@@ -86,7 +86,8 @@ export async function readTaskFile(dir: string): Promise<TaskFile> {
  * compiler says goes to standard error as it is. The result depends on nothing but the sources and the tools.
  * @param architectures without repetition; default: that of this machine
  * @returns the digest of the package
- * @throws KerbError BadConfig (task.yaml), BadTaskPackage (it does not compile, or is no task), SetupIncomplete, WrongArchitecture
+ * @throws KerbError BadConfig (task.yaml), BadTaskPackage (it does not compile, or is no task), SetupIncomplete,
+ * WrongArchitecture
  */
 export async function buildTask(
   dir: string,

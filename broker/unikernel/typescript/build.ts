@@ -19,7 +19,7 @@ const EX_CONFIG = 78;
 
 /** The C that it writes, and the runtime that this C wants, change with it; wasm2c.h and runtime.c are for these. */
 const WASM2C = ['1.0.32', '1.0.36'];
-/** What runtime.c has. */
+/** The functions that runtime.c implements. */
 const IMPORTS = new Set([
   ...['abort', 'console.log', 'seed', 'Date.now'],
   ...['kerbside.refuse', 'kerbside.inputSize', 'kerbside.readInput', 'kerbside.writeOutput'],
@@ -74,7 +74,8 @@ async function build(source: string, image: string): Promise<void> {
     const text = Object.entries(defines).map(([key, value]) => `#define ${key} ${value}\n`);
     // The header that task.c includes brings them along: no quotation marks have to pass a shell.
     writeFileSync(join(work, 'module.h'), `${text.join('')}${readFileSync(join(work, 'module.h'), 'utf8')}`);
-    // Written by a machine: what it leaves unused is nobody's concern. An assert() would put this folder into the image.
+    // Written by a machine: what it leaves unused is nobody's concern. An assert() would put this folder into the
+    // image.
     const flags = `-w -DNDEBUG -include ${join(here, 'wasm2c.h')} -I ${here} -I ${join(here, '../libos')}`;
     const { status } = spawnSync(join(here, '../build-task.sh'), [work, image], {
       stdio: 'inherit',

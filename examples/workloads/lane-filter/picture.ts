@@ -5,7 +5,7 @@ export interface GreyPicture {
   readonly pixels: Uint8Array;
 }
 
-/** What the task `dashcam-filter` takes and gives: width and height as 32-bit little-endian numbers, then the pixels. */
+/** Input and output of the task `dashcam-filter`: width and height as 32-bit little-endian numbers, then the pixels. */
 export function toTaskInput({ width, height, pixels }: GreyPicture): Buffer {
   const header = Buffer.alloc(8);
   header.writeUInt32LE(width, 0);

@@ -1,6 +1,6 @@
 export type PictureFormat = 'jpeg' | 'gray8' | 'rgb24';
 
-/** What one consumer asks for. */
+/** The pictures that one consumer asks for. */
 export interface PictureRequest {
   readonly format: PictureFormat;
   /** Pixels; 0 means as the camera delivers. */
@@ -38,7 +38,9 @@ export interface CameraStatus {
   readonly consumers: number;
   /** Pictures per second that came from the camera over the last seconds. */
   readonly fps: number;
-  /** Pictures that a conversion or a recording was too slow for; what a slow workload loses is counted at its gateway. */
+  /**
+   * Pictures that a conversion or a recording was too slow for; what a slow workload loses is counted at its gateway.
+   */
   readonly lost: number;
 }
 

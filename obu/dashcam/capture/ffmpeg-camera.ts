@@ -2,10 +2,10 @@
  * A camera whose one reader is ffmpeg.
  *
  * One reader process delivers whole pictures at the camera's own size over a pipe, and each distinct request has one
- * converter process of its own that gets only the pictures it is due. The other way, one ffmpeg with an output per request,
- * would move fewer bytes, but has to close and open the camera whenever the set of requests changes: half a second on
- * V4L2, a wait for the next key frame on RTSP, for every consumer and for safety functions too. And its slowest output
- * would hold up all the others. Here a consumer that comes, goes or is slow disturbs nobody.
+ * converter process of its own that gets only the pictures it is due. The other way, one ffmpeg with an output per
+ * request, would move fewer bytes, but has to close and open the camera whenever the set of requests changes: half a
+ * second on V4L2, a wait for the next key frame on RTSP, for every consumer and for safety functions too. And its
+ * slowest output would hold up all the others. Here a consumer that comes, goes or is slow disturbs nobody.
  *
  * The price is one copy into this process per picture of the camera and one out of it per picture and converter:
  * 14 MB/s for 640x480 at 30/s. Grey pictures at the camera's own size cost no converter at all.
@@ -52,7 +52,7 @@ class FfmpegCamera implements Camera, RawCamera {
   readonly #watchers = new Set<{ readonly listener: (picture: RawPicture) => boolean }>();
   /** Of conversions that are gone. */
   #lostBefore = 0;
-  /** What is being stopped; `stop()` waits for it. */
+  /** Parts that are being stopped; `stop()` waits for them. */
   readonly #ending = new Set<Promise<void>>();
   /** Set from start() to stop(). */
   #life: AbortController | undefined;

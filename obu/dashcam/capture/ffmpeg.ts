@@ -5,7 +5,9 @@ import { ErrorCode, isErrno, KerbError } from '../../../shared/base/errors.ts';
 /** `-fps_mode` came with 5.1. */
 const OLDEST = [5, 1] as const;
 const STDERR_LINE = 1000;
-/** How long a process gets to end by itself after SIGTERM before it is killed; closing an RTSP session takes a while. */
+/**
+ * How long a process gets to end by itself after SIGTERM before it is killed; closing an RTSP session takes a while.
+ */
 const TERM_GRACE_MS = 1000;
 /** How long a process gets to write out what it has after the end of its input. */
 const FINISH_GRACE_MS = 3000;
@@ -66,7 +68,7 @@ export class FfmpegProcess {
       const errorOutput = new ErrorOutput();
       child.stdout.on('data', onData);
       child.stderr.setEncoding('utf8').on('data', (text: string) => errorOutput.push(text));
-      // What is written to a process that is gone is lost with it; `close` tells the rest.
+      // Data written to a process that has ended is lost with it; `close` reports the end.
       child.stdin.on('error', () => {});
       child.on('close', (code, signal) => {
         const end = signal === null ? `ffmpeg ended with exit code ${code}` : `ffmpeg was ended by ${signal}`;
@@ -133,7 +135,7 @@ export class ErrorOutput {
       return;
     }
     this.#input = /^Error opening (?:input|output) file (.+?)\.?$/.exec(line)?.[1] ?? this.#input;
-    // What ffmpeg says after the cause, in all its versions, says nothing.
+    // The lines that ffmpeg prints after the cause carry no information, in all its versions.
     if (!/^(Error (opening|closing|writing)|Conversion failed|Exiting|Cannot determine format)/.test(line) && line) {
       this.#last = line;
     }

@@ -13,7 +13,7 @@ export class RateCap {
     this.#intervalMs = 1000 / perSecond;
   }
 
-  /** Whether an event at `nowMs` (monotonic milliseconds) passes. */
+  /** Returns true when an event at `nowMs` (monotonic milliseconds) passes. */
   take(nowMs: number): boolean {
     const lateMs = nowMs - this.#dueMs;
     if (lateMs < -this.#intervalMs / 2) return false;

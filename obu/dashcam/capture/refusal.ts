@@ -8,7 +8,7 @@ import { backOffMs } from '../../../shared/base/back-off.ts';
 /** Longest time between two tries, in milliseconds. */
 const LONGEST_MS = 15 * 60_000;
 
-/** Whether a failure of ffmpeg says that the camera refused user and password (RTSP 1.0: 401; some say 403). */
+/** True for a failure in which the camera refused user and password (RTSP 1.0: 401; some say 403). */
 export function isRefusal(reason: string): boolean {
   return /\b40[13] (unauthorized|forbidden)|authorization failed|access denied/i.test(reason);
 }

@@ -1,6 +1,8 @@
 import { ErrorCode, KerbError } from '../../../shared/base/errors.ts';
 
-/** Where a camera's pictures come from, checked. Print a source only with `describeSource`: an RTSP URL holds a password. */
+/**
+ * The source of a camera's pictures, checked. Print a source only with `describeSource`: an RTSP URL holds a password.
+ */
 export type CameraSource =
   | {
       readonly kind: 'v4l2';

@@ -1,6 +1,6 @@
 import { ErrorCode, KerbError } from '../../../shared/base/errors.ts';
 
-/** What the first line of a YUV4MPEG2 stream says (yuv4mpeg(5) of the mjpegtools). */
+/** The first line of a YUV4MPEG2 stream (yuv4mpeg(5) of the mjpegtools). */
 export interface Y4mHeader {
   readonly width: number;
   readonly height: number;

@@ -2,7 +2,7 @@ import { steadyMs } from '../../../shared/base/clock.ts';
 import type { Condition } from '../../../shared/vss/condition.ts';
 import { conditionValue, type SignalDatum, type SignalSource } from '../../../shared/vss/signal.ts';
 
-/** What is kept before a condition began to hold and after it has ceased to, in milliseconds. */
+/** Times that are locked before a condition holds and after it has ceased to, in milliseconds. */
 export interface LockWindow {
   readonly beforeMs: number;
   readonly afterMs: number;
@@ -83,7 +83,7 @@ export class EventLock {
     this.#timer = setTimeout(() => this.#renew(), RENEW_MS);
   }
 
-  /** What comes after the event is locked as it is recorded. */
+  /** Segments after the event are locked as they are recorded. */
   #follow(fromMs: number, untilMs: number): void {
     this.#lock(fromMs, Math.min(steadyMs(), untilMs));
     if (steadyMs() >= untilMs) return;

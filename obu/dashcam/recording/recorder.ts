@@ -36,7 +36,8 @@ type Work =
 
 /**
  * Records one camera for as long as it runs: in fragments of one second, each on the disk before the next one, in files
- * of half a minute, which `retention` limits and `lock` keeps. It is one more consumer of the camera and holds up nobody.
+ * of half a minute, which `retention` limits and `lock` keeps. It is one more consumer of the camera and holds up
+ * nobody.
  */
 export class Recorder {
   readonly #camera: RawCamera;
@@ -46,7 +47,7 @@ export class Recorder {
   readonly #encoder: Encoder;
   readonly #cap: RateCap;
   #unsubscribe: (() => void) | undefined;
-  /** Whether the folder was looked through. */
+  /** True once the folder was read. */
   #prepared = false;
   #head: Buffer = Buffer.alloc(0);
   /** Head of the file that is open. */
@@ -94,7 +95,9 @@ export class Recorder {
     await this.#folder.stop();
   }
 
-  /** Keeps what was and will be recorded in this time, in milliseconds of the steady clock, until somebody removes it. */
+  /**
+   * Keeps what was and will be recorded in this time, in milliseconds of the steady clock, until somebody removes it.
+   */
   lock(fromMs: number, toMs: number): void {
     this.#enqueue({ kind: 'lock', fromMs, toMs });
   }

@@ -88,7 +88,7 @@ const always = <T>(only: T, sentence: string) =>
 /** Longest `stop_grace_period`: below the time that one call to the engine may take. */
 const MAX_STOP_GRACE_MS = 45_000;
 
-/** What Compose has and an OBU applies. */
+/** The keys of Compose that an OBU applies. */
 export const composeKeys = {
   image: z
     .string('must name an image')

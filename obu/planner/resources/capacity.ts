@@ -1,4 +1,4 @@
-/** What workloads take of the machine, by their declared limits. */
+/** Arithmetic on claims: memory and CPUs by the declared limits of workloads. */
 import type { Claim, ObservedContainer, Resources } from '../state.ts';
 
 export const NOTHING: Claim = { memory: 0, cpus: 0 };
@@ -10,12 +10,12 @@ export const plus = (a: Claim, b: Claim): Claim => ({ memory: a.memory + b.memor
 export const minus = (a: Claim, b: Claim): Claim => ({ memory: a.memory - b.memory, cpus: a.cpus - b.cpus });
 export const sumOf = (claims: readonly Claim[]): Claim => claims.reduce(plus, NOTHING);
 
-/** What workloads may take together. */
+/** The capacity for workloads. */
 export function capacityOf({ total, reserve }: Pick<Resources, 'total' | 'reserve'>): Claim {
   return { memory: Math.max(0, total.memory - reserve.memory), cpus: Math.max(0, total.cpus - reserve.cpus) };
 }
 
-/** What of `need` is not in `free`, never below nothing. What is not needed is never short. */
+/** The part of `need` that `free` does not cover, at least 0. A resource that is not needed is never short. */
 export function shortOf(need: Claim, free: Claim): Claim {
   return {
     memory: need.memory <= 0 ? 0 : Math.max(0, need.memory - free.memory),
@@ -31,7 +31,7 @@ export function fits(need: Claim, free: Claim): boolean {
   return isNothing(shortOf(need, free));
 }
 
-/** What a workload takes while it runs. */
+/** The claim of a running workload. */
 export function claimOf(
   limits: { readonly memLimit: number | undefined; readonly cpus: number | undefined },
   undeclared: Claim,
@@ -58,7 +58,7 @@ export function memoryLeftFor(
   return Math.max(left, undeclared.memory, workload.memReservation ?? 0, LEAST_MEMORY);
 }
 
-/** What a container takes now. A frozen one keeps its memory and needs no CPU. */
+/** The claim of a container now. A frozen one keeps its memory and needs no CPU. */
 export function heldBy(container: ObservedContainer, undeclared: Claim): Claim {
   const claim = claimOf(container, undeclared);
   switch (container.state) {

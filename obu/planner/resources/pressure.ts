@@ -10,7 +10,7 @@ import type { Candidate } from './room.ts';
 export type PressureKind = 'memory' | 'cpu';
 export const PRESSURES: readonly PressureKind[] = ['memory', 'cpu'];
 
-/** What the kernel says: percent of the last ten seconds in which something waited (`some avg10`). */
+/** One sample of the kernel: percent of the last ten seconds in which something waited (`some avg10`). */
 export type PressureSample = { readonly [K in PressureKind]: number | undefined };
 
 /** From this many percent on it is pressure, for one resource. */
@@ -30,8 +30,8 @@ export interface PressureLevel {
 }
 
 /**
- * CPUs: who uses less than this is not where pressure on the CPU comes from, and gains nobody anything by going. A shell that
- * sleeps 0.3 s in a loop uses 0.024 of a CPU on a busy machine.
+ * CPUs: who uses less than this is not where pressure on the CPU comes from, and gains nobody anything by going. A
+ * shell that sleeps 0.3 s in a loop uses 0.024 of a CPU on a busy machine.
  */
 export const NOTICEABLE_CPUS = 0.05;
 
@@ -109,7 +109,7 @@ export function highestRunning(intents: readonly Intent[]): number {
   return Math.max(-1, ...running.map(({ desired }) => desired.workload.priority));
 }
 
-/** Whether it gets the least weight: it may be touched, and something more important runs. */
+/** True when it gets the least weight: it may be preempted, and something of higher priority runs. */
 export function isThrottled({ desired }: Intent, highest: number, { pressure }: Resources): boolean {
   const { preemption, priority } = desired.workload;
   return (pressure.memory > 0 || pressure.cpu > 0) && preemption !== 'never' && priority < highest;

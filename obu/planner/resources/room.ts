@@ -6,9 +6,9 @@ import { isNothing, minus, NOTHING, plus, shortOf } from './capacity.ts';
 export interface Candidate {
   readonly name: string;
   readonly priority: number;
-  /** What its manifest lets be done to it. */
+  /** Its preemption mode. */
   readonly mode: PreemptionMode;
-  /** What that makes free: freezing no memory. */
+  /** The claim that this frees; freezing frees no memory. */
   readonly frees: Claim;
 }
 

@@ -1,4 +1,4 @@
-/** What a priority, 0..1000, means to the kernel when there is not enough for everybody. */
+/** Translates a priority, 0..1000, into weights of the kernel. */
 
 export const MAX_PRIORITY = 1000;
 /** The least CPU shares that there are. */

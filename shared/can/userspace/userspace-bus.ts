@@ -23,7 +23,7 @@ import {
 
 /** Frames of one batch; a full one leaves at once. */
 const BATCH_FRAMES = 512;
-/** What may wait for a bus that does not read, in bytes. Then sending fails, as it does with a full transmit queue. */
+/** Limit of unsent bytes for a bus that does not read. Then sending fails, as it does with a full transmit queue. */
 const MAX_UNSENT_BYTES = 8192 * RECORD_SIZE;
 const HELLO_MS = 5000;
 const RETRY: BackOff = { firstMs: 100, longestMs: 2000 };
@@ -78,7 +78,7 @@ export class UserspaceBus extends CoreBus {
     if (socket !== undefined) {
       this.#flush();
       this.#socket = undefined;
-      // What was sent before stop() still reaches the bus, unless the bus does not read.
+      // Frames that were sent before stop() still reach the bus, unless the bus does not read.
       await new Promise<void>((resolve) => {
         const giveUp = setTimeout(() => socket.destroy(), 1000);
         socket.once('close', () => {

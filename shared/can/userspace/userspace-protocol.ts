@@ -1,5 +1,5 @@
 /**
- * What programs and the userspace bus say to each other over its Unix socket: records of exactly 80 bytes, both ways.
+ * The protocol of the userspace bus over its Unix socket: records of exactly 80 bytes, both ways.
  * No record tells how long it is, so nothing that a peer writes can make the other wait for, or allocate, more.
  *
  *   offset  size
@@ -15,8 +15,9 @@
  * which it came in, as a kernel does, and hands it to every program but its sender. The bus sends a dropped record in
  * front of the first frame after a loss. Any other record ends the connection.
  *
- * Hot path: a frame is encoded into a batch and decoded from a chunk; the decoder allocates the frame and its data only.
- * Fixed size costs a classical frame 56 bytes of memory bandwidth, which a Unix socket has, and saves a parser state.
+ * Hot path: a frame is encoded into a batch and decoded from a chunk; the decoder allocates the frame and its data
+ * only. Fixed size costs a classical frame 56 bytes of memory bandwidth, which a Unix socket has, and saves a parser
+ * state.
  */
 
 import { FineClock } from '../../base/clock.ts';
@@ -62,7 +63,7 @@ export function encodeFrame(frame: CanFrame, target: Buffer, at: number): void {
   target.fill(0, at + DATA + frame.data.length, at + RECORD_SIZE);
 }
 
-/** What is wrong with the record at `at`, or undefined when it is one. */
+/** The problem of the record at `at`; undefined when it is valid. */
 export function recordFault(bytes: Buffer, at: number): string | undefined {
   if (bytes[at] !== MAGIC) return `a record begins with ${bytes[at]} and not with ${MAGIC}`;
   const type = bytes[at + 1];

@@ -27,7 +27,7 @@ import {
   stampRecord,
 } from './userspace-protocol.ts';
 
-/** What waits for one slow program, in bytes: about 4,000 frames. */
+/** Limit of unsent bytes for one slow program: about 4,000 frames. */
 const MAX_QUEUED_BYTES = 4096 * RECORD_SIZE;
 const MAX_CLIENTS = 128;
 /** A connection that has not said hello by then is closed. */
@@ -204,7 +204,7 @@ export class UserspaceBusServer {
         recordFault(records, at) ??
         (recordType(records, at) === RecordType.Frame ? undefined : 'it is not a valid CAN frame');
       if (fault !== undefined) {
-        // What came before the bad record was good, and goes out.
+        // Records before the bad one are valid, and are passed on.
         if (at > 0) this.#distribute(client, records.subarray(0, at));
         this.#expel(client, fault);
         return;
@@ -260,7 +260,7 @@ function listen(server: Server, path: string): Promise<void> {
   });
 }
 
-/** Whether something accepts connections at the path. */
+/** True when a process accepts connections at the path. */
 function answers(path: string): Promise<boolean> {
   return new Promise((resolve, reject) => {
     const probe = createConnection(path);
