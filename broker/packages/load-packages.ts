@@ -29,7 +29,7 @@ export async function loadPackages(
   if (config.push !== undefined && trusted === undefined) {
     throw new KerbError(
       ErrorCode.BadConfig,
-      'what is pushed is run only if somebody trusted has signed it; give --trust, or take no pushes',
+      '--push-from needs --trust: a pushed package runs only when a trusted signer has signed it',
     );
   }
   const pushed = new PushedPackages(join(stateDir, 'pushed'));

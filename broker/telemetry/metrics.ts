@@ -1,6 +1,6 @@
 import { Counter, Gauge, Histogram, type Registry } from 'prom-client';
+import { createRegistry } from '../../shared/api/metrics.ts';
 import { errorName } from '../../shared/base/errors.ts';
-import { createRegistry } from '../../shared/base/metrics.ts';
 import type { CallUse } from '../tenders/process/tender.ts';
 
 export type Phase = 'queue' | 'start' | 'run' | 'total';

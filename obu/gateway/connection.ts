@@ -1,5 +1,5 @@
 import type { Socket } from 'node:net';
-import { ErrorCode, errorName, KerbError } from '../../shared/base/errors.ts';
+import { ErrorCode, KerbError } from '../../shared/base/errors.ts';
 import { DelimitedReader, MAX_CLIENT_MESSAGE } from '../../shared/protocol/framing.ts';
 import type { kerbside } from '../../shared/protocol/generated/gateway.js';
 import type { ConnectionContext } from './connection-context.ts';

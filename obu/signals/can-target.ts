@@ -97,7 +97,7 @@ export function placeOf(leaf: VssLeaf, { signal, message }: VssTarget, feed: Can
 function frameId(leaf: VssLeaf, { sourceAddress, destinationAddress }: VssTarget, message: DbcMessage): number {
   if (sourceAddress === undefined && destinationAddress === undefined) return message.id;
   if (message.j1939) return withAddresses(message.id, sourceAddress, destinationAddress);
-  throw badLeaf(leaf, `vss2dbc: addresses are for messages of J1939, and ${message.name} is none to its database`);
+  throw badLeaf(leaf, `vss2dbc: addresses are for messages of J1939, and ${message.name} is not one`);
 }
 
 /** What the mapping makes of a value: of none for a list, which no CAN signal is. */

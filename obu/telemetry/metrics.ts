@@ -1,7 +1,7 @@
 import { Counter, Gauge, Histogram } from 'prom-client';
+import { createRegistry } from '../../shared/api/metrics.ts';
 import type { ContainerUsage } from '../../shared/api/obu.ts';
 import type { ObuStatus } from '../../shared/api/status.ts';
-import { createRegistry } from '../../shared/base/metrics.ts';
 import type { CanBus } from '../../shared/can/bus.ts';
 import { ContainerMetrics } from './container-metrics.ts';
 

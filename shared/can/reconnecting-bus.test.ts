@@ -195,7 +195,7 @@ describe('the bus behind it', () => {
     await until(() => seen.length === 3);
     (await next()).write(Buffer.concat([encodeHello('can0'), records('102#')]));
     await until(() => seen.length === 5);
-    expect(seen).toEqual(['Up', '101#', `Down: the bus went away (${socketPath})`, 'Up', '102#']);
+    expect(seen).toEqual(['Up', '101#', `Down: the bus disconnected (${socketPath})`, 'Up', '102#']);
     expect(bus.stats).toMatchObject({ framesReceived: 2, framesSent: 0, framesDropped: 0 });
   });
 
@@ -207,7 +207,9 @@ describe('the bus behind it', () => {
     // A frame before the greeting: it is no CAN bus, and its frame is not one of ours.
     (await next()).write(records('101#'));
     await starting;
-    expect(seen).toEqual([expect.stringMatching(/^Down: cannot join CAN bus can0: what answers is no CAN bus/)]);
+    expect(seen).toEqual([
+      expect.stringMatching(/^Down: cannot join CAN bus can0: what answers is not a Kerbside CAN bus/),
+    ]);
     expect(bus.stats.framesReceived).toBe(0);
     expect(() => bus.send(parseFrameText('123#'))).toThrow(expect.objectContaining({ code: ErrorCode.BusDown }));
     (await next()).write(records('101#'));

@@ -34,7 +34,7 @@ export function onlyOnce(): KerbError {
 export function inputTooLarge(task: string, size: number, maxInput: number): KerbError {
   return new KerbError(
     ErrorCode.TenderInputTooLarge,
-    `Input of ${size} bytes for task ${task}: it takes at most ${maxInput}`,
+    `input of ${size} bytes for task ${task}: it takes at most ${maxInput}`,
     { task, size, maxInput },
   );
 }
