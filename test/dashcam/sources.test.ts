@@ -147,7 +147,9 @@ describe('a network camera', () => {
     expect(camera.status()).toMatchObject({ source: `rtsp://***@127.0.0.1:${port}/live?***`, simulated: false });
     await camera.stop();
     expect(`${logged.join('')}${JSON.stringify(camera.status())}`).not.toMatch(/hun|ter2|admin/);
-    expect(logged.join('')).toContain('camera is Running');
+    expect(logged.map((line) => JSON.parse(line) as object)).toContainEqual(
+      expect.objectContaining({ state: 'Running', msg: 'camera state changed' }),
+    );
   });
 
   it('that refuses says so, and the credentials appear nowhere', async () => {
