@@ -156,6 +156,8 @@ function argumentsFor(codec: Codec): string[] {
   const fast = ['-probesize', '32', '-analyzeduration', '0', '-use_wallclock_as_timestamps', '1'];
   const input = ['-f', 'yuv4mpegpipe', ...fast, '-protocol_whitelist', 'pipe', '-i', 'pipe:0'];
   const everySecond = ['-g', '100000', '-force_key_frames', 'expr:gte(t,n_forced)'];
+  // Pictures can come in the same millisecond on a busy machine, and mjpeg refuses two of one time.
+  const times = 'settb=1/1000,setpts=if(isnan(PREV_OUTPTS)\\,PTS\\,max(PTS\\,PREV_OUTPTS+1))';
   // For pictures that are all key frames the time has to say where a fragment ends.
   const cut = codec === 'mjpeg' ? ['-frag_duration', '1000000'] : [];
   const flags = `empty_moov+default_base_moof${codec === 'mjpeg' ? '' : '+frag_keyframe'}`;
@@ -163,6 +165,10 @@ function argumentsFor(codec: Codec): string[] {
   return [
     ...QUIET,
     ...input,
+    '-vf',
+    times,
+    '-enc_time_base',
+    '1:1000',
     '-fps_mode',
     'passthrough',
     '-threads',
