@@ -42,8 +42,8 @@ const filesOf = (folder: string) =>
     .map((name) => join(folder, name));
 
 /** Pictures that a player finds in a file: lines of ffmpeg's own checksums, one each. */
-const picturesIn = (file: string) =>
-  ffmpeg(['-loglevel', 'quiet', '-i', file, '-f', 'framecrc', '-'])
+const picturesIn = (file: string, ...output: string[]) =>
+  ffmpeg(['-loglevel', 'quiet', '-i', file, ...output, '-f', 'framecrc', '-'])
     .toString()
     .split('\n')
     .filter((line) => line !== '' && !line.startsWith('#')).length;
@@ -90,7 +90,8 @@ it.each(['h264', 'mjpeg'] as const)('pictures of one moment are all recorded in 
   expect(encoder.lost).toBeLessThan(20); // while ffmpeg starts
   const file = join(rig.folder, 'one-moment.mp4');
   writeFileSync(file, Buffer.concat(parts));
-  expect(picturesIn(file)).toBe(30 - encoder.lost);
+  // Copied: a decoder leaves out what its rate has no room for.
+  expect(picturesIn(file, '-c', 'copy')).toBe(30 - encoder.lost);
 });
 
 describe('a snapshot', () => {
