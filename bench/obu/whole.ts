@@ -45,7 +45,7 @@ export class WholeObu {
   /** Starts it with so many workloads and waits until they run. `stop()` is needed also when this fails. */
   async start(workloads: number, own: Own = ALWAYS): Promise<void> {
     const bus = join(this.#folder, 'can0.bus');
-    this.#bus = new Daemon([`${kerb}.ts`, 'can', 'bus', '--socket', bus]);
+    this.#bus = new Daemon([join(root, 'cli/kerb.ts'), 'can', 'bus', '--socket', bus]);
     await this.#bus.nextLine();
     const config = join(this.#folder, 'obu.yaml');
     writeFileSync(
