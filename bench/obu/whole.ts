@@ -18,6 +18,7 @@ const root = fileURLToPath(new URL('../../', import.meta.url));
 const kerb = join(root, 'bin/kerb');
 const IMAGE = 'kerbside-bench-sleep:1';
 const BUSYBOX = '/usr/bin/busybox';
+const LIMIT_MS = 300_000;
 /** Sleeps, and ends at once when it is asked to, as a first process does only with a handler of its own. */
 const SLEEP = ['/busybox', 'sh', '-c', "trap 'exit 0' TERM; /busybox sleep 1000000 & wait"];
 
@@ -133,19 +134,31 @@ export class WholeObu {
   }
 
   async #until(isSo: (status: ObuStatus) => boolean): Promise<ObuStatus> {
+    const giveUpAt = performance.now() + LIMIT_MS;
+    let last: ObuStatus | undefined;
     for (;;) {
       if (this.#daemon!.ended) throw new Error(`the OBU ended: ${this.#daemon!.errors}`);
       const status = await getStatus<ObuStatus>(this.#api).catch(() => undefined);
       if (status !== undefined && isSo(status)) return status;
+      last = status ?? last;
+      if (performance.now() > giveUpAt)
+        throw new Error(`the OBU is not ready after ${LIMIT_MS / 1000} s: ${oddOne(last)}`);
       await sleep(10);
     }
   }
 }
 
+/** The first workload that does not run, for a message. */
+function oddOne(status: ObuStatus | undefined): string {
+  const one = status?.workloads.find(({ state }) => state !== 'Running');
+  return one === undefined ? 'no workload is wrong' : `${one.name} is ${one.state}(${one.detail}): ${one.reason}`;
+}
+
 /** Sleeping workloads that each may read a bus and signals, so that each has all of a gateway. */
 function manifestOf(workloads: number, own: Own = ALWAYS): string {
   const grants = { can: [{ bus: 'can0', read: ['100:700'] }], signals: ['read:Vehicle.Speed'] };
-  const service = { image: IMAGE, ...own, 'x-obu': { grants } };
+  // Declared, as a hundred that count as the default would ask for more processors than the machine has.
+  const service = { image: IMAGE, mem_limit: '16m', cpus: 0.01, ...own, 'x-obu': { grants } };
   return JSON.stringify({
     services: Object.fromEntries(Array.from({ length: workloads }, (_, i) => [`sleep-${i}`, service])),
   });
