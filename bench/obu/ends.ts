@@ -27,7 +27,7 @@ export interface EndsOf {
   readonly isOver: () => boolean;
 }
 
-/** What the engine's events have that `EngineWatch` does not read. */
+/** Fields of the engine's events that `EngineWatch` does not read. */
 interface DieEvent {
   readonly timeNano?: number;
   readonly Actor?: { readonly Attributes?: Readonly<Record<string, string>> };

@@ -6,7 +6,7 @@ import { deaths } from './deaths.ts';
 import { decodeRate } from './decode.ts';
 import { idleAndApply } from './idle.ts';
 
-/** What an OBU costs, and what it can bear. */
+/** Costs of an OBU at rest and under load. */
 export async function* obuSuite(say: Say): AsyncGenerator<Row> {
   yield* idleAndApply(say);
   yield* deaths(say);

@@ -22,7 +22,7 @@ const LIMIT_MS = 300_000;
 /** Sleeps, and ends at once when it is asked to, as a first process does only with a handler of its own. */
 const SLEEP = ['/busybox', 'sh', '-c', "trap 'exit 0' TERM; /busybox sleep 1000000 & wait"];
 
-/** What all services have besides the image; another round is another configuration, so that each is started anew. */
+/** Settings that all services share; a new ROUND changes their configuration, so that each is started again. */
 export interface Own {
   readonly restart: 'always' | 'no';
   readonly environment?: { readonly ROUND: string };

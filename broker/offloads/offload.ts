@@ -1,4 +1,4 @@
-/** What an offload is from its arrival at this broker to its answer. */
+/** The types of an offload from its arrival at this broker to its answer. */
 import type { Refusal } from '../../shared/base/refusal.ts';
 import type { RoutedOffload } from '../../shared/protocol/offload-request.ts';
 import type { TenderPool } from '../tenders/pool/pool.ts';
@@ -16,7 +16,7 @@ export interface PendingOffload extends IncomingOffload {
   readonly answers: Answer[];
 }
 
-/** What one run of a task has given. Times in milliseconds. */
+/** The result of one run of a task. Times in milliseconds. */
 export interface TaskResult {
   readonly output: Buffer;
   readonly queueMs: number;
@@ -39,7 +39,7 @@ export function withOwnMemory(result: TaskResult): TaskResult {
 /** Called exactly once, with one of both. */
 export type Answer = (result: TaskResult | undefined, refusal: Refusal | undefined) => void;
 
-/** What can be run here. */
+/** A task that this broker can run. */
 export interface Runnable {
   readonly digest: string;
   readonly name: string;

@@ -19,7 +19,7 @@ export interface TaskParts {
   readonly metrics: BrokerMetrics;
   readonly errors: RecentErrors;
   readonly log: Logger;
-  /** What a test puts in the place of tenders. */
+  /** Replaces real tenders in tests. */
   readonly createTender: CreateTender | undefined;
   readonly signal: AbortSignal | undefined;
 }
