@@ -28,7 +28,7 @@ import { type BrokerLimits, DEFAULT_LIMITS } from './config.ts';
 import { type RunningBroker, startBroker } from './main.ts';
 import type { WishedIsolation } from './tenders/process/tender.ts';
 
-const { OffloadRequest, OffloadReply, ServiceAnnouncement } = kerbside.v2e.v1;
+const { OffloadRequest, OffloadReply, ServiceAnnouncement } = kerbside.v2e;
 type Reply = ReturnType<typeof OffloadReply.decode>;
 
 let root: string;

@@ -58,7 +58,7 @@ export async function startIngress(running: RunningParts, parts: IngressParts): 
     listen: config.listen,
     maxInput: largestInput,
     maxClients: config.limits.maxClients,
-    announcement: () => encodeAnnouncement(served.announcement(id)),
+    announcement: (client) => encodeAnnouncement(served.announcement(id), client.version),
     submit: (offload, answer) => offloads.submit(offload, answer),
     pushes: (client) => uploads.session(client),
     onRefused,

@@ -91,15 +91,15 @@ export class Offloads {
 
   /** Answers from the results, joins a flight or makes a new one; or says why not. */
   #accept(offload: IncomingOffload, runnable: Runnable | undefined, answer: Answer): Refusal | undefined {
-    const { tenant, id, taskDigest, input, isolation } = offload;
+    const { tenant, vehicle, id, taskDigest, input, isolation } = offload;
     if (this.#stopping) return refusal(ErrorCode.BrokerStopping, 'this broker is stopping; use another one');
     if (runnable === undefined) return unknownPackage(taskDigest);
     if (input.length > runnable.maxInput) return inputTooLarge(offload, runnable);
     const noVm = lacksIsolation(offload, runnable);
     if (noVm !== undefined) return noVm;
 
-    // A tenant's name holds no line break, so that no tenant can make the key of another one.
-    const key = `${tenant}\n${id}`;
+    // Neither name holds a line break, so that no vehicle can make the key of another.
+    const key = `${tenant}\n${vehicle}\n${id}`;
     const known = this.#once.find(key, taskDigest, input, offload.deadline.startedAt);
     if (known.found === 'conflict') return otherOffload(offload);
     if (known.found === 'pending') return this.#join(known.pending, offload, answer);

@@ -21,7 +21,7 @@ export function lacksIsolation({ isolation }: IncomingOffload, { name, pool }: R
 }
 
 export function otherOffload({ id }: IncomingOffload): Refusal {
-  const message = `the id ${id} belongs to another offload of this tenant, with another task or input; choose a new id`;
+  const message = `the id ${id} belongs to another offload of this vehicle, with another task or input; choose a new id`;
   return refusal(ErrorCode.BadOffloadRequest, message);
 }
 

@@ -3,6 +3,7 @@ import { io, type Socket } from 'socket.io-client';
 import { ErrorCode, KerbError, messageOf } from '../../shared/base/errors.ts';
 import type { Logger } from '../../shared/base/log.ts';
 import type { Identity } from '../../shared/identity/identity.ts';
+import { V2E_VERSIONS } from '../../shared/protocol/greeting.ts';
 import type { RoutedOffload } from '../../shared/protocol/offload-request.ts';
 import { V2E_PING_MS, v2eClientOptions } from '../../shared/protocol/v2e-socket.ts';
 import { decodeAnnouncement, type TaskOffer } from '../../shared/v2e-client/announcement.ts';
@@ -41,6 +42,8 @@ export class BrokerLink {
   #retry: NodeJS.Timeout | undefined;
   #offers: readonly TaskOffer[] = [];
   #maxInput = 0;
+  /** Of the protocol, as the broker speaks it with us. */
+  #version = 1;
   #announced = false;
   #reason = 'not started';
   /** `performance.now()` when its last bytes came; undefined before any did. */
@@ -185,14 +188,18 @@ export class BrokerLink {
       const message = `${request.input.length} bytes of input are more than the ${maxInput} that broker ${target.id} takes for this task`;
       return Promise.reject(new KerbError(ErrorCode.InputTooLarge, message, { maxInput }));
     }
-    return this.#pending.send(socket, request);
+    return this.#pending.send(socket, request, this.#version);
   }
 
   #welcome(socket: Socket, payload: unknown): void {
     const { target, log } = this.#options;
     try {
       const hello = decodeAnnouncement(payload);
-      if (hello.version !== 1) throw new Error(`it speaks version ${hello.version} of the protocol, we speak 1`);
+      if (!V2E_VERSIONS.includes(hello.version)) {
+        const ours = V2E_VERSIONS.join(' and ');
+        throw new Error(`it speaks version ${hello.version} of the protocol, we speak ${ours}`);
+      }
+      this.#version = hello.version;
       this.#offers = hello.tasks;
       this.#maxInput = hello.maxInput;
       const what = this.#announced ? 'broker announced its tasks again' : 'broker connected';

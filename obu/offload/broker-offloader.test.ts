@@ -19,7 +19,7 @@ import type { RoutedOffload } from '../../shared/protocol/offload-request.ts';
 import { V2E_TRANSPORT } from '../../shared/protocol/v2e-socket.ts';
 import { BrokerOffloader } from './broker-offloader.ts';
 
-const { OffloadRequest: WireRequest, OffloadReply, ServiceAnnouncement } = kerbside.v2e.v1;
+const { OffloadRequest: WireRequest, OffloadReply, ServiceAnnouncement } = kerbside.v2e;
 type WireOffload = ReturnType<typeof WireRequest.decode>;
 type Answer = (reply: Parameters<typeof OffloadReply.encode>[0] | Buffer) => void;
 
@@ -385,7 +385,7 @@ describe('who is spoken to', () => {
   });
 
   test.each<[string, Broker['hello'], RegExp]>([
-    ['of another version', { version: 2, broker: 'rsu-1' }, /speaks version 2 of the protocol/],
+    ['of another version', { version: 3, broker: 'rsu-1' }, /speaks version 3 of the protocol/],
     ['that is no protobuf', Buffer.alloc(9, 0xff), /announcement cannot be used/],
   ])('an announcement %s', async (_, hello, reason) => {
     await startBroker();

@@ -3,13 +3,23 @@ import { ErrorCode, KerbError, messageOf } from '../../shared/base/errors.ts';
 import { refusalFrom } from '../../shared/base/refusal.ts';
 import { kerbside } from '../../shared/protocol/generated/v2e.js';
 import type { RoutedOffload } from '../../shared/protocol/offload-request.ts';
+import { classOfPriority, rankOf } from '../../shared/protocol/service-class.ts';
 import { encodeInPlace } from '../../shared/protocol/v2e-encode.ts';
 import { bytesOf } from '../../shared/protocol/v2e-socket.ts';
 import { budgetExhausted } from './link-errors.ts';
 import type { OffloadResult } from './offloader.ts';
 import { failureOf } from './refusal.ts';
 
-const { OffloadRequest: WireRequest, OffloadReply } = kerbside.v2e.v1;
+const { OffloadRequest: WireRequest, OffloadReply } = kerbside.v2e;
+
+/**
+ * A workload may ask again after a lost connection for as long as its budget lasts, and no longer; after the death of the
+ * broker it is run again sooner than it would be read from a disk.
+ */
+function terms(version: number, priority: number, budgetMs: number) {
+  if (version < 2) return {};
+  return { serviceClass: 1 + rankOf(classOfPriority(priority)), keepMs: Math.ceil(budgetMs), durable: false };
+}
 
 /** How much the newest offload counts in the mean time on the way. */
 const MEAN_WEIGHT = 0.1;
@@ -42,7 +52,7 @@ export class PendingOffloads {
   }
 
   /** Settles as `Offloader.offload`. */
-  send(socket: Socket, request: RoutedOffload): Promise<OffloadResult> {
+  send(socket: Socket, request: RoutedOffload, version: number): Promise<OffloadResult> {
     const { deadline } = request;
     const now = performance.now();
     if (deadline.isOver(now)) {
@@ -60,7 +70,7 @@ export class PendingOffloads {
       const { id, taskDigest, input, priority, isolation } = request;
       // The way back counts too: the broker gives up in time for its answer to arrive.
       const budgetMs = deadline.leftForNextHopMs(this.#onTheWayMs, now);
-      const message = { id, taskDigest, input, budgetMs, priority, isolation };
+      const message = { id, taskDigest, input, budgetMs, priority, isolation, ...terms(version, priority, budgetMs) };
       const bytes = encodeInPlace(WireRequest, message, input.length);
       socket.emit('offload', bytes, (reply: unknown) => this.#settle(pending, reply));
     });

@@ -4,7 +4,7 @@ import { refusalOf } from '../base/refusal.ts';
 import { kerbside } from '../protocol/generated/v2e.js';
 import { INDEX_FILE, isDigest, LAYOUT_FILE } from './format.ts';
 
-const { PushRequest, PushReply, PushState } = kerbside.v2e.v1;
+const { PushRequest, PushReply, PushState } = kerbside.v2e;
 
 /** Bytes of one encoded PushRequest. */
 export const MAX_PUSH_MESSAGE = 64 * 1024;

@@ -23,7 +23,7 @@ export interface Announcement {
 
 /** @throws Error when it cannot be read */
 export function decodeAnnouncement(payload: unknown): Announcement {
-  const { version, broker, tasks, maxInput } = kerbside.v2e.v1.ServiceAnnouncement.decode(bytesOf(payload));
+  const { version, broker, tasks, maxInput } = kerbside.v2e.ServiceAnnouncement.decode(bytesOf(payload));
   const offers = tasks.map((task) => ({
     digest: task.digest ?? '',
     name: task.name ?? '',

@@ -9,7 +9,7 @@ import { PUSH_CHUNK, type PushOutcome } from '../task-package/push-codec.ts';
 import type { PackageFile } from '../task-package/reader.ts';
 import { decodeAnnouncement, type TaskOffer } from './announcement.ts';
 
-const { PushRequest, PushReply, PushState } = kerbside.v2e.v1;
+const { PushRequest, PushReply, PushState } = kerbside.v2e;
 
 const CONNECT_TIMEOUT_MS = 5000;
 /** The broker verifies and stores a whole package before it acknowledges the last piece. */
