@@ -3,7 +3,7 @@ import { cpSync, existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { Kerb } from '../support/kerb.ts';
+import { Kerb } from '../support/kerb/kerb.ts';
 
 const top = join(import.meta.dirname, '../..');
 let root: string;

@@ -17,7 +17,7 @@ import { loadSigner } from '../../shared/task-package/signer.ts';
 import { buildTaskPackage } from '../../shared/task-package/writer.ts';
 import { BrokerClient } from '../../shared/v2e-client/broker-client.ts';
 import { fakeImage } from '../support/fake-image.ts';
-import { Kerb } from '../support/kerb.ts';
+import { Kerb } from '../support/kerb/kerb.ts';
 
 // `kerb task push` and `kerb broker serve` as processes of their own, with real tenders.
 

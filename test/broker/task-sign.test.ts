@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, expect, test, vi } from 'vitest';
 import { getStatus } from '../../shared/api/control-client.ts';
 import type { BrokerStatus } from '../../shared/api/status.ts';
-import { Kerb } from '../support/kerb.ts';
+import { Kerb } from '../support/kerb/kerb.ts';
 
 const top = join(import.meta.dirname, '../..');
 let root: string;

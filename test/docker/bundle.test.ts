@@ -13,7 +13,7 @@ import { getStatus } from '../../shared/api/control-client.ts';
 import type { ManifestReply } from '../../shared/api/manifest.ts';
 import type { ObuStatus } from '../../shared/api/status.ts';
 import { ErrorCode } from '../../shared/base/errors.ts';
-import { type CommandEnd, Kerb } from '../support/kerb.ts';
+import { type CommandEnd, Kerb } from '../support/kerb/kerb.ts';
 import { STATUS_MS } from '../support/status-ms.ts';
 import { until } from '../support/until.ts';
 

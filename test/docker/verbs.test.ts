@@ -13,7 +13,7 @@ import type { ObuStatus } from '../../shared/api/status.ts';
 import { LOG_KEYS } from '../../shared/base/log.ts';
 import { type Credentials, createAuthority, issueCertificate, type Subject } from '../../shared/identity/authority.ts';
 import { writeIdentity } from '../../shared/identity/files.ts';
-import { type CommandEnd, Kerb } from '../support/kerb.ts';
+import { type CommandEnd, Kerb } from '../support/kerb/kerb.ts';
 import { useSharedEngine } from '../support/machine/shared-engine.ts';
 import { parseMetrics } from '../support/metrics-text.ts';
 import { STATUS_MS } from '../support/status-ms.ts';

@@ -4,7 +4,7 @@ import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, 
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
-import { Kerb } from '../support/kerb.ts';
+import { Kerb } from '../support/kerb/kerb.ts';
 import { guestImage, taskImage } from './support-paths.ts';
 
 const top = join(import.meta.dirname, '../..');

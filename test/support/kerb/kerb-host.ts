@@ -1,10 +1,10 @@
 /**
- * Runs `kerb` commands that test/support/kerb.ts sends, in one process: most of what a command takes is to start Node and to
+ * Runs `kerb` commands that test/support/kerb/kerb.ts sends, in one process: most of what a command takes is to start Node and to
  * load modules. Each has its own standard streams, so that several may run at once.
  */
 import { AsyncLocalStorage } from 'node:async_hooks';
 import { Readable } from 'node:stream';
-import { runCommand } from '../../cli/run.ts';
+import { runCommand } from '../../../cli/run.ts';
 
 export interface Command {
   readonly id: number;
