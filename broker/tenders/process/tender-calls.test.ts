@@ -9,12 +9,16 @@ import { TenderCalls } from './tender-calls.ts';
 
 const children: ChildProcess[] = [];
 afterEach(() => {
-  for (const child of children.splice(0)) child.kill('SIGKILL');
+  // Each has a process group of its own, so that its children go along.
+  for (const { pid } of children.splice(0)) process.kill(-pid!, 'SIGKILL');
 });
 
 /** One call of 20 ms to a process that does this instead. `given` is what the call was given up with. */
 function callTo(script: string) {
-  const child = spawn('sh', ['-c', script], { stdio: ['ignore', 'ignore', 'ignore', 'pipe'] });
+  const child = spawn('sh', ['-c', script], {
+    stdio: ['ignore', 'ignore', 'ignore', 'pipe'],
+    detached: true,
+  });
   children.push(child);
   const given: { reason: string; starved: boolean }[] = [];
   const calls: TenderCalls = new TenderCalls(

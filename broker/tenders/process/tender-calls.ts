@@ -2,7 +2,7 @@ import type { Socket } from 'node:net';
 import { Deadline } from '../../../shared/base/deadline.ts';
 import { type KerbError, messageOf } from '../../../shared/base/errors.ts';
 import { LateWatch } from '../watch/late-watch.ts';
-import type { Patience } from '../watch/patience.ts';
+import type { LateLimits } from '../watch/lateness.ts';
 import { CallWriter } from './call-writer.ts';
 import type { TenderOutcome } from './tender.ts';
 import { INLINE_MAX, type OutcomeFrame, RELEASE_FRAME } from './tender-frames.ts';
@@ -13,7 +13,7 @@ import { outcomeOf } from './tender-outcome.ts';
  * The tender itself keeps the budget to a fraction of a millisecond of CPU time. One that hangs is killed after 250 ms; one
  * that gets no processor on a busy machine is not at fault, and has 3 s.
  */
-const BACKSTOP: Patience = { afterMs: 250, cpuMs: 100, atMostMs: 3_000 };
+const BACKSTOP: LateLimits = { afterMs: 250, cpuMs: 100, atMostMs: 3_000 };
 
 interface PendingCall {
   readonly resolve: (frame: OutcomeFrame) => void;

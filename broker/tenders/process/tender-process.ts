@@ -1,7 +1,7 @@
 import { ErrorCode, KerbError, messageOf } from '../../../shared/base/errors.ts';
 import type { Logger } from '../../../shared/base/log.ts';
 import { LateWatch } from '../watch/late-watch.ts';
-import type { Patience } from '../watch/patience.ts';
+import type { LateLimits } from '../watch/lateness.ts';
 import { readImageFile } from './image-file.ts';
 import type { ImageInfo, Isolation, Tender, TenderOutcome, TenderState, WishedIsolation } from './tender.ts';
 import { tenderBinary } from './tender-binary.ts';
@@ -25,7 +25,7 @@ export interface TenderProcessOptions {
 
 const START_TIMEOUT_MS = 10_000;
 /** A start takes some tens of milliseconds of CPU time; on a machine that gives none, a minute is enough of waiting. */
-const START: Patience = { afterMs: 250, cpuMs: 1_000, atMostMs: 50_000 };
+const START: LateLimits = { afterMs: 250, cpuMs: 1_000, atMostMs: 50_000 };
 const STOP_TIMEOUT_MS = 1_000;
 const MAX_BUDGET_MS = 3_600_000;
 

@@ -1,4 +1,4 @@
-import { judge, type Patience, type ProcessorUse } from './patience.ts';
+import { judge, type LateLimits, type ProcessorUse } from './lateness.ts';
 import { processorUse } from './processor-use.ts';
 
 /** The first look is so long after the time when it should have been done: what is a moment late is not looked at. */
@@ -7,7 +7,7 @@ const FIRST_LOOK_MS = 50;
 /** Looks after one thing that a tender does, and says when it is too late for it. One timer, and nothing read in time. */
 export class LateWatch {
   readonly #pid: number | undefined;
-  readonly #patience: Patience;
+  readonly #limits: LateLimits;
   readonly #giveUp: (starved: boolean) => void;
   readonly #dueAt: number;
   #first: ProcessorUse | undefined;
@@ -19,9 +19,9 @@ export class LateWatch {
    * @param dueMs from now; when it should be done
    * @param giveUp called once at most: it hangs, or it got no processor for too long
    */
-  constructor(pid: number | undefined, dueMs: number, patience: Patience, giveUp: (starved: boolean) => void) {
+  constructor(pid: number | undefined, dueMs: number, limits: LateLimits, giveUp: (starved: boolean) => void) {
     this.#pid = pid;
-    this.#patience = patience;
+    this.#limits = limits;
     this.#giveUp = giveUp;
     this.#dueAt = performance.now() + dueMs;
     this.#timer = setTimeout(() => this.#lookFirst(), dueMs + FIRST_LOOK_MS);
@@ -36,7 +36,7 @@ export class LateWatch {
   #lookFirst(): void {
     this.#first = this.#look();
     this.#before = this.#first;
-    this.#timer = setTimeout(() => this.#ring(), this.#patience.afterMs - FIRST_LOOK_MS);
+    this.#timer = setTimeout(() => this.#ring(), this.#limits.afterMs - FIRST_LOOK_MS);
   }
 
   /** An answer that waits in the socket, because this process was the slow one, is read before it is judged. */
@@ -50,10 +50,10 @@ export class LateWatch {
     const now = this.#look();
     // A timer may ring a little early.
     const overdueMs = performance.now() - this.#dueAt + 1;
-    const verdict = judge(this.#patience, overdueMs, this.#first, this.#before, now);
+    const verdict = judge(this.#limits, overdueMs, this.#first, this.#before, now);
     this.#before = now;
     if (verdict === 'wait') {
-      this.#timer = setTimeout(() => this.#ring(), this.#patience.afterMs);
+      this.#timer = setTimeout(() => this.#ring(), this.#limits.afterMs);
       return;
     }
     this.clear();

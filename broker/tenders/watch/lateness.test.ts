@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest';
-import { judge, type Patience, type ProcessorUse } from './patience.ts';
+import { judge, type LateLimits, type ProcessorUse } from './lateness.ts';
 
-const patience: Patience = { afterMs: 250, cpuMs: 100, atMostMs: 5_000 };
+const limits: LateLimits = { afterMs: 250, cpuMs: 100, atMostMs: 5_000 };
 const awake = (cpuMs: number): ProcessorUse => ({ cpuMs, asleep: false });
 const asleep = (cpuMs: number): ProcessorUse => ({ cpuMs, asleep: true });
 
@@ -23,5 +23,5 @@ test.each<[string, number, ProcessorUse | undefined, ProcessorUse | undefined, P
   ['it has gone', 250, awake(7), awake(7), undefined, 'hangs'],
   ['its processor time fell with a child that was not waited for', 250, awake(70), awake(70), awake(7), 'wait'],
 ])('%s', (_what, overdueMs, first, before, now, verdict) => {
-  expect(judge(patience, overdueMs, first, before, now)).toBe(verdict);
+  expect(judge(limits, overdueMs, first, before, now)).toBe(verdict);
 });

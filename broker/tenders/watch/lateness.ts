@@ -1,9 +1,9 @@
 /**
- * Whether a tender that is late hangs, or got no processor on a busy machine: the one is ended at once, the other is waited
- * for, up to a limit. Pure; times in milliseconds.
+ * Tells a tender that hangs from one that is late because it got no processor on a busy machine: the one is ended at once,
+ * the other is waited for, up to a limit. Pure; times in milliseconds.
  */
 
-/** What the kernel says of a tender and its guest. */
+/** A tender and its guest, as the kernel counts. */
 export interface ProcessorUse {
   /** CPU time of both so far. */
   readonly cpuMs: number;
@@ -11,7 +11,7 @@ export interface ProcessorUse {
   readonly asleep: boolean;
 }
 
-export interface Patience {
+export interface LateLimits {
   /** So long after it should have been done it is looked at. */
   readonly afterMs: number;
   /** With so much CPU time since the first look it should have been done long ago. */
@@ -28,16 +28,16 @@ export type Verdict = 'wait' | 'hangs' | 'starved';
  * @param before the look before this one
  */
 export function judge(
-  patience: Patience,
+  limits: LateLimits,
   overdueMs: number,
   first: ProcessorUse | undefined,
   before: ProcessorUse | undefined,
   now: ProcessorUse | undefined,
 ): Verdict {
-  if (overdueMs < patience.afterMs) return 'wait';
+  if (overdueMs < limits.afterMs) return 'wait';
   if (first === undefined || before === undefined || now === undefined) return 'hangs';
-  if (now.cpuMs - first.cpuMs >= patience.cpuMs) return 'hangs';
+  if (now.cpuMs - first.cpuMs >= limits.cpuMs) return 'hangs';
   // Asleep at one look may be one moment of many; twice and with nothing in between is for good.
   if (now.asleep && before.asleep && now.cpuMs === before.cpuMs) return 'hangs';
-  return overdueMs >= patience.atMostMs ? 'starved' : 'wait';
+  return overdueMs >= limits.atMostMs ? 'starved' : 'wait';
 }

@@ -1,5 +1,5 @@
 import { readFileSync } from 'node:fs';
-import type { ProcessorUse } from './patience.ts';
+import type { ProcessorUse } from './lateness.ts';
 
 /** Ticks in `stat`: USER_HZ is 100 on every machine that Linux calls its own (proc(5)). */
 const TICK_MS = 10;
