@@ -23,8 +23,10 @@ export interface BrokerConfig {
   /** Names of the tasks whose first tender is started with the broker and stays while there is room. */
   readonly prestart: 'all' | readonly string[];
   readonly limits: BrokerLimits;
-  /** Undefined: nobody may push. */
+  /** Undefined, and no policy: nobody may push. */
   readonly push?: PushConfig;
+  /** Path of the policy. With one, it says who may push, and `push.tenants` is empty. */
+  readonly policyFile?: string | undefined;
 }
 
 export interface PushConfig {

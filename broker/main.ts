@@ -13,6 +13,7 @@ import type { CreateTender } from './offloads/served-tasks.ts';
 import { startTasks } from './offloads/start-tasks.ts';
 import { loadPackages } from './packages/load-packages.ts';
 import { BrokerMetrics } from './telemetry/metrics.ts';
+import { startPolicy } from './tenants/start-policy.ts';
 
 /** What a test may put in the place of real parts. */
 export interface BrokerParts {
@@ -26,6 +27,8 @@ export interface RunningBroker {
   readonly url: string;
   readonly port: number;
   status(): BrokerStatus;
+  /** Reads anew what may change while it runs: the policy. What cannot be used is reported, and what was there stays. */
+  reload(): Promise<void>;
   /** Takes nothing new, lets what runs come to its end for a short time, and leaves nothing behind. */
   stop(): Promise<void>;
 }
@@ -41,6 +44,7 @@ export async function startBroker(config: BrokerConfig, parts: BrokerParts): Pro
     const identity = await ownIdentity(config);
     const errors = new RecentErrors();
     const metrics = new BrokerMetrics();
+    const policy = await startPolicy(running, config, { errors, log });
     const { store, pushed } = await loadPackages(config, errors, log);
     const { createTender } = parts;
     const tasks = await startTasks(running, { config, store, metrics, errors, log, createTender, signal });
@@ -74,7 +78,7 @@ export async function startBroker(config: BrokerConfig, parts: BrokerParts): Pro
     });
     await running.begin('control', control);
     log.info({ broker: config.id, url, path: config.apiSocket, count: served.size }, 'the broker takes offloads');
-    return { url, port, status, stop: () => running.stop() };
+    return { url, port, status, reload: () => policy.reload(), stop: () => running.stop() };
   }, signal);
 }
 

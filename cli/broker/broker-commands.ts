@@ -12,6 +12,8 @@ import { ensureDevelopmentIdentities } from '../../shared/identity/development.t
 import { isTenant } from '../../shared/identity/identity.ts';
 import { ensureDevelopmentSigner } from '../../shared/task-package/signer.ts';
 import { parseSize } from '../../shared/text/size.ts';
+import { withAllProblems } from '../obu/problems.ts';
+import { registerPolicyCommands } from './policy-commands.ts';
 
 /** Bytes: the largest that an example takes, and what one connection may make a broker hold while it arrives. */
 const DEFAULT_PUSH_INPUT = 4 * 1024 * 1024;
@@ -23,6 +25,7 @@ interface ServeOptions {
   readonly packages: string;
   readonly trust?: string;
   readonly allowUnsigned?: boolean;
+  readonly policy?: string;
   readonly state: string;
   readonly api?: string;
   readonly isolation: WishedIsolation;
@@ -56,6 +59,7 @@ export function registerBrokerCommands(program: Command): void {
     .option('--identity <dir>', 'certificate.pem, key.pem and ca.pem; without it a development identity is made')
     .option('--trust <dir>', 'public keys (*.pem) of the task signers whose packages are run')
     .option('--allow-unsigned', 'run every package, also unsigned ones')
+    .option('--policy <file>', 'who may what; read anew when it changes and on SIGHUP (kerb broker policy check FILE)')
     .option('--state <dir>', 'state directory of the broker', '.kerbside')
     .option('--api <socket>', 'control socket (default: broker-ID.sock in the state directory)')
     .addOption(
@@ -100,6 +104,7 @@ export function registerBrokerCommands(program: Command): void {
     .option('--push-packages <n>', 'packages of one tenant', parseCount, DEFAULT_PUSH_LIMITS.maxTenantPackages)
     .addOption(sizeOption('--push-input <size>', 'input that a pushed task may take', DEFAULT_PUSH_INPUT))
     .action(serve);
+  registerPolicyCommands(broker);
 }
 
 async function serve(options: ServeOptions): Promise<void> {
@@ -116,6 +121,7 @@ async function serve(options: ServeOptions): Promise<void> {
     process.on('SIGINT', onSignal);
     process.on('SIGTERM', onSignal);
   });
+  process.on('SIGHUP', () => void running?.reload());
   const stateDir = resolve(options.state);
   try {
     const identityDir = options.identity ?? (await developmentIdentity(stateDir, options.id, log));
@@ -130,7 +136,8 @@ async function serve(options: ServeOptions): Promise<void> {
         apiSocket: options.api ?? join(stateDir, `broker-${options.id}.sock`),
         isolation: options.isolation,
         prestart: options.prestart,
-        ...(options.pushFrom === undefined ? {} : { push: pushConfig(options.pushFrom, options) }),
+        ...pushConfig(options),
+        policyFile: options.policy,
         limits: {
           ...DEFAULT_LIMITS,
           maxQueuedPerPackage: options.maxQueue,
@@ -149,20 +156,28 @@ async function serve(options: ServeOptions): Promise<void> {
     await running.stop();
   } catch (error) {
     // Asked to stop while it started: that is an end, not a failure.
-    if (!isKerbError(error, ErrorCode.Cancelled)) throw error;
+    if (!isKerbError(error, ErrorCode.Cancelled)) throw withAllProblems(error);
   }
   log.info('stopped');
 }
 
-function pushConfig(tenants: readonly string[], options: ServeOptions): PushConfig {
-  const { pushSize, pushQuota, pushPackages, pushInput } = options;
+/** @throws KerbError BadConfig: it is said twice who may push */
+function pushConfig(options: ServeOptions): { push?: PushConfig } {
+  const { policy, pushFrom, pushSize, pushQuota, pushPackages, pushInput } = options;
+  if (pushFrom !== undefined && policy !== undefined) {
+    throw new KerbError(
+      ErrorCode.BadConfig,
+      `--push-from and --policy contradict each other; write "packages: { push: true }" under these tenants in ${policy}`,
+    );
+  }
+  if (pushFrom === undefined && policy === undefined) return {};
   const limits = {
     ...DEFAULT_PUSH_LIMITS,
     maxPackageBytes: pushSize,
     maxTenantBytes: pushQuota,
     maxTenantPackages: pushPackages,
   };
-  return { tenants, limits, maxInput: pushInput };
+  return { push: { tenants: pushFrom ?? [], limits, maxInput: pushInput } };
 }
 
 /** No package is run unless somebody said whose are: on the command line, or by using development identities. */
