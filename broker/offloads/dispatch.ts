@@ -4,7 +4,6 @@
  * Hot path: no timer per offload but the one for the earliest budget in the queues.
  */
 import type { Admission } from '../admission/admission.ts';
-import type { BrokerMetrics } from '../telemetry/metrics.ts';
 import type { Answers } from './answers.ts';
 import type { PendingOffload, Runnable } from './offload.ts';
 import { lacksIsolation, spentInQueue } from './refusals.ts';
@@ -12,7 +11,6 @@ import { lacksIsolation, spentInQueue } from './refusals.ts';
 export interface DispatchParts {
   readonly admission: Admission<PendingOffload>;
   readonly answers: Answers;
-  readonly metrics: BrokerMetrics;
 }
 
 export class Dispatch {
@@ -20,15 +18,14 @@ export class Dispatch {
   readonly runnables = new Map<string, Runnable>();
   readonly #admission: Admission<PendingOffload>;
   readonly #answers: Answers;
-  readonly #metrics: BrokerMetrics;
+  onRun: (pending: PendingOffload) => void = () => {};
   #sweepTimer: NodeJS.Timeout | undefined;
   /** When the timer rings. */
   #sweepAt = Number.POSITIVE_INFINITY;
 
-  constructor({ admission, answers, metrics }: DispatchParts) {
+  constructor({ admission, answers }: DispatchParts) {
     this.#admission = admission;
     this.#answers = answers;
-    this.#metrics = metrics;
   }
 
   /** Hands over what waits for this package while it has a free tender. To be called when one has become free. */
@@ -44,6 +41,7 @@ export class Dispatch {
         this.#answers.fail(flight, runnable, noVm);
         continue;
       }
+      this.onRun(flight);
       runnable.pool.call(flight.input, flight.deadline, (end) => {
         // The next one is on its way to the tender before this one's answer is written.
         this.dispatch(taskDigest);
@@ -73,7 +71,6 @@ export class Dispatch {
 
   /** For Admission: the budget of a flight ran out before its turn came. */
   spent(flight: PendingOffload, waitedMs: number): void {
-    this.#metrics.deadlineMissed();
     this.#answers.fail(flight, this.runnables.get(flight.taskDigest), spentInQueue(flight, waitedMs));
   }
 
