@@ -93,6 +93,8 @@ function brokerRegistry(): Registry {
   const metrics = new BrokerMetrics();
   metrics.watchPools(() => []);
   metrics.watchPushed(() => []);
+  metrics.watchActivity(() => ({ clients: 0, draining: false, pending: () => [] }));
+  metrics.watchAudit(() => 0);
   return metrics.registry;
 }
 

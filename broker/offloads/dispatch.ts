@@ -5,7 +5,6 @@
  */
 import type { Admission } from '../admission/admission.ts';
 import type { RunEnd } from '../admission/terms.ts';
-import type { BrokerMetrics } from '../telemetry/metrics.ts';
 import type { CallEnd } from '../tenders/pool/pool-options.ts';
 import type { Answers } from './answers.ts';
 import type { PendingOffload, Runnable } from './offload.ts';
@@ -14,7 +13,6 @@ import { lacksIsolation, waitedTooLong } from './refusals.ts';
 export interface DispatchParts {
   readonly admission: Admission<PendingOffload>;
   readonly answers: Answers;
-  readonly metrics: BrokerMetrics;
 }
 
 export class Dispatch {
@@ -22,15 +20,14 @@ export class Dispatch {
   readonly runnables = new Map<string, Runnable>();
   readonly #admission: Admission<PendingOffload>;
   readonly #answers: Answers;
-  readonly #metrics: BrokerMetrics;
+  onRun: (pending: PendingOffload) => void = () => {};
   #timer: NodeJS.Timeout | undefined;
   /** When the timer rings. */
   #wakeAt = Number.POSITIVE_INFINITY;
 
-  constructor({ admission, answers, metrics }: DispatchParts) {
+  constructor({ admission, answers }: DispatchParts) {
     this.#admission = admission;
     this.#answers = answers;
-    this.#metrics = metrics;
   }
 
   /** Hands over what waits and can run. To be called when a tender or a slot has become free. */
@@ -47,6 +44,7 @@ export class Dispatch {
         this.#answers.fail(flight, runnable, noVm);
         continue;
       }
+      this.onRun(flight);
       runnable.pool.call(flight.input, flight.deadline, (end) => {
         const endedAt = performance.now();
         this.#admission.ended(flight, endedAt, endOf(flight, endedAt, end));
@@ -80,7 +78,6 @@ export class Dispatch {
 
   /** For Admission: the time of a flight ran out before its turn came, or is too short now. */
   dropped(flight: PendingOffload, waitedMs: number): void {
-    this.#metrics.deadlineMissed();
     this.#answers.fail(flight, this.runnables.get(flight.taskDigest), waitedTooLong(flight, waitedMs));
   }
 

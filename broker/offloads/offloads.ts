@@ -13,7 +13,7 @@ import type { BrokerMetrics } from '../telemetry/metrics.ts';
 import { Answers } from './answers.ts';
 import { Dispatch } from './dispatch.ts';
 import type { Answer, IncomingOffload, PendingOffload, Runnable, TaskResult } from './offload.ts';
-import { blockedTooLong, inputTooLarge, lacksIsolation, otherOffload, unknownPackage } from './refusals.ts';
+import { blockedTooLong, inputTooLarge, lacksIsolation, otherOffload, stopping, unknownPackage } from './refusals.ts';
 
 export interface OffloadLimits extends OnceLimits {
   /** Callers that may wait for one and the same offload. */
@@ -29,6 +29,8 @@ export class Offloads {
   readonly #onShort: () => void;
   readonly #answers: Answers;
   readonly #dispatch: Dispatch;
+  /** Why nothing is taken that was not asked for before; undefined when it is. */
+  refuseNew: () => Refusal | undefined = () => undefined;
   #stopping = false;
 
   /** `onShort` is told when offloads wait and one more tender would help. */
@@ -44,7 +46,7 @@ export class Offloads {
     this.#onShort = onShort;
     const answers = new Answers(this.#once, metrics);
     this.#answers = answers;
-    this.#dispatch = new Dispatch({ admission, answers, metrics });
+    this.#dispatch = new Dispatch({ admission, answers });
   }
 
   add(runnable: Runnable): void {
@@ -68,10 +70,15 @@ export class Offloads {
     if (refusal !== undefined) this.#answers.refuse(offload, runnable, refusal, answer);
   }
 
+  /** `started` is told of each offload that goes to a tender. */
+  onRun(started: (pending: PendingOffload) => void): void {
+    this.#dispatch.onRun = started;
+  }
+
   /** Answers from the results, joins a flight or makes a new one; or says why not. */
   #accept(offload: IncomingOffload, runnable: Runnable | undefined, answer: Answer): Refusal | undefined {
     const { tenant, vehicle, id, taskDigest, input, isolation } = offload;
-    if (this.#stopping) return refusal(ErrorCode.BrokerStopping, 'this broker is stopping; use another one');
+    if (this.#stopping) return this.refuseNew() ?? stopping();
     if (runnable === undefined) return unknownPackage(taskDigest);
     if (input.length > runnable.maxInput) return inputTooLarge(offload, runnable);
     const noVm = lacksIsolation(offload, runnable);
@@ -88,6 +95,8 @@ export class Offloads {
       return undefined;
     }
 
+    const closed = this.refuseNew();
+    if (closed !== undefined) return closed;
     const { pool } = runnable;
     const now = performance.now();
     const blocked = blockedTooLong(offload, runnable, now);
