@@ -27,7 +27,7 @@ const system = {
 // The kernel goes on beside all of them.
 export default defineConfig({
   test: {
-    reporters: ['default', './tools/closing-line-reporter.ts'],
+    reporters: ['default', ['./tools/closing-line-reporter.ts', { longForms: 'npm run test:long' }]],
     maxWorkers,
     sequence: { sequencer: LongestFirst },
     // Only for `npm run test:coverage`: it makes tests slower, and does not see the processes that system tests start.
