@@ -2,6 +2,7 @@ import { availableParallelism } from 'node:os';
 import type { OnceLimits } from '../shared/base/once.ts';
 import type { AdmissionLimits } from './admission/admission.ts';
 import { DEFAULT_PUSH_LIMITS, type PushLimits } from './packages/push-limits.ts';
+import type { CgroupMode } from './tenders/cgroups/open-groups.ts';
 import type { PoolLimits } from './tenders/pool/pool-plan.ts';
 import type { WishedIsolation } from './tenders/process/tender.ts';
 
@@ -18,6 +19,8 @@ export interface BrokerConfig {
   readonly stateDir: string;
   /** Path of the control socket. */
   readonly apiSocket: string;
+  /** Tenders in control groups; default off. */
+  readonly cgroups?: CgroupMode;
   /** For every task that leaves it open. */
   readonly isolation: WishedIsolation;
   /** Names of the tasks whose first tender is started with the broker and stays while there is room. */

@@ -3,6 +3,7 @@ import { type Command, InvalidArgumentError, Option } from 'commander';
 import { DEFAULT_LIMITS, type PushConfig } from '../../broker/config.ts';
 import { type RunningBroker, startBroker } from '../../broker/main.ts';
 import { DEFAULT_PUSH_LIMITS } from '../../broker/packages/push-limits.ts';
+import { CGROUP_MODES, type CgroupMode } from '../../broker/tenders/cgroups/open-groups.ts';
 import { WISHED_ISOLATIONS, type WishedIsolation } from '../../broker/tenders/process/tender.ts';
 import { ErrorCode, isKerbError, KerbError } from '../../shared/base/errors.ts';
 import { createLog } from '../../shared/base/log.ts';
@@ -26,6 +27,7 @@ interface ServeOptions {
   readonly state: string;
   readonly api?: string;
   readonly isolation: WishedIsolation;
+  readonly cgroups: CgroupMode;
   readonly maxQueue: number;
   readonly maxQueuePerTenant: number;
   readonly maxQueueBytes: number;
@@ -63,6 +65,7 @@ export function registerBrokerCommands(program: Command): void {
         .choices(WISHED_ISOLATIONS)
         .default('auto'),
     )
+    .addOption(cgroupsOption())
     .option('--max-queue <n>', 'offloads that may wait for one task', parseCount, DEFAULT_LIMITS.maxQueuedPerPackage)
     .option(
       '--max-queue-per-tenant <n>',
@@ -129,6 +132,7 @@ async function serve(options: ServeOptions): Promise<void> {
         stateDir,
         apiSocket: options.api ?? join(stateDir, `broker-${options.id}.sock`),
         isolation: options.isolation,
+        cgroups: options.cgroups,
         prestart: options.prestart,
         ...(options.pushFrom === undefined ? {} : { push: pushConfig(options.pushFrom, options) }),
         limits: {
@@ -202,6 +206,11 @@ function toListen(text: string): ListenAddress {
   const address = parseListen(text);
   if (address === undefined) throw new InvalidArgumentError('write it like 127.0.0.1:7443 or [::1]:7443');
   return address;
+}
+
+function cgroupsOption(): Option {
+  const help = 'limit memory, processes and CPU of tenders by control groups; auto: where they can be made';
+  return new Option('--cgroups <mode>', help).choices(CGROUP_MODES).default('auto');
 }
 
 function sizeOption(flags: string, description: string, defaultBytes: number): Option {
