@@ -28,7 +28,7 @@ import { type BrokerLimits, DEFAULT_LIMITS } from './config.ts';
 import { type RunningBroker, startBroker } from './main.ts';
 import type { WishedIsolation } from './tenders/process/tender.ts';
 
-const { OffloadRequest, OffloadReply, ServiceAnnouncement } = kerbside.v2e.v1;
+const { OffloadRequest, OffloadReply, ServiceAnnouncement } = kerbside.v2e;
 type Reply = ReturnType<typeof OffloadReply.decode>;
 
 let root: string;
@@ -763,13 +763,15 @@ describe('starting and stopping', () => {
     for (const line of [
       'broker_offloads_total{tenant="ACME",task="echo",result="ok"} 1',
       'broker_offloads_total{tenant="ACME",task="echo",result="GuestFault"} 1',
-      'broker_refusals_total{reason="UnknownPackage"} 1',
+      'broker_refusals_total{reason="unknown_task"} 1',
       'broker_tenders{isolation="process",state="Waiting"} 1',
       'broker_packages{state="Waiting"} 1',
       'broker_guest_cpu_seconds_total{tenant="ACME",task="echo"} 0.0001',
       'broker_guest_memory_bytes_sum{task="echo"} 32768',
       'broker_offload_seconds_count{phase="total"} 1',
-      'broker_deadline_misses_total 0',
+      'broker_offload_latency_seconds_count{tenant="ACME",task="echo"} 1',
+      'broker_clients 1',
+      'broker_draining 0',
     ]) {
       expect(metrics).toContain(line);
     }

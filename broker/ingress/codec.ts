@@ -5,22 +5,36 @@
 import { Deadline } from '../../shared/base/deadline.ts';
 import { ErrorCode, KerbError, messageOf } from '../../shared/base/errors.ts';
 import type { Refusal } from '../../shared/base/refusal.ts';
+import type { VehiclePrincipal } from '../../shared/identity/identity.ts';
 import { kerbside } from '../../shared/protocol/generated/v2e.js';
+import { V2E_FEATURES, V2E_VERSIONS } from '../../shared/protocol/greeting.ts';
 import { isOffloadId, isolationFrom } from '../../shared/protocol/offload-request.ts';
+import { reasonOf } from '../../shared/protocol/refusal-reason.ts';
+import { classOfPriority, SERVICE_CLASSES } from '../../shared/protocol/service-class.ts';
 import { encodeInPlace } from '../../shared/protocol/v2e-encode.ts';
 import { isDigest } from '../../shared/task-package/format.ts';
-import type { IncomingOffload, TaskResult } from '../offloads/offload.ts';
+import type { IncomingOffload, OffloadTerms, TaskResult } from '../offloads/offload.ts';
 
-const { OffloadRequest, OffloadReply, ServiceAnnouncement } = kerbside.v2e.v1;
+const { OffloadRequest, OffloadReply, ServiceAnnouncement } = kerbside.v2e;
 
 const MAX_BUDGET_MS = 3_600_000;
 const MAX_PRIORITY = 1000;
+const MAX_KEEP_MS = 86_400_000;
+/** Version 1 promised this for every result. */
+const VERSION_1_KEEP_MS = 60_000;
+/** https://www.w3.org/TR/trace-context/#traceparent-header */
+const TRACEPARENT = /^[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$/;
+
+export interface V2eClient extends Pick<VehiclePrincipal, 'tenant' | 'id'> {
+  /** Of the protocol, as both ends speak it. */
+  readonly version: number;
+}
 
 /**
  * @param arrivedAt `performance.now()` when its last byte was here
- * @throws KerbError BadOffloadRequest; `context.id` is the id as far as there was one
+ * @throws KerbError BadOffloadRequest | NotSupported; `context.id` is the id as far as there was one
  */
-export function decodeOffload(bytes: Buffer, tenant: string, arrivedAt: number): IncomingOffload {
+export function decodeOffload(bytes: Buffer, client: V2eClient, arrivedAt: number): IncomingOffload {
   let request: ReturnType<typeof OffloadRequest.decode>;
   try {
     request = OffloadRequest.decode(bytes);
@@ -37,7 +51,51 @@ export function decodeOffload(bytes: Buffer, tenant: string, arrivedAt: number):
   const isolation = isolationFrom(request.isolation);
   if (isolation === undefined) throw bad(id, 'its isolation is neither "any" nor "vm"');
   const deadline = new Deadline(budgetMs, arrivedAt);
-  return { tenant, id, taskDigest, input: asBuffer(input), isolation, deadline, priority };
+  const terms = client.version < 2 ? termsOfVersion1(priority) : termsOf(request);
+  const { tenant, id: vehicle } = client;
+  return { tenant, vehicle, id, taskDigest, input: asBuffer(input), isolation, deadline, priority, ...terms };
+}
+
+type WireOffload = ReturnType<typeof OffloadRequest.decode>;
+
+function termsOfVersion1(priority: number): OffloadTerms {
+  const serviceClass = classOfPriority(priority);
+  const keepMs = VERSION_1_KEEP_MS;
+  return { serviceClass, keepMs, durable: false, dwellMs: Infinity, wantReceipt: false, traceparent: '' };
+}
+
+function termsOf(request: WireOffload): OffloadTerms {
+  const { id, priority, serviceClass: wireClass, keepMs, durable, dwellMs, wantReceipt, traceparent } = request;
+  const lacking = unsupportedNeed(request);
+  if (lacking !== '') {
+    const message = `the offload needs ${lacking}, which this broker does not do; use another broker`;
+    throw new KerbError(ErrorCode.NotSupported, message, { id });
+  }
+  // 0: not given; the others are the classes in their order.
+  const serviceClass = wireClass === 0 ? classOfPriority(priority) : SERVICE_CLASSES[wireClass - 1];
+  if (serviceClass === undefined)
+    throw bad(id, `its class ${wireClass} is not valid: it must be 0 to ${SERVICE_CLASSES.length}`);
+  if (keepMs > MAX_KEEP_MS) throw bad(id, `keep_ms is above ${MAX_KEEP_MS}, a day`);
+  if (!(dwellMs >= 0)) throw bad(id, 'dwell_ms is not 0 or more');
+  if (traceparent !== '' && !TRACEPARENT.test(traceparent)) throw bad(id, 'its traceparent is not one of W3C');
+  return {
+    serviceClass,
+    keepMs,
+    durable: keepMs > 0 && (durable ?? true),
+    dwellMs: dwellMs === 0 ? Infinity : dwellMs,
+    wantReceipt,
+    traceparent,
+  };
+}
+
+/** The first thing that must not be left out and is not done here; empty: none. */
+function unsupportedNeed({ needs, state, pipeline, chunked, principal }: WireOffload): string {
+  const known: readonly string[] = V2E_FEATURES;
+  for (const need of needs) if (!known.includes(need)) return JSON.stringify(need.slice(0, 32));
+  if (chunked != null) return '"chunks"';
+  if (state != null) return '"state"';
+  if (pipeline.length > 0) return '"pipeline"';
+  return principal == null ? '' : 'a stated principal';
 }
 
 export function encodeResult(id: string, result: TaskResult, broker: string, heldMs: number): Uint8Array {
@@ -45,7 +103,12 @@ export function encodeResult(id: string, result: TaskResult, broker: string, hel
 }
 
 export function encodeRefusal(id: string, refusal: Refusal, heldMs: number): Uint8Array {
-  return OffloadReply.encode({ id, refusal, heldMs }).finish();
+  return OffloadReply.encode({ id, refusal: withReason(refusal), heldMs }).finish();
+}
+
+/** As the wire has it: metrics at the other end count by `reason`. */
+export function withReason(refusal: Refusal): Refusal & { readonly reason: string } {
+  return { ...refusal, reason: reasonOf(refusal.code) };
 }
 
 export interface Announcement {
@@ -61,14 +124,16 @@ export interface Announcement {
   readonly maxInput: number;
 }
 
-/** Protocol version 1. */
-export function encodeAnnouncement({ broker, tasks, isolations, maxInput }: Announcement): Uint8Array {
+/** @param version that both ends speak */
+export function encodeAnnouncement({ broker, tasks, isolations, maxInput }: Announcement, version: number): Uint8Array {
+  const ofVersion2 = version < 2 ? {} : { versions: [...V2E_VERSIONS], features: [...V2E_FEATURES] };
   return ServiceAnnouncement.encode({
-    version: 1,
+    version,
     broker,
     tasks: [...tasks],
     isolations: [...isolations],
     maxInput,
+    ...ofVersion2,
   }).finish();
 }
 

@@ -7,6 +7,7 @@ import type { Logger } from '../../shared/base/log.ts';
 import { refusalOf } from '../../shared/base/refusal.ts';
 import { listenFault } from '../../shared/host/listen.ts';
 import type { Identity, VehiclePrincipal } from '../../shared/identity/identity.ts';
+import { commonVersion, greetingFrom, V2E_VERSIONS } from '../../shared/protocol/greeting.ts';
 import { V2E_PING_MS, V2E_TRANSPORT } from '../../shared/protocol/v2e-socket.ts';
 import { badPush, encodePushRefusal } from '../../shared/task-package/push-codec.ts';
 import type { Answer, IncomingOffload } from '../offloads/offload.ts';
@@ -21,9 +22,11 @@ export interface IngressOptions {
   readonly maxInput: number;
   /** Connections at the same time. */
   readonly maxClients: number;
-  /** An encoded ServiceAnnouncement, for every new client. */
-  readonly announcement: () => Uint8Array;
+  /** An encoded ServiceAnnouncement, for one client. */
+  readonly announcement: (client: ConnectedVehicle) => Uint8Array;
   readonly submit: (offload: IncomingOffload, answer: Answer) => void;
+  /** A vehicle is there; the result is called when its connection has ended. */
+  readonly onConnected: (client: ConnectedVehicle) => () => void;
   /** Takes what a new connection pushes. */
   readonly pushes: (client: VehiclePrincipal) => PushClient;
   /** A client was turned away, or sent something that could not be used. */
@@ -43,12 +46,20 @@ const CLOSE_TIMEOUT_MS = 500;
 /** Bytes of answers that a client may leave unread. */
 const MAX_UNREAD = 64 * 1024 * 1024;
 
-/** Who a connection belongs to, and until when that is so. */
+/** Who a connection belongs to, and until when that is so; `version` is of the protocol. */
+export interface ConnectedVehicle extends VehiclePrincipal {
+  readonly version: number;
+}
 interface SocketData {
-  client: VehiclePrincipal;
+  client: ConnectedVehicle;
 }
 type NoEvents = Record<string, never>;
-type ClientEvents = Record<'offload' | 'push', (payload: unknown, reply: unknown) => void>;
+type ClientEvents = Record<
+  'offload' | 'push' | 'cancel' | 'describe' | (typeof RESERVED_EVENTS)[number],
+  (payload: unknown, reply: unknown) => void
+>;
+/** Of version 2, and done by none of this version. */
+const RESERVED_EVENTS = ['chunk', 'claim', 'credit', 'offer'] as const;
 type BrokerEvents = { hello: (announcement: Uint8Array) => void };
 type ClientSocket = Socket<ClientEvents, BrokerEvents, NoEvents, SocketData>;
 
@@ -144,7 +155,7 @@ export class Ingress {
 
   /** Tells every client anew what there is. */
   announce(): void {
-    this.#io?.emit('hello', this.#options.announcement());
+    for (const socket of this.#io?.sockets.sockets.values() ?? []) this.#greet(socket);
   }
 
   /** New connections meet this identity; those that are there go on. */
@@ -169,21 +180,41 @@ export class Ingress {
     await io.close();
   }
 
-  #authenticate(socket: ClientSocket): VehiclePrincipal {
+  #greet(socket: ClientSocket): void {
+    socket.emit('hello', this.#options.announcement(socket.data.client));
+  }
+
+  #authenticate(socket: ClientSocket): ConnectedVehicle {
     const { identity } = this.#options;
     if (this.#stopping) throw new KerbError(ErrorCode.BrokerStopping, 'this broker is stopping; use another one');
     const peer = identity.peerOf(socket.request.socket as TLSSocket);
     if (peer.kind !== 'vehicle') {
       throw unauthenticated(`only vehicles are served here; the certificate is of ${peer.kind} ${peer.id}`);
     }
-    return peer;
+    return { ...peer, version: this.#versionFor(socket) };
+  }
+
+  #versionFor(socket: ClientSocket): number {
+    let versions: readonly number[];
+    try {
+      ({ versions } = greetingFrom(socket.handshake.auth));
+    } catch (error) {
+      throw new KerbError(ErrorCode.BadProtocolMessage, `the greeting cannot be used: ${messageOf(error)}`);
+    }
+    const version = commonVersion(versions);
+    if (version !== undefined) return version;
+    throw new KerbError(
+      ErrorCode.NotSupported,
+      `this broker speaks versions ${V2E_VERSIONS.join(' and ')} of V2E, and the client ${versions.join(', ')}`,
+    );
   }
 
   #serve(socket: ClientSocket): void {
-    const { announcement, pushes, log } = this.#options;
+    const { pushes, onConnected, log } = this.#options;
     const { client } = socket.data;
     log.info({ vehicle: client.id, tenant: client.tenant }, 'vehicle connected');
     socket.on('disconnect', (reason) => log.info({ vehicle: client.id, reason }, 'vehicle disconnected'));
+    socket.on('disconnect', onConnected(client));
     const unread = { bytes: 0 };
     // Everything has been handed to the TLS socket, which counts its own part.
     socket.conn.on('drain', () => {
@@ -193,12 +224,12 @@ export class Ingress {
     const push = pushes(client);
     socket.on('push', (payload, reply) => this.#takePush(socket, client, push, payload, reply));
     socket.on('disconnect', () => void push.end());
-    socket.emit('hello', announcement());
+    this.#greet(socket);
   }
 
   #takeOffload(
     socket: ClientSocket,
-    client: VehiclePrincipal,
+    client: ConnectedVehicle,
     unread: { bytes: number },
     payload: unknown,
     reply: unknown,
@@ -225,7 +256,7 @@ export class Ingress {
     }
     let offload: IncomingOffload;
     try {
-      offload = decodeOffload(payload, client.tenant, arrivedAt);
+      offload = decodeOffload(payload, client, arrivedAt);
     } catch (error) {
       const problem = isKerbError(error) ? error : badRequest(messageOf(error));
       this.#options.onRefused(`vehicle ${client.id}`, problem);
@@ -265,6 +296,4 @@ function unauthenticated(message: string): KerbError {
   return new KerbError(ErrorCode.Unauthenticated, message);
 }
 
-function badRequest(message: string): KerbError {
-  return new KerbError(ErrorCode.BadOffloadRequest, message);
-}
+const badRequest = (message: string) => new KerbError(ErrorCode.BadOffloadRequest, message);

@@ -1,17 +1,35 @@
 /** The types of an offload from its arrival at this broker to its answer. */
 import type { Refusal } from '../../shared/base/refusal.ts';
 import type { RoutedOffload } from '../../shared/protocol/offload-request.ts';
+import type { ServiceClass } from '../../shared/protocol/service-class.ts';
 import type { TenderPool } from '../tenders/pool/pool.ts';
 
 /** As it came in; its data is checked already. The deadline begins when its last byte was here. */
-export interface IncomingOffload extends RoutedOffload {
+export interface IncomingOffload extends RoutedOffload, OffloadTerms {
+  /** From the certificate, never a field. */
   readonly tenant: string;
+  readonly vehicle: string;
   readonly input: Buffer;
 }
 
-/** One that waits or runs, for everybody who asked for it. */
+/** The terms of one offload, as a caller of version 2 gives them. */
+export interface OffloadTerms {
+  /** As it was asked for; the policy may cap it. */
+  readonly serviceClass: ServiceClass;
+  /** Milliseconds that the result is kept for a caller that is away; 0: cancelled when the link is lost. */
+  readonly keepMs: number;
+  /** A kept result survives the death of this broker. */
+  readonly durable: boolean;
+  /** Milliseconds that the caller expects to stay in reach, from its arrival; Infinity: not known. */
+  readonly dwellMs: number;
+  readonly wantReceipt: boolean;
+  /** W3C Trace Context; empty: none. */
+  readonly traceparent: string;
+}
+
+/** One that waits or runs, for all its callers. */
 export interface PendingOffload extends IncomingOffload {
-  /** Tenant and id. */
+  /** Tenant, vehicle and id. */
   readonly key: string;
   readonly answers: Answer[];
 }

@@ -29,7 +29,7 @@ import { type BrokerLimits, DEFAULT_LIMITS, type PushConfig } from '../config.ts
 import { type RunningBroker, startBroker } from '../main.ts';
 import { DEFAULT_PUSH_LIMITS, type PushLimits } from './push-limits.ts';
 
-const { OffloadRequest, OffloadReply, PushRequest, PushReply, ServiceAnnouncement } = kerbside.v2e.v1;
+const { OffloadRequest, OffloadReply, PushRequest, PushReply, ServiceAnnouncement } = kerbside.v2e;
 type Reply = ReturnType<typeof OffloadReply.decode>;
 type PushAnswer = ReturnType<typeof PushReply.decode>;
 

@@ -8,6 +8,10 @@ export interface Refusal<Code extends number = number> {
   readonly message: string;
   /** When it may be worth another try, in milliseconds; 0: no hint. */
   readonly retryAfterMs: number;
+  /** Key of the quota in the broker's policy that is spent. */
+  readonly quota?: string;
+  /** Id of a broker that may take it. */
+  readonly tryBroker?: string;
 }
 
 export function refusal(code: ErrorCode, message: string, retryAfterMs = 0): Refusal<ErrorCode> {
@@ -19,10 +23,18 @@ export interface RefusalFields {
   readonly code?: number | null;
   readonly message?: string | null;
   readonly retryAfterMs?: number | null;
+  readonly quota?: string | null;
+  readonly tryBroker?: string | null;
 }
 
-export function refusalFrom({ code, message, retryAfterMs }: RefusalFields): Refusal {
-  return { code: code ?? 0, message: message ?? '', retryAfterMs: retryAfterMs ?? 0 };
+export function refusalFrom({ code, message, retryAfterMs, quota, tryBroker }: RefusalFields): Refusal {
+  return {
+    code: code ?? 0,
+    message: message ?? '',
+    retryAfterMs: retryAfterMs ?? 0,
+    ...(quota && { quota }),
+    ...(tryBroker && { tryBroker }),
+  };
 }
 
 /** With the hint of `context.retryAfterMs`, when that is one; whole milliseconds, because the wire has no others. */

@@ -4,7 +4,7 @@ import { kerbside } from './generated/v2e.js';
 import { encodeInPlace, ROOM, takeRoom } from './v2e-encode.ts';
 import { v2eParser } from './v2e-parser.ts';
 
-const { OffloadRequest, OffloadReply } = kerbside.v2e.v1;
+const { OffloadRequest, OffloadReply } = kerbside.v2e;
 const encoder = new v2eParser.Encoder();
 const write = (data: unknown[]): Buffer => {
   const [message] = encoder.encode({ type: 2, nsp: '/', data, id: 6 } as Packet);

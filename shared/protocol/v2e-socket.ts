@@ -1,5 +1,6 @@
 /** Settings that all sockets of V2E share, on both ends. */
 import type { Agent } from 'node:https';
+import { V2E_FEATURES, V2E_VERSIONS } from './greeting.ts';
 import { v2eParser } from './v2e-parser.ts';
 
 export const V2E_PATH = '/v2e';
@@ -17,6 +18,7 @@ export function v2eClientOptions(agent: Agent) {
     // The types know agents of browsers' kind only; engine.io-client hands this one to `ws`.
     agent: agent as unknown as string,
     perMessageDeflate: false as unknown as { threshold: number },
+    auth: { versions: [...V2E_VERSIONS], features: [...V2E_FEATURES] },
     forceNew: true,
     autoConnect: false,
   };

@@ -4,7 +4,7 @@ import { refusalOf } from '../base/refusal.ts';
 import { kerbside } from '../protocol/generated/v2e.js';
 import { INDEX_FILE, isDigest, LAYOUT_FILE } from './format.ts';
 
-const { PushRequest, PushReply, PushState } = kerbside.v2e.v1;
+const { PushRequest, PushReply, PushState } = kerbside.v2e;
 
 /** Bytes of one encoded PushRequest. */
 export const MAX_PUSH_MESSAGE = 64 * 1024;
@@ -16,6 +16,11 @@ export const MAX_UNACKNOWLEDGED = 16;
 const MAX_FILES = 128;
 
 const BLOB = /^blobs\/sha256\/[0-9a-f]{64}$/;
+
+/** True for a path that a file of a package may have; none of them leads out of its folder. */
+export function isPackagePath(path: string): boolean {
+  return path === LAYOUT_FILE || path === INDEX_FILE || BLOB.test(path);
+}
 
 export interface FileOffer {
   readonly path: string;
@@ -48,7 +53,7 @@ export function decodePush(bytes: Uint8Array): PushStep {
   const paths = new Set<string>();
   for (const { path, size } of files) {
     // Nothing else can lead out of the directory that is made for it.
-    if (path !== LAYOUT_FILE && path !== INDEX_FILE && !BLOB.test(path)) {
+    if (!isPackagePath(path)) {
       throw badPush(`${JSON.stringify(path.slice(0, 100))} is not a file of a task package`);
     }
     if (paths.has(path)) throw badPush(`${path} is in it twice`);

@@ -2,7 +2,7 @@ import { expect, it } from 'vitest';
 import { kerbside } from '../protocol/generated/v2e.js';
 import { decodeAnnouncement } from './announcement.ts';
 
-const { ServiceAnnouncement } = kerbside.v2e.v1;
+const { ServiceAnnouncement } = kerbside.v2e;
 
 it('reads what a broker announces, and fills in what it left out', () => {
   const bytes = ServiceAnnouncement.encode({ version: 1, broker: 'rsu-1', tasks: [{ digest: 'sha256:a' }] }).finish();
@@ -11,6 +11,7 @@ it('reads what a broker announces, and fills in what it left out', () => {
     broker: 'rsu-1',
     tasks: [{ digest: 'sha256:a', name: '', version: '', maxInput: 0, maxOutput: 0 }],
     maxInput: 0,
+    features: [],
   });
 });
 

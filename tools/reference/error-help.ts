@@ -106,6 +106,18 @@ export const errorHelp: Readonly<Record<keyof typeof ErrorCode, string>> = {
   PushQuotaSpent: 'This tenant keeps as many packages or bytes at this broker as it may.',
   BadPushRequest: 'A push of a task package is not valid.',
   PackageNotStored: 'The broker could not store the package; trying again may help.',
+  DeadlineUnreachable:
+    'The offload could not end within its budget here, so it was not begun; `tryBroker` may name another broker.',
+  QuotaSpent: 'A quota of the tenant is spent; the message names it, and `retryAfterMs` says when to try again.',
+  NotSupported: 'The request needs something that this broker does not do.',
+  OffloadCancelled: 'The offload was cancelled by its caller, or because its caller is gone.',
+  TaskForbidden: 'The policy of the broker does not let this tenant run this task.',
+  TaskRevoked: 'The policy of the broker has revoked this task package, or the key that signed it.',
+  CertificateRevoked: 'The certificate is on a revocation list of its authority.',
+  TooManyConnections: 'There are as many connections of this certificate, tenant or address as may be.',
+  BadPolicy: 'The policy file of a broker is not valid; each problem has file, line and key.',
+  ReceiptInvalid: 'A receipt is damaged, or not signed by a broker of a trusted authority.',
+  ResultNotKept: 'The broker could not keep a result as it was asked to.',
 
   ImageRefused: 'The tender does not load this unikernel image; the message says what is wrong with it.',
   TenderUnavailable: 'A tender could not be started or given its image.',
