@@ -10,6 +10,7 @@ import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { findOwnGroup } from '../../broker/tenders/cgroups/hierarchies.ts';
 import { type CgroupMode, openTenderGroups } from '../../broker/tenders/cgroups/open-groups.ts';
 import type { TenderGroups } from '../../broker/tenders/cgroups/tender-groups.ts';
@@ -31,13 +32,12 @@ export interface CgroupReport {
   /** By file, of the group of the tender. */
   readonly limits?: Readonly<Record<string, string>>;
   readonly answer?: string;
+  /** The group of a tender that was started later. */
   readonly secondTender?: string;
   /** Processes that a program in the group of a tender could start, of forty. */
   readonly forks?: number;
   /** How many bytes came through a program there that would hold 64 MiB and may have 32. */
   readonly greedy?: string;
-  /** Throttled periods of a group in which four endless loops ran. */
-  readonly throttled?: number;
   /** Groups of ours that are there afterwards. */
   readonly left?: readonly string[];
   readonly brokerAfter?: string;
@@ -80,13 +80,10 @@ async function inGroup(groups: TenderGroups, bytes: number, script: string) {
   });
   await group.join(child.pid!);
   await group.limitMemory(bytes);
-  const folders = foldersOf(child.pid!);
   child.stdin.end('go\n');
   await once(child, 'close');
-  const throttled = folders.map((folder) => join(folder, 'cpu.stat')).filter((path) => existsSync(path));
-  const stat = throttled.map((path) => readFileSync(path, 'utf8')).join('');
   group.free();
-  return { output, throttled: Number(/^nr_throttled (\d+)/m.exec(stat)?.[1] ?? 0) };
+  return output;
 }
 
 async function guestOf(pid: number): Promise<number> {
@@ -128,6 +125,8 @@ async function report(mode: CgroupMode, imagePath: string, how: string | undefin
   };
   if (how === 'hold') return found;
   await tender.stop();
+  // Its group is cleared meanwhile.
+  await sleep(1_000);
   const second = await start();
   const secondTender = groupOf(second.pid!);
   await second.stop();
@@ -137,15 +136,10 @@ async function report(mode: CgroupMode, imagePath: string, how: string | undefin
   }
   const forks = await inGroup(groups, 64 << 20, 'for i in $(seq 40); do sleep 0.5 & echo started; done; wait');
   const greedy = await inGroup(groups, 32 << 20, 'exec head -c 64m /dev/zero | tail -c 64m | wc -c');
-  const loops = await inGroup(
-    groups,
-    64 << 20,
-    'for i in 1 2 3 4; do timeout 1 sh -c "while :; do :; done" & done; wait',
-  );
   await groups.close();
   return {
     ...{ ...found, secondTender },
-    ...{ forks: forks.output.split('started').length - 1, greedy: greedy.output.trim(), throttled: loops.throttled },
+    ...{ forks: forks.split('started').length - 1, greedy: greedy.trim() },
     ...{ left: oursIn(before), brokerAfter: groupOf('self') },
   };
 }

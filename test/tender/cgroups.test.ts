@@ -1,5 +1,8 @@
+import { execFile } from 'node:child_process';
 import { once } from 'node:events';
 import { existsSync } from 'node:fs';
+import { join } from 'node:path';
+import { promisify } from 'node:util';
 import { afterAll, expect, test, vi } from 'vitest';
 import { runReport } from '../support/machine/cgroup-runs.ts';
 import { describeWhere } from '../support/machine/not-run.ts';
@@ -27,13 +30,20 @@ test('off: no groups, and no line about them', async () => {
   expect(report.tender).toBe(report.broker);
 });
 
+test('a mode that there is not is refused, with those that there are', async () => {
+  const serve = ['broker', 'serve', '--id', 'rsu-1', '--packages', '/none', '--cgroups', 'sometimes'];
+  const run = promisify(execFile)(process.execPath, [join(import.meta.dirname, '../../cli/kerb.ts'), ...serve]);
+  await expect(run).rejects.toMatchObject({ stderr: expect.stringMatching(/sometimes.*auto, required, off/) });
+});
+
 describeWhere(first.error?.message, 'control groups of tenders', () => {
   test('a tender and its guest are in a group with limits, and nothing is left behind', () => {
     expect(first.answer).toBe('hello, you');
     expect(first.tender).toMatch(SLOT);
     expect(first.guest).toBe(first.tender);
     expect(first.broker).not.toMatch(SLOT);
-    expect(first.secondTender).toMatch(SLOT);
+    // A group is used again.
+    expect(first.secondTender).toBe(first.tender);
     expect(first.limits).toMatchObject({ 'pids.max': '8' });
     const memory = Number(first.limits!['memory.max'] ?? first.limits!['memory.limit_in_bytes']);
     expect(memory).toBeGreaterThan(18 << 20);

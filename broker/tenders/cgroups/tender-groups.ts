@@ -48,7 +48,9 @@ export class TenderGroups {
       },
       limitMemory: async (bytes) => {
         await joined;
-        if (!slot.broken) await this.#attempt(slot, () => slot.limitMemory(bytes));
+        // Half in it, it would have as little as one without a task.
+        if (slot.broken) await slot.limitMemory(bytes).catch(() => {});
+        else await this.#attempt(slot, () => slot.limitMemory(bytes));
       },
       free: () => {
         const reclaimed = joined.catch(() => {}).then(() => this.#reclaim(slot));
