@@ -1,6 +1,6 @@
 import { join, resolve } from 'node:path';
 import { type Command, InvalidArgumentError, Option } from 'commander';
-import { DEFAULT_LIMITS, type PushConfig } from '../../broker/config.ts';
+import { type BrokerConfig, DEFAULT_LIMITS, type PushConfig } from '../../broker/config.ts';
 import { type RunningBroker, startBroker } from '../../broker/main.ts';
 import { DEFAULT_PUSH_LIMITS } from '../../broker/packages/push-limits.ts';
 import { CGROUP_MODES, type CgroupMode } from '../../broker/tenders/cgroups/open-groups.ts';
@@ -107,8 +107,8 @@ export function registerBrokerCommands(program: Command): void {
   registerPolicyCommands(broker);
 }
 
-function withPushOptions(serveCommand: Command): Command {
-  return serveCommand
+function withPushOptions(command: Command): Command {
+  return command
     .option(
       '--push-from <tenants>',
       'whose vehicles may push task packages, like "ACME,Example Fleet" (default: none)',
@@ -140,36 +140,8 @@ async function serve(options: ServeOptions): Promise<void> {
   process.on('SIGHUP', () => void running?.reload());
   const stateDir = resolve(options.state);
   try {
-    const identityDir = options.identity ?? (await developmentIdentity(stateDir, options.id, log));
-    running = await startBroker(
-      {
-        id: options.id,
-        listen: options.listen,
-        identityDir,
-        packagesDir: options.packages,
-        trustDir: await trustDirOf(options, stateDir, log),
-        stateDir,
-        apiSocket: options.api ?? join(stateDir, `broker-${options.id}.sock`),
-        isolation: options.isolation,
-        cgroups: options.cgroups,
-        prestart: options.prestart,
-        socketsDir: brokersDir(),
-        ...serviceConfig(options),
-        ...pushConfig(options),
-        policyFile: options.policy,
-        limits: {
-          ...DEFAULT_LIMITS,
-          maxQueuedPerPackage: options.maxQueue,
-          maxQueuedPerTenant: options.maxQueuePerTenant,
-          maxQueuedBytes: options.maxQueueBytes,
-          tenderMemory: options.tenderMemory,
-          maxTenders: options.maxTenders,
-          blankTenders: options.blankTenders,
-          stopMs: options.drainFor,
-        },
-      },
-      { log, signal: cancel.signal, hurry: hurry.signal },
-    );
+    const config = await configOf(options, stateDir, log);
+    running = await startBroker(config, { log, signal: cancel.signal, hurry: hurry.signal });
     await manager.ready(`broker ${options.id} on ${running.url}`);
     const signal = await stopped;
     await manager.stopping();
@@ -179,6 +151,39 @@ async function serve(options: ServeOptions): Promise<void> {
     if (!isKerbError(error, ErrorCode.Cancelled)) throw withAllProblems(error);
   }
   log.info('stopped');
+}
+
+async function configOf(
+  options: ServeOptions,
+  stateDir: string,
+  log: ReturnType<typeof createLog>,
+): Promise<BrokerConfig> {
+  return {
+    id: options.id,
+    listen: options.listen,
+    identityDir: options.identity ?? (await developmentIdentity(stateDir, options.id, log)),
+    packagesDir: options.packages,
+    trustDir: await trustDirOf(options, stateDir, log),
+    stateDir,
+    apiSocket: options.api ?? join(stateDir, `broker-${options.id}.sock`),
+    isolation: options.isolation,
+    cgroups: options.cgroups,
+    prestart: options.prestart,
+    socketsDir: brokersDir(),
+    ...serviceConfig(options),
+    ...pushConfig(options),
+    policyFile: options.policy,
+    limits: {
+      ...DEFAULT_LIMITS,
+      maxQueuedPerPackage: options.maxQueue,
+      maxQueuedPerTenant: options.maxQueuePerTenant,
+      maxQueuedBytes: options.maxQueueBytes,
+      tenderMemory: options.tenderMemory,
+      maxTenders: options.maxTenders,
+      blankTenders: options.blankTenders,
+      stopMs: options.drainFor,
+    },
+  };
 }
 
 /** @throws KerbError BadConfig: it is said twice who may push */
