@@ -12,7 +12,13 @@ import type { Tender, WishedIsolation } from '../tenders/process/tender.ts';
 import type { PendingOffload } from './offload.ts';
 import type { Offloads } from './offloads.ts';
 
-export type CreateTender = (imagePath: string, log: Logger, isolation: WishedIsolation) => Tender;
+/** `declaredBytes`: memory, largest input and largest output of the task together. */
+export type CreateTender = (
+  imagePath: string,
+  log: Logger,
+  isolation: WishedIsolation,
+  declaredBytes: number,
+) => Tender;
 
 export interface ServedTasksOptions {
   readonly store: PackageStore;
@@ -125,6 +131,7 @@ export class ServedTasks {
           await store.imageFile(taskPackage),
           log.child({ task }),
           isolationFor(taskPackage, pool.isolation, isolation),
+          declaredMemory(config),
         ),
       onWaiting: () => offloads.dispatch(),
       onTrouble: (error) => {
