@@ -2,6 +2,7 @@ import { availableParallelism } from 'node:os';
 import type { OnceLimits } from '../shared/base/once.ts';
 import type { AdmissionLimits } from './admission/admission.ts';
 import { DEFAULT_PUSH_LIMITS, type PushLimits } from './packages/push-limits.ts';
+import type { ClientLimits } from './tenants/policy.ts';
 import type { PoolLimits } from './tenders/pool/pool-plan.ts';
 import type { WishedIsolation } from './tenders/process/tender.ts';
 
@@ -39,6 +40,8 @@ export const NO_PUSHES: PushConfig = { tenants: [], limits: DEFAULT_PUSH_LIMITS,
 
 export interface BrokerLimits extends AdmissionLimits, OnceLimits, PoolLimits {
   readonly maxClients: number;
+  /** Of one vehicle and its tenant, where no policy says anything else. */
+  readonly client: ClientLimits;
   readonly maxJoined: number;
   /** Tenders that wait for a task that none waits for. */
   readonly blankTenders: number;
@@ -53,7 +56,15 @@ export const DEFAULT_LIMITS: BrokerLimits = {
   maxBytes: 64 * 1024 * 1024,
   maxCount: 10_000,
   maxAgeMs: 60_000,
-  maxClients: 1024,
+  maxClients: 8192,
+  client: {
+    // A vehicle that lost its radio connects again before its old connections are given up.
+    connectionsPerVehicle: 32,
+    connectionsPerTenant: 6144,
+    bytesInFlight: 64 * 1024 * 1024,
+    unreadBytes: 32 * 1024 * 1024,
+    requestsPerSecond: 50_000,
+  },
   maxJoined: 16,
   blankTenders: 2,
   stopMs: 2000,

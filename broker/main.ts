@@ -26,6 +26,8 @@ export interface RunningBroker {
   readonly url: string;
   readonly port: number;
   status(): BrokerStatus;
+  /** Reads what is configured by files anew, as far as it can be taken up while it runs. Never fails: faults are in the status. */
+  reload(): Promise<void>;
   /** Takes nothing new, lets what runs come to its end for a short time, and leaves nothing behind. */
   stop(): Promise<void>;
 }
@@ -46,7 +48,7 @@ export async function startBroker(config: BrokerConfig, parts: BrokerParts): Pro
     const tasks = await startTasks(running, { config, store, metrics, errors, log, createTender, signal });
     const { admission, offloads, served } = tasks;
     const shared = { config, store, metrics, errors, log };
-    const ingress = await startIngress(running, { ...shared, identity, offloads, served, pushed });
+    const { ingress, reloadIdentity } = await startIngress(running, { ...shared, identity, offloads, served, pushed });
     await running.begin('offloads', { stop: () => offloads.stop(config.limits.stopMs) });
 
     const { host } = config.listen;
@@ -74,7 +76,7 @@ export async function startBroker(config: BrokerConfig, parts: BrokerParts): Pro
     });
     await running.begin('control', control);
     log.info({ broker: config.id, url, path: config.apiSocket, count: served.size }, 'the broker takes offloads');
-    return { url, port, status, stop: () => running.stop() };
+    return { url, port, status, reload: reloadIdentity, stop: () => running.stop() };
   }, signal);
 }
 

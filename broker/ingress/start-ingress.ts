@@ -1,5 +1,4 @@
 import type { RecentErrors } from '../../shared/api/recent-errors.ts';
-import type { KerbError } from '../../shared/base/errors.ts';
 import type { Logger } from '../../shared/base/log.ts';
 import type { RunningParts } from '../../shared/base/running-parts.ts';
 import type { Identity } from '../../shared/identity/identity.ts';
@@ -7,10 +6,13 @@ import { type BrokerConfig, NO_PUSHES } from '../config.ts';
 import { watchBrokerIdentity } from '../identity.ts';
 import type { Offloads } from '../offloads/offloads.ts';
 import type { ServedTasks } from '../offloads/served-tasks.ts';
+import { TaskDescriptions } from '../packages/describe.ts';
 import type { PackageStore } from '../packages/package-store.ts';
 import { PackageUploads } from '../packages/package-uploads.ts';
 import type { PushedPackages } from '../packages/pushed-packages.ts';
 import type { BrokerMetrics } from '../telemetry/metrics.ts';
+import type { TenantRules } from '../tenants/policy.ts';
+import { ClientLog } from './client-log.ts';
 import { encodeAnnouncement } from './codec.ts';
 import { Ingress } from './ingress.ts';
 
@@ -23,17 +25,32 @@ export interface IngressParts {
   readonly pushed: PushedPackages;
   readonly metrics: BrokerMetrics;
   readonly errors: RecentErrors;
+  /** Undefined: the limits of the configuration, and everybody may run everything. */
+  readonly rules?: Pick<TenantRules, 'limitsOf' | 'refusalOf' | 'mayRun' | 'maySee'>;
+  /** Undefined: nothing can be cancelled. */
+  readonly cancels?: {
+    /** False: no such offload waits or runs. */
+    cancel(tenant: string, vehicle: string, id: string): boolean;
+    /** The link of callers is gone. */
+    lost(link: object): void;
+  };
   readonly log: Logger;
 }
 
+export interface RunningIngress {
+  readonly ingress: Ingress;
+  /** Looks at once whether the identity is another one. */
+  reloadIdentity(): Promise<void>;
+}
+
 /** Lets vehicles in: for offloads and, where that is allowed, for pushes. */
-export async function startIngress(running: RunningParts, parts: IngressParts): Promise<Ingress> {
-  const { config, identity, offloads, served, store, pushed, metrics, errors, log } = parts;
+export async function startIngress(running: RunningParts, parts: IngressParts): Promise<RunningIngress> {
+  const { config, identity, offloads, served, store, pushed, metrics, errors, rules, cancels, log } = parts;
   const { id, identityDir: dir } = config;
   const { tenants, limits, maxInput } = config.push ?? NO_PUSHES;
   // How much a message may hold is settled when the ingress starts.
   const largestInput = Math.max(served.announcement(id).maxInput, maxInput);
-  const onRefused = refusalLog(log, errors);
+  const clients = new ClientLog(log, errors);
   const changed = (change: () => void) => {
     change();
     ingress.announce();
@@ -46,43 +63,44 @@ export async function startIngress(running: RunningParts, parts: IngressParts): 
     maxInput: largestInput,
     onPushed: (taskPackage) => changed(() => served.add(taskPackage)),
     onRemoved: (digest) => changed(() => served.remove(digest)),
-    onRefused,
+    onRefused: clients.refused,
     metrics,
     log,
   });
   await running.begin('package uploads', { stop: () => uploads.stop() });
   metrics.watchPushed(() => store.origins.values());
 
+  // Who has pushed what is in the store; the rules say what follows from it.
+  const ownersOf = (digest: string) => {
+    const origin = store.originOf(digest);
+    return origin === undefined ? undefined : [origin.tenant];
+  };
+  const mayRun = (tenant: string, digest: string) => rules?.mayRun(tenant, ownersOf(digest)) ?? true;
+  const maySee = (tenant: string, digest: string) => rules?.maySee(tenant, ownersOf(digest)) ?? true;
+  const descriptions = new TaskDescriptions(() => store.packages);
+  const { client: limitsOfClients } = config.limits;
   const ingress = new Ingress({
     identity,
     listen: config.listen,
     maxInput: largestInput,
     maxClients: config.limits.maxClients,
-    announcement: (client) => encodeAnnouncement(served.announcement(id), client.version),
+    announcement: ({ tenant, version }) => {
+      const announcement = served.announcement(id);
+      const tasks = announcement.tasks.filter(({ digest }) => mayRun(tenant, digest));
+      return encodeAnnouncement({ ...announcement, tasks }, version);
+    },
+    limitsOf: (client) => rules?.limitsOf(client) ?? limitsOfClients,
+    refusalOf: (client) => rules?.refusalOf(client),
     submit: (offload, answer) => offloads.submit(offload, answer),
+    cancel: ({ tenant, id: vehicle }, offload) => cancels?.cancel(tenant, vehicle, offload) ?? false,
+    linkLost: (_client, _openIds, link) => cancels?.lost(link),
+    describe: ({ tenant }, query) => descriptions.describe(query, (digest) => maySee(tenant, digest)),
     pushes: (client) => uploads.session(client),
-    onRefused,
+    clients,
     log,
   });
   await running.begin('ingress', ingress);
   const watch = watchBrokerIdentity({ dir, id, errors, onRenewed: (renewed) => ingress.renew(renewed), log });
   await running.begin('identity', watch);
-  return ingress;
-}
-
-/** Says who was refused and why, ten times a second at most: a client must not be able to fill the disk. */
-function refusalLog(log: Logger, errors: RecentErrors): (client: string, error: KerbError) => void {
-  let quietUntil = 0;
-  let unsaid = 0;
-  return (client, error) => {
-    errors.add(client, error.code, error.message);
-    const now = performance.now();
-    if (now < quietUntil) {
-      unsaid++;
-      return;
-    }
-    log.warn({ client, code: error.code, err: error.message, count: unsaid }, 'a client was refused');
-    quietUntil = now + 100;
-    unsaid = 0;
-  };
+  return { ingress, reloadIdentity: () => watch.look() };
 }
