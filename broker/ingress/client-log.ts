@@ -1,7 +1,7 @@
 import type { RecentErrors } from '../../shared/api/recent-errors.ts';
 import type { KerbError } from '../../shared/base/errors.ts';
 import type { Logger } from '../../shared/base/log.ts';
-import { TokenBucket } from '../../shared/base/token-bucket.ts';
+import { TokenBucket } from './limits/token-bucket.ts';
 import { shownText } from './shown-refusal.ts';
 
 /** Lines about one client, and about all of them: a client must not be able to fill the disk, nor to hide another. */

@@ -1,4 +1,4 @@
-import { TokenBucket } from '../../shared/base/token-bucket.ts';
+import { TokenBucket } from './limits/token-bucket.ts';
 
 /** socket.io's greeting of a client of version 2 with all features takes 200 bytes. */
 const MAX_GREETING = 8192;

@@ -9,17 +9,17 @@ import type { Identity, VehiclePrincipal } from '../../shared/identity/identity.
 import type { V2eEvent } from '../../shared/protocol/v2e-parser.ts';
 import type { ClientLimits } from '../tenants/policy.ts';
 import type { ClientLog } from './client-log.ts';
-import { Connections } from './connections.ts';
 import { type EventOptions, Events } from './events.ts';
 import { ExpiryWatch } from './expiry-watch.ts';
 import { addressOf, httpsServer, socketIoServer } from './front.ts';
-import { eachInTurns } from './in-turns.ts';
-import type { ClientSocket, ConnectedVehicle, LinkOwner, Request, Shown } from './link-types.ts';
+import { Connections } from './limits/connections.ts';
+import { eachInTurns } from './limits/in-turns.ts';
+import { type Request, type Sender, Senders } from './limits/senders.ts';
+import { Turns } from './limits/turns.ts';
+import type { ClientSocket, ConnectedVehicle, Shown } from './link-types.ts';
 import { encodeDrain } from './replies.ts';
-import { type Sender, Senders } from './senders.ts';
 import { shownText } from './shown-refusal.ts';
-import { Turns } from './turns.ts';
-import { VehicleLink } from './vehicle-link.ts';
+import { type LinkOwner, VehicleLink } from './vehicle-link.ts';
 import type { UsedWebSocket } from './web-sockets.ts';
 
 export interface IngressOptions extends Omit<EventOptions, 'broker' | 'onRefused'> {

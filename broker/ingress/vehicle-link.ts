@@ -6,11 +6,21 @@ import { encodeAck, readEvent, type V2eEvent } from '../../shared/protocol/v2e-p
 import type { PushClient } from '../packages/push-session.ts';
 import { encodeRefusal } from './codec.ts';
 import { FrameRules, type FrameVerdict } from './frame-rules.ts';
-import type { BrokerEvents, ClientSocket, ConnectedVehicle, LinkOwner, Request, Shown } from './link-types.ts';
-import type { Sender } from './senders.ts';
+import type { Request, RequestSource, Sender } from './limits/senders.ts';
+import type { Turns } from './limits/turns.ts';
+import type { BrokerEvents, ClientSocket, ConnectedVehicle, Shown } from './link-types.ts';
 import { shownRefusal } from './shown-refusal.ts';
-import type { Source } from './turns.ts';
 import type { UsedWebSocket, WebSocketUser } from './web-sockets.ts';
+
+/** What a link asks of the rest of the ingress. */
+export interface LinkOwner {
+  readonly turns: Turns<Sender, Request>;
+  /** Handles one event of a link that is served. @param quota that it was over for too long; empty: none */
+  handle(link: VehicleLink, event: V2eEvent, arrivedAt: number, quota: string): void;
+  refused(link: VehicleLink, problem: KerbError): void;
+  /** The link is gone; `open` are the ids of the offloads that nobody has answered. */
+  lost(link: VehicleLink, open: readonly string[]): void;
+}
 
 interface OpenOffload {
   readonly id: string;
@@ -27,7 +37,7 @@ const POLICY_VIOLATION = 1008;
 const MAX_REASON = 123;
 
 /** One connection of a vehicle, from the upgrade to WebSocket on. */
-export class VehicleLink implements Source, WebSocketUser {
+export class VehicleLink implements RequestSource, WebSocketUser {
   /** Undefined: it may not be served, and waits to be told why. */
   readonly sender: Sender | undefined;
   /** When the certificate that it has shown ends, in milliseconds since 1970. */
@@ -56,7 +66,6 @@ export class VehicleLink implements Source, WebSocketUser {
     this.expiresAt = shown?.expiresAt ?? Number.POSITIVE_INFINITY;
     this.connection = connection;
     this.#webSocket = webSocket;
-    sender?.links.add(this);
     connection.on('data', (chunk: Buffer) => this.#read(chunk.length));
     connection.on('drain', () => this.#countUnread());
     connection.once('close', () => this.#gone());
@@ -267,7 +276,6 @@ export class VehicleLink implements Source, WebSocketUser {
       this.#forgetUnfinished();
       sender.addUnread(-this.#counted);
       this.#counted = 0;
-      sender.links.delete(this);
       this.#owner.turns.forget(sender, this);
     }
     void this.push?.end();

@@ -1,10 +1,8 @@
-import { ErrorCode, KerbError } from '../../shared/base/errors.ts';
-import { TokenBucket } from '../../shared/base/token-bucket.ts';
-import type { VehiclePrincipal } from '../../shared/identity/identity.ts';
-import type { ClientLimits } from '../tenants/policy.ts';
-import type { Request } from './link-types.ts';
-import { Turn } from './turns.ts';
-import type { VehicleLink } from './vehicle-link.ts';
+import { ErrorCode, KerbError } from '../../../shared/base/errors.ts';
+import type { VehiclePrincipal } from '../../../shared/identity/identity.ts';
+import type { ClientLimits } from '../../tenants/policy.ts';
+import { TokenBucket } from './token-bucket.ts';
+import { type Source, Turn, type Waiting } from './turns.ts';
 
 /** Bytes of answers that one vehicle may leave unread, whatever its tenant may. */
 const MAX_UNREAD = 8 * 1024 * 1024;
@@ -14,6 +12,17 @@ const BLAMELESS_UNREAD = 256 * 1024;
 const CONNECTS = { perSecond: 2, most: 40 };
 /** Vehicles that are not connected any more are remembered for this long: their limits stay spent. */
 const FORGET_MS = 30_000;
+
+/** One message with an event, whole. */
+export interface Request extends Waiting {
+  readonly source: RequestSource;
+  readonly message: Buffer;
+}
+
+export interface RequestSource extends Source {
+  /** @param quota that it was over for too long; empty: none */
+  handle(request: Request, quota: string): void;
+}
 
 /** What one tenant has of the broker now. */
 interface TenantUse {
@@ -30,7 +39,6 @@ interface TenantUse {
 export class Sender {
   readonly client: VehiclePrincipal;
   readonly turn = new Turn<Request>();
-  readonly links = new Set<VehicleLink>();
   /** Connections that have shown its certificate. */
   connections = 0;
   /** Of messages that are not whole yet. */

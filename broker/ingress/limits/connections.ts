@@ -1,5 +1,5 @@
 import type { Socket } from 'node:net';
-import { TokenBucket } from '../../shared/base/token-bucket.ts';
+import { TokenBucket } from './token-bucket.ts';
 
 /** Handshakes from one address that are under way or have failed: so many at once, and so many more each second. */
 const HANDSHAKES = { perSecond: 50, most: 200 };
