@@ -95,6 +95,11 @@ export class Ingress implements LinkOwner {
     return count;
   }
 
+  /** Also those that have not come as far as to be clients. */
+  get connections(): number {
+    return this.#connections.size;
+  }
+
   /** Of all that are served, who they are. */
   *vehicles(): Generator<ConnectedVehicle> {
     for (const link of this.#links.values()) if (link.isServed) yield link.client!;

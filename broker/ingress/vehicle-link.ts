@@ -209,10 +209,11 @@ export class VehicleLink implements RequestSource, WebSocketUser {
     }
     for (const one of open) this.#close(one);
     this.#isEnded = true;
-    this.#socket?.disconnect(true);
+    // socket.io's client does not come back by itself after this.
+    this.#socket?.disconnect();
     // What it does not read would keep the close frame waiting as well.
     if (problem.code === ErrorCode.QuotaSpent) this.#webSocket.terminate();
-    else this.#webSocket.close(POLICY_VIOLATION, why.message.slice(0, MAX_REASON / 3));
+    else this.#webSocket.close(POLICY_VIOLATION, why.message.replace(/[^\x20-\x7e]/g, '?').slice(0, MAX_REASON));
     if (ids.length > 0) this.#owner.lost(this, ids);
   }
 

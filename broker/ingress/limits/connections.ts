@@ -44,6 +44,10 @@ export class Connections {
     this.#max = max;
   }
 
+  get size(): number {
+    return this.#all.size;
+  }
+
   /** A client has connected. It may cost an older one its place, or be turned away. @param proceed begins the handshake */
   meet(socket: Socket, proceed: () => void): void {
     // It may be gone already.
