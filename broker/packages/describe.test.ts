@@ -5,7 +5,7 @@ import { afterAll, beforeAll, expect, test } from 'vitest';
 import { ErrorCode } from '../../shared/base/errors.ts';
 import { readTaskPackage, type TaskPackage } from '../../shared/task-package/reader.ts';
 import { signTaskPackage } from '../../shared/task-package/signature.ts';
-import { createSigner, readTrustedKeys } from '../../shared/task-package/signer.ts';
+import { createSigner, loadTrust } from '../../shared/task-package/signer.ts';
 import { buildTaskPackage } from '../../shared/task-package/writer.ts';
 import { verifyDescription } from '../../shared/v2e-client/verify-description.ts';
 import { fakeImage } from '../../test/support/fake-image.ts';
@@ -44,7 +44,7 @@ test('a description is what its caller can verify by its own trust, and holds no
   const descriptions = new TaskDescriptions(() => packages);
   const { digest, files } = await descriptions.describe({ digest: digestOfVersion('1.9.0') }, all);
   const described = files.map(({ path, bytes }) => ({ path, content: bytes }));
-  const trust = await readTrustedKeys(join(root, 'maker/public'));
+  const trust = await loadTrust(join(root, 'maker/public'));
   const query = { name: 'echo', range: '^1' };
   expect(await verifyDescription({ digest, files: described }, query, trust, 'rsu-1')).toMatchObject({
     signer: 'maker',
