@@ -23,7 +23,6 @@ import type { VehiclePrincipal } from '../../shared/identity/identity.ts';
 import { loadIdentity } from '../../shared/identity/x509-identity.ts';
 import { kerbside } from '../../shared/protocol/generated/v2e.js';
 import { v2eParser } from '../../shared/protocol/v2e-parser.ts';
-import { DEFAULT_LIMITS } from '../config.ts';
 import type { Answer, IncomingOffload, TaskResult } from '../offloads/offload.ts';
 import type { TaskQuery } from '../packages/describe.ts';
 import type { ClientLimits } from '../tenants/policy.ts';
@@ -35,6 +34,14 @@ const { OffloadRequest, OffloadReply, CancelRequest, CancelReply, DescribeReques
 const { ChunkReply, OfferReply, DrainNotice } = kerbside.v2e;
 const TASK = `sha256:${'0'.repeat(64)}`;
 const MIB = 1024 * 1024;
+
+const LIMITS: ClientLimits = {
+  connectionsPerVehicle: 32,
+  connectionsPerTenant: 64,
+  bytesInFlight: 64 * MIB,
+  unreadBytes: 32 * MIB,
+  requestsPerSecond: 10_000,
+};
 
 let root: string;
 let old: Credentials;
@@ -77,7 +84,8 @@ async function start(change: Partial<IngressOptions> = {}, limits: Partial<Clien
     maxClients: 64,
     announcement: ({ version }) =>
       encodeAnnouncement({ broker: 'rsu-1', tasks: [], isolations: [], maxInput: 4 * MIB }, version),
-    limitsOf: () => ({ ...DEFAULT_LIMITS.client, ...limits }),
+    limitsOf: () => ({ ...LIMITS, ...limits }),
+    onConnected: () => () => {},
     refusalOf: () => undefined,
     submit: (offload, answer) => open.push({ offload, answer }),
     cancel: (_client, id) => cancelled.push(id) > 0 && id !== 'unknown',

@@ -37,6 +37,8 @@ export interface IngressOptions extends Omit<EventOptions, 'broker' | 'onRefused
   readonly refusalOf: (client: VehiclePrincipal) => KerbError | undefined;
   /** Its connection is gone, or its certificate good no more: `openIds` are its offloads that were not answered on it. */
   readonly linkLost: (client: VehiclePrincipal, openIds: readonly string[], link: object) => void;
+  /** A vehicle is there; the result is called when its connection has ended. */
+  readonly onConnected: (client: ConnectedVehicle) => () => void;
   readonly clients: ClientLog;
   readonly log: Logger;
 }
@@ -142,6 +144,18 @@ export class Ingress implements LinkOwner {
     eachInTurns(this.#links.values(), (link) => this.#tellDrain(link));
   }
 
+  /** It stays after all: a new announcement takes the notice back. */
+  recall(): void {
+    this.#drain = undefined;
+    this.announce();
+  }
+
+  /** Who is not to be served any more is ended, and the others hear what they may run now. */
+  policyChanged(): void {
+    this.review();
+    this.announce();
+  }
+
   /** New connections meet this identity. Those that are there go on, unless it believes them no more. */
   renew(identity: Identity): void {
     this.#identity = identity;
@@ -240,10 +254,14 @@ export class Ingress implements LinkOwner {
   #serve(socket: ClientSocket): void {
     const link = this.#links.get(socket.request.socket as TLSSocket);
     if (link?.client === undefined) return void socket.disconnect(true);
-    const { clients } = this.#options;
+    const { clients, onConnected } = this.#options;
     const { id, tenant } = link.client;
     clients.connected(id, tenant);
-    socket.on('disconnect', (reason) => clients.disconnected(id, reason));
+    const ended = onConnected(link.client);
+    socket.on('disconnect', (reason) => {
+      clients.disconnected(id, reason);
+      ended();
+    });
     link.serve(socket);
     this.#greet(link);
     this.#tellDrain(link);

@@ -1,4 +1,3 @@
-import type { RecentErrors } from '../../shared/api/recent-errors.ts';
 import type { Logger } from '../../shared/base/log.ts';
 import type { RunningParts } from '../../shared/base/running-parts.ts';
 import type { Identity } from '../../shared/identity/identity.ts';
@@ -10,11 +9,12 @@ import { TaskDescriptions } from '../packages/describe.ts';
 import type { PackageStore } from '../packages/package-store.ts';
 import { PackageUploads } from '../packages/package-uploads.ts';
 import type { PushedPackages } from '../packages/pushed-packages.ts';
-import type { BrokerMetrics } from '../telemetry/metrics.ts';
+import type { BrokerTelemetry } from '../telemetry/telemetry.ts';
 import type { TenantRules } from '../tenants/policy.ts';
 import { ClientLog } from './client-log.ts';
 import { encodeAnnouncement } from './codec.ts';
 import { Ingress } from './ingress.ts';
+import type { ConnectedVehicle } from './link-types.ts';
 
 export interface IngressParts {
   readonly config: BrokerConfig;
@@ -23,10 +23,8 @@ export interface IngressParts {
   readonly served: ServedTasks;
   readonly store: PackageStore;
   readonly pushed: PushedPackages;
-  readonly metrics: BrokerMetrics;
-  readonly errors: RecentErrors;
-  /** Undefined: the limits of the configuration, and everybody may run everything. */
-  readonly rules?: Pick<TenantRules, 'limitsOf' | 'refusalOf' | 'mayRun' | 'maySee'>;
+  readonly telemetry: BrokerTelemetry;
+  readonly rules: Pick<TenantRules, 'limitsOf' | 'refusalOf' | 'mayRun' | 'maySee'>;
   /** Undefined: nothing can be cancelled. */
   readonly cancels?: {
     /** False: no such offload waits or runs. */
@@ -45,7 +43,8 @@ export interface RunningIngress {
 
 /** Lets vehicles in: for offloads and, where that is allowed, for pushes. */
 export async function startIngress(running: RunningParts, parts: IngressParts): Promise<RunningIngress> {
-  const { config, identity, offloads, served, store, pushed, metrics, errors, rules, cancels, log } = parts;
+  const { config, identity, offloads, served, store, pushed, telemetry, rules, cancels, log } = parts;
+  const { metrics, errors, activity } = telemetry;
   const { id, identityDir: dir } = config;
   const { tenants, limits, maxInput } = config.push ?? NO_PUSHES;
   // How much a message may hold is settled when the ingress starts.
@@ -63,6 +62,7 @@ export async function startIngress(running: RunningParts, parts: IngressParts): 
     maxInput: largestInput,
     onPushed: (taskPackage) => changed(() => served.add(taskPackage)),
     onRemoved: (digest) => changed(() => served.remove(digest)),
+    onChanged: (event, client, digest) => telemetry.package(event, client, digest),
     onRefused: clients.refused,
     metrics,
     log,
@@ -75,10 +75,9 @@ export async function startIngress(running: RunningParts, parts: IngressParts): 
     const origin = store.originOf(digest);
     return origin === undefined ? undefined : [origin.tenant];
   };
-  const mayRun = (tenant: string, digest: string) => rules?.mayRun(tenant, ownersOf(digest)) ?? true;
-  const maySee = (tenant: string, digest: string) => rules?.maySee(tenant, ownersOf(digest)) ?? true;
+  const mayRun = (tenant: string, digest: string) => rules.mayRun(tenant, ownersOf(digest));
+  const maySee = (tenant: string, digest: string) => rules.maySee(tenant, ownersOf(digest));
   const descriptions = new TaskDescriptions(() => store.packages);
-  const { client: limitsOfClients } = config.limits;
   const ingress = new Ingress({
     identity,
     listen: config.listen,
@@ -89,9 +88,10 @@ export async function startIngress(running: RunningParts, parts: IngressParts): 
       const tasks = announcement.tasks.filter(({ digest }) => mayRun(tenant, digest));
       return encodeAnnouncement({ ...announcement, tasks }, version);
     },
-    limitsOf: (client) => rules?.limitsOf(client) ?? limitsOfClients,
-    refusalOf: (client) => rules?.refusalOf(client),
-    submit: (offload, answer) => offloads.submit(offload, answer),
+    limitsOf: (client) => rules.limitsOf(client),
+    refusalOf: (client) => rules.refusalOf(client),
+    submit: (offload, answer) => offloads.submit(offload, activity.follow(offload, answer)),
+    onConnected: (client) => connected(client, telemetry),
     cancel: ({ tenant, id: vehicle }, offload) => cancels?.cancel(tenant, vehicle, offload) ?? false,
     linkLost: (_client, _openIds, link) => cancels?.lost(link),
     describe: ({ tenant }, query) => descriptions.describe(query, (digest) => maySee(tenant, digest)),
@@ -103,4 +103,14 @@ export async function startIngress(running: RunningParts, parts: IngressParts): 
   const watch = watchBrokerIdentity({ dir, id, errors, onRenewed: (renewed) => ingress.renew(renewed), log });
   await running.begin('identity', watch);
   return { ingress, reloadIdentity: () => watch.look() };
+}
+
+/** @returns says that the connection has ended */
+function connected(client: ConnectedVehicle, { activity, events }: BrokerTelemetry): () => void {
+  const gone = activity.connected(client);
+  events.add('vehicle', client.tenant, 'Connected', `vehicle ${client.id}`);
+  return () => {
+    gone();
+    events.add('vehicle', client.tenant, 'Disconnected', `vehicle ${client.id}`);
+  };
 }
