@@ -15,6 +15,7 @@ import type { CreateTender } from './offloads/served-tasks.ts';
 import { startTasks } from './offloads/start-tasks.ts';
 import { loadPackages } from './packages/load-packages.ts';
 import { BrokerTelemetry } from './telemetry/telemetry.ts';
+import { startPolicy } from './tenants/start-policy.ts';
 
 /** What a test may put in the place of real parts. */
 export interface BrokerParts {
@@ -32,6 +33,8 @@ export interface RunningBroker {
   /** Of the API over TLS; undefined when it is not served or does not listen yet. */
   apiPort(): number | undefined;
   status(): BrokerStatus;
+  /** Reads anew what may change while it runs: the policy. What cannot be used is reported, and what was there stays. */
+  reload(): Promise<void>;
   /**
    * Takes nothing new, tells vehicles, lets what runs come to its end for a short time, and leaves nothing behind.
    * @param by who wants it, for the audit log
@@ -51,6 +54,7 @@ export async function startBroker(config: BrokerConfig, parts: BrokerParts): Pro
     const telemetry = new BrokerTelemetry({ broker: config.id, audit: config.audit, log });
     await running.begin('telemetry', telemetry);
     const { metrics, errors, activity } = telemetry;
+    const policy = await startPolicy(running, config, { errors, log });
     const { store, pushed } = await loadPackages(config, errors, log);
     const tasks = await startTasks(running, { config, store, metrics, errors, log, createTender, signal });
     const { admission, offloads, served } = tasks;
@@ -83,6 +87,7 @@ export async function startBroker(config: BrokerConfig, parts: BrokerParts): Pro
     };
     return {
       ...{ url, port, status: snapshots.status, apiPort: () => remote?.port },
+      reload: () => policy.reload(),
       stop: (by = 'stop') => {
         stopped ??= stop(by);
         return stopped;

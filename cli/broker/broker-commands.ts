@@ -13,8 +13,10 @@ import { ensureDevelopmentIdentities } from '../../shared/identity/development.t
 import { isTenant } from '../../shared/identity/identity.ts';
 import { ensureDevelopmentSigner } from '../../shared/task-package/signer.ts';
 import { parseSize } from '../../shared/text/size.ts';
+import { withAllProblems } from '../obu/problems.ts';
 import { registerDrainCommand } from './drain-command.ts';
 import { registerLookCommands } from './look-commands.ts';
+import { registerPolicyCommands } from './policy-commands.ts';
 import { type ServiceOptions, serviceConfig, toListen, withServiceOptions } from './service-options.ts';
 
 /** Bytes: the largest that an example takes, and what one connection may make a broker hold while it arrives. */
@@ -27,6 +29,7 @@ interface ServeOptions extends ServiceOptions {
   readonly packages: string;
   readonly trust?: string;
   readonly allowUnsigned?: boolean;
+  readonly policy?: string;
   readonly state: string;
   readonly api?: string;
   readonly isolation: WishedIsolation;
@@ -47,8 +50,13 @@ interface ServeOptions extends ServiceOptions {
 /** `kerb broker`: the edge element. */
 export function registerBrokerCommands(program: Command): void {
   const broker = program.command('broker').description('the edge element: accepts offloads over V2E and runs them');
+  registerServeCommand(broker);
   registerLookCommands(broker);
   registerDrainCommand(broker);
+  registerPolicyCommands(broker);
+}
+
+function registerServeCommand(broker: Command): void {
   const command = broker
     .command('serve')
     .description('run a broker until SIGINT or SIGTERM; a second signal stops it at once')
@@ -62,6 +70,7 @@ export function registerBrokerCommands(program: Command): void {
     .option('--identity <dir>', 'certificate.pem, key.pem and ca.pem; without it a development identity is made')
     .option('--trust <dir>', 'public keys (*.pem) of the task signers whose packages are run')
     .option('--allow-unsigned', 'run every package, also unsigned ones')
+    .option('--policy <file>', 'who may what; read anew when it changes and on SIGHUP (kerb broker policy check FILE)')
     .option('--state <dir>', 'state directory of the broker', '.kerbside')
     .option('--api <socket>', 'control socket (default: broker-ID.sock in the state directory)')
     .addOption(
@@ -125,6 +134,7 @@ async function serve(options: ServeOptions): Promise<void> {
     process.on('SIGINT', onSignal);
     process.on('SIGTERM', onSignal);
   });
+  process.on('SIGHUP', () => void running?.reload());
   const stateDir = resolve(options.state);
   try {
     const identityDir = options.identity ?? (await developmentIdentity(stateDir, options.id, log));
@@ -141,7 +151,8 @@ async function serve(options: ServeOptions): Promise<void> {
         prestart: options.prestart,
         socketsDir: brokersDir(),
         ...serviceConfig(options),
-        ...(options.pushFrom === undefined ? {} : { push: pushConfig(options.pushFrom, options) }),
+        ...pushConfig(options),
+        policyFile: options.policy,
         limits: {
           ...DEFAULT_LIMITS,
           maxQueuedPerPackage: options.maxQueue,
@@ -161,20 +172,28 @@ async function serve(options: ServeOptions): Promise<void> {
     await running.stop(signal);
   } catch (error) {
     // Asked to stop while it started: that is an end, not a failure.
-    if (!isKerbError(error, ErrorCode.Cancelled)) throw error;
+    if (!isKerbError(error, ErrorCode.Cancelled)) throw withAllProblems(error);
   }
   log.info('stopped');
 }
 
-function pushConfig(tenants: readonly string[], options: ServeOptions): PushConfig {
-  const { pushSize, pushQuota, pushPackages, pushInput } = options;
+/** @throws KerbError BadConfig: it is said twice who may push */
+function pushConfig(options: ServeOptions): { push?: PushConfig } {
+  const { policy, pushFrom, pushSize, pushQuota, pushPackages, pushInput } = options;
+  if (pushFrom !== undefined && policy !== undefined) {
+    throw new KerbError(
+      ErrorCode.BadConfig,
+      `--push-from and --policy contradict each other; write "packages: { push: true }" under these tenants in ${policy}`,
+    );
+  }
+  if (pushFrom === undefined && policy === undefined) return {};
   const limits = {
     ...DEFAULT_PUSH_LIMITS,
     maxPackageBytes: pushSize,
     maxTenantBytes: pushQuota,
     maxTenantPackages: pushPackages,
   };
-  return { tenants, limits, maxInput: pushInput };
+  return { push: { tenants: pushFrom ?? [], limits, maxInput: pushInput } };
 }
 
 /** No package is run unless somebody said whose are: on the command line, or by using development identities. */
