@@ -1,7 +1,7 @@
 import { availableParallelism } from 'node:os';
 import type { OnceLimits } from '../shared/base/once.ts';
 import type { ListenAddress } from '../shared/host/listen.ts';
-import type { AdmissionLimits } from './admission/admission.ts';
+import type { AdmissionLimits } from './admission/terms.ts';
 import { DEFAULT_PUSH_LIMITS, type PushLimits } from './packages/push-limits.ts';
 import type { AuditConfig } from './telemetry/audit-config.ts';
 import type { PoolLimits } from './tenders/pool/pool-plan.ts';
@@ -62,6 +62,10 @@ export const DEFAULT_LIMITS: BrokerLimits = {
   maxQueuedPerPackage: 256,
   maxQueuedPerTenant: 128,
   maxQueuedBytes: 64 * 1024 * 1024,
+  // One more than can run at once: while its answer is on its way, the core is not idle.
+  maxRunning: availableParallelism() + 1,
+  longRunMs: 50,
+  wayBackMs: 1,
   maxBytes: 64 * 1024 * 1024,
   maxCount: 10_000,
   maxAgeMs: 60_000,
@@ -71,7 +75,6 @@ export const DEFAULT_LIMITS: BrokerLimits = {
   stopMs: 2000,
   tenderMemory: 512 * 1024 * 1024,
   maxTenders: 128,
-  // One more than can run at once: while its answer is on its way, the core is not idle.
   maxTendersPerTask: availableParallelism() + 1,
   maxLoading: availableParallelism(),
   idleMs: 10_000,

@@ -1,5 +1,5 @@
 /**
- * What becomes of an offload, told to everybody who asked for it, kept in the results, counted.
+ * The end of an offload: told to each caller, kept in the results, counted.
  *
  * Hot path: nothing but the result is made per answer, and no log line.
  */

@@ -8,6 +8,7 @@ import { ErrorCode, type KerbError } from '../../shared/base/errors.ts';
 import { Once, type OnceLimits } from '../../shared/base/once.ts';
 import { type Refusal, refusal } from '../../shared/base/refusal.ts';
 import type { Admission } from '../admission/admission.ts';
+import type { TenderOutlook } from '../admission/terms.ts';
 import type { BrokerMetrics } from '../telemetry/metrics.ts';
 import { Answers } from './answers.ts';
 import { Dispatch } from './dispatch.ts';
@@ -18,6 +19,8 @@ export interface OffloadLimits extends OnceLimits {
   /** Callers that may wait for one and the same offload. */
   readonly maxJoined: number;
 }
+
+const NO_TENDERS: TenderOutlook = { ready: 0, most: 1, startMs: 0 };
 
 export class Offloads {
   readonly #admission: Admission<PendingOffload>;
@@ -102,20 +105,25 @@ export class Offloads {
     const notAdmitted = this.#admission.admit(fresh, now);
     if (notAdmitted !== undefined) return notAdmitted;
     this.#once.begin(key, taskDigest, input, fresh);
-    this.#dispatch.dispatch(taskDigest);
+    this.#dispatch.run();
     if (pool.note(this.#admission.queuedFor(taskDigest), now)) this.#onShort();
-    this.#dispatch.watchBudgets();
+    this.#dispatch.watch();
     return undefined;
   }
 
-  /** Hands over what waits for this package while it has a free tender. To be called when one has become free. */
-  dispatch(taskDigest: string): void {
-    this.#dispatch.dispatch(taskDigest);
+  /** Hands over what waits and can run. To be called when a tender has become free. */
+  dispatch(): void {
+    this.#dispatch.run();
   }
 
-  /** For Admission: the budget of a flight ran out before its turn came. */
-  spent(flight: PendingOffload, waitedMs: number): void {
-    this.#dispatch.spent(flight, waitedMs);
+  /** For Admission: the tenders of a package. */
+  tendersOf(taskDigest: string): TenderOutlook {
+    return this.#dispatch.runnables.get(taskDigest)?.pool.outlook ?? NO_TENDERS;
+  }
+
+  /** For Admission: the time of a flight ran out before its turn came, or is too short now. */
+  dropped(flight: PendingOffload, waitedMs: number): void {
+    this.#dispatch.dropped(flight, waitedMs);
   }
 
   /** A package that will have no tender for a long time, or never: answers what waits for it. */

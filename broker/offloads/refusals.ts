@@ -44,7 +44,12 @@ export function blockedTooLong(
   return { code, message: `${name} cannot be run here now: ${message}`, retryAfterMs: hint };
 }
 
-export function spentInQueue({ deadline }: PendingOffload, waitedMs: number): Refusal {
-  const message = `the budget of ${deadline.budgetText} was spent in the queue (${Math.round(waitedMs)} ms); it was not run`;
+export function waitedTooLong({ deadline }: PendingOffload, waitedMs: number): Refusal {
+  const waited = `${Math.round(waitedMs)} ms`;
+  if (waitedMs < deadline.originalMs) {
+    const message = `of the budget of ${deadline.budgetText}, too little was left for a run after ${waited} in the queue; it was not run`;
+    return refusal(ErrorCode.DeadlineUnreachable, message);
+  }
+  const message = `the budget of ${deadline.budgetText} was spent in the queue (${waited}); it was not run`;
   return refusal(ErrorCode.BudgetSpentInQueue, message);
 }

@@ -59,7 +59,7 @@ export class ServedTasks {
     const { name, maxInput, costMs } = taskPackage.config;
     const pool = this.#poolOf(taskPackage);
     this.#served.set(digest, { taskPackage, pool });
-    if (costMs !== undefined) admission.learn(digest, costMs);
+    if (costMs !== undefined) admission.declare(digest, costMs);
     pools.add(pool);
     offloads.add({ digest, name, maxInput, pool });
     pools.plan();
@@ -126,7 +126,7 @@ export class ServedTasks {
           log.child({ task }),
           isolationFor(taskPackage, pool.isolation, isolation),
         ),
-      onWaiting: () => offloads.dispatch(digest),
+      onWaiting: () => offloads.dispatch(),
       onTrouble: (error) => {
         errors.add(task, error.code, error.message);
         // Of one that was removed, nothing waits any more.

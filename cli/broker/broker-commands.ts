@@ -1,6 +1,6 @@
 import { join, resolve } from 'node:path';
 import { type Command, InvalidArgumentError, Option } from 'commander';
-import { DEFAULT_LIMITS, type PushConfig } from '../../broker/config.ts';
+import { type BrokerConfig, DEFAULT_LIMITS, type PushConfig } from '../../broker/config.ts';
 import { type RunningBroker, startBroker } from '../../broker/main.ts';
 import { DEFAULT_PUSH_LIMITS } from '../../broker/packages/push-limits.ts';
 import { WISHED_ISOLATIONS, type WishedIsolation } from '../../broker/tenders/process/tender.ts';
@@ -50,13 +50,8 @@ interface ServeOptions extends ServiceOptions {
 /** `kerb broker`: the edge element. */
 export function registerBrokerCommands(program: Command): void {
   const broker = program.command('broker').description('the edge element: accepts offloads over V2E and runs them');
-  registerServeCommand(broker);
   registerLookCommands(broker);
   registerDrainCommand(broker);
-  registerPolicyCommands(broker);
-}
-
-function registerServeCommand(broker: Command): void {
   const command = broker
     .command('serve')
     .description('run a broker until SIGINT or SIGTERM; a second signal stops it at once')
@@ -104,7 +99,13 @@ function registerServeCommand(broker: Command): void {
       new Option('--prestart <tasks>', 'tasks to have a tender waiting for, like "echo,aqi"; or all, or none')
         .default('all', 'all')
         .argParser(parsePrestart),
-    )
+    );
+  withServiceOptions(withPushOptions(command)).action(serve);
+  registerPolicyCommands(broker);
+}
+
+function withPushOptions(command: Command): Command {
+  return command
     .option(
       '--push-from <tenants>',
       'whose vehicles may push task packages, like "ACME,Example Fleet" (default: none)',
@@ -114,7 +115,6 @@ function registerServeCommand(broker: Command): void {
     .addOption(sizeOption('--push-quota <size>', 'what one tenant may keep here', DEFAULT_PUSH_LIMITS.maxTenantBytes))
     .option('--push-packages <n>', 'packages of one tenant', parseCount, DEFAULT_PUSH_LIMITS.maxTenantPackages)
     .addOption(sizeOption('--push-input <size>', 'input that a pushed task may take', DEFAULT_PUSH_INPUT));
-  withServiceOptions(command).action(serve);
 }
 
 async function serve(options: ServeOptions): Promise<void> {
@@ -137,35 +137,8 @@ async function serve(options: ServeOptions): Promise<void> {
   process.on('SIGHUP', () => void running?.reload());
   const stateDir = resolve(options.state);
   try {
-    const identityDir = options.identity ?? (await developmentIdentity(stateDir, options.id, log));
-    running = await startBroker(
-      {
-        id: options.id,
-        listen: options.listen,
-        identityDir,
-        packagesDir: options.packages,
-        trustDir: await trustDirOf(options, stateDir, log),
-        stateDir,
-        apiSocket: options.api ?? join(stateDir, `broker-${options.id}.sock`),
-        isolation: options.isolation,
-        prestart: options.prestart,
-        socketsDir: brokersDir(),
-        ...serviceConfig(options),
-        ...pushConfig(options),
-        policyFile: options.policy,
-        limits: {
-          ...DEFAULT_LIMITS,
-          maxQueuedPerPackage: options.maxQueue,
-          maxQueuedPerTenant: options.maxQueuePerTenant,
-          maxQueuedBytes: options.maxQueueBytes,
-          tenderMemory: options.tenderMemory,
-          maxTenders: options.maxTenders,
-          blankTenders: options.blankTenders,
-          stopMs: options.drainFor,
-        },
-      },
-      { log, signal: cancel.signal, hurry: hurry.signal },
-    );
+    const config = await configOf(options, stateDir, log);
+    running = await startBroker(config, { log, signal: cancel.signal, hurry: hurry.signal });
     await manager.ready(`broker ${options.id} on ${running.url}`);
     const signal = await stopped;
     await manager.stopping();
@@ -175,6 +148,38 @@ async function serve(options: ServeOptions): Promise<void> {
     if (!isKerbError(error, ErrorCode.Cancelled)) throw withAllProblems(error);
   }
   log.info('stopped');
+}
+
+async function configOf(
+  options: ServeOptions,
+  stateDir: string,
+  log: ReturnType<typeof createLog>,
+): Promise<BrokerConfig> {
+  return {
+    id: options.id,
+    listen: options.listen,
+    identityDir: options.identity ?? (await developmentIdentity(stateDir, options.id, log)),
+    packagesDir: options.packages,
+    trustDir: await trustDirOf(options, stateDir, log),
+    stateDir,
+    apiSocket: options.api ?? join(stateDir, `broker-${options.id}.sock`),
+    isolation: options.isolation,
+    prestart: options.prestart,
+    socketsDir: brokersDir(),
+    ...serviceConfig(options),
+    ...pushConfig(options),
+    policyFile: options.policy,
+    limits: {
+      ...DEFAULT_LIMITS,
+      maxQueuedPerPackage: options.maxQueue,
+      maxQueuedPerTenant: options.maxQueuePerTenant,
+      maxQueuedBytes: options.maxQueueBytes,
+      tenderMemory: options.tenderMemory,
+      maxTenders: options.maxTenders,
+      blankTenders: options.blankTenders,
+      stopMs: options.drainFor,
+    },
+  };
 }
 
 /** @throws KerbError BadConfig: it is said twice who may push */

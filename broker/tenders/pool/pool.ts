@@ -90,6 +90,12 @@ export class TenderPool {
     return this.state === 'Dead' || this.state === 'Quarantined' ? this.#health.trouble : undefined;
   }
 
+  /** The tenders that an offload that comes now can count on; `startMs` is how long one more takes to start. */
+  get outlook(): { readonly ready: number; readonly most: number; readonly startMs: number } {
+    const { onProbation, startMs } = this.#health;
+    return { ready: this.#waiting.length + this.#busy, most: onProbation ? 1 : this.#options.maxTenders, startMs };
+  }
+
   /** Why an offload that comes now cannot be run, and when it may be worth another try; Infinity: never. */
   blocked(now: number): Refusal | undefined {
     if (this.canCall || this.#busy > 0 || this.#count('Loading') > 0) return undefined;
@@ -177,7 +183,7 @@ export class TenderPool {
     }
     if (this.#stateOf(held) !== 'Loading') return;
     this.#isolation = held.tender.isolation;
-    this.#health.started();
+    this.#health.started(performance.now() - held.startedAt);
     if (this.#coldFrom > this.#coldTo) this.#coldTo = performance.now();
     this.#release(held, 'Loading');
     this.#options.onWaiting();
