@@ -1,4 +1,4 @@
-import { readFileSync } from 'node:fs';
+import { readFileSync, writeFileSync } from 'node:fs';
 import { request } from 'node:http';
 import { join } from 'node:path';
 import { afterAll, afterEach, describe, expect, test, vi } from 'vitest';
@@ -218,11 +218,11 @@ describe('a drain', () => {
 });
 
 describe('over TLS', () => {
-  async function remote(operators: readonly string[], auditFile?: string) {
+  async function remote(operators: readonly string[], auditFile?: string, policyFile?: string) {
     const audit =
       auditFile === undefined ? {} : { audit: { file: auditFile, maxBytes: 1e6, keep: 1, hashInputs: true } };
     const api = { listen: { host: '127.0.0.1', port: 0 }, operators };
-    const { broker } = await scene.start({ api, ...audit });
+    const { broker } = await scene.start({ api, policyFile, ...audit });
     await until(() => broker.apiPort() !== undefined);
     const as = async (subject: Subject) => {
       const identity = await loadIdentity(await scene.identityDir(subject), subject.kind);
@@ -230,6 +230,21 @@ describe('over TLS', () => {
     };
     return { broker, as };
   }
+
+  test('operators that the policy names may as well, from one moment to the next', async () => {
+    const policyFile = join(scene.root, 'policy.yaml');
+    writeFileSync(policyFile, 'operators: [alice]\ntenants: { ACME: { offloads: 7, bytes: 1m } }\n');
+    const { broker, as } = await remote([], undefined, policyFile);
+    const [alice, bob] = [await as({ kind: 'operator', id: 'alice' }), await as({ kind: 'operator', id: 'bob' })];
+    await scene.vehicle(broker);
+    const [acme] = await get<TenantStatus[]>(alice, '/v1/tenants');
+    expect(acme?.quotas).toContainEqual({ quota: 'offloads', used: 0, limit: 7 });
+    await expect(get(bob, '/v1/status')).rejects.toMatchObject({ code: ErrorCode.ApiForbidden });
+    writeFileSync(policyFile, 'operators: [bob]\n');
+    await broker.reload();
+    expect(await get(bob, '/v1/drain')).toMatchObject({ state: 'serving' });
+    await expect(get(alice, '/v1/status')).rejects.toMatchObject({ code: ErrorCode.ApiForbidden });
+  });
 
   test('operators that are named may do all, and the audit log names them', async () => {
     const file = join(scene.root, 'audit.jsonl');
