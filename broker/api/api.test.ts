@@ -8,7 +8,7 @@ import type { BrokerStatus, DrainStatus } from '../../shared/api/status.ts';
 import { ErrorCode } from '../../shared/base/errors.ts';
 import type { Subject } from '../../shared/identity/authority.ts';
 import { loadIdentity } from '../../shared/identity/x509-identity.ts';
-import { BrokerScene } from '../../test/support/broker-scene.ts';
+import { BrokerScene } from '../../test/support/broker/broker-scene.ts';
 
 const scene = new BrokerScene();
 afterAll(() => scene.remove());

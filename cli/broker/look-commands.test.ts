@@ -7,7 +7,8 @@ import { jsonReply } from '../../shared/api/control-routes.ts';
 import { createControlServer } from '../../shared/api/control-server.ts';
 import { ErrorCode } from '../../shared/base/errors.ts';
 import { silentLog } from '../../shared/base/log.ts';
-import { BrokerScene } from '../../test/support/broker-scene.ts';
+import { SocketEntry } from '../../shared/host/socket-directory.ts';
+import { BrokerScene } from '../../test/support/broker/broker-scene.ts';
 import { connectBroker } from './broker-client.ts';
 import { registerBrokerCommands } from './broker-commands.ts';
 import { drainLines, tenantLines, topLines, topRows } from './broker-lines.ts';
@@ -125,6 +126,9 @@ describe('without --api', () => {
     const first = await scene.start({ socketsDir: dir });
     mkdirSync(join(dir, 'a folder'));
     symlinkSync(join(scene.root, 'killed.sock'), join(dir, 'killed.1'));
+    // The same broker after a kill, on the same socket.
+    symlinkSync(first.api, join(dir, 'rsu-1.1'));
+    await new SocketEntry(dir, 'rsu-1', first.api).start();
     const [entry] = readdirSync(dir).filter((name) => name.startsWith('rsu-1.'));
     expect((await (await connectBroker({}, dir)).status()).url).toBe(first.broker.url);
     expect(existsSync(join(dir, 'killed.1'))).toBe(false);

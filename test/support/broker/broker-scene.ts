@@ -1,21 +1,26 @@
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import type { BrokerConfig } from '../../broker/config.ts';
-import { DEFAULT_LIMITS } from '../../broker/config.ts';
-import { type RunningBroker, startBroker } from '../../broker/main.ts';
-import type { TenderOutcome } from '../../broker/tenders/process/tender.ts';
-import { Deadline } from '../../shared/base/deadline.ts';
-import { silentLog } from '../../shared/base/log.ts';
-import { type Credentials, createAuthority, issueCertificate, type Subject } from '../../shared/identity/authority.ts';
-import { writeIdentity } from '../../shared/identity/files.ts';
-import { loadIdentity } from '../../shared/identity/x509-identity.ts';
-import { buildTaskPackage } from '../../shared/task-package/writer.ts';
-import { BrokerLink } from '../../shared/v2e-client/broker-link.ts';
-import type { BrokerResult } from '../../shared/v2e-client/offload-result.ts';
-import { fakeImage } from './fake-image.ts';
-import { FakeTender } from './fake-tender.ts';
-import { until } from './until.ts';
+import type { BrokerConfig } from '../../../broker/config.ts';
+import { DEFAULT_LIMITS } from '../../../broker/config.ts';
+import { type RunningBroker, startBroker } from '../../../broker/main.ts';
+import type { TenderOutcome } from '../../../broker/tenders/process/tender.ts';
+import { Deadline } from '../../../shared/base/deadline.ts';
+import { silentLog } from '../../../shared/base/log.ts';
+import {
+  type Credentials,
+  createAuthority,
+  issueCertificate,
+  type Subject,
+} from '../../../shared/identity/authority.ts';
+import { writeIdentity } from '../../../shared/identity/files.ts';
+import { loadIdentity } from '../../../shared/identity/x509-identity.ts';
+import { buildTaskPackage } from '../../../shared/task-package/writer.ts';
+import { BrokerLink } from '../../../shared/v2e-client/broker-link.ts';
+import type { BrokerResult } from '../../../shared/v2e-client/offload-result.ts';
+import { fakeImage } from '../fake-image.ts';
+import { FakeTender } from '../fake-tender.ts';
+import { until } from '../until.ts';
 
 /** A broker with a fake tender for the task `echo`, and vehicles that speak with it; see FakeTender for its inputs. */
 export class BrokerScene {
