@@ -69,7 +69,7 @@ export const DEFAULT_LIMITS: BrokerLimits = {
   maxBytes: 64 * 1024 * 1024,
   maxCount: 10_000,
   maxAgeMs: 60_000,
-  maxClients: 1024,
+  maxClients: 8192,
   maxJoined: 16,
   blankTenders: 2,
   stopMs: 2000,

@@ -133,8 +133,13 @@ async function serve(options: ServeOptions): Promise<void> {
     };
     process.on('SIGINT', onSignal);
     process.on('SIGTERM', onSignal);
+    process.on('SIGHUP', (signal) => {
+      // Of a terminal it says that this has gone; of a service manager, that files have changed.
+      if (process.stdout.isTTY || process.stdin.isTTY) return onSignal(signal);
+      log.info({ signal }, 'reading the files of the configuration anew');
+      void running?.reload();
+    });
   });
-  process.on('SIGHUP', () => void running?.reload());
   const stateDir = resolve(options.state);
   try {
     const config = await configOf(options, stateDir, log);
