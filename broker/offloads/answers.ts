@@ -5,12 +5,13 @@
  */
 import { ErrorCode } from '../../shared/base/errors.ts';
 import type { Once } from '../../shared/base/once.ts';
-import { type Refusal, refusalOf } from '../../shared/base/refusal.ts';
+import { type Refusal, refusal, refusalOf } from '../../shared/base/refusal.ts';
 import { RateWindow } from '../../shared/base/rolling.ts';
 import type { BrokerMetrics } from '../telemetry/metrics.ts';
 import type { CallEnd } from '../tenders/pool/pool-options.ts';
 import { describeEnd } from '../tenders/process/describe-end.ts';
 import type { TenderOutcome } from '../tenders/process/tender.ts';
+import { answerAll, type Flights } from './callers.ts';
 import {
   type Answer,
   type IncomingOffload,
@@ -22,6 +23,7 @@ import {
 
 export class Answers {
   readonly #once: Once<PendingOffload, TaskResult>;
+  readonly #flights: Flights;
   readonly #metrics: BrokerMetrics;
   readonly #rate = new RateWindow();
   #onIdle: (() => void) | undefined;
@@ -29,8 +31,9 @@ export class Answers {
   #refused = 0;
   #failed = 0;
 
-  constructor(once: Once<PendingOffload, TaskResult>, metrics: BrokerMetrics) {
+  constructor(once: Once<PendingOffload, TaskResult>, flights: Flights, metrics: BrokerMetrics) {
     this.#once = once;
+    this.#flights = flights;
     this.#metrics = metrics;
   }
 
@@ -61,7 +64,8 @@ export class Answers {
     }
     const now = performance.now();
     const result = resultOf(runnable, flight, takenAt, now, outcome, end.isolation);
-    for (const answer of flight.answers) answer(result, undefined);
+    this.#flights.end(flight);
+    answerAll(flight, result, undefined);
     // From here on the answer is on its way.
     this.#ok++;
     this.#rate.add();
@@ -77,10 +81,22 @@ export class Answers {
   /** It was taken, and there is no result. */
   fail(flight: PendingOffload, runnable: Runnable | undefined, why: Refusal): void {
     this.#once.forget(flight.key, flight);
-    for (const answer of flight.answers) answer(undefined, why);
+    this.#flights.end(flight);
+    answerAll(flight, undefined, why);
     this.#failed++;
     this.#metrics.failed(flight.tenant, runnable?.name ?? 'unknown', why.code);
     this.#noticeIdle();
+  }
+
+  /** The last caller has been told that its time is over, or wants it no more: what its run brings has no reader. */
+  abandon(flight: PendingOffload, runnable: Runnable | undefined, code: ErrorCode): void {
+    flight.over = true;
+    this.fail(flight, runnable, refusal(code, ''));
+  }
+
+  /** The run of one that was abandoned has ended. */
+  discard(runnable: Runnable, { tenant }: PendingOffload, { outcome }: CallEnd): void {
+    if (outcome !== undefined) this.#metrics.used(tenant, runnable.name, outcome);
   }
 
   /** Resolves when nothing is under way, or `limitMs` has passed. */
