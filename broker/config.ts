@@ -1,7 +1,9 @@
 import { availableParallelism } from 'node:os';
 import type { OnceLimits } from '../shared/base/once.ts';
+import type { ListenAddress } from '../shared/host/listen.ts';
 import type { AdmissionLimits } from './admission/terms.ts';
 import { DEFAULT_PUSH_LIMITS, type PushLimits } from './packages/push-limits.ts';
+import type { AuditConfig } from './telemetry/audit-config.ts';
 import type { PoolLimits } from './tenders/pool/pool-plan.ts';
 import type { WishedIsolation } from './tenders/process/tender.ts';
 
@@ -23,8 +25,18 @@ export interface BrokerConfig {
   /** Names of the tasks whose first tender is started with the broker and stays while there is room. */
   readonly prestart: 'all' | readonly string[];
   readonly limits: BrokerLimits;
-  /** Undefined: nobody may push. */
+  /** Folder in which verbs on this machine find the control socket; undefined: they do not. */
+  readonly socketsDir?: string;
+  /** The control API over TLS; undefined: only on the socket. */
+  readonly api?: { readonly listen: ListenAddress; readonly operators: readonly string[] };
+  /** Undefined: there is none. */
+  readonly audit?: AuditConfig;
+  /** Brokers that vehicles are sent to when this one stops. */
+  readonly drainTo?: readonly string[];
+  /** Undefined, and no policy: nobody may push. */
   readonly push?: PushConfig;
+  /** Path of the policy. With one, it says who may push, and `push.tenants` is empty. */
+  readonly policyFile?: string | undefined;
 }
 
 export interface PushConfig {

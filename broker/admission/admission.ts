@@ -153,11 +153,11 @@ export class Admission<T extends Waiting> {
     }
   }
 
-  /** A run that `take` began has come to its end. */
-  ended(entry: T, now: number, end: RunEnd): void {
+  /** A run that `take` began has come to its end. @returns how long it had been expected to take, in milliseconds */
+  ended(entry: T, now: number, end: RunEnd): number {
     const place = this.#places.get(entry);
     const run = place && this.#runs.end(place);
-    if (place === undefined || run === undefined) return;
+    if (place === undefined || run === undefined) return 0;
     this.#places.delete(entry);
     this.#shares.runs(entry.tenant, -1);
     const tookMs = now - run.takenAt;
@@ -171,6 +171,7 @@ export class Admission<T extends Waiting> {
       if (probe && end === 'met') time.probed();
       time.learn(tookMs);
     }
+    return place.costMs;
   }
 
   waits(entry: T): boolean {

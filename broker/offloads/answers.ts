@@ -3,7 +3,7 @@
  *
  * Hot path: nothing but the result is made per answer, and no log line.
  */
-import { ErrorCode } from '../../shared/base/errors.ts';
+import type { ErrorCode } from '../../shared/base/errors.ts';
 import type { Once } from '../../shared/base/once.ts';
 import { type Refusal, refusal, refusalOf } from '../../shared/base/refusal.ts';
 import { RateWindow } from '../../shared/base/rolling.ts';
@@ -48,6 +48,12 @@ export class Answers {
     this.#metrics.refused(offload.tenant, runnable?.name ?? 'unknown', why.code);
   }
 
+  /** A run has ended, whatever came of it. @param expectedMs how long it had been expected to take */
+  ran(runnable: Runnable, { tenant }: PendingOffload, expectedMs: number, tookMs: number, useless: boolean): void {
+    this.#metrics.ran(expectedMs, tookMs);
+    if (useless) this.#metrics.useless(tenant, runnable.name);
+  }
+
   /** Its call has ended, well or not. @param takenAt when it was handed to its tender */
   complete(runnable: Runnable, flight: PendingOffload, takenAt: number, end: CallEnd): void {
     const { outcome, error } = end;
@@ -58,7 +64,6 @@ export class Answers {
     this.#metrics.used(flight.tenant, runnable.name, outcome);
     if (outcome.outcome !== 'done' || outcome.status !== 0) {
       const why = describeEnd(runnable.name, outcome);
-      if (why.code === ErrorCode.GuestDeadline) this.#metrics.deadlineMissed();
       this.fail(flight, runnable, why);
       return;
     }

@@ -6,7 +6,6 @@
 import type { Deadline } from '../../shared/base/deadline.ts';
 import type { Admission } from '../admission/admission.ts';
 import type { RunEnd } from '../admission/terms.ts';
-import type { BrokerMetrics } from '../telemetry/metrics.ts';
 import type { CallEnd } from '../tenders/pool/pool-options.ts';
 import type { Answers } from './answers.ts';
 import type { PendingOffload, Runnable } from './offload.ts';
@@ -18,7 +17,6 @@ const ABANDONED_RUN_MS = 20;
 export interface DispatchParts {
   readonly admission: Admission<PendingOffload>;
   readonly answers: Answers;
-  readonly metrics: BrokerMetrics;
 }
 
 export class Dispatch {
@@ -26,15 +24,14 @@ export class Dispatch {
   readonly runnables = new Map<string, Runnable>();
   readonly #admission: Admission<PendingOffload>;
   readonly #answers: Answers;
-  readonly #metrics: BrokerMetrics;
+  onRun: (pending: PendingOffload) => void = () => {};
   #timer: NodeJS.Timeout | undefined;
   /** When the timer rings. */
   #wakeAt = Number.POSITIVE_INFINITY;
 
-  constructor({ admission, answers, metrics }: DispatchParts) {
+  constructor({ admission, answers }: DispatchParts) {
     this.#admission = admission;
     this.#answers = answers;
-    this.#metrics = metrics;
   }
 
   /** Hands over what waits and can run. To be called when a tender or a slot has become free. */
@@ -52,6 +49,7 @@ export class Dispatch {
         continue;
       }
       const { deadline } = flight;
+      this.onRun(flight);
       flight.tender = runnable.pool.call(flight.input, deadline, (end) => {
         this.#callEnded(runnable, flight, now, end, deadline);
       });
@@ -62,9 +60,11 @@ export class Dispatch {
   #callEnded(runnable: Runnable, flight: PendingOffload, takenAt: number, end: CallEnd, deadline: Deadline): void {
     const endedAt = performance.now();
     flight.tender = 0;
-    this.#admission.ended(flight, endedAt, endOf(flight, endedAt, end));
+    const how = endOf(flight, endedAt, end);
+    const expectedMs = this.#admission.ended(flight, endedAt, how);
     // The next one is on its way to the tender before this one's answer is written.
     this.run();
+    this.#answers.ran(runnable, flight, expectedMs, endedAt - takenAt, how === 'missed' || flight.over);
     if (flight.over) this.#answers.discard(runnable, flight, end);
     // Its budget was spent, and meanwhile a caller came who waits for longer.
     else if (end.outcome?.outcome === 'deadline' && flight.deadline !== deadline && this.#begunAgain(flight, endedAt))
@@ -115,7 +115,6 @@ export class Dispatch {
 
   /** For Admission: the time of a flight ran out before its turn came, or is too short now. */
   dropped(flight: PendingOffload, waitedMs: number): void {
-    this.#metrics.deadlineMissed();
     this.#answers.fail(flight, this.runnables.get(flight.taskDigest), waitedTooLong(flight, waitedMs));
   }
 

@@ -21,6 +21,7 @@ import {
   inputTooLarge,
   lacksIsolation,
   otherOffload,
+  stopping,
   unknownPackage,
 } from './refusals.ts';
 
@@ -35,11 +36,12 @@ export class Offloads {
   readonly #admission: Admission<PendingOffload>;
   readonly #once: Once<PendingOffload, TaskResult>;
   readonly #flights = new Flights();
-  readonly #metrics: BrokerMetrics;
   readonly #limits: OffloadLimits;
   readonly #onShort: () => void;
   readonly #answers: Answers;
   readonly #dispatch: Dispatch;
+  /** Why nothing is taken that was not asked for before; undefined when it is. */
+  refuseNew: () => Refusal | undefined = () => undefined;
   #stopping = false;
 
   /** `onShort` is told when offloads wait and one more tender would help. */
@@ -53,10 +55,9 @@ export class Offloads {
     this.#once = new Once({ ...limits, inputs: 'digest' });
     this.#limits = limits;
     this.#onShort = onShort;
-    this.#metrics = metrics;
     const answers = new Answers(this.#once, this.#flights, metrics);
     this.#answers = answers;
-    this.#dispatch = new Dispatch({ admission, answers, metrics });
+    this.#dispatch = new Dispatch({ admission, answers });
   }
 
   add(runnable: Runnable): void {
@@ -98,10 +99,15 @@ export class Offloads {
     }
   }
 
+  /** `started` is told of each offload that goes to a tender. */
+  onRun(started: (pending: PendingOffload) => void): void {
+    this.#dispatch.onRun = started;
+  }
+
   /** Answers from the results, joins a flight or makes a new one; or says why not. */
   #accept(offload: IncomingOffload, runnable: Runnable | undefined, caller: Caller): Refusal | undefined {
     const { taskDigest, input, isolation } = offload;
-    if (this.#stopping) return refusal(ErrorCode.BrokerStopping, 'this broker is stopping; use another one');
+    if (this.#stopping) return this.refuseNew() ?? stopping();
     if (runnable === undefined) return unknownPackage(taskDigest);
     if (input.length > runnable.maxInput) return inputTooLarge(offload, runnable);
     const noVm = lacksIsolation(offload, runnable);
@@ -117,6 +123,8 @@ export class Offloads {
       return undefined;
     }
 
+    const closed = this.refuseNew();
+    if (closed !== undefined) return closed;
     const { pool } = runnable;
     const now = performance.now();
     const blocked = blockedTooLong(offload, runnable, now);
@@ -194,7 +202,6 @@ export class Offloads {
   #watchCaller(flight: PendingOffload, caller: Caller): void {
     caller.timer ??= setTimeout(() => {
       if (!answerOne(flight, caller, callerTooLate(flight, caller.deadline, flight.tender !== 0))) return;
-      this.#metrics.deadlineMissed();
       if (flight.callers.length === 0) this.#withdraw(flight, ErrorCode.BudgetSpentInQueue);
     }, caller.deadline.timerMs());
   }

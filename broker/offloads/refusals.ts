@@ -4,6 +4,10 @@ import { ErrorCode } from '../../shared/base/errors.ts';
 import { type Refusal, refusal } from '../../shared/base/refusal.ts';
 import type { IncomingOffload, PendingOffload, Runnable } from './offload.ts';
 
+export function stopping(): Refusal {
+  return refusal(ErrorCode.BrokerStopping, 'this broker is stopping; use another one');
+}
+
 export function unknownPackage(taskDigest: string): Refusal {
   const message = `this broker has no task package ${taskDigest}; its announcement lists what it has`;
   return refusal(ErrorCode.UnknownPackage, message);

@@ -47,6 +47,11 @@ export class ServedTasks {
     return this.#served.size;
   }
 
+  /** Name and version of a task; undefined when it is not served here. */
+  taskOf(digest: string): { readonly name: string; readonly version: string } | undefined {
+    return this.#served.get(digest)?.taskPackage.config;
+  }
+
   /** The package is verified, and in the store. */
   add(taskPackage: TaskPackage): void {
     const { admission, offloads, pools } = this.#options;

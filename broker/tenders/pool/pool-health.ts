@@ -1,8 +1,8 @@
 import { ErrorCode, type KerbError } from '../../../shared/base/errors.ts';
 import type { Logger } from '../../../shared/base/log.ts';
 import { type Refusal, refusal } from '../../../shared/base/refusal.ts';
-import { afterFailure, blockedUntil, type Health, WELL } from './health.ts';
-import { isFinal, quarantined } from './trouble.ts';
+import { afterFailure, afterStarvation, blockedUntil, type Health, WELL } from './health.ts';
+import { isFinal, isStarved, quarantined } from './trouble.ts';
 
 /** While no tender of a package has been started. */
 const USUAL_START_MS = 10;
@@ -92,10 +92,13 @@ export class PoolHealth {
       this.#log.error({ task, code: error.code, err: error.message }, 'cannot run the task');
     } else {
       const now = performance.now();
+      const starved = isStarved(error);
       this.#lost++;
-      this.#health = afterFailure(this.#health, now);
+      this.#health = starved ? afterStarvation(this.#health, now) : afterFailure(this.#health, now);
       const waitMs = Math.round(blockedUntil(this.#health) - now);
-      if (this.#health.state === 'quarantined') {
+      if (starved) {
+        this.#log.warn({ task, code: error.code, err: error.message, waitMs }, 'a tender got no processor');
+      } else if (this.#health.state === 'quarantined') {
         told = quarantined(task, waitMs, error);
         this.#log.error({ task, err: told.message, waitMs }, 'task in quarantine');
       } else {

@@ -7,7 +7,7 @@ import { PoolHealth } from './pool-health.ts';
 import type { CallEnd, PoolOptions } from './pool-options.ts';
 import type { PoolView, TenderView } from './pool-plan.ts';
 import { PoolUse } from './pool-use.ts';
-import { asKerbError } from './trouble.ts';
+import { asKerbError, isStarved } from './trouble.ts';
 
 /**
  * The tenders of one package: starts and lets go as it is told, hands each call to the one that has waited longest, and
@@ -147,7 +147,7 @@ export class TenderPool {
       },
       (cause: unknown) => {
         const error = asKerbError(cause, ErrorCode.TenderDied, `a tender of ${this.task} failed`);
-        if (isKerbError(error, ErrorCode.TenderDied)) this.#died(held, error.message);
+        if (isKerbError(error, ErrorCode.TenderDied)) this.#died(held, error.message, isStarved(error));
         else this.#release(held);
         done({ error });
       },
@@ -179,7 +179,7 @@ export class TenderPool {
       const tender = await this.#options.createTender();
       if (held.state !== 'Loading') return this.#remove(held);
       held.tender = tender;
-      tender.onDeath((reason) => this.#died(held, reason));
+      tender.onDeath((reason, starved) => this.#died(held, reason, starved));
       await tender.start();
     } catch (cause) {
       if (this.#stateOf(held) !== 'Loading') return;
@@ -278,7 +278,7 @@ export class TenderPool {
     this.#options.onChange();
   }
 
-  #died(held: HeldTender, reason: string): void {
+  #died(held: HeldTender, reason: string, starved = false): void {
     if (!this.#held.has(held) || held.state === 'Leaving' || held.state === 'Loading') return;
     this.#unlist(held);
     const { log, task } = this.#options;
@@ -286,7 +286,7 @@ export class TenderPool {
     held.tender
       ?.stop()
       .catch((error: unknown) => log.warn({ err: messageOf(error) }, 'cleaning up after a tender failed'));
-    this.#failed(held, new KerbError(ErrorCode.TenderDied, `a tender of ${task} died: ${reason}`));
+    this.#failed(held, new KerbError(ErrorCode.TenderDied, `a tender of ${task} died: ${reason}`, { starved }));
   }
 
   #failed(held: HeldTender, error: KerbError): void {
