@@ -145,6 +145,13 @@ export class Offloads {
     this.#dispatch.run();
   }
 
+  /** For the announcement: how long a small offload would wait now, in milliseconds, and how many tenders wait. */
+  load(): { readonly queueMs: number; readonly freeTenders: number } {
+    let freeTenders = 0;
+    for (const { pool } of this.#dispatch.runnables.values()) freeTenders += pool.free;
+    return { queueMs: this.#admission.queueMs(performance.now()), freeTenders };
+  }
+
   /** For Admission: the tenders of a package. */
   tendersOf(taskDigest: string): TenderOutlook {
     return this.#dispatch.runnables.get(taskDigest)?.pool.outlook ?? NO_TENDERS;

@@ -50,6 +50,9 @@ export class TenderPool {
   get canCall(): boolean {
     return this.#waiting.length > 0;
   }
+  get free(): number {
+    return this.#waiting.length;
+  }
   /** Of the tender that was ready last; empty before the first. */
   get isolation(): string {
     return this.#isolation;
