@@ -39,6 +39,7 @@ export async function startTasks(running: RunningParts, parts: TaskParts): Promi
     limits,
     tendersOf: (digest) => offloads.tendersOf(digest),
     onDropped: (pending, waitedMs) => offloads.dropped(pending, waitedMs),
+    onLong: (pending) => offloads.isLong(pending),
   });
   let { createTender } = parts;
   if (createTender === undefined) {
