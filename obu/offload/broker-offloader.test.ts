@@ -19,7 +19,7 @@ import type { RoutedOffload } from '../../shared/protocol/offload-request.ts';
 import { V2E_TRANSPORT } from '../../shared/protocol/v2e-socket.ts';
 import { BrokerOffloader } from './broker-offloader.ts';
 
-const { OffloadRequest: WireRequest, OffloadReply, ServiceAnnouncement } = kerbside.v2e;
+const { OffloadRequest: WireRequest, OffloadReply, ServiceAnnouncement, CancelRequest, CancelReply } = kerbside.v2e;
 type WireOffload = ReturnType<typeof WireRequest.decode>;
 type Answer = (reply: Parameters<typeof OffloadReply.encode>[0] | Buffer) => void;
 
@@ -70,6 +70,7 @@ class Broker {
     maxInput: 1000,
   };
   refuse: string | undefined;
+  readonly cancelled: string[] = [];
   /** Is told the number of the certificate of everybody who connects. */
   onPeer: (serial: string) => void = () => {};
 
@@ -95,6 +96,10 @@ class Broker {
     this.#io.use((_socket, next) => next(this.refuse === undefined ? undefined : new Error(this.refuse)));
     this.#io.on('connection', (socket) => {
       socket.emit('hello', Buffer.isBuffer(this.hello) ? this.hello : ServiceAnnouncement.encode(this.hello).finish());
+      socket.on('cancel', (payload: Buffer, reply: (bytes: Uint8Array) => void) => {
+        this.cancelled.push(CancelRequest.decode(payload).id);
+        reply(CancelReply.encode({ state: 0 }).finish());
+      });
       socket.on('offload', (payload: Buffer, reply: (bytes: Uint8Array) => void) => {
         const request = WireRequest.decode(payload);
         this.received.push(request);
@@ -339,6 +344,50 @@ describe('failures', () => {
     await inFlight;
     expect(own.places()).toEqual([]);
     await expect(own.offload(request())).rejects.toMatchObject({ code: ErrorCode.NoBroker });
+  });
+});
+
+describe('cancel', () => {
+  const ofVersion2 = { version: 2, broker: 'rsu-1', tasks: [], maxInput: 1000 };
+
+  test('ends what is under way at once, and tells the broker; nobody else is hurt', async () => {
+    await startBroker((wire, answer) => {
+      if (wire.id === 'stays') setTimeout(() => answer({ id: wire.id, result: {} }), 100);
+    });
+    broker!.hello = ofVersion2;
+    const own = await startOffloader(broker!.url);
+    await connected(own);
+    const gone = expect(own.offload(request({ id: 'gone' }))).rejects.toMatchObject({ code: ErrorCode.Cancelled });
+    const joined = expect(own.offload(request({ id: 'gone' }))).rejects.toMatchObject({ code: ErrorCode.Cancelled });
+    const stays = own.offload(request({ id: 'stays' }));
+    own.cancel('gone');
+    own.cancel('unknown');
+    await Promise.all([gone, joined, stays]);
+    expect(broker!.cancelled).toEqual(['gone']);
+  });
+
+  test('an offload whose budget ends here is not run to its end there, unless somebody else waits for it', async () => {
+    await startBroker(() => {});
+    broker!.hello = ofVersion2;
+    const own = await startOffloader(broker!.url);
+    await connected(own);
+    const shorter = own.offload(request({ id: 'o', deadline: new Deadline(30) }));
+    const longer = own.offload(request({ id: 'o', deadline: new Deadline(150) }));
+    await expect(shorter).rejects.toMatchObject({ code: ErrorCode.BudgetExhausted });
+    expect(broker!.cancelled).toEqual([]);
+    await expect(longer).rejects.toMatchObject({ code: ErrorCode.BudgetExhausted });
+    await vi.waitFor(() => expect(broker!.cancelled).toEqual(['o']));
+  });
+
+  test('a broker of version 1 is not told: it knows no such message', async () => {
+    await startBroker(() => {});
+    const own = await startOffloader(broker!.url);
+    await connected(own);
+    const gone = own.offload(request({ id: 'gone' }));
+    own.cancel('gone');
+    await expect(gone).rejects.toMatchObject({ code: ErrorCode.Cancelled });
+    await expect(own.offload(request({ deadline: new Deadline(50) }))).rejects.toThrow();
+    expect(broker!.cancelled).toEqual([]);
   });
 });
 

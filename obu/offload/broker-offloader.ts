@@ -2,13 +2,20 @@ import { ErrorCode, KerbError } from '../../shared/base/errors.ts';
 import type { Logger } from '../../shared/base/log.ts';
 import type { IdentitySource } from '../../shared/identity/identity-watch.ts';
 import type { RoutedOffload } from '../../shared/protocol/offload-request.ts';
+import { classOfPriority } from '../../shared/protocol/service-class.ts';
 import type { TaskOffer } from '../../shared/v2e-client/announcement.ts';
-import { BrokerLink, type BrokerTarget } from './broker-link.ts';
-import type { Offloader, OffloadResult, PlaceStatus } from './offloader.ts';
+import { BrokerLink, type BrokerTarget } from '../../shared/v2e-client/broker-link.ts';
+import type { CallerTerms, OffloadResult, PlaceStatus } from '../../shared/v2e-client/offload-result.ts';
+import type { Offloader } from './offloader.ts';
+
+/** A broker as the configuration of the OBU has it. */
+export interface NamedBroker extends BrokerTarget {
+  readonly id: string;
+}
 
 export interface BrokerOffloaderOptions {
   /** In the order of preference. */
-  readonly brokers: readonly BrokerTarget[];
+  readonly brokers: readonly NamedBroker[];
   /** Of this vehicle. Until there is one, nobody is connected to, and everybody is told why. */
   readonly identity: IdentitySource;
   readonly log: Logger;
@@ -48,12 +55,16 @@ export class BrokerOffloader implements Offloader {
 
   async stop(): Promise<void> {
     this.#unfollow?.();
-    for (const link of this.#links.splice(0)) link.stop();
+    for (const link of this.#links.splice(0)) link.stop('the OBU is stopping');
   }
 
   offload(request: RoutedOffload): Promise<OffloadResult> {
     const link = this.#choose(request.taskDigest);
-    return link === undefined ? Promise.reject(this.#noBroker()) : link.send(request);
+    return link === undefined ? Promise.reject(this.#noBroker()) : link.send(request, termsOf(request));
+  }
+
+  cancel(id: string): void {
+    for (const link of this.#links) link.cancel(id);
   }
 
   places(): readonly PlaceStatus[] {
@@ -84,7 +95,15 @@ export class BrokerOffloader implements Offloader {
   }
 }
 
-function checkUrl({ id, url }: BrokerTarget): void {
+/**
+ * A workload may ask again after a lost connection for as long as its budget lasts, and no longer; after the death of the
+ * broker it is run again sooner than it would be read from a disk.
+ */
+function termsOf({ priority, deadline }: RoutedOffload): CallerTerms {
+  return { serviceClass: classOfPriority(priority), keepMs: Math.max(0, deadline.leftMs()), durable: false };
+}
+
+function checkUrl({ id, url }: NamedBroker): void {
   const parsed = URL.canParse(url) ? new URL(url) : undefined;
   if (parsed?.protocol === 'https:' && parsed.pathname === '/' && parsed.search === '' && parsed.username === '')
     return;

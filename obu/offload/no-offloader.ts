@@ -1,5 +1,6 @@
 import { ErrorCode, KerbError } from '../../shared/base/errors.ts';
-import type { Offloader, OffloadResult, PlaceStatus } from './offloader.ts';
+import type { OffloadResult, PlaceStatus } from '../../shared/v2e-client/offload-result.ts';
+import type { Offloader } from './offloader.ts';
 
 /** Of an OBU whose configuration names no broker. */
 export class NoOffloader implements Offloader {
@@ -10,6 +11,8 @@ export class NoOffloader implements Offloader {
   async offload(): Promise<OffloadResult> {
     throw new KerbError(ErrorCode.NoBroker, 'the configuration of this OBU names no broker; list one under `brokers`');
   }
+
+  cancel(): void {}
 
   places(): readonly PlaceStatus[] {
     return [];

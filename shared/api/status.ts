@@ -13,6 +13,23 @@ export interface RecentError {
   readonly message: string;
 }
 
+/** Something that happened on a daemon. */
+export interface DaemonEvent<Kind extends string = string> {
+  /** Counts up by one from 1 since the start of the daemon: where one is missing, it was not kept. */
+  readonly id: number;
+  /** ISO 8601, UTC. */
+  readonly time: string;
+  readonly kind: Kind;
+  /** Whom or what it is about. */
+  readonly name: string;
+  /** State word or step; the name of the error for a refusal. */
+  readonly word: string;
+  /** One sentence. */
+  readonly message: string;
+  /** How often the same thing happened again, with nothing else of this name between. */
+  readonly repeats: number;
+}
+
 export interface WorkloadStatus {
   readonly name: string;
   readonly image: string;

@@ -17,6 +17,11 @@ const MAX_FILES = 128;
 
 const BLOB = /^blobs\/sha256\/[0-9a-f]{64}$/;
 
+/** Whether a file of a package may have this path; no other leads into its folder. */
+export function isPackagePath(path: string): boolean {
+  return path === LAYOUT_FILE || path === INDEX_FILE || BLOB.test(path);
+}
+
 export interface FileOffer {
   readonly path: string;
   readonly size: number;
@@ -48,7 +53,7 @@ export function decodePush(bytes: Uint8Array): PushStep {
   const paths = new Set<string>();
   for (const { path, size } of files) {
     // Nothing else can lead out of the directory that is made for it.
-    if (path !== LAYOUT_FILE && path !== INDEX_FILE && !BLOB.test(path)) {
+    if (!isPackagePath(path)) {
       throw badPush(`${JSON.stringify(path.slice(0, 100))} is not a file of a task package`);
     }
     if (paths.has(path)) throw badPush(`${path} is in it twice`);

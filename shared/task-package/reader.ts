@@ -45,6 +45,18 @@ export interface TaskPackage {
  * for what is larger than a package or a task may be; WrongArchitecture for an image of a machine that is not known here
  */
 export async function readTaskPackage(dir: string): Promise<TaskPackage> {
+  const found = await readTaskManifests(dir);
+  for (const image of found.images) {
+    checkNotes(await readBlob(dir, image, MAX_IMAGE), image.architecture, found.config, dir);
+  }
+  return found;
+}
+
+/**
+ * The same for a package whose images need not be there: what they say of themselves is not compared.
+ * @throws as readTaskPackage
+ */
+export async function readTaskManifests(dir: string): Promise<TaskPackage> {
   const layout = parse(layoutSchema, await readWhole(join(dir, LAYOUT_FILE), MAX_JSON), join(dir, LAYOUT_FILE));
   if (layout.imageLayoutVersion !== LAYOUT_VERSION) {
     throw bad(
@@ -73,7 +85,6 @@ export async function readTaskPackage(dir: string): Promise<TaskPackage> {
   if (new Set(images.map(({ architecture }) => architecture)).size !== images.length) {
     throw bad(`${dir} holds two images for one architecture`, { dir });
   }
-  for (const image of images) checkNotes(await readBlob(dir, image, MAX_IMAGE), image.architecture, config, dir);
   return { dir, digest: reference.digest, config, images };
 }
 

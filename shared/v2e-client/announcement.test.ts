@@ -11,6 +11,7 @@ it('reads what a broker announces, and fills in what it left out', () => {
     broker: 'rsu-1',
     tasks: [{ digest: 'sha256:a', name: '', version: '', maxInput: 0, maxOutput: 0 }],
     maxInput: 0,
+    features: [],
   });
 });
 

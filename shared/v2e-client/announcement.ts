@@ -19,11 +19,13 @@ export interface Announcement {
   readonly tasks: readonly TaskOffer[];
   /** Bytes of input of any task. */
   readonly maxInput: number;
+  /** Of the features that a request may need, those that it has. */
+  readonly features: readonly string[];
 }
 
 /** @throws Error when it cannot be read */
 export function decodeAnnouncement(payload: unknown): Announcement {
-  const { version, broker, tasks, maxInput } = kerbside.v2e.ServiceAnnouncement.decode(bytesOf(payload));
+  const { version, broker, tasks, maxInput, features } = kerbside.v2e.ServiceAnnouncement.decode(bytesOf(payload));
   const offers = tasks.map((task) => ({
     digest: task.digest ?? '',
     name: task.name ?? '',
@@ -31,5 +33,5 @@ export function decodeAnnouncement(payload: unknown): Announcement {
     maxInput: task.maxInput ?? 0,
     maxOutput: task.maxOutput ?? 0,
   }));
-  return { version, broker, tasks: offers, maxInput };
+  return { version, broker, tasks: offers, maxInput, features };
 }

@@ -1,19 +1,22 @@
-import { Agent } from 'node:https';
-import { io, type Socket } from 'socket.io-client';
 import { ErrorCode, errorName, KerbError, messageOf } from '../base/errors.ts';
-import { refusalFrom } from '../base/refusal.ts';
+import { silentLog } from '../base/log.ts';
+import { type RefusalFields, refusalFrom } from '../base/refusal.ts';
 import type { Identity } from '../identity/identity.ts';
 import { kerbside } from '../protocol/generated/v2e.js';
-import { v2eClientOptions } from '../protocol/v2e-socket.ts';
+import type { RoutedOffload } from '../protocol/offload-request.ts';
+import { bytesOf } from '../protocol/v2e-socket.ts';
 import { PUSH_CHUNK, type PushOutcome } from '../task-package/push-codec.ts';
 import type { PackageFile } from '../task-package/reader.ts';
-import { decodeAnnouncement, type TaskOffer } from './announcement.ts';
+import type { TaskOffer } from './announcement.ts';
+import { BrokerLink } from './broker-link.ts';
+import type { BrokerResult, CallerTerms } from './offload-result.ts';
 
-const { PushRequest, PushReply, PushState } = kerbside.v2e;
+const { PushRequest, PushReply, PushState, DescribeRequest, DescribeReply } = kerbside.v2e;
 
 const CONNECT_TIMEOUT_MS = 5000;
 /** The broker verifies and stores a whole package before it acknowledges the last piece. */
-const REPLY_TIMEOUT_MS = 30_000;
+const PUSH_TIMEOUT_MS = 30_000;
+const DESCRIBE_TIMEOUT_MS = 5000;
 /** Pieces under way: enough to fill a long way, little enough for a slow one to let the keep-alive through. */
 const WINDOW = 4;
 
@@ -28,62 +31,102 @@ export interface BrokerClientOptions {
 
 type Step = Parameters<typeof PushRequest.encode>[0];
 
-/** One connection to a broker, for the verbs of `kerb task` that speak with one. */
+/** A task as a broker describes it; nothing of it is checked. */
+export interface TaskDescription {
+  readonly digest: string;
+  readonly files: readonly { readonly path: string; readonly content: Uint8Array }[];
+}
+
+/** The newest task of this name that fits. */
+export interface TaskQuery {
+  readonly name: string;
+  /** "^1.2"; empty: any version. */
+  readonly range: string;
+}
+
+/** One connection to a broker, for a command: what is lost stays lost. */
 export class BrokerClient {
   readonly #options: BrokerClientOptions;
   readonly #lost = new AbortController();
-  #agent: Agent | undefined;
-  #socket: Socket | undefined;
-  #broker = '';
-  #offers: readonly TaskOffer[] = [];
+  readonly #link: BrokerLink;
+  /** Called when the link has come up or has failed to. */
+  #onChange: () => void = () => {};
 
   constructor(options: BrokerClientOptions) {
     this.#options = options;
+    const { url, brokerId: id } = options;
+    this.#link = new BrokerLink({
+      target: { id, url },
+      identityTrouble: () => '',
+      reconnect: false,
+      onChange: () => this.#onChange(),
+      log: silentLog(),
+    });
   }
 
-  /** As in its announcement; empty before it is connected. */
+  /** Its id; its URL before it is known. */
   get broker(): string {
-    return this.#broker;
+    return this.#link.broker;
+  }
+
+  get connected(): boolean {
+    return this.#link.connected;
+  }
+
+  /** Of the protocol, as the broker speaks it with us. */
+  get version(): number {
+    return this.#link.version;
+  }
+
+  get features(): readonly string[] {
+    return this.#link.features;
   }
 
   get offers(): readonly TaskOffer[] {
-    return this.#offers;
+    return this.#link.offers;
+  }
+
+  /** Bytes of input of this task that the broker takes. */
+  maxInputOf(taskDigest: string): number {
+    return this.#link.maxInputOf(taskDigest);
   }
 
   /** @throws KerbError NoBroker; Cancelled */
   async connect(): Promise<void> {
-    const { url, identity, brokerId } = this.#options;
-    this.#agent = new Agent({ ...identity.clientOptions(brokerId), maxCachedSessions: 0 });
-    const socket = io(url, {
-      ...v2eClientOptions(this.#agent),
-      reconnection: false,
-      timeout: CONNECT_TIMEOUT_MS,
-    });
-    this.#socket = socket;
+    const { url, identity } = this.#options;
     await this.#unlessLost(
       new Promise<void>((resolve, reject) => {
         const timer = setTimeout(() => reject(noBroker(url, 'it does not announce itself')), CONNECT_TIMEOUT_MS);
-        socket.once('disconnect', (reason) => {
-          this.#lost.abort(new KerbError(ErrorCode.BrokerLost, `the connection to ${url} was lost (${reason})`));
-        });
-        socket.once('connect_error', (error) => {
+        this.#onChange = () => {
           clearTimeout(timer);
-          reject(noBroker(url, reasonOf(error)));
-        });
-        socket.once('hello', (bytes: unknown) => {
-          clearTimeout(timer);
-          try {
-            const { broker, tasks } = decodeAnnouncement(bytes);
-            this.#broker = broker;
-            this.#offers = tasks;
-            resolve();
-          } catch (error) {
-            reject(noBroker(url, `its announcement cannot be read: ${messageOf(error)}`));
-          }
-        });
-        socket.connect();
+          if (!this.#link.connected) return reject(noBroker(url, this.#link.trouble));
+          this.#onChange = () => this.#noteLoss();
+          resolve();
+        };
+        this.#link.start(identity);
       }),
     );
+  }
+
+  /** As `BrokerLink.send`. */
+  offload(request: RoutedOffload, terms: CallerTerms): Promise<BrokerResult> {
+    return this.#link.send(request, terms);
+  }
+
+  cancel(id: string): void {
+    this.#link.cancel(id);
+  }
+
+  /** @throws KerbError with the code of the broker's refusal; BrokerLost; BadProtocolMessage; Cancelled */
+  async describe(query: TaskQuery): Promise<TaskDescription> {
+    const bytes = DescribeRequest.encode(query).finish();
+    const payload = await this.#ask('describe', bytes, DESCRIBE_TIMEOUT_MS, 'does it know how to describe a task?');
+    const { task } = this.#answerOf(payload, (given) => DescribeReply.decode(given));
+    const files = (task?.files ?? []).map(({ path, content }) => ({
+      path: path ?? '',
+      content: content ?? new Uint8Array(0),
+    }));
+    return { digest: task?.digest ?? '', files };
   }
 
   /**
@@ -98,7 +141,7 @@ export class BrokerClient {
   ): Promise<PushOutcome> {
     const offers = files.map(({ path, bytes }) => ({ path, size: bytes.length }));
     const total = offers.reduce((sum, { size }) => sum + size, 0);
-    let outcome = await this.#send({ open: { digest, files: offers } });
+    let outcome = await this.#push({ open: { digest, files: offers } });
     let sent = 0;
     const underWay: Promise<PushOutcome>[] = [];
     const acknowledged = async () => {
@@ -110,7 +153,7 @@ export class BrokerClient {
       for (const piece of pieces(files)) {
         if (underWay.length === WINDOW) await acknowledged();
         sent += piece.length;
-        underWay.push(this.#send({ data: piece }));
+        underWay.push(this.#push({ data: piece }));
       }
       while (underWay.length > 0) await acknowledged();
     } finally {
@@ -122,33 +165,48 @@ export class BrokerClient {
 
   /** @throws KerbError with the code of the broker's refusal; BrokerLost; Cancelled */
   async remove(digest: string): Promise<void> {
-    await this.#send({ remove: digest });
+    await this.#push({ remove: digest });
   }
 
   close(): void {
-    this.#socket?.off();
-    this.#socket?.disconnect();
-    this.#agent?.destroy();
+    this.#onChange = () => {};
+    this.#link.stop('the connection was closed');
   }
 
-  async #send(step: Step): Promise<PushOutcome> {
-    const socket = this.#socket;
-    if (socket === undefined) throw new KerbError(ErrorCode.NoBroker, 'not connected');
+  async #push(step: Step): Promise<PushOutcome> {
     const bytes = PushRequest.encode(step).finish();
-    const answer = socket
-      .timeout(REPLY_TIMEOUT_MS)
-      .emitWithAck('push', bytes)
-      .catch(() => {
-        const message = `broker ${this.#broker} has not answered for ${REPLY_TIMEOUT_MS / 1000} s; does it know pushes?`;
-        throw new KerbError(ErrorCode.BrokerLost, message);
-      });
-    const { state, refusal: wire } = decodeReply(await this.#unlessLost(answer));
-    if (wire != null) {
-      const { code, message } = refusalFrom(wire);
-      const known = errorName(code) === 'Unknown' ? ErrorCode.OffloadRefused : (code as ErrorCode);
-      throw new KerbError(known, `broker ${this.#broker}: ${message}`, { refusal: code });
-    }
+    const payload = await this.#ask('push', bytes, PUSH_TIMEOUT_MS, 'does it know pushes?');
+    const { state } = this.#answerOf(payload, (given) => PushReply.decode(given));
     return PushState[state ?? 0] as PushOutcome;
+  }
+
+  #ask(event: 'push' | 'describe', bytes: Uint8Array, limitMs: number, ifSilent: string): Promise<unknown> {
+    return this.#unlessLost(this.#link.ask(event, bytes, limitMs, ifSilent));
+  }
+
+  /** The answer of the broker, when it is no refusal. */
+  #answerOf<Reply extends { outcome?: string; refusal?: RefusalFields | null }>(
+    payload: unknown,
+    decode: (bytes: Uint8Array) => Reply,
+  ): Reply {
+    let reply: Reply;
+    try {
+      reply = decode(bytesOf(payload));
+      if (reply.outcome === undefined) throw new Error('it holds neither what was asked for nor a refusal');
+    } catch (cause) {
+      const message = `the broker sent an answer that cannot be read: ${messageOf(cause)}`;
+      throw new KerbError(ErrorCode.BadProtocolMessage, message, {}, { cause });
+    }
+    if (reply.refusal == null) return reply;
+    const { code, message } = refusalFrom(reply.refusal);
+    const known = errorName(code) === 'Unknown' ? ErrorCode.OffloadRefused : (code as ErrorCode);
+    throw new KerbError(known, `broker ${this.broker}: ${message}`, { refusal: code });
+  }
+
+  #noteLoss(): void {
+    if (this.#link.connected) return;
+    const message = `the connection to ${this.#options.url} was lost (${this.#link.lostBecause})`;
+    this.#lost.abort(new KerbError(ErrorCode.BrokerLost, message));
   }
 
   async #unlessLost<T>(step: Promise<T>): Promise<T> {
@@ -167,6 +225,7 @@ export class BrokerClient {
         lost.removeEventListener('abort', lose);
       };
     });
+    step.catch(() => {}); // a step that is waited for no longer fails unheard
     try {
       return await Promise.race([step, ended]);
     } finally {
@@ -182,24 +241,6 @@ function* pieces(files: readonly PackageFile[]): Generator<Uint8Array> {
   }
 }
 
-function decodeReply(payload: unknown): ReturnType<typeof PushReply.decode> {
-  try {
-    const reply = PushReply.decode(payload as Uint8Array);
-    if (reply.outcome === undefined) throw new Error('it holds neither a state nor a refusal');
-    return reply;
-  } catch (cause) {
-    const message = `the broker sent an answer that cannot be read: ${messageOf(cause)}`;
-    throw new KerbError(ErrorCode.BadProtocolMessage, message, {}, { cause });
-  }
-}
-
 function noBroker(url: string, why: string): KerbError {
   return new KerbError(ErrorCode.NoBroker, `no connection to a broker at ${url}: ${why}`, { url });
-}
-
-/** The most telling sentence of what socket.io, engine.io, ws and TLS have wrapped into one another. */
-function reasonOf(error: Error): string {
-  const { description } = error as Error & { description?: { error?: NodeJS.ErrnoException; message?: string } };
-  const cause = description?.error;
-  return cause?.message || cause?.code || description?.message || error.message;
 }

@@ -8,13 +8,14 @@ import type { GatewayMeter } from '../../obu/gateway/connection-context.ts';
 import { Gateway, type GatewayOptions } from '../../obu/gateway/gateway.ts';
 import { readGrants, type StoredCanGrant, type StoredGrants } from '../../obu/manifest/stored-grants.ts';
 import type { Workload } from '../../obu/manifest/workload.ts';
-import type { Offloader, OffloadResult } from '../../obu/offload/offloader.ts';
+import type { Offloader } from '../../obu/offload/offloader.ts';
 import { SignalStore } from '../../obu/signals/signal-store.ts';
 import type { KerbError } from '../../shared/base/errors.ts';
 import { silentLog } from '../../shared/base/log.ts';
 import type { BusState, CanBus } from '../../shared/can/bus.ts';
 import type { CanFrame } from '../../shared/can/frame.ts';
 import type { RoutedOffload } from '../../shared/protocol/offload-request.ts';
+import type { OffloadResult } from '../../shared/v2e-client/offload-result.ts';
 import type { LeafValue, SignalValue, VehicleSignals } from '../../shared/vss/signal.ts';
 import { parseVssTree } from '../../shared/vss/vss-mapping.ts';
 import { workloadOf } from './workload.ts';
@@ -153,6 +154,10 @@ export class HandOffloader implements Offloader {
   offload(request: RoutedOffload) {
     this.requests.push(request);
     return this.answer(request);
+  }
+  readonly cancelled: string[] = [];
+  cancel(id: string) {
+    this.cancelled.push(id);
   }
 }
 

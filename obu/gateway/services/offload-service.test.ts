@@ -1,8 +1,8 @@
 import { describe, expect, it } from 'vitest';
 import { ErrorCode } from '../../../shared/base/errors.ts';
+import type { OffloadResult } from '../../../shared/v2e-client/offload-result.ts';
 import { DIGEST, HandOffloader, HandSignals, noGrants, workload } from '../../../test/support/gateway-parts.ts';
 import { GrantGuard } from '../../grants/grants.ts';
-import type { OffloadResult } from '../../offload/offloader.ts';
 import { MAX_OPEN, MAX_OPEN_BYTES, OffloadService } from './offload-service.ts';
 
 const guard = { task: () => DIGEST } as unknown as GrantGuard;
@@ -45,6 +45,20 @@ describe('the desk', () => {
     const after = hand('more', Buffer.of(1));
     release.at(-1)!();
     await after;
+  });
+
+  it('cancels what is open when the workload is gone, and nothing else', async () => {
+    let release = () => {};
+    const { hand, offloader, clear } = desk(async ({ id, input }) => {
+      if (id.endsWith('open')) await new Promise<void>((resolve) => (release = resolve));
+      return result(input);
+    });
+    await hand('done', Buffer.of(1));
+    const open = hand('open', Buffer.of(1));
+    clear();
+    expect(offloader.cancelled).toEqual(['car/app/open']);
+    release();
+    await open;
   });
 
   it('takes no more than so many bytes of input', async () => {

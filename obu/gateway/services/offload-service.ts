@@ -2,8 +2,9 @@ import { Deadline } from '../../../shared/base/deadline.ts';
 import { ErrorCode, KerbError } from '../../../shared/base/errors.ts';
 import { Once, type OnceOptions } from '../../../shared/base/once.ts';
 import { isOffloadId, isolationFrom, type NamedOffload } from '../../../shared/protocol/offload-request.ts';
+import type { OffloadResult } from '../../../shared/v2e-client/offload-result.ts';
 import type { GrantGuard } from '../../grants/grants.ts';
-import type { Offloader, OffloadResult } from '../../offload/offloader.ts';
+import type { Offloader } from '../../offload/offloader.ts';
 
 /** Offloads of one workload that may be open at the same time, and bytes of input in them. */
 export const MAX_OPEN = 32;
@@ -44,7 +45,8 @@ export interface OffloadServiceOptions {
 export class OffloadService {
   readonly #options: OffloadServiceOptions;
   readonly #once = new Once<Promise<Done>, Done>(KEPT);
-  #open = 0;
+  /** As the offloader knows them. */
+  readonly #openIds = new Set<string>();
   #openBytes = 0;
 
   constructor(options: OffloadServiceOptions) {
@@ -66,10 +68,10 @@ export class OffloadService {
       );
     }
     const taskDigest = this.#options.guard.task(task, call.budgetMs);
-    if (this.#open >= MAX_OPEN || this.#openBytes + input.length > MAX_OPEN_BYTES) {
+    if (this.#openIds.size >= MAX_OPEN || this.#openBytes + input.length > MAX_OPEN_BYTES) {
       throw new KerbError(
         ErrorCode.TooManyRequests,
-        `${this.#open} offloads with ${this.#openBytes} bytes of input are open; the limits are ${MAX_OPEN} and ${MAX_OPEN_BYTES}`,
+        `${this.#openIds.size} offloads with ${this.#openBytes} bytes of input are open; the limits are ${MAX_OPEN} and ${MAX_OPEN_BYTES}`,
       );
     }
     const outcome = this.#run(request, taskDigest);
@@ -84,17 +86,18 @@ export class OffloadService {
     }
   }
 
-  /** Forgets everything; offloads that are open still run to their end, unheard. */
+  /** The workload is gone: forgets everything, and has no offload run any longer that is open. */
   clear(): void {
     this.#once.clear();
+    for (const id of this.#openIds) this.#options.offloader.cancel(id);
   }
 
   async #run({ id, input, isolation, deadline }: NamedOffload, taskDigest: string): Promise<Done> {
-    this.#open++;
-    this.#openBytes += input.length;
     const { scope, priority, offloader } = this.#options;
+    const scoped = `${scope}/${id}`;
+    this.#openIds.add(scoped);
+    this.#openBytes += input.length;
     try {
-      const scoped = `${scope}/${id}`;
       const result = await offloader.offload({
         id: scoped,
         taskDigest,
@@ -105,7 +108,7 @@ export class OffloadService {
       });
       return { taskDigest, result };
     } finally {
-      this.#open--;
+      this.#openIds.delete(scoped);
       this.#openBytes -= input.length;
     }
   }

@@ -1,4 +1,4 @@
-import { ErrorCode, KerbError } from '../../shared/base/errors.ts';
+import { ErrorCode, KerbError } from '../base/errors.ts';
 
 /** A whole number of a query, or `fallback` when it is not there. @throws KerbError BadControlRequest */
 export function wholeNumber<Default>(query: URLSearchParams, name: string, fallback: Default): number | Default {

@@ -1,25 +1,21 @@
-/**
- * Runs in a kernel with CAN (see socketcan.test.ts), where vcan0 exists: puts our bus and the simulator on it, with
- * candump and cansend as the outside world, and writes what happened to the file that its argument names.
- */
+/** Runs in a kernel with CAN (see main.ts): puts our bus and the simulator on vcan0, with candump and cansend as the outside world. */
 
 import { spawn } from 'node:child_process';
-import { writeFileSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { CAR_DBC, CAR_MAPPING } from '../../cli/sim/can-command.ts';
-import { CanRouter } from '../../obu/can/router.ts';
-import { SignalStore } from '../../obu/signals/signal-store.ts';
-import { KerbError, messageOf } from '../../shared/base/errors.ts';
-import type { CanBus } from '../../shared/can/bus.ts';
-import { formatFrame, parseFrameText } from '../../shared/can/candump.ts';
-import { parseFilter } from '../../shared/can/filter.ts';
-import type { CanFrame } from '../../shared/can/frame.ts';
-import { openBus } from '../../shared/can/open-bus.ts';
-import { loadDbc } from '../../shared/dbc/parser/dbc-parser.ts';
-import { loadVssMapping } from '../../shared/vss/vss-mapping.ts';
-import { until } from '../support/until.ts';
+import { CAR_DBC, CAR_MAPPING } from '../../../cli/sim/can-command.ts';
+import { CanRouter } from '../../../obu/can/router.ts';
+import { SignalStore } from '../../../obu/signals/signal-store.ts';
+import { KerbError, messageOf } from '../../../shared/base/errors.ts';
+import type { CanBus } from '../../../shared/can/bus.ts';
+import { formatFrame, parseFrameText } from '../../../shared/can/candump.ts';
+import { parseFilter } from '../../../shared/can/filter.ts';
+import type { CanFrame } from '../../../shared/can/frame.ts';
+import { openBus } from '../../../shared/can/open-bus.ts';
+import { loadDbc } from '../../../shared/dbc/parser/dbc-parser.ts';
+import { loadVssMapping } from '../../../shared/vss/vss-mapping.ts';
+import { until } from '../../support/until.ts';
+import { controllerFrames, filterFrames, filters, frames, shortFdFrames, type VcanReport } from '../report.ts';
 import { Candump, cansend, ip } from './can-utils.ts';
-import { controllerFrames, filterFrames, filters, frames, shortFdFrames, type VcanReport } from './report.ts';
 
 /** What the kernel has put on its lists for vcan0: so many receivers listen. */
 async function untilListening(dumps: readonly Candump[], bus: CanBus): Promise<void> {
@@ -163,7 +159,7 @@ async function withoutFd(): Promise<VcanReport['noFd']> {
   return { message, noFd: context.noFd };
 }
 
-async function run(): Promise<VcanReport> {
+export async function run(): Promise<VcanReport> {
   const { bus, kind, reason } = openBus({ name: 'vcan0', kind: 'auto' });
   await bus.start();
   // The machine's progress lines show the last of these.
@@ -184,12 +180,4 @@ async function run(): Promise<VcanReport> {
   };
   await bus.stop();
   return report;
-}
-
-const file = process.argv[2]!;
-try {
-  writeFileSync(file, JSON.stringify(await run()));
-} catch (error) {
-  writeFileSync(file, JSON.stringify({ failed: error instanceof Error ? error.stack : String(error) }));
-  process.exitCode = 1;
 }

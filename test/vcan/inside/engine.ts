@@ -1,31 +1,26 @@
 /**
- * Runs in a kernel with CAN (see socketcan.test.ts), where vcan0 exists: an OBU with a real Docker Engine whose
- * containers have the bus as an interface of their own, with candump and cansend in them. Writes what happened to the
- * file that its first argument names; the second is a folder that is empty.
+ * Runs in a kernel with CAN (see main.ts): an OBU with a real Docker Engine whose containers have the bus as an interface
+ * of their own, with candump and cansend in them.
  */
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
-import { copyFileSync, mkdirSync, readdirSync, readFileSync, readlinkSync, symlinkSync, writeFileSync } from 'node:fs';
+import { copyFileSync, mkdirSync, readdirSync, readFileSync, symlinkSync } from 'node:fs';
 import { connect } from 'node:net';
 import { basename, dirname, join } from 'node:path';
-import { setTimeout as sleep } from 'node:timers/promises';
-import { ContainerInterfaces } from '../../obu/can-interface/container-interface.ts';
-import { listRules } from '../../obu/can-interface/net-tools.ts';
-import { stateLayout } from '../../obu/config/state-layout.ts';
-import { type Engine, reachEngine } from '../../obu/engine/docker-client.ts';
-import type { GatewayRule } from '../../obu/grants/interface-rules.ts';
-import type { RunningObu } from '../../obu/main.ts';
-import type { StoredCanGrant } from '../../obu/manifest/stored-grants.ts';
-import { getStatus } from '../../shared/api/control-client.ts';
-import type { ObuStatus } from '../../shared/api/status.ts';
-import { silentLog } from '../../shared/base/log.ts';
-import { openBus } from '../../shared/can/open-bus.ts';
-import { until } from '../support/until.ts';
-import { Candump, cansend, frameTexts, ip } from './can-utils.ts';
-import { apiOf, dumper, IMAGE, listed, serve } from './interface-obu.ts';
+import { stateLayout } from '../../../obu/config/state-layout.ts';
+import { type Engine, reachEngine } from '../../../obu/engine/docker-client.ts';
+import type { RunningObu } from '../../../obu/main.ts';
+import { getStatus } from '../../../shared/api/control-client.ts';
+import type { ObuStatus } from '../../../shared/api/status.ts';
+import { until } from '../../support/until.ts';
+import type { EngineReport } from '../report.ts';
+import { frameTexts, ip } from './can-utils.ts';
+import { type Containers, exchange } from './exchange.ts';
+import { IMAGE } from './granted.ts';
+import { apiOf, serve } from './interface-obu.ts';
 import { canLackModules, loadModule } from './modules.ts';
-import type { InterfaceReport } from './report.ts';
 
-const [, , reportFile, folder] = process.argv as [string, string, string, string];
+/** In the file system of the machine, which is empty at its start. */
+const folder = '/tmp/kerbside';
 const SLOW_MS = 300_000;
 
 /** An image with busybox, candump and cansend, and the libraries that they need. */
@@ -110,49 +105,24 @@ function isServed(workload: string): Promise<boolean> {
   });
 }
 
-/** Sends from everywhere what is granted and what is not, and looks at what arrives where. */
-async function exchange(engine: Engine): Promise<InterfaceReport['exchange']> {
-  const before = { some: dumped('some').length, all: dumped('all').length };
-  const host = new Candump('');
-  await until('candump listens', () => {
-    cansend('7FF#00');
-    return host.lines.length > 0;
-  });
-  const frames = ['123#11', '100#22', '200#33', '00000123#44', '123#R', '101##155', '200##166'];
-  for (const frame of frames) cansend(frame);
-  await inContainer(engine, 'some', 'cansend', 'can0', '3E9#AA');
-  await inContainer(engine, 'some', 'cansend', 'can0', '3E9##1AB');
-  // Not granted: another id, a remote frame, an extended one with the same digits, and anything from a mere reader.
-  await inContainer(engine, 'some', 'cansend', 'can0', '3EA#AA');
-  await inContainer(engine, 'some', 'cansend', 'can0', '3E9#R');
-  await inContainer(engine, 'some', 'cansend', 'can0', '000003E9#AA');
-  await inContainer(engine, 'all', 'cansend', 'can0', '3E9#BB');
-  cansend('1FE#00');
-  await until('the last frame is everywhere', () =>
-    [dumped('some').slice(before.some), dumped('all').slice(before.all), host.frames].every((list) =>
-      list.includes('1FE#00'),
-    ),
-  );
-  await sleep(300);
-  const result = {
-    some: dumped('some').slice(before.some),
-    all: dumped('all')
-      .slice(before.all)
-      .filter((text) => text !== '7FF#00'),
-    host: host.frames.filter((text) => text !== '7FF#00'),
+/** The containers of a real engine. */
+function containersOf(engine: Engine): Containers {
+  return {
+    dumped,
+    send: async (workload, frame) => void (await inContainer(engine, workload, 'cansend', 'can0', frame)),
   };
-  await host.stop();
-  return result;
 }
 
-async function run(): Promise<InterfaceReport> {
-  const first = spawn(process.execPath, ['test/vcan/interface-obu.ts', folder], {
+export async function run(): Promise<EngineReport> {
+  mkdirSync(folder, { recursive: true });
+  const first = spawn(process.execPath, ['test/vcan/inside/interface-obu.ts', folder], {
     stdio: ['ignore', 'inherit', 'inherit'],
   });
   await untilStatus('the OBU is up', () => true);
   const { host } = await getStatus<ObuStatus>(apiOf(folder)).then(({ engine }) => engine);
   const engine = await reachEngine('private', host);
   importImage(engine);
+  const containers = containersOf(engine);
   const missing = canLackModules ? await withoutModules() : undefined;
   await untilDumping(1);
   const inside = {
@@ -168,7 +138,7 @@ async function run(): Promise<InterfaceReport> {
       .split(' ')
       .map((path) => basename(path)),
   };
-  const exchanged = await exchange(engine);
+  const exchanged = await exchange(containers);
   const rulesNeeded = ruleCount();
 
   await killed(first);
@@ -180,7 +150,7 @@ async function run(): Promise<InterfaceReport> {
     SLOW_MS,
   );
   const startsAfterAdoption = readData('some', 'starts').length;
-  const adopted = await exchange(engine);
+  const adopted = await exchange(containers);
 
   // The bus goes away and comes back: its rules went with it.
   ip('link', 'delete', 'vcan0');
@@ -188,12 +158,12 @@ async function run(): Promise<InterfaceReport> {
   ip('link', 'add', 'dev', 'vcan0', 'mtu', '72', 'type', 'vcan');
   ip('link', 'set', 'vcan0', 'up');
   await until('all rules are back', () => ruleCount() === rulesNeeded);
-  const returned = await exchange(engine);
+  const returned = await exchange(containers);
 
   const [container] = await engine.calls.listContainers({ filters: { label: ['kerbside.workload=some'] } });
   await engine.calls.getContainer(container!.Id).kill();
   await until('it runs again', () => readData('some', 'starts').length === 2, undefined, SLOW_MS);
-  const restarted = await exchange(engine);
+  const restarted = await exchange(containers);
 
   const whileRunning = kernelInterfaces().length;
   await obu.stop();
@@ -207,7 +177,6 @@ async function run(): Promise<InterfaceReport> {
     restarted,
     whileRunning,
     left: { interfaces: kernelInterfaces(), rules: ruleCount() },
-    regrants: await regrants(),
     unprivileged: withoutCapability(),
   };
 }
@@ -224,56 +193,6 @@ async function withoutModules(): Promise<string[]> {
   return missing;
 }
 
-/** A manifest that changes while the container runs, held against the rules of the kernel. */
-async function regrants(): Promise<InterfaceReport['regrants']> {
-  const { bus } = openBus({ name: 'vcan0', kind: 'socketcan' });
-  await bus.start();
-  // It stands for a container: a process in a network namespace of its own, and what tells which one it is.
-  const holder = spawn('unshare', ['--net', 'sleep', '1000'], { stdio: 'ignore' });
-  const id = readFileSync('/proc/self/cgroup', 'utf8').trim().slice(0, 12);
-  const troubles: string[] = [];
-  const interfaces = new ContainerInterfaces({
-    owner: 'regrants',
-    local: true,
-    buses: new Map([['can0', bus]]),
-    log: silentLog(),
-    pidOf: async () => holder.pid!,
-    report: (one) => one.event === 'interface-fault' && troubles.push(one.error.message),
-  });
-  const inside = () => readFileSync(`/proc/${holder.pid}/net/dev`, 'utf8').includes('can0:');
-  const look = async () => ({ inside: inside(), rules: (await listRules()).map(describeRule).sort() });
-  const steps: InterfaceReport['regrants']['steps'][number][] = [];
-  const grants: readonly (Partial<StoredCanGrant> | undefined)[] = [
-    { read: ['100:700'], write: [listed(0x3e9)] },
-    { read: ['200:700'] },
-    { read: ['200:700'], as: 'socket' },
-    { read: ['300:700'], write: [listed(0x3ea)] },
-    { write: [{ ...listed(0x3ea), maxPerSecond: 1 }] },
-    undefined,
-  ];
-  await interfaces.start();
-  await interfaces.prepare(dumper('changing', grants[0]!), id);
-  await until('the namespace is there', () => {
-    return readlinkSync(`/proc/${holder.pid}/ns/net`) !== readlinkSync('/proc/self/ns/net');
-  });
-  await interfaces.attach(id);
-  for (const grant of grants) {
-    const workload = dumper('changing', grant ?? {});
-    const now = grant === undefined ? { ...workload, grants: { ...workload.grants, can: [] } } : workload;
-    await interfaces.follow(() => now);
-    steps.push(await look());
-  }
-  await interfaces.stop();
-  holder.kill('SIGKILL');
-  await bus.stop();
-  return { steps, troubles };
-}
-
-function describeRule({ from, to, fd, cube }: GatewayRule): string {
-  const side = (name: string) => (name === 'vcan0' ? 'bus' : 'container');
-  return `${side(from)} to ${side(to)}${fd ? ' FD' : ''} ${cube.id.toString(16)}:${cube.mask.toString(16)}`;
-}
-
 async function killed(child: ChildProcess): Promise<void> {
   const gone = new Promise((resolve) => child.once('exit', resolve));
   child.kill('SIGKILL');
@@ -282,18 +201,9 @@ async function killed(child: ChildProcess): Promise<void> {
 
 /** What a root without CAP_NET_ADMIN is told. */
 function withoutCapability(): string {
-  const code = `import { ip } from './obu/can-interface/net-tools.ts';
+  const code = `import { ip } from '../obu/can-interface/net-tools.ts';
     await ip('link', 'add', 'kbtest', 'type', 'vxcan').catch((error) => console.log(error.message));`;
   const drop = ['--inh-caps=-net_admin', '--bounding-set=-net_admin'];
   const node = [process.execPath, '--input-type=module-typescript', '-e', code];
   return execFileSync('setpriv', [...drop, ...node], { encoding: 'utf8' }).trim();
 }
-
-try {
-  mkdirSync(folder, { recursive: true });
-  writeFileSync(reportFile, JSON.stringify(await run()));
-} catch (error) {
-  writeFileSync(reportFile, JSON.stringify({ failed: error instanceof Error ? error.stack : String(error) }));
-  process.exitCode = 1;
-}
-process.exit();

@@ -1,7 +1,7 @@
 /** What goes wrong on the connection to a broker, in sentences. */
 
-import type { Deadline } from '../../shared/base/deadline.ts';
-import { ErrorCode, KerbError } from '../../shared/base/errors.ts';
+import type { Deadline } from '../base/deadline.ts';
+import { ErrorCode, KerbError } from '../base/errors.ts';
 
 export function connectionLost(broker: string, deadline: Deadline, reason: string): KerbError {
   const after = Math.round(deadline.elapsedMs());

@@ -1,24 +1,23 @@
 import type { Socket } from 'socket.io-client';
-import { ErrorCode, KerbError, messageOf } from '../../shared/base/errors.ts';
-import { refusalFrom } from '../../shared/base/refusal.ts';
-import { kerbside } from '../../shared/protocol/generated/v2e.js';
-import type { RoutedOffload } from '../../shared/protocol/offload-request.ts';
-import { classOfPriority, rankOf } from '../../shared/protocol/service-class.ts';
-import { encodeInPlace } from '../../shared/protocol/v2e-encode.ts';
-import { bytesOf } from '../../shared/protocol/v2e-socket.ts';
+import { ErrorCode, KerbError, messageOf } from '../base/errors.ts';
+import { refusalFrom } from '../base/refusal.ts';
+import { kerbside } from '../protocol/generated/v2e.js';
+import type { RoutedOffload } from '../protocol/offload-request.ts';
+import { rankOf } from '../protocol/service-class.ts';
+import { encodeInPlace } from '../protocol/v2e-encode.ts';
+import { bytesOf } from '../protocol/v2e-socket.ts';
 import { budgetExhausted } from './link-errors.ts';
-import type { OffloadResult } from './offloader.ts';
-import { failureOf } from './refusal.ts';
+import { failureOf } from './offload-failure.ts';
+import type { BrokerResult, CallerTerms } from './offload-result.ts';
 
-const { OffloadRequest: WireRequest, OffloadReply } = kerbside.v2e;
+const { OffloadRequest: WireRequest, OffloadReply, CancelRequest, SignedReceipt } = kerbside.v2e;
 
-/**
- * A workload may ask again after a lost connection for as long as its budget lasts, and no longer; after the death of the
- * broker it is run again sooner than it would be read from a disk.
- */
-function terms(version: number, priority: number, budgetMs: number) {
+/** A broker that does not acknowledge a cancel by then is not waited for. */
+const CANCEL_TIMEOUT_MS = 5000;
+
+function wireTerms(version: number, { serviceClass, keepMs, durable, wantReceipt = false }: CallerTerms) {
   if (version < 2) return {};
-  return { serviceClass: 1 + rankOf(classOfPriority(priority)), keepMs: Math.ceil(budgetMs), durable: false };
+  return { serviceClass: 1 + rankOf(serviceClass), keepMs: Math.ceil(keepMs), durable, wantReceipt };
 }
 
 /** How much the newest offload counts in the mean time on the way. */
@@ -27,8 +26,11 @@ const MEAN_WEIGHT = 0.1;
 /** One offload that has been sent and not answered. */
 export interface PendingOffload {
   readonly request: RoutedOffload;
+  /** On which it was sent, and the version of the protocol there. */
+  readonly socket: Socket;
+  readonly version: number;
   readonly timer: NodeJS.Timeout;
-  readonly resolve: (result: OffloadResult) => void;
+  readonly resolve: (result: BrokerResult) => void;
   readonly reject: (error: KerbError) => void;
 }
 
@@ -37,22 +39,26 @@ export interface PendingOffload {
  * Hot path: one object, one promise and one timer per offload.
  */
 export class PendingOffloads {
-  readonly #broker: string;
+  readonly #brokerOf: () => string;
   readonly #pending = new Set<PendingOffload>();
   /** Mean milliseconds that an offload spends outside the broker: there, back, and in two event loops. */
   #onTheWayMs = 0;
 
   /** @param broker its id, for the place of a result and for messages */
-  constructor(broker: string) {
-    this.#broker = broker;
+  constructor(broker: () => string) {
+    this.#brokerOf = broker;
+  }
+
+  get #broker(): string {
+    return this.#brokerOf();
   }
 
   get count(): number {
     return this.#pending.size;
   }
 
-  /** Settles as `Offloader.offload`. */
-  send(socket: Socket, request: RoutedOffload, version: number): Promise<OffloadResult> {
+  /** Settles as `BrokerLink.send`. */
+  send(socket: Socket, request: RoutedOffload, terms: CallerTerms, version: number): Promise<BrokerResult> {
     const { deadline } = request;
     const now = performance.now();
     if (deadline.isOver(now)) {
@@ -64,13 +70,14 @@ export class PendingOffloads {
         // Silence does not say whether the task waits or runs there, or the answer is on its way.
         const how = `ended before broker ${this.#broker} answered: the task waited or ran too long there, or the way was too slow`;
         reject(budgetExhausted(this.#broker, deadline, how));
+        this.#sendCancel(pending);
       }, deadline.timerMs(now));
-      const pending: PendingOffload = { request, timer, resolve, reject };
+      const pending: PendingOffload = { request, socket, version, timer, resolve, reject };
       this.#pending.add(pending);
       const { id, taskDigest, input, priority, isolation } = request;
       // The way back counts too: the broker gives up in time for its answer to arrive.
       const budgetMs = deadline.leftForNextHopMs(this.#onTheWayMs, now);
-      const message = { id, taskDigest, input, budgetMs, priority, isolation, ...terms(version, priority, budgetMs) };
+      const message = { id, taskDigest, input, budgetMs, priority, isolation, ...wireTerms(version, terms) };
       const bytes = encodeInPlace(WireRequest, message, input.length);
       socket.emit('offload', bytes, (reply: unknown) => this.#settle(pending, reply));
     });
@@ -86,6 +93,25 @@ export class PendingOffloads {
     }
   }
 
+  /** Offloads of this id fail with Cancelled, and the broker gets a cancel for them. */
+  cancel(id: string): void {
+    const ended = [...this.#pending].filter(({ request }) => request.id === id);
+    for (const pending of ended) {
+      this.#pending.delete(pending);
+      clearTimeout(pending.timer);
+      pending.reject(new KerbError(ErrorCode.Cancelled, `the offload ${id} was cancelled: its caller has ended`));
+    }
+    if (ended[0] !== undefined) this.#sendCancel(ended[0]);
+  }
+
+  /** The broker need not finish an offload without a caller. Another caller with the same id shares it. */
+  #sendCancel({ request: { id }, socket, version }: PendingOffload): void {
+    if (version < 2 || !socket.connected) return;
+    for (const { request } of this.#pending) if (request.id === id) return;
+    // The answer makes no difference here, in time or not.
+    socket.timeout(CANCEL_TIMEOUT_MS).emit('cancel', CancelRequest.encode({ id }).finish(), () => {});
+  }
+
   #settle(pending: PendingOffload, payload: unknown): void {
     // Too late: its budget is spent, or its connection was given up.
     if (!this.#pending.delete(pending)) return;
@@ -97,7 +123,7 @@ export class PendingOffloads {
       this.#learn(totalMs - reply.heldMs);
       if (reply.result != null) {
         if (reply.id !== request.id) throw new Error(`it answers ${reply.id}, not ${request.id}`);
-        const { output, queueMs, runMs, isolation } = reply.result;
+        const { output, queueMs, runMs, startMs, isolation, kept, receipt } = reply.result;
         resolve({
           output: output ?? new Uint8Array(0),
           place: `broker:${this.#broker}`,
@@ -105,6 +131,9 @@ export class PendingOffloads {
           queueMs: queueMs ?? 0,
           runMs: runMs ?? 0,
           totalMs,
+          startMs: startMs ?? 0,
+          kept: kept ?? false,
+          receipt: receipt == null ? undefined : SignedReceipt.encode(receipt).finish(),
         });
         return;
       }

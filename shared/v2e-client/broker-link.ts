@@ -1,19 +1,19 @@
 import { Agent } from 'node:https';
 import { io, type Socket } from 'socket.io-client';
-import { ErrorCode, KerbError, messageOf } from '../../shared/base/errors.ts';
-import type { Logger } from '../../shared/base/log.ts';
-import type { Identity } from '../../shared/identity/identity.ts';
-import { V2E_VERSIONS } from '../../shared/protocol/greeting.ts';
-import type { RoutedOffload } from '../../shared/protocol/offload-request.ts';
-import { V2E_PING_MS, v2eClientOptions } from '../../shared/protocol/v2e-socket.ts';
-import { decodeAnnouncement, type TaskOffer } from '../../shared/v2e-client/announcement.ts';
+import { ErrorCode, KerbError, messageOf } from '../base/errors.ts';
+import type { Logger } from '../base/log.ts';
+import type { Identity } from '../identity/identity.ts';
+import { V2E_VERSIONS } from '../protocol/greeting.ts';
+import type { RoutedOffload } from '../protocol/offload-request.ts';
+import { V2E_PING_MS, v2eClientOptions } from '../protocol/v2e-socket.ts';
+import { type Announcement, decodeAnnouncement, type TaskOffer } from './announcement.ts';
 import { connectionLost, describeConnectError } from './link-errors.ts';
-import type { OffloadResult, PlaceStatus } from './offloader.ts';
+import type { BrokerResult, CallerTerms, PlaceStatus } from './offload-result.ts';
 import { PendingOffloads } from './pending-offloads.ts';
 
 export interface BrokerTarget {
-  /** As in the broker's certificate; nobody else is spoken to. */
-  readonly id: string;
+  /** As in the broker's certificate; nobody else is spoken to. Undefined: any broker of the authority. */
+  readonly id: string | undefined;
   /** "https://host:port" */
   readonly url: string;
 }
@@ -22,6 +22,10 @@ export interface BrokerLinkOptions {
   readonly target: BrokerTarget;
   /** Why we have no good identity to show; empty when we have. */
   readonly identityTrouble: () => string;
+  /** False: what is lost stays lost. Default: it connects again by itself for as long as it is started. */
+  readonly reconnect?: boolean;
+  /** It has been announced to, could not connect, or lost its connection. */
+  readonly onChange?: () => void;
   readonly log: Logger;
 }
 
@@ -31,8 +35,8 @@ const CONNECT_TIMEOUT_MS = 3000;
 const SILENT_MS = 1.5 * V2E_PING_MS;
 
 /**
- * The connection to one broker: socket.io over mutual TLS, reconnecting by itself for as long as it is started (first
- * after 100 ms, then ever later up to 2 s, with jitter). Connected means authenticated both ways and announced.
+ * The connection to one broker: socket.io over mutual TLS, reconnecting by itself (first after 100 ms, then ever later up
+ * to 2 s, with jitter). Connected means authenticated both ways and announced.
  */
 export class BrokerLink {
   readonly #options: BrokerLinkOptions;
@@ -40,12 +44,11 @@ export class BrokerLink {
   #socket: Socket | undefined;
   #agent: Agent | undefined;
   #retry: NodeJS.Timeout | undefined;
-  #offers: readonly TaskOffer[] = [];
-  #maxInput = 0;
-  /** Of the protocol, as the broker speaks it with us. */
-  #version = 1;
+  /** The last one; still there when the connection is lost. */
+  #hello: Announcement | undefined;
   #announced = false;
   #reason = 'not started';
+  #lostBecause = '';
   /** `performance.now()` when its last bytes came; undefined before any did. */
   #heardAt: number | undefined;
   /** It was given up because it was silent, and has been since. */
@@ -53,7 +56,12 @@ export class BrokerLink {
 
   constructor(options: BrokerLinkOptions) {
     this.#options = options;
-    this.#pending = new PendingOffloads(options.target.id);
+    this.#pending = new PendingOffloads(() => this.broker);
+  }
+
+  /** Id of the broker; while any is meant and none has been met, its URL. */
+  get broker(): string {
+    return this.#options.target.id ?? this.#hello?.broker ?? this.#options.target.url;
   }
 
   get connected(): boolean {
@@ -67,11 +75,25 @@ export class BrokerLink {
 
   /** What the broker has announced; empty while not connected. */
   get offers(): readonly TaskOffer[] {
-    return this.connected ? this.#offers : [];
+    return this.connected ? (this.#hello?.tasks ?? []) : [];
+  }
+
+  /** Of the protocol, as the broker speaks it with us. */
+  get version(): number {
+    return this.#hello?.version ?? 1;
+  }
+
+  get features(): readonly string[] {
+    return this.#hello?.features ?? [];
+  }
+
+  /** Bytes of input of this task that the broker takes. */
+  maxInputOf(taskDigest: string): number {
+    return this.offers.find(({ digest }) => digest === taskDigest)?.maxInput ?? this.#hello?.maxInput ?? 0;
   }
 
   get place(): string {
-    return `broker:${this.#options.target.id}`;
+    return `broker:${this.broker}`;
   }
 
   get url(): string {
@@ -82,6 +104,11 @@ export class BrokerLink {
   get trouble(): string {
     if (this.answers) return '';
     return this.connected ? 'no answer' : this.#options.identityTrouble() || this.#reason;
+  }
+
+  /** In the words of socket.io, why the last connection was lost. */
+  get lostBecause(): string {
+    return this.#lostBecause;
   }
 
   status(): PlaceStatus {
@@ -95,11 +122,12 @@ export class BrokerLink {
 
   /** Begins to connect; returns at once. */
   start(identity: Identity): void {
-    const { target, log } = this.#options;
+    const { target, reconnect = true, log } = this.#options;
     this.#agent = this.#agentOf(identity);
     const socket = io(target.url, {
       ...v2eClientOptions(this.#agent),
       timeout: CONNECT_TIMEOUT_MS,
+      reconnection: reconnect,
       reconnectionDelay: RETRY_MS.first,
       reconnectionDelayMax: RETRY_MS.max,
       randomizationFactor: RETRY_MS.jitter,
@@ -113,21 +141,25 @@ export class BrokerLink {
     socket.on('hello', (bytes: unknown) => this.#welcome(socket, bytes));
     socket.on('connect_error', (error) => {
       const reason = describeConnectError(error);
-      if (reason !== this.#reason) log.warn({ broker: target.id, url: target.url, reason }, 'broker connection failed');
+      if (reason !== this.#reason)
+        log.warn({ broker: this.broker, url: target.url, reason }, 'broker connection failed');
       this.#reason = reason;
       // Refused by the broker itself: socket.io leaves it to us to try again.
       if (!socket.active) this.#retryLater(socket);
+      this.#changed();
     });
     socket.on('disconnect', (reason) => {
       const wasConnected = this.#announced;
       if (wasConnected && reason === 'ping timeout') this.#hangs = true;
       this.#announced = false;
       if (wasConnected) {
+        this.#lostBecause = reason;
         this.#reason = `the connection was lost: ${reason}`;
-        log.warn({ broker: target.id, reason, count: this.#pending.count }, 'broker disconnected');
+        log.warn({ broker: this.broker, reason, count: this.#pending.count }, 'broker disconnected');
       }
-      this.#pending.failAll(({ request }) => connectionLost(target.id, request.deadline, reason));
+      this.#pending.failAll(({ request }) => connectionLost(this.broker, request.deadline, reason));
       if (!socket.active) this.#retryLater(socket);
+      this.#changed();
     });
     socket.connect();
   }
@@ -160,35 +192,71 @@ export class BrokerLink {
     return this.#heardAt === undefined ? 0 : performance.now() - this.#heardAt;
   }
 
-  stop(): void {
+  /** @param who ends it, for whoever still waits: "the OBU is stopping" */
+  stop(who: string): void {
     const socket = this.#socket;
     this.#socket = undefined;
     clearTimeout(this.#retry);
     this.#retry = undefined;
     this.#announced = false;
     this.#reason = 'stopped';
-    this.#pending.failAll(() => new KerbError(ErrorCode.Cancelled, 'the OBU is stopping'));
+    this.#pending.failAll(() => new KerbError(ErrorCode.Cancelled, who));
     socket?.off();
     socket?.disconnect();
     this.#agent?.destroy();
     this.#agent = undefined;
   }
 
-  /** As `Offloader.offload`; only while connected. */
-  send(request: RoutedOffload): Promise<OffloadResult> {
+  /**
+   * Settles within the deadline of the request (plus the time that a timer needs), whatever the network does.
+   * @throws KerbError NoBroker | InputTooLarge | BrokerLost | BudgetExhausted | OffloadRefused (context.refusal: code of
+   * the broker) | BadProtocolMessage | Cancelled
+   */
+  send(request: RoutedOffload, terms: CallerTerms): Promise<BrokerResult> {
     const socket = this.#socket;
-    const { target } = this.#options;
-    if (!this.connected || socket === undefined) {
-      const message = `no connection to broker ${target.id} at ${target.url}: ${this.trouble}`;
-      return Promise.reject(new KerbError(ErrorCode.NoBroker, message, { broker: target.id }));
-    }
+    if (!this.connected || socket === undefined) return Promise.reject(this.#notConnected());
     // Checked here because socket.io would end the whole connection for it.
-    const maxInput = this.#offers.find(({ digest }) => digest === request.taskDigest)?.maxInput ?? this.#maxInput;
+    const maxInput = this.maxInputOf(request.taskDigest);
     if (request.input.length > maxInput) {
-      const message = `${request.input.length} bytes of input are more than the ${maxInput} that broker ${target.id} takes for this task`;
+      const message = `${request.input.length} bytes of input are more than the ${maxInput} that broker ${this.broker} takes for this task`;
       return Promise.reject(new KerbError(ErrorCode.InputTooLarge, message, { maxInput }));
     }
-    return this.#pending.send(socket, request, this.#version);
+    return this.#pending.send(socket, request, terms, this.version);
+  }
+
+  /** Offloads of this id fail with Cancelled, and the broker gets a cancel for them. */
+  cancel(id: string): void {
+    this.#pending.cancel(id);
+  }
+
+  /**
+   * Sends a message that is no offload, and resolves with what the broker acknowledges it with.
+   * @param ifSilent the likely cause when no answer comes within `limitMs`
+   * @throws KerbError NoBroker | BrokerLost
+   */
+  async ask(event: 'push' | 'describe', bytes: Uint8Array, limitMs: number, ifSilent: string): Promise<unknown> {
+    const socket = this.#socket;
+    if (!this.connected || socket === undefined) throw this.#notConnected();
+    try {
+      return await socket.timeout(limitMs).emitWithAck(event, bytes);
+    } catch {
+      const { broker } = this;
+      const why = this.connected
+        ? `has not answered for ${limitMs / 1000} s; ${ifSilent}`
+        : `has disconnected: ${this.#reason}`;
+      throw new KerbError(ErrorCode.BrokerLost, `broker ${broker} ${why}`, { broker });
+    }
+  }
+
+  #notConnected(): KerbError {
+    const { broker, url } = this;
+    return new KerbError(ErrorCode.NoBroker, `no connection to broker ${broker} at ${url}: ${this.trouble}`, {
+      broker,
+    });
+  }
+
+  #changed(): void {
+    this.#options.onChange?.();
   }
 
   #welcome(socket: Socket, payload: unknown): void {
@@ -199,22 +267,22 @@ export class BrokerLink {
         const ours = V2E_VERSIONS.join(' and ');
         throw new Error(`it speaks version ${hello.version} of the protocol, we speak ${ours}`);
       }
-      this.#version = hello.version;
-      this.#offers = hello.tasks;
-      this.#maxInput = hello.maxInput;
+      this.#hello = hello;
       const what = this.#announced ? 'broker announced its tasks again' : 'broker connected';
       this.#announced = true;
       this.#reason = '';
-      log.info({ broker: target.id, url: target.url, count: this.#offers.length }, what);
+      log.info({ broker: this.broker, url: target.url, count: hello.tasks.length }, what);
     } catch (error) {
       this.#reason = `its announcement cannot be used: ${messageOf(error)}`;
-      log.warn({ broker: target.id, reason: this.#reason }, 'broker connection failed');
+      log.warn({ broker: this.broker, reason: this.#reason }, 'broker connection failed');
       socket.disconnect();
       this.#retryLater(socket);
     }
+    this.#changed();
   }
 
   #retryLater(socket: Socket): void {
+    if (this.#options.reconnect === false) return;
     clearTimeout(this.#retry);
     this.#retry = setTimeout(
       () => {

@@ -1,22 +1,21 @@
 /**
- * Runs in a kernel with CAN (see socketcan.test.ts): a process in a network namespace of its own stands for a container
- * with a CAN interface, and sends with unmodified cansend and cangen what it may and may not. Writes what was counted to
- * the file that its argument names.
+ * Runs in a kernel with CAN (see main.ts): a process in a network namespace of its own stands for a container with a CAN
+ * interface, and sends with unmodified cansend and cangen what it may and may not.
  */
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
-import { readdirSync, readFileSync, readlinkSync, writeFileSync } from 'node:fs';
+import { readdirSync, readFileSync, readlinkSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { ContainerInterfaces } from '../../obu/can-interface/container-interface.ts';
-import type { StoredCanGrant } from '../../obu/manifest/stored-grants.ts';
-import { DeniedIdLog } from '../../obu/telemetry/denied-ids.ts';
-import { silentLog } from '../../shared/base/log.ts';
-import { formatFrame } from '../../shared/can/candump.ts';
-import { openBus } from '../../shared/can/open-bus.ts';
-import { until } from '../support/until.ts';
+import { ContainerInterfaces } from '../../../obu/can-interface/container-interface.ts';
+import type { StoredCanGrant } from '../../../obu/manifest/stored-grants.ts';
+import { DeniedIdLog } from '../../../obu/telemetry/denied-ids.ts';
+import { silentLog } from '../../../shared/base/log.ts';
+import { formatFrame } from '../../../shared/can/candump.ts';
+import { openBus } from '../../../shared/can/open-bus.ts';
+import { until } from '../../support/until.ts';
+import type { DeniedReport } from '../report.ts';
 import { cansend } from './can-utils.ts';
-import { dumper, listed } from './interface-obu.ts';
+import { dumper, listed } from './granted.ts';
 import { needModules } from './modules.ts';
-import type { DeniedReport } from './report.ts';
 
 const WORKLOAD = 'sender';
 /** Looks are a second apart. What is too much would be there by then. */
@@ -48,7 +47,7 @@ async function settled(expected: number): Promise<DeniedReport['steps'][number]>
   return { counts: { ...counts }, ids: ids.of(WORKLOAD) };
 }
 
-async function run(): Promise<DeniedReport> {
+export async function run(): Promise<DeniedReport> {
   needModules('vxcan', 'can_gw');
   const { bus } = openBus({ name: 'vcan0', kind: 'socketcan' });
   await bus.start();
@@ -128,12 +127,3 @@ async function run(): Promise<DeniedReport> {
   await bus.stop();
   return { flood: FLOOD, steps, faults: [...faults], arrived, left: hostEnds() };
 }
-
-const file = process.argv[2]!;
-try {
-  writeFileSync(file, JSON.stringify(await run()));
-} catch (error) {
-  writeFileSync(file, JSON.stringify({ failed: error instanceof Error ? error.stack : String(error) }));
-  process.exitCode = 1;
-}
-process.exit();

@@ -1,14 +1,16 @@
 /** The outside world of a bus: candump, cansend and ip, on vcan0. */
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
-import { formatFrame, parseCandumpLine } from '../../shared/can/candump.ts';
+import { formatFrame, parseCandumpLine } from '../../../shared/can/candump.ts';
 
 /** A candump that logs to us. */
 export class Candump {
   readonly lines: string[] = [];
   readonly #process: ChildProcess;
 
-  constructor(filter: string) {
-    this.#process = spawn('candump', ['-L', `vcan0${filter}`], { stdio: ['ignore', 'pipe', 'inherit'] });
+  /** @param command what becomes a candump, where it is not ours on vcan0 */
+  constructor(filter: string, command: readonly string[] = ['candump', '-L', `vcan0${filter}`]) {
+    const [program, ...args] = command;
+    this.#process = spawn(program!, args, { stdio: ['ignore', 'pipe', 'inherit'] });
     let rest = '';
     this.#process.stdout!.on('data', (chunk: Buffer) => {
       const parts = (rest + chunk.toString()).split('\n');

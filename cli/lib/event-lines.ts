@@ -1,7 +1,7 @@
-import type { ObuEvent } from '../../shared/api/obu.ts';
+import type { DaemonEvent } from '../../shared/api/status.ts';
 
 /** One event as one line. */
-export function eventLine({ time, kind, name, word, message, repeats }: ObuEvent): string {
+export function eventLine({ time, kind, name, word, message, repeats }: DaemonEvent): string {
   const again = repeats === 0 ? '' : ` (${repeats} more times)`;
   return `${time}  ${kind} ${name}: ${word}${message === '' ? '' : `: ${message}`}${again}`;
 }

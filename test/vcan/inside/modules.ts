@@ -11,8 +11,12 @@ export function loadModule(name: string): void {
   execFileSync('busybox', ['insmod', join(MODULES, `${name}.ko`)]);
 }
 
+export function hasModule(name: string): boolean {
+  return existsSync(`/sys/module/${name}`);
+}
+
 /** Loads those that are not there yet. */
 export function needModules(...names: string[]): void {
   if (!canLackModules) return;
-  for (const name of names) if (!existsSync(`/sys/module/${name}`)) loadModule(name);
+  for (const name of names) if (!hasModule(name)) loadModule(name);
 }

@@ -1,17 +1,13 @@
-/**
- * Runs in a kernel with CAN (see socketcan.test.ts): cangen sends while our bus is too slow, and while it is not. Writes
- * what arrived and what our bus says was lost to the file that its first argument names; the second is how many frames the
- * steady traffic has.
- */
+/** Runs in a kernel with CAN (see main.ts): cangen sends while our bus is too slow, and while it is not. */
 import { spawn } from 'node:child_process';
 import { writeFileSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { CanBus } from '../../shared/can/bus.ts';
-import { parseFrameText } from '../../shared/can/candump.ts';
-import { openBus } from '../../shared/can/open-bus.ts';
-import { until } from '../support/until.ts';
+import type { CanBus } from '../../../shared/can/bus.ts';
+import { parseFrameText } from '../../../shared/can/candump.ts';
+import { openBus } from '../../../shared/can/open-bus.ts';
+import { until } from '../../support/until.ts';
+import { type Counts, type LossReport, STEADY_FRAMES } from '../report.ts';
 import { canLackModules } from './modules.ts';
-import type { Counts, LossReport } from './report.ts';
 
 /** So long, and every part of the OBU that looks now and then has looked some times. */
 const LOOKS_MS = 5000;
@@ -59,7 +55,7 @@ async function steady(frames: number): Promise<Counts> {
   return counts;
 }
 
-async function run(steadyFrames: number): Promise<LossReport> {
+export async function run(): Promise<LossReport> {
   const { bus } = openBus({ name: 'vcan0', kind: 'socketcan' });
   await bus.start();
   console.log('a burst');
@@ -68,13 +64,5 @@ async function run(steadyFrames: number): Promise<LossReport> {
   const busy = await counted(bus, 3000, 2, () => oversleep(4000));
   await bus.stop();
   console.log('steady traffic');
-  return { burst, busy, steady: await steady(steadyFrames) };
-}
-
-const file = process.argv[2]!;
-try {
-  writeFileSync(file, JSON.stringify(await run(Number(process.argv[3]))));
-} catch (error) {
-  writeFileSync(file, JSON.stringify({ failed: error instanceof Error ? error.stack : String(error) }));
-  process.exitCode = 1;
+  return { burst, busy, steady: await steady(STEADY_FRAMES) };
 }

@@ -36,3 +36,24 @@ export function value<Out>(json: Readonly<Record<string, unknown>>, parse: (valu
 export function key<T extends z.ZodType>(description: string, schema: T) {
   return schema.meta({ ...schema.meta(), description }).optional();
 }
+
+/** The map that stands at a path of a schema; undefined where none stands. */
+export function mapIn(schema: z.ZodType, path: readonly PropertyKey[]): z.ZodObject | undefined {
+  let here: z.ZodType | undefined = schema;
+  for (const step of path) {
+    here = unwrapped(here);
+    if (here instanceof z.ZodObject) here = here.shape[String(step)] as z.ZodType | undefined;
+    else if (here instanceof z.ZodRecord) here = here.valueType as z.ZodType;
+    else if (here instanceof z.ZodArray) here = here.element as z.ZodType;
+    else return undefined;
+  }
+  here = unwrapped(here);
+  return here instanceof z.ZodObject ? here : undefined;
+}
+
+/** Without `optional`, and a map that is turned into something else as the map. */
+export function unwrapped(schema: z.ZodType | undefined): z.ZodType | undefined {
+  if (schema instanceof z.ZodOptional) return unwrapped(schema.unwrap() as z.ZodType);
+  if (schema instanceof z.ZodPipe) return unwrapped(schema.in as z.ZodType);
+  return schema;
+}

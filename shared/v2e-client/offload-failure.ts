@@ -1,6 +1,6 @@
-import { ErrorCode, errorName, KerbError } from '../../shared/base/errors.ts';
-import type { Refusal } from '../../shared/base/refusal.ts';
-import type { RoutedOffload } from '../../shared/protocol/offload-request.ts';
+import { ErrorCode, errorName, KerbError } from '../base/errors.ts';
+import type { Refusal } from '../base/refusal.ts';
+import type { RoutedOffload } from '../protocol/offload-request.ts';
 
 /**
  * What a workload is told when a broker says no: BudgetExhausted when the budget was spent there, else OffloadRefused.
