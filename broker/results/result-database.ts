@@ -73,7 +73,7 @@ export class ResultDatabase {
     try {
       // Results are the tenants' own. The journal beside it gets the mode of the file.
       closeSync(openSync(path, 'a', 0o600));
-      const database = new DatabaseSync(path, { timeout: 1000 });
+      const database = new DatabaseSync(path, { timeout: 250 });
       this.#database = database;
       // Kept for as long as this process lives; then no other broker can open it.
       database.exec('PRAGMA locking_mode = EXCLUSIVE');

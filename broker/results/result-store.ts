@@ -1,13 +1,13 @@
 import { Worker } from 'node:worker_threads';
 import { ErrorCode, KerbError, messageOf } from '../../shared/base/errors.ts';
 import type { Logger } from '../../shared/base/log.ts';
-import { changeOf, packedBytes, type Waiting } from './store-batch.ts';
+import { changeOf, packedBytes, type Waiting, within } from './store-batch.ts';
 import type { ResultToStore, StoredResult, StoredRow, StoreReply, StoreRequest } from './stored-result.ts';
 
 export interface ResultStoreOptions {
   /** Made when it is missing; held while this runs. */
   readonly folder: string;
-  /** What is on the disk, whenever the database has been opened: at the start, and after a failure. */
+  /** Told what is on the disk, whenever the database has been opened: at the start, and after a failure. */
   readonly onOpened: (rows: readonly StoredRow[]) => void;
   /** It cannot write, and why; empty: it can again. */
   readonly onTrouble: (reason: string) => void;
@@ -16,10 +16,10 @@ export interface ResultStoreOptions {
   readonly log: Logger;
 }
 
-/** What waits to be written; more is not taken. */
+/** Limits of what waits to be written; more is not taken. */
 const MAX_WAITING_BYTES = 64 * 1024 * 1024;
 const MAX_WAITING = 10_000;
-/** What is asked for at the same time. */
+/** Limit of what is read at the same time. */
 const MAX_READING_BYTES = 64 * 1024 * 1024;
 /** One commit. */
 const MAX_BATCH_BYTES = 16 * 1024 * 1024;
@@ -35,8 +35,8 @@ interface Reading {
 
 /**
  * Results on the disk, seen from the broker: a thread writes them, one commit after the other, and everything that comes
- * while one is under way goes into the next. So nobody waits for longer than two commits, and one that is alone for none
- * but its own.
+ * while one is under way goes into the next. So no result waits for longer than two commits, and one that is alone for
+ * none but its own.
  *
  * It never fails: what cannot be written is said to be not on the disk, and what cannot be read is not there.
  */
@@ -94,7 +94,7 @@ export class ResultStore {
     this.#failAll();
   }
 
-  /** Whether a result of this size is taken now. */
+  /** True while a result of this size is taken. */
   accepts(bytes: number): boolean {
     if (this.#trouble !== '' || this.#stopping) return false;
     return this.#waiting.length < MAX_WAITING && this.#waitingBytes + bytes <= MAX_WAITING_BYTES;
@@ -114,7 +114,7 @@ export class ResultStore {
     this.#schedule();
   }
 
-  /** Whether a result of this size can be asked for now. */
+  /** True while a result of this size can be asked for. */
   canRead(bytes: number): boolean {
     return this.#readingBytes + bytes <= MAX_READING_BYTES;
   }
@@ -231,7 +231,7 @@ export class ResultStore {
       if (puts.length > 0) this.#options.onCommit(performance.now() - puts[0]!.since, puts.length);
     } else {
       this.#setTrouble(reason);
-      // What is removed makes room: it is tried again with the first of the next.
+      // A removal makes room: it is tried again with the first of the next.
       this.#waiting.unshift(...batch.filter(({ put }) => put === undefined));
     }
     for (const { done } of puts) done?.(reason === '');
@@ -242,7 +242,7 @@ export class ResultStore {
     } else if (this.#waiting.length > 0) this.#schedule();
   }
 
-  /** Nobody waits for a disk that cannot be written. */
+  /** No caller waits for a disk that cannot be written. */
   #declineWaiting(): void {
     const declined = this.#waiting.filter(({ put }) => put !== undefined);
     this.#waiting = this.#waiting.filter(({ put }) => put === undefined);
@@ -296,15 +296,4 @@ export class ResultStore {
     this.#readingBytes -= reading.bytes;
     reading.settle(result);
   }
-}
-
-/** Resolves when `begin` calls its argument, or after so many milliseconds. */
-async function within(ms: number, begin: (resolve: () => void) => void): Promise<void> {
-  await new Promise<void>((resolve) => {
-    const timer = setTimeout(resolve, ms);
-    begin(() => {
-      clearTimeout(timer);
-      resolve();
-    });
-  });
 }

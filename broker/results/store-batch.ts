@@ -30,3 +30,14 @@ export function packedBytes(batch: readonly Waiting[]): Uint8Array<ArrayBuffer> 
   }
   return bytes;
 }
+
+/** Resolves when `begin` calls its argument, or after so many milliseconds. */
+export async function within(ms: number, begin: (resolve: () => void) => void): Promise<void> {
+  await new Promise<void>((resolve) => {
+    const timer = setTimeout(resolve, ms);
+    begin(() => {
+      clearTimeout(timer);
+      resolve();
+    });
+  });
+}

@@ -11,7 +11,7 @@ function send(reply: StoreReply): void {
   port.postMessage(reply);
 }
 
-/** What is damaged is put aside, once, and the broker goes on with an empty one. */
+/** A damaged database is put aside, once, and the broker goes on with an empty one. */
 function open(): boolean {
   let aside = '';
   let why = '';
@@ -73,7 +73,7 @@ function attempt(action: () => void): string {
     action();
     return '';
   } catch (error) {
-    // What else there is in a damaged database is not to be relied on either.
+    // The rest of a damaged database is not to be relied on either.
     if (error instanceof DamagedError) database.close();
     return messageOf(error);
   }

@@ -1,4 +1,4 @@
-/** What of a result goes to the disk, and the messages between the broker and the thread that writes it. */
+/** The parts of a result that go to the disk, and the messages between the broker and the thread that writes it. */
 
 /** Of a result that is on the disk, what the broker has in memory. */
 export interface StoredRow {
@@ -48,5 +48,10 @@ export type StoreReply =
   | { readonly kind: 'failed-to-open'; readonly inUse: boolean; readonly reason: string }
   /** `reason` empty: all of the last batch is on the disk. Otherwise nothing of it is. */
   | { readonly kind: 'written'; readonly reason: string }
-  | { readonly kind: 'read'; readonly request: number; readonly result: StoredResult | undefined; readonly reason: string }
+  | {
+      readonly kind: 'read';
+      readonly request: number;
+      readonly result: StoredResult | undefined;
+      readonly reason: string;
+    }
   | { readonly kind: 'closed' };

@@ -19,8 +19,8 @@ export function registerReceiptCommands(program: Command): void {
     .description(
       'check the signature of a receipt, that its broker had a certificate when the task ran, and what was run; - reads standard input',
     )
-    .addOption(new Option('--ca <file>', 'authorities that are believed, PEM').conflicts('identity'))
-    .option('--identity <dir>', 'believe the authorities of this identity (default: the development authority)')
+    .addOption(new Option('--ca <file>', 'authorities that are trusted, PEM').conflicts('identity'))
+    .option('--identity <dir>', 'trust the authorities of this identity (default: the development authority)')
     .option('--input <file>', 'check that this was the input')
     .option('--output <file>', 'check that this was the output')
     .addOption(

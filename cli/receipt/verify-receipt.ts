@@ -7,7 +7,7 @@ import { readFault } from '../../shared/host/read-fault.ts';
 import { IDENTITY_FILES, parseCertificate } from '../../shared/identity/x509-identity.ts';
 import { MAX_RECEIPT_BYTES, timeText, verifyReceipt } from '../../shared/v2e-client/receipt.ts';
 
-/** Where `kerb broker serve` without `--identity` makes its authority. */
+/** `kerb broker serve` without `--identity` makes its authority there. */
 const DEVELOPMENT_AUTHORITY = '.kerbside/identity/ca/certificate.pem';
 const PEM = /-----BEGIN CERTIFICATE-----[\s\S]*?-----END CERTIFICATE-----/g;
 const BASE64 = /^[A-Za-z0-9+/\s]+={0,2}\s*$/;

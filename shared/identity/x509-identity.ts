@@ -198,6 +198,10 @@ class X509Identity implements Identity {
     return principalOf(certificate);
   }
 
+  signingKey() {
+    return { key: createPrivateKey(this.#key), certificate: new X509Certificate(this.#certificate).raw };
+  }
+
   #context() {
     return {
       cert: this.#certificate,

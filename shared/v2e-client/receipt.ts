@@ -1,4 +1,4 @@
-/** Receipts of offloads (SignedReceipt in shared/protocol/v2e.proto): what is signed, and how anybody checks it. */
+/** Receipts of offloads (SignedReceipt in shared/protocol/v2e.proto): what is signed, and how it is checked. */
 import { type KeyObject, verify, X509Certificate } from 'node:crypto';
 import { ErrorCode, KerbError, messageOf } from '../base/errors.ts';
 import { principalOf } from '../identity/x509-identity.ts';
@@ -12,7 +12,7 @@ export const MAX_RECEIPT_BYTES = 64 * 1024;
 const MAX_PATH = 32;
 const PREFIX = Buffer.from('kerbside receipt v1\n');
 
-/** What one run was. Times in milliseconds. */
+/** The facts of one run. Times in milliseconds. */
 export interface ReceiptFacts {
   readonly broker: string;
   readonly tenant: string;
@@ -141,10 +141,10 @@ function checkCertificate(
   return oneLine(issuer.subject);
 }
 
-function checkHash(what: 'input' | 'output', said: Uint8Array, given: Uint8Array | undefined): void {
-  if (given === undefined || Buffer.compare(said, given) === 0) return;
+function checkHash(what: 'input' | 'output', signed: Uint8Array, given: Uint8Array | undefined): void {
+  if (given === undefined || Buffer.compare(signed, given) === 0) return;
   throw invalid(
-    `it is about another ${what}: SHA-256 ${Buffer.from(said).toString('hex')}, and that of the file is ${Buffer.from(given).toString('hex')}`,
+    `it is about another ${what}: SHA-256 ${Buffer.from(signed).toString('hex')}, and that of the file is ${Buffer.from(given).toString('hex')}`,
   );
 }
 
