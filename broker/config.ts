@@ -1,7 +1,7 @@
 import { availableParallelism } from 'node:os';
-import type { OnceLimits } from '../shared/base/once.ts';
 import type { AdmissionLimits } from './admission/admission.ts';
 import { DEFAULT_PUSH_LIMITS, type PushLimits } from './packages/push-limits.ts';
+import type { ResultLimits } from './results/results.ts';
 import type { PoolLimits } from './tenders/pool/pool-plan.ts';
 import type { WishedIsolation } from './tenders/process/tender.ts';
 
@@ -37,7 +37,11 @@ export interface PushConfig {
 
 export const NO_PUSHES: PushConfig = { tenants: [], limits: DEFAULT_PUSH_LIMITS, maxInput: 0 };
 
-export interface BrokerLimits extends AdmissionLimits, OnceLimits, PoolLimits {
+export interface BrokerLimits extends AdmissionLimits, PoolLimits {
+  /** Results that are kept for all tenants together: their number, and bytes in memory and on the disk. */
+  readonly maxCount: number;
+  readonly maxBytes: number;
+  readonly maxDiskBytes: number;
   readonly maxClients: number;
   readonly maxJoined: number;
   /** Tenders that wait for a task that none waits for. */
@@ -46,13 +50,20 @@ export interface BrokerLimits extends AdmissionLimits, OnceLimits, PoolLimits {
   readonly stopMs: number;
 }
 
+/** Of a tenant that no policy names. */
+export const DEFAULT_RESULT_LIMITS: ResultLimits = {
+  count: 10_000,
+  bytes: 64 * 1024 * 1024,
+  keepMs: 3_600_000,
+};
+
 export const DEFAULT_LIMITS: BrokerLimits = {
   maxQueuedPerPackage: 256,
   maxQueuedPerTenant: 128,
   maxQueuedBytes: 64 * 1024 * 1024,
   maxBytes: 64 * 1024 * 1024,
-  maxCount: 10_000,
-  maxAgeMs: 60_000,
+  maxCount: 100_000,
+  maxDiskBytes: 1024 * 1024 * 1024,
   maxClients: 1024,
   maxJoined: 16,
   blankTenders: 2,

@@ -7,11 +7,12 @@ import type { Logger } from '../shared/base/log.ts';
 import { RunningParts } from '../shared/base/running-parts.ts';
 import type { Identity } from '../shared/identity/identity.ts';
 import { loadIdentity } from '../shared/identity/x509-identity.ts';
-import type { BrokerConfig } from './config.ts';
+import { type BrokerConfig, DEFAULT_RESULT_LIMITS } from './config.ts';
 import { startIngress } from './ingress/start-ingress.ts';
 import type { CreateTender } from './offloads/served-tasks.ts';
 import { startTasks } from './offloads/start-tasks.ts';
 import { loadPackages } from './packages/load-packages.ts';
+import { startResults } from './results/start-results.ts';
 import { BrokerMetrics } from './telemetry/metrics.ts';
 
 /** What a test may put in the place of real parts. */
@@ -41,12 +42,14 @@ export async function startBroker(config: BrokerConfig, parts: BrokerParts): Pro
     const identity = await ownIdentity(config);
     const errors = new RecentErrors();
     const metrics = new BrokerMetrics();
+    const limitsOf = () => DEFAULT_RESULT_LIMITS;
+    const { results, receipts } = await startResults(running, { config, identity, limitsOf, metrics, errors, log });
     const { store, pushed } = await loadPackages(config, errors, log);
     const { createTender } = parts;
-    const tasks = await startTasks(running, { config, store, metrics, errors, log, createTender, signal });
+    const tasks = await startTasks(running, { config, store, results, metrics, errors, log, createTender, signal });
     const { admission, offloads, served } = tasks;
     const shared = { config, store, metrics, errors, log };
-    const ingress = await startIngress(running, { ...shared, identity, offloads, served, pushed });
+    const ingress = await startIngress(running, { ...shared, identity, receipts, offloads, served, pushed });
     await running.begin('offloads', { stop: () => offloads.stop(config.limits.stopMs) });
 
     const { host } = config.listen;
@@ -62,6 +65,7 @@ export async function startBroker(config: BrokerConfig, parts: BrokerParts): Pro
       offloads: offloads.counts(),
       packages: served.status(),
       rejected: store.rejected.map(({ path, error }) => ({ path, reason: error.message })),
+      results: results.status(),
       errors: errors.list(),
     });
     const control = createControlServer({

@@ -10,6 +10,7 @@ import type { ServedTasks } from '../offloads/served-tasks.ts';
 import type { PackageStore } from '../packages/package-store.ts';
 import { PackageUploads } from '../packages/package-uploads.ts';
 import type { PushedPackages } from '../packages/pushed-packages.ts';
+import type { ReceiptSigner } from '../results/receipt-signer.ts';
 import type { BrokerMetrics } from '../telemetry/metrics.ts';
 import { encodeAnnouncement } from './codec.ts';
 import { Ingress } from './ingress.ts';
@@ -17,6 +18,7 @@ import { Ingress } from './ingress.ts';
 export interface IngressParts {
   readonly config: BrokerConfig;
   readonly identity: Identity;
+  readonly receipts: ReceiptSigner;
   readonly offloads: Offloads;
   readonly served: ServedTasks;
   readonly store: PackageStore;
@@ -65,7 +67,11 @@ export async function startIngress(running: RunningParts, parts: IngressParts): 
     log,
   });
   await running.begin('ingress', ingress);
-  const watch = watchBrokerIdentity({ dir, id, errors, onRenewed: (renewed) => ingress.renew(renewed), log });
+  const onRenewed = (renewed: Identity) => {
+    ingress.renew(renewed);
+    parts.receipts.renew(renewed);
+  };
+  const watch = watchBrokerIdentity({ dir, id, errors, onRenewed, log });
   await running.begin('identity', watch);
   return ingress;
 }

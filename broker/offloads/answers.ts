@@ -4,24 +4,17 @@
  * Hot path: nothing but the result is made per answer, and no log line.
  */
 import { ErrorCode } from '../../shared/base/errors.ts';
-import type { Once } from '../../shared/base/once.ts';
 import { type Refusal, refusalOf } from '../../shared/base/refusal.ts';
 import { RateWindow } from '../../shared/base/rolling.ts';
+import type { Results } from '../results/results.ts';
 import type { BrokerMetrics } from '../telemetry/metrics.ts';
 import type { CallEnd } from '../tenders/pool/pool-options.ts';
 import { describeEnd } from '../tenders/process/describe-end.ts';
 import type { TenderOutcome } from '../tenders/process/tender.ts';
-import {
-  type Answer,
-  type IncomingOffload,
-  type PendingOffload,
-  type Runnable,
-  type TaskResult,
-  withOwnMemory,
-} from './offload.ts';
+import type { Answer, IncomingOffload, PendingOffload, Runnable, TaskResult } from './offload.ts';
 
 export class Answers {
-  readonly #once: Once<PendingOffload, TaskResult>;
+  readonly #results: Results;
   readonly #metrics: BrokerMetrics;
   readonly #rate = new RateWindow();
   #onIdle: (() => void) | undefined;
@@ -29,8 +22,8 @@ export class Answers {
   #refused = 0;
   #failed = 0;
 
-  constructor(once: Once<PendingOffload, TaskResult>, metrics: BrokerMetrics) {
-    this.#once = once;
+  constructor(results: Results, metrics: BrokerMetrics) {
+    this.#results = results;
     this.#metrics = metrics;
   }
 
@@ -61,22 +54,26 @@ export class Answers {
     }
     const now = performance.now();
     const result = resultOf(runnable, flight, takenAt, now, outcome, end.isolation);
+    this.#results.complete(flight, result, now - outcome.runMs, (given) => this.#answered(runnable, flight, given));
+  }
+
+  /** To all callers that wait by now. */
+  #answered(runnable: Runnable, flight: PendingOffload, result: TaskResult): void {
     for (const answer of flight.answers) answer(result, undefined);
     // From here on the answer is on its way.
     this.#ok++;
     this.#rate.add();
-    this.#once.complete(flight.key, flight, withOwnMemory(result), result.output.length, now);
     this.#metrics.ok(flight.tenant, runnable.name);
     this.#metrics.took('queue', result.queueMs);
     this.#metrics.took('start', result.startMs);
-    this.#metrics.took('run', outcome.runMs);
-    this.#metrics.took('total', now - flight.deadline.startedAt);
+    this.#metrics.took('run', result.runMs);
+    this.#metrics.took('total', performance.now() - flight.deadline.startedAt);
     this.#noticeIdle();
   }
 
   /** It was taken, and there is no result. */
   fail(flight: PendingOffload, runnable: Runnable | undefined, why: Refusal): void {
-    this.#once.forget(flight.key, flight);
+    this.#results.forget(flight);
     for (const answer of flight.answers) answer(undefined, why);
     this.#failed++;
     this.#metrics.failed(flight.tenant, runnable?.name ?? 'unknown', why.code);
@@ -85,7 +82,7 @@ export class Answers {
 
   /** Resolves when nothing is under way, or `limitMs` has passed. */
   async idle(limitMs: number): Promise<void> {
-    if (this.#once.pending === 0) return;
+    if (this.#results.pending === 0) return;
     await new Promise<void>((resolve) => {
       const timer = setTimeout(resolve, limitMs);
       this.#onIdle = () => {
@@ -96,7 +93,7 @@ export class Answers {
   }
 
   #noticeIdle(): void {
-    if (this.#onIdle !== undefined && this.#once.pending === 0) this.#onIdle();
+    if (this.#onIdle !== undefined && this.#results.pending === 0) this.#onIdle();
   }
 }
 

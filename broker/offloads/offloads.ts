@@ -5,23 +5,23 @@
  * Hot path: one object and one promise per offload, no timer and no log line.
  */
 import { ErrorCode, type KerbError } from '../../shared/base/errors.ts';
-import { Once, type OnceLimits } from '../../shared/base/once.ts';
 import { type Refusal, refusal } from '../../shared/base/refusal.ts';
 import type { Admission } from '../admission/admission.ts';
+import type { Results } from '../results/results.ts';
 import type { BrokerMetrics } from '../telemetry/metrics.ts';
 import { Answers } from './answers.ts';
 import { Dispatch } from './dispatch.ts';
-import type { Answer, IncomingOffload, PendingOffload, Runnable, TaskResult } from './offload.ts';
+import type { Answer, IncomingOffload, PendingOffload, Runnable } from './offload.ts';
 import { blockedTooLong, inputTooLarge, lacksIsolation, otherOffload, unknownPackage } from './refusals.ts';
 
-export interface OffloadLimits extends OnceLimits {
+export interface OffloadLimits {
   /** Callers that may wait for one and the same offload. */
   readonly maxJoined: number;
 }
 
 export class Offloads {
   readonly #admission: Admission<PendingOffload>;
-  readonly #once: Once<PendingOffload, TaskResult>;
+  readonly #results: Results;
   readonly #limits: OffloadLimits;
   readonly #onShort: () => void;
   readonly #answers: Answers;
@@ -31,15 +31,16 @@ export class Offloads {
   /** `onShort` is told when offloads wait and one more tender would help. */
   constructor(
     admission: Admission<PendingOffload>,
+    results: Results,
     metrics: BrokerMetrics,
     limits: OffloadLimits,
     onShort: () => void,
   ) {
     this.#admission = admission;
-    this.#once = new Once({ ...limits, inputs: 'digest' });
+    this.#results = results;
     this.#limits = limits;
     this.#onShort = onShort;
-    const answers = new Answers(this.#once, metrics);
+    const answers = new Answers(results, metrics);
     this.#answers = answers;
     this.#dispatch = new Dispatch({ admission, answers, metrics });
   }
@@ -67,21 +68,22 @@ export class Offloads {
 
   /** Answers from the results, joins a flight or makes a new one; or says why not. */
   #accept(offload: IncomingOffload, runnable: Runnable | undefined, answer: Answer): Refusal | undefined {
-    const { tenant, vehicle, id, taskDigest, input, isolation } = offload;
+    const { tenant, vehicle, id, taskDigest, input } = offload;
     if (this.#stopping) return refusal(ErrorCode.BrokerStopping, 'this broker is stopping; use another one');
     if (runnable === undefined) return unknownPackage(taskDigest);
     if (input.length > runnable.maxInput) return inputTooLarge(offload, runnable);
     const noVm = lacksIsolation(offload, runnable);
     if (noVm !== undefined) return noVm;
+    const noReceipt = this.#results.refusal(offload);
+    if (noReceipt !== undefined) return noReceipt;
 
     // Neither name holds a line break, so that no vehicle can make the key of another.
     const key = `${tenant}\n${vehicle}\n${id}`;
-    const known = this.#once.find(key, taskDigest, input, offload.deadline.startedAt);
+    const known = this.#results.find(key, offload);
     if (known.found === 'conflict') return otherOffload(offload);
     if (known.found === 'pending') return this.#join(known.pending, offload, answer);
     if (known.found === 'result') {
-      if (isolation === 'vm' && known.result.isolation !== 'vm') return otherOffload(offload);
-      answer(known.result, undefined);
+      this.#results.give(known.result, offload, answer, () => this.submit(offload, answer));
       return undefined;
     }
 
@@ -92,7 +94,7 @@ export class Offloads {
     const fresh: PendingOffload = { ...offload, key, answers: [answer] };
     const notAdmitted = this.#admission.admit(fresh, now);
     if (notAdmitted !== undefined) return notAdmitted;
-    this.#once.begin(key, taskDigest, input, fresh);
+    this.#results.begin(fresh);
     this.#dispatch.dispatch(taskDigest);
     if (pool.note(this.#admission.queuedFor(taskDigest), now)) this.#onShort();
     this.#dispatch.watchBudgets();
@@ -138,6 +140,7 @@ export class Offloads {
       return refusal(ErrorCode.TooManyFromTenant, message);
     }
     flight.answers.push(answer);
+    this.#results.join(flight, offload);
     return undefined;
   }
 }
