@@ -2,7 +2,11 @@ import { join } from 'node:path';
 import { defineConfig } from 'vitest/config';
 
 /** Files whose repetitions are fewer in `npm test` (test/support/rounds.ts). */
-const LONG_FORMS = ['test/tender/{aarch64,aqi,images,leaks,sizes}.test.ts', 'test/vcan/socketcan.test.ts'];
+const LONG_FORMS = [
+  'test/tender/{aarch64,aqi,images,leaks,sizes}.test.ts',
+  'test/vcan/socketcan.test.ts',
+  'test/broker/result-kills.test.ts',
+];
 
 // What takes many minutes, or a machine of its own, and the long forms of what `npm test` runs: `npm run test:long`.
 export default defineConfig({
