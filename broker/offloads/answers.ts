@@ -1,9 +1,8 @@
 /**
- * What becomes of an offload, told to everybody who asked for it, kept in the results, counted.
+ * The end of an offload: told to each caller, kept in the results, counted.
  *
  * Hot path: nothing but the result is made per answer, and no log line.
  */
-import { ErrorCode } from '../../shared/base/errors.ts';
 import { type Refusal, refusalOf } from '../../shared/base/refusal.ts';
 import { RateWindow } from '../../shared/base/rolling.ts';
 import type { Results } from '../results/results.ts';
@@ -48,7 +47,6 @@ export class Answers {
     this.#metrics.used(flight.tenant, runnable.name, outcome);
     if (outcome.outcome !== 'done' || outcome.status !== 0) {
       const why = describeEnd(runnable.name, outcome);
-      if (why.code === ErrorCode.GuestDeadline) this.#metrics.deadlineMissed();
       this.fail(flight, runnable, why);
       return;
     }

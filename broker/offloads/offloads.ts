@@ -7,17 +7,20 @@
 import { ErrorCode, type KerbError } from '../../shared/base/errors.ts';
 import { type Refusal, refusal } from '../../shared/base/refusal.ts';
 import type { Admission } from '../admission/admission.ts';
+import type { TenderOutlook } from '../admission/terms.ts';
 import type { Results } from '../results/results.ts';
 import type { BrokerMetrics } from '../telemetry/metrics.ts';
 import { Answers } from './answers.ts';
 import { Dispatch } from './dispatch.ts';
 import type { Answer, IncomingOffload, PendingOffload, Runnable } from './offload.ts';
-import { blockedTooLong, inputTooLarge, lacksIsolation, otherOffload, unknownPackage } from './refusals.ts';
+import { blockedTooLong, inputTooLarge, lacksIsolation, otherOffload, stopping, unknownPackage } from './refusals.ts';
 
 export interface OffloadLimits {
   /** Callers that may wait for one and the same offload. */
   readonly maxJoined: number;
 }
+
+const NO_TENDERS: TenderOutlook = { ready: 0, most: 1, startMs: 0 };
 
 export class Offloads {
   readonly #admission: Admission<PendingOffload>;
@@ -26,6 +29,8 @@ export class Offloads {
   readonly #onShort: () => void;
   readonly #answers: Answers;
   readonly #dispatch: Dispatch;
+  /** Why nothing is taken that was not asked for before; undefined when it is. */
+  refuseNew: () => Refusal | undefined = () => undefined;
   #stopping = false;
 
   /** `onShort` is told when offloads wait and one more tender would help. */
@@ -42,7 +47,7 @@ export class Offloads {
     this.#onShort = onShort;
     const answers = new Answers(results, metrics);
     this.#answers = answers;
-    this.#dispatch = new Dispatch({ admission, answers, metrics });
+    this.#dispatch = new Dispatch({ admission, answers });
   }
 
   add(runnable: Runnable): void {
@@ -66,10 +71,15 @@ export class Offloads {
     if (refusal !== undefined) this.#answers.refuse(offload, runnable, refusal, answer);
   }
 
+  /** `started` is told of each offload that goes to a tender. */
+  onRun(started: (pending: PendingOffload) => void): void {
+    this.#dispatch.onRun = started;
+  }
+
   /** Answers from the results, joins a flight or makes a new one; or says why not. */
   #accept(offload: IncomingOffload, runnable: Runnable | undefined, answer: Answer): Refusal | undefined {
     const { tenant, vehicle, id, taskDigest, input } = offload;
-    if (this.#stopping) return refusal(ErrorCode.BrokerStopping, 'this broker is stopping; use another one');
+    if (this.#stopping) return this.refuseNew() ?? stopping();
     if (runnable === undefined) return unknownPackage(taskDigest);
     if (input.length > runnable.maxInput) return inputTooLarge(offload, runnable);
     const noVm = lacksIsolation(offload, runnable);
@@ -87,6 +97,8 @@ export class Offloads {
       return undefined;
     }
 
+    const closed = this.refuseNew();
+    if (closed !== undefined) return closed;
     const { pool } = runnable;
     const now = performance.now();
     const blocked = blockedTooLong(offload, runnable, now);
@@ -95,20 +107,25 @@ export class Offloads {
     const notAdmitted = this.#admission.admit(fresh, now);
     if (notAdmitted !== undefined) return notAdmitted;
     this.#results.begin(fresh);
-    this.#dispatch.dispatch(taskDigest);
+    this.#dispatch.run();
     if (pool.note(this.#admission.queuedFor(taskDigest), now)) this.#onShort();
-    this.#dispatch.watchBudgets();
+    this.#dispatch.watch();
     return undefined;
   }
 
-  /** Hands over what waits for this package while it has a free tender. To be called when one has become free. */
-  dispatch(taskDigest: string): void {
-    this.#dispatch.dispatch(taskDigest);
+  /** Hands over what waits and can run. To be called when a tender has become free. */
+  dispatch(): void {
+    this.#dispatch.run();
   }
 
-  /** For Admission: the budget of a flight ran out before its turn came. */
-  spent(flight: PendingOffload, waitedMs: number): void {
-    this.#dispatch.spent(flight, waitedMs);
+  /** For Admission: the tenders of a package. */
+  tendersOf(taskDigest: string): TenderOutlook {
+    return this.#dispatch.runnables.get(taskDigest)?.pool.outlook ?? NO_TENDERS;
+  }
+
+  /** For Admission: the time of a flight ran out before its turn came, or is too short now. */
+  dropped(flight: PendingOffload, waitedMs: number): void {
+    this.#dispatch.dropped(flight, waitedMs);
   }
 
   /** A package that will have no tender for a long time, or never: answers what waits for it. */

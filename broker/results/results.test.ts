@@ -15,9 +15,10 @@ import { kerbside } from '../../shared/protocol/generated/v2e.js';
 import { verifyReceipt } from '../../shared/v2e-client/receipt.ts';
 import type { IncomingOffload, PendingOffload, TaskResult } from '../offloads/offload.ts';
 import { ResultMetrics } from '../telemetry/result-metrics.ts';
+import type { ResultLimits } from '../tenants/policy.ts';
 import { ReceiptSigner } from './receipt-signer.ts';
 import { ResultStore } from './result-store.ts';
-import { type ResultLimits, Results } from './results.ts';
+import { Results } from './results.ts';
 
 let root: string;
 let identity: Identity;

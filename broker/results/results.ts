@@ -11,20 +11,13 @@ import { RecentKeys } from '../../shared/base/once/recent-keys.ts';
 import { type Refusal, refusal } from '../../shared/base/refusal.ts';
 import type { Answer, IncomingOffload, PendingOffload, TaskResult } from '../offloads/offload.ts';
 import type { ResultMetrics } from '../telemetry/result-metrics.ts';
+import type { ResultLimits } from '../tenants/policy.ts';
 import { sha256Of } from './input-hash.ts';
 import { KeptAnswers } from './kept-answers.ts';
 import { addReceipt, type KeptResult, keptFrom, rowOf } from './kept-result.ts';
 import type { ReceiptSigner } from './receipt-signer.ts';
 import type { ResultStore } from './result-store.ts';
 import type { StoredRow } from './stored-result.ts';
-
-/** Limits of what is kept for a tenant. */
-export interface ResultLimits {
-  readonly count: number;
-  readonly bytes: number;
-  /** Longest time; a caller that asks for more gets this. */
-  readonly keepMs: number;
-}
 
 export interface ResultsOptions {
   readonly broker: string;

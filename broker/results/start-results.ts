@@ -7,15 +7,16 @@ import type { Identity } from '../../shared/identity/identity.ts';
 import type { BrokerConfig } from '../config.ts';
 import type { BrokerMetrics } from '../telemetry/metrics.ts';
 import { ResultMetrics } from '../telemetry/result-metrics.ts';
+import type { TenantRules } from '../tenants/policy.ts';
 import { ReceiptSigner } from './receipt-signer.ts';
 import { ResultStore } from './result-store.ts';
-import { type ResultLimits, Results } from './results.ts';
+import { Results } from './results.ts';
 
 export interface ResultParts {
   readonly config: BrokerConfig;
   readonly identity: Identity;
-  /** Of a tenant; asked each time. */
-  readonly limitsOf: (tenant: string) => ResultLimits;
+  /** Asked each time. */
+  readonly tenants: Pick<TenantRules, 'resultLimits'>;
   readonly metrics: BrokerMetrics;
   readonly errors: RecentErrors;
   readonly log: Logger;
@@ -27,13 +28,14 @@ export interface ResultParts {
  */
 export async function startResults(
   running: RunningParts,
-  { config, identity, limitsOf, metrics, errors, log }: ResultParts,
+  { config, identity, tenants, metrics, errors, log }: ResultParts,
 ): Promise<{ readonly results: Results; readonly receipts: ReceiptSigner }> {
   const resultMetrics = new ResultMetrics(metrics.registry);
   const onSigned = (count: number, ok: boolean) => resultMetrics.signed(count, ok);
   const receipts = new ReceiptSigner({ identity, onSigned, log });
-  const { maxCount: count, maxBytes: memory, maxDiskBytes: disk } = config.limits;
+  const { maxResults: count, maxBytes: memory, maxDiskBytes: disk } = config.limits;
   const totals = { count, memory, disk };
+  const limitsOf = (tenant: string) => tenants.resultLimits(tenant);
   const results = new Results({ broker: config.id, limitsOf, totals, receipts, metrics: resultMetrics });
   const folder = join(config.stateDir, 'results');
   const store = new ResultStore({

@@ -1,5 +1,5 @@
 /**
- * Who may what: the values of the policy file, as the rooms of the broker use them. `Infinity` stands for no limit.
+ * The values of the policy file, which says who may what, as the rooms of the broker use them. `Infinity` stands for no limit.
  * Bytes, and milliseconds where a name ends with `Ms`.
  */
 import type { KerbError } from '../../shared/base/errors.ts';
@@ -7,7 +7,7 @@ import type { Refusal } from '../../shared/base/refusal.ts';
 import type { VehiclePrincipal } from '../../shared/identity/identity.ts';
 import type { ServiceClass } from '../../shared/protocol/service-class.ts';
 
-/** What one tenant may. */
+/** The limits of one tenant. */
 export interface TenantPolicy {
   /** Its share of a class, against the weights of the other tenants that wait in it. */
   readonly weight: number;
@@ -20,7 +20,7 @@ export interface TenantPolicy {
   readonly largestBudgetMs: number;
   /** CPU time of its unikernels: it fills at `perMinuteMs` a minute up to `burstMs`. */
   readonly cpu: { readonly perMinuteMs: number; readonly burstMs: number };
-  /** What its running tenders may come to hold together, as their packages declare. */
+  /** Bytes that its running tenders may come to hold together, as their packages declare. */
   readonly memory: number;
   /** Input of its offloads that wait or run. */
   readonly bytes: number;
@@ -33,7 +33,7 @@ export interface TenantPolicy {
   readonly unread: number;
   /** `vm`: whatever it offloads is run in a virtual machine or not at all. */
   readonly isolation: 'any' | 'vm';
-  /** Who else sees and runs what it pushed: names of tenants, `*` stands for any characters. Who may run also sees. */
+  /** Tenants that see and run what it pushed as well: names of tenants, `*` stands for any characters. Who may run also sees. */
   readonly shares: { readonly see: readonly string[]; readonly run: readonly string[] };
 }
 
@@ -44,7 +44,7 @@ export interface ResultLimits {
   readonly keepMs: number;
 }
 
-/** What the ingress holds one client to. */
+/** The limits that the ingress holds one client to. */
 export interface ClientLimits {
   readonly connectionsPerVehicle: number;
   readonly connectionsPerTenant: number;
@@ -59,7 +59,7 @@ export interface ClientLimits {
 /** The least share of what can run, 0 to 1, that a class gets while offloads of it wait. Of `safety`: 0, it comes first. */
 export type ClassShares = Readonly<Record<ServiceClass, number>>;
 
-/** Which packages a key may sign. Names as in `shares`. */
+/** The packages that a key may sign. Names as in `shares`. */
 export interface SignerRule {
   /** Name of the public key in the folder of `--trust`, without `.pem`, or its id (64 hexadecimal digits). */
   readonly key: string;
@@ -69,7 +69,7 @@ export interface SignerRule {
 
 export const NEIGHBOUR_RIGHTS = ['results', 'packages', 'state', 'offer'] as const;
 
-/** What a neighbouring broker may do here for the vehicles of a tenant. */
+/** The rights of a neighbouring broker here, for the vehicles of a tenant. */
 export interface NeighbourRule {
   readonly broker: string;
   readonly tenant: string;
@@ -84,7 +84,7 @@ export interface Policy {
   /** A tenant that is not listed is not served. */
   readonly refuseOthers: boolean;
   readonly classes: ClassShares;
-  /** Undefined: every trusted key may sign for everybody. */
+  /** Undefined: every trusted key may sign for every tenant. */
   readonly signers: readonly SignerRule[] | undefined;
   /** `keys`: names or ids, as in `SignerRule`. */
   readonly revoked: { readonly keys: readonly string[]; readonly digests: readonly string[] };
@@ -98,45 +98,63 @@ export interface Policy {
 /** An offload as far as a policy looks at it. */
 export interface RuledOffload {
   readonly tenant: string;
-  readonly vehicle: string;
-  readonly taskDigest: string;
   readonly input: { readonly length: number };
   readonly deadline: { readonly originalMs: number };
 }
 
-/** What the policy says, for every room of the broker. Answers change when the file is read anew: ask each time. */
+/** The policy, as every room of the broker. Answers change when the file is read anew: ask each time. */
 export interface TenantRules {
   readonly policy: Policy;
   policyOf(tenant: string): TenantPolicy;
-  limitsOf(client: Pick<VehiclePrincipal, 'tenant' | 'id'>): ClientLimits;
+  limitsOf(client: Pick<VehiclePrincipal, 'tenant'>): ClientLimits;
   resultLimits(tenant: string): ResultLimits;
   weightOf(tenant: string): number;
   highestClassOf(tenant: string): ServiceClass;
   readonly classShares: ClassShares;
-  /** Why this client is not served at all: asked when it connects, and for all that are connected after a change. */
-  refusalOf(client: Pick<VehiclePrincipal, 'tenant' | 'id'>): KerbError | undefined;
+  /** The reason why this client is not served at all: asked when it connects, and for all that are connected after a change. */
+  refusalOf(client: Pick<VehiclePrincipal, 'tenant'>): KerbError | undefined;
+  /** The offload as its tenant may have it: its class capped, its isolation `vm` where the policy demands that. */
+  bounded<T extends BoundedTerms>(offload: T): T;
   /** `owners`: tenants that pushed the package; undefined: it is the operator's. */
   maySee(tenant: string, owners: readonly string[] | undefined): boolean;
   mayRun(tenant: string, owners: readonly string[] | undefined): boolean;
 }
 
+export interface BoundedTerms {
+  readonly tenant: string;
+  readonly serviceClass: ServiceClass;
+  readonly isolation: 'any' | 'vm';
+}
+
+/** A run that counts against its tenant's quotas. */
+export interface TenantRun {
+  readonly tenant: string;
+  /** Bytes that its tender may come to hold, as the package declares. */
+  readonly memory: number;
+  readonly startedAt: number;
+  /** It is to be ended after this time, in milliseconds, whatever is left of its budget. */
+  readonly longestMs: number;
+}
+
 /**
- * What tenants use now, against what they may. Times are milliseconds of one monotonic clock.
- * Hot path: each call looks up one tenant and allocates nothing once that is known.
+ * The use that tenants make of the broker now, against their limits. Times are milliseconds of one monotonic clock; `memory` as in `TenantRun`.
+ * Hot path: each call looks up one tenant.
  */
 export interface TenantAccounts {
-  /** Why this offload is not taken now; asked before admission, for what is neither joined nor answered from results. */
-  check(offload: RuledOffload, now: number): Refusal | undefined;
+  /** The reason why this offload is not taken now; asked before admission, for what is neither joined nor answered from results. */
+  check(offload: RuledOffload, memory: number, now: number): Refusal | undefined;
   /** It waits from now on. */
   taken(offload: RuledOffload): void;
   /** It has been answered, whatever the answer was, or was cancelled: the reverse of `taken`. */
-  left(offload: RuledOffload): void;
-  /** Whether it may be dispatched now. No: it goes on waiting, and keeps no other tenant from its turn. */
+  left(offload: RuledOffload, now: number): void;
+  /**
+   * True when one more may be dispatched now. False: it goes on waiting, and keeps no other tenant from its turn; `onMore` of the
+   * accounts is called when it is worth asking again.
+   */
   mayBegin(tenant: string, memory: number, now: number): boolean;
-  /** It runs from now on. `memory`: what its tender may come to hold, in bytes. @returns the longest that it may run, in ms */
-  begun(tenant: string, memory: number, now: number): number;
-  /** It runs no longer. `cpuMs`: what it computed, as the tender measured, 0 when that is not known. */
-  ended(tenant: string, memory: number, cpuMs: number, now: number): void;
-  /** Why a run was ended at the limit that `begun` gave. */
-  endedEarly(tenant: string, now: number): Refusal;
+  begun(tenant: string, memory: number, now: number): TenantRun;
+  /** It runs no longer. `cpuMs`: what it computed, as the tender measured; undefined when that is not known. */
+  ended(run: TenantRun, cpuMs: number | undefined, now: number): void;
+  /** The reason why a run was ended after its `longestMs`. */
+  endedEarly(run: TenantRun): Refusal;
 }

@@ -4,7 +4,8 @@ import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { ErrorCode, KerbError } from '../../shared/base/errors.ts';
 import { readFault } from '../../shared/host/read-fault.ts';
-import { IDENTITY_FILES, parseCertificate } from '../../shared/identity/x509-identity.ts';
+import { parseCertificate } from '../../shared/identity/certificate.ts';
+import { IDENTITY_FILES } from '../../shared/identity/x509-identity.ts';
 import { MAX_RECEIPT_BYTES, timeText, verifyReceipt } from '../../shared/v2e-client/receipt.ts';
 
 /** `kerb broker serve` without `--identity` makes its authority there. */

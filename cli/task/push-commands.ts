@@ -1,19 +1,16 @@
-import { type Command, InvalidArgumentError } from 'commander';
+import type { Command } from 'commander';
 import { ErrorCode, isKerbError, KerbError } from '../../shared/base/errors.ts';
 import { loadIdentity } from '../../shared/identity/x509-identity.ts';
 import { isDigest } from '../../shared/task-package/format.ts';
 import { readPackageFiles, readTaskPackage } from '../../shared/task-package/reader.ts';
 import { table } from '../../shared/text/table.ts';
 import type { BrokerClient } from '../../shared/v2e-client/broker-client.ts';
+import { type BrokerOptions, withBroker } from '../lib/broker-options.ts';
 import { interruptible } from '../lib/output.ts';
+import { Progress } from '../lib/progress.ts';
 
 const EXIT_INTERRUPTED = 130;
-
-interface BrokerOptions {
-  readonly broker: string;
-  readonly identity: string;
-  readonly id?: string;
-}
+const WHY = 'it says who pushes, and for which tenant';
 
 /** The verbs of `kerb task` that speak with a running broker. */
 export function registerTaskPushCommands(task: Command): void {
@@ -21,21 +18,13 @@ export function registerTaskPushCommands(task: Command): void {
     task
       .command('push <package>')
       .description('send a signed task package to a running broker, which serves it at once'),
+    WHY,
   ).action(push);
-  withBroker(task.command('list').description('what can be offloaded to a running broker')).action(list);
+  withBroker(task.command('list').description('what can be offloaded to a running broker'), WHY).action(list);
   withBroker(
     task.command('remove <digest>').description('remove a package that the same tenant pushed from a broker'),
+    WHY,
   ).action(remove);
-}
-
-function withBroker(command: Command): Command {
-  return command
-    .requiredOption('--broker <url>', 'where it listens, like https://rsu-1.example.org:7443', parseUrl)
-    .requiredOption(
-      '--identity <dir>',
-      'certificate of a vehicle (`kerb pki vehicle`): it says who pushes, and for which tenant',
-    )
-    .option('--id <id>', 'the one broker that is meant, as in its certificate (default: any of the authority)');
 }
 
 async function push(dir: string, options: BrokerOptions): Promise<void> {
@@ -44,9 +33,9 @@ async function push(dir: string, options: BrokerOptions): Promise<void> {
   const files = await readPackageFiles(found);
   const what = `${found.config.name} ${found.config.version}`;
   await talk(options, async (client) => {
-    const progress = new Progress(what, client.broker);
+    const progress = new Progress();
     const outcome = await client
-      .push(found.digest, files, (sent, of) => progress.show(sent, of))
+      .push(found.digest, files, (sent, of) => progress.show(() => progressLine(what, client.broker, sent, of)))
       .finally(() => progress.end());
     const there = outcome === 'ALREADY_THERE' ? 'is already there' : 'is stored there and served';
     console.log(`${found.digest} (${what}) ${there}: broker ${client.broker}`);
@@ -92,37 +81,8 @@ async function talk(options: BrokerOptions, action: (client: BrokerClient) => Pr
   });
 }
 
-/** Says on standard error how far it is, from the first second on: once a second on a terminal, every ten elsewhere. */
-class Progress {
-  readonly #what: string;
-  readonly #broker: string;
-  readonly #terminal = process.stderr.isTTY === true;
-  #next = performance.now() + 1000;
-  #shown = false;
-
-  constructor(what: string, broker: string) {
-    this.#what = what;
-    this.#broker = broker;
-  }
-
-  show(sent: number, of: number): void {
-    const now = performance.now();
-    if (now < this.#next) return;
-    this.#next = now + (this.#terminal ? 1000 : 10_000);
-    this.#shown = true;
-    const text = `${this.#what} to ${this.#broker}: ${Math.floor((100 * sent) / of)} % of ${kib(of)} KiB`;
-    process.stderr.write(this.#terminal ? `\r${text}` : `${text}\n`);
-  }
-
-  end(): void {
-    if (this.#shown && this.#terminal) process.stderr.write('\n');
-  }
+function progressLine(what: string, broker: string, sent: number, of: number): string {
+  return `${what} to ${broker}: ${Math.floor((100 * sent) / of)} % of ${kib(of)} KiB`;
 }
 
 const kib = (bytes: number): number => Math.ceil(bytes / 1024);
-
-function parseUrl(text: string): string {
-  const url = URL.parse(text);
-  if (url?.protocol === 'https:' && url.pathname === '/') return url.origin;
-  throw new InvalidArgumentError('write it like https://127.0.0.1:7443');
-}

@@ -3,6 +3,7 @@ import { type Command, InvalidArgumentError, Option } from 'commander';
 import { WISHED_ISOLATIONS, type WishedIsolation } from '../../broker/tenders/process/tender.ts';
 import { ErrorCode, isKerbError, KerbError, messageOf } from '../../shared/base/errors.ts';
 import { parseDuration } from '../../shared/text/duration.ts';
+import { readInput } from '../lib/input.ts';
 import { registerTaskPushCommands } from './push-commands.ts';
 
 interface RunOptions {
@@ -27,7 +28,7 @@ export function registerBrokerTaskCommands(program: Command): void {
 }
 
 async function run(task: string, options: RunOptions): Promise<void> {
-  const { readInput, runTask } = await import('./run.ts');
+  const { runTask } = await import('./run.ts');
   const input = await readInput(options.input);
   const { output, outcome, isolation } = await runTask(task, input, options.budget, options.isolation).catch(
     (error: unknown) => {

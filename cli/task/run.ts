@@ -1,6 +1,5 @@
-import { readFile, stat, writeFile } from 'node:fs/promises';
+import { stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { buffer } from 'node:stream/consumers';
 import { describeEnd } from '../../broker/tenders/process/describe-end.ts';
 import type { TenderOutcome, WishedIsolation } from '../../broker/tenders/process/tender.ts';
 import { TenderProcess } from '../../broker/tenders/process/tender-process.ts';
@@ -78,19 +77,4 @@ async function imageOf(path: string, work: string): Promise<{ imagePath: string;
   const imagePath = join(work, 'image.elf');
   await writeFile(imagePath, await readImage(taskPackage, hostArchitecture() ?? process.arch), { mode: 0o400 });
   return { imagePath, config: taskPackage.config };
-}
-
-/** @throws KerbError BadConfig */
-export async function readInput(path: string | undefined): Promise<Buffer> {
-  if (path === undefined) return Buffer.alloc(0);
-  try {
-    return path === '-' ? await buffer(process.stdin) : await readFile(path);
-  } catch (cause) {
-    throw new KerbError(
-      ErrorCode.BadConfig,
-      `the input ${path} cannot be read: ${readFault(cause)}`,
-      { path },
-      { cause },
-    );
-  }
 }

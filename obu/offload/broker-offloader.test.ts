@@ -1,10 +1,7 @@
 import { mkdtempSync, rmSync } from 'node:fs';
-import { createServer, type Server as HttpsServer } from 'node:https';
-import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { Server } from 'socket.io';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test, vi } from 'vitest';
 import { Deadline } from '../../shared/base/deadline.ts';
 import { ErrorCode } from '../../shared/base/errors.ts';
@@ -14,23 +11,16 @@ import { writeIdentity } from '../../shared/identity/files.ts';
 import type { Identity } from '../../shared/identity/identity.ts';
 import { fixedIdentity, type IdentitySource } from '../../shared/identity/identity-watch.ts';
 import { loadIdentity } from '../../shared/identity/x509-identity.ts';
-import { kerbside } from '../../shared/protocol/generated/v2e.js';
 import type { RoutedOffload } from '../../shared/protocol/offload-request.ts';
-import { V2E_TRANSPORT } from '../../shared/protocol/v2e-socket.ts';
+import { type FakeAnswer as Answer, DIGEST, FakeBroker, type WireOffload } from '../../test/support/fake-broker.ts';
 import { BrokerOffloader } from './broker-offloader.ts';
-
-const { OffloadRequest: WireRequest, OffloadReply, ServiceAnnouncement, CancelRequest, CancelReply } = kerbside.v2e;
-type WireOffload = ReturnType<typeof WireRequest.decode>;
-type Answer = (reply: Parameters<typeof OffloadReply.encode>[0] | Buffer) => void;
-
-const DIGEST = `sha256:${'a'.repeat(64)}`;
 
 let root: string;
 let authority: Credentials;
 let vehicle: Identity;
 let nextDir = 0;
 let offloader: BrokerOffloader | undefined;
-let broker: Broker | undefined;
+let broker: FakeBroker | undefined;
 
 beforeAll(async () => {
   root = mkdtempSync(join(tmpdir(), 'kerb-offload-'));
@@ -53,91 +43,14 @@ async function identity(subject: Subject, issuer = authority): Promise<Identity>
   return await loadIdentity(dir, subject.kind);
 }
 
-/** The broker's end of the wire, with any certificate, that answers as a test says. `obu/` knows nothing of `broker/`. */
-class Broker {
-  readonly received: WireOffload[] = [];
-  readonly #options: {
-    serverOptions: () => object;
-    port?: number;
-    onOffload?: (request: WireOffload, answer: Answer) => void;
-  };
-  #https!: HttpsServer;
-  #io!: Server;
-  hello: Parameters<typeof ServiceAnnouncement.encode>[0] | Buffer = {
-    version: 1,
-    broker: 'rsu-1',
-    tasks: [{ digest: DIGEST, name: 'echo', version: '1', maxInput: 1000, maxOutput: 1000 }],
-    maxInput: 1000,
-  };
-  refuse: string | undefined;
-  readonly cancelled: string[] = [];
-  /** Is told the number of the certificate of everybody who connects. */
-  onPeer: (serial: string) => void = () => {};
-
-  constructor(options: {
-    serverOptions: () => object;
-    port?: number;
-    onOffload?: (request: WireOffload, answer: Answer) => void;
-  }) {
-    this.#options = options;
-  }
-
-  get port(): number {
-    return (this.#https.address() as AddressInfo).port;
-  }
-  get url(): string {
-    return `https://127.0.0.1:${this.port}`;
-  }
-
-  async start(): Promise<this> {
-    this.#https = createServer(this.#options.serverOptions());
-    this.#https.on('secureConnection', (socket) => this.onPeer(socket.getPeerX509Certificate()?.serialNumber ?? ''));
-    this.#io = new Server(this.#https, V2E_TRANSPORT);
-    this.#io.use((_socket, next) => next(this.refuse === undefined ? undefined : new Error(this.refuse)));
-    this.#io.on('connection', (socket) => {
-      socket.emit('hello', Buffer.isBuffer(this.hello) ? this.hello : ServiceAnnouncement.encode(this.hello).finish());
-      socket.on('cancel', (payload: Buffer, reply: (bytes: Uint8Array) => void) => {
-        this.cancelled.push(CancelRequest.decode(payload).id);
-        reply(CancelReply.encode({ state: 0 }).finish());
-      });
-      socket.on('offload', (payload: Buffer, reply: (bytes: Uint8Array) => void) => {
-        const request = WireRequest.decode(payload);
-        this.received.push(request);
-        const answer: Answer = (body) => reply(Buffer.isBuffer(body) ? body : OffloadReply.encode(body).finish());
-        if (this.#options.onOffload) this.#options.onOffload(request, answer);
-        else
-          answer({
-            id: request.id,
-            result: { output: request.input, queueMs: 1, runMs: 2, isolation: 'process' },
-            heldMs: 0,
-          });
-      });
-    });
-    await new Promise<void>((resolve) => this.#https.listen(this.#options.port ?? 0, '127.0.0.1', resolve));
-    return this;
-  }
-
-  /** Past socket.io: each becomes one WebSocket message. */
-  sendRaw(...messages: (string | Buffer)[]): void {
-    for (const { conn } of this.#io.sockets.sockets.values()) for (const message of messages) conn.write(message);
-  }
-
-  disconnectClients(): void {
-    this.#io.disconnectSockets(true);
-  }
-
-  async stop(): Promise<void> {
-    const closed = this.#io.close();
-    this.#https.closeAllConnections();
-    await closed;
-  }
-}
-
-async function startBroker(onOffload?: (request: WireOffload, answer: Answer) => void, port?: number): Promise<Broker> {
+async function startBroker(
+  onOffload?: (request: WireOffload, answer: Answer) => void,
+  port?: number,
+): Promise<FakeBroker> {
   const { serverOptions } = await identity({ kind: 'broker', id: 'rsu-1', hosts: [] }).then((own) => ({
     serverOptions: () => own.serverOptions(),
   }));
-  broker = await new Broker({ serverOptions, onOffload, port }).start();
+  broker = await new FakeBroker({ serverOptions, onOffload, port }).start();
   return broker;
 }
 
@@ -393,7 +306,7 @@ describe('cancel', () => {
 
 describe('who is spoken to', () => {
   async function refusedWith(server: Identity, reason: RegExp, id = 'rsu-1'): Promise<void> {
-    broker = await new Broker({ serverOptions: () => server.serverOptions() }).start();
+    broker = await new FakeBroker({ serverOptions: () => server.serverOptions() }).start();
     const own = await startOffloader(broker.url, id);
     await reasonOf(own, reason);
     await sleep(300);
@@ -433,7 +346,7 @@ describe('who is spoken to', () => {
     await connected(own);
   });
 
-  test.each<[string, Broker['hello'], RegExp]>([
+  test.each<[string, FakeBroker['hello'], RegExp]>([
     ['of another version', { version: 3, broker: 'rsu-1' }, /speaks version 3 of the protocol/],
     ['that is no protobuf', Buffer.alloc(9, 0xff), /announcement cannot be used/],
   ])('an announcement %s', async (_, hello, reason) => {
@@ -526,7 +439,7 @@ describe('several brokers', () => {
     );
     first.hello = { version: 1, broker: 'rsu-1', tasks: [], maxInput: 1000 };
     const second = await identity({ kind: 'broker', id: 'rsu-2', hosts: [] });
-    const other = await new Broker({ serverOptions: () => second.serverOptions() }).start();
+    const other = await new FakeBroker({ serverOptions: () => second.serverOptions() }).start();
     try {
       const brokers = [
         { id: 'rsu-1', url: first.url },

@@ -10,7 +10,7 @@ export interface ControlRequest {
   readonly params: Readonly<Record<string, string>>;
   readonly query: URLSearchParams;
   readonly body: Buffer;
-  /** Who asks, by its certificate; undefined on the control socket, which only its owner can open. */
+  /** The caller, by its certificate; undefined on the control socket, which only its owner can open. */
   readonly caller?: Principal | undefined;
   /** Fires when the client has gone or the server stops, before all has been answered. */
   readonly signal: AbortSignal;

@@ -31,6 +31,11 @@ export class RemoteApi {
     this.#options = options;
   }
 
+  /** That it listens on; undefined while it does not. */
+  get port(): number | undefined {
+    return this.#server?.port;
+  }
+
   get status(): { readonly listen: string; readonly listening: boolean; readonly reason: string } {
     const { host, port } = this.#options.listen;
     const listening = this.#server?.port !== undefined;

@@ -20,7 +20,7 @@ export interface DaemonEvent<Kind extends string = string> {
   /** ISO 8601, UTC. */
   readonly time: string;
   readonly kind: Kind;
-  /** Whom or what it is about. */
+  /** The subject. */
   readonly name: string;
   /** State word or step; the name of the error for a refusal. */
   readonly word: string;
@@ -184,12 +184,30 @@ export interface ObuStatus {
   readonly errors: readonly RecentError[];
 }
 
+/** The service of a broker: it takes offloads, or is being drained. `GET /v1/drain`, and what `POST` and `DELETE` there answer. */
+export interface DrainStatus {
+  /** `drained`: nothing waits or runs any more. */
+  readonly state: 'serving' | 'draining' | 'drained';
+  /** ISO 8601, UTC; empty while it serves. */
+  readonly since: string;
+  /** Name of the caller that asked for it: an operator, `control socket`, or a signal; empty while it serves. */
+  readonly by: string;
+  /** Milliseconds until the time is over that vehicles were told. */
+  readonly endsInMs: number;
+  /** Brokers that vehicles are sent to. */
+  readonly tryBrokers: readonly string[];
+  readonly waiting: number;
+  readonly running: number;
+}
+
 export interface BrokerStatus {
   readonly broker: string;
   readonly startedAt: string;
   readonly url: string;
   readonly clients: number;
   readonly queued: number;
+  readonly running: number;
+  readonly drain: DrainStatus;
   readonly offloads: {
     readonly ok: number;
     readonly refused: number;

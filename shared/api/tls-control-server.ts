@@ -19,9 +19,9 @@ export interface TlsControlServerOptions {
   readonly identity: Identity;
   /** Decides whether the owner of a valid certificate may use the API; all of it or nothing. */
   readonly mayCall: (caller: Principal) => boolean;
-  /** Where operators are named, for who is refused. */
+  /** Says where operators are named, to a caller that is refused. */
   readonly howAllowed: string;
-  /** Where the address comes from, for when it cannot be listened on: "api.listen in the configuration". */
+  /** Names the setting of the address, for when it cannot be listened on: "api.listen in the configuration". */
   readonly listenKey: string;
   readonly routes: ControlRoutes;
   readonly log: Logger;
@@ -86,7 +86,7 @@ export class TlsControlServer implements ControlServer {
     if (server !== undefined) await closeServer(server, this.#listening);
   }
 
-  /** Who it is, or why it may not call. */
+  /** The caller, or why it may not call. */
   #callerOf(socket: TLSSocket): Principal | KerbError {
     const { mayCall, howAllowed, log } = this.#options;
     const identity = this.#identity;

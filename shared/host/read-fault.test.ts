@@ -3,7 +3,7 @@ import { readFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, expect, it } from 'vitest';
-import { readInput } from '../../cli/task/run.ts';
+import { readInput } from '../../cli/lib/input.ts';
 import { loadDbc } from '../dbc/parser/dbc-parser.ts';
 import { readVssFile } from '../vss/vss-file.ts';
 import { readFault } from './read-fault.ts';

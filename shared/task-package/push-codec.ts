@@ -17,7 +17,7 @@ const MAX_FILES = 128;
 
 const BLOB = /^blobs\/sha256\/[0-9a-f]{64}$/;
 
-/** Whether a file of a package may have this path; no other leads into its folder. */
+/** True for a path that a file of a package may have; none of them leads out of its folder. */
 export function isPackagePath(path: string): boolean {
   return path === LAYOUT_FILE || path === INDEX_FILE || BLOB.test(path);
 }

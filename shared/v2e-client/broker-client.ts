@@ -39,6 +39,8 @@ export interface TaskDescription {
 
 /** The newest task of this name that fits. */
 export interface TaskQuery {
+  /** The one that is meant; else name and range count. */
+  readonly taskDigest?: string;
   readonly name: string;
   /** "^1.2"; empty: any version. */
   readonly range: string;
@@ -119,7 +121,8 @@ export class BrokerClient {
 
   /** @throws KerbError with the code of the broker's refusal; BrokerLost; BadProtocolMessage; Cancelled */
   async describe(query: TaskQuery): Promise<TaskDescription> {
-    const bytes = DescribeRequest.encode(query).finish();
+    const { taskDigest, name, range } = query;
+    const bytes = DescribeRequest.encode(taskDigest === undefined ? { name, range } : { taskDigest }).finish();
     const payload = await this.#ask('describe', bytes, DESCRIBE_TIMEOUT_MS, 'does it know how to describe a task?');
     const { task } = this.#answerOf(payload, (given) => DescribeReply.decode(given));
     const files = (task?.files ?? []).map(({ path, content }) => ({

@@ -1,7 +1,7 @@
 /** Receipts of offloads (SignedReceipt in shared/protocol/v2e.proto): what is signed, and how it is checked. */
 import { type KeyObject, verify, X509Certificate } from 'node:crypto';
 import { ErrorCode, KerbError, messageOf } from '../base/errors.ts';
-import { principalOf } from '../identity/x509-identity.ts';
+import { isIssuedBy, oneLine, principalOf } from '../identity/certificate.ts';
 import { kerbside } from '../protocol/generated/v2e.js';
 import { leafHash, rootFrom } from '../protocol/merkle.ts';
 
@@ -119,9 +119,7 @@ function checkCertificate(
   if (signer.kind !== 'broker' || signer.id !== broker) {
     throw invalid(`it says that broker ${broker} ran the task, but ${signer.kind} ${signer.id} has signed it`);
   }
-  const issuer = authorities.find(
-    (authority) => authority.ca && certificate.checkIssued(authority) && certificate.verify(authority.publicKey),
-  );
+  const issuer = authorities.find((authority) => isIssuedBy(certificate, authority));
   if (issuer === undefined) {
     throw invalid(
       `the certificate of broker ${broker} was issued by none of the given authorities (its issuer: ${oneLine(certificate.issuer)})`,
@@ -177,10 +175,6 @@ function principalFrom(certificate: X509Certificate) {
 /** A time outside of what a date can say is printed as it is. */
 export function timeText(ms: number): string {
   return Math.abs(ms) <= 8.64e15 ? new Date(ms).toISOString() : `${ms} ms after 1970`;
-}
-
-function oneLine(name: string | undefined): string {
-  return (name ?? '').replaceAll('\n', ', ') || 'no name';
 }
 
 function invalid(why: string, cause?: unknown): KerbError {

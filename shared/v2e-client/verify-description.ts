@@ -27,7 +27,7 @@ export interface VerifiedTask extends Pick<TaskPackage, 'digest' | 'config'> {
  */
 export async function verifyDescription(
   { digest, files }: TaskDescription,
-  { name, range }: TaskQuery,
+  { taskDigest, name, range }: TaskQuery,
   trust: TrustedKeys,
   broker: string,
 ): Promise<VerifiedTask> {
@@ -47,6 +47,7 @@ export async function verifyDescription(
       const found = await readTaskManifests(folder);
       const { config } = found;
       if (found.digest !== digest) throw bad(`its files have the digest ${found.digest}, not ${digest}`);
+      if (taskDigest !== undefined && digest !== taskDigest) throw bad(`it is ${digest}, not ${taskDigest}`);
       if (config.name !== name || !fitsRange(config.version, range)) {
         throw bad(`it is ${config.name} ${config.version}, and ${name}${range && `@${range}`} was asked for`);
       }

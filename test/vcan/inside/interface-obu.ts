@@ -18,7 +18,9 @@ const COMMAND = [
 
 function grantOf(name: keyof typeof GRANTS): string {
   const { read, write } = GRANTS[name];
-  return JSON.stringify({ bus: 'can0', read, write: write.map((id) => ({ id })), as: 'interface' });
+  // A list that is empty is not to be written down.
+  const writes = write.length === 0 ? {} : { write: write.map((id) => ({ id })) };
+  return JSON.stringify({ bus: 'can0', read, ...writes, as: 'interface' });
 }
 
 const manifest = `
