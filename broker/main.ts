@@ -56,8 +56,7 @@ export async function startBroker(config: BrokerConfig, parts: BrokerParts): Pro
     await running.begin('telemetry', telemetry);
     const { metrics, errors, activity } = telemetry;
     const policy = await startPolicy(running, config, { errors, log });
-    const kept = await startResults(running, { config, identity, tenants: policy.tenants, metrics, errors, log });
-    const { results, receipts } = kept;
+    const { results, receipts } = await startResults(running, { config, identity, policy, metrics, errors, log });
     const { store, pushed } = await loadPackages(config, errors, log);
     const tasks = await startTasks(running, { config, store, results, metrics, errors, log, createTender, signal });
     const { admission, offloads, served } = tasks;

@@ -15,8 +15,7 @@ import { Results } from './results.ts';
 export interface ResultParts {
   readonly config: BrokerConfig;
   readonly identity: Identity;
-  /** Asked each time. */
-  readonly tenants: Pick<TenantRules, 'resultLimits'>;
+  readonly policy: { readonly tenants: Pick<TenantRules, 'resultLimits'> };
   readonly metrics: BrokerMetrics;
   readonly errors: RecentErrors;
   readonly log: Logger;
@@ -28,14 +27,14 @@ export interface ResultParts {
  */
 export async function startResults(
   running: RunningParts,
-  { config, identity, tenants, metrics, errors, log }: ResultParts,
+  { config, identity, policy, metrics, errors, log }: ResultParts,
 ): Promise<{ readonly results: Results; readonly receipts: ReceiptSigner }> {
   const resultMetrics = new ResultMetrics(metrics.registry);
   const onSigned = (count: number, ok: boolean) => resultMetrics.signed(count, ok);
   const receipts = new ReceiptSigner({ identity, onSigned, log });
   const { maxResults: count, maxBytes: memory, maxDiskBytes: disk } = config.limits;
   const totals = { count, memory, disk };
-  const limitsOf = (tenant: string) => tenants.resultLimits(tenant);
+  const limitsOf = (tenant: string) => policy.tenants.resultLimits(tenant);
   const results = new Results({ broker: config.id, limitsOf, totals, receipts, metrics: resultMetrics });
   const folder = join(config.stateDir, 'results');
   const store = new ResultStore({
