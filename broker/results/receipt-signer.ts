@@ -28,7 +28,7 @@ export interface ReceiptSignerOptions {
 /**
  * Signs receipts with the key of the broker, on a thread of Node's pool. While one signature is made, the receipts that
  * come are gathered, and the next signature is for all of them: one that is alone does not wait, and many cost one
- * signature. (`npm run bench -- --only receipts` has what that brings.)
+ * signature.
  */
 export class ReceiptSigner {
   readonly #options: ReceiptSignerOptions;
