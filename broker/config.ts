@@ -1,5 +1,4 @@
 import { availableParallelism } from 'node:os';
-import type { OnceLimits } from '../shared/base/once.ts';
 import type { ListenAddress } from '../shared/host/listen.ts';
 import type { AdmissionLimits } from './admission/terms.ts';
 import { DEFAULT_PUSH_LIMITS, type PushLimits } from './packages/push-limits.ts';
@@ -52,7 +51,13 @@ export interface PushConfig {
 
 export const NO_PUSHES: PushConfig = { tenants: [], limits: DEFAULT_PUSH_LIMITS, maxInput: 0 };
 
-export interface BrokerLimits extends AdmissionLimits, OnceLimits, PoolLimits {
+export interface BrokerLimits extends AdmissionLimits, PoolLimits {
+  /** Results that are kept for all tenants together: their number, and bytes in memory and on the disk. */
+  readonly maxResults: number;
+  readonly maxBytes: number;
+  readonly maxDiskBytes: number;
+  /** One tenant may have half of so many kept, where no policy says more. */
+  readonly maxCount: number;
   readonly maxClients: number;
   readonly maxJoined: number;
   /** Tenders that wait for a task that none waits for. */
@@ -71,7 +76,8 @@ export const DEFAULT_LIMITS: BrokerLimits = {
   wayBackMs: 1,
   maxBytes: 64 * 1024 * 1024,
   maxCount: 10_000,
-  maxAgeMs: 60_000,
+  maxResults: 100_000,
+  maxDiskBytes: 1024 * 1024 * 1024,
   maxClients: 8192,
   maxJoined: 16,
   blankTenders: 2,

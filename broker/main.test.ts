@@ -795,7 +795,7 @@ describe('starting and stopping', () => {
 
   test('no packages directory, and a port that is taken', async () => {
     await expect(start({ packagesDir: join(root, 'none') })).rejects.toMatchObject({ code: ErrorCode.BadConfig });
-    const { broker, stateDir } = await start();
+    const { broker } = await start();
     const tender = new FakeTender();
     const second = startBroker(
       {
@@ -804,7 +804,7 @@ describe('starting and stopping', () => {
         identityDir: await identityDir(brokerNamed('rsu-1')),
         packagesDir: packages,
         trustDir: undefined,
-        stateDir,
+        stateDir: fresh(),
         apiSocket: join(root, 'second'),
         isolation: 'process',
         prestart: 'all',
@@ -814,6 +814,13 @@ describe('starting and stopping', () => {
     );
     await expect(second).rejects.toThrow(/EADDRINUSE/);
     expect(tender.state).toBe('Stopped');
+  });
+
+  test('a second broker is kept off the state folder, until the first has stopped', async () => {
+    const { broker, stateDir } = await start();
+    await expect(start({ stateDir })).rejects.toMatchObject({ code: ErrorCode.BrokerAlreadyRunning });
+    await broker.stop();
+    await (await start({ stateDir })).broker.stop();
   });
 
   test('of packages, only those that a trusted key has signed are run', async () => {

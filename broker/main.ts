@@ -14,6 +14,7 @@ import type { Offloads } from './offloads/offloads.ts';
 import type { CreateTender } from './offloads/served-tasks.ts';
 import { startTasks } from './offloads/start-tasks.ts';
 import { loadPackages } from './packages/load-packages.ts';
+import { startResults } from './results/start-results.ts';
 import { BrokerTelemetry } from './telemetry/telemetry.ts';
 import { startPolicy } from './tenants/start-policy.ts';
 
@@ -55,8 +56,9 @@ export async function startBroker(config: BrokerConfig, parts: BrokerParts): Pro
     await running.begin('telemetry', telemetry);
     const { metrics, errors, activity } = telemetry;
     const policy = await startPolicy(running, config, { errors, log });
+    const { results, receipts } = await startResults(running, { config, identity, policy, metrics, errors, log });
     const { store, pushed } = await loadPackages(config, errors, log);
-    const tasks = await startTasks(running, { config, store, metrics, errors, log, createTender, signal });
+    const tasks = await startTasks(running, { config, store, results, metrics, errors, log, createTender, signal });
     const { admission, offloads, served } = tasks;
     telemetry.taskOf = (digest) => served.taskOf(digest);
     offloads.onRun((pending) => activity.started(pending));
@@ -75,6 +77,7 @@ export async function startBroker(config: BrokerConfig, parts: BrokerParts): Pro
       telemetry,
       log,
       identity,
+      receipts,
       offloads,
       served,
       pushed,
@@ -89,14 +92,14 @@ export async function startBroker(config: BrokerConfig, parts: BrokerParts): Pro
 
     const { port } = ingress;
     const { tenants } = policy;
-    const { host } = config.listen;
-    const url = `https://${host.includes(':') ? `[${host}]` : host}:${port}`;
+    const url = urlOf(config, port);
     const snapshots = snapshotsOf({
       config,
       url,
       ingress,
       admission,
       offloads,
+      results,
       served,
       store,
       telemetry,
@@ -122,6 +125,10 @@ export async function startBroker(config: BrokerConfig, parts: BrokerParts): Pro
       },
     };
   }, signal);
+}
+
+function urlOf({ listen: { host } }: BrokerConfig, port: number): string {
+  return `https://${host.includes(':') ? `[${host}]` : host}:${port}`;
 }
 
 /** Lets what runs come to its end, once, before the parts are stopped. */

@@ -20,6 +20,7 @@ const modules: { readonly verbs: readonly string[]; readonly load: () => Promise
       (await import('./task/run-command.ts')).registerBrokerTaskCommands,
     ],
   },
+  { verbs: ['receipt'], load: async () => [(await import('./receipt/receipt-commands.ts')).registerReceiptCommands] },
   { verbs: ['offload'], load: async () => [(await import('./offload/offload-command.ts')).registerOffloadCommand] },
   { verbs: ['pki'], load: async () => [(await import('./pki/pki-commands.ts')).registerPkiCommands] },
   { verbs: ['dbc'], load: async () => [(await import('./dbc/dbc-commands.ts')).registerDbcCommands] },

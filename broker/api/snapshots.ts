@@ -7,6 +7,7 @@ import type { PendingOffload } from '../offloads/offload.ts';
 import type { Offloads } from '../offloads/offloads.ts';
 import type { ServedTasks } from '../offloads/served-tasks.ts';
 import type { PackageStore } from '../packages/package-store.ts';
+import type { Results } from '../results/results.ts';
 import type { BrokerTelemetry } from '../telemetry/telemetry.ts';
 import type { Tenants } from '../tenants/tenants.ts';
 import type { BrokerSnapshots } from './routes.ts';
@@ -18,6 +19,7 @@ export interface SnapshotSources {
   readonly ingress: Pick<Ingress, 'clients' | 'port'>;
   readonly admission: Pick<Admission<PendingOffload>, 'queued'>;
   readonly offloads: Pick<Offloads, 'counts'>;
+  readonly results: Pick<Results, 'status'>;
   readonly served: Pick<ServedTasks, 'status'>;
   readonly store: Pick<PackageStore, 'rejected' | 'origins'>;
   readonly telemetry: BrokerTelemetry;
@@ -27,7 +29,7 @@ export interface SnapshotSources {
 
 /** Reads what the API shows from the rooms of this broker, anew for each request. */
 export function snapshotsOf(sources: SnapshotSources): BrokerSnapshots {
-  const { config, url, ingress, admission, offloads, served, store, telemetry, drain, tenants } = sources;
+  const { config, url, ingress, admission, offloads, results, served, store, telemetry, drain, tenants } = sources;
   const { activity, metrics, errors } = telemetry;
   const startedAt = new Date().toISOString();
   metrics.watchActivity(() => ({
@@ -48,6 +50,7 @@ export function snapshotsOf(sources: SnapshotSources): BrokerSnapshots {
     offloads: offloads.counts(),
     packages: served.status(),
     rejected: store.rejected.map(({ path, error }) => ({ path, reason: error.message })),
+    results: results.status(),
     errors: errors.list(),
   });
   return {

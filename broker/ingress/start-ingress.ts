@@ -9,6 +9,7 @@ import { TaskDescriptions } from '../packages/describe.ts';
 import type { PackageStore } from '../packages/package-store.ts';
 import { PackageUploads } from '../packages/package-uploads.ts';
 import type { PushedPackages } from '../packages/pushed-packages.ts';
+import type { ReceiptSigner } from '../results/receipt-signer.ts';
 import type { BrokerTelemetry } from '../telemetry/telemetry.ts';
 import type { TenantRules } from '../tenants/policy.ts';
 import { ClientLog } from './client-log.ts';
@@ -19,6 +20,7 @@ import type { ConnectedVehicle } from './link-types.ts';
 export interface IngressParts {
   readonly config: BrokerConfig;
   readonly identity: Identity;
+  readonly receipts: ReceiptSigner;
   readonly offloads: Offloads;
   readonly served: ServedTasks;
   readonly store: PackageStore;
@@ -104,7 +106,11 @@ export async function startIngress(running: RunningParts, parts: IngressParts): 
     log,
   });
   await running.begin('ingress', ingress);
-  const watch = watchBrokerIdentity({ dir, id, errors, onRenewed: (renewed) => ingress.renew(renewed), log });
+  const onRenewed = (renewed: Identity) => {
+    ingress.renew(renewed);
+    parts.receipts.renew(renewed);
+  };
+  const watch = watchBrokerIdentity({ dir, id, errors, onRenewed, log });
   await running.begin('identity', watch);
   return { ingress, reloadIdentity: () => watch.look() };
 }

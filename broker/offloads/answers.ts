@@ -4,25 +4,18 @@
  * Hot path: nothing but the result is made per answer, and no log line.
  */
 import type { ErrorCode } from '../../shared/base/errors.ts';
-import type { Once } from '../../shared/base/once.ts';
 import { type Refusal, refusal, refusalOf } from '../../shared/base/refusal.ts';
 import { RateWindow } from '../../shared/base/rolling.ts';
+import type { Results } from '../results/results.ts';
 import type { BrokerMetrics } from '../telemetry/metrics.ts';
 import type { CallEnd } from '../tenders/pool/pool-options.ts';
 import { describeEnd } from '../tenders/process/describe-end.ts';
 import type { TenderOutcome } from '../tenders/process/tender.ts';
 import { answerAll, type Flights } from './callers.ts';
-import {
-  type Answer,
-  type IncomingOffload,
-  type PendingOffload,
-  type Runnable,
-  type TaskResult,
-  withOwnMemory,
-} from './offload.ts';
+import type { Answer, IncomingOffload, PendingOffload, Runnable, TaskResult } from './offload.ts';
 
 export class Answers {
-  readonly #once: Once<PendingOffload, TaskResult>;
+  readonly #results: Results;
   readonly #flights: Flights;
   readonly #metrics: BrokerMetrics;
   readonly #rate = new RateWindow();
@@ -31,8 +24,8 @@ export class Answers {
   #refused = 0;
   #failed = 0;
 
-  constructor(once: Once<PendingOffload, TaskResult>, flights: Flights, metrics: BrokerMetrics) {
-    this.#once = once;
+  constructor(results: Results, flights: Flights, metrics: BrokerMetrics) {
+    this.#results = results;
     this.#flights = flights;
     this.#metrics = metrics;
   }
@@ -69,23 +62,29 @@ export class Answers {
     }
     const now = performance.now();
     const result = resultOf(runnable, flight, takenAt, now, outcome, end.isolation);
+    this.#results.complete(flight, result, now - outcome.runMs, (given) => this.#answered(runnable, flight, given));
+  }
+
+  /** To all callers that wait by now. */
+  #answered(runnable: Runnable, flight: PendingOffload, result: TaskResult): void {
+    // The budget of the last caller has ended while the result was written to the disk.
+    if (flight.over) return;
     this.#flights.end(flight);
     answerAll(flight, result, undefined);
     // From here on the answer is on its way.
     this.#ok++;
     this.#rate.add();
-    this.#once.complete(flight.key, flight, withOwnMemory(result), result.output.length, now);
     this.#metrics.ok(flight.tenant, runnable.name);
     this.#metrics.took('queue', result.queueMs);
     this.#metrics.took('start', result.startMs);
-    this.#metrics.took('run', outcome.runMs);
-    this.#metrics.took('total', now - flight.deadline.startedAt);
+    this.#metrics.took('run', result.runMs);
+    this.#metrics.took('total', performance.now() - flight.deadline.startedAt);
     this.#noticeIdle();
   }
 
   /** It was taken, and there is no result. */
   fail(flight: PendingOffload, runnable: Runnable | undefined, why: Refusal): void {
-    this.#once.forget(flight.key, flight);
+    this.#results.forget(flight);
     this.#flights.end(flight);
     answerAll(flight, undefined, why);
     this.#failed++;
@@ -106,7 +105,7 @@ export class Answers {
 
   /** Resolves when nothing is under way, or `limitMs` has passed. */
   async idle(limitMs: number): Promise<void> {
-    if (this.#once.pending === 0) return;
+    if (this.#results.pending === 0) return;
     await new Promise<void>((resolve) => {
       const timer = setTimeout(resolve, limitMs);
       this.#onIdle = () => {
@@ -117,7 +116,7 @@ export class Answers {
   }
 
   #noticeIdle(): void {
-    if (this.#onIdle !== undefined && this.#once.pending === 0) this.#onIdle();
+    if (this.#onIdle !== undefined && this.#results.pending === 0) this.#onIdle();
   }
 }
 

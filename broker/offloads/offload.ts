@@ -67,6 +67,21 @@ export interface TaskResult {
   /** Bytes of its own memory that the guest had in use. */
   readonly peakMemory: number;
   readonly isolation: string;
+  /** It comes from the results that are kept: this caller's request did not run it. */
+  readonly kept?: boolean;
+  /** It is on the disk. */
+  readonly durable?: boolean;
+  readonly receipt?: SignedReceipt;
+}
+
+/** As it crosses the wire (shared/protocol/v2e.proto). */
+export interface SignedReceipt {
+  readonly receipt: Uint8Array;
+  readonly signature: Uint8Array;
+  readonly certificate: Uint8Array;
+  readonly leaf: number;
+  readonly leaves: number;
+  readonly path: Uint8Array[];
 }
 
 /** The same result, to be kept: a small view of a large buffer would keep all of that alive. */

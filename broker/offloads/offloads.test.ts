@@ -1,3 +1,4 @@
+import { Registry } from 'prom-client';
 import { afterEach, describe, expect, test } from 'vitest';
 import { Deadline } from '../../shared/base/deadline.ts';
 import { ErrorCode } from '../../shared/base/errors.ts';
@@ -7,7 +8,10 @@ import { FakeTender } from '../../test/support/fake-tender.ts';
 import { until } from '../../test/support/until.ts';
 import { Admission } from '../admission/admission.ts';
 import { DEFAULT_LIMITS } from '../config.ts';
+import type { ReceiptSigner } from '../results/receipt-signer.ts';
+import { Results } from '../results/results.ts';
 import { BrokerMetrics } from '../telemetry/metrics.ts';
+import { ResultMetrics } from '../telemetry/result-metrics.ts';
 import { TenderPool } from '../tenders/pool/pool.ts';
 import { TenderPools } from '../tenders/pool/pools.ts';
 import type { IncomingOffload, PendingOffload, TaskResult } from './offload.ts';
@@ -33,7 +37,17 @@ async function offloadsOf(limits: Partial<typeof DEFAULT_LIMITS> = {}) {
     onLong: (flight) => offloads.isLong(flight),
   });
   const pools = new TenderPools(all, (digest) => admission.queuedFor(digest));
-  const offloads: Offloads = new Offloads(admission, new BrokerMetrics(), all, () => pools.planSoon());
+  const results = new Results({
+    broker: 'rsu-1',
+    limitsOf: () => ({ count: 100, bytes: 1e6, keepMs: 60_000 }),
+    totals: { count: 1000, memory: 1e7, disk: 0 },
+    // No test here asks for one.
+    receipts: { why: 'no identity' } as ReceiptSigner,
+    metrics: new ResultMetrics(new Registry()),
+  });
+  stops.push(async () => results.stop());
+  const metrics = new BrokerMetrics();
+  const offloads: Offloads = new Offloads(admission, results, metrics, all, () => pools.planSoon());
   const pool = new TenderPool({
     name: DIGEST,
     task: 'echo 1',

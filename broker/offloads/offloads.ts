@@ -5,15 +5,15 @@
  * Hot path: one object and one promise per offload, no timer and no log line.
  */
 import { ErrorCode, type KerbError } from '../../shared/base/errors.ts';
-import { Once, type OnceLimits } from '../../shared/base/once.ts';
 import { type Refusal, refusal } from '../../shared/base/refusal.ts';
 import type { Admission } from '../admission/admission.ts';
 import type { TenderOutlook } from '../admission/terms.ts';
+import type { Results } from '../results/results.ts';
 import type { BrokerMetrics } from '../telemetry/metrics.ts';
 import { Answers } from './answers.ts';
 import { answerOne, callerOf, Flights } from './callers.ts';
 import { Dispatch } from './dispatch.ts';
-import type { Answer, Caller, IncomingOffload, Link, PendingOffload, Runnable, TaskResult } from './offload.ts';
+import type { Answer, Caller, IncomingOffload, Link, PendingOffload, Runnable } from './offload.ts';
 import {
   blockedTooLong,
   callerTooLate,
@@ -25,7 +25,7 @@ import {
   unknownPackage,
 } from './refusals.ts';
 
-export interface OffloadLimits extends OnceLimits {
+export interface OffloadLimits {
   /** Callers that may wait for one and the same offload. */
   readonly maxJoined: number;
 }
@@ -34,7 +34,7 @@ const NO_TENDERS: TenderOutlook = { ready: 0, most: 1, startMs: 0 };
 
 export class Offloads {
   readonly #admission: Admission<PendingOffload>;
-  readonly #once: Once<PendingOffload, TaskResult>;
+  readonly #results: Results;
   readonly #flights = new Flights();
   readonly #limits: OffloadLimits;
   readonly #onShort: () => void;
@@ -47,15 +47,16 @@ export class Offloads {
   /** `onShort` is told when offloads wait and one more tender would help. */
   constructor(
     admission: Admission<PendingOffload>,
+    results: Results,
     metrics: BrokerMetrics,
     limits: OffloadLimits,
     onShort: () => void,
   ) {
     this.#admission = admission;
-    this.#once = new Once({ ...limits, inputs: 'digest' });
+    this.#results = results;
     this.#limits = limits;
     this.#onShort = onShort;
-    const answers = new Answers(this.#once, this.#flights, metrics);
+    const answers = new Answers(results, this.#flights, metrics);
     this.#answers = answers;
     this.#dispatch = new Dispatch({ admission, answers });
   }
@@ -106,20 +107,22 @@ export class Offloads {
 
   /** Answers from the results, joins a flight or makes a new one; or says why not. */
   #accept(offload: IncomingOffload, runnable: Runnable | undefined, caller: Caller): Refusal | undefined {
-    const { taskDigest, input, isolation } = offload;
+    const { taskDigest, input } = offload;
     if (this.#stopping) return this.refuseNew() ?? stopping();
     if (runnable === undefined) return unknownPackage(taskDigest);
     if (input.length > runnable.maxInput) return inputTooLarge(offload, runnable);
     const noVm = lacksIsolation(offload, runnable);
     if (noVm !== undefined) return noVm;
+    const noReceipt = this.#results.refusal(offload);
+    if (noReceipt !== undefined) return noReceipt;
 
     const key = keyOf(offload);
-    const known = this.#once.find(key, taskDigest, input, offload.deadline.startedAt);
+    const known = this.#results.find(key, offload);
     if (known.found === 'conflict') return otherOffload(offload);
     if (known.found === 'pending') return this.#join(known.pending, offload, caller);
     if (known.found === 'result') {
-      if (isolation === 'vm' && known.result.isolation !== 'vm') return otherOffload(offload);
-      caller.answer(known.result, undefined);
+      const { answer, link } = caller;
+      this.#results.give(known.result, offload, answer, () => this.submit(offload, answer, link));
       return undefined;
     }
 
@@ -132,7 +135,7 @@ export class Offloads {
     const fresh: PendingOffload = { ...offload, key, callers: [caller], links: [], tender: 0, over: false };
     const notAdmitted = this.#admission.admit(fresh, now);
     if (notAdmitted !== undefined) return notAdmitted;
-    this.#once.begin(key, taskDigest, input, fresh);
+    this.#results.begin(fresh);
     this.#flights.begin(fresh);
     this.#dispatch.run();
     if (pool.note(this.#admission.queuedFor(taskDigest), now)) this.#onShort();
@@ -195,6 +198,7 @@ export class Offloads {
       const message = `${this.#limits.maxJoined} callers wait for the offload ${offload.id} already`;
       return refusal(ErrorCode.TooManyFromTenant, message);
     }
+    this.#results.join(flight, offload);
     flight.callers.push(caller);
     this.#flights.join(flight, caller);
     if (caller.deadline.at > flight.deadline.at) {

@@ -6,6 +6,7 @@ import type { TaskPackage } from '../../shared/task-package/reader.ts';
 import { Admission } from '../admission/admission.ts';
 import type { BrokerConfig } from '../config.ts';
 import type { PackageStore } from '../packages/package-store.ts';
+import type { Results } from '../results/results.ts';
 import type { BrokerMetrics } from '../telemetry/metrics.ts';
 import { openTenderGroups } from '../tenders/cgroups/open-groups.ts';
 import { BlankTenders } from '../tenders/pool/blank-tenders.ts';
@@ -17,6 +18,7 @@ import { type CreateTender, ServedTasks } from './served-tasks.ts';
 export interface TaskParts {
   readonly config: BrokerConfig;
   readonly store: PackageStore;
+  readonly results: Results;
   readonly metrics: BrokerMetrics;
   readonly errors: RecentErrors;
   readonly log: Logger;
@@ -33,7 +35,7 @@ export interface Tasks {
 
 /** Makes all that runs tasks, and resolves when a tender waits for each task that is to be ready ahead. */
 export async function startTasks(running: RunningParts, parts: TaskParts): Promise<Tasks> {
-  const { config, store, metrics, errors, log, signal } = parts;
+  const { config, store, results, metrics, errors, log, signal } = parts;
   const { limits, isolation, prestart } = config;
   const admission = new Admission<PendingOffload>({
     limits,
@@ -54,7 +56,7 @@ export async function startTasks(running: RunningParts, parts: TaskParts): Promi
     createTender = (imagePath, taskLog, wished, bytes) => blanks.take(imagePath, taskLog, wished, bytes);
   }
   const pools = new TenderPools(limits, (digest) => admission.queuedFor(digest));
-  const offloads: Offloads = new Offloads(admission, metrics, limits, () => pools.planSoon());
+  const offloads: Offloads = new Offloads(admission, results, metrics, limits, () => pools.planSoon());
   const served = new ServedTasks({
     store,
     pools,

@@ -242,6 +242,14 @@ export interface BrokerStatus {
       readonly at: string;
     };
   }[];
+  /** What is kept for callers that ask again. Left out by brokers that are older. */
+  readonly results?: {
+    readonly count: number;
+    readonly memoryBytes: number;
+    readonly diskBytes: number;
+    /** Why nothing is written to the disk; empty: it is. */
+    readonly reason: string;
+  };
   /** Packages that cannot be used. */
   readonly rejected?: readonly { readonly path: string; readonly reason: string }[];
   readonly errors: readonly RecentError[];

@@ -121,6 +121,7 @@ export const ErrorCode = {
   BadPolicy: 7028,
   ReceiptInvalid: 7029,
   ResultNotKept: 7030,
+  BrokerAlreadyRunning: 7031,
 
   ImageRefused: 8001,
   TenderUnavailable: 8002,

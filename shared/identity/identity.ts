@@ -1,3 +1,4 @@
+import type { KeyObject } from 'node:crypto';
 import type { ConnectionOptions, SecureContextOptions, TLSSocket, TlsOptions } from 'node:tls';
 import { ErrorCode, KerbError } from '../base/errors.ts';
 
@@ -37,6 +38,8 @@ export interface Identity {
    * believed no more; CertificateRevoked
    */
   peerOf(socket: TLSSocket): Principal;
+  /** What signs in its name apart from TLS, and the certificate (DER) that is shown with what is signed. */
+  signingKey(): { readonly key: KeyObject; readonly certificate: Buffer };
 }
 
 const ID = /^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$/;

@@ -194,6 +194,11 @@ class X509Identity implements Identity {
     return principalOf(certificate);
   }
 
+  signingKey() {
+    const { certificate, key } = this.#pems;
+    return { key: createPrivateKey(key), certificate: new X509Certificate(certificate).raw };
+  }
+
   /** The TLS library has done so in the handshake; since then authorities may have gone and certificates been revoked. */
   #checkIssuers(peer: X509Certificate, now: Date): void {
     let certificate = peer;

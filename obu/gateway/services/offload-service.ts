@@ -1,6 +1,6 @@
 import { Deadline } from '../../../shared/base/deadline.ts';
 import { ErrorCode, KerbError } from '../../../shared/base/errors.ts';
-import { Once, type OnceOptions } from '../../../shared/base/once.ts';
+import { Once, type OnceOptions } from '../../../shared/base/once/once.ts';
 import { isOffloadId, isolationFrom, type NamedOffload } from '../../../shared/protocol/offload-request.ts';
 import type { OffloadResult } from '../../../shared/v2e-client/offload-result.ts';
 import type { GrantGuard } from '../../grants/grants.ts';

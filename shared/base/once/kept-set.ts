@@ -1,4 +1,4 @@
-/** What one owner may keep. */
+/** Limits of one owner. */
 export interface KeptLimits {
   readonly count: number;
   readonly bytes: number;
@@ -20,7 +20,7 @@ export interface KeptItem {
   /** Milliseconds of `performance.now()`. */
   readonly keptAt: number;
   readonly expiresAt: number;
-  /** What of it is where; changed by `moveToDisk` only. */
+  /** Counts as on the disk, not in memory; changed by `moveToDisk` only. */
   onDisk: boolean;
 }
 
@@ -29,7 +29,7 @@ export type Dropped = 'expired' | 'evicted';
 export interface KeptSetOptions<Item> {
   readonly limitsOf: (owner: string) => KeptLimits;
   readonly totals: KeptTotals;
-  /** Told of what goes by itself, not of what `delete` and `clear` take. */
+  /** Called for what goes by itself, not of what `delete` and `clear` take. */
   readonly onDropped?: (item: Item, why: Dropped) => void;
 }
 
@@ -41,12 +41,12 @@ interface Owner<Item> {
   diskBytes: number;
 }
 
-/** What has expired leaves the memory within so many milliseconds. */
+/** Expired items leave the memory within so many milliseconds. */
 const TICK_MS = 1000;
 
 /**
  * Items by key for a limited time, within the limits of their owner and of all together. Where an owner's limits are
- * reached, its oldest items go; where the limits of all are, the oldest of the owner who keeps most. So nobody pushes out
+ * reached, its oldest items go; where the limits of all are, the oldest of the owner who keeps most. So no owner pushes out
  * what another one keeps within its share.
  *
  * Hot path: no timer per item, and no search but for the owner who keeps most.
@@ -98,7 +98,7 @@ export class KeptSet<Item extends KeptItem> {
     return this.#items.get(item.key) === item;
   }
 
-  /** Whether an item of this size can be kept at all. */
+  /** False for an item of a size that can never be kept. */
   fits(owner: string, bytes: number, onDisk: boolean): boolean {
     const limits = this.#options.limitsOf(owner);
     const { totals } = this.#options;

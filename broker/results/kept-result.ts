@@ -1,0 +1,129 @@
+import type { KeptItem } from '../../shared/base/once/kept-set.ts';
+import { digestOf, isInput, sameBytes } from '../../shared/base/once/once.ts';
+import { kerbside } from '../../shared/protocol/generated/v2e.js';
+import { type PendingOffload, type SignedReceipt, type TaskResult, withOwnMemory } from '../offloads/offload.ts';
+import { isHashedAtOnce } from './input-hash.ts';
+import type { ResultToStore, StoredResult, StoredRow } from './stored-result.ts';
+
+/** Times of a run in milliseconds, and what it used. */
+export interface RunFacts {
+  /** Since 1970. */
+  readonly startedAt: number;
+  readonly queueMs: number;
+  readonly startMs: number;
+  readonly runMs: number;
+  readonly cpuMs: number;
+  readonly peakMemory: number;
+}
+
+/** Bytes of a result beside its output: of its entry, and of a receipt. Both count, so that many small ones are bounded too. */
+const ENTRY_BYTES = 512;
+const RECEIPT_BYTES = 1536;
+
+/** A result that is kept; `owner` is its tenant, `bytes` what it counts for. */
+export interface KeptResult extends KeptItem {
+  bytes: number;
+  /** Of the output. */
+  readonly size: number;
+  readonly vehicle: string;
+  readonly id: string;
+  readonly task: string;
+  readonly isolation: string;
+  readonly keepMs: number;
+  /** The input, or its SHA-256 as base64 once that is known. */
+  input: Uint8Array | string;
+  /** Undefined: it is on the disk. */
+  content: KeptContent | undefined;
+  /** While it is read. */
+  reading: Promise<KeptContent | undefined> | undefined;
+}
+
+export interface KeptContent {
+  readonly output: Buffer;
+  readonly facts: RunFacts;
+  receipt: SignedReceipt | undefined;
+}
+
+interface Ended {
+  readonly pending: PendingOffload;
+  readonly result: TaskResult;
+  /** Of `performance.now()`. */
+  readonly startedAt: number;
+  readonly keepMs: number;
+}
+
+/** @param now of `performance.now()` */
+export function keptFrom(from: StoredRow | Ended, now: number): KeptResult {
+  return 'pending' in from ? keptFromRun(from, now) : keptFromRow(from, now);
+}
+
+function keptFromRun({ pending, result, startedAt, keepMs }: Ended, now: number): KeptResult {
+  const { key, tenant: owner, vehicle, id, taskDigest: task, input } = pending;
+  const { output, queueMs, startMs, runMs, cpuMs, peakMemory, isolation } = withOwnMemory(result);
+  const facts = { startedAt: Date.now() - (now - startedAt), queueMs, startMs, runMs, cpuMs, peakMemory };
+  return {
+    ...{ key, owner, vehicle, id, task, isolation, keepMs },
+    input: isHashedAtOnce(input) ? digestOf(input) : input,
+    size: output.length,
+    bytes: output.length + ENTRY_BYTES,
+    keptAt: now,
+    expiresAt: now + keepMs,
+    onDisk: false,
+    content: { output, facts, receipt: undefined },
+    reading: undefined,
+  };
+}
+
+function keptFromRow(row: StoredRow, now: number): KeptResult {
+  const { key, tenant: owner, task, isolation, inputSha256: input, size, keepMs, expiresAt } = row;
+  const [, vehicle = '', id = ''] = key.split('\n');
+  // However the clock was set: never for longer than it was to be kept.
+  const left = Math.min(keepMs, Math.max(0, expiresAt - Date.now()));
+  return {
+    ...{ key, owner, vehicle, id, task, isolation, keepMs, input, size },
+    bytes: size + ENTRY_BYTES,
+    keptAt: now - (keepMs - left),
+    expiresAt: now + left,
+    onDisk: true,
+    content: undefined,
+    reading: undefined,
+  };
+}
+
+/** @param digest of the input, when it is known already */
+export function matches({ input: known }: KeptResult, input: Uint8Array, digest?: string): boolean {
+  if (digest === undefined) return isInput(input, known);
+  return typeof known === 'string' ? known === digest : sameBytes(known, input);
+}
+
+/** Only when the digest of the input is known. */
+export function rowOf(item: KeptResult, { output, facts, receipt }: KeptContent): ResultToStore {
+  const { key, owner: tenant, task, isolation, size, keepMs, expiresAt } = item;
+  return {
+    ...{ key, tenant, task, isolation, size, keepMs, output },
+    inputSha256: item.input as string,
+    expiresAt: Math.round(Date.now() + expiresAt - performance.now()),
+    facts: JSON.stringify(facts),
+    receipt: receipt && kerbside.v2e.SignedReceipt.encode(receipt).finish(),
+  };
+}
+
+/** Undefined: what was written cannot be understood. */
+export function contentFrom({ facts, receipt, output }: StoredResult): KeptContent | undefined {
+  try {
+    return {
+      output: Buffer.from(output.buffer as ArrayBuffer, output.byteOffset, output.byteLength),
+      facts: JSON.parse(facts) as RunFacts,
+      receipt: receipt && kerbside.v2e.SignedReceipt.decode(receipt),
+    };
+  } catch {
+    return undefined;
+  }
+}
+
+/** Only before it is kept. */
+export function addReceipt(item: KeptResult, receipt: SignedReceipt | undefined): void {
+  if (receipt === undefined || item.content === undefined) return;
+  item.content.receipt = receipt;
+  item.bytes += RECEIPT_BYTES;
+}
