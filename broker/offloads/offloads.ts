@@ -96,7 +96,7 @@ export class Offloads {
   linkLost(link: Link): void {
     for (const flight of this.#flights.of(link)) {
       const callers = flight.callers.filter((caller) => caller.link === link && caller.keepMs === 0);
-      this.#cancel(flight, callers, 'its vehicle is gone');
+      this.#cancel(flight, callers, 'its vehicle has disconnected');
     }
   }
 
