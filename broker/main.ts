@@ -69,7 +69,18 @@ export async function startBroker(config: BrokerConfig, parts: BrokerParts): Pro
     });
     offloads.refuseNew = () => drain.refusal();
     const rules = policy.tenants;
-    const front = { config, store, telemetry, log, identity, offloads, served, pushed, rules };
+    const front = {
+      config,
+      store,
+      telemetry,
+      log,
+      identity,
+      offloads,
+      served,
+      pushed,
+      rules,
+      queued: () => admission.queued,
+    };
     const started = await startIngress(running, front);
     ingress = started.ingress;
     policy.onChange(() => ingress?.policyChanged());

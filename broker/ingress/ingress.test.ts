@@ -83,7 +83,10 @@ async function start(change: Partial<IngressOptions> = {}, limits: Partial<Clien
     maxInput: 4 * MIB,
     maxClients: 64,
     announcement: ({ version }) =>
-      encodeAnnouncement({ broker: 'rsu-1', tasks: [], isolations: [], maxInput: 4 * MIB }, version),
+      encodeAnnouncement(
+        { broker: 'rsu-1', tasks: [], isolations: [], maxInput: 4 * MIB, queueMs: 0, freeTenders: 0 },
+        version,
+      ),
     limitsOf: () => ({ ...LIMITS, ...limits }),
     onConnected: () => () => {},
     refusalOf: () => undefined,

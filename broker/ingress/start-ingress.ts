@@ -24,6 +24,8 @@ export interface IngressParts {
   readonly store: PackageStore;
   readonly pushed: PushedPackages;
   readonly telemetry: BrokerTelemetry;
+  /** Offloads that wait. */
+  readonly queued: () => number;
   readonly rules: Pick<TenantRules, 'limitsOf' | 'refusalOf' | 'mayRun' | 'maySee'>;
   /** Undefined: nothing can be cancelled. */
   readonly cancels?: {
@@ -43,7 +45,7 @@ export interface RunningIngress {
 
 /** Lets vehicles in: for offloads and, where that is allowed, for pushes. */
 export async function startIngress(running: RunningParts, parts: IngressParts): Promise<RunningIngress> {
-  const { config, identity, offloads, served, store, pushed, telemetry, rules, cancels, log } = parts;
+  const { config, identity, offloads, served, store, pushed, telemetry, rules, queued, cancels, log } = parts;
   const { metrics, errors, activity } = telemetry;
   const { id, identityDir: dir } = config;
   const { tenants, limits, maxInput } = config.push ?? NO_PUSHES;
@@ -78,6 +80,8 @@ export async function startIngress(running: RunningParts, parts: IngressParts): 
   const mayRun = (tenant: string, digest: string) => rules.mayRun(tenant, ownersOf(digest));
   const maySee = (tenant: string, digest: string) => rules.maySee(tenant, ownersOf(digest));
   const descriptions = new TaskDescriptions(() => store.packages);
+  // Little's law: what waits, by how many are done in a second.
+  const queueMs = () => (queued() / Math.max(1, offloads.counts().perSecond)) * 1000;
   const ingress = new Ingress({
     identity,
     listen: config.listen,
@@ -86,7 +90,7 @@ export async function startIngress(running: RunningParts, parts: IngressParts): 
     announcement: ({ tenant, version }) => {
       const announcement = served.announcement(id);
       const tasks = announcement.tasks.filter(({ digest }) => mayRun(tenant, digest));
-      return encodeAnnouncement({ ...announcement, tasks }, version);
+      return encodeAnnouncement({ ...announcement, tasks, queueMs: queueMs() }, version);
     },
     limitsOf: (client) => rules.limitsOf(client),
     refusalOf: (client) => rules.refusalOf(client),
