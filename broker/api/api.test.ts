@@ -151,6 +151,12 @@ describe('a drain', () => {
     expect(await drain(api, { forMs: 60_000, to: ['rsu-2', 'rsu-3'] })).toMatchObject({
       ...{ state: 'draining', by: 'control socket', tryBrokers: ['rsu-2', 'rsu-3'], waiting: 1, running: 1 },
     });
+    // Vehicles are told, those that come later too.
+    await until(() => link.drain.notice !== undefined);
+    expect(link.drain.notice?.tryBrokers).toEqual(['rsu-2', 'rsu-3']);
+    expect(link.drain.notice?.endsInMs).toBeGreaterThan(0);
+    const late = await scene.vehicle(broker, 'car-2');
+    await until(() => late.status().draining);
     expect(await raw(api, '/readyz')).toEqual([
       503,
       '{"ready":false,"reason":"draining, as control socket asked for"}',
@@ -168,6 +174,7 @@ describe('a drain', () => {
 
     expect(await undrain(api)).toMatchObject({ state: 'serving', by: '', tryBrokers: [] });
     expect((await raw(api, '/readyz'))[0]).toBe(200);
+    await until(() => link.drain.notice === undefined && late.drain.notice === undefined);
     expect((await scene.offload(link)).place).toBe('broker:rsu-1');
     const events = (await get<BrokerEvent[]>(api, '/v1/events')).filter(({ kind }) => kind === 'drain');
     expect(events.map(({ word }) => word)).toEqual(['Draining', 'Drained', 'Serving']);

@@ -135,7 +135,10 @@ export class Ingress implements LinkOwner {
 
   /** Tells every client anew what there is. */
   announce(): void {
-    eachInTurns(this.#links.values(), (link) => this.#greet(link));
+    eachInTurns(this.#links.values(), (link) => {
+      this.#greet(link);
+      this.#tellDrain(link);
+    });
   }
 
   /** Tells every client of version 2 that this broker will not be there much longer. */
