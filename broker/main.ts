@@ -55,8 +55,9 @@ export async function startBroker(config: BrokerConfig, parts: BrokerParts): Pro
     await running.begin('telemetry', telemetry);
     const { metrics, errors, activity } = telemetry;
     const policy = await startPolicy(running, config, { errors, log });
-    const { store, pushed } = await loadPackages(config, errors, log);
-    const tasks = await startTasks(running, { config, store, metrics, errors, log, createTender, signal });
+    const { tenants } = policy;
+    const { store, pushed } = await loadPackages(config, errors, log, tenants);
+    const tasks = await startTasks(running, { config, store, tenants, metrics, errors, log, createTender, signal });
     const { admission, offloads, served } = tasks;
     telemetry.taskOf = (digest) => served.taskOf(digest);
     offloads.onRun((pending) => activity.started(pending));
@@ -68,7 +69,17 @@ export async function startBroker(config: BrokerConfig, parts: BrokerParts): Pro
       onChange: (change) => telemetry.drained(change),
     });
     offloads.refuseNew = () => drain.refusal();
-    ingress = await startIngress(running, { config, store, telemetry, log, identity, offloads, served, pushed });
+    ingress = await startIngress(running, {
+      config,
+      store,
+      policy,
+      telemetry,
+      log,
+      identity,
+      offloads,
+      served,
+      pushed,
+    });
     const ending = new Ending(config, offloads, drain, parts.hurry);
     await running.begin('offloads', ending);
 

@@ -18,7 +18,7 @@ export interface SnapshotSources {
   readonly admission: Pick<Admission<PendingOffload>, 'queued'>;
   readonly offloads: Pick<Offloads, 'counts'>;
   readonly served: Pick<ServedTasks, 'status'>;
-  readonly store: Pick<PackageStore, 'rejected' | 'origins'>;
+  readonly store: Pick<PackageStore, 'rejected' | 'pushes'>;
   readonly telemetry: BrokerTelemetry;
   readonly drain: Drain;
 }
@@ -54,7 +54,7 @@ export function snapshotsOf(sources: SnapshotSources): BrokerSnapshots {
       tenantStatus({
         activity,
         cpuMsOf: (tenant) => metrics.cpuMsOf(tenant),
-        pushed: () => store.origins.values(),
+        pushed: () => store.pushes(),
       }),
     packages: () => served.status(),
     offloads: (limit, only) => activity.offloads(limit, only),

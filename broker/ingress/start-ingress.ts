@@ -7,10 +7,12 @@ import { type BrokerConfig, NO_PUSHES } from '../config.ts';
 import { watchBrokerIdentity } from '../identity.ts';
 import type { Offloads } from '../offloads/offloads.ts';
 import type { ServedTasks } from '../offloads/served-tasks.ts';
+import { PackageReview } from '../packages/package-review.ts';
 import type { PackageStore } from '../packages/package-store.ts';
 import { PackageUploads } from '../packages/package-uploads.ts';
 import type { PushedPackages } from '../packages/pushed-packages.ts';
 import type { BrokerTelemetry } from '../telemetry/telemetry.ts';
+import type { RunningPolicy } from '../tenants/start-policy.ts';
 import { encodeAnnouncement } from './codec.ts';
 import { type ConnectedVehicle, Ingress } from './ingress.ts';
 
@@ -20,6 +22,7 @@ export interface IngressParts {
   readonly offloads: Offloads;
   readonly served: ServedTasks;
   readonly store: PackageStore;
+  readonly policy: RunningPolicy;
   readonly pushed: PushedPackages;
   readonly telemetry: BrokerTelemetry;
   readonly log: Logger;
@@ -27,10 +30,11 @@ export interface IngressParts {
 
 /** Lets vehicles in: for offloads and, where that is allowed, for pushes. */
 export async function startIngress(running: RunningParts, parts: IngressParts): Promise<Ingress> {
-  const { config, identity, offloads, served, store, pushed, telemetry, log } = parts;
+  const { config, identity, offloads, served, store, policy, pushed, telemetry, log } = parts;
   const { metrics, errors, activity } = telemetry;
   const { id, identityDir: dir } = config;
-  const { tenants, limits, maxInput } = config.push ?? NO_PUSHES;
+  const { tenants } = policy;
+  const { limits, maxInput } = config.push ?? NO_PUSHES;
   // How much a message may hold is settled when the ingress starts.
   const largestInput = Math.max(served.announcement(id).maxInput, maxInput);
   const onRefused = refusalLog(log, errors);
@@ -44,6 +48,8 @@ export async function startIngress(running: RunningParts, parts: IngressParts): 
     tenants,
     limits,
     maxInput: largestInput,
+    policyFile: config.policyFile,
+    onShared: () => void review.review(),
     onPushed: (taskPackage) => changed(() => served.add(taskPackage)),
     onRemoved: (digest) => changed(() => served.remove(digest)),
     onChanged: (event, client, digest) => telemetry.package(event, client, digest),
@@ -52,14 +58,29 @@ export async function startIngress(running: RunningParts, parts: IngressParts): 
     log,
   });
   await running.begin('package uploads', { stop: () => uploads.stop() });
-  metrics.watchPushed(() => store.origins.values());
+  metrics.watchPushed(() => store.pushes());
+  const review = new PackageReview({
+    store,
+    alone: (action) => uploads.alone(action),
+    onRestored: (found) => served.add(found),
+    onWithdrawn: (found) => served.withdraw(found),
+    onChanged: () => ingress.announce(),
+    errors,
+    log,
+  });
+  await running.begin('package review', review);
+  policy.onChange(() => review.review());
 
   const ingress = new Ingress({
     identity,
     listen: config.listen,
     maxInput: largestInput,
     maxClients: config.limits.maxClients,
-    announcement: (client) => encodeAnnouncement(served.announcement(id), client.version),
+    announcement: ({ tenant, version }) => {
+      const { tasks, ...rest } = served.announcement(id);
+      const mayRun = (digest: string) => tenants.mayRun(tenant, store.get(digest)?.owners);
+      return encodeAnnouncement({ ...rest, tasks: tasks.filter(({ digest }) => mayRun(digest)) }, version);
+    },
     submit: (offload, answer) => offloads.submit(offload, activity.follow(offload, answer)),
     onConnected: (client) => connected(client, telemetry),
     pushes: (client) => uploads.session(client),

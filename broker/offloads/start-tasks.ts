@@ -7,6 +7,7 @@ import { Admission } from '../admission/admission.ts';
 import type { BrokerConfig } from '../config.ts';
 import type { PackageStore } from '../packages/package-store.ts';
 import type { BrokerMetrics } from '../telemetry/metrics.ts';
+import type { Tenants } from '../tenants/tenants.ts';
 import { BlankTenders } from '../tenders/pool/blank-tenders.ts';
 import { TenderPools } from '../tenders/pool/pools.ts';
 import type { PendingOffload } from './offload.ts';
@@ -16,6 +17,7 @@ import { type CreateTender, ServedTasks } from './served-tasks.ts';
 export interface TaskParts {
   readonly config: BrokerConfig;
   readonly store: PackageStore;
+  readonly tenants: Tenants;
   readonly metrics: BrokerMetrics;
   readonly errors: RecentErrors;
   readonly log: Logger;
@@ -32,7 +34,7 @@ export interface Tasks {
 
 /** Makes all that runs tasks, and resolves when a tender waits for each task that is to be ready ahead. */
 export async function startTasks(running: RunningParts, parts: TaskParts): Promise<Tasks> {
-  const { config, store, metrics, errors, log, signal } = parts;
+  const { config, store, tenants, metrics, errors, log, signal } = parts;
   const { limits, isolation, prestart } = config;
   const admission = new Admission<PendingOffload>({
     limits,
@@ -52,6 +54,7 @@ export async function startTasks(running: RunningParts, parts: TaskParts): Promi
   const offloads: Offloads = new Offloads(admission, metrics, limits, () => pools.planSoon());
   const served = new ServedTasks({
     store,
+    tenants,
     pools,
     offloads,
     admission,
@@ -62,7 +65,10 @@ export async function startTasks(running: RunningParts, parts: TaskParts): Promi
     errors,
     log,
   });
-  for (const taskPackage of store.packages) served.add(taskPackage);
+  for (const found of store.stored) {
+    if (found.fault === undefined) served.add(found.taskPackage);
+    else served.withdraw(found);
+  }
   warnOfUnknown(prestart, store.packages, log);
   metrics.watchPools(() => pools.pools);
   await running.begin('tender pools', {
