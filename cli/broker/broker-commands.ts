@@ -99,7 +99,13 @@ export function registerBrokerCommands(program: Command): void {
       new Option('--prestart <tasks>', 'tasks to have a tender waiting for, like "echo,aqi"; or all, or none')
         .default('all', 'all')
         .argParser(parsePrestart),
-    )
+    );
+  withServiceOptions(withPushOptions(command)).action(serve);
+  registerPolicyCommands(broker);
+}
+
+function withPushOptions(command: Command): Command {
+  return command
     .option(
       '--push-from <tenants>',
       'whose vehicles may push task packages, like "ACME,Example Fleet" (default: none)',
@@ -109,8 +115,6 @@ export function registerBrokerCommands(program: Command): void {
     .addOption(sizeOption('--push-quota <size>', 'what one tenant may keep here', DEFAULT_PUSH_LIMITS.maxTenantBytes))
     .option('--push-packages <n>', 'packages of one tenant', parseCount, DEFAULT_PUSH_LIMITS.maxTenantPackages)
     .addOption(sizeOption('--push-input <size>', 'input that a pushed task may take', DEFAULT_PUSH_INPUT));
-  withServiceOptions(command).action(serve);
-  registerPolicyCommands(broker);
 }
 
 async function serve(options: ServeOptions): Promise<void> {
