@@ -56,9 +56,11 @@ export async function startBroker(config: BrokerConfig, parts: BrokerParts): Pro
     await running.begin('telemetry', telemetry);
     const { metrics, errors, activity } = telemetry;
     const policy = await startPolicy(running, config, { errors, log });
+    const { tenants } = policy;
     const { results, receipts } = await startResults(running, { config, identity, policy, metrics, errors, log });
-    const { store, pushed } = await loadPackages(config, errors, log);
-    const tasks = await startTasks(running, { config, store, results, metrics, errors, log, createTender, signal });
+    const { store, pushed } = await loadPackages(config, errors, log, tenants);
+    const taskParts = { config, store, tenants, results, metrics, errors, log, createTender, signal };
+    const tasks = await startTasks(running, taskParts);
     const { admission, offloads, served } = tasks;
     telemetry.taskOf = (digest) => served.taskOf(digest);
     offloads.onRun((pending) => activity.started(pending));
@@ -70,10 +72,10 @@ export async function startBroker(config: BrokerConfig, parts: BrokerParts): Pro
       onChange: (change) => telemetry.drained(change),
     });
     offloads.refuseNew = () => drain.refusal();
-    const rules = policy.tenants;
     const front = {
       config,
       store,
+      policy,
       telemetry,
       log,
       identity,
@@ -81,8 +83,12 @@ export async function startBroker(config: BrokerConfig, parts: BrokerParts): Pro
       offloads,
       served,
       pushed,
-      rules,
+      rules: tenants,
       queued: () => admission.queued,
+      cancels: {
+        cancel: (tenant: string, vehicle: string, offload: string) => offloads.cancel(tenant, vehicle, offload),
+        lost: (link: object) => offloads.linkLost(link),
+      },
     };
     const started = await startIngress(running, front);
     ingress = started.ingress;
@@ -91,7 +97,6 @@ export async function startBroker(config: BrokerConfig, parts: BrokerParts): Pro
     await running.begin('offloads', ending);
 
     const { port } = ingress;
-    const { tenants } = policy;
     const url = urlOf(config, port);
     const snapshots = snapshotsOf({
       config,

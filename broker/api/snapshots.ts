@@ -21,7 +21,7 @@ export interface SnapshotSources {
   readonly offloads: Pick<Offloads, 'counts'>;
   readonly results: Pick<Results, 'status'>;
   readonly served: Pick<ServedTasks, 'status'>;
-  readonly store: Pick<PackageStore, 'rejected' | 'origins'>;
+  readonly store: Pick<PackageStore, 'rejected' | 'pushes'>;
   readonly telemetry: BrokerTelemetry;
   readonly drain: Drain;
   readonly tenants: Pick<Tenants, 'quotaUse'>;
@@ -59,7 +59,7 @@ export function snapshotsOf(sources: SnapshotSources): BrokerSnapshots {
       tenantStatus({
         activity,
         cpuMsOf: (tenant) => metrics.cpuMsOf(tenant),
-        pushed: () => store.origins.values(),
+        pushed: () => store.pushes(),
         quotasOf: (tenant) => tenants.quotaUse(tenant),
       }),
     packages: () => served.status(),

@@ -6,12 +6,14 @@ import { watchBrokerIdentity } from '../identity.ts';
 import type { Offloads } from '../offloads/offloads.ts';
 import type { ServedTasks } from '../offloads/served-tasks.ts';
 import { TaskDescriptions } from '../packages/describe.ts';
+import { PackageReview } from '../packages/package-review.ts';
 import type { PackageStore } from '../packages/package-store.ts';
 import { PackageUploads } from '../packages/package-uploads.ts';
 import type { PushedPackages } from '../packages/pushed-packages.ts';
 import type { ReceiptSigner } from '../results/receipt-signer.ts';
 import type { BrokerTelemetry } from '../telemetry/telemetry.ts';
 import type { TenantRules } from '../tenants/policy.ts';
+import type { RunningPolicy } from '../tenants/start-policy.ts';
 import { ClientLog } from './client-log.ts';
 import { encodeAnnouncement } from './codec.ts';
 import { Ingress } from './ingress.ts';
@@ -24,6 +26,7 @@ export interface IngressParts {
   readonly offloads: Offloads;
   readonly served: ServedTasks;
   readonly store: PackageStore;
+  readonly policy: RunningPolicy;
   readonly pushed: PushedPackages;
   readonly telemetry: BrokerTelemetry;
   /** Offloads that wait. */
@@ -47,10 +50,11 @@ export interface RunningIngress {
 
 /** Lets vehicles in: for offloads and, where that is allowed, for pushes. */
 export async function startIngress(running: RunningParts, parts: IngressParts): Promise<RunningIngress> {
-  const { config, identity, offloads, served, store, pushed, telemetry, rules, queued, cancels, log } = parts;
+  const { config, identity, offloads, served, store, policy, pushed, telemetry, rules, queued, cancels, log } = parts;
   const { metrics, errors, activity } = telemetry;
   const { id, identityDir: dir } = config;
-  const { tenants, limits, maxInput } = config.push ?? NO_PUSHES;
+  const { tenants } = policy;
+  const { limits, maxInput } = config.push ?? NO_PUSHES;
   // How much a message may hold is settled when the ingress starts.
   const largestInput = Math.max(served.announcement(id).maxInput, maxInput);
   const clients = new ClientLog(log, errors);
@@ -64,6 +68,8 @@ export async function startIngress(running: RunningParts, parts: IngressParts): 
     tenants,
     limits,
     maxInput: largestInput,
+    policyFile: config.policyFile,
+    onShared: () => void review.review(),
     onPushed: (taskPackage) => changed(() => served.add(taskPackage)),
     onRemoved: (digest) => changed(() => served.remove(digest)),
     onChanged: (event, client, digest) => telemetry.package(event, client, digest),
@@ -72,13 +78,21 @@ export async function startIngress(running: RunningParts, parts: IngressParts): 
     log,
   });
   await running.begin('package uploads', { stop: () => uploads.stop() });
-  metrics.watchPushed(() => store.origins.values());
+  metrics.watchPushed(() => store.pushes());
+  const review = new PackageReview({
+    store,
+    alone: (action) => uploads.alone(action),
+    onRestored: (found) => served.add(found),
+    onWithdrawn: (found) => served.withdraw(found),
+    onChanged: () => ingress.announce(),
+    errors,
+    log,
+  });
+  await running.begin('package review', review);
+  policy.onChange(() => review.review());
 
-  // Who has pushed what is in the store; the rules say what follows from it.
-  const ownersOf = (digest: string) => {
-    const origin = store.originOf(digest);
-    return origin === undefined ? undefined : [origin.tenant];
-  };
+  // The store knows the tenants that have pushed a package; the rules say what follows from it.
+  const ownersOf = (digest: string) => store.get(digest)?.owners;
   const mayRun = (tenant: string, digest: string) => rules.mayRun(tenant, ownersOf(digest));
   const maySee = (tenant: string, digest: string) => rules.maySee(tenant, ownersOf(digest));
   const descriptions = new TaskDescriptions(() => store.packages);
@@ -96,7 +110,7 @@ export async function startIngress(running: RunningParts, parts: IngressParts): 
     },
     limitsOf: (client) => rules.limitsOf(client),
     refusalOf: (client) => rules.refusalOf(client),
-    submit: (offload, answer) => offloads.submit(offload, activity.follow(offload, answer)),
+    submit: (offload, answer, link) => offloads.submit(offload, activity.follow(offload, answer), link),
     onConnected: (client) => connected(client, telemetry),
     cancel: ({ tenant, id: vehicle }, offload) => cancels?.cancel(tenant, vehicle, offload) ?? false,
     linkLost: (_client, _openIds, link) => cancels?.lost(link),

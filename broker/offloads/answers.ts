@@ -51,7 +51,7 @@ export class Answers {
   complete(runnable: Runnable, flight: PendingOffload, takenAt: number, end: CallEnd): void {
     const { outcome, error } = end;
     if (outcome === undefined) {
-      this.fail(flight, runnable, refusalOf(error));
+      this.fail(flight, runnable, runnable.endedBy ?? refusalOf(error));
       return;
     }
     this.#metrics.used(flight.tenant, runnable.name, outcome);

@@ -99,5 +99,16 @@ export interface Runnable {
   readonly digest: string;
   readonly name: string;
   readonly maxInput: number;
+  /** Bytes that a tender of it may come to hold, as its package declares. */
+  readonly memory: number;
   readonly pool: TenderPool;
+  readonly mayRun: (tenant: string) => boolean;
+  readonly maySee: (tenant: string) => boolean;
+  /** Why its tenders were ended in the middle of their calls. */
+  endedBy?: Refusal;
+}
+
+/** A task that this broker had, and must not run. */
+export interface WithdrawnTask extends Pick<Runnable, 'digest' | 'name' | 'maySee'> {
+  readonly why: Refusal;
 }

@@ -66,7 +66,8 @@ async function offloadsOf(limits: Partial<typeof DEFAULT_LIMITS> = {}) {
     log,
   });
   pools.add(pool);
-  offloads.add({ digest: DIGEST, name: 'echo', maxInput: 1000, pool });
+  const everybody = { mayRun: () => true, maySee: () => true };
+  offloads.add({ digest: DIGEST, name: 'echo', maxInput: 1000, memory: 1, pool, ...everybody });
   await pools.start();
   stops.push(async () => {
     await offloads.stop(0);

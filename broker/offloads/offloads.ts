@@ -13,11 +13,12 @@ import type { BrokerMetrics } from '../telemetry/metrics.ts';
 import { Answers } from './answers.ts';
 import { answerOne, callerOf, Flights } from './callers.ts';
 import { Dispatch } from './dispatch.ts';
-import type { Answer, Caller, IncomingOffload, Link, PendingOffload, Runnable } from './offload.ts';
+import type { Answer, Caller, IncomingOffload, Link, PendingOffload, Runnable, WithdrawnTask } from './offload.ts';
 import {
   blockedTooLong,
   callerTooLate,
   cancelled,
+  forbidden,
   inputTooLarge,
   lacksIsolation,
   otherOffload,
@@ -40,6 +41,7 @@ export class Offloads {
   readonly #onShort: () => void;
   readonly #answers: Answers;
   readonly #dispatch: Dispatch;
+  readonly #withdrawn = new Map<string, WithdrawnTask>();
   /** Why nothing is taken that was not asked for before; undefined when it is. */
   refuseNew: () => Refusal | undefined = () => undefined;
   #stopping = false;
@@ -62,14 +64,24 @@ export class Offloads {
   }
 
   add(runnable: Runnable): void {
+    this.#withdrawn.delete(runnable.digest);
     this.#dispatch.runnables.set(runnable.digest, runnable);
   }
 
   /** It is run no more: what waits for it is turned away, what runs comes to its end. */
-  remove(taskDigest: string): void {
-    this.#refuseWaiting(taskDigest, unknownPackage(taskDigest));
+  remove(taskDigest: string, why: Refusal = unknownPackage(taskDigest)): void {
+    this.#withdrawn.delete(taskDigest);
+    this.#refuseWaiting(taskDigest, why);
     this.#dispatch.runnables.delete(taskDigest);
     this.#admission.forget(taskDigest);
+  }
+
+  /** Likewise, and whoever asks for it later is told why. */
+  withdraw(task: WithdrawnTask): void {
+    const runnable = this.#dispatch.runnables.get(task.digest);
+    if (runnable !== undefined) runnable.endedBy = task.why;
+    this.remove(task.digest, task.why);
+    this.#withdrawn.set(task.digest, task);
   }
 
   counts() {
@@ -109,7 +121,8 @@ export class Offloads {
   #accept(offload: IncomingOffload, runnable: Runnable | undefined, caller: Caller): Refusal | undefined {
     const { taskDigest, input } = offload;
     if (this.#stopping) return this.refuseNew() ?? stopping();
-    if (runnable === undefined) return unknownPackage(taskDigest);
+    const notFor = forbidden(offload, runnable ?? this.#withdrawn.get(taskDigest));
+    if (runnable === undefined || notFor !== undefined) return notFor ?? unknownPackage(taskDigest);
     if (input.length > runnable.maxInput) return inputTooLarge(offload, runnable);
     const noVm = lacksIsolation(offload, runnable);
     if (noVm !== undefined) return noVm;

@@ -2,7 +2,7 @@
 import type { Deadline } from '../../shared/base/deadline.ts';
 import { ErrorCode } from '../../shared/base/errors.ts';
 import { type Refusal, refusal } from '../../shared/base/refusal.ts';
-import type { IncomingOffload, PendingOffload, Runnable } from './offload.ts';
+import type { IncomingOffload, PendingOffload, Runnable, WithdrawnTask } from './offload.ts';
 
 export function stopping(): Refusal {
   return refusal(ErrorCode.BrokerStopping, 'this broker is stopping; use another one');
@@ -11,6 +11,18 @@ export function stopping(): Refusal {
 export function unknownPackage(taskDigest: string): Refusal {
   const message = `this broker has no task package ${taskDigest}; its announcement lists what it has`;
   return refusal(ErrorCode.UnknownPackage, message);
+}
+
+/** A tenant that may not see a task is told the same as of one that is not there. Undefined: the tenant may run it. */
+export function forbidden(
+  { tenant, taskDigest }: IncomingOffload,
+  task: Runnable | WithdrawnTask | undefined,
+): Refusal | undefined {
+  if (task === undefined || !task.maySee(tenant)) return unknownPackage(taskDigest);
+  if ('why' in task) return task.why;
+  if (task.mayRun(tenant)) return undefined;
+  const message = `tenant ${tenant} may not run ${task.name} here; the tenant that pushed it, or the operator, can share it (shares.run of its policy)`;
+  return refusal(ErrorCode.TaskForbidden, message);
 }
 
 export function inputTooLarge({ input }: IncomingOffload, { name, maxInput }: Runnable): Refusal {

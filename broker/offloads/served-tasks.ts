@@ -1,15 +1,19 @@
 import type { RecentErrors } from '../../shared/api/recent-errors.ts';
 import type { BrokerStatus } from '../../shared/api/status.ts';
 import type { Logger } from '../../shared/base/log.ts';
+import { refusalOf } from '../../shared/base/refusal.ts';
 import type { TaskPackage } from '../../shared/task-package/reader.ts';
 import type { Admission } from '../admission/admission.ts';
 import type { Announcement } from '../ingress/codec.ts';
-import { declaredMemory, type PackageStore } from '../packages/package-store.ts';
+import type { PackageStore } from '../packages/package-store.ts';
+import type { StoredPackage } from '../packages/stored-package.ts';
+import { declaredMemory } from '../packages/usable.ts';
+import type { TenantRules } from '../tenants/policy.ts';
 import { TenderPool } from '../tenders/pool/pool.ts';
 import type { PoolLimits } from '../tenders/pool/pool-plan.ts';
 import type { TenderPools } from '../tenders/pool/pools.ts';
 import type { Tender, WishedIsolation } from '../tenders/process/tender.ts';
-import type { PendingOffload } from './offload.ts';
+import type { PendingOffload, Runnable } from './offload.ts';
 import type { Offloads } from './offloads.ts';
 
 /** `declaredBytes`: memory, largest input and largest output of the task together. */
@@ -22,6 +26,7 @@ export type CreateTender = (
 
 export interface ServedTasksOptions {
   readonly store: PackageStore;
+  readonly tenants: TenantRules;
   readonly pools: TenderPools;
   readonly offloads: Offloads;
   readonly admission: Admission<PendingOffload>;
@@ -67,7 +72,8 @@ export class ServedTasks {
     this.#served.set(digest, { taskPackage, pool });
     if (costMs !== undefined) admission.declare(digest, costMs);
     pools.add(pool);
-    offloads.add({ digest, name, maxInput, pool });
+    const memory = declaredMemory(taskPackage.config);
+    offloads.add({ digest, name, maxInput, memory, pool, ...this.#seenBy(digest) });
     pools.plan();
   }
 
@@ -77,6 +83,14 @@ export class ServedTasks {
     this.#served.delete(digest);
     offloads.remove(digest);
     pools.remove(digest);
+  }
+
+  /** Offloads that wait for it, or ask for it later, are told why it is not run; those that run are ended at once. */
+  withdraw({ digest, name, fault }: StoredPackage): void {
+    const { offloads, pools } = this.#options;
+    this.#served.delete(digest);
+    offloads.withdraw({ digest, name, why: refusalOf(fault!), ...this.#seenBy(digest) });
+    pools.end(digest);
   }
 
   /** Only what can be run is announced; a tender that is being replaced, and quarantine, which ends, count as what can. */
@@ -98,7 +112,7 @@ export class ServedTasks {
     return [...this.#served.values()].map(({ taskPackage, pool }) => {
       const { digest, config } = taskPackage;
       const { tenders } = pool;
-      const pushed = this.#options.store.originOf(digest);
+      const [pushed] = this.#options.store.originsOf(digest);
       return {
         digest,
         name: config.name,
@@ -115,6 +129,15 @@ export class ServedTasks {
         ...(pushed === undefined ? {} : { pushed }),
       };
     });
+  }
+
+  #seenBy(digest: string): Pick<Runnable, 'mayRun' | 'maySee'> {
+    const { store, tenants } = this.#options;
+    return {
+      mayRun: (tenant) => tenants.mayRun(tenant, store.get(digest)?.owners),
+      // Of one that is withdrawn those who pushed it count, whether it may be run for them or not.
+      maySee: (tenant) => tenants.maySee(tenant, ownersOf(store, digest)),
+    };
   }
 
   #poolOf(taskPackage: TaskPackage): TenderPool {
@@ -148,6 +171,11 @@ export class ServedTasks {
     });
     return pool;
   }
+}
+
+function ownersOf(store: PackageStore, digest: string): readonly string[] | undefined {
+  const origins = store.originsOf(digest);
+  return origins.length === 0 ? undefined : origins.map(({ tenant }) => tenant);
 }
 
 /** What `auto` chose for the first tender of a task stays, so that all tenders of a pool are alike. */

@@ -9,6 +9,7 @@ import type { PackageStore } from '../packages/package-store.ts';
 import type { Results } from '../results/results.ts';
 import type { BrokerMetrics } from '../telemetry/metrics.ts';
 import { openTenderGroups } from '../tenders/cgroups/open-groups.ts';
+import type { Tenants } from '../tenants/tenants.ts';
 import { BlankTenders } from '../tenders/pool/blank-tenders.ts';
 import { TenderPools } from '../tenders/pool/pools.ts';
 import type { PendingOffload } from './offload.ts';
@@ -19,6 +20,7 @@ export interface TaskParts {
   readonly config: BrokerConfig;
   readonly store: PackageStore;
   readonly results: Results;
+  readonly tenants: Tenants;
   readonly metrics: BrokerMetrics;
   readonly errors: RecentErrors;
   readonly log: Logger;
@@ -35,7 +37,7 @@ export interface Tasks {
 
 /** Makes all that runs tasks, and resolves when a tender waits for each task that is to be ready ahead. */
 export async function startTasks(running: RunningParts, parts: TaskParts): Promise<Tasks> {
-  const { config, store, results, metrics, errors, log, signal } = parts;
+  const { config, store, tenants, results, metrics, errors, log, signal } = parts;
   const { limits, isolation, prestart } = config;
   const admission = new Admission<PendingOffload>({
     limits,
@@ -59,6 +61,7 @@ export async function startTasks(running: RunningParts, parts: TaskParts): Promi
   const offloads: Offloads = new Offloads(admission, results, metrics, limits, () => pools.planSoon());
   const served = new ServedTasks({
     store,
+    tenants,
     pools,
     offloads,
     admission,
@@ -69,7 +72,10 @@ export async function startTasks(running: RunningParts, parts: TaskParts): Promi
     errors,
     log,
   });
-  for (const taskPackage of store.packages) served.add(taskPackage);
+  for (const found of store.stored) {
+    if (found.fault === undefined) served.add(found.taskPackage);
+    else served.withdraw(found);
+  }
   warnOfUnknown(prestart, store.packages, log);
   metrics.watchPools(() => pools.pools);
   await running.begin('tender pools', {

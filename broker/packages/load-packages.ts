@@ -4,9 +4,11 @@ import { ErrorCode, KerbError } from '../../shared/base/errors.ts';
 import type { Logger } from '../../shared/base/log.ts';
 import { loadTrust } from '../../shared/task-package/signer.ts';
 import type { BrokerConfig } from '../config.ts';
+import type { TenantRules } from '../tenants/policy.ts';
 import type { Isolation, WishedIsolation } from '../tenders/process/tender.ts';
 import { PackageStore } from './package-store.ts';
 import { PushedPackages } from './pushed-packages.ts';
+import { VERSIONS_FILE, VersionFloors } from './version-floors.ts';
 
 /** What tasks may demand of a broker with this wish. With `auto` the tender of one that demands `vm` finds out whether it can. */
 const ISOLATIONS: Readonly<Record<WishedIsolation, readonly Isolation[]>> = {
@@ -23,6 +25,7 @@ export async function loadPackages(
   config: BrokerConfig,
   errors: RecentErrors,
   log: Logger,
+  tenants: TenantRules,
 ): Promise<{ readonly store: PackageStore; readonly pushed: PushedPackages }> {
   const { trustDir, packagesDir, stateDir } = config;
   const trusted = trustDir === undefined ? undefined : await loadTrust(trustDir);
@@ -40,6 +43,12 @@ export async function loadPackages(
     isolations: ISOLATIONS[config.isolation],
     maxMemory: config.limits.tenderMemory,
     trusted,
+    rules: {
+      get policy() {
+        return tenants.policy;
+      },
+      floors: new VersionFloors(join(stateDir, VERSIONS_FILE)),
+    },
   });
   await store.load();
   for (const { path, error } of store.rejected) {

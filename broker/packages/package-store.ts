@@ -1,20 +1,25 @@
-import { mkdir, readdir, readFile, rm } from 'node:fs/promises';
+import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
-import { ErrorCode, isKerbError, KerbError, messageOf } from '../../shared/base/errors.ts';
-import { writeFileAtomically } from '../../shared/host/atomic-write.ts';
+import { ErrorCode, isKerbError, KerbError } from '../../shared/base/errors.ts';
 import { readFault } from '../../shared/host/read-fault.ts';
-import { hostArchitecture } from '../../shared/task-package/architecture.ts';
-import { digestOf, type TaskConfig } from '../../shared/task-package/format.ts';
-import { imageFor, readImage, readTaskPackage, type TaskPackage } from '../../shared/task-package/reader.ts';
-import { verifyTaskPackage } from '../../shared/task-package/signature.ts';
+import { imageFor, readTaskPackage, type TaskPackage } from '../../shared/task-package/reader.ts';
+import { mergeSignatures, type TrustedSignature, trustedSignatures } from '../../shared/task-package/signature.ts';
 import type { TrustedKeys } from '../../shared/task-package/signer.ts';
-import type { Origin, PushedPackages } from './pushed-packages.ts';
+import { faultOf } from '../tenants/package-rules.ts';
+import type { Policy } from '../tenants/policy.ts';
+import { ImageFolder, ownArchitecture } from './image-folder.ts';
+import type { IncomingPackage, Origin, PushedPackages } from './pushed-packages.ts';
+import { StoredPackage } from './stored-package.ts';
+import { checkUsable } from './usable.ts';
+import type { VersionFloors } from './version-floors.ts';
 
 export interface RejectedPackage {
   readonly path: string;
   /** Under which it was pushed; undefined for what lies in the packages directory. */
   readonly digest?: string | undefined;
   readonly error: KerbError;
+  /** The pushes that it came with. */
+  readonly origins?: readonly Origin[];
 }
 
 export interface PackageStoreOptions {
@@ -30,45 +35,72 @@ export interface PackageStoreOptions {
   readonly maxMemory: number;
   /** Whose packages are run; undefined: everybody's, also unsigned ones. */
   readonly trusted: TrustedKeys | undefined;
+  /** Undefined: no policy but that of the signatures. */
+  readonly rules?: StoreRules;
 }
 
-/** Bytes that one tender may come to hold, as its package declares: the guest's memory, its input and its output. */
-export function declaredMemory({ memory, maxInput, maxOutput }: TaskConfig): number {
-  return memory + maxInput + maxOutput;
+export interface StoreRules {
+  /** As it is now. */
+  readonly policy: Policy;
+  readonly floors: VersionFloors;
 }
 
-/** The task packages of a broker, by digest. Nothing is used that was not verified. */
+/** Packages that are run from now on, or no longer. */
+export interface StoreChanges {
+  readonly restored: readonly TaskPackage[];
+  readonly withdrawn: readonly StoredPackage[];
+  /** Something is seen or run by other tenants than before. */
+  readonly isChanged: boolean;
+}
+
+/**
+ * The task packages of a broker, by digest. Nothing is used that was not verified, or that the policy does not let be run.
+ */
 export class PackageStore {
   readonly #options: PackageStoreOptions;
-  readonly #packages = new Map<string, TaskPackage>();
-  readonly #origins = new Map<string, Origin>();
+  readonly #images: ImageFolder;
+  readonly #stored = new Map<string, StoredPackage>();
   #rejected: readonly RejectedPackage[] = [];
 
   constructor(options: PackageStoreOptions) {
     this.#options = options;
+    this.#images = new ImageFolder(options.imagesDir);
   }
 
+  /** Those that are run. */
   get packages(): readonly TaskPackage[] {
-    return [...this.#packages.values()];
+    return [...this.#stored.values()].filter(({ fault }) => fault === undefined).map((one) => one.taskPackage);
   }
 
-  has(digest: string): boolean {
-    return this.#packages.has(digest);
+  /** Verified, whether it is run now or not. */
+  get(digest: string): StoredPackage | undefined {
+    return this.#stored.get(digest);
   }
 
-  /** The tenant that pushed it; undefined for a package in the packages directory. */
-  originOf(digest: string): Origin | undefined {
-    return this.#origins.get(digest);
+  get stored(): Iterable<StoredPackage> {
+    return this.#stored.values();
   }
 
-  /** Of all that was pushed, by digest; also of what was rejected when the broker started. */
-  get origins(): ReadonlyMap<string, Origin> {
-    return this.#origins;
+  /** The pushes of all that was pushed; also of what was rejected when the broker started. */
+  *pushes(): Iterable<Origin & { readonly digest: string }> {
+    for (const { digest, origins } of this.#stored.values()) for (const one of origins) yield { digest, ...one };
+    for (const { digest, origins } of this.#rejected) {
+      if (digest !== undefined) for (const one of origins ?? []) yield { digest, ...one };
+    }
+  }
+
+  /** The pushes of one package, likewise; empty: none, or it is the operator's. */
+  originsOf(digest: string): readonly Origin[] {
+    const rejected = this.#rejected.find((one) => one.digest === digest);
+    return this.#stored.get(digest)?.origins ?? rejected?.origins ?? [];
   }
 
   /** Packages that were found and cannot be used. */
   get rejected(): readonly RejectedPackage[] {
-    return this.#rejected;
+    const withdrawn = [...this.#stored.values()].flatMap(({ digest, taskPackage, fault }) =>
+      fault === undefined ? [] : [{ path: taskPackage.dir, digest, error: fault }],
+    );
+    return [...this.#rejected, ...withdrawn];
   }
 
   /**
@@ -77,7 +109,7 @@ export class PackageStore {
    * @throws KerbError BadConfig when a directory cannot be read, or that of the images cannot be written
    */
   async load(): Promise<void> {
-    const { packagesDir, imagesDir, pushed } = this.#options;
+    const { packagesDir, pushed } = this.#options;
     const entries = await readdir(packagesDir).catch((error: unknown) => {
       throw new KerbError(
         ErrorCode.BadConfig,
@@ -90,88 +122,160 @@ export class PackageStore {
       if (name.startsWith('.')) continue;
       await this.#load(join(packagesDir, name));
     }
-    for (const { digest, path, origin } of await pushed.load()) {
-      if (isKerbError(origin)) this.#reject({ path, digest, error: origin });
-      else await this.#load(path, digest, origin);
+    for (const { digest, path, origins } of await pushed.load()) {
+      if (isKerbError(origins)) this.#reject({ path, digest, error: origins });
+      else await this.#load(path, digest, origins);
     }
-    try {
-      await mkdir(imagesDir, { recursive: true, mode: 0o700 });
-      const used = new Set(this.packages.map(imageFileName));
-      for (const name of await readdir(imagesDir)) {
-        if (!used.has(name)) await rm(join(imagesDir, name), { force: true });
-      }
-    } catch (cause) {
-      throw new KerbError(
-        ErrorCode.BadConfig,
-        `cannot keep images in ${imagesDir}: ${messageOf(cause)}; choose another state directory`,
-        { imagesDir },
-        { cause },
-      );
-    }
+    await this.review();
+    await this.#images.tidy([...this.#stored.values()].map(({ taskPackage }) => taskPackage));
   }
 
   /**
-   * Reads and verifies all of a package: what has passed may be run here.
+   * Reads and verifies all of a package: what has passed may be run here, if the policy lets it.
    * @throws KerbError as readTaskPackage and verifyTaskPackage; WrongArchitecture, TenderUnavailable: it is good, but
    * not here
    */
-  async verify(path: string): Promise<TaskPackage> {
+  async verify(path: string, origins: readonly Origin[] = []): Promise<StoredPackage> {
     const found = await readTaskPackage(path);
-    if (this.#options.trusted !== undefined) await verifyTaskPackage(found, this.#options.trusted);
-    imageFor(found, architecture());
-    this.#checkUsable(found);
-    return found;
+    const signatures = await this.#signaturesOf(found);
+    imageFor(found, ownArchitecture());
+    checkUsable(found, this.#options);
+    return new StoredPackage(found, signatures, origins);
   }
 
-  /** Takes in a package that was pushed and has passed `verify`, in the place of itself if it was there. */
-  put(found: TaskPackage, origin: Origin): void {
-    this.#forgetRejected(found.digest);
-    this.#packages.set(found.digest, found);
-    this.#origins.set(found.digest, origin);
+  /**
+   * Holds a package that is being pushed against the policy, for the tenant that pushes it.
+   * @throws KerbError TaskRevoked | TaskSignerUnknown | TaskSignatureExpired | PushQuotaSpent
+   */
+  async checkPolicy(found: StoredPackage, tenant: string): Promise<void> {
+    const fault = faultOf(this.#policy, found, tenant, Date.now());
+    if (fault !== undefined) throw fault;
+    const [older] = await this.#tooLow(tenant, [found]);
+    if (older !== undefined) throw older;
+  }
+
+  /**
+   * Takes in a package that was pushed and has passed `verify`, in the place of itself if it was there. What other tenants
+   * need of that one, their signatures, stays. @returns the package as it is now on the disk
+   */
+  async keep(found: StoredPackage, incoming: IncomingPackage): Promise<TaskPackage> {
+    const { pushed, trusted } = this.#options;
+    const { digest, taskPackage, origins } = found;
+    const before = this.#stored.get(digest);
+    if (before !== undefined && origins.length > 1 && trusted !== undefined) {
+      await mergeSignatures(taskPackage, before.taskPackage, trusted);
+      found.signatures = await this.#signaturesOf(taskPackage);
+    }
+    const dir = await pushed.keep(incoming, digest, origins);
+    return this.#put(new StoredPackage({ ...taskPackage, dir }, found.signatures, origins));
+  }
+
+  /** The tenant has let go of it. True: it was the last one, and the package is no longer on the disk. */
+  async disown(digest: string, tenant: string): Promise<boolean> {
+    const { pushed, rules } = this.#options;
+    const rest = this.originsOf(digest).filter((one) => one.tenant !== tenant);
+    if (rest.length === 0) await pushed.remove(digest);
+    else await pushed.setOrigins(digest, rest);
+    await rules?.floors.forget(tenant, digest);
+    const found = this.#stored.get(digest);
+    if (rest.length > 0 && found !== undefined) {
+      this.#put(new StoredPackage(found.taskPackage, found.signatures, rest));
+    } else if (rest.length > 0) {
+      this.#rejected = this.#rejected.map((one) => (one.digest === digest ? { ...one, origins: rest } : one));
+    }
+    return rest.length === 0;
+  }
+
+  /**
+   * Holds every package against the policy and the clock as they are now. Signatures of those that have expired are read
+   * again, because they may have been renewed.
+   * @throws KerbError StateDamaged | StateUnavailable: the versions that were here are not known
+   */
+  async review(now: number = Date.now()): Promise<StoreChanges> {
+    const wasRun = new Set(this.packages.map(({ digest }) => digest));
+    await this.#checkVersions();
+    const rules = this.#policy;
+    let isChanged = false;
+    for (const one of this.#stored.values()) {
+      one.judge(rules, now);
+      if (isKerbError(one.fault, ErrorCode.TaskSignatureExpired)) {
+        one.signatures = await this.#signaturesOf(one.taskPackage, now)?.catch(() => one.signatures);
+      }
+    }
+    for (const one of this.#stored.values()) isChanged = one.judge(rules, now) || isChanged;
+    const all = [...this.#stored.values()];
+    return {
+      restored: all.flatMap(({ digest, fault, taskPackage }) =>
+        fault === undefined && !wasRun.has(digest) ? [taskPackage] : [],
+      ),
+      withdrawn: all.filter(({ digest, fault }) => fault !== undefined && wasRun.has(digest)),
+      isChanged,
+    };
   }
 
   /** It is not to be used again. Tenders that have its image open keep that. */
   async remove(digest: string): Promise<void> {
     this.#forgetRejected(digest);
-    this.#origins.delete(digest);
-    const found = this.#packages.get(digest);
+    const found = this.#stored.get(digest)?.taskPackage;
     if (found === undefined) return;
-    this.#packages.delete(digest);
-    const image = imageFileName(found);
-    if (this.packages.some((other) => imageFileName(other) === image)) return;
-    await rm(join(this.#options.imagesDir, image), { force: true });
+    this.#stored.delete(digest);
+    await this.#images.remove(
+      found,
+      [...this.#stored.values()].map(({ taskPackage }) => taskPackage),
+    );
   }
 
-  /**
-   * A file with the image for this machine, for a tender to load. The bytes that were hashed are the bytes in that
-   * file: whoever can write to the packages directory cannot exchange them in between. Once it is there, the package
-   * itself may go: what was announced can be run until the broker stops.
-   * @throws KerbError TaskPackageDigestMismatch | BadTaskPackage | WrongArchitecture
-   */
-  async imageFile(taskPackage: TaskPackage): Promise<string> {
-    const path = join(this.#options.imagesDir, imageFileName(taskPackage));
-    const kept = await readFile(path).catch(() => undefined);
-    if (kept !== undefined && digestOf(kept) === imageFor(taskPackage, architecture()).digest) return path;
-    const bytes = await readImage(taskPackage, architecture());
-    // A power cut may take it: the next start finds that its digest is wrong.
-    await writeFileAtomically(path, bytes, { mode: 0o400, durable: false });
-    return path;
+  /** A file with the image for this machine. @throws as `ImageFolder.file` */
+  imageFile(taskPackage: TaskPackage): Promise<string> {
+    return this.#images.file(taskPackage);
   }
 
-  async #load(path: string, digest?: string, origin?: Origin): Promise<void> {
+  async #load(path: string, digest?: string, origins: readonly Origin[] = []): Promise<void> {
     try {
-      const found = await this.verify(path);
+      const found = await this.verify(path, origins);
       if (digest !== undefined && found.digest !== digest) throw isAnother(path, digest, found.digest);
       // The same package twice is the same package.
-      if (this.#packages.has(found.digest)) return;
-      this.#packages.set(found.digest, found);
-      if (origin !== undefined) this.#origins.set(found.digest, origin);
+      if (!this.#stored.has(found.digest)) this.#stored.set(found.digest, found);
     } catch (error) {
       if (!isKerbError(error)) throw error;
-      this.#reject({ path, digest, error });
-      // It takes room all the same, and may be removed or pushed again by whose it is.
-      if (digest !== undefined && origin !== undefined) this.#origins.set(digest, origin);
+      // One that was pushed takes room all the same, and may be removed or pushed again by its tenants.
+      this.#reject({ path, digest, error, origins });
     }
+  }
+
+  #signaturesOf(found: TaskPackage, now?: number): Promise<TrustedSignature[]> | undefined {
+    const { trusted } = this.#options;
+    return trusted === undefined ? undefined : trustedSignatures(found, trusted, now);
+  }
+
+  /** Of each tenant's packages, those that are lower than what was here before. */
+  async #checkVersions(): Promise<void> {
+    const faults = new Map<StoredPackage, Map<string | undefined, KerbError>>();
+    const all = [...this.#stored.values()];
+    for (const tenant of new Set(all.flatMap(({ tenants }) => tenants))) {
+      const own = all.filter(({ tenants }) => tenants.includes(tenant));
+      for (const [i, fault] of (await this.#tooLow(tenant, own)).entries()) {
+        const one = own[i]!;
+        if (fault !== undefined) faults.set(one, new Map(faults.get(one)).set(tenant, fault));
+      }
+    }
+    for (const one of this.#stored.values()) one.versionFaults = faults.get(one) ?? new Map();
+  }
+
+  get #policy(): Pick<Policy, 'signers' | 'revoked'> {
+    return this.#options.rules?.policy ?? { signers: undefined, revoked: { keys: [], digests: [] } };
+  }
+
+  async #tooLow(tenant: string | undefined, packages: readonly StoredPackage[]): Promise<(KerbError | undefined)[]> {
+    const { rules } = this.#options;
+    return rules?.policy.versions === 'forward' ? await rules.floors.take(tenant, packages) : [];
+  }
+
+  #put(found: StoredPackage): TaskPackage {
+    this.#forgetRejected(found.digest);
+    this.#stored.set(found.digest, found);
+    found.judge(this.#policy, Date.now());
+    return found.taskPackage;
   }
 
   #reject(rejected: RejectedPackage): void {
@@ -180,24 +284,6 @@ export class PackageStore {
 
   #forgetRejected(digest: string): void {
     this.#rejected = this.#rejected.filter((rejected) => rejected.digest !== digest);
-  }
-
-  #checkUsable({ dir, config }: TaskPackage): void {
-    const { isolations, maxMemory } = this.#options;
-    const needed = declaredMemory(config);
-    if (needed > maxMemory) {
-      throw new KerbError(
-        ErrorCode.TenderUnavailable,
-        `task ${config.name} ${config.version} may take ${needed} bytes of memory; the tenders of this broker may take ${maxMemory} (--tender-memory)`,
-        { dir, needed, maxMemory },
-      );
-    }
-    if (config.isolation === 'any' || isolations.includes(config.isolation)) return;
-    throw new KerbError(
-      ErrorCode.TenderUnavailable,
-      `task ${config.name} ${config.version} demands isolation ${config.isolation}; this broker has ${isolations.join(', ')}`,
-      { dir, isolation: config.isolation },
-    );
   }
 }
 
@@ -208,12 +294,4 @@ export function isAnother(path: string, expected: string, actual: string): KerbE
     `${path} is the package ${actual}, not ${expected}; push it again`,
     { path, expected, actual },
   );
-}
-
-function architecture(): string {
-  return hostArchitecture() ?? process.arch;
-}
-
-function imageFileName(taskPackage: TaskPackage): string {
-  return `${imageFor(taskPackage, architecture()).digest.replace(':', '-')}.elf`;
 }

@@ -5,21 +5,27 @@ import type { VehiclePrincipal } from '../../shared/identity/identity.ts';
 import type { FileOffer, PushOutcome } from '../../shared/task-package/push-codec.ts';
 import type { TaskPackage } from '../../shared/task-package/reader.ts';
 import type { BrokerMetrics } from '../telemetry/metrics.ts';
+import type { TenantRules } from '../tenants/policy.ts';
 import { isAnother, type PackageStore } from './package-store.ts';
 import type { PushLimits } from './push-limits.ts';
 import { type PushClient, PushSession, type UploadRules } from './push-session.ts';
 import type { IncomingPackage, Origin, PushedPackages } from './pushed-packages.ts';
+import type { StoredPackage } from './stored-package.ts';
 
 export interface PackageUploadsOptions {
   readonly store: PackageStore;
   readonly pushed: PushedPackages;
-  /** Tenants that may push; none when it is empty. */
-  readonly tenants: readonly string[];
+  /** Says who may push, and how much. */
+  readonly tenants: TenantRules;
+  /** The policy file, for messages; undefined: there is none, and options say who may push. */
+  readonly policyFile: string | undefined;
   readonly limits: PushLimits;
   /** The largest input that the broker takes over the wire as long as it runs, in bytes. */
   readonly maxInput: number;
   /** A package is in the store, to be served from now on. */
   readonly onPushed: (found: TaskPackage) => void;
+  /** A package that is there already has come to belong to other tenants than before. */
+  readonly onShared: () => void;
   /** A package is to be let go. */
   readonly onRemoved: (digest: string) => void;
   /** A tenant has pushed or removed a package; told after the one and before the other takes effect. */
@@ -68,23 +74,32 @@ export class PackageUploads implements UploadRules {
     await this.#changes.idle();
   }
 
-  /** @throws KerbError PushForbidden | BrokerStopping */
-  checkMayPush({ tenant }: VehiclePrincipal): void {
-    const { tenants } = this.#options;
-    if (this.#stopping) throw new KerbError(ErrorCode.BrokerStopping, 'this broker is stopping; use another one');
-    if (tenants.includes(tenant)) return;
-    const why = tenants.length === 0 ? 'takes no pushes' : `takes no pushes from tenant ${tenant}`;
-    throw new KerbError(
-      ErrorCode.PushForbidden,
-      `this broker ${why}; whoever runs it allows them with \`kerb broker serve --push-from "${tenant}"\``,
-    );
+  /** Runs an action while nothing else changes the store. */
+  alone<T>(action: () => Promise<T>): Promise<T> {
+    return this.#changes.run(action);
   }
 
-  /** There is nothing to send. Who has pushed a package may push it again with other signatures, to renew them. */
+  /** @throws KerbError PushForbidden | BrokerStopping */
+  checkMayPush({ tenant }: VehiclePrincipal): void {
+    const { tenants, policyFile } = this.#options;
+    if (this.#stopping) throw new KerbError(ErrorCode.BrokerStopping, 'this broker is stopping; use another one');
+    if (tenants.policyOf(tenant).packages.push) return;
+    const pushing = [...tenants.policy.tenants.values(), tenants.policy.others].some(({ packages }) => packages.push);
+    const why = pushing ? `takes no pushes from tenant ${tenant}` : 'takes no pushes';
+    const how =
+      policyFile === undefined ? `with \`kerb broker serve --push-from "${tenant}"\`` : 'in its policy (packages.push)';
+    throw new KerbError(ErrorCode.PushForbidden, `this broker ${why}; whoever runs it allows them ${how}`);
+  }
+
+  /**
+   * There is nothing to send. Who has pushed a package may push it again with other signatures, to renew them; that another
+   * tenant has pushed it is nobody's business.
+   */
   async isThere(digest: string, files: readonly FileOffer[], { tenant }: VehiclePrincipal): Promise<boolean> {
     const { store, pushed } = this.#options;
-    if (!store.has(digest)) return false;
-    return store.originOf(digest)?.tenant !== tenant || (await pushed.holds(digest, files));
+    const found = store.get(digest);
+    if (found === undefined || found.fault !== undefined) return false;
+    return found.owners === undefined || (found.owners.includes(tenant) && (await pushed.holds(digest, files)));
   }
 
   /**
@@ -104,19 +119,18 @@ export class PackageUploads implements UploadRules {
       const message = `tenant ${tenant} has ${open.length} pushes under way here, as many as it may; try again`;
       throw new KerbError(ErrorCode.TooManyFromTenant, message, { retryAfterMs: 1000 });
     }
-    const there = [...store.origins]
-      .filter(([name, one]) => one.tenant === tenant && name !== digest)
-      .map(([, one]) => one);
+    const { packages } = this.#options.tenants.policyOf(tenant);
+    const there = [...store.pushes()].filter((one) => one.tenant === tenant && one.digest !== digest);
     const advice = 'remove one with `kerb task remove`';
-    if (there.length + open.length >= limits.maxTenantPackages) {
-      const message = `tenant ${tenant} may keep ${limits.maxTenantPackages} packages here (--push-packages); ${advice}`;
+    if (there.length + open.length >= packages.count) {
+      const message = `tenant ${tenant} may keep ${packages.count} packages here (${this.#source('count')}); ${advice}`;
       throw new KerbError(ErrorCode.PushQuotaSpent, message);
     }
     const used = [...there, ...open].reduce((sum, one) => sum + one.bytes, 0);
-    if (used + bytes > limits.maxTenantBytes) {
+    if (used + bytes > packages.bytes) {
       throw new KerbError(
         ErrorCode.PushQuotaSpent,
-        `tenant ${tenant} keeps ${used} bytes of packages here and may keep ${limits.maxTenantBytes} (--push-quota); ${bytes} more are too many: ${advice}`,
+        `tenant ${tenant} keeps ${used} bytes of packages here and may keep ${packages.bytes} (${this.#source('bytes')}); ${bytes} more are too many: ${advice}`,
       );
     }
     const reservation = { tenant, bytes };
@@ -130,20 +144,22 @@ export class PackageUploads implements UploadRules {
    */
   store(incoming: IncomingPackage, digest: string, client: VehiclePrincipal, bytes: number): Promise<PushOutcome> {
     return this.#changes.run<PushOutcome>(async () => {
-      const { store, pushed, onPushed, onChanged, log } = this.#options;
+      const { store, onPushed, onShared, onChanged, log } = this.#options;
       this.checkMayPush(client);
       // Somebody else may have been faster.
       if (await this.isThere(digest, incoming.files, client)) return 'ALREADY_THERE';
-      const found = await this.#verified(incoming.packageDir, digest);
       const origin: Origin = { tenant: client.tenant, vehicle: client.id, bytes, at: new Date().toISOString() };
-      const kept = { ...found, dir: await pushed.keep(incoming, digest, origin) };
-      const renewed = store.has(digest);
-      store.put(kept, origin);
-      if (!renewed) onPushed(kept);
+      const others = store.originsOf(digest).filter(({ tenant }) => tenant !== client.tenant);
+      const found = await this.#verified(incoming.packageDir, digest, [...others, origin]);
+      await store.checkPolicy(found, client.tenant);
+      const before = store.get(digest);
+      const wasServed = before !== undefined && before.fault === undefined;
+      const kept = await store.keep(found, incoming);
+      if (wasServed) onShared();
+      else onPushed(kept);
       onChanged('push', client, digest);
-      const { name, version } = found.config;
       log.info(
-        { task: `${name} ${version}`, digest, tenant: client.tenant, vehicle: client.id },
+        { task: `${found.name} ${found.version}`, digest, tenant: client.tenant, vehicle: client.id },
         'task package pushed',
       );
       return 'STORED';
@@ -153,23 +169,28 @@ export class PackageUploads implements UploadRules {
   /** @throws KerbError UnknownPackage; PushForbidden: it is not this tenant's */
   remove(digest: string, client: VehiclePrincipal): Promise<PushOutcome> {
     return this.#changes.run<PushOutcome>(async () => {
-      const { store, pushed, onRemoved, onChanged, log } = this.#options;
+      const { store, tenants, onRemoved, onShared, onChanged, log } = this.#options;
       this.checkMayPush(client);
-      const origin = store.originOf(digest);
-      if (!store.has(digest) && origin === undefined) {
+      const origins = store.originsOf(digest);
+      const isOwn = origins.some(({ tenant }) => tenant === client.tenant);
+      const owners = origins.length === 0 ? undefined : origins.map(({ tenant }) => tenant);
+      const isSeen = store.get(digest) !== undefined && tenants.maySee(client.tenant, owners);
+      if (!isOwn && !isSeen) {
         throw new KerbError(
           ErrorCode.UnknownPackage,
           `this broker has no task package ${digest}; it may have been removed already`,
         );
       }
-      if (origin?.tenant !== client.tenant) {
+      if (!isOwn) {
         const message = `tenant ${client.tenant} has not pushed ${digest}; only the tenant that pushed it, or the operator of the broker, can remove it`;
         throw new KerbError(ErrorCode.PushForbidden, message);
       }
-      await pushed.remove(digest);
+      const isLast = await store.disown(digest, client.tenant);
       onChanged('remove', client, digest);
-      onRemoved(digest);
-      await store.remove(digest);
+      if (isLast) {
+        onRemoved(digest);
+        await store.remove(digest);
+      } else onShared();
       log.info({ digest, tenant: client.tenant, vehicle: client.id }, 'pushed task package removed');
       return 'REMOVED';
     });
@@ -190,11 +211,17 @@ export class PackageUploads implements UploadRules {
     this.#options.metrics.pushed(tenant, outcome.toLowerCase());
   }
 
-  async #verified(dir: string, digest: string): Promise<TaskPackage> {
+  /** The place where the operator sets this limit of the tenant. */
+  #source(limit: 'count' | 'bytes'): string {
+    if (this.#options.policyFile !== undefined) return `packages.${limit} of its policy`;
+    return limit === 'count' ? '--push-packages' : '--push-quota';
+  }
+
+  async #verified(dir: string, digest: string, origins: readonly Origin[]): Promise<StoredPackage> {
     try {
-      const found = await this.#options.store.verify(dir);
+      const found = await this.#options.store.verify(dir, origins);
       if (found.digest !== digest) throw isAnother(dir, digest, found.digest);
-      const { name, version, maxInput } = found.config;
+      const { name, version, maxInput } = found.taskPackage.config;
       const { maxInput: limit } = this.#options;
       if (maxInput <= limit) return found;
       throw new KerbError(

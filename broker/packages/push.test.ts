@@ -37,6 +37,7 @@ let root: string;
 let authority: Credentials;
 let brokerIdentity: string;
 let acme: string;
+let sibling: string;
 let other: string;
 let signer: Signer;
 let stranger: Signer;
@@ -54,6 +55,7 @@ beforeAll(async () => {
   };
   brokerIdentity = await identity({ kind: 'broker', id: 'rsu-1', hosts: [] });
   acme = await identity({ kind: 'vehicle', id: 'car-1', tenant: 'ACME' });
+  sibling = await identity({ kind: 'vehicle', id: 'car-3', tenant: 'ACME' });
   other = await identity({ kind: 'vehicle', id: 'car-2', tenant: 'Other' });
   signer = await createSigner(join(root, 'signer'), 'maker');
   stranger = await createSigner(join(root, 'stranger'), 'stranger');
@@ -181,7 +183,7 @@ const openStep = ({ digest, files }: Package) => ({
 describe('a push', () => {
   test('is stored, announced to its tenant, served at once, and still there after a restart', async () => {
     const { broker, stateDir, apiSocket, pushed } = await start();
-    const [vehicle, foreign] = [await raw(broker), await raw(broker, other)];
+    const [vehicle, foreign] = [await raw(broker, sibling), await raw(broker, other)];
     const [announced, told] = [heard(vehicle, 'hello'), heard(foreign, 'hello')];
     const echo = await packed();
     expect((await offload(vehicle, echo.digest)).refusal?.code).toBe(ErrorCode.UnknownPackage);
@@ -253,9 +255,11 @@ describe('a signature', () => {
     const runs = offload(vehicle, old.digest, Buffer.from([0x73, 200]));
     const renewed = await packed({}, signer, 30);
     expect(renewed.digest).toBe(old.digest);
-    expect(await (await client(broker, other)).push(old.digest, renewed.files)).toBe('ALREADY_THERE');
     expect(await pusher.push(old.digest, renewed.files)).toBe('STORED');
     expect(await pusher.push(old.digest, renewed.files)).toBe('ALREADY_THERE');
+    // Another tenant is told nothing of it, and has it for itself as well.
+    expect(await (await client(broker, other)).push(old.digest, renewed.files)).toBe('STORED');
+    expect(await (await client(broker, other)).push(old.digest, renewed.files)).toBe('ALREADY_THERE');
     expect((await runs).result).toBeTruthy();
     expect(broker.status().packages).toMatchObject([{ digest: old.digest, calls: 1 }]);
     expect(pushed()).toEqual([old.digest.slice(7)]);
@@ -571,7 +575,7 @@ describe('a removal', () => {
     expect(twin.digest).toBe(echo.digest);
     const pusher = await client(broker);
     await pusher.push(echo.digest, echo.files);
-    const vehicle = await raw(broker, other);
+    const vehicle = await raw(broker, sibling);
     await offload(vehicle, echo.digest);
     expect(readdirSync(join(stateDir, 'images'))).toHaveLength(1);
     const announced = heard(vehicle, 'hello');
@@ -591,7 +595,7 @@ describe('a removal', () => {
     const echo = await packed();
     const pusher = await client(broker);
     await pusher.push(echo.digest, echo.files);
-    const vehicle = await raw(broker, other);
+    const vehicle = await raw(broker, sibling);
     await offload(vehicle, echo.digest);
     const runs = offload(vehicle, echo.digest, Buffer.from([0x73, 250]));
     const waits = offload(vehicle, echo.digest);
@@ -618,7 +622,10 @@ describe('a removal', () => {
     const echo = await packed();
     await (await client(broker)).push(echo.digest, echo.files);
     const refused = { code: ErrorCode.PushForbidden, message: expect.stringMatching(/has not pushed/) };
-    await expect((await client(broker, other)).remove(echo.digest)).rejects.toMatchObject(refused);
+    // Another tenant does not even see it.
+    await expect((await client(broker, other)).remove(echo.digest)).rejects.toMatchObject({
+      code: ErrorCode.UnknownPackage,
+    });
     await expect((await client(broker)).remove(fixed.digest)).rejects.toMatchObject(refused);
     expect(broker.status().packages).toHaveLength(2);
   });
@@ -656,7 +663,7 @@ describe('what lies on the disk', () => {
     const pusher = await client(again.broker);
     await expect(pusher.push(two.digest, two.files)).rejects.toMatchObject({ code: ErrorCode.PushQuotaSpent });
     await expect((await client(again.broker, other)).remove(one.digest)).rejects.toMatchObject({
-      code: ErrorCode.PushForbidden,
+      code: ErrorCode.UnknownPackage,
     });
     await pusher.remove(one.digest);
     expect(again.broker.status()).toMatchObject({ packages: [], rejected: [] });

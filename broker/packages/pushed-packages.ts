@@ -26,13 +26,19 @@ const originSchema = z.strictObject({
 /** The tenant and vehicle that pushed a package, and when. */
 export type Origin = z.infer<typeof originSchema>;
 
+/** Pushes of other tenants are in `also`, which is left out when there are none. */
+const originsSchema = originSchema.extend({ also: z.array(originSchema).optional() }).transform((file): Origin[] => {
+  const { also = [], ...first } = file;
+  return [first, ...also];
+});
+
 /** A package that lies in the directory; nothing of it has been verified. */
 export interface PushedEntry {
   readonly digest: string;
   /** An OCI image layout. */
   readonly path: string;
-  /** An error where it cannot be read. */
-  readonly origin: Origin | KerbError;
+  /** One of each tenant that pushed it; an error where that cannot be read. */
+  readonly origins: readonly Origin[] | KerbError;
 }
 
 /**
@@ -56,7 +62,7 @@ export class PushedPackages {
       for (const name of (await readdir(this.#dir)).sort()) {
         if (!ENTRY.test(name)) continue;
         const digest = `sha256:${name}`;
-        entries.push({ digest, path: this.#packageOf(digest), origin: await this.#originOf(digest) });
+        entries.push({ digest, path: this.#packageOf(digest), origins: await this.#originsOf(digest) });
       }
     } catch (cause) {
       throw new KerbError(
@@ -77,8 +83,8 @@ export class PushedPackages {
   }
 
   /** From here on it is there, in the place of one that was, also after a power cut. Gives the path of its layout. */
-  async keep(incoming: IncomingPackage, digest: string, origin: Origin): Promise<string> {
-    await incoming.seal(origin);
+  async keep(incoming: IncomingPackage, digest: string, origins: readonly Origin[]): Promise<string> {
+    await incoming.seal(origins);
     const target = join(this.#dir, hexOf(digest));
     const replaced = join(this.#dir, `${REPLACED}${hexOf(digest)}`);
     await renameIfThere(target, replaced);
@@ -95,6 +101,11 @@ export class PushedPackages {
   async holds(digest: string, files: readonly FileOffer[]): Promise<boolean> {
     for (const { path } of files) if (!(await exists(join(this.#packageOf(digest), path)))) return false;
     return true;
+  }
+
+  /** Others than before have pushed it: at least one has. */
+  async setOrigins(digest: string, origins: readonly Origin[]): Promise<void> {
+    await writeOrigins(join(this.#dir, hexOf(digest)), origins);
   }
 
   async remove(digest: string): Promise<void> {
@@ -120,10 +131,10 @@ export class PushedPackages {
     return join(this.#dir, hexOf(digest), PACKAGE_DIR);
   }
 
-  async #originOf(digest: string): Promise<Origin | KerbError> {
+  async #originsOf(digest: string): Promise<Origin[] | KerbError> {
     const path = join(this.#dir, hexOf(digest), ORIGIN_FILE);
     try {
-      return originSchema.parse(JSON.parse(await readFile(path, 'utf8')));
+      return originsSchema.parse(JSON.parse(await readFile(path, 'utf8')));
     } catch (cause) {
       const message = `who has pushed it is not known, ${path} cannot be read: ${messageOf(cause)}; push it again`;
       return new KerbError(ErrorCode.BadTaskPackage, message.replaceAll('\n', ' '), { path }, { cause });
@@ -170,8 +181,8 @@ export class IncomingPackage {
   }
 
   /** All is there, and may be kept. */
-  async seal(origin: Origin): Promise<void> {
-    await writeFileAtomically(join(this.dir, ORIGIN_FILE), JSON.stringify(origin), { mode: 0o600 });
+  async seal(origins: readonly Origin[]): Promise<void> {
+    await writeOrigins(this.dir, origins);
     const blobs = join(this.packageDir, 'blobs', 'sha256');
     for (const dir of [blobs, dirname(blobs), this.packageDir, this.dir]) await syncToDisk(dir);
   }
@@ -187,6 +198,11 @@ export class IncomingPackage {
     this.#open = undefined;
     await file?.close();
   }
+}
+
+async function writeOrigins(dir: string, [first, ...also]: readonly Origin[]): Promise<void> {
+  const file = { ...first, ...(also.length === 0 ? {} : { also }) };
+  await writeFileAtomically(join(dir, ORIGIN_FILE), JSON.stringify(file), { mode: 0o600 });
 }
 
 /** False: there is nothing under that name. */

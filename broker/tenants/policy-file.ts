@@ -12,7 +12,7 @@ export interface PolicyFileOptions {
   /** Throws a KerbError where this broker cannot do what a policy that is valid says. */
   readonly check: (policy: Policy) => void;
   /** The file says something else from now on. */
-  readonly onChange: (policy: Policy) => void;
+  readonly onChange: (policy: Policy) => Promise<void> | void;
   /** The file cannot be used, and what it said before stays. Once for each thing that is wrong. */
   readonly onFault: (error: unknown) => void;
 }
@@ -94,7 +94,7 @@ export class PolicyFile {
       // Written while it was read: the next look has all of it.
       if ((await signatureOf(file)) !== this.#signature) return;
       this.#fault = '';
-      onChange(policy);
+      await onChange(policy);
     } catch (error) {
       const fault = messageOf(error);
       const isNew = fault !== this.#fault;

@@ -19,7 +19,7 @@ export interface RunningPolicy {
   /** Reads the file now. Resolves when what it says counts, or when it was refused. */
   reload(): Promise<void>;
   /** `listener` is called after each change, in the order of the calls, with the policy as `tenants` has it. */
-  onChange(listener: () => void): void;
+  onChange(listener: () => Promise<void> | void): void;
 }
 
 /**
@@ -31,8 +31,8 @@ export async function startPolicy(
   config: BrokerConfig,
   { errors, log }: { readonly errors: RecentErrors; readonly log: Logger },
 ): Promise<RunningPolicy> {
-  const listeners: (() => void)[] = [];
-  const onChange = (listener: () => void) => void listeners.push(listener);
+  const listeners: (() => Promise<void> | void)[] = [];
+  const onChange = (listener: () => Promise<void> | void) => void listeners.push(listener);
   const { policyFile: path } = config;
   if (path === undefined) {
     const tenants = new Tenants(builtInPolicy(config));
@@ -43,9 +43,9 @@ export async function startPolicy(
     file: path,
     builtIn: builtInTenant(config),
     check: (policy) => checkPushes(policy, config),
-    onChange: (policy) => {
+    onChange: async (policy) => {
       tenants.replace(policy);
-      for (const listener of listeners) listener();
+      for (const listener of listeners) await listener();
       log.info({ file: path, count: policy.tenants.size }, 'the policy was read anew');
     },
     onFault: (error) => {

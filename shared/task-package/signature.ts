@@ -15,6 +15,7 @@ import {
 import { toSignedEntity, toTrustMaterial, VerificationError, Verifier } from '@sigstore/verify';
 import { z } from 'zod';
 import { ErrorCode, KerbError, messageOf } from '../base/errors.ts';
+import { MAX_SIGNATURES } from './format.ts';
 import { readSignatures, type TaskPackage } from './reader.ts';
 import type { Signer, TrustedKeys } from './signer.ts';
 import { addSignature } from './writer.ts';
@@ -93,20 +94,62 @@ export async function verifyTaskPackage(
   trusted: TrustedKeys,
   now: number = Date.now(),
 ): Promise<TrustedSignature> {
+  return (await trustedSignatures(taskPackage, trusted, now))[0]!;
+}
+
+/** All signatures by trusted keys, at least one, in the order of the package. @throws as `verifyTaskPackage` */
+export async function trustedSignatures(
+  taskPackage: TaskPackage,
+  trusted: TrustedKeys,
+  now: number = Date.now(),
+): Promise<TrustedSignature[]> {
+  return (await goodBundles(taskPackage, trusted, now)).map(({ signature }) => signature);
+}
+
+/**
+ * Gives to a package the good signatures of another copy of it as well; of one key the one that is good for longer stays.
+ * What is not good in either goes. @throws KerbError as `verifyTaskPackage`, of `into`
+ */
+export async function mergeSignatures(into: TaskPackage, from: TaskPackage, trusted: TrustedKeys): Promise<void> {
+  const now = Date.now();
+  const own = await goodBundles(into, trusted, now);
+  const others = await goodBundles(from, trusted, now).catch(() => []);
+  const byKey = new Map<string, GoodBundle>();
+  for (const one of [...own, ...others]) {
+    const known = byKey.get(one.signature.keyId);
+    if (known === undefined || known.signature.expiresAt < one.signature.expiresAt) {
+      byKey.set(one.signature.keyId, one);
+    }
+  }
+  const kept = [...byKey.values()].slice(0, MAX_SIGNATURES);
+  await addSignature(
+    into,
+    kept.map(({ bytes }) => bytes),
+  );
+}
+
+interface GoodBundle {
+  readonly bytes: Buffer;
+  readonly signature: TrustedSignature;
+}
+
+async function goodBundles(taskPackage: TaskPackage, trusted: TrustedKeys, now: number): Promise<GoodBundle[]> {
   const what = `task ${taskPackage.config.name} ${taskPackage.config.version} in ${taskPackage.dir}`;
   const found = await readSignatures(taskPackage);
   const refuse = (code: ErrorCode, sentence: string): KerbError =>
     new KerbError(code, `${what} ${sentence}`, { dir: taskPackage.dir, digest: taskPackage.digest });
   let closest = refuse(ErrorCode.TaskUnsigned, 'is not signed; its maker signs it with `kerb task sign`');
+  const good: GoodBundle[] = [];
   for (const bytes of found) {
     try {
-      return verifyOne(bytes, taskPackage, trusted, now, refuse);
+      good.push({ bytes, signature: verifyOne(bytes, taskPackage, trusted, now, refuse) });
     } catch (error) {
       if (!(error instanceof KerbError)) throw error;
       if (rank(error) > rank(closest)) closest = error;
     }
   }
-  throw closest;
+  if (good.length === 0) throw closest;
+  return good;
 }
 
 const RANKS: readonly ErrorCode[] = [

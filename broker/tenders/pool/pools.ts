@@ -39,6 +39,13 @@ export class TenderPools {
     void pool.retire().then(() => this.#leaving.delete(pool));
   }
 
+  /** Its tenders end now, in the middle of their calls too. */
+  end(name: string): void {
+    const pool = this.#pools.get(name);
+    this.remove(name);
+    void pool?.stop();
+  }
+
   get pools(): readonly TenderPool[] {
     return [...this.#pools.values()];
   }
