@@ -88,10 +88,23 @@ export async function startBroker(config: BrokerConfig, parts: BrokerParts): Pro
     await running.begin('offloads', ending);
 
     const { port } = ingress;
+    const { tenants } = policy;
     const { host } = config.listen;
     const url = `https://${host.includes(':') ? `[${host}]` : host}:${port}`;
-    const snapshots = snapshotsOf({ config, url, ingress, admission, offloads, served, store, telemetry, drain });
-    const remote = await startApi(running, { config, telemetry, drain, snapshots, log });
+    const snapshots = snapshotsOf({
+      config,
+      url,
+      ingress,
+      admission,
+      offloads,
+      served,
+      store,
+      telemetry,
+      drain,
+      tenants,
+    });
+    const operators = () => tenants.policy.operators;
+    const remote = await startApi(running, { config, telemetry, drain, snapshots, operators, log });
     telemetry.audit({ event: 'start', by: 'kerb broker serve', detail: url });
     log.info({ broker: config.id, url, path: config.apiSocket, count: served.size }, 'the broker takes offloads');
     let stopped: Promise<void> | undefined;

@@ -12,7 +12,13 @@ import type { Tender, WishedIsolation } from '../tenders/process/tender.ts';
 import type { PendingOffload } from './offload.ts';
 import type { Offloads } from './offloads.ts';
 
-export type CreateTender = (imagePath: string, log: Logger, isolation: WishedIsolation) => Tender;
+/** `declaredBytes`: memory, largest input and largest output of the task together. */
+export type CreateTender = (
+  imagePath: string,
+  log: Logger,
+  isolation: WishedIsolation,
+  declaredBytes: number,
+) => Tender;
 
 export interface ServedTasksOptions {
   readonly store: PackageStore;
@@ -102,9 +108,9 @@ export class ServedTasks {
         memory: tenders.reduce((sum, { bytes }) => sum + bytes, 0),
         reason: pool.trouble ?? '',
         isolation: pool.isolation,
-        calls: pool.calls,
-        cpuMs: pool.cpuMs,
-        peakMemory: pool.peakMemory,
+        calls: pool.use.calls,
+        cpuMs: pool.use.cpuMs,
+        peakMemory: pool.use.peakMemory,
         restarts: pool.restarts,
         ...(pushed === undefined ? {} : { pushed }),
       };
@@ -127,6 +133,7 @@ export class ServedTasks {
           await store.imageFile(taskPackage),
           log.child({ task }),
           isolationFor(taskPackage, pool.isolation, isolation),
+          declaredMemory(config),
         ),
       onWaiting: () => offloads.dispatch(),
       onTrouble: (error) => {

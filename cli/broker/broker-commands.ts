@@ -3,6 +3,7 @@ import { type Command, InvalidArgumentError, Option } from 'commander';
 import { type BrokerConfig, DEFAULT_LIMITS, type PushConfig } from '../../broker/config.ts';
 import { type RunningBroker, startBroker } from '../../broker/main.ts';
 import { DEFAULT_PUSH_LIMITS } from '../../broker/packages/push-limits.ts';
+import { CGROUP_MODES, type CgroupMode } from '../../broker/tenders/cgroups/open-groups.ts';
 import { WISHED_ISOLATIONS, type WishedIsolation } from '../../broker/tenders/process/tender.ts';
 import { ErrorCode, isKerbError, KerbError } from '../../shared/base/errors.ts';
 import { createLog } from '../../shared/base/log.ts';
@@ -33,6 +34,7 @@ interface ServeOptions extends ServiceOptions {
   readonly state: string;
   readonly api?: string;
   readonly isolation: WishedIsolation;
+  readonly cgroups: CgroupMode;
   readonly maxQueue: number;
   readonly maxQueuePerTenant: number;
   readonly maxQueueBytes: number;
@@ -73,6 +75,7 @@ export function registerBrokerCommands(program: Command): void {
         .choices(WISHED_ISOLATIONS)
         .default('auto'),
     )
+    .addOption(cgroupsOption())
     .option('--max-queue <n>', 'offloads that may wait for one task', parseCount, DEFAULT_LIMITS.maxQueuedPerPackage)
     .option(
       '--max-queue-per-tenant <n>',
@@ -169,6 +172,7 @@ async function configOf(
     stateDir,
     apiSocket: options.api ?? join(stateDir, `broker-${options.id}.sock`),
     isolation: options.isolation,
+    cgroups: options.cgroups,
     prestart: options.prestart,
     socketsDir: brokersDir(),
     ...serviceConfig(options),
@@ -237,6 +241,11 @@ async function developmentIdentity(stateDir: string, id: string, log: ReturnType
   for (const sentence of made) log.info({ reason: sentence }, 'development identity prepared');
   log.warn({ broker, vehicle }, 'no --identity: using a development identity; never do so on a road (see `kerb pki`)');
   return broker;
+}
+
+function cgroupsOption(): Option {
+  const help = 'limit memory, processes and CPU of tenders by control groups; auto: where they can be made';
+  return new Option('--cgroups <mode>', help).choices(CGROUP_MODES).default('auto');
 }
 
 function sizeOption(flags: string, description: string, defaultBytes: number): Option {
