@@ -28,7 +28,7 @@ import { type BrokerLimits, DEFAULT_LIMITS } from './config.ts';
 import { type RunningBroker, startBroker } from './main.ts';
 import type { WishedIsolation } from './tenders/process/tender.ts';
 
-const { OffloadRequest, OffloadReply, ServiceAnnouncement } = kerbside.v2e;
+const { OffloadRequest, OffloadReply, ServiceAnnouncement, CancelRequest, CancelReply } = kerbside.v2e;
 type Reply = ReturnType<typeof OffloadReply.decode>;
 
 let root: string;
@@ -112,12 +112,17 @@ async function connect(broker: RunningBroker, dir?: string): Promise<Socket & { 
   return await connectWith(broker, new Agent(identity.clientOptions('rsu-1')));
 }
 
-async function connectWith(broker: RunningBroker, agent: Agent): Promise<Socket & { hello?: Uint8Array }> {
+async function connectWith(
+  broker: RunningBroker,
+  agent: Agent,
+  auth: object = {},
+): Promise<Socket & { hello?: Uint8Array }> {
   const socket: Socket & { hello?: Uint8Array } = io(broker.url, {
     path: '/v2e',
     transports: ['websocket'],
     parser: v2eParser,
     agent: agent as unknown as string,
+    auth,
     reconnection: false,
     forceNew: true,
   });
@@ -355,6 +360,44 @@ describe('pools of tenders', () => {
       message: 'tenant ACME has 40000 bytes of input waiting here; 20000 more are too many',
     });
     expect((await Promise.all(taken)).every(({ result }) => result != null)).toBe(true);
+  });
+});
+
+describe('an offload that nobody wants any more', () => {
+  const second = async (broker: RunningBroker) => {
+    const identity = await loadIdentity(await identityDir(vehicle()), 'vehicle');
+    return await connectWith(broker, new Agent(identity.clientOptions('rsu-1')), { versions: [1, 2] });
+  };
+  const unkept = (id: string, ms: number) =>
+    OffloadRequest.encode({ id, taskDigest: digest, input: Uint8Array.of(0x73, ms), budgetMs: 5000 }).finish();
+
+  test('is cancelled by its id, and not run', async () => {
+    const { broker, tenders } = await start();
+    const socket = await second(broker);
+    expect(ServiceAnnouncement.decode(socket.hello!)).toMatchObject({ version: 2, freeTenders: 1, queueMs: 0 });
+    const runs = send(socket, unkept('runs', 200));
+    const waits = send(socket, unkept('waits', 1));
+    const cancel = async (id: string) =>
+      CancelReply.decode((await socket.emitWithAck('cancel', CancelRequest.encode({ id }).finish())) as Uint8Array);
+    expect((await cancel('waits')).state).toBe(0);
+    expect((await waits).refusal).toMatchObject({ code: ErrorCode.OffloadCancelled, reason: 'cancelled' });
+    expect((await cancel('waits')).state).toBe(1);
+    expect((await runs).result).toBeTruthy();
+    expect(tenders[0]!.calls).toBe(1);
+  });
+
+  test('is not run when its link is lost before its turn', async () => {
+    const { broker, tenders } = await start();
+    const [lost, stays] = [await second(broker), await connect(broker, await identityDir(vehicle('car-2')))];
+    const runs = offload(stays, { input: Uint8Array.of(0x73, 200) });
+    await vi.waitUntil(() => tenders[0]!.calls === 1);
+    send(lost, unkept('gone', 1)).catch(() => {});
+    await vi.waitUntil(() => broker.status().queued === 1);
+    lost.disconnect();
+    await vi.waitUntil(() => broker.status().queued === 0);
+    expect((await runs).result).toBeTruthy();
+    expect((await offload(stays)).result).toBeTruthy();
+    expect(tenders[0]!.calls).toBe(2);
   });
 });
 

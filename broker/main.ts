@@ -85,10 +85,6 @@ export async function startBroker(config: BrokerConfig, parts: BrokerParts): Pro
       pushed,
       rules: tenants,
       queued: () => admission.queued,
-      cancels: {
-        cancel: (tenant: string, vehicle: string, offload: string) => offloads.cancel(tenant, vehicle, offload),
-        lost: (link: object) => offloads.linkLost(link),
-      },
     };
     const started = await startIngress(running, front);
     ingress = started.ingress;

@@ -32,13 +32,6 @@ export interface IngressParts {
   /** Offloads that wait. */
   readonly queued: () => number;
   readonly rules: Pick<TenantRules, 'limitsOf' | 'refusalOf' | 'mayRun' | 'maySee'>;
-  /** Undefined: nothing can be cancelled. */
-  readonly cancels?: {
-    /** False: no such offload waits or runs. */
-    cancel(tenant: string, vehicle: string, id: string): boolean;
-    /** The link of callers is gone. */
-    lost(link: object): void;
-  };
   readonly log: Logger;
 }
 
@@ -50,7 +43,7 @@ export interface RunningIngress {
 
 /** Lets vehicles in: for offloads and, where that is allowed, for pushes. */
 export async function startIngress(running: RunningParts, parts: IngressParts): Promise<RunningIngress> {
-  const { config, identity, offloads, served, store, policy, pushed, telemetry, rules, queued, cancels, log } = parts;
+  const { config, identity, offloads, served, store, policy, pushed, telemetry, rules, queued, log } = parts;
   const { metrics, errors, activity } = telemetry;
   const { id, identityDir: dir } = config;
   const { tenants } = policy;
@@ -112,8 +105,8 @@ export async function startIngress(running: RunningParts, parts: IngressParts): 
     refusalOf: (client) => rules.refusalOf(client),
     submit: (offload, answer, link) => offloads.submit(offload, activity.follow(offload, answer), link),
     onConnected: (client) => connected(client, telemetry),
-    cancel: ({ tenant, id: vehicle }, offload) => cancels?.cancel(tenant, vehicle, offload) ?? false,
-    linkLost: (_client, _openIds, link) => cancels?.lost(link),
+    cancel: ({ tenant, id: vehicle }, offload) => offloads.cancel(tenant, vehicle, offload),
+    linkLost: (_client, _openIds, link) => offloads.linkLost(link),
     describe: ({ tenant }, query) => descriptions.describe(query, (digest) => maySee(tenant, digest)),
     pushes: (client) => uploads.session(client),
     clients,
