@@ -255,7 +255,6 @@ test.each([
   ['--offload-id', 'a b'],
   ['--rate', '5', '--concurrency', '5'],
   ['-n', '5', '--output', 'x'],
-  ['-n', '5', '--receipt', 'x'],
   ['--receipt', '-', '--output', 'x'],
   ['--durable'],
   ['-o', 'yaml'],
