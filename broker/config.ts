@@ -1,7 +1,9 @@
 import { availableParallelism } from 'node:os';
 import type { OnceLimits } from '../shared/base/once.ts';
-import type { AdmissionLimits } from './admission/admission.ts';
+import type { ListenAddress } from '../shared/host/listen.ts';
+import type { AdmissionLimits } from './admission/terms.ts';
 import { DEFAULT_PUSH_LIMITS, type PushLimits } from './packages/push-limits.ts';
+import type { AuditConfig } from './telemetry/audit-config.ts';
 import type { PoolLimits } from './tenders/pool/pool-plan.ts';
 import type { WishedIsolation } from './tenders/process/tender.ts';
 
@@ -23,8 +25,18 @@ export interface BrokerConfig {
   /** Names of the tasks whose first tender is started with the broker and stays while there is room. */
   readonly prestart: 'all' | readonly string[];
   readonly limits: BrokerLimits;
-  /** Undefined: nobody may push. */
+  /** Folder in which verbs on this machine find the control socket; undefined: they do not. */
+  readonly socketsDir?: string;
+  /** The control API over TLS; undefined: only on the socket. */
+  readonly api?: { readonly listen: ListenAddress; readonly operators: readonly string[] };
+  /** Undefined: there is none. */
+  readonly audit?: AuditConfig;
+  /** Brokers that vehicles are sent to when this one stops. */
+  readonly drainTo?: readonly string[];
+  /** Undefined, and no policy: nobody may push. */
   readonly push?: PushConfig;
+  /** Path of the policy. With one, it says who may push, and `push.tenants` is empty. */
+  readonly policyFile?: string | undefined;
 }
 
 export interface PushConfig {
@@ -50,6 +62,10 @@ export const DEFAULT_LIMITS: BrokerLimits = {
   maxQueuedPerPackage: 256,
   maxQueuedPerTenant: 128,
   maxQueuedBytes: 64 * 1024 * 1024,
+  // One more than can run at once: while its answer is on its way, the core is not idle.
+  maxRunning: availableParallelism() + 1,
+  longRunMs: 50,
+  wayBackMs: 1,
   maxBytes: 64 * 1024 * 1024,
   maxCount: 10_000,
   maxAgeMs: 60_000,
@@ -59,7 +75,6 @@ export const DEFAULT_LIMITS: BrokerLimits = {
   stopMs: 2000,
   tenderMemory: 512 * 1024 * 1024,
   maxTenders: 128,
-  // One more than can run at once: while its answer is on its way, the core is not idle.
   maxTendersPerTask: availableParallelism() + 1,
   maxLoading: availableParallelism(),
   idleMs: 10_000,

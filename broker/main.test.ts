@@ -763,13 +763,15 @@ describe('starting and stopping', () => {
     for (const line of [
       'broker_offloads_total{tenant="ACME",task="echo",result="ok"} 1',
       'broker_offloads_total{tenant="ACME",task="echo",result="GuestFault"} 1',
-      'broker_refusals_total{reason="UnknownPackage"} 1',
+      'broker_refusals_total{reason="unknown_task"} 1',
       'broker_tenders{isolation="process",state="Waiting"} 1',
       'broker_packages{state="Waiting"} 1',
       'broker_guest_cpu_seconds_total{tenant="ACME",task="echo"} 0.0001',
       'broker_guest_memory_bytes_sum{task="echo"} 32768',
       'broker_offload_seconds_count{phase="total"} 1',
-      'broker_deadline_misses_total 0',
+      'broker_offload_latency_seconds_count{tenant="ACME",task="echo"} 1',
+      'broker_clients 1',
+      'broker_draining 0',
     ]) {
       expect(metrics).toContain(line);
     }

@@ -1,18 +1,21 @@
-import { jsonReply } from '../shared/api/control-routes.ts';
-import { createControlServer } from '../shared/api/control-server.ts';
-import { RecentErrors } from '../shared/api/recent-errors.ts';
 import type { BrokerStatus } from '../shared/api/status.ts';
 import { ErrorCode, KerbError } from '../shared/base/errors.ts';
 import type { Logger } from '../shared/base/log.ts';
 import { RunningParts } from '../shared/base/running-parts.ts';
 import type { Identity } from '../shared/identity/identity.ts';
 import { loadIdentity } from '../shared/identity/x509-identity.ts';
+import { snapshotsOf } from './api/snapshots.ts';
+import { startApi } from './api/start-api.ts';
 import type { BrokerConfig } from './config.ts';
+import type { Ingress } from './ingress/ingress.ts';
 import { startIngress } from './ingress/start-ingress.ts';
+import { Drain } from './offloads/drain.ts';
+import type { Offloads } from './offloads/offloads.ts';
 import type { CreateTender } from './offloads/served-tasks.ts';
 import { startTasks } from './offloads/start-tasks.ts';
 import { loadPackages } from './packages/load-packages.ts';
-import { BrokerMetrics } from './telemetry/metrics.ts';
+import { BrokerTelemetry } from './telemetry/telemetry.ts';
+import { startPolicy } from './tenants/start-policy.ts';
 
 /** What a test may put in the place of real parts. */
 export interface BrokerParts {
@@ -20,14 +23,23 @@ export interface BrokerParts {
   readonly createTender?: CreateTender;
   /** Aborted: the start is taken back. */
   readonly signal?: AbortSignal;
+  /** Aborted: a stop waits no longer for what runs. */
+  readonly hurry?: AbortSignal;
 }
 
 export interface RunningBroker {
   readonly url: string;
   readonly port: number;
+  /** Of the API over TLS; undefined when it is not served or does not listen yet. */
+  apiPort(): number | undefined;
   status(): BrokerStatus;
-  /** Takes nothing new, lets what runs come to its end for a short time, and leaves nothing behind. */
-  stop(): Promise<void>;
+  /** Reads anew what may change while it runs: the policy. What cannot be used is reported, and what was there stays. */
+  reload(): Promise<void>;
+  /**
+   * Takes nothing new, tells vehicles, lets what runs come to its end for a short time, and leaves nothing behind.
+   * @param by who wants it, for the audit log
+   */
+  stop(by?: string): Promise<void>;
 }
 
 /**
@@ -35,47 +47,88 @@ export interface RunningBroker {
  * @throws KerbError BadIdentity | BadConfig | ApiUnavailable | Cancelled. What had been started is stopped again.
  */
 export async function startBroker(config: BrokerConfig, parts: BrokerParts): Promise<RunningBroker> {
-  const { log, signal } = parts;
+  const { log, signal, createTender } = parts;
   const running = new RunningParts(log);
   return await running.startAll(async () => {
     const identity = await ownIdentity(config);
-    const errors = new RecentErrors();
-    const metrics = new BrokerMetrics();
+    const telemetry = new BrokerTelemetry({ broker: config.id, audit: config.audit, log });
+    await running.begin('telemetry', telemetry);
+    const { metrics, errors, activity } = telemetry;
+    const policy = await startPolicy(running, config, { errors, log });
     const { store, pushed } = await loadPackages(config, errors, log);
-    const { createTender } = parts;
     const tasks = await startTasks(running, { config, store, metrics, errors, log, createTender, signal });
     const { admission, offloads, served } = tasks;
-    const shared = { config, store, metrics, errors, log };
-    const ingress = await startIngress(running, { ...shared, identity, offloads, served, pushed });
-    await running.begin('offloads', { stop: () => offloads.stop(config.limits.stopMs) });
+    telemetry.taskOf = (digest) => served.taskOf(digest);
+    offloads.onRun((pending) => activity.started(pending));
+    let ingress: Ingress | undefined;
+    const drain = new Drain({
+      activity,
+      notify: () => {},
+      recall: () => ingress?.announce(),
+      onChange: (change) => telemetry.drained(change),
+    });
+    offloads.refuseNew = () => drain.refusal();
+    ingress = await startIngress(running, { config, store, telemetry, log, identity, offloads, served, pushed });
+    const ending = new Ending(config, offloads, drain, parts.hurry);
+    await running.begin('offloads', ending);
 
-    const { host } = config.listen;
     const { port } = ingress;
+    const { host } = config.listen;
     const url = `https://${host.includes(':') ? `[${host}]` : host}:${port}`;
-    const startedAt = new Date().toISOString();
-    const status = (): BrokerStatus => ({
-      broker: config.id,
-      startedAt,
-      url,
-      clients: ingress.clients,
-      queued: admission.queued,
-      offloads: offloads.counts(),
-      packages: served.status(),
-      rejected: store.rejected.map(({ path, error }) => ({ path, reason: error.message })),
-      errors: errors.list(),
-    });
-    const control = createControlServer({
-      socketPath: config.apiSocket,
-      routes: {
-        'GET /v1/status': () => jsonReply(status()),
-        'GET /metrics': async () => ({ type: metrics.registry.contentType, body: await metrics.registry.metrics() }),
-      },
-      log,
-    });
-    await running.begin('control', control);
+    const snapshots = snapshotsOf({ config, url, ingress, admission, offloads, served, store, telemetry, drain });
+    const remote = await startApi(running, { config, telemetry, drain, snapshots, log });
+    telemetry.audit({ event: 'start', by: 'kerb broker serve', detail: url });
     log.info({ broker: config.id, url, path: config.apiSocket, count: served.size }, 'the broker takes offloads');
-    return { url, port, status, stop: () => running.stop() };
+    let stopped: Promise<void> | undefined;
+    const stop = async (by: string) => {
+      telemetry.audit({ event: 'stop', by });
+      await ending.begin(by);
+      await running.stop();
+    };
+    return {
+      ...{ url, port, status: snapshots.status, apiPort: () => remote?.port },
+      reload: () => policy.reload(),
+      stop: (by = 'stop') => {
+        stopped ??= stop(by);
+        return stopped;
+      },
+    };
   }, signal);
+}
+
+/** Lets what runs come to its end, once, before the parts are stopped. */
+class Ending {
+  readonly #config: BrokerConfig;
+  readonly #offloads: Offloads;
+  readonly #drain: Drain;
+  readonly #hurry: AbortSignal | undefined;
+  #hasWaited = false;
+
+  constructor(config: BrokerConfig, offloads: Offloads, drain: Drain, hurry: AbortSignal | undefined) {
+    this.#config = config;
+    this.#offloads = offloads;
+    this.#drain = drain;
+    this.#hurry = hurry;
+  }
+
+  /** Vehicles and the API are still there: who asks is told where to go. */
+  async begin(by: string): Promise<void> {
+    this.#drain.begin({ forMs: this.#config.limits.stopMs, to: this.#config.drainTo ?? [], by }, true);
+    await this.stop();
+  }
+
+  async stop(): Promise<void> {
+    const ended = this.#offloads.stop(this.#hasWaited ? 0 : this.#config.limits.stopMs);
+    this.#hasWaited = true;
+    const hurry = this.#hurry;
+    if (hurry === undefined) return ended;
+    await Promise.race([ended, aborted(hurry)]);
+  }
+}
+
+function aborted(signal: AbortSignal): Promise<void> {
+  if (signal.aborted) return Promise.resolve();
+  return new Promise((resolve) => signal.addEventListener('abort', () => resolve(), { once: true }));
 }
 
 /** @throws KerbError BadIdentity */

@@ -1,10 +1,4 @@
-import { CommanderError } from 'commander';
-import { errorName, isKerbError, messageOf } from '../shared/base/errors.ts';
-import { createProgram } from './program.ts';
-
-/** Exit codes of every `kerb` command; the README lists them. */
-const EXIT_FAILED = 1;
-const EXIT_USAGE = 2;
+import { runCommand } from './run.ts';
 
 /**
  * A daemon that somebody started as a child may be asked to stop when its standard input ends: the kernel closes that
@@ -20,28 +14,11 @@ function stopWithStdin(): void {
   if ('unref' in process.stdin) (process.stdin as { unref(): void }).unref();
 }
 
-async function main(argv: readonly string[]): Promise<number> {
-  stopWithStdin();
-  const program = await createProgram(argv[0]);
-  try {
-    await program.parseAsync([...argv], { from: 'user' });
-    return Number(process.exitCode ?? 0);
-  } catch (error) {
-    if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : EXIT_USAGE; // it has printed its message
-    if (isKerbError(error)) {
-      process.stderr.write(`kerb: ${error.message} [${error.code} ${errorName(error.code)}]\n`);
-    } else {
-      // Not one of ours: a defect. The stack is what its finder needs.
-      process.stderr.write(`kerb: ${messageOf(error)}\n${error instanceof Error ? error.stack : ''}\n`);
-    }
-    return EXIT_FAILED;
-  }
-}
-
 // A pipe whose reader went away (`kerb … | head`) is the end of the job, not a defect.
 process.stdout.on('error', (error: NodeJS.ErrnoException) => {
   if (error.code === 'EPIPE') process.exit(0);
   throw error;
 });
 
-process.exitCode = await main(process.argv.slice(2));
+stopWithStdin();
+process.exitCode = await runCommand(process.argv.slice(2));

@@ -1,6 +1,7 @@
 import { dirname, join, resolve } from 'node:path';
 import type { ControlRoutes } from '../shared/api/control-routes.ts';
 import { createControlServer } from '../shared/api/control-server.ts';
+import type { RemoteApi } from '../shared/api/remote-api.ts';
 import type { ObuStatus } from '../shared/api/status.ts';
 import { ErrorCode, KerbError } from '../shared/base/errors.ts';
 import type { Logger } from '../shared/base/log.ts';
@@ -8,7 +9,7 @@ import { type Part, RunningParts } from '../shared/base/running-parts.ts';
 import type { IdentityWatch } from '../shared/identity/identity-watch.ts';
 import type { ApiParts } from './api/parts.ts';
 import { obuRoutes } from './api/routes.ts';
-import { RemoteApi } from './api/serve.ts';
+import { vehicleApi } from './api/serve.ts';
 import { displacers } from './api/situation.ts';
 import { readStatus } from './api/status.ts';
 import { Buses } from './can/buses.ts';
@@ -179,7 +180,7 @@ class Obu implements RunningObu {
     const { api, vehicle } = this.#options.config;
     if (api === undefined || identity === undefined) return undefined;
     const log = this.#log.child({ part: 'api' });
-    const remote = new RemoteApi({ api, vehicle, identity, routes, report: this.#telemetry.report, log });
+    const remote = vehicleApi({ api, vehicle, identity, routes, report: this.#telemetry.report, log });
     await this.#running.begin('API', remote);
     return remote;
   }

@@ -2,6 +2,9 @@ import { execFileSync } from 'node:child_process';
 import { existsSync, readFileSync } from 'node:fs';
 import { dirname, join, relative } from 'node:path';
 import { describe, expect, it } from 'vitest';
+import { DEFAULT_LIMITS } from '../broker/config.ts';
+import { builtInTenant } from '../broker/tenants/built-in.ts';
+import { parsePolicy } from '../broker/tenants/parse-policy.ts';
 import { createProgram } from '../cli/program.ts';
 import { parseObuConfig } from '../obu/config/config.ts';
 import { parseManifest } from '../obu/manifest/manifest.ts';
@@ -66,7 +69,9 @@ describe('examples', () => {
     for (const block of blocksOf(read(path), ['yaml'])) {
       const text = block.replace('sha256:…', `sha256:${'0'.repeat(64)}`);
       if (/^services:/m.test(text)) expect(parseManifest(text, path)).toHaveLength(1);
-      else
+      else if (/^(?:default|tenants|signers|revoked|others):/m.test(text)) {
+        expect(parsePolicy(text, path, builtInTenant({ limits: DEFAULT_LIMITS })).classes.safety).toBe(0);
+      } else
         expect(parseObuConfig(/^vehicle:/m.test(text) ? text : `vehicle: a\nobu: b\n${text}`, path).obu).toMatch(/./);
     }
   });

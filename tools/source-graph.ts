@@ -17,7 +17,21 @@ const STRING_PATH = /['"`]((?:\.\.\/)+[a-z][\w./-]*)['"`]/g;
 
 /** The TypeScript files that git tracks or would add, with what each one names of others. */
 export function sourceFiles(top: string): SourceFile[] {
-  const list = execFileSync('git', ['ls-files', '--cached', '--others', '--exclude-standard', '*.ts'], {
+  return filesOf(top, ['*.ts']).map(({ path, text }) => {
+    const from = (name: string) => normalize(join(dirname(path), name));
+    const imports = [...text.matchAll(IMPORT)].map((match) => from(match[1] as string));
+    const paths = [...text.matchAll(STRING_PATH)].map((match) => from(match[1] as string));
+    return { path, text, imports, paths: paths.filter((name) => !imports.includes(name)) };
+  });
+}
+
+/** The sources in C, C++ and assembler that git tracks or would add. */
+export function nativeFiles(top: string): Pick<SourceFile, 'path' | 'text'>[] {
+  return filesOf(top, ['*.c', '*.cpp', '*.h', '*.S']);
+}
+
+function filesOf(top: string, patterns: readonly string[]): { path: string; text: string }[] {
+  const list = execFileSync('git', ['ls-files', '--cached', '--others', '--exclude-standard', ...patterns], {
     cwd: top,
     encoding: 'utf8',
   });
@@ -25,16 +39,11 @@ export function sourceFiles(top: string): SourceFile[] {
     .split('\n')
     .filter((path) => path !== '')
     .flatMap((path) => {
-      let text: string;
       try {
-        text = readFileSync(join(top, path), 'utf8');
+        return [{ path, text: readFileSync(join(top, path), 'utf8') }];
       } catch {
         return []; // Deleted, and not yet committed.
       }
-      const from = (name: string) => normalize(join(dirname(path), name));
-      const imports = [...text.matchAll(IMPORT)].map((match) => from(match[1] as string));
-      const paths = [...text.matchAll(STRING_PATH)].map((match) => from(match[1] as string));
-      return [{ path, text, imports, paths: paths.filter((name) => !imports.includes(name)) }];
     });
 }
 

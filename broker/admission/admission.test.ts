@@ -2,7 +2,8 @@ import { describe, expect, test } from 'vitest';
 import { Deadline } from '../../shared/base/deadline.ts';
 import { ErrorCode } from '../../shared/base/errors.ts';
 import { seededRandom } from '../../shared/base/random.ts';
-import { Admission, type AdmissionLimits, type Waiting } from './admission.ts';
+import { Admission } from './admission.ts';
+import type { AdmissionLimits, AdmissionOptions, Waiting } from './terms.ts';
 
 interface Entry extends Waiting {
   readonly name: string;
@@ -11,22 +12,52 @@ interface Entry extends Waiting {
 const A = 'sha256:a';
 const B = 'sha256:b';
 
-function entry(
-  name: string,
-  options: { at?: number; budget?: number; tenant?: string; digest?: string; bytes?: number } = {},
-): Entry {
-  const { at = 0, budget = 100, tenant = 'acme', digest = A, bytes = 1 } = options;
-  return { name, taskDigest: digest, tenant, deadline: new Deadline(budget, at), input: { length: bytes } };
+interface EntryOptions extends Partial<Waiting> {
+  at?: number;
+  budget?: number;
+  digest?: string;
+  bytes?: number;
 }
 
-function admission(limits: Partial<AdmissionLimits> = {}) {
+function entry(name: string, options: EntryOptions = {}): Entry {
+  const { at = 0, budget = 100, tenant = 'acme', digest = A, bytes = 1 } = options;
+  const { vehicle = name, serviceClass = 'normal', dwellMs = Number.POSITIVE_INFINITY } = options;
+  const deadline = new Deadline(budget, at);
+  return { name, taskDigest: digest, tenant, vehicle, serviceClass, dwellMs, deadline, input: { length: bytes } };
+}
+
+/** Runs cost nothing here, unless `costMs` says so. */
+function admission(
+  limits: Partial<AdmissionLimits> & { costMs?: number } = {},
+  rest: Partial<AdmissionOptions<Entry>> = {},
+) {
   const spent: [string, number][] = [];
-  const queue = new Admission<Entry>(
-    { maxQueuedPerPackage: 4, maxQueuedPerTenant: 100, maxQueuedBytes: 1e9, ...limits },
-    (dropped, waited) => spent.push([dropped.name, waited]),
-  );
+  const { costMs = 0, ...others } = limits;
+  const queue = new Admission<Entry>({
+    limits: {
+      maxQueuedPerPackage: 4,
+      maxQueuedPerTenant: 100,
+      maxQueuedBytes: 1e9,
+      maxRunning: 1000,
+      longRunMs: 50,
+      wayBackMs: 0,
+      ...others,
+    },
+    ...rest,
+    onDropped: (dropped, waited) => spent.push([dropped.name, waited]),
+  });
+  for (const digest of [A, B]) queue.declare(digest, costMs);
   return { queue, spent };
 }
+
+/** The next one of this package; its run ends at once. */
+function take(queue: Admission<Entry>, digest: string, now: number): Entry | undefined {
+  const taken = queue.take(now, (free) => free === digest);
+  if (taken !== undefined) queue.ended(taken, now, 'cancelled');
+  return taken;
+}
+
+const ANY = () => true;
 
 describe('order', () => {
   test('earliest deadline first, each package for itself', () => {
@@ -38,7 +69,7 @@ describe('order', () => {
     ] as const)
       queue.admit(entry(name, { budget }), 0);
     queue.admit(entry('x', { budget: 1, digest: B }), 0);
-    expect([queue.take(A, 0), queue.take(A, 0), queue.take(A, 0)].map((e) => e?.name)).toEqual([
+    expect([take(queue, A, 0), take(queue, A, 0), take(queue, A, 0)].map((e) => e?.name)).toEqual([
       'soon',
       'late',
       'later',
@@ -50,14 +81,14 @@ describe('order', () => {
     for (const e of [entry('1'), entry('x', { digest: B }), entry('2'), entry('3')])
       expect(queue.admit(e, 0)).toBeUndefined();
     expect(queue.queued).toBe(4);
-    expect([queue.take(A, 1), queue.take(A, 1), queue.take(A, 1), queue.take(A, 1)].map((e) => e?.name)).toEqual([
+    expect([take(queue, A, 1), take(queue, A, 1), take(queue, A, 1), take(queue, A, 1)].map((e) => e?.name)).toEqual([
       '1',
       '2',
       '3',
       undefined,
     ]);
-    expect(queue.take(B, 1)?.name).toBe('x');
-    expect(queue.take('sha256:none', 1)).toBeUndefined();
+    expect(take(queue, B, 1)?.name).toBe('x');
+    expect(take(queue, 'sha256:none', 1)).toBeUndefined();
     expect(queue.queued).toBe(0);
   });
 
@@ -67,11 +98,11 @@ describe('order', () => {
     let taken = 0;
     for (let round = 0; round < 500; round++) {
       for (let i = 0; i < 3; i++) queue.admit(entry(String(given++)), 0);
-      for (let i = 0; i < 2; i++) expect(queue.take(A, 0)?.name).toBe(String(taken++));
+      for (let i = 0; i < 2; i++) expect(take(queue, A, 0)?.name).toBe(String(taken++));
       expect(queue.queuedFor(A)).toBe(given - taken);
     }
-    while (taken < given) expect(queue.take(A, 0)?.name).toBe(String(taken++));
-    expect(queue.take(A, 0)).toBeUndefined();
+    while (taken < given) expect(take(queue, A, 0)?.name).toBe(String(taken++));
+    expect(take(queue, A, 0)).toBeUndefined();
   });
 });
 
@@ -80,7 +111,7 @@ describe('budgets', () => {
     const { queue, spent } = admission();
     queue.admit(entry('short', { at: 0, budget: 10 }), 0);
     queue.admit(entry('long', { at: 5, budget: 100 }), 5);
-    expect(queue.take(A, 10)?.name).toBe('long');
+    expect(take(queue, A, 10)?.name).toBe('long');
     expect(spent).toEqual([['short', 10]]);
   });
 
@@ -105,7 +136,7 @@ describe('budgets', () => {
     queue.admit(entry('2', { budget: 50 }), 0);
     queue.sweep(30);
     expect(spent.map(([name]) => name)).toEqual(['1']);
-    expect(queue.take(A, 30)?.name).toBe('2');
+    expect(take(queue, A, 30)?.name).toBe('2');
   });
 });
 
@@ -130,12 +161,12 @@ describe('the earliest deadline', () => {
     const { queue, spent } = admission();
     queue.admit(entry('1', { budget: 10 }), 0);
     queue.admit(entry('2', { budget: 90 }), 0);
-    queue.take(A, 5);
+    take(queue, A, 5);
     expect(queue.earliestDeadline).toBe(10);
     queue.sweep(10);
     expect(spent).toEqual([]);
     expect(queue.earliestDeadline).toBe(90);
-    queue.take(A, 11);
+    take(queue, A, 11);
     expect(queue.earliestDeadline).toBe(Number.POSITIVE_INFINITY);
     queue.admit(entry('3', { at: 12, budget: 1000 }), 12);
     expect(queue.earliestDeadline).toBe(1012);
@@ -143,17 +174,17 @@ describe('the earliest deadline', () => {
 });
 
 describe('refusals', () => {
-  test('a full queue, with a hint that follows the run time', () => {
-    const { queue } = admission({ maxQueuedPerPackage: 4 });
-    for (let i = 0; i < 4; i++) queue.admit(entry(String(i)), 0);
-    const before = queue.admit(entry('5'), 0);
-    expect(before).toMatchObject({ code: ErrorCode.QueueFull, retryAfterMs: 2 });
-    expect(before?.message).toMatch(/^4 offloads wait/);
-    queue.learn(A, 30);
-    expect(queue.admit(entry('5'), 0)?.retryAfterMs).toBe(60);
-    queue.learn(A, 1e9);
-    expect(queue.admit(entry('5'), 0)?.retryAfterMs).toBe(10_000);
-    expect(queue.admit(entry('other', { digest: B }), 0)).toBeUndefined();
+  test.each([
+    [0, 1],
+    [30, 60],
+    [1e6, 10_000],
+  ])('a full queue of runs of %i ms, with a hint that follows from them', (costMs, hint) => {
+    const { queue } = admission({ maxQueuedPerPackage: 4, maxRunning: 1, costMs });
+    for (let i = 0; i < 4; i++) expect(queue.admit(entry(String(i), { budget: 1e8 }), 0)).toBeUndefined();
+    const full = queue.admit(entry('5', { budget: 1e8 }), 0);
+    expect(full).toMatchObject({ code: ErrorCode.QueueFull, retryAfterMs: hint });
+    expect(full?.message).toMatch(/^4 offloads wait/);
+    expect(queue.admit(entry('other', { digest: B, budget: 1e8 }), 0)).toBeUndefined();
   });
 
   test('a tenant with too many waiting keeps no other tenant out', () => {
@@ -162,7 +193,7 @@ describe('refusals', () => {
     queue.admit(entry('2', { digest: B }), 0);
     expect(queue.admit(entry('3'), 0)).toMatchObject({ code: ErrorCode.TooManyFromTenant });
     expect(queue.admit(entry('4', { tenant: 'other' }), 0)).toBeUndefined();
-    queue.take(B, 0);
+    take(queue, B, 0);
     expect(queue.admit(entry('5'), 0)).toBeUndefined();
   });
 });
@@ -183,7 +214,7 @@ describe('bytes', () => {
       retryAfterMs: expect.toSatisfy((hint: number) => hint > 0),
     });
     expect(queue.queuedBytes).toBe(90);
-    queue.take(B, 0);
+    take(queue, B, 0);
     expect(queue.admit(entry('5', { bytes: 11, tenant: 'c' }), 0)).toBeUndefined();
   });
 
@@ -210,7 +241,7 @@ test('with any traffic: what was admitted comes out once, run or spent, and the 
         const e = entry(`${now}`, { at: now, budget, digest, bytes: Math.floor(random() * 40), tenant: `t${now % 3}` });
         if (queue.admit(e, now) === undefined) admitted.add(e.name);
       } else {
-        const taken = queue.take(digest, now);
+        const taken = take(queue, digest, now);
         if (taken !== undefined) out.push(taken.name);
         if (taken !== undefined) expect(taken.deadline.at).toBeGreaterThan(now);
       }
@@ -234,14 +265,171 @@ test('drain hands back what waits', () => {
   expect(spent).toEqual([]);
 });
 
-test('a package that is forgotten leaves no hint behind, and may come again', () => {
-  const { queue } = admission({ maxQueuedPerPackage: 1 });
-  queue.learn(A, 1000);
-  queue.admit(entry('1'), 0);
-  expect(queue.admit(entry('2'), 0)?.retryAfterMs).toBe(500);
+test('a package that is forgotten leaves nothing behind, and may come again', () => {
+  const { queue } = admission({ maxQueuedPerPackage: 1, maxRunning: 1, costMs: 1000 });
+  queue.admit(entry('1', { budget: 1e4 }), 0);
+  expect(queue.admit(entry('2', { budget: 1e4 }), 0)?.retryAfterMs).toBe(500);
   expect(queue.drain(A).map(({ name }) => name)).toEqual(['1']);
   queue.forget(A);
   expect(queue.admit(entry('3'), 0)).toBeUndefined();
   expect(queue.admit(entry('4'), 0)?.retryAfterMs).toBe(1);
-  expect(queue.take(A, 1)?.name).toBe('3');
+  expect(take(queue, A, 1)?.name).toBe('3');
+});
+
+describe('only what can finish', () => {
+  test('is taken: the work ahead, the run and the way back against the budget', () => {
+    const { queue } = admission({ maxRunning: 1, costMs: 10, wayBackMs: 2 });
+    expect(queue.admit(entry('1', { budget: 30 }), 0)).toBeUndefined();
+    expect(queue.take(0, ANY)?.name).toBe('1');
+    expect(queue.admit(entry('2', { budget: 30 }), 0)).toBeUndefined();
+    const refused = queue.admit(entry('3', { budget: 30 }), 0);
+    expect(refused?.code).toBe(ErrorCode.DeadlineUnreachable);
+    // Two ahead of it, its own run of a little more than 10, and 2 for the way.
+    expect(refused?.message).toMatch(/queue 20, run 10, way back 2\.0/);
+    expect(refused?.retryAfterMs).toBeGreaterThan(0);
+    expect(refused?.retryAfterMs).toBeLessThan(10);
+    expect(queue.admit(entry('4', { budget: 40 }), 0)).toBeUndefined();
+  });
+
+  test('what cannot be met without a queue either has no hint', () => {
+    const { queue } = admission({ costMs: 100 });
+    queue.admit(entry('probe', { budget: 30 }), 0);
+    expect(queue.admit(entry('1', { budget: 30 }), 0)).toMatchObject({
+      code: ErrorCode.DeadlineUnreachable,
+      retryAfterMs: 0,
+    });
+  });
+
+  test('in reach: the time that the vehicle stays counts as the budget does', () => {
+    const { queue, spent } = admission({ maxRunning: 1, costMs: 10 });
+    expect(queue.admit(entry('1', { budget: 1000 }), 0)).toBeUndefined();
+    expect(queue.take(0, ANY)?.name).toBe('1');
+    expect(queue.admit(entry('2', { budget: 1000, dwellMs: 15 }), 0)?.code).toBe(ErrorCode.DeadlineUnreachable);
+    expect(queue.admit(entry('3', { budget: 1000, dwellMs: 25 }), 0)).toBeUndefined();
+    queue.sweep(25);
+    expect(spent).toEqual([['3', 25]]);
+  });
+
+  test('with no tender, its start is counted', () => {
+    const tendersOf = () => ({ ready: 0, most: 2, startMs: 40 });
+    const { queue } = admission({ costMs: 10 }, { tendersOf });
+    expect(queue.admit(entry('1', { budget: 60 }), 0)).toBeUndefined();
+    expect(queue.admit(entry('2', { budget: 45 }), 0)).toBeUndefined(); // to see whether that is so
+    expect(queue.admit(entry('3', { budget: 45 }), 0)?.message).toMatch(/start 40/);
+  });
+
+  test('what has too little left at its turn is dropped before it costs a tender', () => {
+    const { queue, spent } = admission({ maxRunning: 1, costMs: 10 });
+    const first = entry('first', { budget: 100 });
+    queue.admit(first, 0);
+    expect(queue.take(0, ANY)).toBe(first);
+    queue.admit(entry('late', { budget: 25 }), 0);
+    queue.admit(entry('calm', { budget: 100 }), 0);
+    // It took twice as long as it had been expected to.
+    queue.ended(first, 20, 'met');
+    expect(queue.take(20, ANY)?.name).toBe('calm');
+    expect(spent).toEqual([['late', 20]]);
+  });
+});
+
+describe('estimates', () => {
+  /** Runs one of this tenant, as long as it says. */
+  function runOne(queue: Admission<Entry>, now: number, ms: number, tenant: string, budget: number): boolean {
+    const one = entry(`${tenant}${now}`, { at: now, tenant, budget });
+    if (queue.admit(one, now) !== undefined) return false;
+    expect(queue.take(now, ANY)).toBe(one);
+    const met = ms < budget;
+    queue.ended(one, now + Math.min(ms, budget), met ? 'met' : 'missed');
+    return true;
+  }
+
+  test('of one tenant make no other tenant wait outside', () => {
+    const { queue } = admission({ costMs: 5 });
+    for (let i = 0; i < 50; i++) runOne(queue, i * 2000, 900, 'slow', 1000);
+    expect(queue.admit(entry('slow', { at: 1e5, tenant: 'slow', budget: 50 }), 1e5)).toBeUndefined(); // a probe
+    expect(queue.admit(entry('slow', { at: 1e5, tenant: 'slow', budget: 50 }), 1e5)?.code).toBe(
+      ErrorCode.DeadlineUnreachable,
+    );
+    expect(queue.admit(entry('other', { at: 1e5, tenant: 'other', budget: 50 }), 1e5)).toBeUndefined();
+  });
+
+  test('that are too long do not stay so: some are let through, and soon all are', () => {
+    const { queue } = admission({ costMs: 5 });
+    let now = 0;
+    for (; now < 100_000; now += 1000) runOne(queue, now, 400, 'acme', 1000);
+    let refused = 0;
+    let row = 0;
+    // Now it takes 5 ms, and nobody gives it more than 50.
+    for (; row < 20; now += 10) {
+      const taken = runOne(queue, now, 5, 'acme', 50);
+      if (!taken) refused++;
+      row = taken ? row + 1 : 0;
+      expect(refused).toBeLessThan(500);
+    }
+    expect(queue.expectedRunMs('acme', A, 1)).toBeLessThan(50);
+  });
+
+  test('probes of what never finishes take a small part of the time', () => {
+    const { queue } = admission({ costMs: 5 });
+    let spentMs = 0;
+    for (let now = 0; now < 60_000; now += 10) if (runOne(queue, now, 1e6, 'acme', 50)) spentMs += 50;
+    expect(spentMs).toBeGreaterThan(0);
+    expect(spentMs).toBeLessThan(60_000 * 0.1);
+  });
+
+  test('go by the size of the input', () => {
+    const { queue } = admission({ costMs: 5 });
+    for (let now = 0; now < 10_000; now += 100) {
+      const large = now % 200 === 0;
+      const one = entry(`${now}`, { at: now, bytes: large ? 100_000 : 100 });
+      queue.admit(one, now);
+      queue.take(now, ANY);
+      queue.ended(one, now + (large ? 60 : 3), 'met');
+    }
+    expect(queue.expectedRunMs('acme', A, 100)).toBeLessThan(4);
+    expect(queue.expectedRunMs('acme', A, 100_000)).toBeGreaterThan(55);
+    expect(queue.expectedRunMs('acme', A, 10)).toBe(0);
+  });
+});
+
+describe('what runs', () => {
+  test('is bounded: as many as there are slots, of all tenants together', () => {
+    const { queue } = admission({ maxRunning: 2 });
+    for (const name of ['1', '2', '3']) queue.admit(entry(name, { tenant: name }), 0);
+    const first = queue.take(0, ANY)!;
+    expect(queue.take(0, ANY)?.name).toBe('2');
+    expect(queue.take(0, ANY)).toBeUndefined();
+    queue.ended(first, 1, 'met');
+    expect(queue.take(1, ANY)?.name).toBe('3');
+    expect(queue.running).toBe(2);
+  });
+
+  test("for very long stands in nobody's way, and its tenant gets no more for it", () => {
+    const { queue } = admission({ maxRunning: 2, longRunMs: 50, maxQueuedPerPackage: 10 });
+    for (const name of ['1', '2', '3', '4']) queue.admit(entry(name, { tenant: 'loops', budget: 1e6 }), 0);
+    queue.take(0, ANY);
+    queue.take(0, ANY);
+    queue.admit(entry('calm', { tenant: 'calm', budget: 200 }), 0);
+    expect(queue.take(49, ANY)).toBeUndefined();
+    expect(queue.wakeAt).toBe(50);
+    expect(queue.take(50, ANY)?.name).toBe('calm');
+    // There is a slot, but not for whom two run already.
+    expect(queue.take(50, ANY)).toBeUndefined();
+    expect([queue.runningOf('loops'), queue.runningOf('calm'), queue.queued]).toEqual([2, 1, 2]);
+  });
+});
+
+describe('cancelled', () => {
+  test('while it waits, it is taken out; nothing else is', () => {
+    const { queue } = admission();
+    const [one, two] = [entry('1'), entry('2')];
+    queue.admit(one, 0);
+    queue.admit(two, 0);
+    expect(queue.remove(one)).toBe(true);
+    expect(queue.remove(one)).toBe(false);
+    expect(queue.remove(entry('2'))).toBe(false);
+    expect(queue.take(0, ANY)).toBe(two);
+    expect(queue.remove(two)).toBe(false);
+    expect([queue.queued, queue.queuedBytes]).toEqual([0, 0]);
+  });
 });

@@ -1,180 +1,251 @@
 /**
- * Decides which offload may wait and which one runs next. Pure: values in, values out, and the time is an argument.
+ * Decides which offload may wait, which one runs next, and which one is not worth a start any more. Pure: values in, values
+ * out, and the time is an argument.
  *
- * One queue per task package, ordered by `WaitingQueue`: tenants in turn, each by earliest deadline. What waits is
- * bounded in number and in bytes.
+ * Who waits is in a `FairQueue`, what runs in `Runs`, how long runs take in `RunTimes`. What waits is bounded in number and
+ * in bytes; only what can be expected to finish in time is taken at all.
  */
-import type { Deadline } from '../../shared/base/deadline.ts';
 import { ErrorCode } from '../../shared/base/errors.ts';
 import { type Refusal, refusal } from '../../shared/base/refusal.ts';
-import { WaitingQueue } from './waiting-queue.ts';
+import { cappedClass, rankOf } from '../../shared/protocol/service-class.ts';
+import { FairQueue } from './fair-queue.ts';
+import { Outlook, type Prospect, unreachable } from './outlook.ts';
+import { Place } from './place.ts';
+import { noRoom, Shares } from './queue-room.ts';
+import { type RunTime, RunTimes } from './run-times.ts';
+import { Runs } from './runs.ts';
+import type { AdmissionLimits, AdmissionOptions, RunEnd, TenantRules, TenderOutlook, Waiting } from './terms.ts';
 
-/** The properties of an offload that admission decides by. Times in milliseconds of one monotonic clock. */
-export interface Waiting {
-  readonly taskDigest: string;
-  readonly tenant: string;
-  /** It begins with the arrival; when it is over, nobody waits for the answer. */
-  readonly deadline: Deadline;
-  /** What it keeps in memory while it waits. */
-  readonly input: { readonly length: number };
-}
-
-export interface AdmissionLimits {
-  /** Offloads that may wait for one package. */
-  readonly maxQueuedPerPackage: number;
-  /** Offloads of one tenant that may wait, over all packages. */
-  readonly maxQueuedPerTenant: number;
-  /** Bytes that may wait, over all packages; one tenant may fill half of it. A single offload may always wait. */
-  readonly maxQueuedBytes: number;
-}
-
-interface TenantShare {
-  count: number;
-  bytes: number;
-}
-
-/** How much the newest run time counts in the mean that retry hints come from. */
-const MEAN_WEIGHT = 0.1;
-const MAX_RETRY_HINT_MS = 10_000;
+const NO_RULES: TenantRules = { weightOf: () => 1, highestClassOf: () => 'safety' };
+const LEAST_SHARES: readonly number[] = [0, 0.2, 0.1, 0.02];
+const PLENTY: TenderOutlook = { ready: Infinity, most: Infinity, startMs: 0 };
 
 export class Admission<T extends Waiting> {
   readonly #limits: AdmissionLimits;
-  readonly #onSpent: (entry: T, waitedMs: number) => void;
-  readonly #queues = new Map<string, WaitingQueue<T>>();
-  readonly #shares = new Map<string, TenantShare>();
-  readonly #meanRunMs = new Map<string, number>();
-  #queued = 0;
-  #queuedBytes = 0;
+  readonly #tenants: TenantRules;
+  readonly #tendersOf: (taskDigest: string) => TenderOutlook;
+  readonly #onDropped: (entry: T, waitedMs: number) => void;
+  readonly #queue: FairQueue<Place<T>>;
+  readonly #runs: Runs<Place<T>>;
+  readonly #times = new RunTimes();
+  readonly #outlook: Outlook;
+  readonly #shares: Shares;
+  /** Waiting and running. */
+  readonly #places = new Map<T, Place<T>>();
   #earliest = Number.POSITIVE_INFINITY;
+  #taken = 0;
+  /** Of `take`, while it looks. */
+  #isFree: (taskDigest: string) => boolean = () => true;
 
-  /** `onSpent` is told of every entry that is dropped because its budget ran out while it waited. */
-  constructor(limits: AdmissionLimits, onSpent: (entry: T, waitedMs: number) => void) {
+  constructor({ limits, tenants, leastShares, tendersOf, onDropped }: AdmissionOptions<T>) {
     this.#limits = limits;
-    this.#onSpent = onSpent;
+    this.#tenants = tenants ?? NO_RULES;
+    this.#tendersOf = tendersOf ?? (() => PLENTY);
+    this.#onDropped = onDropped;
+    const least = leastShares ?? LEAST_SHARES;
+    this.#queue = new FairQueue({ least, weightOf: (tenant) => this.#tenants.weightOf(tenant) });
+    this.#runs = new Runs<Place<T>>(limits, (run, now) => {
+      const tookMs = now - run.takenAt;
+      this.#queue.charge(run.ticket, tookMs - run.chargedMs);
+      run.chargedMs = tookMs;
+    });
+    this.#outlook = new Outlook();
+    this.#shares = new Shares();
   }
 
   get queued(): number {
-    return this.#queued;
+    return this.#queue.size;
   }
   get queuedBytes(): number {
-    return this.#queuedBytes;
+    return this.#shares.bytes;
   }
-
-  /** Before this moment no budget runs out here: when to call `sweep`. Infinity when nothing waits. */
-  get earliestDeadline(): number {
-    return this.#queued === 0 ? Number.POSITIVE_INFINITY : this.#earliest;
+  get running(): number {
+    return this.#runs.size;
   }
-
+  runningOf(tenant: string): number {
+    return this.#shares.runningOf(tenant);
+  }
   queuedFor(taskDigest: string): number {
-    return this.#queues.get(taskDigest)?.size ?? 0;
+    return this.#shares.queuedFor(taskDigest);
   }
 
-  /** Puts the entry into its queue, or says why not. */
+  /** Before this moment no time runs out here: when to call `sweep`. Infinity when nothing waits. */
+  get earliestDeadline(): number {
+    return this.#queue.size === 0 ? Number.POSITIVE_INFINITY : this.#earliest;
+  }
+  /** When to look at the queue again although nothing has happened. */
+  get wakeAt(): number {
+    return this.#queue.size === 0 ? Number.POSITIVE_INFINITY : Math.min(this.#earliest, this.#runs.slotAt());
+  }
+  /** How long a small offload of a new tenant would wait, in milliseconds. */
+  queueMs(now: number): number {
+    if (this.#queue.size === 0 && this.#runs.hasSlot(now)) return 0;
+    return (this.#queue.workMs + this.#runs.leftMs(now)) / this.#runs.slots;
+  }
+  /** Milliseconds that nine of ten runs of this package take for this tenant; 0: not known. */
+  expectedRunMs(tenant: string, taskDigest: string, bytes: number): number {
+    const time = this.#times.of(tenant, taskDigest, bytes);
+    return time.count === 0 ? 0 : time.high;
+  }
+
+  /** Puts the entry into the queue, or says why not. */
   admit(entry: T, now: number): Refusal | undefined {
-    if (entry.deadline.isOver(now)) {
+    const { deadline, tenant, taskDigest, input } = entry;
+    if (deadline.isOver(now)) {
       return refusal(ErrorCode.BudgetSpentInQueue, 'the budget was spent before the offload arrived');
     }
-    let queue = this.#queues.get(entry.taskDigest);
-    if (queue === undefined) {
-      queue = new WaitingQueue<T>();
-      this.#queues.set(entry.taskDigest, queue);
-    }
-    let reason = this.#noRoom(entry, queue.size);
+    let reason = this.#noRoom(entry);
     if (reason !== undefined) {
-      // Those whose time is over keep nobody out.
+      // An entry whose time is over keeps no other out.
       this.sweep(now);
-      reason = this.#noRoom(entry, queue.size);
+      reason = this.#noRoom(entry);
     }
     if (reason !== undefined) return reason;
-    if (entry.deadline.at < this.earliestDeadline) this.#earliest = entry.deadline.at;
-    queue.push(entry);
-    this.#count(entry, 1);
+    const rank = rankOf(cappedClass(entry.serviceClass, this.#tenants.highestClassOf(tenant)));
+    const time = this.#times.of(tenant, taskDigest, input.length);
+    const prospect = this.#look(entry, rank, time, now);
+    if (!prospect.reachable) return unreachable(prospect, entry);
+    const place = new Place(entry, rank, this.#taken++, time, prospect);
+    this.#places.set(entry, place);
+    if (place.due < this.earliestDeadline) this.#earliest = place.due;
+    this.#queue.push(place);
+    this.#shares.waits(entry, place.costMs, 1);
     return undefined;
   }
 
-  /** The next one to run, after dropping those that nobody waits for any more. */
-  take(taskDigest: string, now: number): T | undefined {
+  /** The next one to run, of those whose package can take it. It runs until `ended`. What is in vain is dropped first. */
+  take(now: number, isFree: (taskDigest: string) => boolean): T | undefined {
     this.sweep(now);
-    const entry = this.#queues.get(taskDigest)?.shift();
-    if (entry !== undefined) this.#count(entry, -1);
-    return entry;
+    if (this.#queue.size === 0 || !this.#runs.hasSlot(now)) return undefined;
+    this.#isFree = isFree;
+    for (;;) {
+      const place = this.#queue.next(this.#mayRun);
+      if (place === undefined) return undefined;
+      const { entry, due, time } = place;
+      const leftMs = due - now;
+      const waitedMs = entry.deadline.elapsedMs(now);
+      const tooLate = leftMs < time.needed(leftMs + waitedMs) && !place.probe;
+      this.#outlook.turned(place.tenant, place.rank, tooLate);
+      if (tooLate) {
+        this.#drop(place, now);
+        continue;
+      }
+      this.#queue.begin(place);
+      this.#shares.waits(entry, place.costMs, -1);
+      this.#shares.runs(entry.tenant, 1);
+      place.hadMs = leftMs;
+      this.#runs.begin(place, now);
+      return entry;
+    }
   }
 
-  /** Drops what has no budget left. Costs nothing while `earliestDeadline` lies ahead. */
+  /** A run that `take` began has come to its end. */
+  ended(entry: T, now: number, end: RunEnd): void {
+    const place = this.#places.get(entry);
+    const run = place && this.#runs.end(place);
+    if (place === undefined || run === undefined) return;
+    this.#places.delete(entry);
+    this.#shares.runs(entry.tenant, -1);
+    const tookMs = now - run.takenAt;
+    this.#queue.charge(place, tookMs - run.chargedMs);
+    const { time, probe } = place;
+    if (end === 'missed') time.missed(place.hadMs);
+    else if (end !== 'cancelled') {
+      if (end === 'met') time.met();
+      if (probe && end === 'met') time.probed();
+      time.learn(tookMs);
+    }
+  }
+
+  /** Takes one out that waits; false when it does not. */
+  remove(entry: T): boolean {
+    const place = this.#places.get(entry);
+    if (place === undefined || place.place < 0) return false;
+    this.#takeOut(place);
+    return true;
+  }
+
+  /** A caller waits for it longer than the ones before: `deadline` is another one. */
+  extended(entry: T): void {
+    const place = this.#places.get(entry);
+    if (place === undefined || place.place < 0) return;
+    this.#queue.remove(place);
+    place.due = dueOf(entry);
+    this.#queue.push(place);
+  }
+
+  /** Drops what has no time left. Costs nothing while `earliestDeadline` lies ahead. */
   sweep(now: number): void {
-    if (this.earliestDeadline > now) return;
-    this.#earliest = Number.POSITIVE_INFINITY;
-    for (const queue of this.#queues.values()) {
-      queue.sweep(now, (entry) => {
-        this.#count(entry, -1);
-        this.#onSpent(entry, entry.deadline.elapsedMs(now));
-      });
-      this.#earliest = Math.min(this.#earliest, queue.earliestDeadline());
+    while (this.earliestDeadline <= now) {
+      let earliest = Number.POSITIVE_INFINITY;
+      const over: Place<T>[] = [];
+      for (const place of this.#queue.heads()) {
+        if (place.due <= now) over.push(place);
+        else earliest = Math.min(earliest, place.due);
+      }
+      this.#earliest = over.length > 0 ? now : earliest;
+      for (const place of over) this.#drop(place, now);
     }
   }
 
-  /** Empties one queue; its entries are the caller's to answer. */
+  /** Empties the queue of one package; its entries are the caller's to answer. */
   drain(taskDigest: string): T[] {
-    const queue = this.#queues.get(taskDigest);
-    const entries: T[] = [];
-    for (let entry = queue?.shift(); entry !== undefined; entry = queue?.shift()) {
-      this.#count(entry, -1);
-      entries.push(entry);
-    }
-    return entries;
+    const places = this.#queue.of(taskDigest);
+    for (const place of places) this.#takeOut(place);
+    return places.map(({ entry }) => entry);
   }
 
-  /** How long one run took, for the hints. */
-  learn(taskDigest: string, runMs: number): void {
-    const mean = this.#meanRunMs.get(taskDigest);
-    this.#meanRunMs.set(taskDigest, mean === undefined ? runMs : mean + (runMs - mean) * MEAN_WEIGHT);
+  /** The package says that one run costs so much. */
+  declare(taskDigest: string, costMs: number): void {
+    this.#times.declare(taskDigest, costMs);
   }
 
   /** Nothing waits for this package, and nothing will. */
   forget(taskDigest: string): void {
-    this.#queues.delete(taskDigest);
-    this.#meanRunMs.delete(taskDigest);
+    this.#times.forget(taskDigest);
   }
 
-  /** When half of those who wait now will be through. */
-  #retryHint(taskDigest: string): number {
-    const mean = this.#meanRunMs.get(taskDigest) ?? 1;
-    return Math.min(MAX_RETRY_HINT_MS, Math.max(1, Math.ceil((this.queuedFor(taskDigest) * mean) / 2)));
+  readonly #mayRun = (taskDigest: string, tenant: string): boolean =>
+    this.#shares.runningOf(tenant) < this.#limits.maxRunning && this.#isFree(taskDigest);
+
+  #look(entry: T, rank: number, time: RunTime, now: number): Prospect {
+    const due = dueOf(entry);
+    const { taskDigest, tenant } = entry;
+    return this.#outlook.look({
+      tenant,
+      rank,
+      time,
+      due,
+      now,
+      budgetMs: due - entry.deadline.startedAt,
+      wayBackMs: this.#limits.wayBackMs,
+      slots: this.#runs.slots,
+      hasSlot: this.#runs.hasSlot(now) && this.#shares.runningOf(tenant) < this.#limits.maxRunning,
+      beforeMs: this.#queue.size === 0 ? 0 : this.#queue.workBefore(rank, tenant, due),
+      runningMs: this.#runs.leftMs(now),
+      packageQueuedMs: this.#shares.workFor(taskDigest),
+      packageRunningMs: () => this.#runs.leftMs(now, taskDigest),
+      tenders: this.#tendersOf(taskDigest),
+    });
   }
 
-  #noRoom({ taskDigest, tenant, input }: T, queuedForPackage: number): Refusal | undefined {
-    const { maxQueuedPerPackage, maxQueuedPerTenant, maxQueuedBytes } = this.#limits;
-    const bytes = input.length;
-    const share = this.#shares.get(tenant);
-    if (share !== undefined && share.count >= maxQueuedPerTenant) {
-      const message = `tenant ${tenant} has ${maxQueuedPerTenant} offloads waiting here, as many as it may`;
-      return refusal(ErrorCode.TooManyFromTenant, message, this.#retryHint(taskDigest));
-    }
-    if (share !== undefined && share.bytes + bytes > maxQueuedBytes / 2) {
-      const message = `tenant ${tenant} has ${share.bytes} bytes of input waiting here; ${bytes} more are too many`;
-      return refusal(ErrorCode.TooManyFromTenant, message, this.#retryHint(taskDigest));
-    }
-    if (queuedForPackage >= maxQueuedPerPackage) {
-      const message = `${maxQueuedPerPackage} offloads wait for this task already, as many as may`;
-      return refusal(ErrorCode.QueueFull, message, this.#retryHint(taskDigest));
-    }
-    if (this.#queuedBytes > 0 && this.#queuedBytes + bytes > maxQueuedBytes) {
-      const message = `${this.#queuedBytes} bytes of input wait here already; ${bytes} more are too many`;
-      return refusal(ErrorCode.QueueFull, message, this.#retryHint(taskDigest));
-    }
-    return undefined;
+  #noRoom(entry: T): Refusal | undefined {
+    const parallel = Math.min(this.#runs.slots, Math.max(1, this.#tendersOf(entry.taskDigest).ready));
+    return noRoom(entry, this.#shares, this.#limits, parallel);
   }
 
-  #count({ tenant, input }: T, change: 1 | -1): void {
-    this.#queued += change;
-    this.#queuedBytes += change * input.length;
-    let share = this.#shares.get(tenant);
-    if (share === undefined) {
-      share = { count: 0, bytes: 0 };
-      this.#shares.set(tenant, share);
-    }
-    share.count += change;
-    share.bytes += change * input.length;
-    if (share.count === 0) this.#shares.delete(tenant);
+  #drop(place: Place<T>, now: number): void {
+    this.#takeOut(place);
+    this.#onDropped(place.entry, place.entry.deadline.elapsedMs(now));
   }
+
+  #takeOut(place: Place<T>): void {
+    this.#queue.remove(place);
+    this.#places.delete(place.entry);
+    this.#shares.waits(place.entry, place.costMs, -1);
+  }
+}
+
+function dueOf({ deadline, dwellMs }: Waiting): number {
+  return Math.min(deadline.at, deadline.startedAt + dwellMs);
 }

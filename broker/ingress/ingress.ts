@@ -25,6 +25,8 @@ export interface IngressOptions {
   /** An encoded ServiceAnnouncement, for one client. */
   readonly announcement: (client: ConnectedVehicle) => Uint8Array;
   readonly submit: (offload: IncomingOffload, answer: Answer) => void;
+  /** A vehicle is there; the result is called when its connection has ended. */
+  readonly onConnected: (client: ConnectedVehicle) => () => void;
   /** Takes what a new connection pushes. */
   readonly pushes: (client: VehiclePrincipal) => PushClient;
   /** A client was turned away, or sent something that could not be used. */
@@ -208,10 +210,11 @@ export class Ingress {
   }
 
   #serve(socket: ClientSocket): void {
-    const { pushes, log } = this.#options;
+    const { pushes, onConnected, log } = this.#options;
     const { client } = socket.data;
     log.info({ vehicle: client.id, tenant: client.tenant }, 'vehicle connected');
     socket.on('disconnect', (reason) => log.info({ vehicle: client.id, reason }, 'vehicle disconnected'));
+    socket.on('disconnect', onConnected(client));
     const unread = { bytes: 0 };
     // Everything has been handed to the TLS socket, which counts its own part.
     socket.conn.on('drain', () => {
@@ -293,6 +296,4 @@ function unauthenticated(message: string): KerbError {
   return new KerbError(ErrorCode.Unauthenticated, message);
 }
 
-function badRequest(message: string): KerbError {
-  return new KerbError(ErrorCode.BadOffloadRequest, message);
-}
+const badRequest = (message: string) => new KerbError(ErrorCode.BadOffloadRequest, message);

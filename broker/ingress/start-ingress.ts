@@ -10,9 +10,9 @@ import type { ServedTasks } from '../offloads/served-tasks.ts';
 import type { PackageStore } from '../packages/package-store.ts';
 import { PackageUploads } from '../packages/package-uploads.ts';
 import type { PushedPackages } from '../packages/pushed-packages.ts';
-import type { BrokerMetrics } from '../telemetry/metrics.ts';
+import type { BrokerTelemetry } from '../telemetry/telemetry.ts';
 import { encodeAnnouncement } from './codec.ts';
-import { Ingress } from './ingress.ts';
+import { type ConnectedVehicle, Ingress } from './ingress.ts';
 
 export interface IngressParts {
   readonly config: BrokerConfig;
@@ -21,14 +21,14 @@ export interface IngressParts {
   readonly served: ServedTasks;
   readonly store: PackageStore;
   readonly pushed: PushedPackages;
-  readonly metrics: BrokerMetrics;
-  readonly errors: RecentErrors;
+  readonly telemetry: BrokerTelemetry;
   readonly log: Logger;
 }
 
 /** Lets vehicles in: for offloads and, where that is allowed, for pushes. */
 export async function startIngress(running: RunningParts, parts: IngressParts): Promise<Ingress> {
-  const { config, identity, offloads, served, store, pushed, metrics, errors, log } = parts;
+  const { config, identity, offloads, served, store, pushed, telemetry, log } = parts;
+  const { metrics, errors, activity } = telemetry;
   const { id, identityDir: dir } = config;
   const { tenants, limits, maxInput } = config.push ?? NO_PUSHES;
   // How much a message may hold is settled when the ingress starts.
@@ -46,6 +46,7 @@ export async function startIngress(running: RunningParts, parts: IngressParts): 
     maxInput: largestInput,
     onPushed: (taskPackage) => changed(() => served.add(taskPackage)),
     onRemoved: (digest) => changed(() => served.remove(digest)),
+    onChanged: (event, client, digest) => telemetry.package(event, client, digest),
     onRefused,
     metrics,
     log,
@@ -59,7 +60,8 @@ export async function startIngress(running: RunningParts, parts: IngressParts): 
     maxInput: largestInput,
     maxClients: config.limits.maxClients,
     announcement: (client) => encodeAnnouncement(served.announcement(id), client.version),
-    submit: (offload, answer) => offloads.submit(offload, answer),
+    submit: (offload, answer) => offloads.submit(offload, activity.follow(offload, answer)),
+    onConnected: (client) => connected(client, telemetry),
     pushes: (client) => uploads.session(client),
     onRefused,
     log,
@@ -68,6 +70,16 @@ export async function startIngress(running: RunningParts, parts: IngressParts): 
   const watch = watchBrokerIdentity({ dir, id, errors, onRenewed: (renewed) => ingress.renew(renewed), log });
   await running.begin('identity', watch);
   return ingress;
+}
+
+/** @returns says that the connection has ended */
+function connected(client: ConnectedVehicle, { activity, events }: BrokerTelemetry): () => void {
+  const gone = activity.connected(client);
+  events.add('vehicle', client.tenant, 'Connected', `vehicle ${client.id}`);
+  return () => {
+    gone();
+    events.add('vehicle', client.tenant, 'Disconnected', `vehicle ${client.id}`);
+  };
 }
 
 /** Says who was refused and why, ten times a second at most: a client must not be able to fill the disk. */

@@ -27,7 +27,7 @@ export interface OffloadTerms {
   readonly traceparent: string;
 }
 
-/** One that waits or runs, for everybody who asked for it. */
+/** One that waits or runs, for all its callers. */
 export interface PendingOffload extends IncomingOffload {
   /** Tenant, vehicle and id. */
   readonly key: string;

@@ -3,6 +3,10 @@ import { ErrorCode } from '../../shared/base/errors.ts';
 import { type Refusal, refusal } from '../../shared/base/refusal.ts';
 import type { IncomingOffload, PendingOffload, Runnable } from './offload.ts';
 
+export function stopping(): Refusal {
+  return refusal(ErrorCode.BrokerStopping, 'this broker is stopping; use another one');
+}
+
 export function unknownPackage(taskDigest: string): Refusal {
   const message = `this broker has no task package ${taskDigest}; its announcement lists what it has`;
   return refusal(ErrorCode.UnknownPackage, message);
@@ -40,7 +44,12 @@ export function blockedTooLong(
   return { code, message: `${name} cannot be run here now: ${message}`, retryAfterMs: hint };
 }
 
-export function spentInQueue({ deadline }: PendingOffload, waitedMs: number): Refusal {
-  const message = `the budget of ${deadline.budgetText} was spent in the queue (${Math.round(waitedMs)} ms); it was not run`;
+export function waitedTooLong({ deadline }: PendingOffload, waitedMs: number): Refusal {
+  const waited = `${Math.round(waitedMs)} ms`;
+  if (waitedMs < deadline.originalMs) {
+    const message = `of the budget of ${deadline.budgetText}, too little was left for a run after ${waited} in the queue; it was not run`;
+    return refusal(ErrorCode.DeadlineUnreachable, message);
+  }
+  const message = `the budget of ${deadline.budgetText} was spent in the queue (${waited}); it was not run`;
   return refusal(ErrorCode.BudgetSpentInQueue, message);
 }

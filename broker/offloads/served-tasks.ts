@@ -47,6 +47,11 @@ export class ServedTasks {
     return this.#served.size;
   }
 
+  /** Name and version of a task; undefined when it is not served here. */
+  taskOf(digest: string): { readonly name: string; readonly version: string } | undefined {
+    return this.#served.get(digest)?.taskPackage.config;
+  }
+
   /** The package is verified, and in the store. */
   add(taskPackage: TaskPackage): void {
     const { admission, offloads, pools } = this.#options;
@@ -54,7 +59,7 @@ export class ServedTasks {
     const { name, maxInput, costMs } = taskPackage.config;
     const pool = this.#poolOf(taskPackage);
     this.#served.set(digest, { taskPackage, pool });
-    if (costMs !== undefined) admission.learn(digest, costMs);
+    if (costMs !== undefined) admission.declare(digest, costMs);
     pools.add(pool);
     offloads.add({ digest, name, maxInput, pool });
     pools.plan();
@@ -121,7 +126,7 @@ export class ServedTasks {
           log.child({ task }),
           isolationFor(taskPackage, pool.isolation, isolation),
         ),
-      onWaiting: () => offloads.dispatch(digest),
+      onWaiting: () => offloads.dispatch(),
       onTrouble: (error) => {
         errors.add(task, error.code, error.message);
         // Of one that was removed, nothing waits any more.

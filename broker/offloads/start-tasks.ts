@@ -34,7 +34,11 @@ export interface Tasks {
 export async function startTasks(running: RunningParts, parts: TaskParts): Promise<Tasks> {
   const { config, store, metrics, errors, log, signal } = parts;
   const { limits, isolation, prestart } = config;
-  const admission = new Admission<PendingOffload>(limits, (pending, waitedMs) => offloads.spent(pending, waitedMs));
+  const admission = new Admission<PendingOffload>({
+    limits,
+    tendersOf: (digest) => offloads.tendersOf(digest),
+    onDropped: (pending, waitedMs) => offloads.dropped(pending, waitedMs),
+  });
   let { createTender } = parts;
   if (createTender === undefined) {
     const blanks = new BlankTenders({ count: limits.blankTenders, isolation, log });

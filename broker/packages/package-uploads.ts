@@ -22,6 +22,8 @@ export interface PackageUploadsOptions {
   readonly onPushed: (found: TaskPackage) => void;
   /** A package is to be let go. */
   readonly onRemoved: (digest: string) => void;
+  /** A tenant has pushed or removed a package; told after the one and before the other takes effect. */
+  readonly onChanged: (event: 'push' | 'remove', client: VehiclePrincipal, digest: string) => void;
   /** A push came to nothing. */
   readonly onRefused: (client: string, error: KerbError) => void;
   readonly metrics: BrokerMetrics;
@@ -128,7 +130,7 @@ export class PackageUploads implements UploadRules {
    */
   store(incoming: IncomingPackage, digest: string, client: VehiclePrincipal, bytes: number): Promise<PushOutcome> {
     return this.#changes.run<PushOutcome>(async () => {
-      const { store, pushed, onPushed, log } = this.#options;
+      const { store, pushed, onPushed, onChanged, log } = this.#options;
       this.checkMayPush(client);
       // Somebody else may have been faster.
       if (await this.isThere(digest, incoming.files, client)) return 'ALREADY_THERE';
@@ -138,6 +140,7 @@ export class PackageUploads implements UploadRules {
       const renewed = store.has(digest);
       store.put(kept, origin);
       if (!renewed) onPushed(kept);
+      onChanged('push', client, digest);
       const { name, version } = found.config;
       log.info(
         { task: `${name} ${version}`, digest, tenant: client.tenant, vehicle: client.id },
@@ -150,7 +153,7 @@ export class PackageUploads implements UploadRules {
   /** @throws KerbError UnknownPackage; PushForbidden: it is not this tenant's */
   remove(digest: string, client: VehiclePrincipal): Promise<PushOutcome> {
     return this.#changes.run<PushOutcome>(async () => {
-      const { store, pushed, onRemoved, log } = this.#options;
+      const { store, pushed, onRemoved, onChanged, log } = this.#options;
       this.checkMayPush(client);
       const origin = store.originOf(digest);
       if (!store.has(digest) && origin === undefined) {
@@ -164,6 +167,7 @@ export class PackageUploads implements UploadRules {
         throw new KerbError(ErrorCode.PushForbidden, message);
       }
       await pushed.remove(digest);
+      onChanged('remove', client, digest);
       onRemoved(digest);
       await store.remove(digest);
       log.info({ digest, tenant: client.tenant, vehicle: client.id }, 'pushed task package removed');

@@ -1,20 +1,42 @@
-import { Counter, Gauge, Histogram, type Registry } from 'prom-client';
+import { Counter, Histogram, type Registry } from 'prom-client';
 import { createRegistry } from '../../shared/api/metrics.ts';
 import { errorName } from '../../shared/base/errors.ts';
+import { reasonOf } from '../../shared/protocol/refusal-reason.ts';
 import type { CallUse } from '../tenders/process/tender.ts';
+import { BoundedLabels } from './bounded-labels.ts';
+import { type ActivityCounts, type PoolCount, watchActivity, watchAudit, watchPools, watchPushed } from './gauges.ts';
 
 export type Phase = 'queue' | 'start' | 'run' | 'total';
-
-/** The numbers of a pool when the metrics are read. */
-export interface PoolCount {
-  readonly state: string;
-  readonly tenders: Iterable<{ readonly isolation: string; readonly state: string; readonly bytes: number }>;
-}
 
 interface CounterChild {
   inc(value?: number): void;
 }
 
+interface HistogramChild {
+  observe(value: number): void;
+}
+
+/** Series that have labels of their own: of a tenant and task, of a task, of a tenant that pushes. */
+interface PairSeries {
+  readonly results: Map<string, CounterChild>;
+  cpu?: CounterChild;
+  misses?: CounterChild;
+  latency?: HistogramChild;
+}
+interface TaskSeries {
+  memory?: HistogramChild;
+}
+
+/** How many pairs of tenant and task, how many tasks, and how many tenants that push have labels of their own. */
+const MOST_PAIRS = 50;
+const MOST_TASKS = 50;
+const MOST_PUSHERS = 50;
+/** How often it is settled anew which these are, at most. */
+const SETTLE_MS = 15_000;
+/** Tenants whose processor time is added up. */
+const MAX_TENANTS = 1000;
+
+const LATENCY_SECONDS = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10];
 const SECONDS = [0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5];
 
 /** From 16 KiB to the 256 MiB that no task may pass. */
@@ -31,12 +53,32 @@ export class BrokerMetrics {
   readonly #refusals: Counter;
   readonly #misses: Counter;
   readonly #phases: Readonly<Record<Phase, { observe(seconds: number): void }>>;
+  readonly #latency: Histogram;
   readonly #cpu: Counter;
   readonly #memory: Histogram;
   readonly #pushes: Counter;
-  readonly #kept = new Map<string, CounterChild>();
-  readonly #keptCpu = new Map<string, CounterChild>();
-  readonly #keptMemory = new Map<string, { observe(bytes: number): void }>();
+  readonly #pairs = new BoundedLabels<PairSeries>(
+    MOST_PAIRS,
+    () => ({ results: new Map() }),
+    ({ labels, children: { results } }) => {
+      for (const result of results.keys()) this.#offloads.remove(...labels, result);
+      for (const one of [this.#cpu, this.#misses, this.#latency]) one.remove(...labels);
+    },
+  );
+  readonly #tasks = new BoundedLabels<TaskSeries>(
+    MOST_TASKS,
+    () => ({}),
+    ({ labels: [task] }) => this.#memory.remove(task),
+  );
+  readonly #pushers = new BoundedLabels<Set<string>>(
+    MOST_PUSHERS,
+    () => new Set(),
+    ({ labels: [tenant], children }) => {
+      for (const result of children) this.#pushes.remove(tenant, result);
+    },
+  );
+  readonly #cpuMs = new Map<string, number>();
+  #settledAt = 0;
 
   constructor() {
     const registers = [this.registry];
@@ -54,7 +96,15 @@ export class BrokerMetrics {
     });
     this.#misses = new Counter({
       name: 'broker_deadline_misses_total',
-      help: 'Offloads whose budget ran out while they waited or ran.',
+      help: 'Offloads whose budget ran out while they waited or ran, and results that were later than it.',
+      labelNames: ['tenant', 'task'],
+      registers,
+    });
+    this.#latency = new Histogram({
+      name: 'broker_offload_latency_seconds',
+      help: 'Time from the arrival of an offload to its result, kept results included.',
+      labelNames: ['tenant', 'task'],
+      buckets: LATENCY_SECONDS,
       registers,
     });
     this.#cpu = new Counter({
@@ -91,82 +141,45 @@ export class BrokerMetrics {
     };
   }
 
-  /** Tenders and packages are counted when the metrics are read. */
   watchPools(list: () => Iterable<PoolCount>): void {
-    const registers = [this.registry];
-    new Gauge({
-      name: 'broker_tenders',
-      help: 'Tenders by isolation and state.',
-      labelNames: ['isolation', 'state'],
-      registers,
-      collect() {
-        this.reset();
-        for (const { tenders } of list()) {
-          for (const { isolation, state } of tenders) this.labels(isolation, state).inc();
-        }
-      },
-    });
-    new Gauge({
-      name: 'broker_tender_memory_bytes',
-      help: 'What the tenders hold while they wait, or are taken to hold.',
-      registers,
-      collect() {
-        let sum = 0;
-        for (const { tenders } of list()) for (const { bytes } of tenders) sum += bytes;
-        this.set(sum);
-      },
-    });
-    new Gauge({
-      name: 'broker_packages',
-      help: 'Task packages by what an offload meets that comes now.',
-      labelNames: ['state'],
-      registers,
-      collect() {
-        this.reset();
-        for (const { state } of list()) this.labels(state).inc();
-      },
-    });
+    watchPools(this.registry, list);
   }
 
-  /** Pushed packages are counted when the metrics are read. */
   watchPushed(list: () => Iterable<{ readonly tenant: string; readonly bytes: number }>): void {
-    const registers = [this.registry];
-    new Gauge({
-      name: 'broker_pushed_packages',
-      help: 'Task packages that a tenant has pushed and that are there.',
-      labelNames: ['tenant'],
-      registers,
-      collect() {
-        this.reset();
-        for (const { tenant } of list()) this.labels(tenant).inc();
-      },
-    });
-    new Gauge({
-      name: 'broker_pushed_bytes',
-      help: 'What the packages that a tenant has pushed take on the disk.',
-      labelNames: ['tenant'],
-      registers,
-      collect() {
-        this.reset();
-        for (const { tenant, bytes } of list()) this.labels(tenant).inc(bytes);
-      },
-    });
+    watchPushed(this.registry, list);
+  }
+
+  watchActivity(counts: () => ActivityCounts): void {
+    watchActivity(this.registry, counts);
+  }
+
+  /** `lost`: lines of the audit log that could not be written. */
+  watchAudit(lost: () => number): void {
+    watchAudit(this.registry, lost);
   }
 
   /** A push or a removal has come to its end. */
   pushed(tenant: string, result: string): void {
-    this.#pushes.labels(tenant, result).inc();
+    const { labels, children } = this.#pushers.use(tenant, '');
+    children.add(result);
+    this.#pushes.labels(labels[0], result).inc();
   }
 
   /** What a call took, whatever came of it. */
   used(tenant: string, task: string, { cpuMs, peakMemory }: CallUse): void {
-    this.#lookUp(this.#keptCpu, this.#cpu, tenant, task).inc(cpuMs / 1000);
-    let memory = this.#keptMemory.get(task);
-    if (memory === undefined) {
-      memory = this.#memory.labels(task);
-      this.#keptMemory.set(task, memory);
-    }
-    memory.observe(peakMemory);
+    const { labels, children } = this.#pairs.use(tenant, task);
+    children.cpu ??= this.#cpu.labels(...labels);
+    children.cpu.inc(cpuMs / 1000);
+    const ofTask = this.#tasks.use(task, '');
+    ofTask.children.memory ??= this.#memory.labels(ofTask.labels[0]);
+    ofTask.children.memory.observe(peakMemory);
+    const before = this.#cpuMs.get(tenant);
+    if (before !== undefined || this.#cpuMs.size < MAX_TENANTS) this.#cpuMs.set(tenant, (before ?? 0) + cpuMs);
+  }
+
+  /** Processor time of all calls of a tenant, in milliseconds. */
+  cpuMsOf(tenant: string): number {
+    return this.#cpuMs.get(tenant) ?? 0;
   }
 
   ok(tenant: string, task: string): void {
@@ -181,28 +194,49 @@ export class BrokerMetrics {
   /** It was not taken. */
   refused(tenant: string, task: string, code: number): void {
     this.#count(tenant, task, errorName(code));
-    this.#refusals.labels(errorName(code)).inc();
+    this.#refusals.labels(reasonOf(code)).inc();
   }
 
-  deadlineMissed(): void {
-    this.#misses.inc();
+  /** The budget ran out here, or the result was later than it. */
+  missed(tenant: string, task: string): void {
+    const { labels, children } = this.#pairs.use(tenant, task);
+    children.misses ??= this.#misses.labels(...labels);
+    children.misses.inc();
   }
 
   took(phase: Phase, ms: number): void {
     this.#phases[phase].observe(ms / 1000);
   }
 
-  #count(tenant: string, task: string, result: string): void {
-    this.#lookUp(this.#kept, this.#offloads, tenant, task, result).inc();
+  /** A caller has its result so long after its request came. */
+  answered(tenant: string, task: string, ms: number): void {
+    const { labels, children } = this.#pairs.use(tenant, task);
+    children.latency ??= this.#latency.labels(...labels);
+    children.latency.observe(ms / 1000);
   }
 
-  #lookUp(kept: Map<string, CounterChild>, counter: Counter, ...labels: string[]): CounterChild {
-    const key = labels.join('\n');
-    let child = kept.get(key);
-    if (child === undefined) {
-      child = counter.labels(...labels);
-      kept.set(key, child);
+  /** The labels under which something of this tenant and task is counted now. */
+  labelsOf(tenant: string, task: string): readonly [string, string] {
+    return this.#pairs.labelsOf(tenant, task);
+  }
+
+  /** All of them, as Prometheus reads them. */
+  async text(): Promise<{ readonly type: string; readonly body: string }> {
+    const now = performance.now();
+    if (now - this.#settledAt >= SETTLE_MS) {
+      this.#settledAt = now;
+      for (const labels of [this.#pairs, this.#tasks, this.#pushers]) labels.settle();
     }
-    return child;
+    return { type: this.registry.contentType, body: await this.registry.metrics() };
+  }
+
+  #count(tenant: string, task: string, result: string): void {
+    const { labels, children } = this.#pairs.use(tenant, task);
+    let child = children.results.get(result);
+    if (child === undefined) {
+      child = this.#offloads.labels(...labels, result);
+      children.results.set(result, child);
+    }
+    child.inc();
   }
 }

@@ -1,28 +1,35 @@
 import { join, resolve } from 'node:path';
 import { type Command, InvalidArgumentError, Option } from 'commander';
-import { DEFAULT_LIMITS, type PushConfig } from '../../broker/config.ts';
+import { type BrokerConfig, DEFAULT_LIMITS, type PushConfig } from '../../broker/config.ts';
 import { type RunningBroker, startBroker } from '../../broker/main.ts';
 import { DEFAULT_PUSH_LIMITS } from '../../broker/packages/push-limits.ts';
 import { WISHED_ISOLATIONS, type WishedIsolation } from '../../broker/tenders/process/tender.ts';
 import { ErrorCode, isKerbError, KerbError } from '../../shared/base/errors.ts';
 import { createLog } from '../../shared/base/log.ts';
-import { type ListenAddress, parseListen } from '../../shared/host/listen.ts';
+import type { ListenAddress } from '../../shared/host/listen.ts';
 import { ServiceManager } from '../../shared/host/service-manager.ts';
+import { brokersDir } from '../../shared/host/socket-directory.ts';
 import { ensureDevelopmentIdentities } from '../../shared/identity/development.ts';
 import { isTenant } from '../../shared/identity/identity.ts';
 import { ensureDevelopmentSigner } from '../../shared/task-package/signer.ts';
 import { parseSize } from '../../shared/text/size.ts';
+import { withAllProblems } from '../obu/problems.ts';
+import { registerDrainCommand } from './drain-command.ts';
+import { registerLookCommands } from './look-commands.ts';
+import { registerPolicyCommands } from './policy-commands.ts';
+import { type ServiceOptions, serviceConfig, toListen, withServiceOptions } from './service-options.ts';
 
 /** Bytes: the largest that an example takes, and what one connection may make a broker hold while it arrives. */
 const DEFAULT_PUSH_INPUT = 4 * 1024 * 1024;
 
-interface ServeOptions {
+interface ServeOptions extends ServiceOptions {
   readonly id: string;
   readonly listen: ListenAddress;
   readonly identity?: string;
   readonly packages: string;
   readonly trust?: string;
   readonly allowUnsigned?: boolean;
+  readonly policy?: string;
   readonly state: string;
   readonly api?: string;
   readonly isolation: WishedIsolation;
@@ -43,9 +50,11 @@ interface ServeOptions {
 /** `kerb broker`: the edge element. */
 export function registerBrokerCommands(program: Command): void {
   const broker = program.command('broker').description('the edge element: accepts offloads over V2E and runs them');
-  broker
+  registerLookCommands(broker);
+  registerDrainCommand(broker);
+  const command = broker
     .command('serve')
-    .description('run a broker until SIGINT or SIGTERM')
+    .description('run a broker until SIGINT or SIGTERM; a second signal stops it at once')
     .requiredOption('--id <id>', "the broker's id, as in its certificate")
     .requiredOption('--packages <dir>', 'directory of task packages')
     .addOption(
@@ -56,6 +65,7 @@ export function registerBrokerCommands(program: Command): void {
     .option('--identity <dir>', 'certificate.pem, key.pem and ca.pem; without it a development identity is made')
     .option('--trust <dir>', 'public keys (*.pem) of the task signers whose packages are run')
     .option('--allow-unsigned', 'run every package, also unsigned ones')
+    .option('--policy <file>', 'who may what; read anew when it changes and on SIGHUP (kerb broker policy check FILE)')
     .option('--state <dir>', 'state directory of the broker', '.kerbside')
     .option('--api <socket>', 'control socket (default: broker-ID.sock in the state directory)')
     .addOption(
@@ -89,7 +99,13 @@ export function registerBrokerCommands(program: Command): void {
       new Option('--prestart <tasks>', 'tasks to have a tender waiting for, like "echo,aqi"; or all, or none')
         .default('all', 'all')
         .argParser(parsePrestart),
-    )
+    );
+  withServiceOptions(withPushOptions(command)).action(serve);
+  registerPolicyCommands(broker);
+}
+
+function withPushOptions(command: Command): Command {
+  return command
     .option(
       '--push-from <tenants>',
       'whose vehicles may push task packages, like "ACME,Example Fleet" (default: none)',
@@ -98,71 +114,91 @@ export function registerBrokerCommands(program: Command): void {
     .addOption(sizeOption('--push-size <size>', 'one package that is pushed', DEFAULT_PUSH_LIMITS.maxPackageBytes))
     .addOption(sizeOption('--push-quota <size>', 'what one tenant may keep here', DEFAULT_PUSH_LIMITS.maxTenantBytes))
     .option('--push-packages <n>', 'packages of one tenant', parseCount, DEFAULT_PUSH_LIMITS.maxTenantPackages)
-    .addOption(sizeOption('--push-input <size>', 'input that a pushed task may take', DEFAULT_PUSH_INPUT))
-    .action(serve);
+    .addOption(sizeOption('--push-input <size>', 'input that a pushed task may take', DEFAULT_PUSH_INPUT));
 }
 
 async function serve(options: ServeOptions): Promise<void> {
   const log = createLog('broker');
   const manager = new ServiceManager({ env: process.env, pid: process.pid, log });
   const cancel = new AbortController();
+  const hurry = new AbortController();
   let running: RunningBroker | undefined;
-  const stopped = new Promise<void>((resolveStopped) => {
+  const stopped = new Promise<NodeJS.Signals>((resolveStopped) => {
     const onSignal = (signal: NodeJS.Signals) => {
-      log.info({ signal }, 'stopping');
+      const again = cancel.signal.aborted;
+      log.info({ signal }, again ? 'stopping at once' : 'stopping');
+      if (again) hurry.abort();
       cancel.abort();
-      resolveStopped();
+      resolveStopped(signal);
     };
     process.on('SIGINT', onSignal);
     process.on('SIGTERM', onSignal);
   });
+  process.on('SIGHUP', () => void running?.reload());
   const stateDir = resolve(options.state);
   try {
-    const identityDir = options.identity ?? (await developmentIdentity(stateDir, options.id, log));
-    running = await startBroker(
-      {
-        id: options.id,
-        listen: options.listen,
-        identityDir,
-        packagesDir: options.packages,
-        trustDir: await trustDirOf(options, stateDir, log),
-        stateDir,
-        apiSocket: options.api ?? join(stateDir, `broker-${options.id}.sock`),
-        isolation: options.isolation,
-        prestart: options.prestart,
-        ...(options.pushFrom === undefined ? {} : { push: pushConfig(options.pushFrom, options) }),
-        limits: {
-          ...DEFAULT_LIMITS,
-          maxQueuedPerPackage: options.maxQueue,
-          maxQueuedPerTenant: options.maxQueuePerTenant,
-          maxQueuedBytes: options.maxQueueBytes,
-          tenderMemory: options.tenderMemory,
-          maxTenders: options.maxTenders,
-          blankTenders: options.blankTenders,
-        },
-      },
-      { log, signal: cancel.signal },
-    );
+    const config = await configOf(options, stateDir, log);
+    running = await startBroker(config, { log, signal: cancel.signal, hurry: hurry.signal });
     await manager.ready(`broker ${options.id} on ${running.url}`);
-    await stopped;
+    const signal = await stopped;
     await manager.stopping();
-    await running.stop();
+    await running.stop(signal);
   } catch (error) {
     // Asked to stop while it started: that is an end, not a failure.
-    if (!isKerbError(error, ErrorCode.Cancelled)) throw error;
+    if (!isKerbError(error, ErrorCode.Cancelled)) throw withAllProblems(error);
   }
   log.info('stopped');
 }
 
-function pushConfig(tenants: readonly string[], options: ServeOptions): PushConfig {
-  const { pushSize, pushQuota, pushPackages, pushInput } = options;
+async function configOf(
+  options: ServeOptions,
+  stateDir: string,
+  log: ReturnType<typeof createLog>,
+): Promise<BrokerConfig> {
+  return {
+    id: options.id,
+    listen: options.listen,
+    identityDir: options.identity ?? (await developmentIdentity(stateDir, options.id, log)),
+    packagesDir: options.packages,
+    trustDir: await trustDirOf(options, stateDir, log),
+    stateDir,
+    apiSocket: options.api ?? join(stateDir, `broker-${options.id}.sock`),
+    isolation: options.isolation,
+    prestart: options.prestart,
+    socketsDir: brokersDir(),
+    ...serviceConfig(options),
+    ...pushConfig(options),
+    policyFile: options.policy,
+    limits: {
+      ...DEFAULT_LIMITS,
+      maxQueuedPerPackage: options.maxQueue,
+      maxQueuedPerTenant: options.maxQueuePerTenant,
+      maxQueuedBytes: options.maxQueueBytes,
+      tenderMemory: options.tenderMemory,
+      maxTenders: options.maxTenders,
+      blankTenders: options.blankTenders,
+      stopMs: options.drainFor,
+    },
+  };
+}
+
+/** @throws KerbError BadConfig: it is said twice who may push */
+function pushConfig(options: ServeOptions): { push?: PushConfig } {
+  const { policy, pushFrom, pushSize, pushQuota, pushPackages, pushInput } = options;
+  if (pushFrom !== undefined && policy !== undefined) {
+    throw new KerbError(
+      ErrorCode.BadConfig,
+      `--push-from and --policy contradict each other; write "packages: { push: true }" under these tenants in ${policy}`,
+    );
+  }
+  if (pushFrom === undefined && policy === undefined) return {};
   const limits = {
     ...DEFAULT_PUSH_LIMITS,
     maxPackageBytes: pushSize,
     maxTenantBytes: pushQuota,
     maxTenantPackages: pushPackages,
   };
-  return { tenants, limits, maxInput: pushInput };
+  return { push: { tenants: pushFrom ?? [], limits, maxInput: pushInput } };
 }
 
 /** No package is run unless somebody said whose are: on the command line, or by using development identities. */
@@ -196,12 +232,6 @@ async function developmentIdentity(stateDir: string, id: string, log: ReturnType
   for (const sentence of made) log.info({ reason: sentence }, 'development identity prepared');
   log.warn({ broker, vehicle }, 'no --identity: using a development identity; never do so on a road (see `kerb pki`)');
   return broker;
-}
-
-function toListen(text: string): ListenAddress {
-  const address = parseListen(text);
-  if (address === undefined) throw new InvalidArgumentError('write it like 127.0.0.1:7443 or [::1]:7443');
-  return address;
 }
 
 function sizeOption(flags: string, description: string, defaultBytes: number): Option {

@@ -1,8 +1,8 @@
 import { workloadWhy } from '../../obu/api/workload-why.ts';
 import type { Explanation } from '../../shared/api/obu.ts';
 import { stateWord } from '../../shared/api/workload-state.ts';
+import { eventLine } from '../lib/event-lines.ts';
 import { mebibytes, timeSpan } from '../lib/units.ts';
-import { eventLine } from './event-lines.ts';
 
 /** An explanation on one screen: first why, then what it wants, what there is, what it did and what it may. */
 export function explainLines(all: Explanation): string[] {

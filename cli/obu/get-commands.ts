@@ -3,10 +3,10 @@ import { workloadWhy } from '../../obu/api/workload-why.ts';
 import type { GrantStatus, ObuEvent, SignalReading } from '../../shared/api/obu.ts';
 import type { WorkloadStatus } from '../../shared/api/status.ts';
 import { stateWord } from '../../shared/api/workload-state.ts';
+import { eventLine } from '../lib/event-lines.ts';
 import { type ApiOptions, connectObu, withApi } from '../lib/obu-client.ts';
 import { interruptible, type OutputFormat, outputOption, rowsOf, show, showNext } from '../lib/output.ts';
 import { signalRows } from '../signal/signal-lines.ts';
-import { eventLine } from './event-lines.ts';
 
 interface GetOptions extends ApiOptions {
   readonly output: OutputFormat;

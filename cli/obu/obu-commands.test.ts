@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Command } from 'commander';
 import { afterEach, beforeEach, expect, it } from 'vitest';
+import { jsonReply } from '../../shared/api/control-routes.ts';
 import { createControlServer } from '../../shared/api/control-server.ts';
 import { ErrorCode } from '../../shared/base/errors.ts';
 import { silentLog } from '../../shared/base/log.ts';
@@ -37,6 +38,27 @@ it('status does not say so of an OBU that answers something else', async () => {
     await expect(status(socketPath)).rejects.toMatchObject({
       code: ErrorCode.ApiUnavailable,
       message: expect.stringMatching(/was answered with 404/),
+    });
+  } finally {
+    await server.stop();
+  }
+});
+
+it.each([
+  ['status', ['status']],
+  ['a route that only OBUs have', ['obu', 'get', 'grants']],
+  ['a stream that only OBUs have', ['logs', 'a']],
+])('%s of a broker says which verbs to use', async (_what, verb) => {
+  const socketPath = join(folder, 'broker.sock');
+  const routes = { 'GET /v1/status': () => jsonReply({ broker: 'rsu-1', packages: [] }) };
+  const server = createControlServer({ socketPath, routes, log: silentLog() });
+  await server.start();
+  try {
+    const program = new Command().exitOverride();
+    registerObuCommands(program);
+    await expect(program.parseAsync([...verb, '--api', socketPath], { from: 'user' })).rejects.toMatchObject({
+      code: ErrorCode.ApiUnavailable,
+      message: `${socketPath} is of broker rsu-1, not of an OBU; use kerb broker status, kerb broker top or kerb broker get with it`,
     });
   } finally {
     await server.stop();

@@ -1,14 +1,12 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Command } from 'commander';
 import type { ContainerUsage, Explanation } from '../../shared/api/obu.ts';
-import { repeat } from '../../shared/base/pause.ts';
 import { type ApiOptions, connectObu, withApi } from '../lib/obu-client.ts';
-import { interruptible, type OutputFormat, outputOption, redraw, rowsOf, show, showNext } from '../lib/output.ts';
+import { type OutputFormat, outputOption, rowsOf, show } from '../lib/output.ts';
 import { mebibytes, timeSpan } from '../lib/units.ts';
+import { REFRESH_MS, showRepeatedly, withWatch } from '../lib/watch.ts';
 import { explainLines } from './explain-lines.ts';
 import { statusLines } from './status-lines.ts';
-
-const REFRESH_MS = 1000;
 
 interface LookOptions extends ApiOptions {
   readonly output: OutputFormat;
@@ -18,8 +16,7 @@ interface LookOptions extends ApiOptions {
 /** `kerb status`, `kerb top` and `kerb explain`. */
 export function registerStatusCommands(program: Command): void {
   const looking = (command: Command) => withApi(command).addOption(outputOption());
-  const watching = (command: Command) =>
-    looking(command).option('-w, --watch', 'watch: show it again once a second, until Ctrl-C');
+  const watching = (command: Command) => withWatch(looking(command));
 
   watching(program.command('status').description('what a running OBU is doing')).action(
     async ({ output, watch, ...api }: LookOptions) => {
@@ -51,25 +48,6 @@ export function registerStatusCommands(program: Command): void {
       const path = `/v1/workloads/${encodeURIComponent(workload)}`;
       show(output, await (await connectObu(api)).ask<Explanation>(path, { timeoutMs: 5000 }), explainLines);
     });
-}
-
-async function showRepeatedly<Value>(
-  watch: boolean | undefined,
-  output: OutputFormat,
-  look: () => Promise<Value>,
-  lines: (value: Value) => readonly string[],
-): Promise<void> {
-  if (!watch) {
-    show(output, await look(), lines);
-    return;
-  }
-  await interruptible((signal) =>
-    repeat(REFRESH_MS, signal, async () => {
-      const value = await look();
-      if (output === 'table') redraw(lines(value));
-      else showNext(output, value, lines);
-    }),
-  );
 }
 
 export interface UsageRow {

@@ -4,14 +4,11 @@ import { type Command, InvalidArgumentError } from 'commander';
 import { ErrorCode, KerbError } from '../../shared/base/errors.ts';
 import { readFault } from '../../shared/host/read-fault.ts';
 import type { Credentials } from '../../shared/identity/authority.ts';
+import { alternativeNames, parseCertificate, principalOf } from '../../shared/identity/certificate.ts';
 import { writeIdentity } from '../../shared/identity/files.ts';
 import { checkId, checkTenant } from '../../shared/identity/identity.ts';
-import {
-  alternativeNames,
-  IDENTITY_FILES,
-  parseCertificate,
-  principalOf,
-} from '../../shared/identity/x509-identity.ts';
+import { IDENTITY_FILES } from '../../shared/identity/x509-identity.ts';
+import { registerRevoke } from './revoke-command.ts';
 
 interface IssueOptions {
   readonly ca: string;
@@ -24,12 +21,15 @@ interface IssueOptions {
 export function registerPkiCommands(program: Command): void {
   const pki = program
     .command('pki')
-    .description('make and look at the certificates of vehicles, brokers and operators, make keys of task signers');
+    .description(
+      'make, look at and revoke the certificates of vehicles, brokers and operators, make keys of task signers',
+    );
 
   registerCa(pki);
   registerVehicle(pki);
   registerBroker(pki);
   registerOperator(pki);
+  registerRevoke(pki, parseDays);
   registerTaskSigner(pki);
   registerShow(pki);
 }
@@ -140,6 +140,7 @@ async function certificateLines(named: string): Promise<readonly [string, string
       'valid to',
       `${certificate.validToDate.toISOString()}${certificate.validToDate.getTime() < Date.now() ? ' (EXPIRED)' : ''}`,
     ],
+    ['serial', certificate.serialNumber],
     ['sha256', certificate.fingerprint256],
   ];
   if (certificate.ca) {

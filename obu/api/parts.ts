@@ -1,6 +1,6 @@
+import type { EventLog } from '../../shared/api/event-log.ts';
 import type { DesiredState } from '../state/desired-state.ts';
 import type { DeniedIdLog } from '../telemetry/denied-ids.ts';
-import type { EventLog } from '../telemetry/event-log.ts';
 import type { ObuMetrics } from '../telemetry/metrics.ts';
 import type { StatusSources } from './status.ts';
 

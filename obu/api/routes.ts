@@ -1,7 +1,6 @@
 import { type ControlRoutes, jsonReply } from '../../shared/api/control-routes.ts';
-import type { EventLog } from '../telemetry/event-log.ts';
+import { type EventLog, eventsRoute } from '../../shared/api/event-log.ts';
 import { cameraRoutes } from './camera-routes.ts';
-import { eventRoutes } from './event-routes.ts';
 import { manifestRoutes } from './manifest-routes.ts';
 import type { PartsOf } from './parts.ts';
 import { signalRoutes } from './signal-routes.ts';
@@ -26,7 +25,7 @@ export function obuRoutes(parts: PartsOf, events: EventLog): ControlRoutes {
     },
     ...manifestRoutes(parts),
     ...workloadRoutes(parts),
-    ...eventRoutes(events),
+    'GET /v1/events': eventsRoute(events),
     ...signalRoutes(parts),
     ...cameraRoutes(parts),
   };

@@ -14,7 +14,7 @@ import { writeIdentity } from '../../shared/identity/files.ts';
 import type { Identity } from '../../shared/identity/identity.ts';
 import { fixedIdentity, type IdentitySource } from '../../shared/identity/identity-watch.ts';
 import { loadIdentity } from '../../shared/identity/x509-identity.ts';
-import { mayOperate, RemoteApi } from './serve.ts';
+import { mayOperate, vehicleApi } from './serve.ts';
 
 let folder: string;
 let authority: Credentials;
@@ -51,6 +51,8 @@ beforeAll(async () => {
     listen: { host: '127.0.0.1', port: 0 },
     identity: await identityOf(vehicle('car-1')),
     mayCall: (caller) => mayOperate(caller, 'car-1', ['alice']),
+    howAllowed: 'operators are named in its configuration under api.operators',
+    listenKey: 'api.listen in the configuration',
     routes: {
       'POST /v1/change': () => jsonReply({ changed: ++changed }),
       'GET /v1/stream': () => ({ type: 'text/plain', body: numbers() }),
@@ -163,6 +165,8 @@ it('says that its port is taken, and stops all the same', async () => {
     listen: { host: '127.0.0.1', port: server.port! },
     identity: await identityOf(vehicle('car-1')),
     mayCall: () => true,
+    howAllowed: '',
+    listenKey: 'api.listen in the configuration',
     routes: {},
     log: silentLog(),
   });
@@ -190,7 +194,7 @@ function lateIdentity(trouble: string) {
 
 function remoteApi(source: IdentitySource, port = 0) {
   const troubles: string[] = [];
-  const api = new RemoteApi({
+  const api = vehicleApi({
     api: { listen: { host: '127.0.0.1', port }, operators: ['alice'] },
     vehicle: 'car-1',
     identity: source,

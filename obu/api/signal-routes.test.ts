@@ -4,12 +4,12 @@ import { join } from 'node:path';
 import { afterEach, beforeEach, expect, it } from 'vitest';
 import { callControl, streamControl } from '../../shared/api/control-client.ts';
 import { type ControlServer, createControlServer } from '../../shared/api/control-server.ts';
+import { EventLog } from '../../shared/api/event-log.ts';
 import { ErrorCode, KerbError } from '../../shared/base/errors.ts';
 import { silentLog } from '../../shared/base/log.ts';
 import type { SignalProvider } from '../../shared/vss/signal.ts';
 import { parseVssTree } from '../../shared/vss/vss-mapping.ts';
 import { SignalStore } from '../signals/signal-store.ts';
-import { EventLog } from '../telemetry/event-log.ts';
 import type { ApiParts } from './parts.ts';
 import { signalRoutes } from './signal-routes.ts';
 

@@ -1,5 +1,6 @@
 import { type ControlRoutes, jsonReply, linesReply } from '../../shared/api/control-routes.ts';
 import type { SignalReading, SignalSetReply } from '../../shared/api/obu.ts';
+import { isFollowed, wholeNumber } from '../../shared/api/query.ts';
 import { ErrorCode, KerbError, messageOf } from '../../shared/base/errors.ts';
 import { parseExact, parseJsonExactly, toJsonValue } from '../../shared/base/exact.ts';
 import { newestItems } from '../../shared/base/newest-items.ts';
@@ -9,7 +10,6 @@ import type { LeafValue, SignalDatum, SignalSource, SignalValue, VehicleSignals 
 import { isListType, isListValue, itemType } from '../../shared/vss/signal-list.ts';
 import type { SignalStore } from '../signals/signal-store.ts';
 import type { PartsOf } from './parts.ts';
-import { isFollowed, wholeNumber } from './query.ts';
 
 /** Values that wait for somebody who follows and reads slowly; the oldest go. */
 const MAX_WAITING = 1000;

@@ -1,4 +1,5 @@
 import type { RecentErrors } from '../../shared/api/recent-errors.ts';
+import type { RemoteApi } from '../../shared/api/remote-api.ts';
 import type { ObuStatus, WorkloadStatus } from '../../shared/api/status.ts';
 import { reasonOf } from '../../shared/can/bus.ts';
 import type { IdentityWatch } from '../../shared/identity/identity-watch.ts';
@@ -15,7 +16,6 @@ import type { LastLines } from '../resources/last-lines.ts';
 import type { SignalStore } from '../signals/signal-store.ts';
 import type { OffloadMeter } from '../telemetry/offload-meter.ts';
 import type { Reconciler } from '../workloads/reconciler.ts';
-import type { RemoteApi } from './serve.ts';
 import { displacers } from './situation.ts';
 
 const MAX_WARNINGS = 100;

@@ -1,10 +1,10 @@
 import { type ControlRoutes, jsonReply, linesReply } from '../../shared/api/control-routes.ts';
+import { isFollowed, wholeNumber } from '../../shared/api/query.ts';
 import { readLogs } from '../resources/container-logs.ts';
 import { readUsage } from '../resources/usage.ts';
 import { explain, workloadNamed } from './explain.ts';
 import { grantsOf } from './grants.ts';
 import type { ApiParts, PartsOf } from './parts.ts';
-import { isFollowed, wholeNumber } from './query.ts';
 
 /** The routes about single workloads, what they may and what they use; `shared/api/obu.ts` has what they answer. */
 export function workloadRoutes(parts: PartsOf): ControlRoutes {

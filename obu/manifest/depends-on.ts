@@ -1,6 +1,6 @@
 import { z } from 'zod';
 import { plainIssue } from '../../shared/text/plain-issue.ts';
-import { refuse, value } from './value.ts';
+import { refuse, value } from '../../shared/yaml/value.ts';
 import { eachOf } from './values.ts';
 import type { Dependency } from './workload.ts';
 

@@ -1,6 +1,6 @@
 import { z } from 'zod';
-import { key, refuse, value } from './value.ts';
-import { count, duration } from './values.ts';
+import { count, duration } from '../../shared/yaml/quantities.ts';
+import { key, refuse, value } from '../../shared/yaml/value.ts';
 import type { HealthCheck } from './workload.ts';
 
 const second = 1000;

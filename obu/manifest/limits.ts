@@ -1,7 +1,8 @@
 /** Keys of a service whose values are small languages of their own: `tmpfs` and `ulimits`. */
 import { z } from 'zod';
-import { type Refusal, refuse, value } from './value.ts';
-import { absolutePathFault, eachOf, size, sortedRecord } from './values.ts';
+import { size } from '../../shared/yaml/quantities.ts';
+import { type Refusal, refuse, value } from '../../shared/yaml/value.ts';
+import { absolutePathFault, eachOf, sortedRecord } from './values.ts';
 import type { Ulimit } from './workload.ts';
 
 /** Folders that are something else in every container. */

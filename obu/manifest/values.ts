@@ -1,8 +1,6 @@
 import { constants } from 'node:os';
 import { z } from 'zod';
-import { parseDuration } from '../../shared/text/duration.ts';
-import { parseSize } from '../../shared/text/size.ts';
-import { Refusal, refuse, value } from './value.ts';
+import { Refusal, refuse, value } from '../../shared/yaml/value.ts';
 
 /** Names of workloads, buses, cameras and tasks: they become container names, directories and metric labels. */
 export const namePattern = /^[a-z0-9]([a-z0-9_.-]{0,61}[a-z0-9])?$/;
@@ -29,41 +27,6 @@ export const priority = value<number>(
     return rank;
   },
 );
-
-const sizePattern = '^\\d+(\\.\\d+)? ?([bB]|[kKmMgG][bB]?)?$';
-
-/** Bytes. */
-export function size(least: number, whyLeast: string) {
-  const json = {
-    anyOf: [
-      { type: 'string', pattern: sizePattern },
-      { type: 'integer', minimum: least },
-    ],
-  };
-  return value<number>(json, (raw) => {
-    const bytes = typeof raw === 'string' || typeof raw === 'number' ? parseSize(raw) : undefined;
-    if (bytes === undefined) return refuse('must be a size such as 256m, 1gb or a number of bytes');
-    return bytes < least ? refuse(whyLeast) : bytes;
-  });
-}
-
-/** Milliseconds. */
-export function duration(leastMs: number, mostMs: number, range: string) {
-  return value<number>({ type: 'string', pattern: '^(\\d+(\\.\\d+)?(ms|s|m|h))+$' }, (raw) => {
-    let ms: number;
-    try {
-      ms = parseDuration(String(raw));
-    } catch {
-      return refuse('must be a duration such as 500ms, 30s or 1m30s');
-    }
-    return ms < leastMs || ms > mostMs ? refuse(`must be ${range}`) : ms;
-  });
-}
-
-export function count(least: number, most: number, what: string) {
-  const sentence = `must be ${what}, a whole number of ${least.toLocaleString('en')} to ${most.toLocaleString('en')}`;
-  return z.number(sentence).int(sentence).min(least, sentence).max(most, sentence);
-}
 
 const plainTypes = { type: ['string', 'number', 'boolean'] };
 

@@ -1,7 +1,7 @@
 import { expect, it } from 'vitest';
+import { EventLog } from '../../shared/api/event-log.ts';
 import type { ObuStatus } from '../../shared/api/status.ts';
 import { ChangeWatch } from './change-watch.ts';
-import { EventLog } from './event-log.ts';
 
 const status = (fault: string, camera: string, connected: boolean) =>
   ({

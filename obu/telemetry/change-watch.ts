@@ -1,6 +1,6 @@
+import type { EventLog } from '../../shared/api/event-log.ts';
 import type { EventKind } from '../../shared/api/obu.ts';
 import type { ObuStatus } from '../../shared/api/status.ts';
-import type { EventLog } from './event-log.ts';
 
 /** Makes events of what the parts of an OBU only show as their state: looks at it every now and then. */
 export class ChangeWatch {

@@ -1,4 +1,6 @@
 /** What becomes of a reported event: a count, an entry of the event log, one of the errors of the status, a line of the log. */
+
+import type { EventLog } from '../../shared/api/event-log.ts';
 import type { RecentErrors } from '../../shared/api/recent-errors.ts';
 import { stateWord } from '../../shared/api/workload-state.ts';
 import { ErrorCode, errorName } from '../../shared/base/errors.ts';
@@ -7,7 +9,6 @@ import { reasonOf } from '../../shared/can/bus.ts';
 import { codeOf, type IdentityState } from '../../shared/identity/identity-watch.ts';
 import type { WorkloadState } from '../planner/state.ts';
 import type { DeniedIdLog } from './denied-ids.ts';
-import type { EventLog } from './event-log.ts';
 import type { ObuMetrics } from './metrics.ts';
 import type { Report } from './report.ts';
 

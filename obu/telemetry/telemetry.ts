@@ -1,8 +1,8 @@
+import { EventLog } from '../../shared/api/event-log.ts';
 import { RecentErrors } from '../../shared/api/recent-errors.ts';
 import type { Logger } from '../../shared/base/log.ts';
 import type { GatewayMeter } from '../gateway/connection-context.ts';
 import { DeniedIdLog } from './denied-ids.ts';
-import { EventLog } from './event-log.ts';
 import { ObuMetrics } from './metrics.ts';
 import { OffloadMeter } from './offload-meter.ts';
 import type { Report } from './report.ts';

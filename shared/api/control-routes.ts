@@ -2,6 +2,7 @@ import type { IncomingMessage, ServerResponse } from 'node:http';
 import { pipeline } from 'node:stream/promises';
 import { isKerbError, messageOf } from '../base/errors.ts';
 import type { Logger } from '../base/log.ts';
+import type { Principal } from '../identity/identity.ts';
 
 /** The request to a route. */
 export interface ControlRequest {
@@ -9,6 +10,8 @@ export interface ControlRequest {
   readonly params: Readonly<Record<string, string>>;
   readonly query: URLSearchParams;
   readonly body: Buffer;
+  /** The caller, by its certificate; undefined on the control socket, which only its owner can open. */
+  readonly caller?: Principal | undefined;
   /** Fires when the client has gone or the server stops, before all has been answered. */
   readonly signal: AbortSignal;
 }
@@ -67,10 +70,10 @@ export class HttpRouter {
   }
 
   /** Never throws. */
-  async serve(request: IncomingMessage, response: ServerResponse): Promise<void> {
+  async serve(request: IncomingMessage, response: ServerResponse, caller?: Principal): Promise<void> {
     const gone = new AbortController();
     response.once('close', () => gone.abort());
-    await this.send(response, await this.#answer(request, gone.signal), gone.signal);
+    await this.send(response, await this.#answer(request, gone.signal, caller), gone.signal);
   }
 
   /** Sends an answer that no route gave. Never throws. */
@@ -95,7 +98,7 @@ export class HttpRouter {
     });
   }
 
-  async #answer(request: IncomingMessage, signal: AbortSignal): Promise<ControlReply> {
+  async #answer(request: IncomingMessage, signal: AbortSignal, caller?: Principal): Promise<ControlReply> {
     const url = new URL(`http://control${request.url?.startsWith('/') ? request.url : '/'}`);
     const asked = `${request.method} ${url.pathname}`;
     try {
@@ -105,7 +108,7 @@ export class HttpRouter {
         const params = Object.fromEntries(names.map((name, i) => [name, decode(match[i + 1]!)]));
         const body = await readBody(request);
         if (body === undefined) return jsonReply({ message: `the body is longer than ${MAX_BODY} bytes` }, 413);
-        return await handler({ params, query: url.searchParams, body, signal });
+        return await handler({ params, query: url.searchParams, body, caller, signal });
       }
       request.resume();
       return jsonReply({ message: `no such route: ${asked}`, routes: this.#names }, 404);

@@ -1,5 +1,5 @@
 /** JSON answers of an OBU's control API; `shared/api/status.ts` and `manifest.ts` have the others. */
-import type { WorkloadStatus } from './status.ts';
+import type { DaemonEvent, WorkloadStatus } from './status.ts';
 
 /** The subject of an event. */
 export type EventKind =
@@ -16,23 +16,10 @@ export type EventKind =
   | 'identity';
 
 /**
- * Something that happened. `GET /v1/events?after=ID&name=NAME`; with `follow=1` one JSON text in each line, for ever.
+ * Something that happened on an OBU. `name` is a workload, bus, camera or place; that of the OBU for the others.
+ * `GET /v1/events?after=ID&name=NAME`; with `follow=1` one JSON text in each line, for ever.
  */
-export interface ObuEvent {
-  /** Counts up by one from 1 since the start of the OBU: where one is missing, it was not kept. */
-  readonly id: number;
-  /** ISO 8601, UTC. */
-  readonly time: string;
-  readonly kind: EventKind;
-  /** Which workload, bus, camera or place; that of the OBU for the others. */
-  readonly name: string;
-  /** State word or step; the name of the error for a refusal. */
-  readonly word: string;
-  /** One sentence. */
-  readonly message: string;
-  /** How often the same thing happened again, with nothing else of this name between. */
-  readonly repeats: number;
-}
+export type ObuEvent = DaemonEvent<EventKind>;
 
 /** Current resource usage of a container. `GET /v1/usage` */
 export interface ContainerUsage {

@@ -6,13 +6,17 @@ import type { RecentError } from './status.ts';
  */
 export class RecentErrors {
   readonly #limit: number;
+  readonly #onAdd: (source: string, code: number, message: string) => void;
   readonly #errors: RecentError[] = [];
 
-  constructor(limit = 20) {
+  /** `onAdd` is told of each, the same one again too. */
+  constructor(limit = 20, onAdd: (source: string, code: number, message: string) => void = () => {}) {
     this.#limit = limit;
+    this.#onAdd = onAdd;
   }
 
   add(source: string, code: number, message: string): void {
+    this.#onAdd(source, code, message);
     const time = new Date().toISOString();
     const again = this.#errors.findIndex((e) => e.source === source && e.code === code && e.message === message);
     if (again !== -1) this.#errors.splice(again, 1);

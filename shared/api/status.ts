@@ -13,6 +13,23 @@ export interface RecentError {
   readonly message: string;
 }
 
+/** Something that happened on a daemon. */
+export interface DaemonEvent<Kind extends string = string> {
+  /** Counts up by one from 1 since the start of the daemon: where one is missing, it was not kept. */
+  readonly id: number;
+  /** ISO 8601, UTC. */
+  readonly time: string;
+  readonly kind: Kind;
+  /** The subject. */
+  readonly name: string;
+  /** State word or step; the name of the error for a refusal. */
+  readonly word: string;
+  /** One sentence. */
+  readonly message: string;
+  /** How often the same thing happened again, with nothing else of this name between. */
+  readonly repeats: number;
+}
+
 export interface WorkloadStatus {
   readonly name: string;
   readonly image: string;
@@ -167,12 +184,30 @@ export interface ObuStatus {
   readonly errors: readonly RecentError[];
 }
 
+/** The service of a broker: it takes offloads, or is being drained. `GET /v1/drain`, and what `POST` and `DELETE` there answer. */
+export interface DrainStatus {
+  /** `drained`: nothing waits or runs any more. */
+  readonly state: 'serving' | 'draining' | 'drained';
+  /** ISO 8601, UTC; empty while it serves. */
+  readonly since: string;
+  /** Name of the caller that asked for it: an operator, `control socket`, or a signal; empty while it serves. */
+  readonly by: string;
+  /** Milliseconds until the time is over that vehicles were told. */
+  readonly endsInMs: number;
+  /** Brokers that vehicles are sent to. */
+  readonly tryBrokers: readonly string[];
+  readonly waiting: number;
+  readonly running: number;
+}
+
 export interface BrokerStatus {
   readonly broker: string;
   readonly startedAt: string;
   readonly url: string;
   readonly clients: number;
   readonly queued: number;
+  readonly running: number;
+  readonly drain: DrainStatus;
   readonly offloads: {
     readonly ok: number;
     readonly refused: number;

@@ -19,6 +19,10 @@ export interface TlsControlServerOptions {
   readonly identity: Identity;
   /** Decides whether the owner of a valid certificate may use the API; all of it or nothing. */
   readonly mayCall: (caller: Principal) => boolean;
+  /** Says where operators are named, to a caller that is refused. */
+  readonly howAllowed: string;
+  /** Names the setting of the address, for when it cannot be listened on: "api.listen in the configuration". */
+  readonly listenKey: string;
   readonly routes: ControlRoutes;
   readonly log: Logger;
 }
@@ -48,14 +52,14 @@ export class TlsControlServer implements ControlServer {
 
   /** @throws KerbError ApiUnavailable */
   async start(): Promise<void> {
-    const { listen, log } = this.#options;
+    const { listen, listenKey, log } = this.#options;
     const options = { ...this.#identity.serverOptions(), handshakeTimeout: HANDSHAKE_MS, requestTimeout: REQUEST_MS };
     const server = createServer(options, (request, response) => {
-      const refusal = this.#refusalOf(request.socket as TLSSocket);
-      if (refusal === undefined) void this.#router.serve(request, response);
+      const caller = this.#callerOf(request.socket as TLSSocket);
+      if (!isKerbError(caller)) void this.#router.serve(request, response, caller);
       else {
         request.resume();
-        void this.#router.send(response, errorReply(refusal, 403), AbortSignal.abort());
+        void this.#router.send(response, errorReply(caller, 403), AbortSignal.abort());
       }
     });
     server.maxConnections = MAX_CONNECTIONS;
@@ -64,7 +68,7 @@ export class TlsControlServer implements ControlServer {
     );
     this.#server = server;
     this.#listening = new Promise((resolve, reject) => {
-      server.once('error', (error) => reject(cannotListen(listen, error)));
+      server.once('error', (error) => reject(cannotListen(listen, listenKey, error)));
       server.listen(listen.port, listen.host, resolve);
     });
     await this.#listening;
@@ -82,13 +86,14 @@ export class TlsControlServer implements ControlServer {
     if (server !== undefined) await closeServer(server, this.#listening);
   }
 
-  #refusalOf(socket: TLSSocket): KerbError | undefined {
-    const { mayCall, log } = this.#options;
+  /** The caller, or why it may not call. */
+  #callerOf(socket: TLSSocket): Principal | KerbError {
+    const { mayCall, howAllowed, log } = this.#options;
     const identity = this.#identity;
     try {
       const caller = identity.peerOf(socket);
-      if (mayCall(caller)) return undefined;
-      const message = `${caller.kind} ${caller.id} may not use the API of ${identity.self.kind} ${identity.self.id}; operators are named in its configuration under api.operators`;
+      if (mayCall(caller)) return caller;
+      const message = `${caller.kind} ${caller.id} may not use the API of ${identity.self.kind} ${identity.self.id}; ${howAllowed}`;
       log.warn({ client: socket.remoteAddress, reason: message }, 'API client refused');
       return new KerbError(ErrorCode.ApiForbidden, message, { kind: caller.kind, id: caller.id });
     } catch (error) {
@@ -98,7 +103,7 @@ export class TlsControlServer implements ControlServer {
   }
 }
 
-function cannotListen({ host, port }: ListenAddress, error: unknown): KerbError {
-  const message = `cannot listen on ${host}:${port} for the API: ${listenFault(error)}; change api.listen in the configuration`;
+function cannotListen({ host, port }: ListenAddress, listenKey: string, error: unknown): KerbError {
+  const message = `cannot listen on ${host}:${port} for the API: ${listenFault(error)}; change ${listenKey}`;
   return new KerbError(ErrorCode.ApiUnavailable, message, { host, port }, { cause: error });
 }

@@ -1,4 +1,5 @@
 import { hash } from 'node:crypto';
+import { type KeptItem, KeptSet } from './kept-set.ts';
 
 export interface OnceLimits {
   /** Bytes that are kept altogether. */
@@ -24,43 +25,76 @@ export type Found<Pending, Result> =
   /** The key belongs to another request. */
   | { readonly found: 'conflict' };
 
-interface UnderWay<Pending> {
+interface Request<Pending> {
   readonly subject: string;
   readonly input: Uint8Array;
   readonly pending: Pending;
 }
 
-interface Kept<Result> {
+interface Kept<Result> extends KeptItem {
   readonly subject: string;
   readonly input: Uint8Array | string;
   readonly result: Result;
-  readonly bytes: number;
-  readonly keptAt: number;
 }
 
 const NOTHING = { found: 'nothing' } as const;
 const CONFLICT = { found: 'conflict' } as const;
 
 /**
- * Requests by the key that their asker chose, so that the same request is carried out once: while it is under way, asking
- * again finds it, and for a while after it succeeded, its result. The same key with another subject or input is a
- * conflict. What has failed is forgotten, so that it can be tried again.
+ * Requests that are under way, by the key that their asker chose, so that the same request is carried out once. The same
+ * key with another subject or input is a conflict. What is under way is bounded by whoever begins it.
+ */
+export class UnderWay<Pending> {
+  readonly #requests = new Map<string, Request<Pending>>();
+
+  get size(): number {
+    return this.#requests.size;
+  }
+
+  find(key: string, subject: string, input: Uint8Array): Found<Pending, never> {
+    const request = this.#requests.get(key);
+    if (request === undefined) return NOTHING;
+    const same = request.subject === subject && sameBytes(request.input, input);
+    return same ? { found: 'pending', pending: request.pending } : CONFLICT;
+  }
+
+  /** Only after `find` has found nothing. The input must not change while it is under way. */
+  begin(key: string, subject: string, input: Uint8Array, pending: Pending): void {
+    this.#requests.set(key, { subject, input, pending });
+  }
+
+  /** It is under way no longer. Undefined when the key belongs to another one by now, or to none. */
+  end(key: string, pending: Pending): Request<Pending> | undefined {
+    const request = this.#requests.get(key);
+    if (request?.pending !== pending) return undefined;
+    this.#requests.delete(key);
+    return request;
+  }
+
+  clear(): void {
+    this.#requests.clear();
+  }
+}
+
+/**
+ * Requests that are carried out once: while one is under way, asking again finds it, and for a while after it succeeded,
+ * its result. What has failed is forgotten, so that it can be tried again. This is what an OBU needs ("delivered"); a
+ * broker ("run") has the same rules and keeps results for each tenant and on the disk: broker/results.
  *
- * Results are bounded in bytes, number and time, the oldest goes first. What is under way is bounded by whoever begins it.
- * Times are milliseconds of `performance.now()`.
+ * Results are bounded in bytes, number and time, the oldest goes first. Times are milliseconds of `performance.now()`.
  *
  * Hot path: two small objects and no timer per request. A digest is taken in `complete`, when the answer is on its way.
  */
 export class Once<Pending, Result> {
   readonly #options: OnceOptions;
-  readonly #underWay = new Map<string, UnderWay<Pending>>();
-  /** The oldest first. */
-  readonly #kept = new Map<string, Kept<Result>>();
-  #bytes = 0;
-  #timer: NodeJS.Timeout | undefined;
+  readonly #underWay = new UnderWay<Pending>();
+  readonly #kept: KeptSet<Kept<Result>>;
 
   constructor(options: OnceOptions) {
     this.#options = options;
+    const { maxBytes, maxCount } = options;
+    const limits = { count: maxCount, bytes: maxBytes };
+    this.#kept = new KeptSet({ limitsOf: () => limits, totals: { count: maxCount, memory: maxBytes, disk: 0 } });
   }
 
   /** Requests that are under way. */
@@ -70,97 +104,68 @@ export class Once<Pending, Result> {
 
   /** Of all that is kept. */
   get bytes(): number {
-    return this.#bytes;
+    return this.#kept.memoryBytes;
   }
 
   find(key: string, subject: string, input: Uint8Array, now: number = performance.now()): Found<Pending, Result> {
-    const underWay = this.#underWay.get(key);
-    if (underWay !== undefined) {
-      const { pending } = underWay;
-      return underWay.subject === subject && sameBytes(underWay.input, input)
-        ? { found: 'pending', pending }
-        : CONFLICT;
-    }
-    const kept = this.#kept.get(key);
+    const underWay = this.#underWay.find(key, subject, input);
+    if (underWay.found !== 'nothing') return underWay;
+    const kept = this.#kept.get(key, now);
     if (kept === undefined) return NOTHING;
-    if (now - kept.keptAt > this.#options.maxAgeMs) {
-      this.#drop(key, kept);
-      return NOTHING;
-    }
-    if (kept.subject !== subject) return CONFLICT;
-    const same = typeof kept.input === 'string' ? kept.input === digestOf(input) : sameBytes(kept.input, input);
+    const same = kept.subject === subject && isInput(input, kept.input);
     return same ? { found: 'result', result: kept.result } : CONFLICT;
   }
 
   /** Only after `find` has found nothing. The input must not change while it is under way. */
   begin(key: string, subject: string, input: Uint8Array, pending: Pending): void {
-    this.#underWay.set(key, { subject, input, pending });
+    this.#underWay.begin(key, subject, input, pending);
   }
 
   /** It has succeeded. Nothing happens when it was forgotten meanwhile. @param size bytes of the result */
   complete(key: string, pending: Pending, result: Result, size: number, now: number = performance.now()): void {
-    const underWay = this.#underWay.get(key);
-    if (underWay === undefined || underWay.pending !== pending) return;
-    this.#underWay.delete(key);
-    const { maxBytes, maxCount, maxAgeMs, inputs } = this.#options;
-    const bytes = size + (inputs === 'bytes' ? underWay.input.length : 0);
+    const request = this.#underWay.end(key, pending);
+    if (request === undefined) return;
+    const { maxBytes, maxAgeMs, inputs } = this.#options;
+    const bytes = size + (inputs === 'bytes' ? request.input.length : 0);
     if (bytes > maxBytes) return;
-    const input = inputs === 'bytes' ? underWay.input : digestOf(underWay.input);
-    this.#kept.set(key, { subject: underWay.subject, input, result, bytes, keptAt: now });
-    this.#bytes += bytes;
-    for (const [oldest, kept] of this.#kept) {
-      const fits = this.#bytes <= maxBytes && this.#kept.size <= maxCount && now - kept.keptAt <= maxAgeMs;
-      if (fits) break;
-      this.#drop(oldest, kept);
-    }
-    this.#watchAge();
+    const input = inputs === 'bytes' ? request.input : digestOf(request.input);
+    const { subject } = request;
+    const item = {
+      key,
+      owner: '',
+      subject,
+      input,
+      result,
+      bytes,
+      keptAt: now,
+      expiresAt: now + maxAgeMs,
+      onDisk: false,
+    };
+    this.#kept.add(item, now);
   }
 
   /** It has failed. Nothing happens when the key belongs to another one by now. */
   forget(key: string, pending: Pending): void {
-    if (this.#underWay.get(key)?.pending === pending) this.#underWay.delete(key);
+    this.#underWay.end(key, pending);
   }
 
   /** Forgets everything; what is under way goes on, and its result is not kept. */
   clear(): void {
-    clearTimeout(this.#timer);
-    this.#timer = undefined;
     this.#underWay.clear();
     this.#kept.clear();
-    this.#bytes = 0;
-  }
-
-  #drop(key: string, kept: Kept<Result>): void {
-    this.#kept.delete(key);
-    this.#bytes -= kept.bytes;
-  }
-
-  /** One timer for the oldest result. When it rings, that one may be gone already: then it is set for the next. */
-  #watchAge(): void {
-    if (this.#timer !== undefined) return;
-    const [oldest] = this.#kept.values();
-    if (oldest === undefined) return;
-    const { maxAgeMs } = this.#options;
-    this.#timer = setTimeout(
-      () => {
-        this.#timer = undefined;
-        const now = performance.now();
-        for (const [key, kept] of this.#kept) {
-          if (now - kept.keptAt <= maxAgeMs) break;
-          this.#drop(key, kept);
-        }
-        this.#watchAge();
-      },
-      Math.max(1, Math.ceil(oldest.keptAt + maxAgeMs - performance.now())),
-    );
-    this.#timer.unref();
   }
 }
 
-function digestOf(input: Uint8Array): string {
+/** @param known the bytes of an input, or its digest */
+export function isInput(input: Uint8Array, known: Uint8Array | string): boolean {
+  return typeof known === 'string' ? known === digestOf(input) : sameBytes(known, input);
+}
+
+/** SHA-256 as base64. */
+export function digestOf(input: Uint8Array): string {
   return hash('sha256', input, 'base64');
 }
 
-function sameBytes(a: Uint8Array, b: Uint8Array): boolean {
+export function sameBytes(a: Uint8Array, b: Uint8Array): boolean {
   return a.length === b.length && Buffer.compare(a, b) === 0;
 }

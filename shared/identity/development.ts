@@ -4,9 +4,10 @@ import { join } from 'node:path';
 import { ErrorCode, isErrno, isKerbError, KerbError, messageOf } from '../base/errors.ts';
 import { makeFolderAtomically, writeFileAtomically } from '../host/atomic-write.ts';
 import type { Credentials, Subject } from './authority.ts';
+import { isIssuedBy, parseCertificate, principalOf } from './certificate.ts';
 import { exists, writeIdentity } from './files.ts';
 import { checkId, checkTenant } from './identity.ts';
-import { IDENTITY_FILES, isIssuedBy, loadIdentity, parseCertificate, principalOf } from './x509-identity.ts';
+import { IDENTITY_FILES, loadIdentity } from './x509-identity.ts';
 
 export interface DevelopmentNames {
   readonly vehicle: string;

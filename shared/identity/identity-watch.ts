@@ -2,7 +2,13 @@ import { stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { ErrorCode, KerbError, messageOf } from '../base/errors.ts';
 import type { Identity, Principal } from './identity.ts';
-import { IDENTITY_FILES, type ReadIdentity, readIdentity } from './x509-identity.ts';
+import {
+  IDENTITY_FILES,
+  REVOCATIONS_FILE,
+  type ReadIdentity,
+  readIdentity,
+  staleRevocations,
+} from './x509-identity.ts';
 
 /** How often the folder and the clock are looked at, in milliseconds. */
 const LOOK_MS = 1000;
@@ -104,8 +110,13 @@ export class IdentityWatch implements IdentitySource {
     if (known === undefined) {
       return { word: 'Unusable', reason: this.#fault, folderFault: '', expiresAtMs: undefined };
     }
-    const word = wordOf(known, this.#wallMs());
-    const reason = word === 'Valid' ? '' : this.#sentence(word, known);
+    const nowMs = this.#wallMs();
+    const word = wordOf(known, nowMs);
+    const sentences = [
+      word === 'Valid' ? '' : this.#sentence(word, known),
+      staleRevocations(known, this.#options.dir, new Date(nowMs)),
+    ];
+    const reason = sentences.filter((sentence) => sentence !== '').join('; ');
     return { word, reason, folderFault: this.#fault, expiresAtMs: known.validTo.getTime() };
   }
 
@@ -139,7 +150,7 @@ export class IdentityWatch implements IdentitySource {
       state.word,
       state.folderFault,
       state.expiresAtMs,
-      this.#known === undefined && state.reason,
+      this.#known === undefined ? state.reason : state.reason === '',
     ]);
     if (said === this.#said) return;
     this.#said = said;
@@ -160,18 +171,26 @@ export class IdentityWatch implements IdentitySource {
       // Written while it was read: the next look has all of it.
       if ((await signatureOf(dir)) !== signature) return;
       const nowMs = this.#wallMs();
-      const known = this.#known;
-      if (known !== undefined && isGood(wordOf(known, nowMs)) && !isGood(wordOf(read, nowMs))) {
-        this.#fault = this.#sentence(wordOf(read, nowMs), read);
-      } else {
-        this.#fault = '';
-        this.#known = read;
-      }
+      this.#fault = this.#worse(read, nowMs);
+      if (this.#fault === '') this.#known = read;
       this.#signature = signature;
     } catch (error) {
       this.#fault = messageOf(error);
       this.#signature = signature;
     }
+  }
+
+  /** Why what is known is better than what was read now; empty when it is not. */
+  #worse(read: ReadIdentity, nowMs: number): string {
+    const known = this.#known;
+    if (known === undefined || !isGood(wordOf(known, nowMs))) return '';
+    if (!isGood(wordOf(read, nowMs))) return this.#sentence(wordOf(read, nowMs), read);
+    const { dir } = this.#options;
+    const now = new Date(nowMs);
+    if (known.hasRevocations && !read.hasRevocations) {
+      return `the revocation list ${join(dir, REVOCATIONS_FILE)} is gone; what it revoked stays so until it is there again, or a restart`;
+    }
+    return staleRevocations(known, dir, now) === '' ? staleRevocations(read, dir, now) : '';
   }
 
   /** Hands what is known to those who use it, once it is good. */
@@ -234,7 +253,7 @@ function isoOf(ms: number): string {
 /** Another text when a file was replaced or written to. */
 async function signatureOf(dir: string): Promise<string> {
   const parts = await Promise.all(
-    Object.values(IDENTITY_FILES).map(async (name) => {
+    [...Object.values(IDENTITY_FILES), REVOCATIONS_FILE].map(async (name) => {
       try {
         const { ino, dev, size, mtimeMs, ctimeMs } = await stat(join(dir, name));
         return `${dev} ${ino} ${size} ${mtimeMs} ${ctimeMs}`;

@@ -16,10 +16,11 @@ import { afterAll, afterEach, beforeAll, describe, expect, test, vi } from 'vite
 import { registerPkiCommands } from '../../cli/pki/pki-commands.ts';
 import { ErrorCode } from '../base/errors.ts';
 import { type Credentials, createAuthority, issueCertificate } from './authority.ts';
+import { alternativeNames, principalOf } from './certificate.ts';
 import { ensureDevelopmentIdentities } from './development.ts';
 import { writeIdentity } from './files.ts';
 import { parsePrincipalUrn, principalUrn } from './identity.ts';
-import { alternativeNames, loadIdentity, principalOf } from './x509-identity.ts';
+import { loadIdentity } from './x509-identity.ts';
 
 let root: string;
 let authority: Credentials;

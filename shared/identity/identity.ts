@@ -31,8 +31,10 @@ export interface Identity {
    */
   clientOptions(id: string | undefined, kind?: 'broker' | 'vehicle'): SecureContextOptions & ConnectionOptions;
   /**
-   * Who is at the other end of a handshaken connection.
-   * @throws KerbError BadIdentity when its certificate names nobody of Kerbside, or has expired since.
+   * Who is at the other end of a handshaken connection. Asked again later it judges anew, with the authorities and
+   * revocations of this identity and by the clock: that is how connections are told apart that may stay after a renewal.
+   * @throws KerbError BadIdentity when its certificate names nobody of Kerbside, has expired since, or its authority is
+   * believed no more; CertificateRevoked
    */
   peerOf(socket: TLSSocket): Principal;
 }

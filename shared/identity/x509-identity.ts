@@ -1,14 +1,23 @@
 import { createPrivateKey, type KeyObject, X509Certificate } from 'node:crypto';
 import { readFile, stat } from 'node:fs/promises';
 import { join } from 'node:path';
-// Node 24 (24.21): where `toLegacyObject` is called before this module is loaded, no TLS connection is ever begun after it.
-import 'node:tls';
 import type { TLSSocket } from 'node:tls';
 import { ErrorCode, isErrno, KerbError, messageOf } from '../base/errors.ts';
 import { readFault } from '../host/read-fault.ts';
-import { type Identity, isTenant, type Principal, parsePrincipalUrn, principalUrn } from './identity.ts';
+import {
+  badIdentity,
+  checkValidity,
+  isIssuedBy,
+  oneLine,
+  parseCertificate,
+  principalOf,
+  type Validity,
+  validityOf,
+} from './certificate.ts';
+import { type Identity, type Principal, principalUrn } from './identity.ts';
+import { Revocations, readRevocations } from './revocations.ts';
 
-/** The three files of an identity directory, all PEM. */
+/** The files that every identity directory has, all PEM. */
 export const IDENTITY_FILES = {
   /** The certificate of this daemon. */
   certificate: 'certificate.pem',
@@ -18,35 +27,50 @@ export const IDENTITY_FILES = {
   authorities: 'ca.pem',
 } as const;
 
+/** May be beside them: what the authorities have revoked, one list or more, PEM. */
+export const REVOCATIONS_FILE = 'crl.pem';
+
 const PEM_CERTIFICATE = /-----BEGIN CERTIFICATE-----[\s\S]*?-----END CERTIFICATE-----/g;
 
 /** What an identity directory holds, whether or not it is the time for it. */
-export interface ReadIdentity {
+export interface ReadIdentity extends Validity {
   readonly identity: Identity;
-  /** Outside of these the certificate is not believed by anybody whose clock is right. */
-  readonly validFrom: Date;
-  readonly validTo: Date;
+  /** Whether there is a revocation list, and until when the oldest of them is meant to be used. */
+  readonly hasRevocations: boolean;
+  readonly revocationsUntil: Date | undefined;
 }
 
 /**
  * Reads and checks an identity directory.
- * @throws KerbError as `readIdentity`, and BadIdentity when the certificate is outside its validity
+ * @throws KerbError as `readIdentity`, and BadIdentity when the certificate or a revocation list is outside its validity
  */
 export async function loadIdentity(
   dir: string,
   kind: Principal['kind'] | readonly Principal['kind'][],
   now: Date = new Date(),
 ): Promise<Identity> {
-  const { identity, ...validity } = await readIdentity(dir, kind);
-  checkValidity(validity, join(dir, IDENTITY_FILES.certificate), now);
-  return identity;
+  const read = await readIdentity(dir, kind);
+  checkValidity(read, join(dir, IDENTITY_FILES.certificate), now);
+  const stale = staleRevocations(read, dir, now);
+  if (stale !== '') throw badIdentity(stale, { dir });
+  return read.identity;
+}
+
+/** A sentence when a revocation list should have been replaced by `now`; else empty. */
+export function staleRevocations(
+  { revocationsUntil }: Pick<ReadIdentity, 'revocationsUntil'>,
+  dir: string,
+  now: Date,
+): string {
+  if (revocationsUntil === undefined || now <= revocationsUntil) return '';
+  return `the revocation list ${join(dir, REVOCATIONS_FILE)} was to be replaced by ${revocationsUntil.toISOString()}; make a new one with kerb pki revoke --ca CA --out ${join(dir, REVOCATIONS_FILE)}`;
 }
 
 /**
  * Reads an identity directory and checks all but the time.
  * @throws KerbError BadIdentity: a file is missing or no PEM, the key can be read by others or belongs to another
  * certificate, the certificate comes from none of the authorities, or names nobody or somebody of another kind than
- * `kind`, or than any of them.
+ * `kind`, or than any of them; a revocation list is damaged, or of none of the authorities.
  */
 export async function readIdentity(
   dir: string,
@@ -64,12 +88,15 @@ export async function readIdentity(
   );
 
   if (!certificate.checkPrivateKey(key)) {
-    throw bad(`the key ${join(dir, IDENTITY_FILES.key)} does not belong to the certificate beside it; make both anew`, {
-      dir,
-    });
+    throw badIdentity(
+      `the key ${join(dir, IDENTITY_FILES.key)} does not belong to the certificate beside it; make both anew`,
+      {
+        dir,
+      },
+    );
   }
   if (!authorities.some((authority) => isIssuedBy(certificate, authority))) {
-    throw bad(
+    throw badIdentity(
       `the certificate ${join(dir, IDENTITY_FILES.certificate)} was issued by none of the authorities in ${IDENTITY_FILES.authorities} beside it (its issuer: ${oneLine(certificate.issuer)})`,
       { dir },
     );
@@ -77,92 +104,54 @@ export async function readIdentity(
   const self = principalOf(certificate);
   const wanted = [kind].flat();
   if (!wanted.includes(self.kind)) {
-    throw bad(
+    throw badIdentity(
       `the certificate ${join(dir, IDENTITY_FILES.certificate)} is of ${self.kind} ${self.id}; ${wanted.map((one) => `${one === 'operator' ? 'an' : 'a'} ${one}'s`).join(' or ')} is needed here`,
       { dir, kind: self.kind, id: self.id },
     );
   }
-  const identity = new X509Identity(self, certificatePem, keyPem, authoritiesPem);
-  return { identity, ...validityOf(certificate) };
+  const revocations = await revocationsOf(dir, authorities);
+  const pems = { certificate: certificatePem, key: keyPem, authorities: authoritiesPem };
+  return {
+    identity: new X509Identity(self, pems, authorities, revocations),
+    ...validityOf(certificate),
+    hasRevocations: !revocations.isEmpty,
+    revocationsUntil: revocations.goodUntil,
+  };
 }
 
-function validityOf({ validFromDate, validToDate }: X509Certificate): Omit<ReadIdentity, 'identity'> {
-  return { validFrom: validFromDate, validTo: validToDate };
-}
-
-/**
- * Whom a certificate names: exactly one `URI:urn:kerbside:…` among its subject alternative names, and for a vehicle
- * exactly one organisation. Says nothing about who issued it.
- * @throws KerbError BadIdentity
- */
-export function principalOf(certificate: X509Certificate): Principal {
-  const named = alternativeNames(certificate)
-    .filter(({ type, value }) => type === 'URI' && value.startsWith('urn:kerbside:'))
-    .map(({ value }) => value);
-  if (named.length !== 1) {
-    throw bad(
-      `a certificate needs exactly one urn:kerbside:vehicle:ID, …:broker:ID or …:operator:ID among its alternative names; this one (${oneLine(certificate.subject)}) has ${named.length}`,
-    );
-  }
-  const found = parsePrincipalUrn(named[0]!);
-  if (found === undefined) {
-    throw bad(
-      `the name ${JSON.stringify(named[0])} in a certificate is neither urn:kerbside:vehicle:ID nor …:broker:ID nor …:operator:ID`,
-    );
-  }
-  const expiresAt = certificate.validToDate.getTime();
-  if (found.kind !== 'vehicle') return { kind: found.kind, id: found.id, expiresAt };
-  const tenant: unknown = certificate.toLegacyObject().subject.O;
-  if (typeof tenant !== 'string' || !isTenant(tenant)) {
-    throw bad(`the certificate of vehicle ${found.id} does not name exactly one organisation, its tenant`, {
-      vehicle: found.id,
-    });
-  }
-  return { kind: 'vehicle', id: found.id, tenant, expiresAt };
-}
-
-/**
- * The subject alternative names. Node writes them as `TYPE:value, TYPE:"quoted, as JSON"`, so that no value can pass for
- * two names.
- */
-export function alternativeNames(certificate: X509Certificate): { type: string; value: string }[] {
-  const names: { type: string; value: string }[] = [];
-  for (const [, type, value] of (certificate.subjectAltName ?? '').matchAll(
-    /(?:^|, )([A-Za-z ]+):("(?:[^"\\]|\\.)*"|[^,]*)/g,
-  )) {
-    names.push({ type: type!, value: value!.startsWith('"') ? String(JSON.parse(value!)) : value! });
-  }
-  return names;
-}
-
-/** The certificate in a PEM file. @throws KerbError BadIdentity */
-export function parseCertificate(pem: string, path: string): X509Certificate {
+async function revocationsOf(dir: string, authorities: readonly X509Certificate[]): Promise<Revocations> {
+  const path = join(dir, REVOCATIONS_FILE);
+  let pem: string;
   try {
-    return new X509Certificate(pem);
+    pem = await readFile(path, 'utf8');
   } catch (error) {
-    const what = pem.includes('-----BEGIN CERTIFICATE-----')
-      ? `a damaged certificate: ${messageOf(error)}`
-      : 'no certificate in PEM form';
-    throw bad(`${path} holds ${what}`, { path }, error);
+    if (isErrno(error, 'ENOENT')) return new Revocations();
+    throw badIdentity(`${path} cannot be read: ${readFault(error)}`, { path }, error);
   }
+  return readRevocations(pem, authorities, path);
 }
 
-/** Issued and signed by this authority, and the authority may issue. */
-export function isIssuedBy(certificate: X509Certificate, authority: X509Certificate): boolean {
-  return authority.ca && certificate.checkIssued(authority) && certificate.verify(authority.publicKey);
+/** As files of an identity directory hold them. */
+interface Pems {
+  readonly certificate: string;
+  readonly key: string;
+  readonly authorities: string;
 }
+
+/** Authorities between a certificate and one that is believed. */
+const MAX_CHAIN = 4;
 
 class X509Identity implements Identity {
   readonly self: Principal;
-  readonly #certificate: string;
-  readonly #key: string;
-  readonly #authorities: string;
+  readonly #pems: Pems;
+  readonly #authorities: readonly X509Certificate[];
+  readonly #revocations: Revocations;
 
-  constructor(self: Principal, certificate: string, key: string, authorities: string) {
+  constructor(self: Principal, pems: Pems, authorities: readonly X509Certificate[], revocations: Revocations) {
     this.self = self;
-    this.#certificate = certificate;
-    this.#key = key;
+    this.#pems = pems;
     this.#authorities = authorities;
+    this.#revocations = revocations;
   }
 
   serverOptions() {
@@ -176,14 +165,19 @@ class X509Identity implements Identity {
       // They are known by their URN, not by their address: a broker is met under whatever address the radio gives it.
       checkServerIdentity: (_host: string, peer: { raw: Buffer }): Error | undefined => {
         try {
-          const found = principalOf(new X509Certificate(peer.raw));
-          if (found.kind === kind && (id === undefined || found.id === id)) return undefined;
-          const expected = id === undefined ? `a ${kind}` : principalUrn(kind, id);
-          return bad(
-            `the other end is ${principalUrn(found.kind, found.id)}, not ${expected}; check the ${kind}'s id and address`,
-          );
+          const certificate = new X509Certificate(peer.raw);
+          const found = principalOf(certificate);
+          if (found.kind !== kind || (id !== undefined && found.id !== id)) {
+            const expected = id === undefined ? `a ${kind}` : principalUrn(kind, id);
+            return badIdentity(
+              `the other end is ${principalUrn(found.kind, found.id)}, not ${expected}; check the ${kind}'s id and address`,
+            );
+          }
+          // TLS has checked the way to an authority already, and knows nothing of what is revoked.
+          for (const authority of this.#authorities) this.#refuseRevoked(certificate, authority);
+          return undefined;
         } catch (error) {
-          return error instanceof Error ? error : bad(messageOf(error));
+          return error instanceof Error ? error : badIdentity(messageOf(error));
         }
       },
     };
@@ -192,32 +186,42 @@ class X509Identity implements Identity {
   peerOf(socket: TLSSocket): Principal {
     const certificate = socket.getPeerX509Certificate?.();
     if (certificate === undefined || !socket.authorized) {
-      throw bad('the peer presented no certificate of a trusted authority');
+      throw badIdentity('the peer presented no certificate of a trusted authority');
     }
-    checkValidity(validityOf(certificate), 'of the other end', new Date());
+    const now = new Date();
+    checkValidity(validityOf(certificate), 'of the other end', now);
+    this.#checkIssuers(certificate, now);
     return principalOf(certificate);
   }
 
-  #context() {
-    return {
-      cert: this.#certificate,
-      key: this.#key,
-      ca: this.#authorities,
-      minVersion: 'TLSv1.3',
-      maxVersion: 'TLSv1.3',
-    } as const;
+  /** The TLS library has done so in the handshake; since then authorities may have gone and certificates been revoked. */
+  #checkIssuers(peer: X509Certificate, now: Date): void {
+    let certificate = peer;
+    for (let length = 0; length < MAX_CHAIN; length++) {
+      const believed = this.#authorities.filter(
+        (authority) => authority.validToDate >= now && isIssuedBy(certificate, authority),
+      );
+      for (const authority of believed) this.#refuseRevoked(certificate, authority);
+      if (believed.length > 0) return;
+      const issuer = certificate.issuerCertificate;
+      if (issuer === undefined || issuer.validToDate < now || !isIssuedBy(certificate, issuer)) break;
+      certificate = issuer;
+    }
+    throw badIdentity('the certificate of the other end comes from an authority that is not trusted here');
   }
-}
 
-function checkValidity({ validFrom, validTo }: Omit<ReadIdentity, 'identity'>, where: string, now: Date): void {
-  if (now > validTo) {
-    throw bad(`the certificate ${where} has expired at ${validTo.toISOString()}; issue a new one`, { where });
-  }
-  if (now < validFrom) {
-    throw bad(
-      `the certificate ${where} is not valid before ${validFrom.toISOString()}; check the clock of this machine`,
-      { where },
+  #refuseRevoked(certificate: X509Certificate, authority: X509Certificate): void {
+    if (!certificate.checkIssued(authority) || !this.#revocations.has(certificate, authority)) return;
+    throw new KerbError(
+      ErrorCode.CertificateRevoked,
+      `the certificate ${certificate.serialNumber} of the other end was revoked by its authority; a new one is needed`,
+      { serial: certificate.serialNumber },
     );
+  }
+
+  #context() {
+    const { certificate, key, authorities } = this.#pems;
+    return { cert: certificate, key, ca: authorities, minVersion: 'TLSv1.3', maxVersion: 'TLSv1.3' } as const;
   }
 }
 
@@ -227,7 +231,7 @@ async function readIdentityFile(dir: string, name: string): Promise<string> {
     return await readFile(path, 'utf8');
   } catch (error) {
     const why = isErrno(error, 'ENOENT') ? 'is missing' : `cannot be read: ${readFault(error)}`;
-    throw bad(
+    throw badIdentity(
       `${path} ${why}; an identity is ${Object.values(IDENTITY_FILES).join(', ')}, made by \`kerb pki\``,
       { path },
       error,
@@ -238,21 +242,15 @@ async function readIdentityFile(dir: string, name: string): Promise<string> {
 async function checkKeyIsPrivate(path: string): Promise<void> {
   const mode = (await stat(path)).mode & 0o777;
   if ((mode & 0o077) === 0) return;
-  throw bad(`the key ${path} can be read by others (mode ${mode.toString(8)}); run: chmod 600 ${path}`, { path });
+  throw badIdentity(`the key ${path} can be read by others (mode ${mode.toString(8)}); run: chmod 600 ${path}`, {
+    path,
+  });
 }
 
 function parseKey(pem: string, path: string): KeyObject {
   try {
     return createPrivateKey(pem);
   } catch (error) {
-    throw bad(`${path} is not a valid private key in PEM form: ${messageOf(error)}`, { path }, error);
+    throw badIdentity(`${path} is not a valid private key in PEM form: ${messageOf(error)}`, { path }, error);
   }
-}
-
-function oneLine(name: string | undefined): string {
-  return (name ?? '').replaceAll('\n', ', ') || 'no name';
-}
-
-function bad(message: string, context: Record<string, unknown> = {}, cause?: unknown): KerbError {
-  return new KerbError(ErrorCode.BadIdentity, message, context, cause === undefined ? undefined : { cause });
 }

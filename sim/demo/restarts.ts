@@ -9,6 +9,7 @@ const DAEMONS: Readonly<Record<string, readonly string[]>> = {
   'cli/broker': ['broker'],
   'cli/can': ['can-bus'],
   'cli/kerb.ts': ALL,
+  'cli/run.ts': ALL,
   'cli/lib': ALL,
   'cli/obu': ['obu'],
   'cli/program.ts': ALL,

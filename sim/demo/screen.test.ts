@@ -65,6 +65,8 @@ const broker: BrokerStatus = {
   url: 'https://127.0.0.1:7443',
   clients: 1,
   queued: 0,
+  running: 0,
+  drain: { state: 'serving', since: '', by: '', endsInMs: 0, tryBrokers: [], waiting: 0, running: 0 },
   offloads: { ok: 290, refused: 0, failed: 0, perSecond: 9.8 },
   packages: [],
   errors: [{ time: '2026-01-01T00:00:01.000Z', source: 'rsu-1', code: 8003, message: 'the tender died' }],

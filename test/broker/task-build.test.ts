@@ -1,22 +1,24 @@
-import { execFile } from 'node:child_process';
+import { spawnSync } from 'node:child_process';
 import { cpSync, existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
+import { Kerb } from '../support/kerb/kerb.ts';
 
 const top = join(import.meta.dirname, '../..');
 let root: string;
+const commands = new Kerb();
 beforeAll(() => {
   root = mkdtempSync(join(tmpdir(), 'kerb-build-'));
 });
-afterAll(() => rmSync(root, { recursive: true, force: true }));
+afterAll(() => {
+  commands.stop();
+  rmSync(root, { recursive: true, force: true });
+});
 
-function kerb(...args: string[]): Promise<{ code: number; stdout: string; stderr: string }> {
-  return new Promise((resolve) => {
-    execFile(process.execPath, [join(top, 'cli/kerb.ts'), ...args], (error, stdout, stderr) => {
-      resolve({ code: error === null ? 0 : Number(error.code), stdout, stderr });
-    });
-  });
+async function kerb(...args: string[]): Promise<{ code: number; stdout: string; stderr: string }> {
+  const { code, out, err } = await commands.run(args);
+  return { code, stdout: out, stderr: err };
 }
 
 test('the same sources give the same digest, wherever they lie', async () => {
@@ -35,8 +37,13 @@ test("the compiler's own words reach the user, and nothing is packaged", async (
   const dir = join(root, 'broken');
   cpSync(join(top, 'examples/tasks/echo'), dir, { recursive: true });
   writeFileSync(join(dir, 'echo.c'), '#include <kerbside/task.h>\nint kerb_task(void) { return oops; }\n');
-  const { code, stderr } = await kerb('task', 'build', dir, '-o', join(root, 'none'));
-  expect(code).toBe(1);
+  // A process of its own: the compiler writes to its standard error.
+  const { status, stderr } = spawnSync(
+    process.execPath,
+    [join(top, 'cli/kerb.ts'), 'task', 'build', dir, '-o', join(root, 'none')],
+    { encoding: 'utf8' },
+  );
+  expect(status).toBe(1);
   expect(stderr).toMatch(/echo\.c:2:\d+: error: .*oops/);
   expect(stderr).toMatch(/does not build \(see above; exit code 1\) \[1009 BadTaskPackage\]\n$/);
   expect(existsSync(join(root, 'none'))).toBe(false);

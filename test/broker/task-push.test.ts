@@ -1,4 +1,4 @@
-import { type ChildProcess, execFile, spawn } from 'node:child_process';
+import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { appendFileSync, cpSync, mkdirSync, mkdtempSync, readdirSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -17,16 +17,19 @@ import { loadSigner } from '../../shared/task-package/signer.ts';
 import { buildTaskPackage } from '../../shared/task-package/writer.ts';
 import { BrokerClient } from '../../shared/v2e-client/broker-client.ts';
 import { fakeImage } from '../support/fake-image.ts';
+import { Kerb } from '../support/kerb/kerb.ts';
 
 // `kerb task push` and `kerb broker serve` as processes of their own, with real tenders.
 
 const top = join(import.meta.dirname, '../..');
 let root: string;
+let commands: Kerb;
 let offloader: BrokerOffloader | undefined;
 const children: ChildProcess[] = [];
 
 beforeAll(async () => {
   root = mkdtempSync(join(tmpdir(), 'kerb-task-push-'));
+  commands = new Kerb(root);
   mkdirSync(join(root, 'packages'));
   for (const args of [
     ['pki', 'ca', 'create', '--out', 'ca'],
@@ -51,20 +54,14 @@ afterEach(async () => {
   }
   rmSync(join(root, 'state'), { recursive: true, force: true });
 });
-afterAll(() => rmSync(root, { recursive: true, force: true }));
+afterAll(() => {
+  commands.stop();
+  rmSync(root, { recursive: true, force: true });
+});
 
-interface Ended {
-  readonly code: number | null;
-  readonly stdout: string;
-  readonly stderr: string;
-}
-
-function kerb(...args: string[]): Promise<Ended> {
-  return new Promise((resolve) => {
-    execFile(process.execPath, [join(top, 'cli/kerb.ts'), ...args], { cwd: root }, (error, stdout, stderr) => {
-      resolve({ code: error === null ? 0 : Number(error.code), stdout, stderr });
-    });
-  });
+async function kerb(...args: string[]): Promise<{ code: number; stdout: string; stderr: string }> {
+  const { code, out, err } = await commands.run(args);
+  return { code, stdout: out, stderr: err };
 }
 
 async function serve(...flags: string[]): Promise<{ child: ChildProcess; status: BrokerStatus }> {

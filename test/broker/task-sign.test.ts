@@ -1,4 +1,4 @@
-import { type ChildProcess, execFile, spawn } from 'node:child_process';
+import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -6,12 +6,15 @@ import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, expect, test, vi } from 'vitest';
 import { getStatus } from '../../shared/api/control-client.ts';
 import type { BrokerStatus } from '../../shared/api/status.ts';
+import { Kerb } from '../support/kerb/kerb.ts';
 
 const top = join(import.meta.dirname, '../..');
 let root: string;
+let commands: Kerb;
 let daemon: ChildProcess | undefined;
 beforeAll(async () => {
   root = mkdtempSync(join(tmpdir(), 'kerb-sign-'));
+  commands = new Kerb(root);
   await kerb('task', 'build', join(top, 'examples/tasks/echo'), '-o', 'packages/echo');
 });
 afterEach(async () => {
@@ -20,14 +23,14 @@ afterEach(async () => {
     await once(daemon, 'exit');
   }
 });
-afterAll(() => rmSync(root, { recursive: true, force: true }));
+afterAll(() => {
+  commands.stop();
+  rmSync(root, { recursive: true, force: true });
+});
 
-function kerb(...args: string[]): Promise<{ code: number; stdout: string; stderr: string }> {
-  return new Promise((resolve) => {
-    execFile(process.execPath, [join(top, 'cli/kerb.ts'), ...args], { cwd: root }, (error, stdout, stderr) => {
-      resolve({ code: error === null ? 0 : Number(error.code), stdout, stderr });
-    });
-  });
+async function kerb(...args: string[]): Promise<{ code: number; stdout: string; stderr: string }> {
+  const { code, out, err } = await commands.run(args);
+  return { code, stdout: out, stderr: err };
 }
 
 async function serve(...args: string[]): Promise<BrokerStatus> {

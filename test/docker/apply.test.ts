@@ -1,5 +1,5 @@
 /** Manifests that come and go on a running OBU, over the command line, with a real engine. */
-import { type ChildProcess, execFile, execFileSync, spawn } from 'node:child_process';
+import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
 import { existsSync, mkdtempSync, readFileSync, statSync, truncateSync, writeFileSync } from 'node:fs';
 import { rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
@@ -13,6 +13,7 @@ import { getStatus } from '../../shared/api/control-client.ts';
 import type { ManifestReply } from '../../shared/api/manifest.ts';
 import type { ObuStatus } from '../../shared/api/status.ts';
 import { ErrorCode } from '../../shared/base/errors.ts';
+import { type CommandEnd, Kerb } from '../support/kerb/kerb.ts';
 import { useSharedEngine } from '../support/machine/shared-engine.ts';
 import { STATUS_MS } from '../support/status-ms.ts';
 import { until } from '../support/until.ts';
@@ -75,6 +76,7 @@ beforeAll(async () => {
 });
 
 afterAll(async () => {
+  commands.stop();
   await end('SIGTERM');
   if (engine?.kind === 'external')
     await engine.calls
@@ -115,19 +117,11 @@ async function end(signal: NodeJS.Signals): Promise<void> {
   await ended;
 }
 
-interface Said {
-  readonly code: number;
-  readonly out: string;
-  readonly err: string;
-}
+const commands = new Kerb();
 
 /** `kerb obu …` as a person runs it. */
-function kerb(...args: string[]): Promise<Said> {
-  return new Promise((resolve) => {
-    execFile(process.execPath, ['cli/kerb.ts', 'obu', ...args], (error, out, err) =>
-      resolve({ code: error === null ? 0 : Number(error.code), out, err }),
-    );
-  });
+function kerb(...args: string[]): Promise<CommandEnd> {
+  return commands.run(['obu', ...args]);
 }
 
 const toApi = ['--api', api];

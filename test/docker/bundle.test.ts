@@ -1,5 +1,5 @@
 /** What a person sees of `kerb obu apply`, `bundle` and `kerb image build` when something is in the way, with a real engine. */
-import { type ChildProcess, execFile, execFileSync, spawn } from 'node:child_process';
+import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
 import { createHash, randomBytes } from 'node:crypto';
 import { mkdirSync, mkdtempSync, writeFileSync } from 'node:fs';
 import { rm } from 'node:fs/promises';
@@ -13,6 +13,7 @@ import { getStatus } from '../../shared/api/control-client.ts';
 import type { ManifestReply } from '../../shared/api/manifest.ts';
 import type { ObuStatus } from '../../shared/api/status.ts';
 import { ErrorCode } from '../../shared/base/errors.ts';
+import { type CommandEnd, Kerb } from '../support/kerb/kerb.ts';
 import { STATUS_MS } from '../support/status-ms.ts';
 import { until } from '../support/until.ts';
 
@@ -34,6 +35,8 @@ int main(int argc, char **argv) {
 `;
 
 const folder = mkdtempSync(join(tmpdir(), 'kerb-bundles-'));
+
+const commands = new Kerb();
 
 /** A daemon of its own with its own engine. */
 class Obu {
@@ -76,12 +79,8 @@ class Obu {
   }
 
   /** A command as a person runs it. */
-  kerb(...args: string[]): Promise<{ readonly code: number; readonly out: string; readonly err: string }> {
-    return new Promise((resolve) => {
-      execFile(process.execPath, ['cli/kerb.ts', ...args, '--api', this.api], (error, out, err) =>
-        resolve({ code: error === null ? 0 : Number(error.code), out, err }),
-      );
-    });
+  kerb(...args: string[]): Promise<CommandEnd> {
+    return commands.run([...args, '--api', this.api]);
   }
 
   async generation(): Promise<ManifestReply> {
@@ -122,6 +121,7 @@ beforeAll(async () => {
 });
 
 afterAll(async () => {
+  commands.stop();
   await car.stop();
   if (engine?.kind === 'external') {
     for (const tag of ['1', '2', 'arm', 'big']) {

@@ -13,6 +13,7 @@ import type { ObuStatus } from '../../shared/api/status.ts';
 import { LOG_KEYS } from '../../shared/base/log.ts';
 import { type Credentials, createAuthority, issueCertificate, type Subject } from '../../shared/identity/authority.ts';
 import { writeIdentity } from '../../shared/identity/files.ts';
+import { type CommandEnd, Kerb } from '../support/kerb/kerb.ts';
 import { useSharedEngine } from '../support/machine/shared-engine.ts';
 import { parseMetrics } from '../support/metrics-text.ts';
 import { STATUS_MS } from '../support/status-ms.ts';
@@ -51,21 +52,24 @@ let engine: Engine;
 let said = '';
 let port = 0;
 
-interface Ended {
-  readonly code: number | null;
-  readonly out: string;
-  readonly err: string;
+type Ended = Pick<CommandEnd, 'out' | 'err'> & { readonly code: number | null };
+
+const commands = new Kerb();
+const whole = (args: readonly string[]) => [...args, ...(args.includes('--api') ? [] : ['--api', api])];
+
+/** Runs kerb to its end. */
+function kerb(args: readonly string[]): Promise<Ended> {
+  return commands.run(whole(args));
 }
 
-/** Runs kerb to its end; with `until`, interrupts it when its output matches, as Ctrl-C does. */
-async function kerb(args: readonly string[], until?: RegExp, onOutput?: (out: string) => void): Promise<Ended> {
-  const where = args.includes('--api') ? [] : ['--api', api];
-  const child = spawn(process.execPath, ['cli/kerb.ts', ...args, ...where], { stdio: ['ignore', 'pipe', 'pipe'] });
-  let [out, err, interrupted] = ['', '', false];
+/** Runs kerb, and interrupts it when its output matches, as Ctrl-C does. */
+async function interrupted(args: readonly string[], until: RegExp, onOutput?: (out: string) => void): Promise<Ended> {
+  const child = spawn(process.execPath, ['cli/kerb.ts', ...whole(args)], { stdio: ['ignore', 'pipe', 'pipe'] });
+  let [out, err, done] = ['', '', false];
   child.stdout.setEncoding('utf8').on('data', (text: string) => {
     out += text;
     onOutput?.(out);
-    if (until?.test(out) && !interrupted) interrupted = child.kill('SIGINT');
+    if (until.test(out) && !done) done = child.kill('SIGINT');
   });
   child.stderr.setEncoding('utf8').on('data', (text: string) => {
     err += text;
@@ -138,6 +142,7 @@ beforeAll(async () => {
 });
 
 afterAll(async () => {
+  commands.stop();
   if (obu?.exitCode === null) {
     const ended = new Promise((resolve) => obu.once('exit', resolve));
     obu.kill('SIGTERM');
@@ -189,13 +194,13 @@ describe('a person looks at what runs', () => {
     expect(talk).toMatchObject({ workload: 'talk', cpuLimit: 0.3, memoryLimit: 64 * 2 ** 20 });
     expect(talk.memory).toBeGreaterThan(10_000);
     expect(talk.threads).toBeGreaterThan(0);
-    const watched = await kerb(['top', '-w'], /talk[\s\S]*talk/);
+    const watched = await interrupted(['top', '-w'], /talk[\s\S]*talk/);
     expect(watched).toMatchObject({ code: 0, err: '' });
   });
 
   it('status, and status that goes on', async () => {
     expect(await done('status')).toContain('OBU obu-1 of vehicle test-car');
-    const { code, out, err } = await kerb(['status', '-w', '-o', 'json'], /\n[\s\S]*\n/);
+    const { code, out, err } = await interrupted(['status', '-w', '-o', 'json'], /\n[\s\S]*\n/);
     expect([code, err]).toEqual([0, '']);
     for (const line of out.trim().split('\n')) expect(JSON.parse(line)).toMatchObject({ obu: 'obu-1' });
   });
@@ -207,12 +212,12 @@ describe('a person looks at what runs', () => {
     expect(events.map(({ kind, word }) => `${kind} ${word}`)).toEqual(
       expect.arrayContaining(['workload Failed(ImageMissing)', 'step create-and-start', 'workload Running(Ok)']),
     );
-    const watched = await kerb(['obu', 'get', 'events', '-w', '--name', 'broken'], /create-and-start/);
+    const watched = await interrupted(['obu', 'get', 'events', '-w', '--name', 'broken'], /create-and-start/);
     expect(watched).toMatchObject({ code: 0, err: '' });
   });
 
   it('signals as they come, and what cannot be set', async () => {
-    const { code, out } = await kerb(['signal', 'subscribe', 'Vehicle.Speed'], /\n.*\n/);
+    const { code, out } = await interrupted(['signal', 'subscribe', 'Vehicle.Speed'], /\n.*\n/);
     expect(code).toBe(0);
     expect(out).toMatch(/^\S+ {2}Vehicle\.Speed = 123\.4\d* {2}\(can0\)$/m);
     expect(await kerb(['signal', 'get', 'Vehicle.Nope'])).toMatchObject({
@@ -236,7 +241,7 @@ describe('logs', () => {
 
   it('follow over a restart of the container, and end with Ctrl-C', async () => {
     let killed = false;
-    const { code, out, err } = await kerb(['logs', '-f', '-n', '1', 'talk', '-o', 'json'], /"hello"/, () => {
+    const { code, out, err } = await interrupted(['logs', '-f', '-n', '1', 'talk', '-o', 'json'], /"hello"/, () => {
       if (killed) return;
       killed = true;
       void explained('talk').then(({ containers }) => engine.calls.getContainer(containers[0]!.id).kill());

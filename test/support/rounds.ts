@@ -1,7 +1,18 @@
+/** Whether this is `npm run test:long` and not `npm test`. */
+export const isLong = Boolean(process.env.KERB_TEST_LONG);
+
 /**
  * How often something is repeated that is the same each time: seldom in `npm test`, often in `npm run test:long`. What is
  * asserted is the same in both.
  */
 export function rounds(short: number, long: number): number {
-  return process.env.KERB_TEST_LONG ? long : short;
+  return isLong ? long : short;
+}
+
+/**
+ * The rows of a table of tests: all of them in `npm run test:long`, and in `npm test` those that stand for the others.
+ * @param short how many from the top; they are the ones that stand for the others
+ */
+export function rows<T>(short: number, all: readonly T[]): readonly T[] {
+  return isLong ? all : all.slice(0, short);
 }

@@ -4,6 +4,7 @@ import { chmodSync, existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync
 import type { Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, describe, expect, test, vi } from 'vitest';
 import { tenderBinary } from '../../broker/tenders/process/tender-binary.ts';
 import { loadFrame, OPENED_FRAME, RELEASE_FRAME, writeCall } from '../../broker/tenders/process/tender-frames.ts';
@@ -107,15 +108,30 @@ await forEachIsolation((tenders, isolation) => {
       });
   });
 
-  describe('a tender that does not answer', () => {
-    test('is killed soon after the budget', async () => {
+  describe('a tender that is late', () => {
+    // One that hangs: broker/tenders/process/tender-calls.test.ts.
+    test('because it got no processor is waited for, and answers', async () => {
       const tender = await tenders.start(guestImage('hello'));
+      process.kill(tender.pid!, 'SIGSTOP');
+      const outcome = tender.call(Buffer.from('x'), 20);
+      await sleep(1_000);
+      process.kill(tender.pid!, 'SIGCONT');
+      expect((await outcome).outcome).toMatch(/^done$|^deadline$/);
+      expect(answer(await tender.call(Buffer.from('y'), 5_000))).toBe('hello, y');
+    });
+
+    test('because it got none for seconds is killed, and is not at fault', async () => {
+      const tender = await tenders.start(guestImage('hello'));
+      const deaths = vi.fn();
+      tender.onDeath(deaths);
       const [guest] = children(tender.pid!);
       process.kill(tender.pid!, 'SIGSTOP');
       await expect(tender.call(Buffer.from('x'), 20)).rejects.toMatchObject({
         code: 8003,
-        message: expect.stringContaining('did not answer within 250 ms after its budget'),
+        message: expect.stringContaining('got no processor within 3000 ms after its budget'),
+        context: { starved: true },
       });
+      await eventually(() => expect(deaths).toHaveBeenCalledWith(expect.stringContaining('got no processor'), true));
       expect(tender.state).toBe('Dead');
       if (guest !== undefined) await eventually(() => expect(gone(guest)).toBe(true));
     });

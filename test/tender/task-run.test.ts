@@ -1,55 +1,57 @@
-import { spawn, spawnSync } from 'node:child_process';
+import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
+import { Kerb } from '../support/kerb/kerb.ts';
 import { guestImage, taskImage } from './support-paths.ts';
 
 const top = join(import.meta.dirname, '../..');
 let root: string;
+let commands: Kerb;
 beforeAll(() => {
   root = mkdtempSync(join(tmpdir(), 'kerb-task-run-'));
+  commands = new Kerb(root);
 });
-afterAll(() => rmSync(root, { recursive: true, force: true }));
+afterAll(() => {
+  commands.stop();
+  rmSync(root, { recursive: true, force: true });
+});
 
-function kerb(args: string[], input = ''): { code: number | null; stdout: string; stderr: string } {
-  const { status, stdout, stderr } = spawnSync(process.execPath, [join(top, 'cli/kerb.ts'), 'task', ...args], {
-    input,
-    encoding: 'utf8',
-    cwd: root,
-  });
-  return { code: status, stdout, stderr };
+async function kerb(args: string[], input = ''): Promise<{ code: number; stdout: string; stderr: string }> {
+  const { code, out, err } = await commands.run(['task', ...args], input);
+  return { code, stdout: out, stderr: err };
 }
 
 const report =
   /^status 0, isolation (?:vm|process), ran \d+\.\d{3} ms \(processor \d+\.\d{3} ms\), \d+ KiB of memory used, (\d+) bytes of output\n$/;
 
 describe('kerb task run', () => {
-  test('an image, a package and a folder give the same', () => {
+  test('an image, a package and a folder give the same', async () => {
     const echo = join(top, 'examples/tasks/echo');
-    expect(kerb(['build', echo, '-o', join(root, 'echo')]).code).toBe(0);
+    expect((await kerb(['build', echo, '-o', join(root, 'echo')])).code).toBe(0);
     for (const task of [taskImage('echo'), join(root, 'echo'), echo]) {
-      const { code, stdout, stderr } = kerb(['run', task, '--input', '-'], 'a road');
+      const { code, stdout, stderr } = await kerb(['run', task, '--input', '-'], 'a road');
       expect(stderr).toMatch(report);
       expect(stdout).toBe('a road');
       expect(code).toBe(0);
     }
   });
 
-  test('takes its input from a file and writes its output to one', () => {
+  test('takes its input from a file and writes its output to one', async () => {
     writeFileSync(join(root, 'input'), 'from a file');
-    const { stdout, stderr } = kerb(['run', taskImage('echo'), '--input', 'input', '--output', 'output']);
+    const { stdout, stderr } = await kerb(['run', taskImage('echo'), '--input', 'input', '--output', 'output']);
     expect(stdout).toBe('');
     expect(report.exec(stderr)?.[1]).toBe('11');
     expect(readFileSync(join(root, 'output'), 'utf8')).toBe('from a file');
   });
 
-  test('prints the log, of a call that failed too', () => {
-    const good = kerb(['run', guestImage('hello'), '--input', '-'], 'x');
+  test('prints the log, of a call that failed too', async () => {
+    const good = await kerb(['run', guestImage('hello'), '--input', '-'], 'x');
     expect(good.stdout).toBe('hello, x');
     expect(good.stderr).toMatch(/^greeted 1 bytes\n.*\nstatus 0/);
-    const bad = kerb(['run', guestImage('loop'), '--budget', '30ms']);
+    const bad = await kerb(['run', guestImage('loop'), '--budget', '30ms']);
     expect(bad.code).toBe(1);
     expect(bad.stderr).toMatch(
       /^looping\nkerb: loop was ended because its budget was spent.* \[8006 GuestDeadline\]\n$/,
@@ -59,21 +61,21 @@ describe('kerb task run', () => {
   test.each([
     ['null', /null pointer.* \[8004 GuestFault\]/],
     ['bad-status', /status.* \[8008 GuestBadOutput\]/],
-  ])('guest %s ends with its own code', (guest, message) => {
-    const { code, stdout, stderr } = kerb(['run', guestImage(guest)]);
+  ])('guest %s ends with its own code', async (guest, message) => {
+    const { code, stdout, stderr } = await kerb(['run', guestImage(guest)]);
     expect({ code, stdout }).toEqual({ code: 1, stdout: '' });
     expect(stderr).toMatch(message);
   });
 
-  test('a task that refuses its input says so', () => {
-    const { code, stderr } = kerb(['run', taskImage('aggregate')]);
+  test('a task that refuses its input says so', async () => {
+    const { code, stderr } = await kerb(['run', taskImage('aggregate')]);
     expect(code).toBe(1);
     expect(stderr).toMatch(
       /aggregate refused its input with status 1 .*: there are no values \[7008 TaskRefusedInput\]/,
     );
   });
 
-  test('what cannot be run is named', () => {
+  test('what cannot be run is named', async () => {
     writeFileSync(join(root, 'text'), 'no image');
     for (const [args, code, message] of [
       [['run', 'nowhere'], 1, /nowhere does not exist; .* \[1009 BadTaskPackage\]/],
@@ -87,19 +89,19 @@ describe('kerb task run', () => {
       [['run', taskImage('echo'), '--budget', 'soon'], 2, /'soon' is not a valid duration/],
       [['run', taskImage('echo'), '--budget', '0ms'], 2, /longer than nothing/],
     ] as const) {
-      const result = kerb([...args]);
+      const result = await kerb([...args]);
       expect(result.stderr).toMatch(message);
       expect(result.code).toBe(code);
     }
-    expect(kerb(['run', taskImage('crypt'), '--input', '-'], 'x'.repeat(5 << 20)).stderr).toMatch(
+    expect((await kerb(['run', taskImage('crypt'), '--input', '-'], 'x'.repeat(5 << 20))).stderr).toMatch(
       /takes at most 4259840 \[8007 TenderInputTooLarge\]/,
     );
   });
 
-  test('leaves nothing behind', () => {
+  test('leaves nothing behind', async () => {
     const before = readdirSync(tmpdir()).filter((name) => name.startsWith('kerb-run-'));
-    kerb(['run', taskImage('echo')]);
-    kerb(['run', 'nowhere']);
+    await kerb(['run', taskImage('echo')]);
+    await kerb(['run', 'nowhere']);
     expect(readdirSync(tmpdir()).filter((name) => name.startsWith('kerb-run-'))).toEqual(before);
   });
 
@@ -118,13 +120,13 @@ describe('kerb task run', () => {
     expect(readdirSync(temporary)).toEqual([]);
   });
 
-  test('keeps to the isolation that a package demands', () => {
-    kerb(['new', 'demanding']);
+  test('keeps to the isolation that a package demands', async () => {
+    await kerb(['new', 'demanding']);
     writeFileSync(join(root, 'demanding/task.yaml'), 'version: 1.0.0\nisolation: process\n');
-    kerb(['build', 'demanding', '-o', 'demanding-package']);
+    await kerb(['build', 'demanding', '-o', 'demanding-package']);
     for (const task of ['demanding', 'demanding-package']) {
-      expect(kerb(['run', task]).stderr).toMatch(/^status 0, isolation process, /);
-      const other = kerb(['run', task, '--isolation', 'vm']);
+      expect((await kerb(['run', task])).stderr).toMatch(/^status 0, isolation process, /);
+      const other = await kerb(['run', task, '--isolation', 'vm']);
       expect(other.stderr).toMatch(
         /demanding 1\.0\.0 demands isolation process, and vm was asked for; .* \[8\d+ Tender/,
       );
@@ -134,24 +136,24 @@ describe('kerb task run', () => {
 });
 
 describe('kerb task new', () => {
-  test.each(['c', 'ts'])('makes a task in %s that runs at once', (language) => {
+  test.each(['c', 'ts'])('makes a task in %s that runs at once', async (language) => {
     const name = `turn-${language}`;
-    const made = kerb(['new', name, '--lang', language]);
+    const made = await kerb(['new', name, '--lang', language]);
     expect(made.stdout).toContain(`kerb task run ${name}`);
-    const { code, stdout, stderr } = kerb(['run', name, '--input', '-'], 'hello');
+    const { code, stdout, stderr } = await kerb(['run', name, '--input', '-'], 'hello');
     expect(stderr).toMatch(report);
     expect({ code, stdout }).toEqual({ code: 0, stdout: 'olleh' });
   });
 
-  test('replaces nothing, and refuses names that are none', () => {
-    kerb(['new', 'mine']);
+  test('replaces nothing, and refuses names that are none', async () => {
+    await kerb(['new', 'mine']);
     const source = readFileSync(join(root, 'mine/mine.c'), 'utf8');
     writeFileSync(join(root, 'mine/mine.c'), `${source}/* changed */`);
-    expect(kerb(['new', 'mine']).stderr).toMatch(/mine is there already.* \[1001 BadConfig\]/);
+    expect((await kerb(['new', 'mine'])).stderr).toMatch(/mine is there already.* \[1001 BadConfig\]/);
     expect(readFileSync(join(root, 'mine/mine.c'), 'utf8')).toContain('changed');
-    expect(kerb(['new', 'No_Name']).stderr).toMatch(/'No_Name' is not a valid name for a task/);
-    expect(kerb(['new', 'sub/deep']).stderr).toMatch(/sub\/deep cannot be made/);
+    expect((await kerb(['new', 'No_Name'])).stderr).toMatch(/'No_Name' is not a valid name for a task/);
+    expect((await kerb(['new', 'sub/deep'])).stderr).toMatch(/sub\/deep cannot be made/);
     expect(existsSync(join(root, 'No_Name'))).toBe(false);
-    expect(kerb(['new', 'other', '--lang', 'cobol']).code).toBe(2);
+    expect((await kerb(['new', 'other', '--lang', 'cobol'])).code).toBe(2);
   });
 });

@@ -3,16 +3,16 @@ import { CAR_DBC } from '../../cli/sim/can-command.ts';
 import { parseCandumpLine } from '../../shared/can/candump.ts';
 import { compileMessage } from '../../shared/dbc/message-codec.ts';
 import { loadDbc } from '../../shared/dbc/parser/dbc-parser.ts';
-import type { CanMachine } from './can-machine.ts';
+import { BOOTED_MS, type CanMachine } from './can-machine.ts';
 import { controllerFrames, filterFrames, frames, shortFdFrames, type VcanReport } from './report.ts';
 
-/** What our bus does on the real SocketCAN: inside-bus.ts has done it, this judges. */
+/** What our bus does on the real SocketCAN: inside/bus.ts has done it, this judges. */
 export function checkBus(machine: CanMachine): void {
   let report: VcanReport;
 
   beforeAll(async () => {
-    report = await machine.report('our bus on vcan0', 'test/vcan/inside-bus.ts', [], 900_000);
-  }, 1_500_000);
+    report = await machine.report('bus');
+  }, BOOTED_MS);
 
   it('is chosen because the kernel has the interface, and says so', () => {
     expect(report.chosen).toEqual({

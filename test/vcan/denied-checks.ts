@@ -1,14 +1,14 @@
 import { beforeAll, expect, it } from 'vitest';
-import type { CanMachine } from './can-machine.ts';
+import { BOOTED_MS, type CanMachine } from './can-machine.ts';
 import type { DeniedReport } from './report.ts';
 
-/** What a container with a CAN interface may not send: inside-denied.ts has tried it, this judges. */
+/** What a container with a CAN interface may not send: inside/denied.ts has tried it, this judges. */
 export function checkDenied(machine: CanMachine): void {
   let report: DeniedReport;
 
   beforeAll(async () => {
-    report = await machine.report('frames that are denied', 'test/vcan/inside-denied.ts', [], 600_000);
-  }, 1_100_000);
+    report = await machine.report('denied');
+  }, BOOTED_MS);
 
   it('is counted by reason, and neither what it may write nor what it reads is', () => {
     expect(report.steps[0]).toEqual({

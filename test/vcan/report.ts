@@ -1,4 +1,6 @@
-/** What inside-bus.ts found out in the machine with vcan, for bus-checks.ts to judge. */
+import { rounds } from '../support/rounds.ts';
+
+/** What inside/bus.ts found out in the machine with vcan, for bus-checks.ts to judge. */
 export interface VcanReport {
   readonly chosen: { readonly kind: string; readonly reason: string };
   /** Frames that our bus sent, as candump logged them. */
@@ -45,7 +47,10 @@ export interface Counts {
   readonly dropped: number;
 }
 
-/** What inside-losses.ts found out. */
+/** Five seconds of steady traffic, fifteen in the long form. */
+export const STEADY_FRAMES = rounds(3650, 10_950);
+
+/** What inside/losses.ts found out. */
 export interface LossReport {
   /** A burst that this program slept through, on a bus that is silent afterwards. */
   readonly burst: Counts;
@@ -55,8 +60,8 @@ export interface LossReport {
   readonly steady: Counts;
 }
 
-/** What inside-interface.ts found out. Frames are texts as `formatFrame` writes them. */
-export interface InterfaceReport {
+/** What inside/engine.ts found out. Frames are texts as `formatFrame` writes them. */
+export interface EngineReport {
   /** Why a workload could not start without the kernel's vxcan, and without its can-gw; undefined where both are always there. */
   readonly missing: readonly string[] | undefined;
   readonly inside: { readonly user: string; readonly capabilities: string; readonly interfaces: readonly string[] };
@@ -70,15 +75,28 @@ export interface InterfaceReport {
   readonly restarted: Exchange;
   readonly whileRunning: number;
   readonly left: { readonly interfaces: readonly string[]; readonly rules: number };
+  readonly unprivileged: string;
+}
+
+/** What inside/namespaces.ts found out. */
+export interface NamespacesReport {
+  /** As above; undefined also where an engine before it has been given both. */
+  readonly missing: readonly string[] | undefined;
+  /** Interfaces that were left of those attempts. */
+  readonly afterMissing: readonly string[];
+  readonly exchange: Exchange;
+  /** After the bus was removed and made again. */
+  readonly returned: Exchange;
+  readonly whileRunning: number;
+  readonly left: { readonly interfaces: readonly string[]; readonly rules: number };
   /** After each change of a manifest: whether the container has the interface, and the rules of the kernel. */
   readonly regrants: {
     readonly steps: readonly { readonly inside: boolean; readonly rules: readonly string[] }[];
     readonly troubles: readonly string[];
   };
-  readonly unprivileged: string;
 }
 
-/** What inside-denied.ts found out. */
+/** What inside/denied.ts found out. */
 export interface DeniedReport {
   /** So many frames were sent without a pause. */
   readonly flood: number;

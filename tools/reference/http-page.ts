@@ -6,7 +6,8 @@ import { routeHelp } from './route-help.ts';
 const top = join(import.meta.dirname, '../..');
 
 const INTRODUCTION = `A daemon answers HTTP on its control socket: an OBU on \`/run/kerbside/obu.sock\` (another one with \`--api\`), a broker on
-\`STATE/broker-ID.sock\`. Only the owner of the socket can open it. With \`api\` in its \`obu.yaml\`, an OBU serves the same routes over TLS 1.3.
+\`STATE/broker-ID.sock\`. Only the owner of the socket can open it. With \`api\` in its \`obu.yaml\`, an OBU serves the same routes over TLS 1.3; a broker
+with \`--api-listen\`.
 
 \`curl --unix-socket /run/kerbside/obu.sock http://obu/v1/status\`
 
@@ -56,7 +57,7 @@ function routeTable(room: 'obu' | 'broker'): string {
 }
 
 function answerSections(): string[] {
-  const sources = ['status.ts', 'manifest.ts', 'obu.ts'].flatMap((file) =>
+  const sources = ['status.ts', 'manifest.ts', 'obu.ts', 'broker.ts'].flatMap((file) =>
     declarationsOf(readFileSync(join(top, 'shared/api', file), 'utf8')),
   );
   const named = Object.values(routeHelp).flatMap((routes) =>

@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { obuRoutes } from '../../obu/api/routes.ts';
 import { parseObuConfig } from '../../obu/config/config.ts';
-import { EventLog } from '../../obu/telemetry/event-log.ts';
+import { EventLog } from '../../shared/api/event-log.ts';
 import { configHelp } from './config-help.ts';
 import { configJsonSchema } from './config-page.ts';
 import { declarationsOf } from './declarations.ts';

@@ -57,5 +57,34 @@ export const routeHelp: Readonly<Record<'obu' | 'broker', Readonly<Record<string
   broker: {
     'GET /v1/status': { what: 'the broker at this moment', answer: 'BrokerStatus' },
     'GET /metrics': { what: 'the metrics', answer: 'Prometheus text' },
+    'GET /healthz': { what: 'whether the process answers', answer: '`{ "ok": true }`' },
+    'GET /readyz': {
+      what: 'whether it takes offloads: it listens, its packages are loaded, and it is not being drained',
+      answer: '`{ "ready": true }`; otherwise 503 with `ready` false and a `reason`',
+    },
+    'GET /v1/tenants': { what: 'what each tenant has here, uses, and was refused', answer: 'list of TenantStatus' },
+    'GET /v1/packages': { what: 'the tasks that can be offloaded here', answer: 'list of PackageStatus' },
+    'GET /v1/offloads': {
+      what: 'what waits and runs now',
+      parameters:
+        '`limit=N`: how many at most (100; up to 10000). `tenant=NAME`, `vehicle=ID`, `state=waiting` or `running`: only those',
+      answer: 'OffloadPage',
+    },
+    'GET /v1/vehicles': {
+      what: 'the vehicles that are connected',
+      parameters: '`limit=N`: how many at most (100; up to 10000). `tenant=NAME`: only of this tenant',
+      answer: 'VehiclePage',
+    },
+    'GET /v1/events': {
+      what: 'what happened lately',
+      parameters: '`after=ID`: later ones. `name=NAME`: of one tenant, task or source. `follow=1`: go on',
+      answer: 'list of BrokerEvent; with `follow=1` one in each line',
+    },
+    'GET /v1/drain': { what: 'whether it is being drained', answer: 'DrainStatus' },
+    'POST /v1/drain': {
+      what: 'take nothing new and send vehicles elsewhere; the body may be `{ "forMs": N, "to": ["BROKER", …] }`',
+      answer: 'DrainStatus',
+    },
+    'DELETE /v1/drain': { what: 'take offloads again', answer: 'DrainStatus' },
   },
 };

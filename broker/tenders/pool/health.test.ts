@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { afterFailure, blockedUntil, type Health, QUARANTINE_AFTER, WELL } from './health.ts';
+import { afterFailure, afterStarvation, blockedUntil, type Health, QUARANTINE_AFTER, WELL } from './health.ts';
 
 const fail = (times: number, health: Health = WELL, now = 0) => {
   for (let i = 0; i < times; i++) health = afterFailure(health, now);
@@ -29,4 +29,25 @@ test('failures that lie more than a minute apart are forgotten', () => {
     health = afterFailure(health, now);
     expect(blockedUntil(health) - now).toBe(50);
   }
+});
+
+test('tenders that got no processor put nothing into quarantine, however many, and the next one waits a moment', () => {
+  let health: Health = WELL;
+  for (let i = 0; i < 100; i++) health = afterStarvation(health, i);
+  expect(health.state).toBe('backing-off');
+  expect(blockedUntil(health)).toBe(99 + 1_000);
+  // Nor do they make what comes after them worse.
+  expect(blockedUntil(afterFailure(health, 200)) - 200).toBe(50);
+});
+
+test('failures around one that got no processor count as ever', () => {
+  const health = fail(1, afterStarvation(fail(QUARANTINE_AFTER - 1), 0));
+  expect(health.state).toBe('quarantined');
+});
+
+test('one that is tried after a quarantine and gets no processor is tried again soon, still as the only one', () => {
+  const before = fail(QUARANTINE_AFTER);
+  const health = afterStarvation(before, 10_000);
+  expect(health).toMatchObject({ state: 'quarantined', times: 1, until: 11_000 });
+  expect(blockedUntil(afterFailure(health, 11_000)) - 11_000).toBe(20_000);
 });

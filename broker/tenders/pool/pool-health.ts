@@ -1,8 +1,11 @@
 import { ErrorCode, type KerbError } from '../../../shared/base/errors.ts';
 import type { Logger } from '../../../shared/base/log.ts';
 import { type Refusal, refusal } from '../../../shared/base/refusal.ts';
-import { afterFailure, blockedUntil, type Health, WELL } from './health.ts';
-import { isFinal, quarantined } from './trouble.ts';
+import { afterFailure, afterStarvation, blockedUntil, type Health, WELL } from './health.ts';
+import { isFinal, isStarved, quarantined } from './trouble.ts';
+
+/** While no tender of a package has been started. */
+const USUAL_START_MS = 10;
 
 /** How a package fares: whether a tender of it may be started now, and why not. Times by `performance.now()`. */
 export class PoolHealth {
@@ -14,6 +17,7 @@ export class PoolHealth {
   #final = false;
   #lost = 0;
   #restarts = 0;
+  #startMs = USUAL_START_MS;
 
   /** @param task its name and version, for messages */
   constructor(task: string, log: Logger) {
@@ -24,6 +28,11 @@ export class PoolHealth {
   /** There will never be a tender again. */
   get final(): boolean {
     return this.#final;
+  }
+
+  /** How long starts have taken lately. */
+  get startMs(): number {
+    return this.#startMs;
   }
 
   /** Tenders that were started in the place of lost ones. */
@@ -63,8 +72,9 @@ export class PoolHealth {
     this.#restarts++;
   }
 
-  /** A tender waits for calls. */
-  started(): void {
+  /** A tender waits for calls. @param tookMs since it was asked for */
+  started(tookMs: number): void {
+    this.#startMs += (tookMs - this.#startMs) / 4;
     if (!this.#final) this.#trouble = undefined;
   }
 
@@ -82,10 +92,13 @@ export class PoolHealth {
       this.#log.error({ task, code: error.code, err: error.message }, 'cannot run the task');
     } else {
       const now = performance.now();
+      const starved = isStarved(error);
       this.#lost++;
-      this.#health = afterFailure(this.#health, now);
+      this.#health = starved ? afterStarvation(this.#health, now) : afterFailure(this.#health, now);
       const waitMs = Math.round(blockedUntil(this.#health) - now);
-      if (this.#health.state === 'quarantined') {
+      if (starved) {
+        this.#log.warn({ task, code: error.code, err: error.message, waitMs }, 'a tender got no processor');
+      } else if (this.#health.state === 'quarantined') {
         told = quarantined(task, waitMs, error);
         this.#log.error({ task, err: told.message, waitMs }, 'task in quarantine');
       } else {

@@ -6,7 +6,7 @@ import { type HeldTender, loadingTender, measured, viewOf } from './held-tender.
 import { PoolHealth } from './pool-health.ts';
 import type { CallEnd, PoolOptions } from './pool-options.ts';
 import type { PoolView, TenderView } from './pool-plan.ts';
-import { asKerbError } from './trouble.ts';
+import { asKerbError, isStarved } from './trouble.ts';
 
 /**
  * The tenders of one package: starts and lets go as it is told, hands each call to the one that has waited longest, and
@@ -90,6 +90,12 @@ export class TenderPool {
     return this.state === 'Dead' || this.state === 'Quarantined' ? this.#health.trouble : undefined;
   }
 
+  /** The tenders that an offload that comes now can count on; `startMs` is how long one more takes to start. */
+  get outlook(): { readonly ready: number; readonly most: number; readonly startMs: number } {
+    const { onProbation, startMs } = this.#health;
+    return { ready: this.#waiting.length + this.#busy, most: onProbation ? 1 : this.#options.maxTenders, startMs };
+  }
+
   /** Why an offload that comes now cannot be run, and when it may be worth another try; Infinity: never. */
   blocked(now: number): Refusal | undefined {
     if (this.canCall || this.#busy > 0 || this.#count('Loading') > 0) return undefined;
@@ -148,7 +154,7 @@ export class TenderPool {
       },
       (cause: unknown) => {
         const error = asKerbError(cause, ErrorCode.TenderDied, `a tender of ${this.task} failed`);
-        if (isKerbError(error, ErrorCode.TenderDied)) this.#died(held, error.message);
+        if (isKerbError(error, ErrorCode.TenderDied)) this.#died(held, error.message, isStarved(error));
         else this.#release(held);
         done({ error });
       },
@@ -166,7 +172,7 @@ export class TenderPool {
       const tender = await this.#options.createTender();
       if (held.state !== 'Loading') return this.#remove(held);
       held.tender = tender;
-      tender.onDeath((reason) => this.#died(held, reason));
+      tender.onDeath((reason, starved) => this.#died(held, reason, starved));
       await tender.start();
     } catch (cause) {
       if (this.#stateOf(held) !== 'Loading') return;
@@ -177,7 +183,7 @@ export class TenderPool {
     }
     if (this.#stateOf(held) !== 'Loading') return;
     this.#isolation = held.tender.isolation;
-    this.#health.started();
+    this.#health.started(performance.now() - held.startedAt);
     if (this.#coldFrom > this.#coldTo) this.#coldTo = performance.now();
     this.#release(held, 'Loading');
     this.#options.onWaiting();
@@ -270,7 +276,7 @@ export class TenderPool {
     this.#options.onChange();
   }
 
-  #died(held: HeldTender, reason: string): void {
+  #died(held: HeldTender, reason: string, starved = false): void {
     if (!this.#held.has(held) || held.state === 'Leaving' || held.state === 'Loading') return;
     this.#unlist(held);
     const { log, task } = this.#options;
@@ -278,7 +284,7 @@ export class TenderPool {
     held.tender
       ?.stop()
       .catch((error: unknown) => log.warn({ err: messageOf(error) }, 'cleaning up after a tender failed'));
-    this.#failed(held, new KerbError(ErrorCode.TenderDied, `a tender of ${task} died: ${reason}`));
+    this.#failed(held, new KerbError(ErrorCode.TenderDied, `a tender of ${task} died: ${reason}`, { starved }));
   }
 
   #failed(held: HeldTender, error: KerbError): void {

@@ -11,6 +11,11 @@ export function isFinal(error: KerbError): boolean {
   );
 }
 
+/** The tender got no processor: that is the machine's trouble, and says nothing about the package. */
+export function isStarved(error: KerbError): boolean {
+  return error.context.starved === true;
+}
+
 /** `waitMs`, also in its context: how long the quarantine lasts. */
 export function quarantined(task: string, waitMs: number, cause: KerbError): KerbError {
   return new KerbError(

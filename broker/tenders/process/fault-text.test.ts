@@ -13,6 +13,20 @@ test.each<[Partial<Fault>, string]>([
   [{ signal: 8 }, 'SIGFPE: integer division by zero, instruction at 0x100123'],
   [{ signal: 8, signalCode: 99 }, 'SIGFPE: arithmetic fault, instruction at 0x100123'],
   [{ signal: 31, signalCode: 0 }, 'SIGSYS: forbidden system call'],
+  [{ signal: 31, faultAddress: 41n }, 'SIGSYS: forbidden system call 41, instruction at 0x100123'],
+  [{ signal: 31, faultAddress: 2n ** 64n - 1n }, 'SIGSYS: forbidden system call -1, instruction at 0x100123'],
+  [
+    { signal: 31, status: 1, faultAddress: 20n },
+    'SIGSYS: forbidden system call 20 of the 32-bit table, instruction at 0x100123',
+  ],
+  [
+    { signal: 31, status: 0x80060000, faultAddress: 231n },
+    'SIGSYS: forbidden system call 231, instruction at 0x100123, #UD',
+  ],
+  [
+    { signal: 31, status: 0x800d0402, faultAddress: 20n },
+    'SIGSYS: forbidden system call 20 of the 32-bit table, instruction at 0x100123, #GP(0x402)',
+  ],
   [{ signal: 0, status: 3 }, 'ended with exit code 3 without ringing a doorbell'],
   [{ signal: 77, signalCode: 0 }, 'signal 77: ended by a signal'],
 ])('%o', (change, text) => {

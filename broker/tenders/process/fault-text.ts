@@ -1,5 +1,5 @@
 /**
- * How the guest ended, as the tender reports it. In isolation `process` all but `signal` 31 and 9 can be made up by the
+ * How the guest ended, as the tender reports it. In isolation `process` all but `signal` 9 can be made up by the
  * guest; in isolation `vm` nothing can, and the signal is the one that Linux would have sent to a process.
  */
 export interface Fault {
@@ -7,8 +7,9 @@ export interface Fault {
   readonly signal: number;
   /** `si_code` of that signal, or 0 when the kernel ended the process outright. */
   readonly signalCode: number;
-  /** Exit code, when `signal` is 0. Else what the processor said, its vector or its syndrome: `frames.h`. */
+  /** Of `signal` 31 with a code, a forbidden system call, 1: of the 32-bit table. Exit code, when `signal` is 0. Else what the processor said, its vector or its syndrome: `frames.h`. */
   readonly status: number;
+  /** Of a forbidden system call its number, in two's complement. */
   readonly faultAddress: bigint;
   readonly instruction: bigint;
 }
@@ -55,6 +56,13 @@ function memoryFault(fault: Fault): string {
     : `access to unmapped address ${hex(address)}`;
 }
 
+/** A call by `int 0x80`, a general protection fault in isolation `vm`, counts by the table of 32-bit programs. */
+function systemCall({ signalCode, status, faultAddress }: Fault): string {
+  if (signalCode === 0) return 'forbidden system call';
+  const shortTable = status === 1 || vectorOf(status) === 13;
+  return `forbidden system call ${BigInt.asIntN(64, faultAddress)}${shortTable ? ' of the 32-bit table' : ''}`;
+}
+
 function describe(fault: Fault): string {
   switch (fault.signal) {
     case 4:
@@ -72,7 +80,7 @@ function describe(fault: Fault): string {
     case 24:
       return 'used up its processor time';
     case 31:
-      return 'forbidden system call';
+      return systemCall(fault);
     default:
       return 'ended by a signal';
   }
@@ -93,6 +101,7 @@ const vectors = new Map([
   [17, '#AC'],
   [19, '#XM'],
 ]);
+const vectorOf = (status: number): number => (status >>> 16) & 31;
 const vectorsWithErrorCode = new Set([8, 10, 11, 12, 13, 14, 17]);
 
 /** Exception classes of arm64 (Arm ARM, ESR_EL1.EC) that a guest can come to. */
@@ -120,7 +129,7 @@ function syndrome(status: number): string {
 function exactFault(status: number): string {
   if (status < 0x40000000) return '';
   if (status < 0x80000000) return syndrome(status);
-  const vector = (status >>> 16) & 31;
+  const vector = vectorOf(status);
   const name = vectors.get(vector) ?? `vector ${vector}`;
   return vectorsWithErrorCode.has(vector) ? `, ${name}(0x${(status & 0xffff).toString(16)})` : `, ${name}`;
 }

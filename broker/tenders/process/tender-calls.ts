@@ -1,6 +1,8 @@
 import type { Socket } from 'node:net';
 import { Deadline } from '../../../shared/base/deadline.ts';
 import { type KerbError, messageOf } from '../../../shared/base/errors.ts';
+import { LateWatch } from '../watch/late-watch.ts';
+import type { LateLimits } from '../watch/lateness.ts';
 import { CallWriter } from './call-writer.ts';
 import type { TenderOutcome } from './tender.ts';
 import { INLINE_MAX, type OutcomeFrame, RELEASE_FRAME } from './tender-frames.ts';
@@ -8,10 +10,10 @@ import type { TenderMemory } from './tender-memory.ts';
 import { outcomeOf } from './tender-outcome.ts';
 
 /**
- * A tender that does not answer this long after the budget is killed. The tender itself keeps the budget to a fraction of
- * a millisecond; this is for one that hangs, and 50 ms of it were seen to hit healthy ones on a board with busy cores.
+ * The tender itself keeps the budget to a fraction of a millisecond of CPU time. One that hangs is killed after 250 ms; one
+ * that gets no processor on a busy machine is not at fault, and has 3 s.
  */
-const BACKSTOP_MS = 250;
+const BACKSTOP: LateLimits = { afterMs: 250, cpuMs: 100, atMostMs: 3_000 };
 
 interface PendingCall {
   readonly resolve: (frame: OutcomeFrame) => void;
@@ -24,28 +26,38 @@ interface PendingCall {
  */
 export class TenderCalls {
   readonly #writer = new CallWriter();
-  readonly #fail: (reason: string) => KerbError;
+  readonly #fail: (reason: string, starved?: boolean) => KerbError;
   readonly #onDone: () => void;
   #pending: PendingCall | undefined;
   /** For payloads that are too large for the socket; undefined before the tender has opened it, and after its end. */
   memory: TenderMemory | undefined;
 
   /**
-   * @param fail gives the tender up
+   * @param fail gives the tender up; starved: it is not its fault
    * @param onDone a call has an outcome
    */
-  constructor(fail: (reason: string) => KerbError, onDone: () => void) {
+  constructor(fail: (reason: string, starved?: boolean) => KerbError, onDone: () => void) {
     this.#fail = fail;
     this.#onDone = onDone;
   }
 
-  /** @param maxOutput bytes, as the image declares. @throws KerbError TenderDied */
-  async run(socket: Socket, input: Uint8Array, budgetMs: number, maxOutput: number): Promise<TenderOutcome> {
+  /**
+   * @param pid of the tender, for a look at it when it is late
+   * @param maxOutput bytes, as the image declares
+   * @throws KerbError TenderDied
+   */
+  async run(
+    socket: Socket,
+    pid: number | undefined,
+    input: Uint8Array,
+    budgetMs: number,
+    maxOutput: number,
+  ): Promise<TenderOutcome> {
     const deadline = new Deadline(budgetMs);
     const answer = new Promise<OutcomeFrame>((resolve, reject) => {
       this.#pending = { resolve, reject };
     });
-    let backstop: NodeJS.Timeout | undefined;
+    let backstop: LateWatch | undefined;
     let frame: OutcomeFrame;
     try {
       if (input.length > INLINE_MAX) {
@@ -56,10 +68,10 @@ export class TenderCalls {
       // What copying took is the caller's time too.
       const budgetNs = Math.max(1, Math.floor(deadline.leftMs() * 1e6));
       this.#writer.send(socket, input, budgetNs);
-      backstop = this.#armBackstop(budgetNs / 1e6);
+      backstop = this.#watch(pid, budgetNs / 1e6);
       frame = await answer;
     } finally {
-      clearTimeout(backstop);
+      backstop?.clear();
       this.#pending = undefined;
     }
     const output = frame.output ?? (await this.#copyOut(socket, frame.outputSize));
@@ -99,13 +111,10 @@ export class TenderCalls {
   }
 
   /** Kills the tender when it lets the budget pass by more than the backstop. */
-  #armBackstop(budgetMs: number): NodeJS.Timeout {
-    const call = this.#pending;
-    return setTimeout(() => {
-      // An answer that waits in the socket, because this process was the slow one, is read before the next line runs.
-      setImmediate(() => {
-        if (this.#pending === call) this.#fail(`did not answer within ${BACKSTOP_MS} ms after its budget`);
-      });
-    }, budgetMs + BACKSTOP_MS);
+  #watch(pid: number | undefined, budgetMs: number): LateWatch {
+    return new LateWatch(pid, budgetMs, BACKSTOP, (starved) => {
+      if (starved) this.#fail(`got no processor within ${BACKSTOP.atMostMs} ms after its budget`, true);
+      else this.#fail(`did not answer within ${BACKSTOP.afterMs} ms after its budget`);
+    });
   }
 }

@@ -1,17 +1,28 @@
 import { ErrorCode, KerbError } from '../../../shared/base/errors.ts';
 import type { TenderState } from './tender.ts';
 
-/** A tender cannot be had; `imagePath` is undefined for one that is to be given its image later. */
-export function unavailable(imagePath: string | undefined, reason: string): KerbError {
+/**
+ * A tender cannot be had; `imagePath` is undefined for one that is to be given its image later.
+ * @param starved it got no processor
+ */
+export function unavailable(imagePath: string | undefined, reason: string, starved = false): KerbError {
   const what = imagePath === undefined ? 'tender without an image' : `tender for ${imagePath}`;
-  return new KerbError(ErrorCode.TenderUnavailable, `${what}: ${reason}`, { image: imagePath, reason });
+  return new KerbError(ErrorCode.TenderUnavailable, `${what}: ${reason}`, {
+    image: imagePath,
+    reason,
+    starved,
+  });
 }
 
-/** Its process has ended, or is about to, and what it was doing is lost. */
-export function died(pid: number | undefined, reason: string): KerbError {
+/**
+ * Its process has ended, or is about to, and what it was doing is lost.
+ * @param starved it got no processor
+ */
+export function died(pid: number | undefined, reason: string, starved = false): KerbError {
   return new KerbError(ErrorCode.TenderDied, `tender ${pid} ${reason}; its call is lost, start another one`, {
     pid,
     reason,
+    starved,
   });
 }
 

@@ -1,5 +1,7 @@
 import { ErrorCode, KerbError, messageOf } from '../../../shared/base/errors.ts';
 import type { Logger } from '../../../shared/base/log.ts';
+import { LateWatch } from '../watch/late-watch.ts';
+import type { LateLimits } from '../watch/lateness.ts';
 import { readImageFile } from './image-file.ts';
 import type { ImageInfo, Isolation, Tender, TenderOutcome, TenderState, WishedIsolation } from './tender.ts';
 import { tenderBinary } from './tender-binary.ts';
@@ -22,6 +24,8 @@ export interface TenderProcessOptions {
 }
 
 const START_TIMEOUT_MS = 10_000;
+/** A start takes some tens of milliseconds of CPU time; on a machine that gives none, a minute is enough of waiting. */
+const START: LateLimits = { afterMs: 250, cpuMs: 1_000, atMostMs: 50_000 };
 const STOP_TIMEOUT_MS = 1_000;
 const MAX_BUDGET_MS = 3_600_000;
 
@@ -35,16 +39,18 @@ export class TenderProcess implements Tender {
   #options: TenderProcessOptions;
   readonly #reader = new TenderFrameReader();
   readonly #calls = new TenderCalls(
-    (reason) => this.#fail(reason),
+    (reason, starved) => this.#fail(reason, starved),
     () => this.#answered(),
   );
-  readonly #onDeath: ((reason: string) => void)[] = [];
+  readonly #onDeath: ((reason: string, starved: boolean) => void)[] = [];
   #state: TenderState = 'Loading';
   #child: TenderChild | undefined;
   #image: ImageInfo | undefined;
   #isolation: Isolation = 'process';
   #confinement = '';
   #verdict: string | undefined;
+  /** It was given up because it got no processor. */
+  #starved = false;
   /** The process has ended and that has been reported. */
   #over = false;
   /** `start()` was called. */
@@ -119,12 +125,16 @@ export class TenderProcess implements Tender {
     const over = new Promise<void>((resolve, reject) => {
       this.#starting = { resolve, reject };
     });
-    const timer = setTimeout(() => this.#fail(`was not ready within ${START_TIMEOUT_MS} ms`), START_TIMEOUT_MS);
+    let late: LateWatch | undefined;
     try {
       begin();
+      late = new LateWatch(this.pid, START_TIMEOUT_MS, START, (starved) => {
+        if (starved) this.#fail(`got no processor to start with within ${START_TIMEOUT_MS + START.atMostMs} ms`, true);
+        else this.#fail(`was not ready within ${START_TIMEOUT_MS} ms`);
+      });
       await over;
     } finally {
-      clearTimeout(timer);
+      late?.clear();
       this.#starting = undefined;
     }
   }
@@ -161,7 +171,7 @@ export class TenderProcess implements Tender {
     if (input.length > maxInput) return Promise.reject(inputTooLarge(name, input.length, maxInput));
     if (!(budgetMs > 0)) return Promise.resolve({ outcome: 'deadline', runMs: 0, cpuMs: 0, peakMemory: 0, log: '' });
     this.#state = 'Busy';
-    return this.#calls.run(socket, input, Math.min(budgetMs, MAX_BUDGET_MS), maxOutput);
+    return this.#calls.run(socket, this.pid, input, Math.min(budgetMs, MAX_BUDGET_MS), maxOutput);
   }
 
   #answered(): void {
@@ -184,7 +194,7 @@ export class TenderProcess implements Tender {
     clearTimeout(timer);
   }
 
-  onDeath(listener: (reason: string) => void): void {
+  onDeath(listener: (reason: string, starved: boolean) => void): void {
     this.#onDeath.push(listener);
   }
 
@@ -258,16 +268,17 @@ export class TenderProcess implements Tender {
   }
 
   #unavailable(reason: string): KerbError {
-    return unavailable(this.#options.imagePath, reason);
+    return unavailable(this.#options.imagePath, reason, this.#starved);
   }
 
   /** Gives the process up. What ends it is reported when it has ended. */
-  #fail(reason: string): KerbError {
+  #fail(reason: string, starved = false): KerbError {
+    if (this.#verdict === undefined) this.#starved = starved;
     this.#verdict ??= reason;
     const child = this.#child;
     if (child?.pid === undefined) this.#ended(null, null);
     else child.kill();
-    return died(this.pid, this.#verdict);
+    return died(this.pid, this.#verdict, this.#starved);
   }
 
   #ended(code: number | null, signal: NodeJS.Signals | null): void {
@@ -280,8 +291,8 @@ export class TenderProcess implements Tender {
     this.#over = true;
     this.#closeMemory();
     this.#starting?.reject(this.#unavailable(this.#verdict));
-    this.#calls.abort(died(this.pid, this.#verdict));
+    this.#calls.abort(died(this.pid, this.#verdict, this.#starved));
     if (asked || this.#image === undefined) return;
-    for (const listener of this.#onDeath) listener(this.#verdict);
+    for (const listener of this.#onDeath) listener(this.#verdict, this.#starved);
   }
 }

@@ -58,6 +58,6 @@ export interface Tender {
   call(input: Uint8Array, budgetMs: number): Promise<TenderOutcome>;
   /** Ends the process, at once when it is busy. */
   stop(): Promise<void>;
-  /** Called once when the process ended without being asked to. */
-  onDeath(listener: (reason: string) => void): void;
+  /** Called once when the process ended without being asked to. `starved`: it was given up because it got no processor. */
+  onDeath(listener: (reason: string, starved?: boolean) => void): void;
 }

@@ -17,13 +17,18 @@
 
 #include "filters.h"
 
-/* A filter is a list of rules, each of which lets something through or falls to the next; at the end stands the kill. */
+/*
+ * A filter is a list of rules, each of which lets something through or falls to the next; at the end stands the refusal. Of
+ * several filters the strictest word counts, and a guest in a process has the tender's as well: so what it may not is a trap,
+ * which the gate's handler reports with the number of the call. Where nothing catches it, it ends the process as a kill does.
+ */
 #define LOAD(field) BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, field))
 #define ALLOW BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW)
+#define TRAP BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_TRAP)
 #define KILL BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_KILL_PROCESS)
 /* Other instruction sets, the 32-bit one of the same processor too, are cut off here. */
 #define ONLY_THIS_MACHINE                                                      \
-  LOAD(arch), BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, MACHINE_AUDIT, 1, 0), KILL, LOAD(nr)
+  LOAD(arch), BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, MACHINE_AUDIT, 1, 0), TRAP, LOAD(nr)
 #define LET(call) BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_##call, 0, 1), ALLOW
 /* Only with this value in the low half of an argument; the kernel itself takes these arguments as 32-bit ints. */
 #define LET_WITH(call, argument, value)                                                                        \
@@ -74,13 +79,13 @@ bool filter_loading(void) {
   static const struct sock_filter rules[] = {
       ONLY_THIS_MACHINE, SERVING, SERVING_PROCESS MACHINE_VM, LET(mmap), LET(mprotect), LET(brk), LET(ftruncate),
       LET(fcntl), LET(getpid), LET(gettid), LET(rt_sigaction), LET(rt_sigprocmask), LET(sigaltstack), LET(madvise),
-      LET(timer_create), LET_WITH(sched_setscheduler, 1, SCHED_OTHER | SCHED_RESET_ON_FORK), KILL,
+      LET(timer_create), LET_WITH(sched_setscheduler, 1, SCHED_OTHER | SCHED_RESET_ON_FORK), TRAP,
   };
   return install(rules, sizeof rules / sizeof *rules);
 }
 
 bool filter_serving(uint32_t isolation) {
-  static const struct sock_filter process[] = {ONLY_THIS_MACHINE, SERVING, SERVING_PROCESS, KILL};
+  static const struct sock_filter process[] = {ONLY_THIS_MACHINE, SERVING, SERVING_PROCESS, TRAP};
   static const struct sock_filter vm[] = {ONLY_THIS_MACHINE, SERVING MACHINE_VM, KILL};
   return isolation == KERB_ISOLATION_VM ? install(vm, sizeof vm / sizeof *vm)
                                         : install(process, sizeof process / sizeof *process);

@@ -11,13 +11,14 @@
 #define EINVAL 22
 #define ENOSYS 38
 #define SECCOMP_SET_MODE_FILTER 1
-#define SECCOMP_RET_KILL_PROCESS 0x80000000
+#define SECCOMP_RET_TRAP 0x00030000
 #define SECCOMP_RET_ALLOW 0x7fff0000
 #define AUDIT_ARCH_AARCH64 0xc00000b7
 
 // Offsets in the kernel's signal frame, arm64 (uapi/asm-generic/siginfo.h, uapi/asm/sigcontext.h, uapi/asm/ucontext.h).
 #define SIGINFO_CODE 8
 #define SIGINFO_ADDRESS 16
+#define SIGINFO_SYSTEM_CALL 24 // and its machine behind it
 #define UCONTEXT_SP 432
 #define UCONTEXT_PC 440
 #define UCONTEXT_RECORDS 464
@@ -31,6 +32,7 @@
 #define MAILBOX_ADDRESS 24
 #define MAILBOX_INSTRUCTION 32
 #define MAILBOX_STACK 40
+#define MAILBOX_SYSTEM_CALL 48
 
 // struct sock_filter: u16 code, u8 if true, u8 if false, u32 k
 #define BPF(code, true, false, k) .short code; .byte true, false; .long k
@@ -156,6 +158,8 @@ kerb_gate_fault:
         str     x10, [x9, #MAILBOX_INSTRUCTION]
         ldr     x10, [x2, #UCONTEXT_SP]
         str     x10, [x9, #MAILBOX_STACK]
+        ldr     x10, [x1, #SIGINFO_SYSTEM_CALL] // of other signals it is nothing, and not looked at
+        str     x10, [x9, #MAILBOX_SYSTEM_CALL]
         mov     w10, #0                         // no syndrome, unless one of the records behind the registers is it
         mov     w11, #ESR_MAGIC & 0xffff
         movk    w11, #ESR_MAGIC >> 16, lsl #16
@@ -197,7 +201,7 @@ filter:
         BPF(BPF_LOAD, 0, 0, DATA_ARG0 + 4)
         BPF(BPF_IF_EQUAL, 0, 1, 0)
         BPF(BPF_RETURN, 0, 0, SECCOMP_RET_ALLOW)
-        BPF(BPF_RETURN, 0, 0, SECCOMP_RET_KILL_PROCESS)
+        BPF(BPF_RETURN, 0, 0, SECCOMP_RET_TRAP) // to kerb_gate_fault
 filter_end:
 kerb_gate_end:
         .section .note.GNU-stack, "", %progbits

@@ -55,9 +55,9 @@ static uint64_t signal_frame(void) {
 #endif
 }
 
-/* The guest's faults go to the gate. Both settings are inherited by fork, so they cost a call nothing. */
+/* The guest's faults, and the system calls that it may not make, go to the gate. Both settings are inherited by fork, so they cost a call nothing. */
 static bool direct_faults(uint64_t stack_size) {
-  static const int faults[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP};
+  static const int faults[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP, SIGSYS};
   struct { /* the kernel's own struct: libc would put its handler's return path in, and that is not there any more */
     uintptr_t handler;
     unsigned long flags;

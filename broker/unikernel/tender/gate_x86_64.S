@@ -11,7 +11,7 @@
 #define EAGAIN 11
 #define ARCH_SET_FS 0x1002
 #define SECCOMP_SET_MODE_FILTER 1
-#define SECCOMP_RET_KILL_PROCESS 0x80000000
+#define SECCOMP_RET_TRAP 0x00030000
 #define SECCOMP_RET_ALLOW 0x7fff0000
 #define AUDIT_ARCH_X86_64 0xc000003e
 #define USER_END 0x7ffffffff000
@@ -19,6 +19,7 @@
 // Offsets in the kernel's signal frame, x86-64 (uapi/asm-generic/siginfo.h, uapi/asm/sigcontext.h).
 #define SIGINFO_CODE 8
 #define SIGINFO_ADDRESS 16
+#define SIGINFO_SYSTEM_CALL 24 // and its machine behind it
 #define UCONTEXT_RSP 160
 #define UCONTEXT_RIP 168
 
@@ -28,6 +29,7 @@
 #define MAILBOX_ADDRESS 24
 #define MAILBOX_INSTRUCTION 32
 #define MAILBOX_STACK 40
+#define MAILBOX_SYSTEM_CALL 48
 
 // struct sock_filter: u16 code, u8 if true, u8 if false, u32 k
 #define BPF(code, true, false, k) .short code; .byte true, false; .long k
@@ -154,6 +156,8 @@ kerb_gate_fault:
         movq    %rcx, MAILBOX_INSTRUCTION(%rax)
         movq    UCONTEXT_RSP(%rdx), %rcx
         movq    %rcx, MAILBOX_STACK(%rax)
+        movq    SIGINFO_SYSTEM_CALL(%rsi), %rcx // of other signals it is nothing, and not looked at
+        movq    %rcx, MAILBOX_SYSTEM_CALL(%rax)
         movl    $KERB_EXIT_FAULT, %edi
         movl    $SYS_exit_group, %eax
         syscall
@@ -189,7 +193,7 @@ filter:
         BPF(BPF_LOAD, 0, 0, DATA_ARG0 + 4)
         BPF(BPF_IF_EQUAL, 0, 1, 0)
         BPF(BPF_RETURN, 0, 0, SECCOMP_RET_ALLOW)
-        BPF(BPF_RETURN, 0, 0, SECCOMP_RET_KILL_PROCESS)
+        BPF(BPF_RETURN, 0, 0, SECCOMP_RET_TRAP) // to kerb_gate_fault
 filter_end:
 
 kerb_gate_end:

@@ -24,6 +24,16 @@ static inline uint64_t below_thread_pointer(uint64_t tls_size) {
 }
 static inline uint64_t above_thread_pointer(uint64_t tls_size) { return tls_size == 0 ? 0 : page_up(tls_size) + KERB_PAGE; }
 
+/* Bytes of `svc`. */
+#define MACHINE_SYSTEM_CALL_SIZE 4
+
+/* A call of x86-64. */
+#define MACHINE_URETPROBE 0
+static inline bool machine_is_uretprobe(const struct kerb_mailbox *mailbox) {
+  (void)mailbox;
+  return false;
+}
+
 /* What is known of a fault beyond its signal: the syndrome, as the gate's handler found it in the signal frame. */
 static inline uint32_t machine_fault(const struct kerb_mailbox *mailbox) {
   const uint32_t syndrome = mailbox->syndrome;

@@ -87,6 +87,27 @@ static void name_signal(const struct machine *machine, unsigned vector, uint64_t
   }
 }
 
+/* Whether the guest's memory holds these two bytes there. */
+static bool holds(const struct machine *machine, uint64_t address, uint8_t first, uint8_t second) {
+  for (unsigned i = 0; i < machine->count; i++) {
+    const struct region *region = &machine->regions[i];
+    if (address < region->start || address - region->start >= region->size - 1) continue;
+    const uint8_t *at = region->host + (address - region->start);
+    return at[0] == first && at[1] == second;
+  }
+  return false;
+}
+
+/* `syscall` is an invalid instruction here, and `int $0x80` has no gate: both as what they were meant to be. */
+static void name_system_call(const struct machine *machine, unsigned vector, struct vm_exit *exit) {
+  if (!(vector == UD && holds(machine, exit->instruction, 0x0f, 0x05)) &&
+      !(vector == GP && holds(machine, exit->instruction, 0xcd, 0x80)))
+    return;
+  exit->signal = SIGSYS;
+  exit->signal_code = SYS_SECCOMP;
+  exit->address = (uint64_t)(int64_t)(int32_t)machine->run->s.regs.regs.rax;
+}
+
 /* 6.14.2: SS, RSP, RFLAGS, CS, RIP and, for some, an error code, from the top of the fault stack down. */
 static void read_fault(const struct machine *machine, unsigned vector, struct vm_exit *exit) {
   const uint64_t *top = (const uint64_t *)(machine->system + (SYSTEM_FAULT_STACK_TOP - SYSTEM_START));
@@ -96,6 +117,7 @@ static void read_fault(const struct machine *machine, unsigned vector, struct vm
   exit->instruction = top[-5];
   exit->stack_pointer = top[-2];
   name_signal(machine, vector, error, exit);
+  name_system_call(machine, vector, exit);
 }
 
 /* A fault that did not come through a stub, so with no more than where the guest stands. */

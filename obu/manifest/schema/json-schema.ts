@@ -1,5 +1,6 @@
 import { z } from 'zod';
-import { manifestSchema, unwrapped } from './schema.ts';
+import { unwrapped } from '../../../shared/yaml/value.ts';
+import { manifestSchema } from './schema.ts';
 
 /** The manifest as JSON schema (draft 2020-12), for editors. It may let through what only the parser can tell. */
 export function manifestJsonSchema(): Record<string, unknown> {

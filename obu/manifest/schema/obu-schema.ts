@@ -3,8 +3,9 @@ import { messageOf } from '../../../shared/base/errors.ts';
 import { type CanFilter, parseFilter } from '../../../shared/can/filter.ts';
 import { type Condition, parseCondition } from '../../../shared/vss/condition.ts';
 import { parseScope, type SignalScope } from '../../../shared/vss/scopes.ts';
-import { key, refuse, value } from '../value.ts';
-import { name, priority, size } from '../values.ts';
+import { size } from '../../../shared/yaml/quantities.ts';
+import { key, refuse, value } from '../../../shared/yaml/value.ts';
+import { name, priority } from '../values.ts';
 
 const oneOf = <const T extends readonly string[]>(...words: T) => z.enum(words, `must be one of ${words.join(', ')}`);
 

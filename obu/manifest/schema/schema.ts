@@ -3,7 +3,7 @@
  * table in the README are all made from this.
  */
 import { z } from 'zod';
-import { key } from '../value.ts';
+import { key, mapIn } from '../../../shared/yaml/value.ts';
 import { namePattern } from '../values.ts';
 import { xObu } from './obu-schema.ts';
 import { composeKeys } from './service-schema.ts';
@@ -38,21 +38,5 @@ export type RawService = z.infer<typeof service>;
 
 /** The map that stands at a path of the manifest; undefined where none stands. */
 export function mapAt(path: readonly PropertyKey[]): z.ZodObject | undefined {
-  let here: z.ZodType | undefined = manifestSchema;
-  for (const step of path) {
-    here = unwrapped(here);
-    if (here instanceof z.ZodObject) here = here.shape[String(step)] as z.ZodType | undefined;
-    else if (here instanceof z.ZodRecord) here = here.valueType as z.ZodType;
-    else if (here instanceof z.ZodArray) here = here.element as z.ZodType;
-    else return undefined;
-  }
-  here = unwrapped(here);
-  return here instanceof z.ZodObject ? here : undefined;
-}
-
-/** Without `optional`, and a map that is turned into something else as the map. */
-export function unwrapped(schema: z.ZodType | undefined): z.ZodType | undefined {
-  if (schema instanceof z.ZodOptional) return unwrapped(schema.unwrap() as z.ZodType);
-  if (schema instanceof z.ZodPipe) return unwrapped(schema.in as z.ZodType);
-  return schema;
+  return mapIn(manifestSchema, path);
 }

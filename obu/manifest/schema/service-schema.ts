@@ -1,9 +1,10 @@
 import { z } from 'zod';
+import { count, duration, size } from '../../../shared/yaml/quantities.ts';
+import { key, refuse, value } from '../../../shared/yaml/value.ts';
 import { dependsOn } from '../depends-on.ts';
 import { healthcheck } from '../healthcheck.ts';
 import { tmpfs, ulimitNames, ulimits } from '../limits.ts';
-import { key, refuse, value } from '../value.ts';
-import { absolutePath, commandLine, count, duration, MIN_MEM_LIMIT, pairs, signalName, size } from '../values.ts';
+import { absolutePath, commandLine, MIN_MEM_LIMIT, pairs, signalName } from '../values.ts';
 import type { RestartPolicy } from '../workload.ts';
 
 // The Docker Engine's reference grammar, without the parts that only a registry needs to know.

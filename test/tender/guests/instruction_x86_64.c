@@ -50,6 +50,9 @@ TASK {
     case 'k':
       __asm__ volatile("movl $231, %%eax; syscall" ::: "rax", "rcx", "r11", "memory");
       break;
+    case 'K': /* a system call at the end of the fault stack */
+      __asm__ volatile("movl $0x3f100100, %%esp; movl $39, %%eax; syscall" ::: "rax", "rcx", "r11", "memory");
+      break;
     case 'v':
       __asm__ volatile("xorl %%eax, %%eax; vmcall" ::: "rax");
       break;

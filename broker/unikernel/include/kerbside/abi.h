@@ -156,6 +156,9 @@ struct kerb_mailbox {
   uint64_t fault_address;
   uint64_t instruction;
   uint64_t stack_pointer;
+  /* SIGSYS: the number of the system call, and whose table it is of (linux/audit.h). */
+  int32_t system_call;
+  uint32_t system_call_machine;
 };
 
 #ifdef __cplusplus
@@ -167,5 +170,6 @@ KERB_STATIC_ASSERT(sizeof(struct kerb_note_manifest) == 88, "the manifest note i
 KERB_STATIC_ASSERT(sizeof(struct kerb_info) == 96, "the info page starts with 96 bytes");
 KERB_STATIC_ASSERT(offsetof(struct kerb_mailbox, output_size) == 16, "gate_*.S write the mailbox by offset");
 KERB_STATIC_ASSERT(offsetof(struct kerb_mailbox, stack_pointer) == 40, "gate_*.S write the mailbox by offset");
+KERB_STATIC_ASSERT(offsetof(struct kerb_mailbox, system_call) == 48, "gate_*.S write the mailbox by offset");
 #endif
 #endif

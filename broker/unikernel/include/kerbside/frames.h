@@ -89,6 +89,11 @@ enum kerb_outcome_kind {
  * bits 16 to 21 and the low half of the instruction specific syndrome in bits 0 to 15 (Arm ARM, ESR_EL1).
  */
 #define KERB_FAULT_SYNDROME 0x40000000u
+/*
+ * A system call is reported as signal SIGSYS with the code SYS_SECCOMP, whatever the processor or the kernel made of it: the
+ * fault address is its number, sign-extended. Its status in isolation `process` is 0, or this when it is of the 32-bit table.
+ */
+#define KERB_FAULT_SYSTEM_CALL_32 1u
 
 /* Followed by `log_size` bytes of log and then, when `output_inline` is 1, `output_size` bytes of output. */
 struct kerb_outcome_frame {

@@ -1,0 +1,90 @@
+import type { Ticket } from './class-queue.ts';
+
+/** One that is under way. */
+export interface Run<T extends Ticket> {
+  readonly ticket: T;
+  readonly takenAt: number;
+  /** Milliseconds that its tenant has been charged for it. */
+  chargedMs: number;
+  /** It has run for so long that it gave its slot back. */
+  long: boolean;
+}
+
+export interface RunLimits {
+  /** Offloads that run at the same time, those that have been running for `longRunMs` left out. */
+  readonly maxRunning: number;
+  /** Milliseconds after which a run gives its slot to other tenants. Its own may have `maxRunning` runs in all. */
+  readonly longRunMs: number;
+}
+
+/**
+ * The runs under way. A run has a slot, until it has taken so long that others could not wait for it: then the operating system
+ * shares the processors among it and the others. Because a tenant may have no more runs than there are slots, the long ones
+ * and the others together, no tenant gets more of the processors than a fair share by running on and on. Pure.
+ */
+export class Runs<T extends Ticket> {
+  readonly #limits: RunLimits;
+  readonly #onLong: (run: Run<T>, now: number) => void;
+  /** In the order of their starts. */
+  readonly #runs = new Map<T, Run<T>>();
+  #long = 0;
+
+  /** @param onLong a run has given its slot back */
+  constructor(limits: RunLimits, onLong: (run: Run<T>, now: number) => void) {
+    this.#limits = limits;
+    this.#onLong = onLong;
+  }
+
+  get size(): number {
+    return this.#runs.size;
+  }
+
+  get slots(): number {
+    return this.#limits.maxRunning;
+  }
+
+  begin(ticket: T, now: number): void {
+    this.#runs.set(ticket, { ticket, takenAt: now, chargedMs: ticket.costMs, long: false });
+  }
+
+  end(ticket: T): Run<T> | undefined {
+    const run = this.#runs.get(ticket);
+    if (run === undefined) return undefined;
+    this.#runs.delete(ticket);
+    if (run.long) this.#long--;
+    return run;
+  }
+
+  /** True when one more may run. */
+  hasSlot(now: number): boolean {
+    const { maxRunning, longRunMs } = this.#limits;
+    if (this.#runs.size - this.#long < maxRunning) return true;
+    for (const run of this.#runs.values()) {
+      if (run.long) continue;
+      if (now - run.takenAt < longRunMs) break;
+      run.long = true;
+      this.#long++;
+      this.#onLong(run, now);
+    }
+    return this.#runs.size - this.#long < maxRunning;
+  }
+
+  /** When the next run gives its slot back; Infinity: none does, or there are free ones. */
+  slotAt(): number {
+    const { maxRunning, longRunMs } = this.#limits;
+    if (this.#runs.size - this.#long < maxRunning) return Number.POSITIVE_INFINITY;
+    for (const run of this.#runs.values()) if (!run.long) return run.takenAt + longRunMs;
+    return Number.POSITIVE_INFINITY;
+  }
+
+  /** Work that is left of those that hold a slot; with a package, of its runs alone. */
+  leftMs(now: number, taskDigest?: string): number {
+    let sum = 0;
+    for (const { ticket, takenAt, long } of this.#runs.values()) {
+      if (taskDigest === undefined ? long : ticket.taskDigest !== taskDigest) continue;
+      const left = Math.max(ticket.costMs - (now - takenAt), ticket.costMs / 4);
+      sum += long ? left : Math.min(left, this.#limits.longRunMs);
+    }
+    return sum;
+  }
+}

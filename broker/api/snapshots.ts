@@ -1,0 +1,68 @@
+import type { BrokerStatus } from '../../shared/api/status.ts';
+import type { Admission } from '../admission/admission.ts';
+import type { BrokerConfig } from '../config.ts';
+import type { Ingress } from '../ingress/ingress.ts';
+import type { Drain } from '../offloads/drain.ts';
+import type { PendingOffload } from '../offloads/offload.ts';
+import type { Offloads } from '../offloads/offloads.ts';
+import type { ServedTasks } from '../offloads/served-tasks.ts';
+import type { PackageStore } from '../packages/package-store.ts';
+import type { BrokerTelemetry } from '../telemetry/telemetry.ts';
+import type { BrokerSnapshots } from './routes.ts';
+import { tenantStatus } from './tenant-status.ts';
+
+export interface SnapshotSources {
+  readonly config: BrokerConfig;
+  readonly url: string;
+  readonly ingress: Pick<Ingress, 'clients' | 'port'>;
+  readonly admission: Pick<Admission<PendingOffload>, 'queued'>;
+  readonly offloads: Pick<Offloads, 'counts'>;
+  readonly served: Pick<ServedTasks, 'status'>;
+  readonly store: Pick<PackageStore, 'rejected' | 'origins'>;
+  readonly telemetry: BrokerTelemetry;
+  readonly drain: Drain;
+}
+
+/** Reads what the API shows from the rooms of this broker, anew for each request. */
+export function snapshotsOf(sources: SnapshotSources): BrokerSnapshots {
+  const { config, url, ingress, admission, offloads, served, store, telemetry, drain } = sources;
+  const { activity, metrics, errors } = telemetry;
+  const startedAt = new Date().toISOString();
+  metrics.watchActivity(() => ({
+    clients: ingress.clients,
+    draining: drain.active,
+    pending: function* () {
+      for (const { asked, running } of activity.pending())
+        yield { labels: metrics.labelsOf(asked.tenant, asked.task), running };
+    },
+  }));
+  const status = (): BrokerStatus => ({
+    broker: config.id,
+    ...{ startedAt, url },
+    clients: ingress.clients,
+    queued: admission.queued,
+    running: activity.counts().running,
+    drain: drain.status(),
+    offloads: offloads.counts(),
+    packages: served.status(),
+    rejected: store.rejected.map(({ path, error }) => ({ path, reason: error.message })),
+    errors: errors.list(),
+  });
+  return {
+    status,
+    tenants: () =>
+      tenantStatus({
+        activity,
+        cpuMsOf: (tenant) => metrics.cpuMsOf(tenant),
+        pushed: () => store.origins.values(),
+      }),
+    packages: () => served.status(),
+    offloads: (limit, only) => activity.offloads(limit, only),
+    vehicles: (limit, tenant) => activity.vehicles(limit, tenant),
+    notReady: () => {
+      if (ingress.port === 0) return 'vehicles cannot connect: the address is not listened on';
+      const { state, by } = drain.status();
+      return state === 'serving' ? '' : `${state}, as ${by} asked for`;
+    },
+  };
+}

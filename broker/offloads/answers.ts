@@ -1,0 +1,114 @@
+/**
+ * The end of an offload: told to each caller, kept in the results, counted.
+ *
+ * Hot path: nothing but the result is made per answer, and no log line.
+ */
+import type { Once } from '../../shared/base/once.ts';
+import { type Refusal, refusalOf } from '../../shared/base/refusal.ts';
+import { RateWindow } from '../../shared/base/rolling.ts';
+import type { BrokerMetrics } from '../telemetry/metrics.ts';
+import type { CallEnd } from '../tenders/pool/pool-options.ts';
+import { describeEnd } from '../tenders/process/describe-end.ts';
+import type { TenderOutcome } from '../tenders/process/tender.ts';
+import {
+  type Answer,
+  type IncomingOffload,
+  type PendingOffload,
+  type Runnable,
+  type TaskResult,
+  withOwnMemory,
+} from './offload.ts';
+
+export class Answers {
+  readonly #once: Once<PendingOffload, TaskResult>;
+  readonly #metrics: BrokerMetrics;
+  readonly #rate = new RateWindow();
+  #onIdle: (() => void) | undefined;
+  #ok = 0;
+  #refused = 0;
+  #failed = 0;
+
+  constructor(once: Once<PendingOffload, TaskResult>, metrics: BrokerMetrics) {
+    this.#once = once;
+    this.#metrics = metrics;
+  }
+
+  counts() {
+    return { ok: this.#ok, refused: this.#refused, failed: this.#failed, perSecond: this.#rate.perSecond() };
+  }
+
+  /** It was not taken. */
+  refuse(offload: IncomingOffload, runnable: Runnable | undefined, why: Refusal, answer: Answer): void {
+    answer(undefined, why);
+    this.#refused++;
+    this.#metrics.refused(offload.tenant, runnable?.name ?? 'unknown', why.code);
+  }
+
+  /** Its call has ended, well or not. @param takenAt when it was handed to its tender */
+  complete(runnable: Runnable, flight: PendingOffload, takenAt: number, end: CallEnd): void {
+    const { outcome, error } = end;
+    if (outcome === undefined) {
+      this.fail(flight, runnable, refusalOf(error));
+      return;
+    }
+    this.#metrics.used(flight.tenant, runnable.name, outcome);
+    if (outcome.outcome !== 'done' || outcome.status !== 0) {
+      const why = describeEnd(runnable.name, outcome);
+      this.fail(flight, runnable, why);
+      return;
+    }
+    const now = performance.now();
+    const result = resultOf(runnable, flight, takenAt, now, outcome, end.isolation);
+    for (const answer of flight.answers) answer(result, undefined);
+    // From here on the answer is on its way.
+    this.#ok++;
+    this.#rate.add();
+    this.#once.complete(flight.key, flight, withOwnMemory(result), result.output.length, now);
+    this.#metrics.ok(flight.tenant, runnable.name);
+    this.#metrics.took('queue', result.queueMs);
+    this.#metrics.took('start', result.startMs);
+    this.#metrics.took('run', outcome.runMs);
+    this.#metrics.took('total', now - flight.deadline.startedAt);
+    this.#noticeIdle();
+  }
+
+  /** It was taken, and there is no result. */
+  fail(flight: PendingOffload, runnable: Runnable | undefined, why: Refusal): void {
+    this.#once.forget(flight.key, flight);
+    for (const answer of flight.answers) answer(undefined, why);
+    this.#failed++;
+    this.#metrics.failed(flight.tenant, runnable?.name ?? 'unknown', why.code);
+    this.#noticeIdle();
+  }
+
+  /** Resolves when nothing is under way, or `limitMs` has passed. */
+  async idle(limitMs: number): Promise<void> {
+    if (this.#once.pending === 0) return;
+    await new Promise<void>((resolve) => {
+      const timer = setTimeout(resolve, limitMs);
+      this.#onIdle = () => {
+        clearTimeout(timer);
+        resolve();
+      };
+    });
+  }
+
+  #noticeIdle(): void {
+    if (this.#onIdle !== undefined && this.#once.pending === 0) this.#onIdle();
+  }
+}
+
+function resultOf(
+  { pool }: Runnable,
+  { deadline }: PendingOffload,
+  takenAt: number,
+  now: number,
+  outcome: TenderOutcome & { outcome: 'done' },
+  isolation: string,
+): TaskResult {
+  const { output, runMs, cpuMs, peakMemory } = outcome;
+  const coldMs = pool.coldMs(deadline.startedAt, takenAt);
+  const queueMs = takenAt - deadline.startedAt - coldMs;
+  const startMs = coldMs + Math.max(0, now - takenAt - runMs);
+  return { output, queueMs, startMs, runMs, cpuMs, peakMemory, isolation };
+}

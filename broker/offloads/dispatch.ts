@@ -1,0 +1,94 @@
+/**
+ * From the queue to a tender: who waits is handed over when a tender is free, or told when its time is over.
+ *
+ * Hot path: no timer per offload but the one for the earliest budget in the queues.
+ */
+import type { Admission } from '../admission/admission.ts';
+import type { RunEnd } from '../admission/terms.ts';
+import type { CallEnd } from '../tenders/pool/pool-options.ts';
+import type { Answers } from './answers.ts';
+import type { PendingOffload, Runnable } from './offload.ts';
+import { lacksIsolation, waitedTooLong } from './refusals.ts';
+
+export interface DispatchParts {
+  readonly admission: Admission<PendingOffload>;
+  readonly answers: Answers;
+}
+
+export class Dispatch {
+  /** By the digest of the package. */
+  readonly runnables = new Map<string, Runnable>();
+  readonly #admission: Admission<PendingOffload>;
+  readonly #answers: Answers;
+  onRun: (pending: PendingOffload) => void = () => {};
+  #timer: NodeJS.Timeout | undefined;
+  /** When the timer rings. */
+  #wakeAt = Number.POSITIVE_INFINITY;
+
+  constructor({ admission, answers }: DispatchParts) {
+    this.#admission = admission;
+    this.#answers = answers;
+  }
+
+  /** Hands over what waits and can run. To be called when a tender or a slot has become free. */
+  run(): void {
+    for (;;) {
+      const now = performance.now();
+      const flight = this.#admission.take(now, this.#isFree);
+      if (flight === undefined) break;
+      const runnable = this.runnables.get(flight.taskDigest)!;
+      const noVm = lacksIsolation(flight, runnable);
+      if (noVm !== undefined) {
+        // It was admitted before the first tender of this task found out that there is no vm here.
+        this.#admission.ended(flight, now, 'cancelled');
+        this.#answers.fail(flight, runnable, noVm);
+        continue;
+      }
+      this.onRun(flight);
+      runnable.pool.call(flight.input, flight.deadline, (end) => {
+        const endedAt = performance.now();
+        this.#admission.ended(flight, endedAt, endOf(flight, endedAt, end));
+        // The next one is on its way to the tender before this one's answer is written.
+        this.run();
+        this.#answers.complete(runnable, flight, now, end);
+      });
+    }
+    this.watch();
+  }
+
+  readonly #isFree = (taskDigest: string): boolean => this.runnables.get(taskDigest)?.pool.canCall === true;
+
+  /** Whoever waits in vain is told when the budget is spent, not when the tender is free. */
+  watch(): void {
+    const at = this.#admission.wakeAt;
+    // A timer that rings too early costs little, and saves a new one for each offload.
+    if (at >= this.#wakeAt) return;
+    clearTimeout(this.#timer);
+    this.#wakeAt = at;
+    this.#timer = setTimeout(
+      () => {
+        this.#wakeAt = Number.POSITIVE_INFINITY;
+        this.#admission.sweep(performance.now());
+        this.run();
+      },
+      // Node warns of a moment that has passed already.
+      Math.max(1, Math.ceil(at - performance.now())),
+    );
+  }
+
+  /** For Admission: the time of a flight ran out before its turn came, or is too short now. */
+  dropped(flight: PendingOffload, waitedMs: number): void {
+    this.#answers.fail(flight, this.runnables.get(flight.taskDigest), waitedTooLong(flight, waitedMs));
+  }
+
+  stop(): void {
+    clearTimeout(this.#timer);
+  }
+}
+
+/** Only what the task itself took teaches how long it takes. */
+function endOf({ deadline }: PendingOffload, now: number, { outcome }: CallEnd): RunEnd {
+  if (outcome === undefined) return 'cancelled';
+  if (outcome.outcome === 'deadline' || deadline.isOver(now)) return 'missed';
+  return outcome.outcome === 'done' ? 'met' : 'failed';
+}

@@ -1,0 +1,105 @@
+/** JSON answers of a broker's control API; `shared/api/status.ts` has its status. */
+import type { Quantiles } from '../base/rolling.ts';
+import type { BrokerStatus, DaemonEvent } from './status.ts';
+
+/** How much of a quota of the policy is used. */
+export interface QuotaUse {
+  /** Key of the quota, as the policy and refusals name it. */
+  readonly quota: string;
+  readonly used: number;
+  readonly limit: number;
+}
+
+/** One tenant: all that it has and does here. `GET /v1/tenants` */
+export interface TenantStatus {
+  readonly tenant: string;
+  readonly connections: number;
+  /** Vehicles that are connected. */
+  readonly vehicles: number;
+  readonly waiting: number;
+  readonly running: number;
+  /** Bytes of input of what waits and runs. */
+  readonly bytes: number;
+  /** Answers so far: with a result, not taken, and taken but not successful. A repeated request counts again. */
+  readonly ok: number;
+  readonly refused: number;
+  readonly failed: number;
+  /** Results per second, over the last five seconds. */
+  readonly perSecond: number;
+  /** Answers without a result, by the reason that was given. */
+  readonly reasons: Readonly<Record<string, number>>;
+  /** Those whose budget ran out here, and results that were later than it. */
+  readonly misses: number;
+  /** From the arrival to the result, over the last minute. */
+  readonly latency: Quantiles;
+  /** Processor time of its unikernels, in milliseconds. */
+  readonly cpuMs: number;
+  /** Packages that it has pushed. */
+  readonly packages: { readonly count: number; readonly bytes: number };
+  /** Results that are kept for it; left out when none are kept by tenant. */
+  readonly kept?: { readonly count: number; readonly bytes: number } | undefined;
+  /** Left out without a policy. */
+  readonly quotas?: readonly QuotaUse[] | undefined;
+}
+
+/** One task that can be offloaded here. `GET /v1/packages` answers a list of them. */
+export type PackageStatus = BrokerStatus['packages'][number];
+
+/** One offload that waits or runs. */
+export interface OffloadStatus {
+  readonly id: string;
+  readonly tenant: string;
+  readonly vehicle: string;
+  /** Name and version of the task. */
+  readonly task: string;
+  readonly digest: string;
+  readonly class: string;
+  readonly state: 'waiting' | 'running';
+  /** Milliseconds since it arrived. */
+  readonly ageMs: number;
+  /** Milliseconds until its budget is spent. */
+  readonly leftMs: number;
+  /** Bytes of input. */
+  readonly bytes: number;
+  /** Requests that wait for its answer. */
+  readonly callers: number;
+}
+
+/** The oldest first. `GET /v1/offloads` */
+export interface OffloadPage {
+  readonly offloads: readonly OffloadStatus[];
+  /** How many there are in all. */
+  readonly total: number;
+}
+
+/** One connected vehicle. */
+export interface VehicleStatus {
+  readonly vehicle: string;
+  readonly tenant: string;
+  readonly connections: number;
+  /** Version of V2E that its newest connection speaks. */
+  readonly version: number;
+  /** ISO 8601, UTC: of its oldest connection. */
+  readonly since: string;
+  /** Offloads of it that wait or run. */
+  readonly pending: number;
+  /** Answers since then. */
+  readonly ok: number;
+  readonly refused: number;
+  readonly failed: number;
+}
+
+/** Those that have been connected for longest first. `GET /v1/vehicles` */
+export interface VehiclePage {
+  readonly vehicles: readonly VehicleStatus[];
+  readonly total: number;
+}
+
+/** The subject of an event of a broker. */
+export type BrokerEventKind = 'broker' | 'vehicle' | 'refusal' | 'package' | 'drain' | 'error';
+
+/**
+ * Something that happened on a broker. `name` is a tenant for vehicles and refusals, the source of an error, a task, or the
+ * broker's id. `GET /v1/events?after=ID&name=NAME`; with `follow=1` one JSON text in each line, for ever.
+ */
+export type BrokerEvent = DaemonEvent<BrokerEventKind>;
