@@ -1,5 +1,5 @@
 import { execFile } from 'node:child_process';
-import { mkdtempSync } from 'node:fs';
+import { mkdtempSync, writeFileSync } from 'node:fs';
 import { rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -23,6 +23,9 @@ const GRACE_MS = 60_000;
 /** Goes before the attackers when both want the core of the clients. */
 const CLIENT_NICE = -5;
 const ATTACKER_NICE = 19;
+
+/** All tenants may the same: what a broker gives a tenant that its operator has said nothing else about. */
+const POLICY = 'tenants:\n  victim: { weight: 1 }\n  other: { weight: 1 }\n  attacker: { weight: 1 }\n';
 
 export interface LoadOptions {
   readonly tenant?: string;
@@ -61,7 +64,9 @@ export class BrokerRig {
     const api = join(this.folder, 'api.sock');
     const serve = ['broker', 'serve', '--id', ID, '--listen', '127.0.0.1:0', '--identity', broker];
     const where = ['--packages', packages, '--allow-unsigned', '--state', join(this.folder, 'state'), '--api', api];
-    const how = ['--isolation', 'process'];
+    const policy = join(this.folder, 'policy.yaml');
+    writeFileSync(policy, POLICY);
+    const how = ['--isolation', 'process', '--policy', policy];
     this.#broker = this.#spawn(0, 0, [join(root, 'cli/kerb.ts'), ...serve, ...where, ...how]);
     const limit = performance.now() + START_MS;
     for (;;) {
