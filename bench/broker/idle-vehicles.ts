@@ -15,22 +15,25 @@ export async function* idleVehicles(say: Say): AsyncGenerator<Row> {
     const what = `${count.toLocaleString('en-US')} idle vehicles`;
     say(what);
     try {
-      yield* await withRig(async (rig): Promise<Row[]> => {
-        const input = inputFile(rig, 'small', KIB_4, 0);
-        const load = () => rig.load({ input, ms: MEASURE_MS, budgetMs: 2000, args: ['--rate', '100'] });
-        const alone = await load();
-        await sleep(REST_MS);
-        const before = rig.memoryKib();
-        await rig.idle(count);
-        await sleep(REST_MS);
-        const each = (rig.memoryKib() - before) / count;
-        const beside = await load();
-        return [
-          atMost(single(suite, `memory of one of ${what}`, 'KiB', each, count), AIM_KIB),
-          latencyRow(`a tenant alone, before ${what}`, alone),
-          latencyRow(`a tenant beside ${what}`, beside),
-        ];
-      });
+      yield* await withRig(
+        async (rig): Promise<Row[]> => {
+          const input = inputFile(rig, 'small', KIB_4, 0);
+          const load = () => rig.load({ input, ms: MEASURE_MS, budgetMs: 2000, args: ['--rate', '100'] });
+          const alone = await load();
+          await sleep(REST_MS);
+          const before = rig.memoryKib();
+          await rig.idle(count);
+          await sleep(REST_MS);
+          const each = (rig.memoryKib() - before) / count;
+          const beside = await load();
+          return [
+            atMost(single(suite, `memory of one of ${what}`, 'KiB', each, count), AIM_KIB),
+            latencyRow(`a tenant alone, before ${what}`, alone),
+            latencyRow(`a tenant beside ${what}`, beside),
+          ];
+        },
+        ...['--max-clients', String(2 * count)],
+      );
     } catch (error) {
       yield { suite, name: `memory of one of ${what}`, absent: messageOf(error) };
     }

@@ -56,8 +56,8 @@ export class BrokerRig {
     return this.#url;
   }
 
-  /** Builds the task and starts the broker. `stop()` is needed also when this fails. */
-  async start(): Promise<void> {
+  /** Builds the task and starts the broker, with more flags. `stop()` is needed also when this fails. */
+  async start(...flags: string[]): Promise<void> {
     const packages = join(this.folder, 'packages');
     this.#digest = await buildTask(join(root, 'bench/tasks/work'), join(packages, 'work'));
     const { broker } = await this.identities('victim');
@@ -67,7 +67,7 @@ export class BrokerRig {
     const policy = join(this.folder, 'policy.yaml');
     writeFileSync(policy, POLICY);
     const how = ['--isolation', 'process', '--policy', policy];
-    this.#broker = this.#spawn(0, 0, [join(root, 'cli/kerb.ts'), ...serve, ...where, ...how]);
+    this.#broker = this.#spawn(0, 0, [join(root, 'cli/kerb.ts'), ...serve, ...where, ...how, ...flags]);
     const limit = performance.now() + START_MS;
     for (;;) {
       if (this.#broker.ended) throw new Error(`the broker ended: ${this.#broker.errors}`);
@@ -158,11 +158,11 @@ export class BrokerRig {
   }
 }
 
-/** Runs `use` with a broker of its own. */
-export async function withRig<T>(use: (rig: BrokerRig) => Promise<T>): Promise<T> {
+/** Runs `use` with a broker of its own. @param flags of `kerb broker serve` */
+export async function withRig<T>(use: (rig: BrokerRig) => Promise<T>, ...flags: string[]): Promise<T> {
   const rig = new BrokerRig();
   try {
-    await rig.start();
+    await rig.start(...flags);
     return await use(rig);
   } finally {
     await rig.stop();

@@ -187,6 +187,16 @@ describe('refusals', () => {
     expect(queue.admit(entry('other', { digest: B, budget: 1e8 }), 0)).toBeUndefined();
   });
 
+  test('a queue that others have filled keeps out no tenant with less than its part, and stays bounded', () => {
+    const { queue } = admission({ maxQueuedPerPackage: 4 });
+    for (let i = 0; i < 4; i++) expect(queue.admit(entry(`${i}`, { tenant: 'flood' }), 0)).toBeUndefined();
+    const fresh = (i: number) => queue.admit(entry(`n${i}`, { tenant: 'new' }), 0)?.code;
+    expect([fresh(1), fresh(2), fresh(3)]).toEqual([undefined, undefined, ErrorCode.QueueFull]);
+    expect(queue.admit(entry('5', { tenant: 'flood' }), 0)?.code).toBe(ErrorCode.QueueFull);
+    for (let i = 0; i < 50; i++) queue.admit(entry(`m${i}`, { tenant: `t${i}` }), 0);
+    expect(queue.queued).toBe(8);
+  });
+
   test('a tenant with too many waiting keeps no other tenant out', () => {
     const { queue } = admission({ maxQueuedPerTenant: 2 });
     queue.admit(entry('1'), 0);

@@ -2,7 +2,7 @@ import { ErrorCode } from '../../shared/base/errors.ts';
 import { type Refusal, refusal } from '../../shared/base/refusal.ts';
 
 export interface QueueLimits {
-  /** Offloads that may wait for one package. */
+  /** Offloads that may wait for one package. While it is full, a tenant with less than its part may still add to it. */
   readonly maxQueuedPerPackage: number;
   /** Offloads of one tenant that may wait, over all packages. One vehicle may have three quarters of them while others wait. */
   readonly maxQueuedPerTenant: number;
@@ -37,10 +37,15 @@ export class Shares {
   readonly #tenants = new Map<string, TenantShare>();
   readonly #packages = new Map<string, PackageShare>();
   #bytes = 0;
+  #waitingTenants = 0;
 
   /** Of input that waits. */
   get bytes(): number {
     return this.#bytes;
+  }
+
+  get waitingTenants(): number {
+    return this.#waitingTenants;
   }
 
   of(tenant: string): Readonly<TenantShare> | undefined {
@@ -65,6 +70,8 @@ export class Shares {
     this.#bytes += change * input.length;
     const share = this.#tenant(tenant);
     share.count += change;
+    if (share.count === 0) this.#waitingTenants--;
+    else if (share.count === 1 && change === 1) this.#waitingTenants++;
     share.bytes += change * input.length;
     const ofVehicle = (share.vehicles.get(vehicle) ?? 0) + change;
     if (ofVehicle === 0) share.vehicles.delete(vehicle);
@@ -128,7 +135,11 @@ export function noRoom(entry: Counted, shares: Shares, limits: QueueLimits, para
       return refuse(ErrorCode.TooManyFromTenant, message);
     }
   }
-  if (queued >= maxQueuedPerPackage) {
+  // Tenants that have filled the queue keep out none that has less than its part of it.
+  const own = share?.count ?? 0;
+  const tenants = shares.waitingTenants + (own === 0 ? 1 : 0);
+  const hasPart = own >= Math.max(1, Math.floor(maxQueuedPerPackage / tenants)) || queued >= 2 * maxQueuedPerPackage;
+  if (queued >= maxQueuedPerPackage && hasPart) {
     const message = `${maxQueuedPerPackage} offloads wait for this task already, as many as may`;
     return refuse(ErrorCode.QueueFull, message);
   }

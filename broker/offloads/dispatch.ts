@@ -3,12 +3,16 @@
  *
  * Hot path: no timer per offload but the one for the earliest budget in the queues.
  */
+import type { Deadline } from '../../shared/base/deadline.ts';
 import type { Admission } from '../admission/admission.ts';
 import type { RunEnd } from '../admission/terms.ts';
 import type { CallEnd } from '../tenders/pool/pool-options.ts';
 import type { Answers } from './answers.ts';
 import type { PendingOffload, Runnable } from './offload.ts';
 import { lacksIsolation, waitedTooLong } from './refusals.ts';
+
+/** A run whose answer has no reader is ended when it has not ended by itself after so many milliseconds. */
+const ABANDONED_RUN_MS = 20;
 
 export interface DispatchParts {
   readonly admission: Admission<PendingOffload>;
@@ -44,16 +48,49 @@ export class Dispatch {
         this.#answers.fail(flight, runnable, noVm);
         continue;
       }
+      const { deadline } = flight;
       this.onRun(flight);
-      runnable.pool.call(flight.input, flight.deadline, (end) => {
-        const endedAt = performance.now();
-        this.#admission.ended(flight, endedAt, endOf(flight, endedAt, end));
-        // The next one is on its way to the tender before this one's answer is written.
-        this.run();
-        this.#answers.complete(runnable, flight, now, end);
+      flight.tender = runnable.pool.call(flight.input, deadline, (end) => {
+        this.#callEnded(runnable, flight, now, end, deadline);
       });
     }
     this.watch();
+  }
+
+  #callEnded(runnable: Runnable, flight: PendingOffload, takenAt: number, end: CallEnd, deadline: Deadline): void {
+    const endedAt = performance.now();
+    flight.tender = 0;
+    const how = endOf(flight, endedAt, end);
+    const expectedMs = this.#admission.ended(flight, endedAt, how);
+    // The next one is on its way to the tender before this one's answer is written.
+    this.run();
+    this.#answers.ran(runnable, flight, expectedMs, endedAt - takenAt, how === 'missed' || flight.over);
+    if (flight.over) this.#answers.discard(runnable, flight, end);
+    // Its budget was spent, and meanwhile a caller came who waits for longer.
+    else if (end.outcome?.outcome === 'deadline' && flight.deadline !== deadline && this.#begunAgain(flight, endedAt))
+      return;
+    else this.#answers.complete(runnable, flight, takenAt, end);
+  }
+
+  #begunAgain(flight: PendingOffload, now: number): boolean {
+    if (this.#admission.admit(flight, now) !== undefined) return false;
+    this.run();
+    return true;
+  }
+
+  /** Takes one out that no caller waits for. One that runs gets a moment to end by itself: a new tender costs more. */
+  withdraw(flight: PendingOffload): void {
+    if (this.#admission.remove(flight) || flight.tender === 0) return;
+    const { tender } = flight;
+    const stop = () => {
+      if (flight.tender === tender) this.runnables.get(flight.taskDigest)?.pool.abort(tender);
+    };
+    setTimeout(stop, ABANDONED_RUN_MS).unref();
+  }
+
+  /** For Admission: it goes on and on, and has given its slot back. */
+  isLong(flight: PendingOffload): void {
+    this.runnables.get(flight.taskDigest)?.pool.isLong(flight.tender);
   }
 
   readonly #isFree = (taskDigest: string): boolean => this.runnables.get(taskDigest)?.pool.canCall === true;
@@ -87,8 +124,8 @@ export class Dispatch {
 }
 
 /** Only what the task itself took teaches how long it takes. */
-function endOf({ deadline }: PendingOffload, now: number, { outcome }: CallEnd): RunEnd {
-  if (outcome === undefined) return 'cancelled';
+function endOf({ deadline, over }: PendingOffload, now: number, { outcome }: CallEnd): RunEnd {
+  if (outcome === undefined || over) return 'cancelled';
   if (outcome.outcome === 'deadline' || deadline.isOver(now)) return 'missed';
   return outcome.outcome === 'done' ? 'met' : 'failed';
 }

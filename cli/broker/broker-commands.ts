@@ -3,6 +3,7 @@ import { type Command, InvalidArgumentError, Option } from 'commander';
 import { type BrokerConfig, DEFAULT_LIMITS, type PushConfig } from '../../broker/config.ts';
 import { type RunningBroker, startBroker } from '../../broker/main.ts';
 import { DEFAULT_PUSH_LIMITS } from '../../broker/packages/push-limits.ts';
+import { CGROUP_MODES, type CgroupMode } from '../../broker/tenders/cgroups/open-groups.ts';
 import { WISHED_ISOLATIONS, type WishedIsolation } from '../../broker/tenders/process/tender.ts';
 import { ErrorCode, isKerbError, KerbError } from '../../shared/base/errors.ts';
 import { createLog } from '../../shared/base/log.ts';
@@ -33,6 +34,8 @@ interface ServeOptions extends ServiceOptions {
   readonly state: string;
   readonly api?: string;
   readonly isolation: WishedIsolation;
+  readonly cgroups: CgroupMode;
+  readonly maxClients: number;
   readonly maxQueue: number;
   readonly maxQueuePerTenant: number;
   readonly maxQueueBytes: number;
@@ -73,6 +76,8 @@ export function registerBrokerCommands(program: Command): void {
         .choices(WISHED_ISOLATIONS)
         .default('auto'),
     )
+    .addOption(cgroupsOption())
+    .option('--max-clients <n>', 'vehicles that may be connected', parseCount, DEFAULT_LIMITS.maxClients)
     .option('--max-queue <n>', 'offloads that may wait for one task', parseCount, DEFAULT_LIMITS.maxQueuedPerPackage)
     .option(
       '--max-queue-per-tenant <n>',
@@ -133,8 +138,13 @@ async function serve(options: ServeOptions): Promise<void> {
     };
     process.on('SIGINT', onSignal);
     process.on('SIGTERM', onSignal);
+    process.on('SIGHUP', (signal) => {
+      // Of a terminal it says that this has gone; of a service manager, that files have changed.
+      if (process.stdout.isTTY || process.stdin.isTTY) return onSignal(signal);
+      log.info({ signal }, 'reading the files of the configuration anew');
+      void running?.reload();
+    });
   });
-  process.on('SIGHUP', () => void running?.reload());
   const stateDir = resolve(options.state);
   try {
     const config = await configOf(options, stateDir, log);
@@ -164,6 +174,7 @@ async function configOf(
     stateDir,
     apiSocket: options.api ?? join(stateDir, `broker-${options.id}.sock`),
     isolation: options.isolation,
+    cgroups: options.cgroups,
     prestart: options.prestart,
     socketsDir: brokersDir(),
     ...serviceConfig(options),
@@ -171,6 +182,7 @@ async function configOf(
     policyFile: options.policy,
     limits: {
       ...DEFAULT_LIMITS,
+      maxClients: options.maxClients,
       maxQueuedPerPackage: options.maxQueue,
       maxQueuedPerTenant: options.maxQueuePerTenant,
       maxQueuedBytes: options.maxQueueBytes,
@@ -232,6 +244,11 @@ async function developmentIdentity(stateDir: string, id: string, log: ReturnType
   for (const sentence of made) log.info({ reason: sentence }, 'development identity prepared');
   log.warn({ broker, vehicle }, 'no --identity: using a development identity; never do so on a road (see `kerb pki`)');
   return broker;
+}
+
+function cgroupsOption(): Option {
+  const help = 'limit memory, processes and CPU of tenders by control groups; auto: where they can be made';
+  return new Option('--cgroups <mode>', help).choices(CGROUP_MODES).default('auto');
 }
 
 function sizeOption(flags: string, description: string, defaultBytes: number): Option {
