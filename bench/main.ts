@@ -1,6 +1,7 @@
 import { writeFileSync } from 'node:fs';
 import { Command } from 'commander';
 import { messageOf } from '../shared/base/errors.ts';
+import { brokerSuite } from './broker/suite.ts';
 import type { Row } from './measure.ts';
 import { obuSuite } from './obu/suite.ts';
 import { offloadSuite } from './offload.ts';
@@ -10,12 +11,22 @@ import { tenderSuite } from './tender.ts';
 /** A suite measures with its peers in the same run, and says on standard error what it is doing. */
 type Suite = (say: (text: string) => void) => AsyncGenerator<Row>;
 
-const suites: Record<string, Suite> = { obu: obuSuite, offload: offloadSuite, tender: tenderSuite };
+const suites: Record<string, Suite> = {
+  broker: brokerSuite,
+  obu: obuSuite,
+  offload: offloadSuite,
+  tender: tenderSuite,
+};
 
 const program = new Command('npm run bench --')
   .description(
     `Measures Kerbside beside its peers on this machine, in one run, and prints one table. Suites:
 
+  broker   a broker with its clients in processes of their own: offloads per
+           second, load beyond its capacity, another tenant under attack, results
+           that are kept, idle vehicles; a bare socket.io echo. KERB_BENCH_SECONDS
+           is the time of one measurement (5), KERB_BENCH_SETTLE that after an
+           attack (60)
   obu      an OBU: idle memory and processor, a manifest applied, ends of 1, 10
            and 100 workloads until status shows them, CAN frames to 1, 5
            and 20 programs, decoding, camera to program; docker run

@@ -9,6 +9,13 @@ export interface Measurement {
   readonly p50: number;
   readonly p99: number;
   readonly max: number;
+  readonly aim?: Aim;
+}
+
+export interface Aim {
+  /** "at least 8,000" */
+  readonly text: string;
+  readonly met: boolean;
 }
 
 /** A row for what this machine has not: the table is the same everywhere. */
@@ -39,6 +46,21 @@ export function summarise(suite: string, name: string, unit: string, samples: re
     p99: quantile(sorted, 0.99),
     max: sorted.at(-1)!,
   };
+}
+
+/** A row of one value. */
+export function single(suite: string, name: string, unit: string, value: number, n = 1): Measurement {
+  return { suite, name, unit, n, p50: value, p99: value, max: value };
+}
+
+/** The row with what its p50 is to be. */
+export function atLeast(row: Measurement, least: number): Measurement {
+  return { ...row, aim: { text: `at least ${least.toLocaleString('en-US')}`, met: row.p50 >= least } };
+}
+
+/** The row with what its p99 is to be. */
+export function atMost(row: Measurement, most: number): Measurement {
+  return { ...row, aim: { text: `at most ${most.toLocaleString('en-US')}`, met: row.p99 <= most } };
 }
 
 /** How many times the median of `over` is the one of `under`. Undefined when one of them was not measured. */

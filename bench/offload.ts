@@ -2,7 +2,7 @@ import { execFile } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
 import { join } from 'node:path';
 import { messageOf } from '../shared/base/errors.ts';
-import { BenchBroker } from './broker.ts';
+import { BenchBroker } from './broker/bench-broker.ts';
 import { type Row, ratio, saturate, summarise, timeEach, timeInTurns, type Way } from './measure.ts';
 import { DockerRun } from './peers/docker-run.ts';
 import { runProgram } from './peers/process.ts';

@@ -1,6 +1,6 @@
 import { cpus, loadavg, release } from 'node:os';
 import { table } from '../shared/text/table.ts';
-import type { Row } from './measure.ts';
+import type { Measurement, Row } from './measure.ts';
 
 /** A row, and the machine's load average (1 minute, this bench included) when it had been measured. */
 export type ReportRow = Row & { readonly load: number };
@@ -20,6 +20,8 @@ export function describeMachine() {
   };
 }
 
+const aimText = ({ aim }: Measurement) => (aim === undefined ? '' : `${aim.text}: ${aim.met ? 'met' : 'missed'}`);
+
 const number = (value: number) =>
   value >= 1000 ? Math.round(value).toLocaleString('en-US') : value.toPrecision(3).replace(/e\+?/, 'e');
 
@@ -31,15 +33,15 @@ export function reportLines(machine: ReturnType<typeof describeMachine>, rows: r
     `${cores} cores (${processor}), Linux ${kernel}, Node ${node}; load average before the first row: ${averages}`,
     '',
     ...table([
-      ['SUITE', 'WHAT', 'UNIT', 'N', 'P50', 'P99', 'MAX', 'LOAD'],
+      ['SUITE', 'WHAT', 'UNIT', 'N', 'P50', 'P99', 'MAX', 'LOAD', 'AIM'],
       ...rows.map((row) =>
         'absent' in row
-          ? [row.suite, row.name, '', '', '', '', '', `not measured: ${row.absent}`]
+          ? [row.suite, row.name, '', '', '', '', '', '', `not measured: ${row.absent}`]
           : [
               ...[row.suite, row.name, row.unit, String(row.n)],
-              ...[number(row.p50), number(row.p99), number(row.max), row.load.toFixed(1)],
+              ...[number(row.p50), number(row.p99), number(row.max), row.load.toFixed(1), aimText(row)],
             ],
       ),
-    ]),
+    ]).map((line) => line.trimEnd()),
   ];
 }

@@ -35,6 +35,7 @@ interface ServeOptions extends ServiceOptions {
   readonly api?: string;
   readonly isolation: WishedIsolation;
   readonly cgroups: CgroupMode;
+  readonly maxClients: number;
   readonly maxQueue: number;
   readonly maxQueuePerTenant: number;
   readonly maxQueueBytes: number;
@@ -76,6 +77,7 @@ export function registerBrokerCommands(program: Command): void {
         .default('auto'),
     )
     .addOption(cgroupsOption())
+    .option('--max-clients <n>', 'vehicles that may be connected', parseCount, DEFAULT_LIMITS.maxClients)
     .option('--max-queue <n>', 'offloads that may wait for one task', parseCount, DEFAULT_LIMITS.maxQueuedPerPackage)
     .option(
       '--max-queue-per-tenant <n>',
@@ -180,6 +182,7 @@ async function configOf(
     policyFile: options.policy,
     limits: {
       ...DEFAULT_LIMITS,
+      maxClients: options.maxClients,
       maxQueuedPerPackage: options.maxQueue,
       maxQueuedPerTenant: options.maxQueuePerTenant,
       maxQueuedBytes: options.maxQueueBytes,

@@ -16,6 +16,7 @@ import { fakeImage } from '../../test/support/fake-image.ts';
 import { createProgram } from '../program.ts';
 
 const { SignedReceipt } = kerbside.v2e;
+const features = ['keep', 'durable', 'receipt', 'describe'];
 let root: string;
 let serverOptions: () => object;
 let broker: FakeBroker;
@@ -43,7 +44,7 @@ afterAll(() => rmSync(root, { recursive: true, force: true }));
 
 beforeEach(async () => {
   broker = await new FakeBroker({ serverOptions }).start();
-  broker.hello = { version: 2, broker: 'rsu-1', tasks, maxInput: 1000, features: ['keep', 'durable', 'receipt'] };
+  broker.hello = { version: 2, broker: 'rsu-1', tasks, maxInput: 1000, features };
   out = [];
   err = '';
   vi.spyOn(process.stdout, 'write').mockImplementation((chunk) => out.push(Buffer.from(chunk as string)) > 0);
@@ -83,7 +84,7 @@ describe('one offload', () => {
       serverOptions,
       onOffload: (wire, answer) => answer({ id: wire.id, result: { output: Buffer.of(0, 255), receipt, kept: true } }),
     });
-    broker.hello = { version: 2, broker: 'rsu-1', tasks, maxInput: 1000, features: ['keep', 'durable', 'receipt'] };
+    broker.hello = { version: 2, broker: 'rsu-1', tasks, maxInput: 1000, features };
     await broker.start();
     const terms = ['--class', 'high', '--keep', '30s', '--durable', '--isolation', 'vm', '--offload-id', 'mine'];
     const files = ['--receipt', path('receipt'), '--output', path('output'), '-o', 'json'];
@@ -164,6 +165,11 @@ describe('one offload', () => {
     broker.hello = { version: 1, broker: 'rsu-1', tasks, maxInput: 1000 };
     await expect(kerbOffload('echo', '--receipt', path('r'))).rejects.toMatchObject({ code: ErrorCode.NotSupported });
     await expect(kerbOffload('echo', '--keep', '1s')).rejects.toThrow('has no feature "keep"; leave out --keep');
+    await createSigner(path('any-signer'), 'any');
+    await expect(kerbOffload('echo', '--trust', path('any-signer/public'))).rejects.toThrow(
+      'does not describe its tasks',
+    );
+    expect(broker.received).toEqual([]);
   });
 
   test('Ctrl-C cancels it', async () => {
@@ -234,10 +240,19 @@ describe('many offloads', () => {
   });
 
   test('Ctrl-C prints what there is', async () => {
-    setTimeout(() => process.emit('SIGINT'), 400);
-    const shown = JSON.parse(await kerbOffload('echo', '--duration', '60s', '-o', 'json'));
-    expect(shown.interrupted).toBe(true);
-    expect(shown.answered).toBeGreaterThan(0);
+    await broker.stop();
+    broker = new FakeBroker({
+      serverOptions,
+      onOffload: ({ id }, answer) => {
+        // The third is sent when two have been answered.
+        if (broker.received.length === 3) process.emit('SIGINT');
+        else answer({ id, result: {} });
+      },
+    });
+    broker.hello = { version: 2, broker: 'rsu-1', tasks, maxInput: 1000 };
+    await broker.start();
+    const shown = JSON.parse(await kerbOffload('echo', '--duration', '60s', '--budget', '60s', '-o', 'json'));
+    expect(shown).toMatchObject({ interrupted: true, answered: 2, refusals: [] });
     expect(process.exitCode).toBe(130);
   });
 });
@@ -255,7 +270,6 @@ test.each([
   ['--offload-id', 'a b'],
   ['--rate', '5', '--concurrency', '5'],
   ['-n', '5', '--output', 'x'],
-  ['-n', '5', '--receipt', 'x'],
   ['--receipt', '-', '--output', 'x'],
   ['--durable'],
   ['-o', 'yaml'],

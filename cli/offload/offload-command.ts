@@ -33,7 +33,7 @@ export function registerOffloadCommand(program: Command): void {
     )
     .option('--keep <time>', 'how long the broker keeps the result for the same id; 0s: not at all', toKeep, 0)
     .option('--durable', 'a result that is kept survives the death of the broker')
-    .option('--receipt <file>', 'where the signed receipt goes, as the encoded SignedReceipt')
+    .option('--receipt <file>', 'where the signed receipt goes, as the encoded SignedReceipt; of many, the newest')
     .option(
       '--offload-id <id>',
       'the id of the offload; of many, the first part of each (default: a random one)',
@@ -64,7 +64,6 @@ function checkTogether(command: Command, options: OffloadOptions): void {
   }
   if (isLoad(options)) {
     if (output !== undefined) wrong("option '--output' is for one offload, and many are asked for");
-    if (receipt !== undefined) wrong("option '--receipt' is for one offload, and many are asked for");
   }
   if (durable && keep === 0) wrong("option '--durable' needs '--keep': a result that is not kept cannot survive");
   if (receipt === '-') wrong("option '--receipt' needs a file: standard output has the output of the task");

@@ -111,16 +111,18 @@ async function once(client: BrokerClient, attempt: Attempt, signal: AbortSignal)
 }
 
 /** The output and the receipt, where they are to go. With `-o json`, standard output has the report and no output. */
-async function writeParts({ output, receipt }: BrokerResult, options: OffloadOptions): Promise<void> {
-  if (options.receipt !== undefined) {
-    if (receipt === undefined) {
-      throw new KerbError(ErrorCode.BadProtocolMessage, 'the broker answered without the receipt that was asked for');
-    }
-    await writeTo(options.receipt, receipt, 'receipt');
-  }
+async function writeParts(result: BrokerResult, options: OffloadOptions): Promise<void> {
+  await writeReceipt(result, options);
+  const { output } = result;
   const { output: file = '-', o } = options;
   if (file !== '-') await writeTo(file, output, 'output');
   else if (o === 'table') process.stdout.write(process.stdout.isTTY ? terminalSafe(output) : output);
+}
+
+async function writeReceipt({ receipt }: BrokerResult, { receipt: file }: OffloadOptions): Promise<void> {
+  if (file === undefined) return;
+  if (receipt !== undefined) return await writeTo(file, receipt, 'receipt');
+  throw new KerbError(ErrorCode.BadProtocolMessage, 'the broker answered without the receipt that was asked for');
 }
 
 async function writeTo(path: string, bytes: Uint8Array, what: string): Promise<void> {
@@ -132,12 +134,17 @@ async function writeTo(path: string, bytes: Uint8Array, what: string): Promise<v
 
 async function many(clients: readonly BrokerClient[], attempt: Attempt, signal: AbortSignal): Promise<void> {
   const { options, task, input } = attempt;
+  let newest: BrokerResult | undefined;
   const connections = clients.map((client): LoadConnection => {
     return {
       get connected() {
         return client.connected;
       },
-      offload: (id, deadline) => send(client, id, deadline, attempt),
+      offload: async (id, deadline) => {
+        const result = await send(client, id, deadline, attempt);
+        newest = result;
+        return result;
+      },
     };
   });
   const { rate, concurrency = clients.length, budget: budgetMs, offloadId: prefix } = options;
@@ -150,6 +157,7 @@ async function many(clients: readonly BrokerClient[], attempt: Attempt, signal: 
     clearInterval(timer);
     progress.end();
   });
+  if (newest !== undefined) await writeReceipt(newest, options);
   const report = load.report();
   const [first] = clients as [BrokerClient];
   if (options.o === 'json') {

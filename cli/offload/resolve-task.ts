@@ -50,6 +50,10 @@ export async function resolveTask(
   if (offer === undefined) throw unknownTask(client, wanted);
   const { digest, name, version } = offer;
   if (trust === undefined) return { digest, name, version, signer: undefined };
+  if (!client.features.includes('describe')) {
+    const message = `broker ${client.broker} does not describe its tasks, so that trust cannot be checked; without --trust, the broker is trusted`;
+    throw new KerbError(ErrorCode.NotSupported, message, { broker: client.broker });
+  }
   const query = 'digest' in wanted ? { taskDigest: digest, name, range: version } : wanted;
   const { verifyDescription } = await import('../../shared/v2e-client/verify-description.ts');
   const verified = await verifyDescription(await client.describe(query), query, trust, client.broker);

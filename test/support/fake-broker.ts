@@ -11,6 +11,9 @@ const { DrainNotice, CancelRequest, CancelReply, DescribeRequest, DescribeReply 
 export type WireOffload = ReturnType<typeof WireRequest.decode>;
 export type FakeAnswer = (reply: Parameters<typeof OffloadReply.encode>[0] | Buffer) => void;
 
+/** Bytes. */
+const MAX_MESSAGE = 8 * 1024 * 1024;
+
 export const DIGEST = `sha256:${'a'.repeat(64)}`;
 
 /** The broker's end of the wire, with any certificate, that answers as a test says. No part of `broker/` is in it. */
@@ -49,6 +52,17 @@ export class FakeBroker {
   get port(): number {
     return (this.#https.address() as AddressInfo).port;
   }
+  /** Of socket.io: one connection may have made several. */
+  get clients(): number {
+    return this.#io.sockets.sockets.size;
+  }
+
+  /** Bytes of answers that wait to be read by the other ends. */
+  get unread(): number {
+    const sockets = [...this.#io.sockets.sockets.values()];
+    return sockets.reduce((sum, { request }) => sum + request.socket.writableLength, 0);
+  }
+
   get url(): string {
     return `https://127.0.0.1:${this.port}`;
   }
@@ -56,7 +70,7 @@ export class FakeBroker {
   async start(): Promise<this> {
     this.#https = createServer(this.#options.serverOptions());
     this.#https.on('secureConnection', (socket) => this.onPeer(socket.getPeerX509Certificate()?.serialNumber ?? ''));
-    this.#io = new Server(this.#https, V2E_TRANSPORT);
+    this.#io = new Server(this.#https, { ...V2E_TRANSPORT, maxHttpBufferSize: MAX_MESSAGE });
     this.#io.use((_socket, next) => next(this.refuse === undefined ? undefined : new Error(this.refuse)));
     this.#io.on('connection', (socket) => {
       socket.emit('hello', Buffer.isBuffer(this.hello) ? this.hello : ServiceAnnouncement.encode(this.hello).finish());

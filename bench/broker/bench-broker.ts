@@ -4,19 +4,19 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
-import { buildTask } from '../broker/unikernel/toolchain/build-task.ts';
-import { BrokerOffloader } from '../obu/offload/broker-offloader.ts';
-import { getStatus } from '../shared/api/control-client.ts';
-import type { BrokerStatus } from '../shared/api/status.ts';
-import { Deadline } from '../shared/base/deadline.ts';
-import { silentLog } from '../shared/base/log.ts';
-import { ensureDevelopmentIdentities } from '../shared/identity/development.ts';
-import { fixedIdentity } from '../shared/identity/identity-watch.ts';
-import { loadIdentity } from '../shared/identity/x509-identity.ts';
-import type { OffloadResult } from '../shared/v2e-client/offload-result.ts';
-import { Daemon } from './peers/daemon.ts';
+import { buildTask } from '../../broker/unikernel/toolchain/build-task.ts';
+import { BrokerOffloader } from '../../obu/offload/broker-offloader.ts';
+import { getStatus } from '../../shared/api/control-client.ts';
+import type { BrokerStatus } from '../../shared/api/status.ts';
+import { Deadline } from '../../shared/base/deadline.ts';
+import { silentLog } from '../../shared/base/log.ts';
+import { ensureDevelopmentIdentities } from '../../shared/identity/development.ts';
+import { fixedIdentity } from '../../shared/identity/identity-watch.ts';
+import { loadIdentity } from '../../shared/identity/x509-identity.ts';
+import type { OffloadResult } from '../../shared/v2e-client/offload-result.ts';
+import { Daemon } from '../peers/daemon.ts';
 
-const root = fileURLToPath(new URL('../', import.meta.url));
+const root = fileURLToPath(new URL('../../', import.meta.url));
 const ID = 'bench';
 
 /** A broker in a process of its own with one task, and the OBU's own offloader connected to it over loopback. */
