@@ -5,11 +5,10 @@ import { LongestFirst } from './tools/longest-first.ts';
 
 const processors = availableParallelism();
 /**
- * So many test files at once. An emulated kernel takes a processor for itself for most of the run, and what drives engines
- * and daemons waits most of its time: so there is one more than processors. Not two: some files keep every processor busy on
- * purpose (bad neighbours), and a run has to pass on a machine that has other work.
+ * So many test files at once. What drives engines, daemons and the emulated kernel waits for about half of its time: so there
+ * are two more than processors. Not more: a run has to pass on a machine that has other work.
  */
-const maxWorkers = Math.min(9, Math.max(2, processors) + 1);
+const maxWorkers = Math.min(10, Math.max(2, processors) + 2);
 
 /** What Node makes of the sources, for every daemon and command that a test starts (see bin/kerb). */
 const env = { NODE_COMPILE_CACHE: join(import.meta.dirname, 'build', 'compile-cache') };
@@ -22,12 +21,12 @@ const system = {
   hookTimeout: 300_000,
 };
 
-// One queue (tools/longest-first.ts): the kernel in QEMU begins, then `unit`, which needs nothing but Node and fails soonest,
-// then three lanes side by side, the files that take longest first: tenders and the broker; cameras and whole daemons; engines.
-// The kernel goes on beside all of them.
+// One queue (tools/longest-first.ts): the kernel in QEMU and the main job begin, and beside them `unit`, which needs nothing but
+// Node and fails soonest; then three lanes side by side, the files that take longest first: tenders and the broker; cameras and
+// whole daemons; engines.
 export default defineConfig({
   test: {
-    reporters: ['default', './tools/closing-line-reporter.ts'],
+    reporters: ['default', ['./tools/closing-line-reporter.ts', { longForms: 'npm run test:long' }]],
     maxWorkers,
     sequence: { sequencer: LongestFirst },
     // Only for `npm run test:coverage`: it makes tests slower, and does not see the processes that system tests start.

@@ -1,11 +1,15 @@
 import { join } from 'node:path';
 import { defineConfig } from 'vitest/config';
 
-/** Files whose repetitions are fewer in `npm test` (test/support/rounds.ts). */
+/** Files that are shorter in `npm test`: fewer repetitions, or only the rows that stand for a table (test/support/rounds.ts). */
 const LONG_FORMS = [
-  'test/tender/{aarch64,aqi,images,leaks,sizes}.test.ts',
+  'test/docker/{bundle,engine-death,neighbours,survival,workloads}.test.ts',
+  'test/dashcam/{recording,sources}.test.ts',
+  'test/tender/{aarch64,aqi,images,leaks,sizes,typescript}.test.ts',
   'test/vcan/socketcan.test.ts',
   'test/broker/result-kills.test.ts',
+  'obu/{manifest/foreign-values,planner/properties}.test.ts',
+  'tools/closing-line-reporter.test.ts',
 ];
 
 // What takes many minutes, or a machine of its own, and the long forms of what `npm test` runs: `npm run test:long`.
@@ -13,7 +17,7 @@ export default defineConfig({
   test: {
     reporters: ['default', './tools/closing-line-reporter.ts'],
     include: ['test/long/**/*.test.ts', ...LONG_FORMS],
-    globalSetup: ['test/support/machine/machine-setup.ts'],
+    globalSetup: ['test/support/machine/machine-setup.ts', 'test/support/machine/engine-setup.ts'],
     setupFiles: ['test/support/time-limits.ts', 'test/support/machine/machine-needs.ts'],
     env: { KERB_TEST_LONG: '1', NODE_COMPILE_CACHE: join(import.meta.dirname, 'build', 'compile-cache') },
     fileParallelism: false,

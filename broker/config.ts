@@ -3,6 +3,7 @@ import type { ListenAddress } from '../shared/host/listen.ts';
 import type { AdmissionLimits } from './admission/terms.ts';
 import { DEFAULT_PUSH_LIMITS, type PushLimits } from './packages/push-limits.ts';
 import type { AuditConfig } from './telemetry/audit-config.ts';
+import type { CgroupMode } from './tenders/cgroups/open-groups.ts';
 import type { PoolLimits } from './tenders/pool/pool-plan.ts';
 import type { WishedIsolation } from './tenders/process/tender.ts';
 
@@ -19,6 +20,8 @@ export interface BrokerConfig {
   readonly stateDir: string;
   /** Path of the control socket. */
   readonly apiSocket: string;
+  /** Tenders in control groups; default off. */
+  readonly cgroups?: CgroupMode;
   /** For every task that leaves it open. */
   readonly isolation: WishedIsolation;
   /** Names of the tasks whose first tender is started with the broker and stays while there is room. */
@@ -75,7 +78,7 @@ export const DEFAULT_LIMITS: BrokerLimits = {
   maxCount: 10_000,
   maxResults: 100_000,
   maxDiskBytes: 1024 * 1024 * 1024,
-  maxClients: 1024,
+  maxClients: 8192,
   maxJoined: 16,
   blankTenders: 2,
   stopMs: 2000,

@@ -34,7 +34,7 @@ export interface RunningBroker {
   /** Of the API over TLS; undefined when it is not served or does not listen yet. */
   apiPort(): number | undefined;
   status(): BrokerStatus;
-  /** Reads anew what may change while it runs: the policy. What cannot be used is reported, and what was there stays. */
+  /** Reads anew what may change while it runs: the policy and the identity. What cannot be used is reported, and what was there stays. */
   reload(): Promise<void>;
   /**
    * Takes nothing new, tells vehicles, lets what runs come to its end for a short time, and leaves nothing behind.
@@ -65,40 +65,26 @@ export async function startBroker(config: BrokerConfig, parts: BrokerParts): Pro
     let ingress: Ingress | undefined;
     const drain = new Drain({
       activity,
-      notify: () => {},
-      recall: () => ingress?.announce(),
+      notify: (endsInMs, tryBrokers) => ingress?.drain(endsInMs, tryBrokers),
+      recall: () => ingress?.recall(),
       onChange: (change) => telemetry.drained(change),
     });
     offloads.refuseNew = () => drain.refusal();
-    ingress = await startIngress(running, {
-      config,
-      store,
-      telemetry,
-      log,
-      identity,
-      receipts,
-      offloads,
-      served,
-      pushed,
-    });
+    const rules = policy.tenants;
+    const front = { config, store, telemetry, log, identity, receipts, offloads, served, pushed, rules };
+    const started = await startIngress(running, { ...front, queued: () => admission.queued });
+    ingress = started.ingress;
+    policy.onChange(() => ingress?.policyChanged());
     const ending = new Ending(config, offloads, drain, parts.hurry);
     await running.begin('offloads', ending);
 
     const { port } = ingress;
+    const { tenants } = policy;
     const url = urlOf(config, port);
-    const snapshots = snapshotsOf({
-      config,
-      url,
-      ingress,
-      admission,
-      offloads,
-      results,
-      served,
-      store,
-      telemetry,
-      drain,
-    });
-    const remote = await startApi(running, { config, telemetry, drain, snapshots, log });
+    const shown = { config, url, ingress, admission, offloads, results, served, store, telemetry, drain, tenants };
+    const snapshots = snapshotsOf(shown);
+    const operators = () => tenants.policy.operators;
+    const remote = await startApi(running, { config, telemetry, drain, snapshots, operators, log });
     telemetry.audit({ event: 'start', by: 'kerb broker serve', detail: url });
     log.info({ broker: config.id, url, path: config.apiSocket, count: served.size }, 'the broker takes offloads');
     let stopped: Promise<void> | undefined;
@@ -109,7 +95,7 @@ export async function startBroker(config: BrokerConfig, parts: BrokerParts): Pro
     };
     return {
       ...{ url, port, status: snapshots.status, apiPort: () => remote?.port },
-      reload: () => policy.reload(),
+      reload: async () => void (await Promise.all([policy.reload(), started.reloadIdentity()])),
       stop: (by = 'stop') => {
         stopped ??= stop(by);
         return stopped;

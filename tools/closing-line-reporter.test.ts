@@ -2,6 +2,7 @@ import { spawnSync } from 'node:child_process';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest';
+import { isLong } from '../test/support/rounds.ts';
 
 const top = join(import.meta.dirname, '..');
 
@@ -62,14 +63,17 @@ describe('the closing lines', () => {
     ]);
   });
 
-  it('come after the slowest files when these are asked for', () => {
-    vi.stubEnv('KERB_TEST_SLOWEST', '3');
-    const { lines } = run("import { it } from 'vitest';\nit('passes', () => {});");
-    expect(lines).toEqual([
-      expect.stringMatching(/^ *\d+\.\d s {2}.*some\.test\.ts$/),
-      '1 passed, 0 failed, 0 skipped',
-    ]);
-  });
+  // Each run of vitest takes a second of a core.
+  if (isLong) {
+    it('come after the slowest files when these are asked for', () => {
+      vi.stubEnv('KERB_TEST_SLOWEST', '3');
+      const { lines } = run("import { it } from 'vitest';\nit('passes', () => {});");
+      expect(lines).toEqual([
+        expect.stringMatching(/^ *\d+\.\d s {2}.*some\.test\.ts$/),
+        '1 passed, 0 failed, 0 skipped',
+      ]);
+    });
+  }
 
   it('come with an exit code of 1 when one lane of several fails, and count all of them', () => {
     const config = join(folder, 'lanes.config.mjs');
@@ -80,6 +84,7 @@ describe('the closing lines', () => {
     writeFileSync(join(folder, 'ill.test.ts'), FAILURES);
     const failed = run(passes, '--config', config);
     expect([failed.lines.at(-1), failed.status]).toEqual(['1 passed, 2 failed, 1 skipped', 1]);
+    if (!isLong) return;
     writeFileSync(join(folder, 'ill.test.ts'), passes);
     const good = run(passes, '--config', config);
     expect([good.lines.at(-1), good.status]).toEqual(['2 passed, 0 failed, 0 skipped', 0]);
@@ -89,18 +94,24 @@ describe('the closing lines', () => {
     expect(run(passes, '--config', config).status).toBe(1);
   }, 120_000);
 
-  it('do not complain about tests that a filter left out', () => {
-    expect(run(TESTS, '-t', 'passes').lines.at(-1)).toBe('1 passed, 0 failed, 3 skipped');
-    expect(run(TESTS, '-t', 'passes').lines.join('\n')).not.toContain('without a reason');
-  });
+  // Each run of vitest takes a second of a core.
+  if (isLong) {
+    it('do not complain about tests that a filter left out', () => {
+      expect(run(TESTS, '-t', 'passes').lines.at(-1)).toBe('1 passed, 0 failed, 3 skipped');
+      expect(run(TESTS, '-t', 'passes').lines.join('\n')).not.toContain('without a reason');
+    });
+  }
 
-  it('count a hook, a file and an error that fail outside of a test', () => {
-    const hook = run(FAILURES);
-    expect([hook.lines.at(-1), hook.status]).toEqual(['0 passed, 2 failed, 1 skipped', 1]);
-    expect(hook.lines.join('\n')).not.toContain('without a reason');
-    const file = run("throw new Error('on load');");
-    expect([file.lines.at(-1), file.status]).toEqual(['0 passed, 1 failed, 0 skipped', 1]);
-    const stray = run("import { it } from 'vitest';\nit('x', () => { Promise.reject(new Error('stray')); });");
-    expect([stray.lines.at(-1), stray.status]).toEqual(['1 passed, 1 failed, 0 skipped', 1]);
-  }, 120_000);
+  // Each run of vitest takes a second of a core.
+  if (isLong) {
+    it('count a hook, a file and an error that fail outside of a test', () => {
+      const hook = run(FAILURES);
+      expect([hook.lines.at(-1), hook.status]).toEqual(['0 passed, 2 failed, 1 skipped', 1]);
+      expect(hook.lines.join('\n')).not.toContain('without a reason');
+      const file = run("throw new Error('on load');");
+      expect([file.lines.at(-1), file.status]).toEqual(['0 passed, 1 failed, 0 skipped', 1]);
+      const stray = run("import { it } from 'vitest';\nit('x', () => { Promise.reject(new Error('stray')); });");
+      expect([stray.lines.at(-1), stray.status]).toEqual(['1 passed, 1 failed, 0 skipped', 1]);
+    }, 120_000);
+  }
 });

@@ -12,7 +12,13 @@ const NAMED = 10;
  */
 export default class ClosingLineReporter implements Reporter {
   readonly #lines = new Set<string>();
+  readonly #longForms: string | undefined;
   #filtered = false;
+
+  /** @param options.longForms the command that runs what this run has only in a short form */
+  constructor(options: { readonly longForms?: string } = {}) {
+    this.#longForms = options.longForms;
+  }
 
   onInit(vitest: Vitest): void {
     this.#filtered = vitest.config.testNamePattern !== undefined;
@@ -42,6 +48,7 @@ export default class ClosingLineReporter implements Reporter {
     for (const line of this.#lines) console.log(line);
     for (const name of unexplained.slice(0, NAMED)) console.log(`${NOT_RUN}${name}: it was skipped without a reason`);
     if (unexplained.length > NAMED) console.log(`${NOT_RUN}${unexplained.length - NAMED} more tests, without a reason`);
+    if (this.#longForms !== undefined) console.log(`long forms: ${this.#longForms}`);
     console.log(`${count.passed} passed, ${count.failed} failed, ${count.skipped + count.pending} skipped`);
   }
 }

@@ -6,40 +6,47 @@ import { BaseSequencer, type TestSpecification } from 'vitest/node';
  * its last file, so these may not begin at its end. It says nothing about what a test depends on: none does on another.
  */
 export const LONGEST = [
-  'test/docker/neighbours',
-  'test/tender/typescript',
-  'test/tender/aarch64',
-  'test/docker/apply',
   'test/docker/bundle',
+  'test/docker/neighbours',
+  'test/docker/apply',
+  'test/broker/task-push',
+  'test/docker/side-by-side',
+  'test/docker/verbs',
+  'test/tender/aarch64',
+  'test/docker/crash',
+  'test/docker/survival',
+  'test/docker/clock',
+  'test/docker/update',
+  'test/docker/engine-death',
   'test/dashcam/recording',
+  'test/broker/serve',
+  'test/dashcam/failures',
+  'test/dashcam/pictures',
+  'test/docker/workloads',
+  'test/docker/room',
+  'test/tender/typescript',
+  'test/broker/pools',
+  'test/dashcam/sources',
   'test/tender/task-run',
   'test/tender/leaks',
   'test/tender/images',
-  'test/e2e/main-job',
-  'test/docker/clock',
-  'test/docker/crash',
-  'test/docker/workloads',
-  'test/docker/survival',
-  'test/docker/verbs',
-  'test/docker/update',
-  'test/docker/side-by-side',
-  'test/docker/engine-death',
+  'test/broker/task-sign',
   'test/tender/tasks',
   'test/tender/guests',
-  'test/dashcam/failures',
-  'test/dashcam/sources',
-  'test/docker/room',
 ];
 
+const MAIN_JOB = 'test/e2e/main-job';
+
 /**
- * All files in one order, whichever project they are of: the emulated kernel, which is there from the first to nearly the
- * last moment; unit tests, so that a plain mistake shows within a minute; then what takes longest.
+ * All files in one order, whichever project they are of: the emulated kernel and the main job, which take minutes and wait
+ * for much of them; unit tests beside them, so that a plain mistake shows soon; then what takes longest.
  */
 export class LongestFirst extends BaseSequencer {
   override async sort(files: TestSpecification[]): Promise<TestSpecification[]> {
     const rank = (file: TestSpecification) => {
       const path = relative(this.ctx.config.root, file.moduleId).replace(/\.test\.ts$/, '');
-      if (file.project.name === 'kernel') return -2;
+      if (file.project.name === 'kernel') return -3;
+      if (path === MAIN_JOB) return -2;
       if (file.project.name === 'unit') return -1;
       const place = LONGEST.indexOf(path);
       return place < 0 ? LONGEST.length : place;

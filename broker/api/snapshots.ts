@@ -9,6 +9,7 @@ import type { ServedTasks } from '../offloads/served-tasks.ts';
 import type { PackageStore } from '../packages/package-store.ts';
 import type { Results } from '../results/results.ts';
 import type { BrokerTelemetry } from '../telemetry/telemetry.ts';
+import type { Tenants } from '../tenants/tenants.ts';
 import type { BrokerSnapshots } from './routes.ts';
 import { tenantStatus } from './tenant-status.ts';
 
@@ -23,11 +24,12 @@ export interface SnapshotSources {
   readonly store: Pick<PackageStore, 'rejected' | 'origins'>;
   readonly telemetry: BrokerTelemetry;
   readonly drain: Drain;
+  readonly tenants: Pick<Tenants, 'quotaUse'>;
 }
 
 /** Reads what the API shows from the rooms of this broker, anew for each request. */
 export function snapshotsOf(sources: SnapshotSources): BrokerSnapshots {
-  const { config, url, ingress, admission, offloads, results, served, store, telemetry, drain } = sources;
+  const { config, url, ingress, admission, offloads, results, served, store, telemetry, drain, tenants } = sources;
   const { activity, metrics, errors } = telemetry;
   const startedAt = new Date().toISOString();
   metrics.watchActivity(() => ({
@@ -58,6 +60,7 @@ export function snapshotsOf(sources: SnapshotSources): BrokerSnapshots {
         activity,
         cpuMsOf: (tenant) => metrics.cpuMsOf(tenant),
         pushed: () => store.origins.values(),
+        quotasOf: (tenant) => tenants.quotaUse(tenant),
       }),
     packages: () => served.status(),
     offloads: (limit, only) => activity.offloads(limit, only),

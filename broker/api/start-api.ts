@@ -16,6 +16,8 @@ export interface ApiParts {
   readonly telemetry: BrokerTelemetry;
   readonly drain: Drain;
   readonly snapshots: BrokerSnapshots;
+  /** The operators that the policy names, at this moment. */
+  readonly operators: () => readonly string[];
   readonly log: Logger;
 }
 
@@ -36,7 +38,7 @@ export async function startApi(running: RunningParts, parts: ApiParts): Promise<
 
 async function startRemoteApi(
   running: RunningParts,
-  { config, telemetry, log }: ApiParts,
+  { config, telemetry, operators, log }: ApiParts,
   routes: ControlRoutes,
 ): Promise<RemoteApi | undefined> {
   const { api, id, identityDir: dir } = config;
@@ -46,8 +48,9 @@ async function startRemoteApi(
   await running.begin('identity of the API', identity);
   const remote = new RemoteApi({
     ...{ listen: api.listen, identity, routes },
-    mayCall: (caller) => caller.kind === 'operator' && api.operators.includes(caller.id),
-    howAllowed: 'operators are named with --api-operators',
+    mayCall: ({ kind, id: name }) =>
+      kind === 'operator' && (api.operators.includes(name) || operators().includes(name)),
+    howAllowed: 'operators are named with --api-operators or in the policy',
     listenKey: '--api-listen',
     onFault: (reason) => telemetry.errors.add('api', ErrorCode.ApiUnavailable, reason),
     log: log.child({ part: 'api' }),

@@ -86,9 +86,22 @@ test.each<[string, Fields]>([
 });
 
 test('only a client that greets hears of versions and features', () => {
-  const announcement = { broker: 'rsu-1', tasks: [], isolations: ['process'], maxInput: 5 };
+  const announcement = {
+    broker: 'rsu-1',
+    tasks: [],
+    isolations: ['process'],
+    maxInput: 5,
+    queueMs: 2.5,
+    freeTenders: 3,
+  };
   const heard = (version: number) => kerbside.v2e.ServiceAnnouncement.decode(encodeAnnouncement(announcement, version));
-  expect(heard(1)).toMatchObject({ version: 1, versions: [], features: [] });
-  expect(heard(2)).toMatchObject({ version: 2, versions: [1, 2], features: expect.arrayContaining(['receipt']) });
+  expect(heard(1)).toMatchObject({ version: 1, versions: [], features: [], queueMs: 0, freeTenders: 0 });
+  expect(heard(2)).toMatchObject({
+    queueMs: 2.5,
+    freeTenders: 3,
+    version: 2,
+    versions: [1, 2],
+    features: expect.arrayContaining(['receipt']),
+  });
   expect(decodeAnnouncement(encodeAnnouncement(announcement, 1))).toMatchObject({ version: 1, broker: 'rsu-1' });
 });

@@ -122,11 +122,16 @@ export interface Announcement {
   }[];
   readonly isolations: readonly string[];
   readonly maxInput: number;
+  /** How long a small offload would wait now, in milliseconds. */
+  readonly queueMs: number;
+  readonly freeTenders: number;
 }
 
 /** @param version that both ends speak */
-export function encodeAnnouncement({ broker, tasks, isolations, maxInput }: Announcement, version: number): Uint8Array {
-  const ofVersion2 = version < 2 ? {} : { versions: [...V2E_VERSIONS], features: [...V2E_FEATURES] };
+export function encodeAnnouncement(announcement: Announcement, version: number): Uint8Array {
+  const { broker, tasks, isolations, maxInput, queueMs, freeTenders } = announcement;
+  const greeting = { versions: [...V2E_VERSIONS], features: [...V2E_FEATURES] };
+  const ofVersion2 = version < 2 ? {} : { ...greeting, queueMs, freeTenders };
   return ServiceAnnouncement.encode({
     version,
     broker,

@@ -1,21 +1,28 @@
-import { createServer, type Server as HttpsServer } from 'node:https';
-import type { AddressInfo, Socket as NetSocket } from 'node:net';
+import type { Server as HttpsServer } from 'node:https';
+import type { AddressInfo } from 'node:net';
 import type { TLSSocket } from 'node:tls';
-import { Server, type Socket } from 'socket.io';
+import type { Server } from 'socket.io';
 import { ErrorCode, isKerbError, KerbError, messageOf } from '../../shared/base/errors.ts';
 import type { Logger } from '../../shared/base/log.ts';
-import { refusalOf } from '../../shared/base/refusal.ts';
 import { listenFault } from '../../shared/host/listen.ts';
 import type { Identity, VehiclePrincipal } from '../../shared/identity/identity.ts';
-import { commonVersion, greetingFrom, V2E_VERSIONS } from '../../shared/protocol/greeting.ts';
-import { V2E_PING_MS, V2E_TRANSPORT } from '../../shared/protocol/v2e-socket.ts';
-import { badPush, encodePushRefusal } from '../../shared/task-package/push-codec.ts';
-import type { Answer, IncomingOffload } from '../offloads/offload.ts';
-import type { PushClient } from '../packages/push-session.ts';
-import { decodeOffload, encodeRefusal, encodeResult } from './codec.ts';
-import { Connections } from './connections.ts';
+import type { V2eEvent } from '../../shared/protocol/v2e-parser.ts';
+import type { ClientLimits } from '../tenants/policy.ts';
+import type { ClientLog } from './client-log.ts';
+import { type EventOptions, Events } from './events.ts';
+import { ExpiryWatch } from './expiry-watch.ts';
+import { addressOf, httpsServer, socketIoServer } from './front.ts';
+import { Connections } from './limits/connections.ts';
+import { eachInTurns } from './limits/in-turns.ts';
+import { type Request, type Sender, Senders } from './limits/senders.ts';
+import { Turns } from './limits/turns.ts';
+import type { ClientSocket, ConnectedVehicle, Shown } from './link-types.ts';
+import { encodeDrain } from './replies.ts';
+import { shownText } from './shown-refusal.ts';
+import { type LinkOwner, VehicleLink } from './vehicle-link.ts';
+import type { UsedWebSocket } from './web-sockets.ts';
 
-export interface IngressOptions {
+export interface IngressOptions extends Omit<EventOptions, 'broker' | 'onRefused'> {
   readonly identity: Identity;
   readonly listen: { readonly host: string; readonly port: number };
   /** Largest input of any task, in bytes. */
@@ -24,60 +31,60 @@ export interface IngressOptions {
   readonly maxClients: number;
   /** An encoded ServiceAnnouncement, for one client. */
   readonly announcement: (client: ConnectedVehicle) => Uint8Array;
-  readonly submit: (offload: IncomingOffload, answer: Answer) => void;
+  /** What this client is held to; asked again and again. */
+  readonly limitsOf: (client: VehiclePrincipal) => ClientLimits;
+  /** Why this client is not served at all; undefined: it is. */
+  readonly refusalOf: (client: VehiclePrincipal) => KerbError | undefined;
+  /** Its connection is gone, or its certificate good no more: `openIds` are its offloads that were not answered on it. */
+  readonly linkLost: (client: VehiclePrincipal, openIds: readonly string[], link: object) => void;
   /** A vehicle is there; the result is called when its connection has ended. */
   readonly onConnected: (client: ConnectedVehicle) => () => void;
-  /** Takes what a new connection pushes. */
-  readonly pushes: (client: VehiclePrincipal) => PushClient;
-  /** A client was turned away, or sent something that could not be used. */
-  readonly onRefused: (client: string, error: KerbError) => void;
+  readonly clients: ClientLog;
   readonly log: Logger;
 }
 
-/** Room for the message around an input, and for socket.io's own packets. */
-const MESSAGE_ROOM = 64 * 1024;
-/**
- * A radio that is gone says nothing: a silent client is given up after ten seconds, a ping included. How long a pong may take: it waits behind whatever large message is on its way, and 4 MiB over 10 Mbit/s take 3.4 s. A
- * link that is silently gone costs nobody more than this, because each offload ends with its own budget.
- */
-const PING_TIMEOUT_MS = 8000;
-const CONNECT_TIMEOUT_MS = 5000;
 const CLOSE_TIMEOUT_MS = 500;
-/** Bytes of answers that a client may leave unread. */
-const MAX_UNREAD = 64 * 1024 * 1024;
-
-/** Who a connection belongs to, and until when that is so; `version` is of the protocol. */
-export interface ConnectedVehicle extends VehiclePrincipal {
-  readonly version: number;
-}
-interface SocketData {
-  client: ConnectedVehicle;
-}
-type NoEvents = Record<string, never>;
-type ClientEvents = Record<
-  'offload' | 'push' | 'cancel' | 'describe' | (typeof RESERVED_EVENTS)[number],
-  (payload: unknown, reply: unknown) => void
->;
-/** Of version 2, and done by none of this version. */
-const RESERVED_EVENTS = ['chunk', 'claim', 'credit', 'offer'] as const;
-type BrokerEvents = { hello: (announcement: Uint8Array) => void };
-type ClientSocket = Socket<ClientEvents, BrokerEvents, NoEvents, SocketData>;
 
 /**
  * Where vehicles come in: socket.io on WebSocket over mutual TLS 1.3. Only vehicles of a believed authority get as far as
  * sending anything. Whatever a client sends, it costs at most its own connection.
  */
-export class Ingress {
+export class Ingress implements LinkOwner {
+  readonly turns: Turns<Sender, Request>;
   readonly #options: IngressOptions;
   readonly #connections: Connections;
+  readonly #senders: Senders;
+  readonly #events: Events;
+  /** By their TLS connection, from the upgrade on. */
+  readonly #links = new Map<TLSSocket, VehicleLink>();
+  #identity: Identity;
   #stopping = false;
+  #drain: Uint8Array | undefined;
+  /** A certificate ends at its moment: whoever has shown it is judged again then. */
+  readonly #expiry = new ExpiryWatch(
+    () => this.#links.values(),
+    (link) => this.#judgeAgain(link),
+  );
   #listening: Promise<void> = Promise.resolve();
   #https: HttpsServer | undefined;
-  #io: Server<ClientEvents, BrokerEvents, NoEvents, SocketData> | undefined;
+  #io: Server | undefined;
 
   constructor(options: IngressOptions) {
     this.#options = options;
+    this.#identity = options.identity;
     this.#connections = new Connections(options.maxClients);
+    this.#senders = new Senders(options.limitsOf);
+    const onRefused = options.clients.refused;
+    this.#events = new Events({ ...options, broker: options.identity.self.id, onRefused });
+    this.turns = new Turns<Sender, Request>({
+      turnOf: ({ turn }) => turn,
+      hindrance: (sender, { message }, now) => sender.hindrance(message.length, now),
+      mayRead: (sender) => !sender.isSlow,
+      handle: (sender, request, quota) => {
+        if (quota === '') sender.countRequest(request.arrivedAt);
+        request.source.handle(request, quota);
+      },
+    });
   }
 
   get port(): number {
@@ -85,67 +92,40 @@ export class Ingress {
   }
 
   get clients(): number {
-    return this.#io?.sockets.sockets.size ?? 0;
+    let count = 0;
+    for (const { isServed } of this.#links.values()) if (isServed) count++;
+    return count;
+  }
+
+  /** Also those that have not come as far as to be clients. */
+  get connections(): number {
+    return this.#connections.size;
+  }
+
+  /** Of all that are served, who they are. */
+  *vehicles(): Generator<ConnectedVehicle> {
+    for (const link of this.#links.values()) if (link.isServed) yield link.client!;
   }
 
   /** @throws KerbError BadConfig when it cannot listen there */
   async start(): Promise<void> {
-    const { identity, listen, maxInput, log } = this.#options;
-    const https = createServer(
-      {
-        ...identity.serverOptions(),
-        handshakeTimeout: CONNECT_TIMEOUT_MS,
-        headersTimeout: CONNECT_TIMEOUT_MS,
-        requestTimeout: CONNECT_TIMEOUT_MS,
-        connectionsCheckingInterval: CONNECT_TIMEOUT_MS,
-      },
-      // socket.io answers for its own path only.
-      (_request, response) => response.writeHead(404, { connection: 'close' }).end(),
-    );
-    https.on('connection', (socket: NetSocket) => this.#connections.meet(socket));
-    https.on('secureConnection', (socket: TLSSocket) => this.#connections.known(socket));
-    https.on('tlsClientError', (error, socket) => {
-      this.#options.onRefused(
-        socket.remoteAddress ?? 'a client',
-        new KerbError(ErrorCode.Unauthenticated, `the TLS handshake failed: ${messageOf(error)}`, {}, { cause: error }),
-      );
+    const { listen, log } = this.#options;
+    const https = httpsServer(this.#identity, {
+      meet: (socket, proceed) => this.#connections.meet(socket, proceed),
+      authenticate: (socket) => this.#authenticate(socket),
+      failed: (socket, reason) =>
+        this.#options.clients.refused(addressOf(socket), unauthenticated(`the TLS handshake failed: ${reason}`)),
     });
-    const io = new Server<ClientEvents, BrokerEvents, NoEvents, SocketData>(https, {
-      ...V2E_TRANSPORT,
-      perMessageDeflate: false,
-      httpCompression: false,
-      serveClient: false,
-      maxHttpBufferSize: maxInput + MESSAGE_ROOM,
-      pingInterval: V2E_PING_MS,
-      pingTimeout: PING_TIMEOUT_MS,
-      connectTimeout: CONNECT_TIMEOUT_MS,
-    });
+    const io = socketIoServer(https, this.#options.maxInput, (socket, webSocket) => this.#meet(socket, webSocket));
+    io.use((socket, next) => next(this.#admit(socket as unknown as ClientSocket)));
+    io.on('connection', (socket) => this.#serve(socket as unknown as ClientSocket));
     this.#https = https;
     this.#io = io;
-    io.use((socket, next) => {
-      try {
-        socket.data.client = this.#authenticate(socket);
-        next();
-      } catch (error) {
-        // The message reaches the client as its connect_error.
-        const reason = isKerbError(error) ? error : unauthenticated(messageOf(error));
-        this.#options.onRefused(socket.handshake.address, reason);
-        next(reason);
-      }
-    });
-    io.on('connection', (socket) => this.#serve(socket));
-
     this.#listening = new Promise<void>((resolve, reject) => {
       https.once('error', (error) => {
         const where = `${listen.host}:${listen.port}`;
-        reject(
-          new KerbError(
-            ErrorCode.BadConfig,
-            `cannot listen on ${where}: ${listenFault(error)}`,
-            { where },
-            { cause: error },
-          ),
-        );
+        const message = `cannot listen on ${where}: ${listenFault(error)}`;
+        reject(new KerbError(ErrorCode.BadConfig, message, { where }, { cause: error }));
       });
       https.listen(listen.port, listen.host, resolve);
     });
@@ -155,12 +135,37 @@ export class Ingress {
 
   /** Tells every client anew what there is. */
   announce(): void {
-    for (const socket of this.#io?.sockets.sockets.values() ?? []) this.#greet(socket);
+    eachInTurns(this.#links.values(), (link) => this.#greet(link));
   }
 
-  /** New connections meet this identity; those that are there go on. */
+  /** Tells every client of version 2 that this broker will not be there much longer. */
+  drain(endsInMs: number, tryBrokers: readonly string[]): void {
+    this.#drain = encodeDrain(endsInMs, tryBrokers);
+    eachInTurns(this.#links.values(), (link) => this.#tellDrain(link));
+  }
+
+  /** It stays after all: a new announcement takes the notice back. */
+  recall(): void {
+    this.#drain = undefined;
+    this.announce();
+  }
+
+  /** Who is not to be served any more is ended, and the others hear what they may run now. */
+  policyChanged(): void {
+    this.review();
+    this.announce();
+  }
+
+  /** New connections meet this identity. Those that are there go on, unless it believes them no more. */
   renew(identity: Identity): void {
+    this.#identity = identity;
     this.#https?.setSecureContext(identity.serverOptions());
+    this.review();
+  }
+
+  /** Ends every connection whose certificate is good no more, or whose client is not to be served any more. */
+  review(): void {
+    eachInTurns(this.#links.values(), (link) => this.#judgeAgain(link));
   }
 
   /** Ends every connection. */
@@ -169,6 +174,7 @@ export class Ingress {
     const https = this.#https;
     this.#io = undefined;
     this.#https = undefined;
+    this.#expiry.stop();
     if (io === undefined || https === undefined) return;
     // A server that is closed before it listens would listen all the same a moment later.
     await this.#listening.catch(() => {});
@@ -177,123 +183,112 @@ export class Ingress {
     io.disconnectSockets(true);
     https.closeIdleConnections();
     await this.#connections.close(CLOSE_TIMEOUT_MS);
+    this.turns.stop();
     await io.close();
   }
 
-  #greet(socket: ClientSocket): void {
-    socket.emit('hello', this.#options.announcement(socket.data.client));
+  handle(link: VehicleLink, event: V2eEvent, arrivedAt: number, quota: string): void {
+    this.#events.handle(link, event, arrivedAt, quota);
   }
 
-  #authenticate(socket: ClientSocket): ConnectedVehicle {
-    const { identity } = this.#options;
-    if (this.#stopping) throw new KerbError(ErrorCode.BrokerStopping, 'this broker is stopping; use another one');
-    const peer = identity.peerOf(socket.request.socket as TLSSocket);
-    if (peer.kind !== 'vehicle') {
-      throw unauthenticated(`only vehicles are served here; the certificate is of ${peer.kind} ${peer.id}`);
-    }
-    return { ...peer, version: this.#versionFor(socket) };
+  refused(link: VehicleLink, problem: KerbError): void {
+    const { client } = link.sender ?? {};
+    this.#options.clients.refused(client === undefined ? addressOf(link.connection) : `vehicle ${client.id}`, problem);
   }
 
-  #versionFor(socket: ClientSocket): number {
-    let versions: readonly number[];
+  lost(link: VehicleLink, open: readonly string[]): void {
+    if (link.sender !== undefined && open.length > 0) this.#options.linkLost(link.sender.client, open, link);
+  }
+
+  /** Connections that have shown the certificate of a vehicle, and why those that may not go on may not. */
+  readonly #shown = new WeakMap<TLSSocket, Shown>();
+  readonly #problemOf = new WeakMap<TLSSocket, KerbError>();
+
+  #meet(socket: TLSSocket, webSocket: UsedWebSocket): VehicleLink {
+    const link = new VehicleLink(this, this.#shown.get(socket), socket, webSocket);
+    this.#links.set(socket, link);
+    socket.once('close', () => this.#links.delete(socket));
+    return link;
+  }
+
+  #authenticate(socket: TLSSocket): void {
     try {
-      ({ versions } = greetingFrom(socket.handshake.auth));
+      const peer = this.#identity.peerOf(socket);
+      if (peer.kind !== 'vehicle') {
+        throw unauthenticated(`only vehicles are served here; the certificate is of ${peer.kind} ${peer.id}`);
+      }
+      const refusal = this.#options.refusalOf(peer);
+      if (refusal !== undefined) throw refusal;
+      const sender = this.#senders.meet(peer);
+      this.#shown.set(socket, { sender, expiresAt: peer.expiresAt });
+      this.#connections.known(socket);
+      socket.once('close', () => this.#senders.leave(sender));
+      this.#expiry.add(peer.expiresAt);
     } catch (error) {
-      throw new KerbError(ErrorCode.BadProtocolMessage, `the greeting cannot be used: ${messageOf(error)}`);
+      const problem = isKerbError(error) ? error : unauthenticated(messageOf(error));
+      this.#options.clients.refused(addressOf(socket), problem);
+      // Nobody speaks with a stolen vehicle. The others are told why when they have come as far as that.
+      if (problem.code === ErrorCode.CertificateRevoked) socket.destroy();
+      else this.#problemOf.set(socket, problem);
     }
-    const version = commonVersion(versions);
-    if (version !== undefined) return version;
-    throw new KerbError(
-      ErrorCode.NotSupported,
-      `this broker speaks versions ${V2E_VERSIONS.join(' and ')} of V2E, and the client ${versions.join(', ')}`,
-    );
+  }
+
+  /** The message of the error reaches the client as its connect_error. */
+  #admit(socket: ClientSocket): Error | undefined {
+    const connection = socket.request.socket as TLSSocket;
+    const link = this.#links.get(connection);
+    let problem = this.#problemOf.get(connection);
+    if (this.#stopping) problem = new KerbError(ErrorCode.BrokerStopping, 'this broker is stopping; use another one');
+    if (link === undefined || link.expiresAt < Date.now()) problem ??= unauthenticated('it is not known who this is');
+    try {
+      if (problem === undefined) link!.greeted(socket.handshake.auth);
+    } catch (error) {
+      problem = error as KerbError;
+      this.refused(link!, problem);
+    }
+    if (problem === undefined) return undefined;
+    setImmediate(() => link?.dismiss());
+    return new Error(shownText(problem.message));
   }
 
   #serve(socket: ClientSocket): void {
-    const { pushes, onConnected, log } = this.#options;
-    const { client } = socket.data;
-    log.info({ vehicle: client.id, tenant: client.tenant }, 'vehicle connected');
-    socket.on('disconnect', (reason) => log.info({ vehicle: client.id, reason }, 'vehicle disconnected'));
-    socket.on('disconnect', onConnected(client));
-    const unread = { bytes: 0 };
-    // Everything has been handed to the TLS socket, which counts its own part.
-    socket.conn.on('drain', () => {
-      unread.bytes = 0;
+    const link = this.#links.get(socket.request.socket as TLSSocket);
+    if (link?.client === undefined) return void socket.disconnect(true);
+    const { clients, onConnected } = this.#options;
+    const { id, tenant } = link.client;
+    clients.connected(id, tenant);
+    const ended = onConnected(link.client);
+    socket.on('disconnect', (reason) => {
+      clients.disconnected(id, reason);
+      ended();
     });
-    socket.on('offload', (payload, reply) => this.#takeOffload(socket, client, unread, payload, reply));
-    const push = pushes(client);
-    socket.on('push', (payload, reply) => this.#takePush(socket, client, push, payload, reply));
-    socket.on('disconnect', () => void push.end());
-    this.#greet(socket);
+    link.serve(socket);
+    this.#greet(link);
+    this.#tellDrain(link);
   }
 
-  #takeOffload(
-    socket: ClientSocket,
-    client: ConnectedVehicle,
-    unread: { bytes: number },
-    payload: unknown,
-    reply: unknown,
-  ): void {
-    const arrivedAt = performance.now();
-    if (!Buffer.isBuffer(payload) || typeof reply !== 'function') {
-      // There is nothing to answer with: what speaks so is no client of ours.
-      this.#giveUp(socket, client, badRequest('an offload needs one binary argument and an acknowledgement'));
-      return;
-    }
-    if (unread.bytes + socket.request.socket.writableLength > MAX_UNREAD) {
-      this.#giveUp(socket, client, badRequest(`more than ${MAX_UNREAD} bytes of answers were left unread`));
-      return;
-    }
-    const send = (bytes: Uint8Array): void => {
-      unread.bytes += bytes.length;
-      reply(bytes);
-    };
-    if (client.expiresAt < Date.now()) {
-      const expired = unauthenticated('the certificate of this vehicle has expired since it connected');
-      send(encodeRefusal('', refusalOf(expired), 0));
-      this.#giveUp(socket, client, expired);
-      return;
-    }
-    let offload: IncomingOffload;
+  #greet(link: VehicleLink): void {
+    if (link.isServed) link.tell('hello', this.#options.announcement(link.client!));
+  }
+
+  #tellDrain(link: VehicleLink): void {
+    if (this.#drain !== undefined && link.isServed && link.client!.version >= 2) link.tell('drain', this.#drain);
+  }
+
+  #judgeAgain(link: VehicleLink): void {
+    if (link.sender === undefined || link.connection.destroyed) return;
     try {
-      offload = decodeOffload(payload, client, arrivedAt);
+      this.#identity.peerOf(link.connection);
+      const refusal = this.#options.refusalOf(link.sender.client);
+      if (refusal !== undefined) throw refusal;
     } catch (error) {
-      const problem = isKerbError(error) ? error : badRequest(messageOf(error));
-      this.#options.onRefused(`vehicle ${client.id}`, problem);
-      send(encodeRefusal(String(problem.context.id ?? ''), refusalOf(problem), 0));
-      return;
+      const problem = isKerbError(error) ? error : unauthenticated(messageOf(error));
+      const isRevoked = problem.code === ErrorCode.CertificateRevoked;
+      link.end(isRevoked || problem.code !== ErrorCode.BadIdentity ? problem : unauthenticated(problem.message));
     }
-    const { id } = offload;
-    const broker = this.#options.identity.self.id;
-    this.#options.submit(offload, (result, refusal) => {
-      const heldMs = performance.now() - arrivedAt;
-      if (result !== undefined) send(encodeResult(id, result, broker, heldMs));
-      else if (refusal !== undefined) send(encodeRefusal(id, refusal, heldMs));
-    });
-  }
-
-  #takePush(socket: ClientSocket, client: VehiclePrincipal, push: PushClient, payload: unknown, reply: unknown): void {
-    if (!Buffer.isBuffer(payload) || typeof reply !== 'function') {
-      this.#giveUp(socket, client, badPush('it needs one binary argument and an acknowledgement'));
-      return;
-    }
-    if (client.expiresAt < Date.now()) {
-      const expired = unauthenticated('the certificate of this vehicle has expired since it connected');
-      reply(encodePushRefusal(expired));
-      this.#giveUp(socket, client, expired);
-      return;
-    }
-    void push.take(payload).then((bytes) => reply(bytes));
-  }
-
-  #giveUp(socket: ClientSocket, client: VehiclePrincipal, problem: KerbError): void {
-    this.#options.onRefused(`vehicle ${client.id}`, problem);
-    socket.disconnect(true);
   }
 }
 
 function unauthenticated(message: string): KerbError {
   return new KerbError(ErrorCode.Unauthenticated, message);
 }
-
-const badRequest = (message: string) => new KerbError(ErrorCode.BadOffloadRequest, message);

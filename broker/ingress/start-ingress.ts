@@ -1,5 +1,3 @@
-import type { RecentErrors } from '../../shared/api/recent-errors.ts';
-import type { KerbError } from '../../shared/base/errors.ts';
 import type { Logger } from '../../shared/base/log.ts';
 import type { RunningParts } from '../../shared/base/running-parts.ts';
 import type { Identity } from '../../shared/identity/identity.ts';
@@ -7,13 +5,17 @@ import { type BrokerConfig, NO_PUSHES } from '../config.ts';
 import { watchBrokerIdentity } from '../identity.ts';
 import type { Offloads } from '../offloads/offloads.ts';
 import type { ServedTasks } from '../offloads/served-tasks.ts';
+import { TaskDescriptions } from '../packages/describe.ts';
 import type { PackageStore } from '../packages/package-store.ts';
 import { PackageUploads } from '../packages/package-uploads.ts';
 import type { PushedPackages } from '../packages/pushed-packages.ts';
 import type { ReceiptSigner } from '../results/receipt-signer.ts';
 import type { BrokerTelemetry } from '../telemetry/telemetry.ts';
+import type { TenantRules } from '../tenants/policy.ts';
+import { ClientLog } from './client-log.ts';
 import { encodeAnnouncement } from './codec.ts';
-import { type ConnectedVehicle, Ingress } from './ingress.ts';
+import { Ingress } from './ingress.ts';
+import type { ConnectedVehicle } from './link-types.ts';
 
 export interface IngressParts {
   readonly config: BrokerConfig;
@@ -24,18 +26,34 @@ export interface IngressParts {
   readonly store: PackageStore;
   readonly pushed: PushedPackages;
   readonly telemetry: BrokerTelemetry;
+  /** Offloads that wait. */
+  readonly queued: () => number;
+  readonly rules: Pick<TenantRules, 'limitsOf' | 'refusalOf' | 'mayRun' | 'maySee'>;
+  /** Undefined: nothing can be cancelled. */
+  readonly cancels?: {
+    /** False: no such offload waits or runs. */
+    cancel(tenant: string, vehicle: string, id: string): boolean;
+    /** The link of callers is gone. */
+    lost(link: object): void;
+  };
   readonly log: Logger;
 }
 
+export interface RunningIngress {
+  readonly ingress: Ingress;
+  /** Looks at once whether the identity is another one. */
+  reloadIdentity(): Promise<void>;
+}
+
 /** Lets vehicles in: for offloads and, where that is allowed, for pushes. */
-export async function startIngress(running: RunningParts, parts: IngressParts): Promise<Ingress> {
-  const { config, identity, offloads, served, store, pushed, telemetry, log } = parts;
+export async function startIngress(running: RunningParts, parts: IngressParts): Promise<RunningIngress> {
+  const { config, identity, offloads, served, store, pushed, telemetry, rules, queued, cancels, log } = parts;
   const { metrics, errors, activity } = telemetry;
   const { id, identityDir: dir } = config;
   const { tenants, limits, maxInput } = config.push ?? NO_PUSHES;
   // How much a message may hold is settled when the ingress starts.
   const largestInput = Math.max(served.announcement(id).maxInput, maxInput);
-  const onRefused = refusalLog(log, errors);
+  const clients = new ClientLog(log, errors);
   const changed = (change: () => void) => {
     change();
     ingress.announce();
@@ -49,23 +67,42 @@ export async function startIngress(running: RunningParts, parts: IngressParts): 
     onPushed: (taskPackage) => changed(() => served.add(taskPackage)),
     onRemoved: (digest) => changed(() => served.remove(digest)),
     onChanged: (event, client, digest) => telemetry.package(event, client, digest),
-    onRefused,
+    onRefused: clients.refused,
     metrics,
     log,
   });
   await running.begin('package uploads', { stop: () => uploads.stop() });
   metrics.watchPushed(() => store.origins.values());
 
+  // Who has pushed what is in the store; the rules say what follows from it.
+  const ownersOf = (digest: string) => {
+    const origin = store.originOf(digest);
+    return origin === undefined ? undefined : [origin.tenant];
+  };
+  const mayRun = (tenant: string, digest: string) => rules.mayRun(tenant, ownersOf(digest));
+  const maySee = (tenant: string, digest: string) => rules.maySee(tenant, ownersOf(digest));
+  const descriptions = new TaskDescriptions(() => store.packages);
+  // Little's law: what waits, by how many are done in a second.
+  const queueMs = () => (queued() / Math.max(1, offloads.counts().perSecond)) * 1000;
   const ingress = new Ingress({
     identity,
     listen: config.listen,
     maxInput: largestInput,
     maxClients: config.limits.maxClients,
-    announcement: (client) => encodeAnnouncement(served.announcement(id), client.version),
+    announcement: ({ tenant, version }) => {
+      const announcement = served.announcement(id);
+      const tasks = announcement.tasks.filter(({ digest }) => mayRun(tenant, digest));
+      return encodeAnnouncement({ ...announcement, tasks, queueMs: queueMs() }, version);
+    },
+    limitsOf: (client) => rules.limitsOf(client),
+    refusalOf: (client) => rules.refusalOf(client),
     submit: (offload, answer) => offloads.submit(offload, activity.follow(offload, answer)),
     onConnected: (client) => connected(client, telemetry),
+    cancel: ({ tenant, id: vehicle }, offload) => cancels?.cancel(tenant, vehicle, offload) ?? false,
+    linkLost: (_client, _openIds, link) => cancels?.lost(link),
+    describe: ({ tenant }, query) => descriptions.describe(query, (digest) => maySee(tenant, digest)),
     pushes: (client) => uploads.session(client),
-    onRefused,
+    clients,
     log,
   });
   await running.begin('ingress', ingress);
@@ -75,7 +112,7 @@ export async function startIngress(running: RunningParts, parts: IngressParts): 
   };
   const watch = watchBrokerIdentity({ dir, id, errors, onRenewed, log });
   await running.begin('identity', watch);
-  return ingress;
+  return { ingress, reloadIdentity: () => watch.look() };
 }
 
 /** @returns says that the connection has ended */
@@ -85,22 +122,5 @@ function connected(client: ConnectedVehicle, { activity, events }: BrokerTelemet
   return () => {
     gone();
     events.add('vehicle', client.tenant, 'Disconnected', `vehicle ${client.id}`);
-  };
-}
-
-/** Says who was refused and why, ten times a second at most: a client must not be able to fill the disk. */
-function refusalLog(log: Logger, errors: RecentErrors): (client: string, error: KerbError) => void {
-  let quietUntil = 0;
-  let unsaid = 0;
-  return (client, error) => {
-    errors.add(client, error.code, error.message);
-    const now = performance.now();
-    if (now < quietUntil) {
-      unsaid++;
-      return;
-    }
-    log.warn({ client, code: error.code, err: error.message, count: unsaid }, 'a client was refused');
-    quietUntil = now + 100;
-    unsaid = 0;
   };
 }

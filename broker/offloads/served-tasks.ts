@@ -12,7 +12,13 @@ import type { Tender, WishedIsolation } from '../tenders/process/tender.ts';
 import type { PendingOffload } from './offload.ts';
 import type { Offloads } from './offloads.ts';
 
-export type CreateTender = (imagePath: string, log: Logger, isolation: WishedIsolation) => Tender;
+/** `declaredBytes`: memory, largest input and largest output of the task together. */
+export type CreateTender = (
+  imagePath: string,
+  log: Logger,
+  isolation: WishedIsolation,
+  declaredBytes: number,
+) => Tender;
 
 export interface ServedTasksOptions {
   readonly store: PackageStore;
@@ -74,7 +80,7 @@ export class ServedTasks {
   }
 
   /** Only what can be run is announced; a tender that is being replaced, and quarantine, which ends, count as what can. */
-  announcement(broker: string): Announcement {
+  announcement(broker: string): Omit<Announcement, 'queueMs'> {
     const served = [...this.#served.values()];
     const tasks = served
       .filter(({ pool }) => !pool.refused)
@@ -83,7 +89,9 @@ export class ServedTasks {
         return { digest, name, version, maxInput, maxOutput };
       });
     const isolations = [...new Set(served.map(({ pool }) => pool.isolation).filter(Boolean))].sort();
-    return { broker, tasks, isolations, maxInput: Math.max(0, ...tasks.map(({ maxInput }) => maxInput)) };
+    const waiting = served.flatMap(({ pool }) => pool.tenders.filter(({ state }) => state === 'Waiting'));
+    const maxInput = Math.max(0, ...tasks.map((task) => task.maxInput));
+    return { broker, tasks, isolations, maxInput, freeTenders: waiting.length };
   }
 
   status(): BrokerStatus['packages'] {
@@ -125,6 +133,7 @@ export class ServedTasks {
           await store.imageFile(taskPackage),
           log.child({ task }),
           isolationFor(taskPackage, pool.isolation, isolation),
+          declaredMemory(config),
         ),
       onWaiting: () => offloads.dispatch(),
       onTrouble: (error) => {

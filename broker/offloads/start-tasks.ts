@@ -8,6 +8,7 @@ import type { BrokerConfig } from '../config.ts';
 import type { PackageStore } from '../packages/package-store.ts';
 import type { Results } from '../results/results.ts';
 import type { BrokerMetrics } from '../telemetry/metrics.ts';
+import { openTenderGroups } from '../tenders/cgroups/open-groups.ts';
 import { BlankTenders } from '../tenders/pool/blank-tenders.ts';
 import { TenderPools } from '../tenders/pool/pools.ts';
 import type { PendingOffload } from './offload.ts';
@@ -43,12 +44,15 @@ export async function startTasks(running: RunningParts, parts: TaskParts): Promi
   });
   let { createTender } = parts;
   if (createTender === undefined) {
-    const blanks = new BlankTenders({ count: limits.blankTenders, isolation, log });
+    // They stop after the tenders that are in them.
+    const groups = await openTenderGroups(config.cgroups ?? 'off', limits.maxTenders + limits.blankTenders, log);
+    if (groups !== undefined) await running.begin('control groups', { stop: () => groups.close() });
+    const blanks = new BlankTenders({ count: limits.blankTenders, isolation, groups, log });
     await running.begin('blank tenders', {
       start: () => orCancelled(blanks.start(), signal),
       stop: () => blanks.stop(),
     });
-    createTender = (imagePath, taskLog, wished) => blanks.take(imagePath, taskLog, wished);
+    createTender = (imagePath, taskLog, wished, bytes) => blanks.take(imagePath, taskLog, wished, bytes);
   }
   const pools = new TenderPools(limits, (digest) => admission.queuedFor(digest));
   const offloads: Offloads = new Offloads(admission, results, metrics, limits, () => pools.planSoon());

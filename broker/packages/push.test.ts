@@ -179,10 +179,10 @@ const openStep = ({ digest, files }: Package) => ({
 });
 
 describe('a push', () => {
-  test('is stored, announced to all, served at once, and still there after a restart', async () => {
+  test('is stored, announced to its tenant, served at once, and still there after a restart', async () => {
     const { broker, stateDir, apiSocket, pushed } = await start();
-    const vehicle = await raw(broker, other);
-    const announced = heard(vehicle, 'hello');
+    const [vehicle, foreign] = [await raw(broker), await raw(broker, other)];
+    const [announced, told] = [heard(vehicle, 'hello'), heard(foreign, 'hello')];
     const echo = await packed();
     expect((await offload(vehicle, echo.digest)).refusal?.code).toBe(ErrorCode.UnknownPackage);
     const pusher = await client(broker);
@@ -191,6 +191,7 @@ describe('a push', () => {
     expect(progress.at(-1)).toBe(sizeOf(echo));
     const { tasks } = ServiceAnnouncement.decode((await announced) as Uint8Array);
     expect(tasks).toMatchObject([{ digest: echo.digest, name: 'echo', maxInput: 65_536 }]);
+    expect(ServiceAnnouncement.decode((await told) as Uint8Array).tasks).toEqual([]);
     expect((await offload(vehicle, echo.digest, Buffer.alloc(65_536, 'e'))).result?.output).toHaveLength(65_536);
     expect(pushed()).toEqual([echo.digest.slice(7)]);
     const origin = { tenant: 'ACME', vehicle: 'car-1', bytes: sizeOf(echo), at: expect.stringMatching(/^20.*Z$/) };

@@ -55,7 +55,8 @@ export class BoundedLabels<Children> {
 
   /** The labels of a pair, without counting it as busy. */
   labelsOf(first: string, second: string): readonly [string, string] {
-    return (this.#known.get(first)?.get(second)?.own ?? this.#other).labels;
+    const known = this.#known.get(first)?.get(second) ?? this.#meet(first, second);
+    return (known?.own ?? this.#other).labels;
   }
 
   /** Settles anew who is shown; to be called now and then, such as when the metrics are read. */

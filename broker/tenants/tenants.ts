@@ -3,6 +3,7 @@
  *
  * What is kept of a tenant is small. Above so many, those go of whom nothing is open and whose computing time is full again.
  */
+import type { QuotaUse } from '../../shared/api/broker.ts';
 import { ErrorCode, KerbError } from '../../shared/base/errors.ts';
 import type { Refusal } from '../../shared/base/refusal.ts';
 import type { VehiclePrincipal } from '../../shared/identity/identity.ts';
@@ -203,6 +204,22 @@ export class Tenants implements TenantRules, TenantAccounts {
     const wait = this.#usage.get(tenant)?.cpu.waitMs(1, cpu, performance.now()) ?? 0;
     const sentence = `the task was ended after ${timeText(longestMs)}: tenant ${tenant} has used its computing time, ${timeText(cpu.perMinuteMs)} a minute`;
     return quotaSpent('cpu', sentence, wait);
+  }
+
+  /** Open use of a tenant beside its quotas, of those that the policy limits. */
+  quotaUse(tenant: string, now: number = performance.now()): QuotaUse[] {
+    const may = this.policyOf(tenant);
+    const { offloads = 0, running = 0, bytes = 0, memory = 0, cpu } = this.#usage.get(tenant) ?? {};
+    const all: QuotaUse[] = [
+      { quota: 'offloads', used: offloads, limit: may.offloads },
+      { quota: 'running', used: running, limit: may.running },
+      { quota: 'bytes', used: bytes, limit: may.bytes },
+      { quota: 'memory', used: memory, limit: may.memory },
+    ];
+    const { burstMs } = may.cpu;
+    if (cpu !== undefined)
+      all.push({ quota: 'cpu', used: Math.round(burstMs - cpu.leftMs(may.cpu, now)), limit: burstMs });
+    return all.filter(({ limit }) => Number.isFinite(limit));
   }
 
   #of(tenant: string): Usage {

@@ -3,6 +3,7 @@ import { type Command, InvalidArgumentError, Option } from 'commander';
 import { type BrokerConfig, DEFAULT_LIMITS, type PushConfig } from '../../broker/config.ts';
 import { type RunningBroker, startBroker } from '../../broker/main.ts';
 import { DEFAULT_PUSH_LIMITS } from '../../broker/packages/push-limits.ts';
+import { CGROUP_MODES, type CgroupMode } from '../../broker/tenders/cgroups/open-groups.ts';
 import { WISHED_ISOLATIONS, type WishedIsolation } from '../../broker/tenders/process/tender.ts';
 import { ErrorCode, isKerbError, KerbError } from '../../shared/base/errors.ts';
 import { createLog } from '../../shared/base/log.ts';
@@ -33,6 +34,7 @@ interface ServeOptions extends ServiceOptions {
   readonly state: string;
   readonly api?: string;
   readonly isolation: WishedIsolation;
+  readonly cgroups: CgroupMode;
   readonly maxQueue: number;
   readonly maxQueuePerTenant: number;
   readonly maxQueueBytes: number;
@@ -73,6 +75,7 @@ export function registerBrokerCommands(program: Command): void {
         .choices(WISHED_ISOLATIONS)
         .default('auto'),
     )
+    .addOption(cgroupsOption())
     .option('--max-queue <n>', 'offloads that may wait for one task', parseCount, DEFAULT_LIMITS.maxQueuedPerPackage)
     .option(
       '--max-queue-per-tenant <n>',
@@ -99,7 +102,13 @@ export function registerBrokerCommands(program: Command): void {
       new Option('--prestart <tasks>', 'tasks to have a tender waiting for, like "echo,aqi"; or all, or none')
         .default('all', 'all')
         .argParser(parsePrestart),
-    )
+    );
+  withServiceOptions(withPushOptions(command)).action(serve);
+  registerPolicyCommands(broker);
+}
+
+function withPushOptions(command: Command): Command {
+  return command
     .option(
       '--push-from <tenants>',
       'whose vehicles may push task packages, like "ACME,Example Fleet" (default: none)',
@@ -109,8 +118,6 @@ export function registerBrokerCommands(program: Command): void {
     .addOption(sizeOption('--push-quota <size>', 'what one tenant may keep here', DEFAULT_PUSH_LIMITS.maxTenantBytes))
     .option('--push-packages <n>', 'packages of one tenant', parseCount, DEFAULT_PUSH_LIMITS.maxTenantPackages)
     .addOption(sizeOption('--push-input <size>', 'input that a pushed task may take', DEFAULT_PUSH_INPUT));
-  withServiceOptions(command).action(serve);
-  registerPolicyCommands(broker);
 }
 
 async function serve(options: ServeOptions): Promise<void> {
@@ -129,8 +136,13 @@ async function serve(options: ServeOptions): Promise<void> {
     };
     process.on('SIGINT', onSignal);
     process.on('SIGTERM', onSignal);
+    process.on('SIGHUP', (signal) => {
+      // Of a terminal it says that this has gone; of a service manager, that files have changed.
+      if (process.stdout.isTTY || process.stdin.isTTY) return onSignal(signal);
+      log.info({ signal }, 'reading the files of the configuration anew');
+      void running?.reload();
+    });
   });
-  process.on('SIGHUP', () => void running?.reload());
   const stateDir = resolve(options.state);
   try {
     const config = await configOf(options, stateDir, log);
@@ -160,6 +172,7 @@ async function configOf(
     stateDir,
     apiSocket: options.api ?? join(stateDir, `broker-${options.id}.sock`),
     isolation: options.isolation,
+    cgroups: options.cgroups,
     prestart: options.prestart,
     socketsDir: brokersDir(),
     ...serviceConfig(options),
@@ -228,6 +241,11 @@ async function developmentIdentity(stateDir: string, id: string, log: ReturnType
   for (const sentence of made) log.info({ reason: sentence }, 'development identity prepared');
   log.warn({ broker, vehicle }, 'no --identity: using a development identity; never do so on a road (see `kerb pki`)');
   return broker;
+}
+
+function cgroupsOption(): Option {
+  const help = 'limit memory, processes and CPU of tenders by control groups; auto: where they can be made';
+  return new Option('--cgroups <mode>', help).choices(CGROUP_MODES).default('auto');
 }
 
 function sizeOption(flags: string, description: string, defaultBytes: number): Option {

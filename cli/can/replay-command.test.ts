@@ -1,30 +1,29 @@
 /** `kerb can replay` as a program, on userspace buses. */
-import { type ChildProcess, spawn } from 'node:child_process';
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterEach, beforeEach, expect, it } from 'vitest';
+import { afterAll, afterEach, beforeEach, expect, it } from 'vitest';
 import { silentLog } from '../../shared/base/log.ts';
 import { formatFrame } from '../../shared/can/candump.ts';
 import { UserspaceBus } from '../../shared/can/userspace/userspace-bus.ts';
 import { UserspaceBusServer } from '../../shared/can/userspace/userspace-server.ts';
+import { Kerb } from '../../test/support/kerb/kerb.ts';
 
-const kerb = join(import.meta.dirname, '../kerb.ts');
+const kerb = new Kerb();
 let folder: string;
-let children: ChildProcess[];
 let closing: (() => Promise<void>)[];
 
 beforeEach(async () => {
   folder = await mkdtemp(join(tmpdir(), 'kerb-replay-'));
-  children = [];
   closing = [];
 });
 
 afterEach(async () => {
-  for (const child of children) child.kill('SIGKILL');
   for (const close of closing.reverse()) await close();
   await rm(folder, { recursive: true });
 });
+
+afterAll(() => kerb.stop());
 
 /** A bus, what was sent on it, and how the command line names it. */
 async function makeBus(name: string) {
@@ -43,11 +42,7 @@ async function makeBus(name: string) {
 async function replay(log: string, ...args: string[]) {
   const file = join(folder, 'drive.log');
   await writeFile(file, log);
-  const child = spawn(process.execPath, [kerb, 'can', 'replay', file, ...args], { stdio: ['ignore', 'pipe', 'pipe'] });
-  children.push(child);
-  let err = '';
-  child.stderr.on('data', (chunk) => (err += chunk));
-  const code = await new Promise<number | null>((resolve) => child.once('close', resolve));
+  const { code, err } = await kerb.run(['can', 'replay', file, ...args]);
   return { code, said: err.trim().split('\n') };
 }
 
@@ -131,11 +126,8 @@ it('sends each interface of the log to the bus that --from gives it, and says wh
 it('says in one line that a log cannot be read', async () => {
   const bus = await makeBus('can0');
   for (const file of [folder, join(folder, 'none.log')]) {
-    const child = spawn(process.execPath, [kerb, 'can', 'replay', file, '--bus', bus.spec]);
-    children.push(child);
-    let err = '';
-    child.stderr.on('data', (chunk) => (err += chunk));
-    expect(await new Promise((resolve) => child.once('close', resolve))).toBe(1);
+    const { code, err } = await kerb.run(['can', 'replay', file, '--bus', bus.spec]);
+    expect(code).toBe(1);
     expect(err).toContain('[1001 ');
     expect(err).not.toContain('    at ');
   }

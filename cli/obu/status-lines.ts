@@ -81,7 +81,10 @@ function workloadTable(workloads: ObuStatus['workloads']): string[] {
 function placeTable(places: ObuStatus['places']): string[] {
   return table(
     ['PLACE', 'URL', 'CONNECTED'],
-    places.map(({ place, url, connected, reason }) => [place, url, connected ? 'yes' : withReason('no', reason)]),
+    places.map(({ place, url, connected, reason, draining }) => [
+      ...[place, url],
+      connected ? (draining ? 'yes, draining: others are tried first' : 'yes') : withReason('no', reason),
+    ]),
   );
 }
 

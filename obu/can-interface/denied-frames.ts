@@ -109,7 +109,7 @@ export class DeniedFrames {
       this.#watched.delete(watched.link.host);
       if (!watched.sampling) continue;
       for (const channel of watched.samplers) {
-        channel.stop();
+        stopChannel(channel);
         keepUntilClosed(channel);
       }
     }
@@ -276,4 +276,13 @@ function readCounts(): ReceiveCounts {
     }
   };
   return parseReceiveLists(['all', 'fil', 'inv', 'sff', 'eff'].map(read), read('err'));
+}
+
+/** It ends by itself when its interface goes, and to stop it then is an error. */
+function stopChannel(channel: RawChannel): void {
+  try {
+    channel.stop();
+  } catch {
+    // It has ended.
+  }
 }

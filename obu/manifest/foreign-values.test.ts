@@ -2,6 +2,7 @@ import { expect, it } from 'vitest';
 import { parse, stringify } from 'yaml';
 import { isKerbError } from '../../shared/base/errors.ts';
 import { problemLines } from '../../shared/yaml/problem.ts';
+import { rounds } from '../../test/support/rounds.ts';
 import { parseObuConfig } from '../config/config.ts';
 import { parseManifest } from './manifest.ts';
 
@@ -81,8 +82,11 @@ it.each([
   (_what, text, read) => {
     expect(() => read(text)).not.toThrow();
     let refused = 0;
+    // Every third pair in the short form: of fourteen values, so that each path meets others than the one before it.
+    let pairs = 0;
     for (const path of pathsIn(parse(text))) {
       for (const value of strangers) {
+        if (pairs++ % rounds(3, 1) !== 0) continue;
         try {
           read(replaced(text, path, value));
         } catch (error) {

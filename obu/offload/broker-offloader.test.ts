@@ -457,6 +457,47 @@ describe('several brokers', () => {
     }
   });
 
+  test('one that is being drained comes after the others, those that it names before them', async () => {
+    const started = [await startBroker()];
+    for (const id of ['rsu-2', 'rsu-3']) {
+      const own = await identity({ kind: 'broker', id, hosts: [] });
+      started.push(await new FakeBroker({ serverOptions: () => own.serverOptions() }).start());
+    }
+    const [first, second, third] = started as [FakeBroker, FakeBroker, FakeBroker];
+    try {
+      const brokers = started.map(({ url }, index) => ({ id: `rsu-${index + 1}`, url }));
+      offloader = new BrokerOffloader({ brokers, identity: fixedIdentity(vehicle), log: silentLog() });
+      await offloader.start();
+      const own = offloader;
+      await vi.waitUntil(() => own.places().every((place) => place.connected));
+      const place = async () => (await own.offload(request())).place;
+      const drained = () => own.places().map(({ draining }) => draining ?? false);
+      expect(await place()).toBe('broker:rsu-1');
+      first.drain(Buffer.from([0xff, 0xff]));
+      first.drain({ endsInMs: 1000, tryBrokers: [] });
+      await vi.waitUntil(() => drained()[0]);
+      expect(own.places()[0]).toMatchObject({ connected: true, draining: true });
+      expect(await place()).toBe('broker:rsu-2');
+      first.drain({ endsInMs: 1000, tryBrokers: ['rsu-9', third.url] });
+      await vi.waitUntil(async () => (await place()) === 'broker:rsu-3');
+      // Where all are being drained, the first of them is as good as any.
+      second.drain({ endsInMs: Number.NaN, tryBrokers: [] });
+      third.drain({ endsInMs: 0, tryBrokers: ['rsu-1'] });
+      await vi.waitUntil(() => drained().every(Boolean));
+      expect(await place()).toBe('broker:rsu-1');
+      second.drain(undefined);
+      await vi.waitUntil(() => !drained()[1]);
+      expect(await place()).toBe('broker:rsu-2');
+      // A new connection begins without.
+      first.disconnectClients();
+      await vi.waitUntil(() => own.places().every((one) => one.connected) && !drained()[0], { timeout: 10_000 });
+      expect(await place()).toBe('broker:rsu-1');
+    } finally {
+      await second.stop();
+      await third.stop();
+    }
+  });
+
   test('none at all', async () => {
     offloader = new BrokerOffloader({ brokers: [], identity: fixedIdentity(vehicle), log: silentLog() });
     await offloader.start();

@@ -79,13 +79,19 @@ export class BrokerOffloader implements Offloader {
   }
 
   /**
-   * The first that answers and offers the task; else the first that offers it, which may only be slow to answer; else the
-   * first that is connected, whose refusal says best that nobody offers it.
+   * Of those that answer and offer the task, the first that is not being drained; where the first of all is, one that it
+   * names goes before the others. Else the first that offers the task, which may only be slow to answer; else the first that
+   * is connected, whose refusal says best that nobody offers it.
    */
   #choose(taskDigest: string): BrokerLink | undefined {
     const connected = this.#links.filter((link) => link.connected);
     const offering = connected.filter((link) => link.offers.some(({ digest }) => digest === taskDigest));
-    return offering.find((link) => link.answers) ?? offering[0] ?? connected[0];
+    const answering = offering.filter((link) => link.answers);
+    const [first] = answering;
+    const { tryBrokers = [] } = first?.drain.notice ?? {};
+    const staying = answering.filter(({ drain }) => drain.notice === undefined);
+    const named = staying.find(({ broker, url }) => tryBrokers.some((one) => one === broker || one === url));
+    return named ?? staying[0] ?? first ?? offering[0] ?? connected[0];
   }
 
   #noBroker(): KerbError {

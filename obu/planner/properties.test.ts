@@ -3,6 +3,7 @@ import fc from 'fast-check';
 import { expect, it } from 'vitest';
 import { capacity, event, manifest, names, neverAbove } from '../../test/support/planner-arbitraries.ts';
 import { container, inputOf, NOW, ObedientEngine } from '../../test/support/planner-scene.ts';
+import { rounds } from '../../test/support/rounds.ts';
 import { rememberFreeze, rememberThaw } from './freeze.ts';
 import { plan } from './plan.ts';
 import { fits, heldBy } from './resources/capacity.ts';
@@ -17,7 +18,7 @@ it('never above capacity, and always at rest in the end, through changes of the 
         engine.settle(300);
       }
     }),
-    { numRuns: 400 },
+    { numRuns: rounds(200, 400) },
   );
 });
 
@@ -44,7 +45,7 @@ it('never above capacity, and always at rest in the end, whatever happens to con
         if (frozen) expect(running).toBe(false);
       }
     }),
-    { numRuns: 300 },
+    { numRuns: rounds(150, 300) },
   );
 });
 
@@ -67,7 +68,7 @@ it('a lower one never displaces a higher one', () => {
         engine.round();
       }
     }),
-    { numRuns: 200 },
+    { numRuns: rounds(100, 200) },
   );
 });
 
@@ -102,7 +103,7 @@ it('at rest, nothing waits for room that lower ones could make, or that is there
         if (!higherWaits) expect(fits(engine.claim(one), left)).toBe(false);
       }
     }),
-    { numRuns: 300 },
+    { numRuns: rounds(150, 300) },
   );
 });
 
@@ -125,6 +126,6 @@ it('the same input gives the same steps, whatever the order in which it comes', 
       expect(turned.steps).toEqual(first.steps);
       expect(new Map(turned.states)).toEqual(new Map(first.states));
     }),
-    { numRuns: 300 },
+    { numRuns: rounds(150, 300) },
   );
 });

@@ -131,6 +131,7 @@ export const ErrorCode = {
   GuestDeadline: 8006,
   TenderInputTooLarge: 8007,
   GuestBadOutput: 8008,
+  CgroupsUnavailable: 8009,
 
   SimulatorFailed: 9001,
 } as const;

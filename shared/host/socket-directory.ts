@@ -34,10 +34,19 @@ export class SocketEntry {
   async start(): Promise<void> {
     try {
       await mkdir(this.#dir, { recursive: true, mode: 0o700 });
-      await rm(this.#link, { force: true });
+      await this.#removeOlder();
       await symlink(this.#socketPath, this.#link);
     } catch (error) {
       if (!isErrno(error)) throw error;
+    }
+  }
+
+  /** Entries of daemons that listened on this socket before and were killed: two links to one socket are one daemon. */
+  async #removeOlder(): Promise<void> {
+    for (const name of await readdir(this.#dir)) {
+      const link = join(this.#dir, name);
+      const path = await readlink(link).catch(() => undefined);
+      if (path === this.#socketPath || link === this.#link) await rm(link, { force: true });
     }
   }
 

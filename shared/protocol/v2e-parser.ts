@@ -53,6 +53,28 @@ class Decoder extends CommonDecoder {
 /** For the `parser` option of both ends. */
 export const v2eParser = { Encoder, Decoder };
 
+/** One event with its binary argument, as a peer sent it. */
+export interface V2eEvent {
+  readonly name: string;
+  /** A view of the message. */
+  readonly argument: Buffer;
+  /** With which it is acknowledged; undefined: the peer wants no acknowledgement. */
+  readonly ack: number | undefined;
+}
+
+/** Reads what `encodeMessage` wrote of an event, past socket.io. @throws KerbError BadProtocolMessage for all else */
+export function readEvent(message: Buffer): V2eEvent {
+  const { type, data, id } = decodeMessage(message);
+  if (type !== EVENT) throw bad('an acknowledgement of nothing');
+  const [name, argument] = data as [string, Buffer];
+  return { name, argument, ack: id };
+}
+
+/** The acknowledgement of an event, past socket.io. */
+export function encodeAck(ack: number, argument: Uint8Array): Buffer {
+  return encodeMessage({ type: ACK, nsp: '/', data: [argument], id: ack })!;
+}
+
 /** Undefined for a packet of any other shape. */
 function encodeMessage({ type, nsp, data, id }: Packet): Buffer | undefined {
   const isEvent = type === EVENT;

@@ -117,7 +117,19 @@ export interface PackageFile {
  * The files that make up a package with its signatures, hashed again now; whatever else lies in its directory is left out.
  * @throws KerbError BadTaskPackage | TaskPackageDigestMismatch | TaskTooLarge
  */
-export async function readPackageFiles({ dir, digest }: TaskPackage): Promise<PackageFile[]> {
+export async function readPackageFiles(taskPackage: TaskPackage): Promise<PackageFile[]> {
+  return await readFiles(taskPackage, true);
+}
+
+/**
+ * The same without the images: what is needed to verify the signatures, and to know what a task takes.
+ * @throws as readPackageFiles
+ */
+export async function readDescription(taskPackage: TaskPackage): Promise<PackageFile[]> {
+  return await readFiles(taskPackage, false);
+}
+
+async function readFiles({ dir, digest }: TaskPackage, withImages: boolean): Promise<PackageFile[]> {
   const indexBytes = await readWhole(join(dir, INDEX_FILE), MAX_JSON);
   const index = parse(indexSchema, indexBytes, join(dir, INDEX_FILE));
   const blobs = new Map<string, Buffer>();
@@ -131,6 +143,8 @@ export async function readPackageFiles({ dir, digest }: TaskPackage): Promise<Pa
     const where = `an OCI manifest in ${dir}`;
     const { config, layers } = parse(filesSchema, await add(reference, MAX_JSON), where);
     await add(config, MAX_JSON);
+    // The layers of the package are its images, those of a signature its bundle.
+    if (!withImages && reference.digest === digest) continue;
     for (const layer of layers) await add(layer, MAX_IMAGE);
   }
   return [

@@ -7,6 +7,7 @@ import { V2E_VERSIONS } from '../protocol/greeting.ts';
 import type { RoutedOffload } from '../protocol/offload-request.ts';
 import { V2E_PING_MS, v2eClientOptions } from '../protocol/v2e-socket.ts';
 import { type Announcement, decodeAnnouncement, type TaskOffer } from './announcement.ts';
+import { DrainWatch } from './drain-notice.ts';
 import { connectionLost, describeConnectError } from './link-errors.ts';
 import type { BrokerResult, CallerTerms, PlaceStatus } from './offload-result.ts';
 import { PendingOffloads } from './pending-offloads.ts';
@@ -41,6 +42,7 @@ const SILENT_MS = 1.5 * V2E_PING_MS;
 export class BrokerLink {
   readonly #options: BrokerLinkOptions;
   readonly #pending: PendingOffloads;
+  readonly drain = new DrainWatch();
   #socket: Socket | undefined;
   #agent: Agent | undefined;
   #retry: NodeJS.Timeout | undefined;
@@ -116,8 +118,9 @@ export class BrokerLink {
     const silentMs = answers || !(this.connected || this.#hangs) ? undefined : this.#silentMs();
     const seconds = silentMs === undefined ? '' : `no answer for ${(silentMs / 1000).toFixed(1)} s`;
     const reason = this.connected || seconds === '' ? seconds || trouble : `${seconds}: ${trouble}`;
-    const { place, url } = this;
-    return { place, url, connected: answers, reason, ...(silentMs !== undefined && { silentMs }) };
+    const { place, url, drain } = this;
+    const more = { ...(silentMs !== undefined && { silentMs }), ...(drain.notice && { draining: true as const }) };
+    return { place, url, connected: answers, reason, ...more };
   }
 
   /** Begins to connect; returns at once. */
@@ -139,6 +142,7 @@ export class BrokerLink {
       socket.io.engine.on('packet', () => this.#heard());
     });
     socket.on('hello', (bytes: unknown) => this.#welcome(socket, bytes));
+    this.drain.follow(socket, () => this.#changed());
     socket.on('connect_error', (error) => {
       const reason = describeConnectError(error);
       if (reason !== this.#reason)

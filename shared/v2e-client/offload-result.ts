@@ -40,4 +40,6 @@ export interface PlaceStatus {
   readonly reason: string;
   /** For how long nothing has come from it, in milliseconds; left out while it answers, and before it ever did. */
   readonly silentMs?: number;
+  /** It is being drained: others are tried first. Left out: it takes offloads. */
+  readonly draining?: true;
 }

@@ -99,8 +99,9 @@ test('a pool grows with what runs at the same time, and shrinks when that is ove
   const [loop] = await start({ '1': guestImage('loop') }, { maxTendersPerTask: 3, idleMs: 500 });
   expect(tenders()).toHaveLength(1);
   const ends = Promise.all(Array.from({ length: 6 }, () => endOf(offload(loop!, '', 700))));
-  await vi.waitUntil(() => tenders().length === 3, { timeout: 60_000 });
-  expect(broker.status().packages[0]).toMatchObject({ tenders: 3 });
+  // A process begins and ends a moment before the broker counts it so.
+  const both = (count: number) => tenders().length === count && broker.status().packages[0]!.tenders === count;
+  await vi.waitUntil(() => both(3), { timeout: 60_000 });
   await ends;
   // Those that had a tender ran until their budget was spent; it was spent, or as good as spent, in the queue for the
   // others. How many these are depends on how soon the machine starts a tender.
@@ -108,7 +109,7 @@ test('a pool grows with what runs at the same time, and shrinks when that is ove
     timeout: 60_000,
   });
   expect(await ended('GuestDeadline')).toBeGreaterThanOrEqual(1);
-  await vi.waitUntil(() => tenders().length === 1, { timeout: 60_000 });
+  await vi.waitUntil(() => both(1), { timeout: 60_000 });
   expect(broker.status().packages[0]).toMatchObject({ tender: 'Waiting', tenders: 1, restarts: 0 });
   const [status] = broker.status().packages;
   expect(status!.cpuMs).toBeGreaterThan(10);

@@ -14,6 +14,7 @@ import type { ManifestReply } from '../../shared/api/manifest.ts';
 import type { ObuStatus } from '../../shared/api/status.ts';
 import { ErrorCode } from '../../shared/base/errors.ts';
 import { type CommandEnd, Kerb } from '../support/kerb/kerb.ts';
+import { rounds } from '../support/rounds.ts';
 import { STATUS_MS } from '../support/status-ms.ts';
 import { until } from '../support/until.ts';
 
@@ -237,7 +238,7 @@ describe('kerb obu apply', () => {
 
 describe('a bundle', () => {
   it('with a new workload applies, each time', async () => {
-    for (let round = 0; round < 2; round++) {
+    for (let round = 0; round < rounds(1, 2); round++) {
       await car.kerb('obu', 'apply', manifest('before', service('a', `${SMALL}:1`)));
       await build(`${SMALL}:2`, `two ${round}`);
       const file = manifest('new', service('a', `${SMALL}:1`) + service('b', `${SMALL}:2`));

@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { signal } from '../../obu/engine/processes.ts';
 import { ErrorCode } from '../../shared/base/errors.ts';
+import { rounds } from '../support/rounds.ts';
 import { until } from '../support/until.ts';
 import { buildImage, busyWorkload, newState, Runtime } from './runtime.ts';
 
@@ -41,7 +42,7 @@ it('a killed engine uses up no restart, and what ran comes back, with `restart: 
   runtime.apply(fragile, twice, done);
   for (const name of ['fragile', 'twice']) await runtime.until(name, 'Running(Ok)');
   await runtime.until('done', 'Failed(ExitCode)');
-  for (let round = 0; round < 2; round++) {
+  for (let round = 0; round < rounds(1, 2); round++) {
     const before = [await runtime.container('fragile'), await runtime.container('twice')];
     signal(Number(readFileSync(runtime.layout.engine.pidFile, 'utf8')), 'SIGKILL');
     for (const [i, name] of ['fragile', 'twice'].entries()) {

@@ -14,6 +14,7 @@ import { ErrorCode } from '../../shared/base/errors.ts';
 import { silentLog } from '../../shared/base/log.ts';
 import { delimit } from '../../shared/protocol/framing.ts';
 import { kerbside } from '../../shared/protocol/generated/gateway.js';
+import { rows } from '../support/rounds.ts';
 import { STATUS_MS } from '../support/status-ms.ts';
 import { until } from '../support/until.ts';
 import { TestCar } from './car.ts';
@@ -43,6 +44,14 @@ const bad = (name: string, rest = 'mem_limit: 96m', xObu = '') => `
     cpus: 0.2
     ${rest}
     x-obu: { priority: 900, ${xObu}grants: { can: [{ bus: can0, read: ["0:0"] }], signals: ["read:Vehicle.Speed"], cameras: [{ name: front, maxFps: 10 }] } }`;
+/** What they do at the gateway, and what is said of it. Each alone is in obu/gateway/hostile.test.ts. */
+const atTheGateway = rows(3, [
+  ['reads-nothing', 'ReadsNothing'],
+  ['storms', 'TooManyRequests'],
+  ['garbage', 'BadProtocolMessage'],
+  ['says-half', 'KeptWaiting'],
+  ['asks', 'BadGatewayRequest'],
+] as const);
 // The good one is of the lowest priority: nobody is to need one to be served.
 const manifest = `
 services:
@@ -54,11 +63,7 @@ services:
     x-obu:
       priority: 0
       grants:${grants}
-${bad('reads-nothing')}
-${bad('says-half')}
-${bad('garbage')}
-${bad('storms')}
-${bad('asks')}
+${atTheGateway.map(([name]) => bad(name)).join('')}
 ${bad('prints')}
 ${bad('fills-disk', 'mem_limit: 96m', 'data: 8m, ')}
 ${bad('forks', 'mem_limit: 256m\n    pids_limit: 30')}
@@ -135,14 +140,7 @@ const untilState = (workload: string, wanted: string) =>
   );
 
 describe('with all of these at once, each is named and the good one is served on:', () => {
-  it.each([
-    ['reads-nothing', 'ReadsNothing'],
-    ['says-half', 'KeptWaiting'],
-    ['garbage', 'BadProtocolMessage'],
-    ['storms', 'TooManyRequests'],
-    ['asks', 'BadGatewayRequest'],
-    ['forks', 'TooManyProcesses'],
-  ] as const)('%s', async (workload, reason) => {
+  it.each([...atTheGateway, ['forks', 'TooManyProcesses'] as const])('%s', async (workload, reason) => {
     await untilNamed(workload, reason);
     await isServed();
   });

@@ -25,7 +25,7 @@ import { workloadOf } from '../support/workload.ts';
 export const IMAGE = 'kerbside-test-busybox:1';
 
 /** Ends at once when it is asked to; well while there is a file /data/well. */
-const loop = 'trap "exit 0" TERM; while :; do sleep 0.1; done';
+const loop = 'trap "exit 0" TERM; while :; do sleep 3600 & wait; done';
 export const healthcheck: HealthCheck = {
   test: ['CMD', 'test', '-e', '/data/well'],
   intervalMs: 500,

@@ -25,7 +25,7 @@ const stubborn = workload('stubborn', {
   priority: 0,
   preemption: 'stop',
   memLimit: 6000 * MIB,
-  command: ['sh', '-c', 'trap "" TERM; while :; do sleep 0.1; done'],
+  command: ['sh', '-c', 'trap "" TERM; while :; do sleep 3600; done'],
   stopGraceMs: 60_000,
 });
 const top = workload('top', { name: 'top', priority: 1000 });

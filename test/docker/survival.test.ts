@@ -7,6 +7,7 @@ import { afterAll, beforeAll, expect, it, vi } from 'vitest';
 import { signal } from '../../obu/engine/processes.ts';
 import type { Workload } from '../../obu/manifest/workload.ts';
 import { ErrorCode } from '../../shared/base/errors.ts';
+import { rows } from '../support/rounds.ts';
 import { until } from '../support/until.ts';
 import { buildImage, busyWorkload, newState, Runtime } from './runtime.ts';
 
@@ -102,7 +103,7 @@ it('after SIGKILL it goes on with the same containers, and knows why they are as
   await kill();
 
   // Killed again and again while it comes up, it never loses or doubles anything.
-  for (const ms of [0, 50, 200]) {
+  for (const ms of rows(1, [50, 0, 200])) {
     await run([low, high]);
     await sleep(ms);
     await kill();

@@ -14,6 +14,7 @@ import { getControl } from '../../shared/api/control-client.ts';
 import type { WorkloadStatus } from '../../shared/api/status.ts';
 import { ErrorCode } from '../../shared/base/errors.ts';
 import { silentLog } from '../../shared/base/log.ts';
+import { rows } from '../support/rounds.ts';
 import { until } from '../support/until.ts';
 import { IDS, SPEED_BYTES, TestCar } from './car.ts';
 
@@ -245,7 +246,7 @@ describe('an OBU', () => {
     const config = parseObuConfig(car.config(), join(car.folder, 'obu.yaml'));
     const folder = join(state, 'early');
     mkdirSync(folder);
-    for (const delayMs of [0, 5, 50, 300]) {
+    for (const delayMs of rows(2, [50, 300, 0, 5])) {
       const abort = new AbortController();
       setTimeout(() => abort.abort(), delayMs);
       const start = startObu({

@@ -6,7 +6,7 @@ import { kerbside } from '../../shared/protocol/generated/v2e.js';
 import { V2E_TRANSPORT } from '../../shared/protocol/v2e-socket.ts';
 
 const { OffloadRequest: WireRequest, OffloadReply, ServiceAnnouncement } = kerbside.v2e;
-const { CancelRequest, CancelReply, DescribeRequest, DescribeReply } = kerbside.v2e;
+const { DrainNotice, CancelRequest, CancelReply, DescribeRequest, DescribeReply } = kerbside.v2e;
 
 export type WireOffload = ReturnType<typeof WireRequest.decode>;
 export type FakeAnswer = (reply: Parameters<typeof OffloadReply.encode>[0] | Buffer) => void;
@@ -87,6 +87,14 @@ export class FakeBroker {
   /** Past socket.io: each becomes one WebSocket message. */
   sendRaw(...messages: (string | Buffer)[]): void {
     for (const { conn } of this.#io.sockets.sockets.values()) for (const message of messages) conn.write(message);
+  }
+
+  /** To all clients; undefined: it serves again, which is said by another `hello`. */
+  drain(notice: Parameters<typeof DrainNotice.encode>[0] | Buffer | undefined): void {
+    for (const socket of this.#io.sockets.sockets.values()) {
+      if (notice === undefined) socket.emit('hello', ServiceAnnouncement.encode(this.hello as object).finish());
+      else socket.emit('drain', Buffer.isBuffer(notice) ? notice : DrainNotice.encode(notice).finish());
+    }
   }
 
   disconnectClients(): void {

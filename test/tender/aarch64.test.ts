@@ -12,8 +12,9 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import type { TenderOutcome } from '../../broker/tenders/process/tender.ts';
 import { tenderBinary } from '../../broker/tenders/process/tender-binary.ts';
 import { digestOf } from '../../shared/task-package/format.ts';
+import { Kerb } from '../support/kerb/kerb.ts';
 import { describeWhere } from '../support/machine/not-run.ts';
-import { rounds } from '../support/rounds.ts';
+import { rounds, rows } from '../support/rounds.ts';
 import { answer, built, fault, guestImage, Tenders, taskImage, u64 } from './support.ts';
 
 const AARCH64 = '-aarch64';
@@ -135,23 +136,24 @@ describeWhere(trouble && `${trouble} (npm test as root sets it up)`, 'arm64', ()
       }
     });
 
-    test.each<[string, Buffer]>([
+    const guests = rows<[string, Buffer]>(7, [
       ['hello', Buffer.from('road')],
       ['globals', empty],
+      ['zlib', bytes(60_000)],
+      ['abort', Buffer.from([9])],
+      ['stack-protector', Buffer.alloc(64)],
+      ['bad-status', Buffer.from([200])],
+      ['big-output', u64(2n ** 63n)],
       ['tls', empty],
       ['libc', empty],
       ['heap', empty],
       ['log-flood', empty],
-      ['zlib', bytes(60_000)],
-      ['abort', Buffer.from([9])],
       ['stack-protector', empty],
-      ['stack-protector', Buffer.alloc(64)],
       ['heap-corrupt', empty],
-      ['bad-status', Buffer.from([200])],
       ['bad-status', empty],
       ['big-output', u64(4096)],
-      ['big-output', u64(2n ** 63n)],
-    ])('guest %s', async (name, input) => {
+    ]);
+    test.each(guests)('guest %s', async (name, input) => {
       for (let i = 0; i < 2; i++) {
         expect(said(await tenders.call(name, input))).toEqual(said(await here.call(name, input)));
       }
@@ -167,32 +169,27 @@ describeWhere(trouble && `${trouble} (npm test as root sets it up)`, 'arm64', ()
   });
 
   describe('ends a guest', () => {
-    test.each<[string, string, Buffer, RegExp]>([
+    const memory = rows<[string, string, Buffer, RegExp]>(7, [
       ['null', 'null', empty, /^SIGSEGV: null pointer: access to 0x0, instruction at 0x1/],
       ['recursion', 'recursion', empty, /^SIGSEGV: stack overflow: guard page at 0x20000[0-9a-f]{3}/],
       ['behind its output', 'output-overrun', empty, /access to unmapped address 0x36001000/],
       ['writing text', 'write-to', u64(0), /^SIGSEGV: access to 0x1.* does not allow/],
       ['writing the info page', 'write-to', u64(0x30000000), /does not allow/],
+      ['in the kernel', 'write-to', u64(0xffff888000000000n), /^SIGSEGV/],
+      ['jumping into data', 'jump-to', empty, /^SIGSEGV: access to 0x1/],
       ['writing its input', 'write-to', u64(0x31000000), /does not allow/],
       ['writing the gate', 'write-to', u64(0x3ffff000), /does not allow/],
       ['below the image', 'write-to', u64(0xff000), /unmapped address 0xff000/],
       ['above the guest, where qemu-user has the tender', 'write-to', u64(0x40000000), /unmapped address/],
-      ['in the kernel', 'write-to', u64(0xffff888000000000n), /^SIGSEGV/],
-      ['jumping into data', 'jump-to', empty, /^SIGSEGV: access to 0x1/],
       ['jumping into its input', 'jump-to', u64(0x31000000), /^SIGSEGV: access to 0x31000000/],
       ['jumping into the stack', 'jump-to', u64(0x20040000), /^SIGSEGV: access to 0x20040000/],
-    ])('%s', async (_what, guest, input, report) => {
+    ]);
+    test.each(memory)('%s', async (_what, guest, input, report) => {
       expect(fault(await tenders.call(guest, input))).toMatch(report);
     });
 
-    test.each([
+    const instructions = rows<[string, string, RegExp]>(5, [
       ['hlt', 'h', /^SIGILL: illegal instruction, instruction at 0x1/],
-      ['holding off interrupts', 'c', /^SIGILL/],
-      ['reading the page table register', 'p', /^SIGILL/],
-      ['writing the system control register', 'm', /^SIGILL/],
-      ['hvc', 'v', /^SIGILL/],
-      ['smc', 'V', /^SIGILL/],
-      ['udf', 'u', /^SIGILL/],
       ['brk', 'b', /^SIGTRAP: breakpoint/],
       ['an address of neither half', 'n', /^SIGSEGV: access to/],
       ['udf without a stack', 's', /^SIGILL/],
@@ -202,7 +199,14 @@ describeWhere(trouble && `${trouble} (npm test as root sets it up)`, 'arm64', ()
         'S',
         /^SIGSEGV: memory fault, and no stack left|^SIGILL: illegal instruction$/,
       ],
-    ])('%s', async (_what, letter, report) => {
+      ['holding off interrupts', 'c', /^SIGILL/],
+      ['reading the page table register', 'p', /^SIGILL/],
+      ['writing the system control register', 'm', /^SIGILL/],
+      ['hvc', 'v', /^SIGILL/],
+      ['smc', 'V', /^SIGILL/],
+      ['udf', 'u', /^SIGILL/],
+    ]);
+    test.each(instructions)('%s', async (_what, letter, report) => {
       expect(fault(await tenders.call('instruction', letter))).toMatch(report);
     });
 
@@ -211,7 +215,7 @@ describeWhere(trouble && `${trouble} (npm test as root sets it up)`, 'arm64', ()
     });
 
     test.each(['loop', 'log-endless'])('%s at its deadline, with its log', async (guest) => {
-      for (let i = 0; i < 3; i++) {
+      for (let i = 0; i < rounds(2, 3); i++) {
         const outcome = await tenders.call(guest, empty, 500); // emulated, and perhaps on a busy machine
         expect(outcome.outcome).toBe('deadline');
         expect(outcome.log).toMatch(/^looping|^line 0 of a flood/);
@@ -259,34 +263,44 @@ describeWhere(trouble && `${trouble} (npm test as root sets it up)`, 'arm64', ()
   });
 
   describe('kerb task', () => {
-    const kerb = (...args: string[]): { status: number | null; stdout: string; stderr: string } =>
-      spawnSync(process.execPath, [join(top, 'cli/kerb.ts'), 'task', ...args], { encoding: 'utf8', cwd: folder });
-
-    test.each(['echo', 'aqi-merge'])('build packs images of %s for both machines, and inspect shows them', (name) => {
-      const out = join(folder, name);
-      const task = join(top, 'examples/tasks', name);
-      const { status, stderr } = kerb('build', task, '--arch', 'x86_64,aarch64', '-o', out);
-      expect({ status, stderr }).toEqual({ status: 0, stderr: '' });
-      const { stdout } = kerb('inspect', out);
-      for (const [architecture, machine] of [
-        ['aarch64', AARCH64],
-        ['x86_64', ''],
-      ] as const) {
-        const [, digest, size] = new RegExp(`^${architecture} +sha256:([0-9a-f]{64}), (\\d+) bytes$`, 'm').exec(
-          stdout,
-        )!;
-        const image = readFileSync(join(out, 'blobs/sha256', digest!));
-        expect(image.length).toBe(Number(size));
-        expect(image.equals(readFileSync(taskImage(name, machine)))).toBe(true);
-      }
+    let commands: Kerb;
+    beforeAll(() => {
+      commands = new Kerb(folder);
     });
+    afterAll(() => commands.stop());
+    const kerb = async (...args: string[]): Promise<{ status: number; stdout: string; stderr: string }> => {
+      const { code, out, err } = await commands.run(['task', ...args]);
+      return { status: code, stdout: out, stderr: err };
+    };
 
-    test('run takes the image of this machine, and refuses a package without one', () => {
-      const both = kerb('run', join(folder, 'echo'), '--isolation', 'process');
+    test.each(rows(1, ['echo', 'aqi-merge']))(
+      'build packs images of %s for both machines, and inspect shows them',
+      async (name) => {
+        const out = join(folder, name);
+        const task = join(top, 'examples/tasks', name);
+        const { status, stderr } = await kerb('build', task, '--arch', 'x86_64,aarch64', '-o', out);
+        expect({ status, stderr }).toEqual({ status: 0, stderr: '' });
+        const { stdout } = await kerb('inspect', out);
+        for (const [architecture, machine] of [
+          ['aarch64', AARCH64],
+          ['x86_64', ''],
+        ] as const) {
+          const [, digest, size] = new RegExp(`^${architecture} +sha256:([0-9a-f]{64}), (\\d+) bytes$`, 'm').exec(
+            stdout,
+          )!;
+          const image = readFileSync(join(out, 'blobs/sha256', digest!));
+          expect(image.length).toBe(Number(size));
+          expect(image.equals(readFileSync(taskImage(name, machine)))).toBe(true);
+        }
+      },
+    );
+
+    test('run takes the image of this machine, and refuses a package without one', async () => {
+      const both = await kerb('run', join(folder, 'echo'), '--isolation', 'process');
       expect(both.stderr).toMatch(/^status 0, isolation process/);
       const other = join(folder, 'other');
-      expect(kerb('build', join(top, 'examples/tasks/echo'), '--arch', 'aarch64', '-o', other).status).toBe(0);
-      const refused = kerb('run', other);
+      expect((await kerb('build', join(top, 'examples/tasks/echo'), '--arch', 'aarch64', '-o', other)).status).toBe(0);
+      const refused = await kerb('run', other);
       expect(refused.status).toBe(1);
       expect(refused.stderr).toMatch(/has no image for x86_64, only for aarch64.* WrongArchitecture\]/);
     });

@@ -128,6 +128,7 @@ export const errorHelp: Readonly<Record<keyof typeof ErrorCode, string>> = {
   GuestDeadline: 'The unikernel was stopped because its budget ran out.',
   TenderInputTooLarge: 'The input is larger than the task declares.',
   GuestBadOutput: 'The unikernel returned an invalid output.',
+  CgroupsUnavailable: 'Control groups for tenders are required (`--cgroups required`) and cannot be made.',
 
   SimulatorFailed: 'The simulator or the main job could not start or go on.',
 };

@@ -1,5 +1,6 @@
 import { messageOf } from '../../../shared/base/errors.ts';
 import type { Logger } from '../../../shared/base/log.ts';
+import type { TenderGroups } from '../cgroups/tender-groups.ts';
 import type { WishedIsolation } from '../process/tender.ts';
 import { TenderProcess } from '../process/tender-process.ts';
 
@@ -12,6 +13,8 @@ export interface BlankTendersOptions {
   /** What they can be asked for. */
   readonly isolation: WishedIsolation;
   readonly log: Logger;
+  /** Control groups for all of them. */
+  readonly groups?: TenderGroups;
   /** Makes one that is not started; default a `TenderProcess`. */
   readonly create?: () => TenderProcess;
 }
@@ -56,9 +59,9 @@ export class BlankTenders {
   }
 
   /** A tender for this image, not started: a blank one where there is one. It belongs to the caller. */
-  take(imagePath: string, log: Logger, isolation: WishedIsolation): TenderProcess {
+  take(imagePath: string, log: Logger, isolation: WishedIsolation, declaredBytes?: number): TenderProcess {
     const tender = this.#next() ?? this.#create();
-    tender.give(imagePath, log, isolation);
+    tender.give(imagePath, log, isolation, declaredBytes);
     if (this.#running && this.#options.count > 0) {
       clearTimeout(this.#timer);
       this.#timer = setTimeout(() => this.#fill(), REFILL_AFTER_MS);
@@ -75,7 +78,7 @@ export class BlankTenders {
   }
 
   #create(): TenderProcess {
-    const { isolation, log, create = () => new TenderProcess({ log, isolation }) } = this.#options;
+    const { isolation, log, groups, create = () => new TenderProcess({ log, isolation, groups }) } = this.#options;
     return create();
   }
 

@@ -1,5 +1,6 @@
 import { ErrorCode, KerbError, messageOf } from '../../../shared/base/errors.ts';
 import type { Logger } from '../../../shared/base/log.ts';
+import { MAX_DECLARED_BYTES, memoryLimit } from '../cgroups/group-limits.ts';
 import { LateWatch } from '../watch/late-watch.ts';
 import type { LateLimits } from '../watch/lateness.ts';
 import { readImageFile } from './image-file.ts';
@@ -10,18 +11,7 @@ import { TenderChild } from './tender-child.ts';
 import { died, inputTooLarge, notWaiting, onlyOnce, unavailable } from './tender-errors.ts';
 import { decodeTenderFrame, loadFrame, OPENED_FRAME, OutcomeKind, TenderFrameReader } from './tender-frames.ts';
 import { TenderMemory } from './tender-memory.ts';
-
-export interface TenderProcessOptions {
-  /** The unikernel image. It is read once, in `start()`. Without one, `give` says it later. */
-  readonly imagePath?: string;
-  readonly log: Logger;
-  /** Default `auto`. */
-  readonly isolation?: WishedIsolation;
-  /** The user that a tender started by root becomes; default 65534 (nobody). */
-  readonly user?: number;
-  /** The program to run; default `tenderBinary()`. */
-  readonly binary?: string;
-}
+import type { TenderProcessOptions } from './tender-options.ts';
 
 const START_TIMEOUT_MS = 10_000;
 /** A start takes some tens of milliseconds of CPU time; on a machine that gives none, a minute is enough of waiting. */
@@ -102,9 +92,9 @@ export class TenderProcess implements Tender {
   }
 
   /** Says which image `start()` will load, and how. For a tender that was made before that was known. */
-  give(imagePath: string, log: Logger, isolation: WishedIsolation): void {
+  give(imagePath: string, log: Logger, isolation: WishedIsolation, declaredBytes?: number): void {
     if (this.#started) throw onlyOnce();
-    this.#options = { ...this.#options, imagePath, log, isolation };
+    this.#options = { ...this.#options, imagePath, log, isolation, declaredBytes };
   }
 
   async start(): Promise<void> {
@@ -141,19 +131,22 @@ export class TenderProcess implements Tender {
 
   #spawn(): void {
     const binary = this.#options.binary ?? tenderBinary();
-    const { user = 65534, isolation = 'auto' } = this.#options;
-    this.#child = new TenderChild(binary, [String(user), isolation], {
-      onData: (chunk) => this.#receive(chunk),
-      onFault: (error) => this.#fail(`cannot be run: ${error.message}`),
-      onClose: (code, signal) => this.#ended(code, signal),
-    });
+    const { user = 65534, isolation = 'auto', groups } = this.#options;
+    const events = {
+      onData: (chunk: Buffer) => this.#receive(chunk),
+      onFault: (error: Error) => this.#fail(`cannot be run: ${error.message}`),
+      onClose: (code: number | null, signal: NodeJS.Signals | null) => this.#ended(code, signal),
+    };
+    this.#child = new TenderChild(binary, [String(user), isolation], events, groups?.take());
   }
 
   async #load(): Promise<void> {
-    const { imagePath = '', isolation = 'auto' } = this.#options;
+    const { imagePath = '', isolation = 'auto', declaredBytes } = this.#options;
     const image = await readImageFile(imagePath);
+    const child = this.#child;
+    await child?.limitMemory(memoryLimit(declaredBytes ?? MAX_DECLARED_BYTES, image.length));
     await this.#opened.promise;
-    const socket = this.#child?.socket;
+    const socket = child?.socket;
     socket?.cork();
     socket?.write(loadFrame(image.length, isolation));
     socket?.write(image);

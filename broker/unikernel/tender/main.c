@@ -17,6 +17,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -150,6 +151,8 @@ int main(int count, char **arguments) {
 
   bool has_vm;
   if (!confine((uid_t)user, confinement)) send_reason(KERB_FRAME_FAILED, confinement);
+  /* After the change of user, which clears it. A broker that died before this line has closed the socket. */
+  prctl(PR_SET_PDEATHSIG, SIGKILL);
   if (!filter_loading()) send_reason(KERB_FRAME_FAILED, "this kernel has no seccomp filters");
   if (!find_isolations(wish, kvm_open, &has_vm, why)) send_reason(KERB_FRAME_FAILED, why);
   say_blank();

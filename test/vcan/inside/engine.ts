@@ -201,7 +201,7 @@ async function killed(child: ChildProcess): Promise<void> {
 
 /** What a root without CAP_NET_ADMIN is told. */
 function withoutCapability(): string {
-  const code = `import { ip } from '../obu/can-interface/net-tools.ts';
+  const code = `import { ip } from './obu/can-interface/net-tools.ts';
     await ip('link', 'add', 'kbtest', 'type', 'vxcan').catch((error) => console.log(error.message));`;
   const drop = ['--inh-caps=-net_admin', '--bounding-set=-net_admin'];
   const node = [process.execPath, '--input-type=module-typescript', '-e', code];

@@ -1,0 +1,141 @@
+import { ErrorCode, isKerbError, KerbError, messageOf } from '../../shared/base/errors.ts';
+import { refusalOf } from '../../shared/base/refusal.ts';
+import type { VehiclePrincipal } from '../../shared/identity/identity.ts';
+import type { V2eEvent } from '../../shared/protocol/v2e-parser.ts';
+import type { Answer, IncomingOffload } from '../offloads/offload.ts';
+import type { TaskDescription, TaskQuery } from '../packages/describe.ts';
+import type { PushClient } from '../packages/push-session.ts';
+import { decodeOffload, encodeRefusal, encodeResult } from './codec.ts';
+import { decodeCancel, decodeDescribe, encodeCancelled, encodeDescription, refuseEvent } from './replies.ts';
+import { shownRefusal } from './shown-refusal.ts';
+import type { VehicleLink } from './vehicle-link.ts';
+
+/** What is done with what vehicles ask for. */
+export interface EventOptions {
+  /** As in its certificate. */
+  readonly broker: string;
+  /** @param link that the caller came by; compared, never looked into */
+  readonly submit: (offload: IncomingOffload, answer: Answer, link: object) => void;
+  /** @returns false: no such offload of this vehicle waits or runs */
+  readonly cancel: (client: VehiclePrincipal, id: string) => boolean;
+  /** @throws KerbError */
+  readonly describe: (client: VehiclePrincipal, query: TaskQuery) => Promise<TaskDescription>;
+  /** Takes what a new connection pushes. */
+  readonly pushes: (client: VehiclePrincipal) => PushClient;
+  /** A client was turned away, or sent something that could not be used. */
+  readonly onRefused: (client: string, error: KerbError) => void;
+}
+
+/** Of version 2, and done by none of this version. */
+const RESERVED: readonly string[] = ['chunk', 'claim', 'credit', 'offer'];
+const OF_VERSION_2: readonly string[] = ['cancel', 'describe', ...RESERVED];
+/** Of one connection, at the same time. */
+const MAX_DESCRIBING = 4;
+/** What is over a limit may be worth another try after this time, in milliseconds. */
+const RETRY_MS = 1000;
+
+/** The events of V2E, each handled when its turn has come. */
+export class Events {
+  readonly #options: EventOptions;
+
+  constructor(options: EventOptions) {
+    this.#options = options;
+  }
+
+  /** @param quota the limit that this was over for too long; empty: none */
+  handle(link: VehicleLink, { name, argument, ack }: V2eEvent, arrivedAt: number, quota: string): void {
+    const client = link.client!;
+    if (ack === undefined || link.isOpen(ack)) {
+      // There is nothing to answer with: what speaks so is no client of ours.
+      const what = ack === undefined ? 'it wants no acknowledgement' : 'its acknowledgement is in use';
+      link.end(badRequest(`an event cannot be used: ${what}`));
+      return;
+    }
+    if (name === 'offload') {
+      this.#offload(link, argument, ack, arrivedAt, quota);
+      return;
+    }
+    try {
+      if (quota !== '') throw overQuota(quota);
+      if (client.version < 2 && OF_VERSION_2.includes(name)) throw notSupported(name, 'version 1 of V2E has no');
+      this.#other(link, name, argument, ack);
+    } catch (error) {
+      this.#refuse(link, name, ack, error);
+    }
+  }
+
+  #offload(link: VehicleLink, argument: Buffer, ack: number, arrivedAt: number, quota: string): void {
+    const { broker, submit } = this.#options;
+    let offload: IncomingOffload;
+    try {
+      offload = decodeOffload(argument, link.client!, arrivedAt);
+      if (quota !== '') throw overQuota(quota, offload.id);
+    } catch (error) {
+      const problem = isKerbError(error) ? error : badRequest(messageOf(error));
+      const why = { ...shownRefusal(refusalOf(problem)), ...quotaOf(problem) };
+      link.answer(ack, encodeRefusal(String(problem.context.id ?? ''), why, 0));
+      this.#options.onRefused(`vehicle ${link.client!.id}`, problem);
+      return;
+    }
+    const { id } = offload;
+    const answer = link.begin(id, ack, arrivedAt, argument.length);
+    const done: Answer = (result, refusal) => {
+      if (result !== undefined) answer((heldMs) => encodeResult(id, result, broker, heldMs));
+      else if (refusal !== undefined) answer((heldMs) => encodeRefusal(id, shownRefusal(refusal), heldMs));
+    };
+    submit(offload, done, link);
+  }
+
+  #other(link: VehicleLink, name: string, argument: Buffer, ack: number): void {
+    const client = link.client!;
+    switch (name) {
+      case 'cancel':
+        link.answer(ack, encodeCancelled(this.#options.cancel(client, decodeCancel(argument))));
+        return;
+      case 'describe':
+        this.#describe(link, decodeDescribe(argument), ack);
+        return;
+      case 'push':
+        link.push ??= this.#options.pushes(client);
+        void link.push.take(argument).then((bytes) => link.answer(ack, bytes));
+        return;
+      default:
+        throw notSupported(name, RESERVED.includes(name) ? 'this broker does not do' : 'V2E has no event');
+    }
+  }
+
+  #describe(link: VehicleLink, query: TaskQuery, ack: number): void {
+    if (link.describing >= MAX_DESCRIBING) throw overQuota('descriptions');
+    link.describing++;
+    this.#options
+      .describe(link.client!, query)
+      .then(
+        (description) => void link.answer(ack, encodeDescription(description)),
+        (error: unknown) => this.#refuse(link, 'describe', ack, error),
+      )
+      .finally(() => link.describing--);
+  }
+
+  #refuse(link: VehicleLink, name: string, ack: number, error: unknown): void {
+    const problem = isKerbError(error) ? error : badRequest(messageOf(error));
+    link.answer(ack, refuseEvent(name, { ...shownRefusal(refusalOf(problem)), ...quotaOf(problem) }));
+    this.#options.onRefused(`vehicle ${link.client!.id}`, problem);
+  }
+}
+
+function quotaOf({ context }: KerbError): { quota?: string } {
+  return typeof context.quota === 'string' ? { quota: context.quota } : {};
+}
+
+function overQuota(quota: string, id = ''): KerbError {
+  const message = `this vehicle or its tenant sends more than it may (${quota}); send less at a time`;
+  return new KerbError(ErrorCode.QuotaSpent, message, { quota, id, retryAfterMs: RETRY_MS });
+}
+
+function notSupported(name: string, why: string): KerbError {
+  return new KerbError(ErrorCode.NotSupported, `${why} ${JSON.stringify(name.slice(0, 32))}`);
+}
+
+function badRequest(message: string): KerbError {
+  return new KerbError(ErrorCode.BadOffloadRequest, message);
+}

@@ -1,0 +1,21 @@
+import type { Socket } from 'socket.io';
+import type { VehiclePrincipal } from '../../shared/identity/identity.ts';
+import type { Sender } from './limits/senders.ts';
+
+/** Who a connection belongs to, and until when that is so; `version` is of the protocol. */
+export interface ConnectedVehicle extends VehiclePrincipal {
+  readonly version: number;
+}
+
+type NoEvents = Record<string, never>;
+export type BrokerEvents = {
+  hello: (announcement: Uint8Array) => void;
+  drain: (notice: Uint8Array) => void;
+};
+export type ClientSocket = Socket<NoEvents, BrokerEvents, NoEvents, NoEvents>;
+
+/** What a connection has shown in its handshake. */
+export interface Shown {
+  readonly sender: Sender;
+  readonly expiresAt: number;
+}

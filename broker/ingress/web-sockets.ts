@@ -1,0 +1,78 @@
+import type { IncomingMessage } from 'node:http';
+import type { Duplex } from 'node:stream';
+import { WebSocket, WebSocketServer } from 'ws';
+
+/** Who does not answer a close frame is cut off after this time. */
+const CLOSE_MS = 2000;
+/** Parts in which one message may come, and chunks of the transport that may hold it. */
+const MAX_FRAGMENTS = 1024;
+const LEAST_CHUNK = 512;
+
+/** What becomes of the messages of one WebSocket. */
+export interface WebSocketUser {
+  message(data: Buffer, isBinary: boolean): void;
+  /** A ping or pong of WebSocket itself. */
+  control(): void;
+}
+
+/** A WebSocket whose messages go to its user first, who passes on to engine.io what that is to see. */
+export class UsedWebSocket extends WebSocket {
+  user: WebSocketUser | undefined;
+
+  override emit(event: string | symbol, ...args: unknown[]): boolean {
+    const { user } = this;
+    if (user !== undefined) {
+      if (event === 'message') {
+        user.message(args[0] as Buffer, args[1] as boolean);
+        return true;
+      }
+      if (event === 'ping' || event === 'pong') {
+        user.control();
+        return true;
+      }
+    }
+    return super.emit(event, ...args);
+  }
+
+  /** To engine.io. */
+  pass(data: Buffer): void {
+    super.emit('message', data, false);
+  }
+}
+
+/**
+ * For the `wsEngine` option of engine.io, with the bounds that `ws` has and engine.io does not set.
+ * @param userOf for the WebSocket of a TLS connection; it is asked before the first message
+ */
+export function webSocketServer(
+  maxPayload: number,
+  userOf: (connection: Duplex, webSocket: UsedWebSocket) => WebSocketUser,
+): typeof WebSocketServer {
+  const bounds = {
+    maxPayload,
+    maxFragments: MAX_FRAGMENTS,
+    maxBufferedChunks: MAX_FRAGMENTS + Math.ceil(maxPayload / LEAST_CHUNK),
+    closeTimeout: CLOSE_MS,
+    // A ping for each six bytes would be a pong each.
+    autoPong: false,
+    WebSocket: UsedWebSocket,
+  };
+  const Bounded = class extends WebSocketServer<typeof UsedWebSocket> {
+    constructor(options: object) {
+      super({ ...options, ...bounds });
+    }
+
+    override handleUpgrade(
+      request: IncomingMessage,
+      connection: Duplex,
+      head: Buffer,
+      done: (webSocket: UsedWebSocket, request: IncomingMessage) => void,
+    ): void {
+      super.handleUpgrade(request, connection, head, (webSocket) => {
+        webSocket.user = userOf(connection, webSocket);
+        done(webSocket, request);
+      });
+    }
+  };
+  return Bounded as unknown as typeof WebSocketServer;
+}
