@@ -72,21 +72,9 @@ export async function startBroker(config: BrokerConfig, parts: BrokerParts): Pro
       onChange: (change) => telemetry.drained(change),
     });
     offloads.refuseNew = () => drain.refusal();
-    const front = {
-      config,
-      store,
-      policy,
-      telemetry,
-      log,
-      identity,
-      receipts,
-      offloads,
-      served,
-      pushed,
-      rules: tenants,
-      queued: () => admission.queued,
-    };
-    const started = await startIngress(running, front);
+    const rules = tenants;
+    const front = { config, store, policy, telemetry, log, identity, receipts, offloads, served, pushed, rules };
+    const started = await startIngress(running, { ...front, queued: () => admission.queued });
     ingress = started.ingress;
     policy.onChange(() => ingress?.policyChanged());
     const ending = new Ending(config, offloads, drain, parts.hurry);
@@ -94,19 +82,8 @@ export async function startBroker(config: BrokerConfig, parts: BrokerParts): Pro
 
     const { port } = ingress;
     const url = urlOf(config, port);
-    const snapshots = snapshotsOf({
-      config,
-      url,
-      ingress,
-      admission,
-      offloads,
-      results,
-      served,
-      store,
-      telemetry,
-      drain,
-      tenants,
-    });
+    const shown = { config, url, ingress, admission, offloads, results, served, store, telemetry, drain, tenants };
+    const snapshots = snapshotsOf(shown);
     const operators = () => tenants.policy.operators;
     const remote = await startApi(running, { config, telemetry, drain, snapshots, operators, log });
     telemetry.audit({ event: 'start', by: 'kerb broker serve', detail: url });
