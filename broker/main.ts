@@ -57,7 +57,7 @@ export async function startBroker(config: BrokerConfig, parts: BrokerParts): Pro
     const policy = await startPolicy(running, config, { errors, log });
     const { tenants } = policy;
     const { store, pushed } = await loadPackages(config, errors, log, tenants);
-    const tasks = await startTasks(running, { config, store, tenants, metrics, errors, log, createTender, signal });
+    const tasks = await startTasks(running, { config, store, policy, metrics, errors, log, createTender, signal });
     const { admission, offloads, served } = tasks;
     telemetry.taskOf = (digest) => served.taskOf(digest);
     offloads.onRun((pending) => activity.started(pending));

@@ -8,21 +8,25 @@
 import { ErrorCode } from '../../shared/base/errors.ts';
 import { type Refusal, refusal } from '../../shared/base/refusal.ts';
 import { cappedClass, rankOf } from '../../shared/protocol/service-class.ts';
+import type { MayRun } from './class-queue.ts';
 import { FairQueue } from './fair-queue.ts';
 import { Outlook, type Prospect, unreachable } from './outlook.ts';
 import { Place } from './place.ts';
 import { noRoom, Shares } from './queue-room.ts';
 import { type RunTime, RunTimes } from './run-times.ts';
 import { Runs } from './runs.ts';
-import type { AdmissionLimits, AdmissionOptions, RunEnd, TenantRules, TenderOutlook, Waiting } from './terms.ts';
+import type { AdmissionLimits, AdmissionOptions, OrderRules, RunEnd, TenderOutlook, Waiting } from './terms.ts';
 
-const NO_RULES: TenantRules = { weightOf: () => 1, highestClassOf: () => 'safety' };
-const LEAST_SHARES: readonly number[] = [0, 0.2, 0.1, 0.02];
+const NO_RULES: OrderRules = {
+  weightOf: () => 1,
+  highestClassOf: () => 'safety',
+  classShares: { safety: 0, high: 0.2, normal: 0.1, idle: 0.02 },
+};
 const PLENTY: TenderOutlook = { ready: Infinity, most: Infinity, startMs: 0 };
 
 export class Admission<T extends Waiting> {
   readonly #limits: AdmissionLimits;
-  readonly #tenants: TenantRules;
+  readonly #tenants: OrderRules;
   readonly #tendersOf: (taskDigest: string) => TenderOutlook;
   readonly #onDropped: (entry: T, waitedMs: number) => void;
   readonly #queue: FairQueue<Place<T>>;
@@ -33,21 +37,22 @@ export class Admission<T extends Waiting> {
   /** Waiting and running. */
   readonly #places = new Map<T, Place<T>>();
   #earliest = Number.POSITIVE_INFINITY;
+  #lookedAt = Number.NEGATIVE_INFINITY;
   #taken = 0;
   /** Of `take`, while it looks. */
-  #isFree: (taskDigest: string) => boolean = () => true;
+  #isFree: MayRun = () => true;
 
-  constructor({ limits, tenants, leastShares, tendersOf, onDropped }: AdmissionOptions<T>) {
+  constructor({ limits, tenants, tendersOf, onDropped, onLong }: AdmissionOptions<T>) {
     this.#limits = limits;
     this.#tenants = tenants ?? NO_RULES;
     this.#tendersOf = tendersOf ?? (() => PLENTY);
     this.#onDropped = onDropped;
-    const least = leastShares ?? LEAST_SHARES;
-    this.#queue = new FairQueue({ least, weightOf: (tenant) => this.#tenants.weightOf(tenant) });
+    this.#queue = new FairQueue(this.#tenants);
     this.#runs = new Runs<Place<T>>(limits, (run, now) => {
       const tookMs = now - run.takenAt;
       this.#queue.charge(run.ticket, tookMs - run.chargedMs);
       run.chargedMs = tookMs;
+      onLong?.(run.ticket.entry);
     });
     this.#outlook = new Outlook();
     this.#shares = new Shares();
@@ -75,7 +80,10 @@ export class Admission<T extends Waiting> {
   }
   /** When to look at the queue again although nothing has happened. */
   get wakeAt(): number {
-    return this.#queue.size === 0 ? Number.POSITIVE_INFINITY : Math.min(this.#earliest, this.#runs.slotAt());
+    if (this.#queue.size === 0) return Number.POSITIVE_INFINITY;
+    const slotAt = this.#runs.slotAt();
+    // One that could be had already found no taker when it was last looked at.
+    return slotAt > this.#lookedAt ? Math.min(this.#earliest, slotAt) : this.#earliest;
   }
   /** How long a small offload of a new tenant would wait, in milliseconds. */
   queueMs(now: number): number {
@@ -114,13 +122,18 @@ export class Admission<T extends Waiting> {
   }
 
   /** The next one to run, of those whose package can take it. It runs until `ended`. What is in vain is dropped first. */
-  take(now: number, isFree: (taskDigest: string) => boolean): T | undefined {
+  take(now: number, isFree: MayRun): T | undefined {
     this.sweep(now);
     if (this.#queue.size === 0 || !this.#runs.hasSlot(now)) return undefined;
     this.#isFree = isFree;
+    this.#lookedAt = now;
     for (;;) {
       const place = this.#queue.next(this.#mayRun);
-      if (place === undefined) return undefined;
+      if (place === undefined) {
+        // With a slot, one more tender may be started for it.
+        if (this.#queue.next(this.#isNext) !== undefined) this.#runs.release(now);
+        return undefined;
+      }
       const { entry, due, time } = place;
       const leftMs = due - now;
       const waitedMs = entry.deadline.elapsedMs(now);
@@ -130,6 +143,7 @@ export class Admission<T extends Waiting> {
         this.#drop(place, now);
         continue;
       }
+      this.#runs.release(now);
       this.#queue.begin(place);
       this.#shares.waits(entry, place.costMs, -1);
       this.#shares.runs(entry.tenant, 1);
@@ -139,15 +153,17 @@ export class Admission<T extends Waiting> {
     }
   }
 
-  /** A run that `take` began has come to its end. */
-  ended(entry: T, now: number, end: RunEnd): void {
+  /** A run that `take` began has come to its end. @returns how long it had been expected to take, in milliseconds */
+  ended(entry: T, now: number, end: RunEnd): number {
     const place = this.#places.get(entry);
     const run = place && this.#runs.end(place);
-    if (place === undefined || run === undefined) return;
+    if (place === undefined || run === undefined) return 0;
     this.#places.delete(entry);
     this.#shares.runs(entry.tenant, -1);
     const tookMs = now - run.takenAt;
-    this.#queue.charge(place, tookMs - run.chargedMs);
+    // A run that was cut off has cost a tender as well.
+    const tenderMs = end === 'cancelled' && tookMs > 0 ? this.#tendersOf(place.taskDigest).startMs : 0;
+    this.#queue.charge(place, tookMs + tenderMs - run.chargedMs);
     const { time, probe } = place;
     if (end === 'missed') time.missed(place.hadMs);
     else if (end !== 'cancelled') {
@@ -155,6 +171,11 @@ export class Admission<T extends Waiting> {
       if (probe && end === 'met') time.probed();
       time.learn(tookMs);
     }
+    return place.costMs;
+  }
+
+  waits(entry: T): boolean {
+    return (this.#places.get(entry)?.place ?? -1) >= 0;
   }
 
   /** Takes one out that waits; false when it does not. */
@@ -206,7 +227,10 @@ export class Admission<T extends Waiting> {
   }
 
   readonly #mayRun = (taskDigest: string, tenant: string): boolean =>
-    this.#shares.runningOf(tenant) < this.#limits.maxRunning && this.#isFree(taskDigest);
+    this.#isNext(taskDigest, tenant) && this.#isFree(taskDigest, tenant);
+
+  readonly #isNext = (_taskDigest: string, tenant: string): boolean =>
+    this.#shares.runningOf(tenant) < this.#limits.maxRunning;
 
   #look(entry: T, rank: number, time: RunTime, now: number): Prospect {
     const due = dueOf(entry);

@@ -6,22 +6,18 @@
  *
  * Hot path: two heaps a class, no object but the ticket.
  */
+import { SERVICE_CLASSES } from '../../shared/protocol/service-class.ts';
 import { ClassQueue, isSooner, MAX_DEBT_MS, type MayRun, type Ticket } from './class-queue.ts';
-
-export interface FairShares {
-  /** By rank of the class: the least part of all time that it gets while it waits. */
-  readonly least: readonly number[];
-  readonly weightOf: (tenant: string) => number;
-}
+import type { OrderRules } from './terms.ts';
 
 export class FairQueue<T extends Ticket> {
   readonly #classes: readonly ClassQueue<T>[];
-  readonly #least: readonly number[];
+  readonly #rules: Pick<OrderRules, 'weightOf' | 'classShares'>;
   #size = 0;
 
-  constructor({ least, weightOf }: FairShares) {
-    this.#least = least;
-    this.#classes = least.map(() => new ClassQueue<T>(weightOf));
+  constructor(rules: Pick<OrderRules, 'weightOf' | 'classShares'>) {
+    this.#rules = rules;
+    this.#classes = SERVICE_CLASSES.map(() => new ClassQueue<T>((tenant) => rules.weightOf(tenant)));
   }
 
   get size(): number {
@@ -68,7 +64,7 @@ export class FairQueue<T extends Ticket> {
     for (let other = 0; other < this.#classes.length; other++) {
       const queue = this.#classes[other]!;
       if (queue.active.size === 0) continue;
-      const owed = queue.owedMs + this.#least[other]! * costMs - (other === rank ? costMs : 0);
+      const owed = queue.owedMs + this.#least(other) * costMs - (other === rank ? costMs : 0);
       queue.owedMs = Math.min(MAX_DEBT_MS, Math.max(0, owed));
     }
     this.#classes[rank]!.begin(ticket);
@@ -87,9 +83,9 @@ export class FairQueue<T extends Ticket> {
     for (let other = 0; other < this.#classes.length; other++) {
       const { workMs, active } = this.#classes[other]!;
       if (other < rank) higher += workMs;
-      else if (other > rank && active.size > 0) lower += this.#least[other]!;
+      else if (other > rank && active.size > 0) lower += this.#least(other);
     }
-    const least = this.#least[rank]!;
+    const least = this.#least(rank);
     const before = least > 0 ? Math.min(higher + inClass, Math.max(inClass / least, inClass)) : higher + inClass;
     return before / Math.max(0.1, 1 - lower);
   }
@@ -104,5 +100,9 @@ export class FairQueue<T extends Ticket> {
     const found: T[] = [];
     for (const queue of this.#classes) for (const line of queue.lines()) found.push(...line.of(taskDigest));
     return found.sort((a, b) => (isSooner(a, b) ? -1 : 1));
+  }
+
+  #least(rank: number): number {
+    return this.#rules.classShares[SERVICE_CLASSES[rank]!];
   }
 }

@@ -39,6 +39,10 @@ export class Runs<T extends Ticket> {
     return this.#runs.size;
   }
 
+  get #held(): number {
+    return this.#runs.size - this.#long;
+  }
+
   get slots(): number {
     return this.#limits.maxRunning;
   }
@@ -55,24 +59,27 @@ export class Runs<T extends Ticket> {
     return run;
   }
 
-  /** True when one more may run. */
+  /** True when one more may run, after `release` if need be. */
   hasSlot(now: number): boolean {
-    const { maxRunning, longRunMs } = this.#limits;
-    if (this.#runs.size - this.#long < maxRunning) return true;
+    return this.#held < this.#limits.maxRunning || this.slotAt() <= now;
+  }
+
+  /** Makes a slot free, of the run that has had one for longest; only while `hasSlot`. */
+  release(now: number): void {
+    if (this.#held < this.#limits.maxRunning) return;
     for (const run of this.#runs.values()) {
       if (run.long) continue;
-      if (now - run.takenAt < longRunMs) break;
       run.long = true;
       this.#long++;
       this.#onLong(run, now);
+      return;
     }
-    return this.#runs.size - this.#long < maxRunning;
   }
 
-  /** When the next run gives its slot back; Infinity: none does, or there are free ones. */
+  /** When the next run has had its slot for long enough; Infinity: none has one, or there are free ones. */
   slotAt(): number {
     const { maxRunning, longRunMs } = this.#limits;
-    if (this.#runs.size - this.#long < maxRunning) return Number.POSITIVE_INFINITY;
+    if (this.#held < maxRunning) return Number.POSITIVE_INFINITY;
     for (const run of this.#runs.values()) if (!run.long) return run.takenAt + longRunMs;
     return Number.POSITIVE_INFINITY;
   }

@@ -23,10 +23,12 @@ export interface AdmissionLimits extends QueueLimits, RunLimits {
   readonly wayBackMs: number;
 }
 
-/** The tenants' policy, as far as it concerns the order. */
-export interface TenantRules {
+/** The tenants' policy, as far as it concerns the order. Asked each time, because it may change. */
+export interface OrderRules {
   weightOf(tenant: string): number;
   highestClassOf(tenant: string): ServiceClass;
+  /** The least part of the time, 0 to 1, that a class gets while it waits. */
+  readonly classShares: Readonly<Record<ServiceClass, number>>;
 }
 
 /** The tenders of a package, as far as they matter to who waits for one. */
@@ -41,12 +43,12 @@ export interface TenderOutlook {
 
 export interface AdmissionOptions<T> {
   readonly limits: AdmissionLimits;
-  readonly tenants?: TenantRules;
-  /** By rank of the class: the least part of the time that it gets while it waits. Default: idle 2 %, normal 10 %, high 20 %. */
-  readonly leastShares?: readonly number[];
+  readonly tenants?: OrderRules;
   readonly tendersOf?: (taskDigest: string) => TenderOutlook;
   /** Told of every entry that is dropped: its time ran out while it waited, or what is left is not enough for a run. */
   readonly onDropped: (entry: T, waitedMs: number) => void;
+  /** Told of every entry whose run has gone on for `longRunMs` and gives its slot back. */
+  readonly onLong?: (entry: T) => void;
 }
 
 /** How a run ended: in time; too late or ended by its deadline; by a fault of its own; because no caller waited any more. */

@@ -40,6 +40,7 @@ export async function startIngress(running: RunningParts, parts: IngressParts): 
   const onRefused = refusalLog(log, errors);
   const changed = (change: () => void) => {
     change();
+    review.watch();
     ingress.announce();
   };
   const uploads = new PackageUploads({

@@ -3,13 +3,15 @@
  *
  * Hot path: nothing but the result is made per answer, and no log line.
  */
+import type { ErrorCode } from '../../shared/base/errors.ts';
 import type { Once } from '../../shared/base/once.ts';
-import { type Refusal, refusalOf } from '../../shared/base/refusal.ts';
+import { type Refusal, refusal, refusalOf } from '../../shared/base/refusal.ts';
 import { RateWindow } from '../../shared/base/rolling.ts';
 import type { BrokerMetrics } from '../telemetry/metrics.ts';
 import type { CallEnd } from '../tenders/pool/pool-options.ts';
 import { describeEnd } from '../tenders/process/describe-end.ts';
 import type { TenderOutcome } from '../tenders/process/tender.ts';
+import { answerAll, type Flights } from './callers.ts';
 import {
   type Answer,
   type IncomingOffload,
@@ -21,6 +23,7 @@ import {
 
 export class Answers {
   readonly #once: Once<PendingOffload, TaskResult>;
+  readonly #flights: Flights;
   readonly #metrics: BrokerMetrics;
   readonly #rate = new RateWindow();
   #onIdle: (() => void) | undefined;
@@ -28,8 +31,9 @@ export class Answers {
   #refused = 0;
   #failed = 0;
 
-  constructor(once: Once<PendingOffload, TaskResult>, metrics: BrokerMetrics) {
+  constructor(once: Once<PendingOffload, TaskResult>, flights: Flights, metrics: BrokerMetrics) {
     this.#once = once;
+    this.#flights = flights;
     this.#metrics = metrics;
   }
 
@@ -42,6 +46,12 @@ export class Answers {
     answer(undefined, why);
     this.#refused++;
     this.#metrics.refused(offload.tenant, runnable?.name ?? 'unknown', why.code);
+  }
+
+  /** A run has ended, whatever came of it. @param expectedMs how long it had been expected to take */
+  ran(runnable: Runnable, { tenant }: PendingOffload, expectedMs: number, tookMs: number, useless: boolean): void {
+    this.#metrics.ran(expectedMs, tookMs);
+    if (useless) this.#metrics.useless(tenant, runnable.name);
   }
 
   /** Its call has ended, well or not. @param takenAt when it was handed to its tender */
@@ -59,7 +69,8 @@ export class Answers {
     }
     const now = performance.now();
     const result = resultOf(runnable, flight, takenAt, now, outcome, end.isolation);
-    for (const answer of flight.answers) answer(result, undefined);
+    this.#flights.end(flight);
+    answerAll(flight, result, undefined);
     // From here on the answer is on its way.
     this.#ok++;
     this.#rate.add();
@@ -75,10 +86,22 @@ export class Answers {
   /** It was taken, and there is no result. */
   fail(flight: PendingOffload, runnable: Runnable | undefined, why: Refusal): void {
     this.#once.forget(flight.key, flight);
-    for (const answer of flight.answers) answer(undefined, why);
+    this.#flights.end(flight);
+    answerAll(flight, undefined, why);
     this.#failed++;
     this.#metrics.failed(flight.tenant, runnable?.name ?? 'unknown', why.code);
     this.#noticeIdle();
+  }
+
+  /** The last caller has been told that its time is over, or wants it no more: what its run brings has no reader. */
+  abandon(flight: PendingOffload, runnable: Runnable | undefined, code: ErrorCode): void {
+    flight.over = true;
+    this.fail(flight, runnable, refusal(code, ''));
+  }
+
+  /** The run of one that was abandoned has ended. */
+  discard(runnable: Runnable, { tenant }: PendingOffload, { outcome }: CallEnd): void {
+    if (outcome !== undefined) this.#metrics.used(tenant, runnable.name, outcome);
   }
 
   /** Resolves when nothing is under way, or `limitMs` has passed. */

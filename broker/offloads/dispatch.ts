@@ -3,16 +3,23 @@
  *
  * Hot path: no timer per offload but the one for the earliest budget in the queues.
  */
+import { Deadline } from '../../shared/base/deadline.ts';
+import type { Refusal } from '../../shared/base/refusal.ts';
 import type { Admission } from '../admission/admission.ts';
 import type { RunEnd } from '../admission/terms.ts';
+import type { TenantAccounts } from '../tenants/policy.ts';
 import type { CallEnd } from '../tenders/pool/pool-options.ts';
 import type { Answers } from './answers.ts';
 import type { PendingOffload, Runnable } from './offload.ts';
 import { lacksIsolation, waitedTooLong } from './refusals.ts';
 
+/** A run whose answer has no reader is ended when it has not ended by itself after so many milliseconds. */
+const ABANDONED_RUN_MS = 20;
+
 export interface DispatchParts {
   readonly admission: Admission<PendingOffload>;
   readonly answers: Answers;
+  readonly tenants: TenantAccounts;
 }
 
 export class Dispatch {
@@ -20,12 +27,14 @@ export class Dispatch {
   readonly runnables = new Map<string, Runnable>();
   readonly #admission: Admission<PendingOffload>;
   readonly #answers: Answers;
+  readonly #tenants: TenantAccounts;
   onRun: (pending: PendingOffload) => void = () => {};
   #timer: NodeJS.Timeout | undefined;
   /** When the timer rings. */
   #wakeAt = Number.POSITIVE_INFINITY;
 
-  constructor({ admission, answers }: DispatchParts) {
+  constructor({ admission, answers, tenants }: DispatchParts) {
+    this.#tenants = tenants;
     this.#admission = admission;
     this.#answers = answers;
   }
@@ -44,19 +53,70 @@ export class Dispatch {
         this.#answers.fail(flight, runnable, noVm);
         continue;
       }
+      const { deadline } = flight;
       this.onRun(flight);
-      runnable.pool.call(flight.input, flight.deadline, (end) => {
-        const endedAt = performance.now();
-        this.#admission.ended(flight, endedAt, endOf(flight, endedAt, end));
-        // The next one is on its way to the tender before this one's answer is written.
-        this.run();
-        this.#answers.complete(runnable, flight, now, end);
+      const run = this.#tenants.begun(flight.tenant, runnable.memory, now);
+      const isCut = run.longestMs < deadline.leftMs(now);
+      const until = isCut ? new Deadline(run.longestMs, now) : deadline;
+      flight.tender = runnable.pool.call(flight.input, until, (end) => {
+        this.#tenants.ended(run, end.outcome?.cpuMs, performance.now());
+        const early = isCut && end.outcome?.outcome === 'deadline' ? this.#tenants.endedEarly(run) : undefined;
+        this.#callEnded(runnable, flight, now, end, deadline, early);
       });
     }
     this.watch();
   }
 
-  readonly #isFree = (taskDigest: string): boolean => this.runnables.get(taskDigest)?.pool.canCall === true;
+  /** @param early why it was ended before its deadline */
+  #callEnded(
+    runnable: Runnable,
+    flight: PendingOffload,
+    takenAt: number,
+    end: CallEnd,
+    deadline: Deadline,
+    early: Refusal | undefined,
+  ): void {
+    const endedAt = performance.now();
+    flight.tender = 0;
+    const how = endOf(flight, endedAt, end);
+    const expectedMs = this.#admission.ended(flight, endedAt, how);
+    // The next one is on its way to the tender before this one's answer is written.
+    this.run();
+    this.#answers.ran(runnable, flight, expectedMs, endedAt - takenAt, how === 'missed' || flight.over);
+    if (flight.over || early !== undefined) this.#answers.discard(runnable, flight, end);
+    if (flight.over) return;
+    if (early !== undefined) this.#answers.fail(flight, runnable, early);
+    // Its budget was spent, and meanwhile a caller came who waits for longer.
+    else if (end.outcome?.outcome === 'deadline' && flight.deadline !== deadline && this.#begunAgain(flight, endedAt))
+      return;
+    else this.#answers.complete(runnable, flight, takenAt, end);
+  }
+
+  #begunAgain(flight: PendingOffload, now: number): boolean {
+    if (this.#admission.admit(flight, now) !== undefined) return false;
+    this.run();
+    return true;
+  }
+
+  /** Takes one out that no caller waits for. One that runs gets a moment to end by itself: a new tender costs more. */
+  withdraw(flight: PendingOffload): void {
+    if (this.#admission.remove(flight) || flight.tender === 0) return;
+    const { tender } = flight;
+    const stop = () => {
+      if (flight.tender === tender) this.runnables.get(flight.taskDigest)?.pool.abort(tender);
+    };
+    setTimeout(stop, ABANDONED_RUN_MS).unref();
+  }
+
+  /** For Admission: it goes on and on, and has given its slot back. */
+  isLong(flight: PendingOffload): void {
+    this.runnables.get(flight.taskDigest)?.pool.isLong(flight.tender);
+  }
+
+  readonly #isFree = (taskDigest: string, tenant: string): boolean => {
+    const runnable = this.runnables.get(taskDigest);
+    return runnable?.pool.canCall === true && this.#tenants.mayBegin(tenant, runnable.memory, performance.now());
+  };
 
   /** Whoever waits in vain is told when the budget is spent, not when the tender is free. */
   watch(): void {
@@ -87,8 +147,8 @@ export class Dispatch {
 }
 
 /** Only what the task itself took teaches how long it takes. */
-function endOf({ deadline }: PendingOffload, now: number, { outcome }: CallEnd): RunEnd {
-  if (outcome === undefined) return 'cancelled';
+function endOf({ deadline, over }: PendingOffload, now: number, { outcome }: CallEnd): RunEnd {
+  if (outcome === undefined || over) return 'cancelled';
   if (outcome.outcome === 'deadline' || deadline.isOver(now)) return 'missed';
   return outcome.outcome === 'done' ? 'met' : 'failed';
 }

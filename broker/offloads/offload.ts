@@ -1,4 +1,5 @@
 /** The types of an offload from its arrival at this broker to its answer. */
+import type { Deadline } from '../../shared/base/deadline.ts';
 import type { Refusal } from '../../shared/base/refusal.ts';
 import type { RoutedOffload } from '../../shared/protocol/offload-request.ts';
 import type { ServiceClass } from '../../shared/protocol/service-class.ts';
@@ -27,11 +28,32 @@ export interface OffloadTerms {
   readonly traceparent: string;
 }
 
+/** The connection that a caller came by; compared, never looked into. */
+export type Link = object;
+
+/** A caller that waits for the answer of an offload: several may wait for the same. */
+export interface Caller {
+  readonly answer: Answer;
+  readonly deadline: Deadline;
+  readonly keepMs: number;
+  readonly link: Link | undefined;
+  /** Rings when its own time is over; only where another one waits for longer. */
+  timer: NodeJS.Timeout | undefined;
+}
+
 /** One that waits or runs, for all its callers. */
 export interface PendingOffload extends IncomingOffload {
   /** Tenant, vehicle and id. */
   readonly key: string;
-  readonly answers: Answer[];
+  /** That of the caller who waits longest. */
+  deadline: Deadline;
+  readonly callers: Caller[];
+  /** The links of those callers who want no result after their loss. */
+  readonly links: Link[];
+  /** The tender in its pool that runs it; 0: none does. */
+  tender: number;
+  /** No caller waits for it any more; its run, if there is one, is of no use. */
+  over: boolean;
 }
 
 /** The result of one run of a task. Times in milliseconds. */

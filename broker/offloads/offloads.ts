@@ -10,11 +10,24 @@ import { type Refusal, refusal } from '../../shared/base/refusal.ts';
 import type { Admission } from '../admission/admission.ts';
 import type { TenderOutlook } from '../admission/terms.ts';
 import type { BrokerMetrics } from '../telemetry/metrics.ts';
+import { type OffloadTenants, UNLIMITED } from '../tenants/unlimited.ts';
 import { Answers } from './answers.ts';
+import { answerOne, callerOf, Flights } from './callers.ts';
 import { Dispatch } from './dispatch.ts';
-import type { Answer, IncomingOffload, PendingOffload, Runnable, TaskResult, WithdrawnTask } from './offload.ts';
+import type {
+  Answer,
+  Caller,
+  IncomingOffload,
+  Link,
+  PendingOffload,
+  Runnable,
+  TaskResult,
+  WithdrawnTask,
+} from './offload.ts';
 import {
   blockedTooLong,
+  callerTooLate,
+  cancelled,
   forbidden,
   inputTooLarge,
   lacksIsolation,
@@ -33,6 +46,8 @@ const NO_TENDERS: TenderOutlook = { ready: 0, most: 1, startMs: 0 };
 export class Offloads {
   readonly #admission: Admission<PendingOffload>;
   readonly #once: Once<PendingOffload, TaskResult>;
+  readonly #flights: Flights;
+  readonly #tenants: OffloadTenants;
   readonly #limits: OffloadLimits;
   readonly #onShort: () => void;
   readonly #answers: Answers;
@@ -48,14 +63,17 @@ export class Offloads {
     metrics: BrokerMetrics,
     limits: OffloadLimits,
     onShort: () => void,
+    tenants: OffloadTenants = UNLIMITED,
   ) {
+    this.#tenants = tenants;
+    this.#flights = new Flights(tenants);
     this.#admission = admission;
     this.#once = new Once({ ...limits, inputs: 'digest' });
     this.#limits = limits;
     this.#onShort = onShort;
-    const answers = new Answers(this.#once, metrics);
+    const answers = new Answers(this.#once, this.#flights, metrics);
     this.#answers = answers;
-    this.#dispatch = new Dispatch({ admission, answers });
+    this.#dispatch = new Dispatch({ admission, answers, tenants });
   }
 
   add(runnable: Runnable): void {
@@ -83,10 +101,29 @@ export class Offloads {
     return this.#answers.counts();
   }
 
-  submit(offload: IncomingOffload, answer: Answer): void {
+  /** @param link the connection that it came by, for `linkLost` */
+  submit(incoming: IncomingOffload, answer: Answer, link?: Link): void {
+    const offload = this.#tenants.bounded(incoming);
     const runnable = this.#dispatch.runnables.get(offload.taskDigest);
-    const refusal = this.#accept(offload, runnable, answer);
+    const refusal = this.#accept(offload, runnable, callerOf(offload, answer, link));
     if (refusal !== undefined) this.#answers.refuse(offload, runnable, refusal, answer);
+  }
+
+  /**
+   * Tells all its callers that it was cancelled. Taken out when it waits; ended when it runs.
+   * @returns false: no such offload of this vehicle waits or runs
+   */
+  cancel(tenant: string, vehicle: string, id: string): boolean {
+    const flight = this.#flights.get(keyOf({ tenant, vehicle, id }));
+    return flight !== undefined && this.#cancel(flight, flight.callers, 'its vehicle does not want it any more');
+  }
+
+  /** Cancels what only callers by this link wait for, who want no result after its loss. */
+  linkLost(link: Link): void {
+    for (const flight of this.#flights.of(link)) {
+      const callers = flight.callers.filter((caller) => caller.link === link && caller.keepMs === 0);
+      this.#cancel(flight, callers, 'its vehicle is gone');
+    }
   }
 
   /** `started` is told of each offload that goes to a tender. */
@@ -95,8 +132,8 @@ export class Offloads {
   }
 
   /** Answers from the results, joins a flight or makes a new one; or says why not. */
-  #accept(offload: IncomingOffload, runnable: Runnable | undefined, answer: Answer): Refusal | undefined {
-    const { tenant, vehicle, id, taskDigest, input, isolation } = offload;
+  #accept(offload: IncomingOffload, runnable: Runnable | undefined, caller: Caller): Refusal | undefined {
+    const { taskDigest, input, isolation } = offload;
     if (this.#stopping) return this.refuseNew() ?? stopping();
     const notFor = forbidden(offload, runnable ?? this.#withdrawn.get(taskDigest));
     if (runnable === undefined || notFor !== undefined) return notFor ?? unknownPackage(taskDigest);
@@ -104,14 +141,13 @@ export class Offloads {
     const noVm = lacksIsolation(offload, runnable);
     if (noVm !== undefined) return noVm;
 
-    // Neither name holds a line break, so that no vehicle can make the key of another.
-    const key = `${tenant}\n${vehicle}\n${id}`;
+    const key = keyOf(offload);
     const known = this.#once.find(key, taskDigest, input, offload.deadline.startedAt);
     if (known.found === 'conflict') return otherOffload(offload);
-    if (known.found === 'pending') return this.#join(known.pending, offload, answer);
+    if (known.found === 'pending') return this.#join(known.pending, offload, caller);
     if (known.found === 'result') {
       if (isolation === 'vm' && known.result.isolation !== 'vm') return otherOffload(offload);
-      answer(known.result, undefined);
+      caller.answer(known.result, undefined);
       return undefined;
     }
 
@@ -121,10 +157,13 @@ export class Offloads {
     const now = performance.now();
     const blocked = blockedTooLong(offload, runnable, now);
     if (blocked !== undefined) return blocked;
-    const fresh: PendingOffload = { ...offload, key, answers: [answer] };
+    const spent = this.#tenants.check(offload, runnable.memory, now);
+    if (spent !== undefined) return spent;
+    const fresh: PendingOffload = { ...offload, key, callers: [caller], links: [], tender: 0, over: false };
     const notAdmitted = this.#admission.admit(fresh, now);
     if (notAdmitted !== undefined) return notAdmitted;
     this.#once.begin(key, taskDigest, input, fresh);
+    this.#flights.begin(fresh);
     this.#dispatch.run();
     if (pool.note(this.#admission.queuedFor(taskDigest), now)) this.#onShort();
     this.#dispatch.watch();
@@ -139,6 +178,11 @@ export class Offloads {
   /** For Admission: the tenders of a package. */
   tendersOf(taskDigest: string): TenderOutlook {
     return this.#dispatch.runnables.get(taskDigest)?.pool.outlook ?? NO_TENDERS;
+  }
+
+  /** For Admission: its run goes on and on. */
+  isLong(flight: PendingOffload): void {
+    this.#dispatch.isLong(flight);
   }
 
   /** For Admission: the time of a flight ran out before its turn came, or is too short now. */
@@ -168,13 +212,45 @@ export class Offloads {
     }
   }
 
-  #join(flight: PendingOffload, offload: IncomingOffload, answer: Answer): Refusal | undefined {
+  #join(flight: PendingOffload, offload: IncomingOffload, caller: Caller): Refusal | undefined {
     if (flight.isolation !== offload.isolation) return otherOffload(offload);
-    if (flight.answers.length >= this.#limits.maxJoined) {
+    if (flight.callers.length >= this.#limits.maxJoined) {
       const message = `${this.#limits.maxJoined} callers wait for the offload ${offload.id} already`;
       return refusal(ErrorCode.TooManyFromTenant, message);
     }
-    flight.answers.push(answer);
+    flight.callers.push(caller);
+    this.#flights.join(flight, caller);
+    if (caller.deadline.at > flight.deadline.at) {
+      flight.deadline = caller.deadline;
+      this.#admission.extended(flight);
+    }
+    for (const one of flight.callers) if (one.deadline.at < flight.deadline.at) this.#watchCaller(flight, one);
     return undefined;
   }
+
+  /** Each caller is answered under its own deadline, also when the run goes on for another one. */
+  #watchCaller(flight: PendingOffload, caller: Caller): void {
+    caller.timer ??= setTimeout(() => {
+      if (!answerOne(flight, caller, callerTooLate(flight, caller.deadline, flight.tender !== 0))) return;
+      if (flight.callers.length === 0) this.#withdraw(flight, ErrorCode.BudgetSpentInQueue);
+    }, caller.deadline.timerMs());
+  }
+
+  #cancel(flight: PendingOffload, callers: readonly Caller[], why: string): boolean {
+    // Its answer is on its way.
+    if (flight.tender === 0 && !this.#admission.waits(flight)) return false;
+    for (const caller of [...callers]) answerOne(flight, caller, cancelled(flight, why));
+    if (flight.callers.length === 0) this.#withdraw(flight, ErrorCode.OffloadCancelled);
+    return true;
+  }
+
+  #withdraw(flight: PendingOffload, code: ErrorCode): void {
+    this.#answers.abandon(flight, this.#dispatch.runnables.get(flight.taskDigest), code);
+    this.#dispatch.withdraw(flight);
+  }
+}
+
+/** Neither name holds a line break, so that no vehicle can make the key of another. */
+function keyOf({ tenant, vehicle, id }: Pick<IncomingOffload, 'tenant' | 'vehicle' | 'id'>): string {
+  return `${tenant}\n${vehicle}\n${id}`;
 }

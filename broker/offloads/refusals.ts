@@ -1,4 +1,5 @@
 /** Why an offload is not run here. */
+import type { Deadline } from '../../shared/base/deadline.ts';
 import { ErrorCode } from '../../shared/base/errors.ts';
 import { type Refusal, refusal } from '../../shared/base/refusal.ts';
 import type { IncomingOffload, PendingOffload, Runnable, WithdrawnTask } from './offload.ts';
@@ -64,4 +65,15 @@ export function waitedTooLong({ deadline }: PendingOffload, waitedMs: number): R
   }
   const message = `the budget of ${deadline.budgetText} was spent in the queue (${waited}); it was not run`;
   return refusal(ErrorCode.BudgetSpentInQueue, message);
+}
+
+/** For one of several callers, whose time is over before that of the others. @param runs it has been begun */
+export function callerTooLate({ id }: PendingOffload, deadline: Deadline, runs: boolean): Refusal {
+  const code = runs ? ErrorCode.GuestDeadline : ErrorCode.BudgetSpentInQueue;
+  const message = `the budget of ${deadline.budgetText} was spent before the offload ${id} ended, which another caller waits for`;
+  return refusal(code, message);
+}
+
+export function cancelled({ id }: PendingOffload, why: string): Refusal {
+  return refusal(ErrorCode.OffloadCancelled, `the offload ${id} was cancelled: ${why}`);
 }

@@ -114,9 +114,9 @@ export class ServedTasks {
         memory: tenders.reduce((sum, { bytes }) => sum + bytes, 0),
         reason: pool.trouble ?? '',
         isolation: pool.isolation,
-        calls: pool.calls,
-        cpuMs: pool.cpuMs,
-        peakMemory: pool.peakMemory,
+        calls: pool.use.calls,
+        cpuMs: pool.use.cpuMs,
+        peakMemory: pool.use.peakMemory,
         restarts: pool.restarts,
         ...(pushed === undefined ? {} : { pushed }),
       };

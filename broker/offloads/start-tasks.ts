@@ -7,7 +7,7 @@ import { Admission } from '../admission/admission.ts';
 import type { BrokerConfig } from '../config.ts';
 import type { PackageStore } from '../packages/package-store.ts';
 import type { BrokerMetrics } from '../telemetry/metrics.ts';
-import type { Tenants } from '../tenants/tenants.ts';
+import type { RunningPolicy } from '../tenants/start-policy.ts';
 import { BlankTenders } from '../tenders/pool/blank-tenders.ts';
 import { TenderPools } from '../tenders/pool/pools.ts';
 import type { PendingOffload } from './offload.ts';
@@ -17,7 +17,7 @@ import { type CreateTender, ServedTasks } from './served-tasks.ts';
 export interface TaskParts {
   readonly config: BrokerConfig;
   readonly store: PackageStore;
-  readonly tenants: Tenants;
+  readonly policy: RunningPolicy;
   readonly metrics: BrokerMetrics;
   readonly errors: RecentErrors;
   readonly log: Logger;
@@ -34,12 +34,15 @@ export interface Tasks {
 
 /** Makes all that runs tasks, and resolves when a tender waits for each task that is to be ready ahead. */
 export async function startTasks(running: RunningParts, parts: TaskParts): Promise<Tasks> {
-  const { config, store, tenants, metrics, errors, log, signal } = parts;
+  const { config, store, policy, metrics, errors, log, signal } = parts;
+  const { tenants } = policy;
   const { limits, isolation, prestart } = config;
   const admission = new Admission<PendingOffload>({
     limits,
+    tenants,
     tendersOf: (digest) => offloads.tendersOf(digest),
     onDropped: (pending, waitedMs) => offloads.dropped(pending, waitedMs),
+    onLong: (pending) => offloads.isLong(pending),
   });
   let { createTender } = parts;
   if (createTender === undefined) {
@@ -51,7 +54,8 @@ export async function startTasks(running: RunningParts, parts: TaskParts): Promi
     createTender = (imagePath, taskLog, wished) => blanks.take(imagePath, taskLog, wished);
   }
   const pools = new TenderPools(limits, (digest) => admission.queuedFor(digest));
-  const offloads: Offloads = new Offloads(admission, metrics, limits, () => pools.planSoon());
+  const offloads: Offloads = new Offloads(admission, metrics, limits, () => pools.planSoon(), tenants);
+  tenants.onMore = () => offloads.dispatch();
   const served = new ServedTasks({
     store,
     tenants,

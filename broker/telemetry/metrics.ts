@@ -22,6 +22,7 @@ interface PairSeries {
   cpu?: CounterChild;
   misses?: CounterChild;
   latency?: HistogramChild;
+  useless?: CounterChild;
 }
 interface TaskSeries {
   memory?: HistogramChild;
@@ -54,6 +55,8 @@ export class BrokerMetrics {
   readonly #misses: Counter;
   readonly #phases: Readonly<Record<Phase, { observe(seconds: number): void }>>;
   readonly #latency: Histogram;
+  readonly #useless: Counter;
+  readonly #estimates: Histogram;
   readonly #cpu: Counter;
   readonly #memory: Histogram;
   readonly #pushes: Counter;
@@ -62,7 +65,7 @@ export class BrokerMetrics {
     () => ({ results: new Map() }),
     ({ labels, children: { results } }) => {
       for (const result of results.keys()) this.#offloads.remove(...labels, result);
-      for (const one of [this.#cpu, this.#misses, this.#latency]) one.remove(...labels);
+      for (const one of [this.#cpu, this.#misses, this.#latency, this.#useless]) one.remove(...labels);
     },
   );
   readonly #tasks = new BoundedLabels<TaskSeries>(
@@ -105,6 +108,18 @@ export class BrokerMetrics {
       help: 'Time from the arrival of an offload to its result, kept results included.',
       labelNames: ['tenant', 'task'],
       buckets: LATENCY_SECONDS,
+      registers,
+    });
+    this.#useless = new Counter({
+      name: 'broker_useless_runs_total',
+      help: 'Runs that ended after the deadline, by it, or when no caller waited any more.',
+      labelNames: ['tenant', 'task'],
+      registers,
+    });
+    this.#estimates = new Histogram({
+      name: 'broker_run_estimate_ratio',
+      help: 'How long a run took, over how long admission had expected it to take.',
+      buckets: [0.1, 0.25, 0.5, 0.75, 0.9, 1.1, 1.5, 2, 4, 10],
       registers,
     });
     this.#cpu = new Counter({
@@ -218,6 +233,18 @@ export class BrokerMetrics {
   /** The labels under which something of this tenant and task is counted now. */
   labelsOf(tenant: string, task: string): readonly [string, string] {
     return this.#pairs.labelsOf(tenant, task);
+  }
+
+  /** A run took so long, and had been expected to take so long; milliseconds. */
+  ran(expectedMs: number, tookMs: number): void {
+    if (expectedMs > 0) this.#estimates.observe(tookMs / expectedMs);
+  }
+
+  /** A run ended after its deadline, by it, or when no caller waited for it any more. */
+  useless(tenant: string, task: string): void {
+    const { labels, children } = this.#pairs.use(tenant, task);
+    children.useless ??= this.#useless.labels(...labels);
+    children.useless.inc();
   }
 
   /** All of them, as Prometheus reads them. */

@@ -10,6 +10,8 @@ export interface HeldTender {
   state: TenderView['state'];
   bytes: number;
   freeSince: number;
+  /** Its call goes on for so long that another tender may be started in its place. */
+  long: boolean;
   /** `freeSince` when its memory was last measured. */
   measuredAt: number;
   /** Settles when it is gone. */
@@ -25,6 +27,7 @@ export function loadingTender(id: number, bytes: number, now: number): HeldTende
     state: 'Loading',
     bytes,
     freeSince: now,
+    long: false,
     measuredAt: Number.NEGATIVE_INFINITY,
     gone: Promise.resolve(),
   };
@@ -45,4 +48,17 @@ export async function measured(held: HeldTender): Promise<number | undefined> {
   held.measuredAt = freeSince;
   held.bytes = bytes;
   return bytes;
+}
+
+export function countIn(tenders: Iterable<HeldTender>, wanted: HeldTender['state']): number {
+  let count = 0;
+  for (const { state } of tenders) if (state === wanted) count++;
+  return count;
+}
+
+/** How many of them have a call that goes on and on. */
+export function longIn(tenders: Iterable<HeldTender>): number {
+  let count = 0;
+  for (const { long } of tenders) if (long) count++;
+  return count;
 }

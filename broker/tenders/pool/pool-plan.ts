@@ -40,6 +40,8 @@ export interface PoolView {
   readonly startAt: number;
   /** Tenders that it may have: one while it has to prove itself, otherwise as the limits say. */
   readonly maxTenders: number;
+  /** Tenders beside those, because their calls go on and on. */
+  readonly long?: number;
   /** What one more tender is taken to hold. */
   readonly bytesEach: number;
   readonly tenders: readonly TenderView[];
@@ -117,7 +119,7 @@ class Planning {
     const { forgetMs, maxTendersPerTask } = this.#limits;
     const usedLately = this.#now - view.usedAt < forgetMs;
     const least = view.kept || usedLately || view.queued > 0 ? 1 : 0;
-    const cap = Math.min(view.maxTenders, maxTendersPerTask);
+    const cap = Math.min(view.maxTenders, maxTendersPerTask) + (view.long ?? 0);
     // What waits will be busy in a moment, when there is something to be busy with.
     const isIdle = ({ state }: TenderView) => state === 'Waiting' && view.queued === 0;
     const draft: Draft = {

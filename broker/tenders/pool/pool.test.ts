@@ -73,11 +73,9 @@ test('one waits, is busy for one call, and waits again', async () => {
   expect(await running).toMatchObject({ outcome: { outcome: 'done' }, isolation: 'process' });
   expect(pool).toMatchObject({
     state: 'Waiting',
-    calls: 1,
+    use: { calls: 1, cpuMs: 0.05, peakMemory: 16_384 },
     restarts: 0,
     isolation: 'process',
-    cpuMs: 0.05,
-    peakMemory: 16_384,
   });
 });
 

@@ -2,10 +2,11 @@ import type { Deadline } from '../../../shared/base/deadline.ts';
 import { ErrorCode, isKerbError, KerbError, messageOf } from '../../../shared/base/errors.ts';
 import type { Refusal } from '../../../shared/base/refusal.ts';
 import { Demand } from './demand.ts';
-import { type HeldTender, loadingTender, measured, viewOf } from './held-tender.ts';
+import { countIn, type HeldTender, loadingTender, longIn, measured, viewOf } from './held-tender.ts';
 import { PoolHealth } from './pool-health.ts';
 import type { CallEnd, PoolOptions } from './pool-options.ts';
 import type { PoolView, TenderView } from './pool-plan.ts';
+import { PoolUse } from './pool-use.ts';
 import { asKerbError, isStarved } from './trouble.ts';
 
 /**
@@ -23,9 +24,7 @@ export class TenderPool {
   readonly #health: PoolHealth;
   #stopped = false;
   #nextId = 1;
-  #calls = 0;
-  #cpuMs = 0;
-  #peakMemory = 0;
+  readonly use = new PoolUse();
   #isolation = '';
   #measuredBytes = 0;
   #onEmpty: (() => void) | undefined;
@@ -55,17 +54,6 @@ export class TenderPool {
   get isolation(): string {
     return this.#isolation;
   }
-  get calls(): number {
-    return this.#calls;
-  }
-  /** Milliseconds that all calls together have computed. */
-  get cpuMs(): number {
-    return this.#cpuMs;
-  }
-  /** Bytes of its own memory that the call with the most of it had in use. */
-  get peakMemory(): number {
-    return this.#peakMemory;
-  }
   /** Tenders that were started in the place of lost ones. */
   get restarts(): number {
     return this.#health.restarts;
@@ -81,7 +69,7 @@ export class TenderPool {
   get state(): 'Waiting' | 'Busy' | 'Loading' | 'Quarantined' | 'Dead' | 'Stopped' {
     if (this.canCall) return 'Waiting';
     if (this.#busy > 0) return 'Busy';
-    if (this.#count('Loading') > 0) return 'Loading';
+    if (countIn(this.#held, 'Loading') > 0) return 'Loading';
     if (this.#health.isQuarantined(performance.now())) return 'Quarantined';
     return this.#health.trouble === undefined ? 'Stopped' : 'Dead';
   }
@@ -93,12 +81,16 @@ export class TenderPool {
   /** The tenders that an offload that comes now can count on; `startMs` is how long one more takes to start. */
   get outlook(): { readonly ready: number; readonly most: number; readonly startMs: number } {
     const { onProbation, startMs } = this.#health;
-    return { ready: this.#waiting.length + this.#busy, most: onProbation ? 1 : this.#options.maxTenders, startMs };
+    return {
+      ready: this.#waiting.length + this.#busy - longIn(this.#held),
+      most: onProbation ? 1 : this.#options.maxTenders,
+      startMs,
+    };
   }
 
   /** Why an offload that comes now cannot be run, and when it may be worth another try; Infinity: never. */
   blocked(now: number): Refusal | undefined {
-    if (this.canCall || this.#busy > 0 || this.#count('Loading') > 0) return undefined;
+    if (this.canCall || this.#busy > 0 || countIn(this.#held, 'Loading') > 0) return undefined;
     return this.#health.refusal(now);
   }
 
@@ -106,7 +98,7 @@ export class TenderPool {
   note(queued: number, now: number): boolean {
     this.#usedAt = now;
     this.#demand.note(queued + this.#busy, now);
-    return queued > 0 && this.#held.size < this.#options.maxTenders;
+    return queued > 0 && this.#held.size < this.#options.maxTenders + longIn(this.#held);
   }
 
   view(queued: number, now: number): PoolView {
@@ -122,6 +114,7 @@ export class TenderPool {
       kept,
       startAt: this.#stopped ? Number.POSITIVE_INFINITY : this.#health.startAt,
       maxTenders: this.#health.onProbation ? 1 : maxTenders,
+      long: longIn(this.#held),
       bytesEach: this.#expectedBytes,
       tenders: [...this.#held].map(viewOf),
     };
@@ -134,21 +127,21 @@ export class TenderPool {
 
   /**
    * Hands one call to a tender; only while `canCall`. `done` is called exactly once.
+   * @returns the tender, for `isLong` and `abort`
    * @throws KerbError TenderUnavailable when none waits
    */
-  call(input: Uint8Array, deadline: Deadline, done: (end: CallEnd) => void): void {
+  call(input: Uint8Array, deadline: Deadline, done: (end: CallEnd) => void): number {
     const held = this.#waiting.shift();
     const tender = held?.tender;
     if (held === undefined || tender === undefined) {
       throw new KerbError(ErrorCode.TenderUnavailable, `no tender of ${this.task} waits`);
     }
     held.state = 'Busy';
-    this.#calls++;
+    this.use.calls++;
     tender.call(input, deadline.leftMs()).then(
       (outcome) => {
         this.#health.served();
-        this.#cpuMs += outcome.cpuMs;
-        this.#peakMemory = Math.max(this.#peakMemory, outcome.peakMemory);
+        this.use.add(outcome);
         this.#release(held);
         done({ outcome, isolation: tender.isolation });
       },
@@ -159,6 +152,20 @@ export class TenderPool {
         done({ error });
       },
     );
+    return held.id;
+  }
+
+  /** The call of this tender goes on for long: the pool may have one more meanwhile. */
+  isLong(id: number): void {
+    for (const held of this.#held) if (held.id === id) held.long = true;
+    this.#options.onChange();
+  }
+
+  /** Ends the tender of a call whose answer has no reader, and the call with it. */
+  abort(id: number): void {
+    for (const held of this.#held) {
+      if (held.id === id && (held.state === 'Busy' || held.state === 'Retiring')) this.#end(held);
+    }
   }
 
   /** Starts one more tender. Resolves when that has come to its end, whatever came of it. */
@@ -229,13 +236,7 @@ export class TenderPool {
 
   /** Calls under way. */
   get #busy(): number {
-    return this.#count('Busy') + this.#count('Retiring');
-  }
-
-  #count(wanted: HeldTender['state']): number {
-    let count = 0;
-    for (const { state } of this.#held) if (state === wanted) count++;
-    return count;
+    return countIn(this.#held, 'Busy') + countIn(this.#held, 'Retiring');
   }
 
   #stateOf(held: HeldTender): HeldTender['state'] | undefined {
@@ -244,6 +245,7 @@ export class TenderPool {
 
   #release(held: HeldTender, from: 'Busy' | 'Loading' = 'Busy'): void {
     if (!this.#held.has(held)) return; // it died in the meantime
+    held.long = false;
     if (held.state === 'Retiring') {
       this.#end(held);
     } else if (held.state === from) {

@@ -2,12 +2,12 @@
  * Admission under load, by events instead of by a clock: who asks for what when is made from a seed, slots run one call
  * each, and a call is ended at its deadline as a tender does it.
  */
-import { Admission } from '../../broker/admission/admission.ts';
-import type { AdmissionOptions, Waiting } from '../../broker/admission/terms.ts';
-import { Deadline } from '../../shared/base/deadline.ts';
-import type { Random } from '../../shared/base/random.ts';
-import { seededRandom } from '../../shared/base/random.ts';
-import type { ServiceClass } from '../../shared/protocol/service-class.ts';
+import { Admission } from '../../../broker/admission/admission.ts';
+import type { AdmissionOptions, Waiting } from '../../../broker/admission/terms.ts';
+import { Deadline } from '../../../shared/base/deadline.ts';
+import type { Random } from '../../../shared/base/random.ts';
+import { seededRandom } from '../../../shared/base/random.ts';
+import type { ServiceClass } from '../../../shared/protocol/service-class.ts';
 
 /** One stream of offloads. Times in milliseconds. */
 export interface Source {

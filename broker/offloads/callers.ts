@@ -1,0 +1,80 @@
+import type { Refusal } from '../../shared/base/refusal.ts';
+import type { TenantAccounts } from '../tenants/policy.ts';
+import type { Answer, Caller, IncomingOffload, Link, PendingOffload } from './offload.ts';
+
+export function callerOf({ deadline, keepMs }: IncomingOffload, answer: Answer, link: Link | undefined): Caller {
+  return { answer, deadline, keepMs, link, timer: undefined };
+}
+
+/** Answers them all, each exactly once. */
+export function answerAll({ callers }: PendingOffload, ...what: Parameters<Answer>): void {
+  for (const caller of callers.splice(0)) {
+    clearTimeout(caller.timer);
+    caller.answer(...what);
+  }
+}
+
+/** Answers this one alone; false when it has been answered. */
+export function answerOne({ callers }: PendingOffload, caller: Caller, why: Refusal): boolean {
+  const at = callers.indexOf(caller);
+  if (at < 0) return false;
+  callers.splice(at, 1);
+  clearTimeout(caller.timer);
+  caller.answer(undefined, why);
+  return true;
+}
+
+/** The offloads that wait or run, by their key, and by the links whose loss would cancel them. */
+export class Flights {
+  readonly #byKey = new Map<string, PendingOffload>();
+  readonly #byLink = new Map<Link, Set<PendingOffload>>();
+  readonly #tenants: TenantAccounts;
+
+  /** `tenants` counts them. */
+  constructor(tenants: TenantAccounts) {
+    this.#tenants = tenants;
+  }
+
+  get size(): number {
+    return this.#byKey.size;
+  }
+
+  begin(flight: PendingOffload): void {
+    this.#tenants.taken(flight);
+    this.#byKey.set(flight.key, flight);
+    for (const caller of flight.callers) this.join(flight, caller);
+  }
+
+  join(flight: PendingOffload, { link, keepMs }: Caller): void {
+    if (link === undefined || keepMs > 0) return;
+    let flights = this.#byLink.get(link);
+    if (flights === undefined) {
+      flights = new Set();
+      this.#byLink.set(link, flights);
+    }
+    flights.add(flight);
+    flight.links.push(link);
+  }
+
+  /** It has been answered, or no caller waits for it. Before or after its callers are told. */
+  end(flight: PendingOffload): void {
+    if (this.#byKey.get(flight.key) === flight) {
+      this.#byKey.delete(flight.key);
+      this.#tenants.left(flight, performance.now());
+    }
+    for (const link of flight.links) {
+      const flights = this.#byLink.get(link);
+      flights?.delete(flight);
+      if (flights?.size === 0) this.#byLink.delete(link);
+    }
+  }
+
+  get(key: string): PendingOffload | undefined {
+    return this.#byKey.get(key);
+  }
+
+  /** Those that a caller waits for by this link, who wants no result after its loss. */
+  of(link: Link): PendingOffload[] {
+    return [...(this.#byLink.get(link) ?? [])];
+  }
+}
