@@ -94,10 +94,10 @@ const packages = z.strictObject(
 const shares = z.strictObject(
   {
     see: key(
-      'tenants that see its packages in the announcement; `*` stands for any characters',
+      'tenants that may ask what its packages are, and are told why they may not run them; `*` stands for any characters',
       list(tenantPattern, 'tenants'),
     ),
-    run: key('tenants that run them, and see them; likewise', list(tenantPattern, 'tenants')),
+    run: key('tenants that run them and find them in the announcement; likewise', list(tenantPattern, 'tenants')),
   },
   'must be a map with `see` and `run`',
 );
