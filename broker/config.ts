@@ -84,7 +84,8 @@ export const DEFAULT_LIMITS: BrokerLimits = {
   stopMs: 2000,
   tenderMemory: 512 * 1024 * 1024,
   maxTenders: 128,
-  maxTendersPerTask: availableParallelism() + 1,
+  // One more than a tenant has running by default: it is left for the others.
+  maxTendersPerTask: availableParallelism() + 2,
   maxLoading: availableParallelism(),
   idleMs: 10_000,
   forgetMs: 60_000,

@@ -59,7 +59,7 @@ export async function startBroker(config: BrokerConfig, parts: BrokerParts): Pro
     const { tenants } = policy;
     const { results, receipts } = await startResults(running, { config, identity, policy, metrics, errors, log });
     const { store, pushed } = await loadPackages(config, errors, log, tenants);
-    const taskParts = { config, store, tenants, results, metrics, errors, log, createTender, signal };
+    const taskParts = { config, store, policy, results, metrics, errors, log, createTender, signal };
     const tasks = await startTasks(running, taskParts);
     const { admission, offloads, served } = tasks;
     telemetry.taskOf = (digest) => served.taskOf(digest);

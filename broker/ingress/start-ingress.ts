@@ -53,6 +53,7 @@ export async function startIngress(running: RunningParts, parts: IngressParts): 
   const clients = new ClientLog(log, errors);
   const changed = (change: () => void) => {
     change();
+    review.watch();
     ingress.announce();
   };
   const uploads = new PackageUploads({

@@ -1,4 +1,5 @@
 import type { Refusal } from '../../shared/base/refusal.ts';
+import type { TenantAccounts } from '../tenants/policy.ts';
 import type { Answer, Caller, IncomingOffload, Link, PendingOffload } from './offload.ts';
 
 export function callerOf({ deadline, keepMs }: IncomingOffload, answer: Answer, link: Link | undefined): Caller {
@@ -27,12 +28,19 @@ export function answerOne({ callers }: PendingOffload, caller: Caller, why: Refu
 export class Flights {
   readonly #byKey = new Map<string, PendingOffload>();
   readonly #byLink = new Map<Link, Set<PendingOffload>>();
+  readonly #tenants: TenantAccounts;
+
+  /** `tenants` counts them. */
+  constructor(tenants: TenantAccounts) {
+    this.#tenants = tenants;
+  }
 
   get size(): number {
     return this.#byKey.size;
   }
 
   begin(flight: PendingOffload): void {
+    this.#tenants.taken(flight);
     this.#byKey.set(flight.key, flight);
     for (const caller of flight.callers) this.join(flight, caller);
   }
@@ -50,7 +58,10 @@ export class Flights {
 
   /** It has been answered, or no caller waits for it. Before or after its callers are told. */
   end(flight: PendingOffload): void {
-    if (this.#byKey.get(flight.key) === flight) this.#byKey.delete(flight.key);
+    if (this.#byKey.get(flight.key) === flight) {
+      this.#byKey.delete(flight.key);
+      this.#tenants.left(flight, performance.now());
+    }
     for (const link of flight.links) {
       const flights = this.#byLink.get(link);
       flights?.delete(flight);

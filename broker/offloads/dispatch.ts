@@ -3,9 +3,11 @@
  *
  * Hot path: no timer per offload but the one for the earliest budget in the queues.
  */
-import type { Deadline } from '../../shared/base/deadline.ts';
+import { Deadline } from '../../shared/base/deadline.ts';
+import type { Refusal } from '../../shared/base/refusal.ts';
 import type { Admission } from '../admission/admission.ts';
 import type { RunEnd } from '../admission/terms.ts';
+import type { TenantAccounts } from '../tenants/policy.ts';
 import type { CallEnd } from '../tenders/pool/pool-options.ts';
 import type { Answers } from './answers.ts';
 import type { PendingOffload, Runnable } from './offload.ts';
@@ -17,6 +19,7 @@ const ABANDONED_RUN_MS = 20;
 export interface DispatchParts {
   readonly admission: Admission<PendingOffload>;
   readonly answers: Answers;
+  readonly tenants: TenantAccounts;
 }
 
 export class Dispatch {
@@ -24,12 +27,14 @@ export class Dispatch {
   readonly runnables = new Map<string, Runnable>();
   readonly #admission: Admission<PendingOffload>;
   readonly #answers: Answers;
+  readonly #tenants: TenantAccounts;
   onRun: (pending: PendingOffload) => void = () => {};
   #timer: NodeJS.Timeout | undefined;
   /** When the timer rings. */
   #wakeAt = Number.POSITIVE_INFINITY;
 
-  constructor({ admission, answers }: DispatchParts) {
+  constructor({ admission, answers, tenants }: DispatchParts) {
+    this.#tenants = tenants;
     this.#admission = admission;
     this.#answers = answers;
   }
@@ -50,14 +55,27 @@ export class Dispatch {
       }
       const { deadline } = flight;
       this.onRun(flight);
-      flight.tender = runnable.pool.call(flight.input, deadline, (end) => {
-        this.#callEnded(runnable, flight, now, end, deadline);
+      const run = this.#tenants.begun(flight.tenant, runnable.memory, now);
+      const isCut = run.longestMs < deadline.leftMs(now);
+      const until = isCut ? new Deadline(run.longestMs, now) : deadline;
+      flight.tender = runnable.pool.call(flight.input, until, (end) => {
+        this.#tenants.ended(run, end.outcome?.cpuMs, performance.now());
+        const early = isCut && end.outcome?.outcome === 'deadline' ? this.#tenants.endedEarly(run) : undefined;
+        this.#callEnded(runnable, flight, now, end, deadline, early);
       });
     }
     this.watch();
   }
 
-  #callEnded(runnable: Runnable, flight: PendingOffload, takenAt: number, end: CallEnd, deadline: Deadline): void {
+  /** @param early why it was ended before its deadline */
+  #callEnded(
+    runnable: Runnable,
+    flight: PendingOffload,
+    takenAt: number,
+    end: CallEnd,
+    deadline: Deadline,
+    early: Refusal | undefined,
+  ): void {
     const endedAt = performance.now();
     flight.tender = 0;
     const how = endOf(flight, endedAt, end);
@@ -65,7 +83,9 @@ export class Dispatch {
     // The next one is on its way to the tender before this one's answer is written.
     this.run();
     this.#answers.ran(runnable, flight, expectedMs, endedAt - takenAt, how === 'missed' || flight.over);
-    if (flight.over) this.#answers.discard(runnable, flight, end);
+    if (flight.over || early !== undefined) this.#answers.discard(runnable, flight, end);
+    if (flight.over) return;
+    if (early !== undefined) this.#answers.fail(flight, runnable, early);
     // Its budget was spent, and meanwhile a caller came who waits for longer.
     else if (end.outcome?.outcome === 'deadline' && flight.deadline !== deadline && this.#begunAgain(flight, endedAt))
       return;
@@ -93,7 +113,10 @@ export class Dispatch {
     this.runnables.get(flight.taskDigest)?.pool.isLong(flight.tender);
   }
 
-  readonly #isFree = (taskDigest: string): boolean => this.runnables.get(taskDigest)?.pool.canCall === true;
+  readonly #isFree = (taskDigest: string, tenant: string): boolean => {
+    const runnable = this.runnables.get(taskDigest);
+    return runnable?.pool.canCall === true && this.#tenants.mayBegin(tenant, runnable.memory, performance.now());
+  };
 
   /** Whoever waits in vain is told when the budget is spent, not when the tender is free. */
   watch(): void {

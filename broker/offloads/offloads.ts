@@ -10,6 +10,7 @@ import type { Admission } from '../admission/admission.ts';
 import type { TenderOutlook } from '../admission/terms.ts';
 import type { Results } from '../results/results.ts';
 import type { BrokerMetrics } from '../telemetry/metrics.ts';
+import { type OffloadTenants, UNLIMITED } from '../tenants/unlimited.ts';
 import { Answers } from './answers.ts';
 import { answerOne, callerOf, Flights } from './callers.ts';
 import { Dispatch } from './dispatch.ts';
@@ -36,7 +37,8 @@ const NO_TENDERS: TenderOutlook = { ready: 0, most: 1, startMs: 0 };
 export class Offloads {
   readonly #admission: Admission<PendingOffload>;
   readonly #results: Results;
-  readonly #flights = new Flights();
+  readonly #flights: Flights;
+  readonly #tenants: OffloadTenants;
   readonly #limits: OffloadLimits;
   readonly #onShort: () => void;
   readonly #answers: Answers;
@@ -53,14 +55,17 @@ export class Offloads {
     metrics: BrokerMetrics,
     limits: OffloadLimits,
     onShort: () => void,
+    tenants: OffloadTenants = UNLIMITED,
   ) {
+    this.#tenants = tenants;
+    this.#flights = new Flights(tenants);
     this.#admission = admission;
     this.#results = results;
     this.#limits = limits;
     this.#onShort = onShort;
     const answers = new Answers(results, this.#flights, metrics);
     this.#answers = answers;
-    this.#dispatch = new Dispatch({ admission, answers });
+    this.#dispatch = new Dispatch({ admission, answers, tenants });
   }
 
   add(runnable: Runnable): void {
@@ -89,7 +94,8 @@ export class Offloads {
   }
 
   /** @param link the connection that it came by, for `linkLost` */
-  submit(offload: IncomingOffload, answer: Answer, link?: Link): void {
+  submit(incoming: IncomingOffload, answer: Answer, link?: Link): void {
+    const offload = this.#tenants.bounded(incoming);
     const runnable = this.#dispatch.runnables.get(offload.taskDigest);
     const refusal = this.#accept(offload, runnable, callerOf(offload, answer, link));
     if (refusal !== undefined) this.#answers.refuse(offload, runnable, refusal, answer);
@@ -145,6 +151,8 @@ export class Offloads {
     const now = performance.now();
     const blocked = blockedTooLong(offload, runnable, now);
     if (blocked !== undefined) return blocked;
+    const spent = this.#tenants.check(offload, runnable.memory, now);
+    if (spent !== undefined) return spent;
     const fresh: PendingOffload = { ...offload, key, callers: [caller], links: [], tender: 0, over: false };
     const notAdmitted = this.#admission.admit(fresh, now);
     if (notAdmitted !== undefined) return notAdmitted;

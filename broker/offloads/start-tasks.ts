@@ -9,7 +9,7 @@ import type { PackageStore } from '../packages/package-store.ts';
 import type { Results } from '../results/results.ts';
 import type { BrokerMetrics } from '../telemetry/metrics.ts';
 import { openTenderGroups } from '../tenders/cgroups/open-groups.ts';
-import type { Tenants } from '../tenants/tenants.ts';
+import type { RunningPolicy } from '../tenants/start-policy.ts';
 import { BlankTenders } from '../tenders/pool/blank-tenders.ts';
 import { TenderPools } from '../tenders/pool/pools.ts';
 import type { PendingOffload } from './offload.ts';
@@ -20,7 +20,7 @@ export interface TaskParts {
   readonly config: BrokerConfig;
   readonly store: PackageStore;
   readonly results: Results;
-  readonly tenants: Tenants;
+  readonly policy: RunningPolicy;
   readonly metrics: BrokerMetrics;
   readonly errors: RecentErrors;
   readonly log: Logger;
@@ -37,10 +37,12 @@ export interface Tasks {
 
 /** Makes all that runs tasks, and resolves when a tender waits for each task that is to be ready ahead. */
 export async function startTasks(running: RunningParts, parts: TaskParts): Promise<Tasks> {
-  const { config, store, tenants, results, metrics, errors, log, signal } = parts;
+  const { config, store, policy, results, metrics, errors, log, signal } = parts;
+  const { tenants } = policy;
   const { limits, isolation, prestart } = config;
   const admission = new Admission<PendingOffload>({
     limits,
+    tenants,
     tendersOf: (digest) => offloads.tendersOf(digest),
     onDropped: (pending, waitedMs) => offloads.dropped(pending, waitedMs),
     onLong: (pending) => offloads.isLong(pending),
@@ -58,7 +60,8 @@ export async function startTasks(running: RunningParts, parts: TaskParts): Promi
     createTender = (imagePath, taskLog, wished, bytes) => blanks.take(imagePath, taskLog, wished, bytes);
   }
   const pools = new TenderPools(limits, (digest) => admission.queuedFor(digest));
-  const offloads: Offloads = new Offloads(admission, results, metrics, limits, () => pools.planSoon());
+  const offloads: Offloads = new Offloads(admission, results, metrics, limits, () => pools.planSoon(), tenants);
+  tenants.onMore = () => offloads.dispatch();
   const served = new ServedTasks({
     store,
     tenants,

@@ -34,7 +34,7 @@ export class PackageReview {
   }
 
   start(): void {
-    this.#wait();
+    this.watch();
   }
 
   stop(): void {
@@ -65,10 +65,11 @@ export class PackageReview {
       log.error({ err: messageOf(error) }, 'the task packages could not be held against the policy');
       errors.add('policy', isKerbError(error) ? error.code : ErrorCode.StateUnavailable, messageOf(error));
     }
-    this.#wait();
+    this.watch();
   }
 
-  #wait(): void {
+  /** Waits for the next signature to expire. To be called when packages have come. */
+  watch(): void {
     clearTimeout(this.#timer);
     if (this.#isStopped) return;
     const now = Date.now();
@@ -76,7 +77,7 @@ export class PackageReview {
     if (next === Number.POSITIVE_INFINITY) return;
     const isDue = next - now <= MAX_WAIT_MS;
     const wait = isDue ? next - now : MAX_WAIT_MS;
-    this.#timer = setTimeout(() => (isDue ? void this.review() : this.#wait()), Math.max(1, wait));
+    this.#timer = setTimeout(() => (isDue ? void this.review() : this.watch()), Math.max(1, wait));
     this.#timer.unref();
   }
 }

@@ -4,7 +4,7 @@ import type { ClassShares, Policy, TenantPolicy } from './policy.ts';
 
 const MIB = 1024 * 1024;
 
-export const DEFAULT_CLASS_SHARES: ClassShares = { safety: 0, high: 0.1, normal: 0.1, idle: 0.02 };
+export const DEFAULT_CLASS_SHARES: ClassShares = { safety: 0, high: 0.2, normal: 0.1, idle: 0.02 };
 
 /** The limits of a tenant about which no policy says more; some come from options of `kerb broker serve`. */
 export function builtInTenant({ limits, push }: Pick<BrokerConfig, 'limits' | 'push'>): TenantPolicy {
@@ -13,7 +13,7 @@ export function builtInTenant({ limits, push }: Pick<BrokerConfig, 'limits' | 'p
   return {
     weight: 1,
     highestClass: 'normal',
-    offloads: limits.maxQueuedPerTenant + running,
+    offloads: limits.maxQueuedPerTenant + limits.maxTenders,
     running,
     largestBudgetMs: 60_000,
     cpu: { perMinuteMs: Number.POSITIVE_INFINITY, burstMs: Number.POSITIVE_INFINITY },

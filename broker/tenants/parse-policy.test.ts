@@ -29,7 +29,7 @@ describe('a policy', () => {
     expect(tenants.size).toBe(0);
     expect(rest).toEqual({
       refuseOthers: false,
-      classes: { safety: 0, high: 0.1, normal: 0.1, idle: 0.02 },
+      classes: { safety: 0, high: 0.2, normal: 0.1, idle: 0.02 },
       signers: undefined,
       revoked: { keys: [], digests: [] },
       versions: 'any',

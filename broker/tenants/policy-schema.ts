@@ -94,10 +94,10 @@ const packages = z.strictObject(
 const shares = z.strictObject(
   {
     see: key(
-      'tenants that see its packages in the announcement; `*` stands for any characters',
+      'tenants that may ask what its packages are, and are told why they may not run them; `*` stands for any characters',
       list(tenantPattern, 'tenants'),
     ),
-    run: key('tenants that run them, and see them; likewise', list(tenantPattern, 'tenants')),
+    run: key('tenants that run them and find them in the announcement; likewise', list(tenantPattern, 'tenants')),
   },
   'must be a map with `see` and `run`',
 );
@@ -113,7 +113,7 @@ export const tenantSchema = z.strictObject(
       oneOf(SERVICE_CLASSES),
     ),
     offloads: key(
-      'offloads that wait or run; as `--max-queue-per-tenant` and `running` if not given',
+      'offloads that wait or run; `--max-queue-per-tenant` and `--max-tenders` together if not given',
       many('a number of offloads'),
     ),
     running: key(
@@ -154,7 +154,7 @@ export const tenantSchema = z.strictObject(
 const leastShare = z.number('must be percent, a number').min(0, 'must be at least 0').max(90, 'must be at most 90');
 const classes = z.strictObject(
   {
-    high: key('10 if not given', leastShare),
+    high: key('20 if not given', leastShare),
     normal: key('10 if not given', leastShare),
     idle: key('2 if not given', leastShare),
   },

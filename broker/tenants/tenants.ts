@@ -47,15 +47,15 @@ const MEAN_WEIGHT = 0.1;
 const SWEEP_FROM = 1024;
 
 export class Tenants implements TenantRules, TenantAccounts {
-  readonly #onMore: (tenant: string) => void;
+  /** An offload of this tenant that `mayBegin` held back may be begun now. */
+  onMore: (tenant: string) => void;
   readonly #usage = new Map<string, Usage>();
   #policy: Policy;
   #sweepAt = SWEEP_FROM;
 
-  /** `onMore`: an offload of this tenant that `mayBegin` held back may be begun now. */
   constructor(policy: Policy, onMore: (tenant: string) => void = () => {}) {
     this.#policy = policy;
-    this.#onMore = onMore;
+    this.onMore = onMore;
   }
 
   get policy(): Policy {
@@ -247,7 +247,7 @@ export class Tenants implements TenantRules, TenantAccounts {
     clearTimeout(usage.timer);
     usage.timer = undefined;
     usage.held = false;
-    this.#onMore(tenant);
+    this.onMore(tenant);
   }
 
   #wakeWhenRefilled(tenant: string, usage: Usage, now: number): void {
