@@ -35,12 +35,12 @@ export class FrameRules {
       this.#state = 'leaving';
       return 'pass';
     }
-    return fault('a text message that is none of V2E');
+    return fault('a text message that V2E does not have');
   }
 
   /** A ping or pong, of WebSocket or engine.io. */
   control(now: number): FrameVerdict {
-    return this.#idle.take(now) ? 'pass' : fault('more pings and pongs than anybody needs');
+    return this.#idle.take(now) ? 'pass' : fault('too many pings and pongs');
   }
 
   #connect(data: Buffer): FrameVerdict {

@@ -137,14 +137,14 @@ export class Ingress implements LinkOwner {
   announce(): void {
     eachInTurns(this.#links.values(), (link) => {
       this.#greet(link);
-      this.#tellDrain(link);
+      this.#sendDrain(link);
     });
   }
 
   /** Tells every client of version 2 that this broker will not be there much longer. */
   drain(endsInMs: number, tryBrokers: readonly string[]): void {
     this.#drain = encodeDrain(endsInMs, tryBrokers);
-    eachInTurns(this.#links.values(), (link) => this.#tellDrain(link));
+    eachInTurns(this.#links.values(), (link) => this.#sendDrain(link));
   }
 
   /** It stays after all: a new announcement takes the notice back. */
@@ -267,14 +267,14 @@ export class Ingress implements LinkOwner {
     });
     link.serve(socket);
     this.#greet(link);
-    this.#tellDrain(link);
+    this.#sendDrain(link);
   }
 
   #greet(link: VehicleLink): void {
     if (link.isServed) link.tell('hello', this.#options.announcement(link.client!));
   }
 
-  #tellDrain(link: VehicleLink): void {
+  #sendDrain(link: VehicleLink): void {
     if (this.#drain !== undefined && link.isServed && link.client!.version >= 2) link.tell('drain', this.#drain);
   }
 

@@ -43,47 +43,14 @@ export interface RunningIngress {
 
 /** Lets vehicles in: for offloads and, where that is allowed, for pushes. */
 export async function startIngress(running: RunningParts, parts: IngressParts): Promise<RunningIngress> {
-  const { config, identity, offloads, served, store, policy, pushed, telemetry, rules, queued, log } = parts;
-  const { metrics, errors, activity } = telemetry;
+  const { config, identity, offloads, served, store, telemetry, rules, queued, log } = parts;
+  const { errors, activity } = telemetry;
   const { id, identityDir: dir } = config;
-  const { tenants } = policy;
-  const { limits, maxInput } = config.push ?? NO_PUSHES;
+  const { maxInput } = config.push ?? NO_PUSHES;
   // How much a message may hold is settled when the ingress starts.
   const largestInput = Math.max(served.announcement(id).maxInput, maxInput);
   const clients = new ClientLog(log, errors);
-  const changed = (change: () => void) => {
-    change();
-    review.watch();
-    ingress.announce();
-  };
-  const uploads = new PackageUploads({
-    store,
-    pushed,
-    tenants,
-    limits,
-    maxInput: largestInput,
-    policyFile: config.policyFile,
-    onShared: () => void review.review(),
-    onPushed: (taskPackage) => changed(() => served.add(taskPackage)),
-    onRemoved: (digest) => changed(() => served.remove(digest)),
-    onChanged: (event, client, digest) => telemetry.package(event, client, digest),
-    onRefused: clients.refused,
-    metrics,
-    log,
-  });
-  await running.begin('package uploads', { stop: () => uploads.stop() });
-  metrics.watchPushed(() => store.pushes());
-  const review = new PackageReview({
-    store,
-    alone: (action) => uploads.alone(action),
-    onRestored: (found) => served.add(found),
-    onWithdrawn: (found) => served.withdraw(found),
-    onChanged: () => ingress.announce(),
-    errors,
-    log,
-  });
-  await running.begin('package review', review);
-  policy.onChange(() => review.review());
+  const uploads = await startUploads(running, parts, { clients, largestInput, announce: () => ingress.announce() });
 
   // The store knows the tenants that have pushed a package; the rules say what follows from it.
   const ownersOf = (digest: string) => store.get(digest)?.owners;
@@ -121,6 +88,53 @@ export async function startIngress(running: RunningParts, parts: IngressParts): 
   const watch = watchBrokerIdentity({ dir, id, errors, onRenewed, log });
   await running.begin('identity', watch);
   return { ingress, reloadIdentity: () => watch.look() };
+}
+
+/** Takes what vehicles push, and judges all packages anew when the policy or the time changes what may be run. */
+async function startUploads(
+  running: RunningParts,
+  parts: IngressParts,
+  front: { readonly clients: ClientLog; readonly largestInput: number; readonly announce: () => void },
+): Promise<PackageUploads> {
+  const { config, served, store, policy, pushed, telemetry, log } = parts;
+  const { metrics, errors } = telemetry;
+  const { clients, largestInput, announce } = front;
+  const { tenants } = policy;
+  const { limits } = config.push ?? NO_PUSHES;
+  const changed = (change: () => void) => {
+    change();
+    review.watch();
+    announce();
+  };
+  const uploads = new PackageUploads({
+    store,
+    pushed,
+    tenants,
+    limits,
+    maxInput: largestInput,
+    policyFile: config.policyFile,
+    onShared: () => void review.review(),
+    onPushed: (taskPackage) => changed(() => served.add(taskPackage)),
+    onRemoved: (digest) => changed(() => served.remove(digest)),
+    onChanged: (event, client, digest) => telemetry.package(event, client, digest),
+    onRefused: clients.refused,
+    metrics,
+    log,
+  });
+  await running.begin('package uploads', { stop: () => uploads.stop() });
+  metrics.watchPushed(() => store.pushes());
+  const review = new PackageReview({
+    store,
+    alone: (action) => uploads.alone(action),
+    onRestored: (found) => served.add(found),
+    onWithdrawn: (found) => served.withdraw(found),
+    onChanged: announce,
+    errors,
+    log,
+  });
+  await running.begin('package review', review);
+  policy.onChange(() => review.review());
+  return uploads;
 }
 
 /** @returns says that the connection has ended */

@@ -1,7 +1,7 @@
 import { Worker } from 'node:worker_threads';
 import { ErrorCode, KerbError, messageOf } from '../../shared/base/errors.ts';
 import type { Logger } from '../../shared/base/log.ts';
-import { changeOf, packedBytes, type Waiting, within } from './store-batch.ts';
+import { changeOf, packedBytes, type Reading, type Waiting, within } from './store-batch.ts';
 import type { ResultToStore, StoredResult, StoredRow, StoreReply, StoreRequest } from './stored-result.ts';
 
 export interface ResultStoreOptions {
@@ -24,14 +24,9 @@ const MAX_READING_BYTES = 64 * 1024 * 1024;
 /** One commit. */
 const MAX_BATCH_BYTES = 16 * 1024 * 1024;
 const MAX_BATCH = 1000;
-/** After a failure nothing is written for so long: whoever waits for an answer does not wait for a disk that is full. */
+/** After a failure nothing is written for so long: no caller waits for a disk that is full. */
 const RETRY_MS = 5000;
 const CLOSE_MS = 5000;
-
-interface Reading {
-  readonly bytes: number;
-  readonly settle: (result: StoredResult | undefined) => void;
-}
 
 /**
  * Results on the disk, seen from the broker: a thread writes them, one commit after the other, and everything that comes
@@ -53,6 +48,7 @@ export class ResultStore {
   #retryTimer: NodeJS.Timeout | undefined;
   #trouble = '';
   #stopping = false;
+  #stopped: Promise<void> | undefined;
   #onOpened: ((error?: KerbError) => void) | undefined;
   #onIdle: (() => void) | undefined;
   #onClosed: (() => void) | undefined;
@@ -74,12 +70,18 @@ export class ResultStore {
     });
   }
 
-  /** Writes what waits, and lets go of the folder. */
-  async stop(): Promise<void> {
+  /** Writes what waits, and lets go of the folder. Whoever calls it again waits for the same. */
+  stop(): Promise<void> {
+    this.#stopped ??= this.#stop();
+    return this.#stopped;
+  }
+
+  async #stop(): Promise<void> {
     this.#stopping = true;
     clearTimeout(this.#retryTimer);
     this.#retryTimer = undefined;
     const thread = this.#thread;
+    this.#begun(); // it may be stopped in the middle of its start
     if (thread === undefined) return;
     await within(CLOSE_MS, (resolve) => {
       this.#onIdle = resolve;
@@ -273,8 +275,7 @@ export class ResultStore {
   #lost(thread: Worker, reason: string): void {
     if (this.#thread !== thread) return;
     this.#thread = undefined;
-    const message = 'the results of this broker cannot be opened';
-    this.#begun(new KerbError(ErrorCode.StateUnavailable, `${message}: ${reason}`));
+    this.#begun(new KerbError(ErrorCode.StateUnavailable, `the kept results cannot be opened: ${reason}`));
     this.#onClosed?.();
     this.#setTrouble(reason);
     this.#failAll();
@@ -282,7 +283,7 @@ export class ResultStore {
   }
 
   #failAll(): void {
-    const lost = this.#writing.filter(({ put }) => put !== undefined);
+    const lost = this.#writing;
     this.#writing = [];
     for (const { done } of lost) done?.(false);
     this.#declineWaiting();

@@ -1,4 +1,4 @@
-import type { ResultToStore, StoreChange } from './stored-result.ts';
+import type { ResultToStore, StoreChange, StoredResult } from './stored-result.ts';
 
 /** A change that waits to be written. */
 export interface Waiting {
@@ -7,6 +7,12 @@ export interface Waiting {
   readonly key: string;
   readonly done: ((isOnDisk: boolean) => void) | undefined;
   readonly since: number;
+}
+
+/** A result that is read. */
+export interface Reading {
+  readonly bytes: number;
+  readonly settle: (result: StoredResult | undefined) => void;
 }
 
 export function changeOf({ put, key }: Waiting): StoreChange {

@@ -3,6 +3,8 @@ import type { BrokerConfig } from '../config.ts';
 import type { ClassShares, Policy, TenantPolicy } from './policy.ts';
 
 const MIB = 1024 * 1024;
+/** Milliseconds. The protocol has no larger one, and no broker refused it before there were policies. */
+const LARGEST_BUDGET_MS = 3_600_000;
 
 export const DEFAULT_CLASS_SHARES: ClassShares = { safety: 0, high: 0.2, normal: 0.1, idle: 0.02 };
 
@@ -36,7 +38,7 @@ export function builtInTenant({ limits, push }: Pick<BrokerConfig, 'limits' | 'p
 
 /** The policy of a broker without a policy file: all tenants may the same, and the tenants of `--push-from` may push. */
 export function builtInPolicy(config: Pick<BrokerConfig, 'limits' | 'push'>): Policy {
-  const others = builtInTenant(config);
+  const others = { ...builtInTenant(config), largestBudgetMs: LARGEST_BUDGET_MS };
   const pushing = { ...others, packages: { ...others.packages, push: true } };
   return {
     tenants: new Map((config.push?.tenants ?? []).map((tenant) => [tenant, pushing])),

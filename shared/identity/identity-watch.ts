@@ -188,7 +188,7 @@ export class IdentityWatch implements IdentitySource {
     const { dir } = this.#options;
     const now = new Date(nowMs);
     if (known.hasRevocations && !read.hasRevocations) {
-      return `the revocation list ${join(dir, REVOCATIONS_FILE)} is gone; what it revoked stays so until it is there again, or a restart`;
+      return `the revocation list ${join(dir, REVOCATIONS_FILE)} cannot be found; what it revoked stays revoked until the file is there again, or a restart`;
     }
     return staleRevocations(known, dir, now) === '' ? staleRevocations(read, dir, now) : '';
   }

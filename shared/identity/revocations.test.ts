@@ -181,7 +181,7 @@ describe('an identity with a list', () => {
     expect(watch.state).toMatchObject({ word: 'Valid', folderFault: expect.stringMatching(message) });
     rmSync(join(dir, 'crl.pem'));
     await watch.look();
-    expect(watch.state.folderFault).toMatch(/crl\.pem is gone; what it revoked stays so/);
+    expect(watch.state.folderFault).toMatch(/crl\.pem cannot be found; what it revoked stays revoked/);
     expect(given).toHaveLength(1);
     writeFileSync(join(dir, 'crl.pem'), await listOf(authority));
     await watch.look();

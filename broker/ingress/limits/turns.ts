@@ -11,7 +11,7 @@ const TURN_BYTES = 256 * 1024;
 /** So often a vehicle that sends a lot gets a turn without waiting for one. */
 const WINDOW_MS = 2;
 /** What is over a limit waits for so long for room, and is refused then. */
-const PATIENCE_MS = 1000;
+const ROOM_TIMEOUT_MS = 1000;
 const LOOK_MS = 5;
 
 /** A connection. */
@@ -142,7 +142,7 @@ export class Turns<User, Message extends Waiting> {
       const now = performance.now();
       const message = waiting[0]!;
       const quota = this.#rules.hindrance(user, message, now);
-      if (quota !== '' && now - message.arrivedAt < PATIENCE_MS) return hasWorked;
+      if (quota !== '' && now - message.arrivedAt < ROOM_TIMEOUT_MS) return hasWorked;
       waiting.shift();
       this.#handle(user, turn, message, quota);
       hasWorked = true;

@@ -89,7 +89,7 @@ export class BrokerScene {
         ...{ id, input: Buffer.from(input), isolation: 'any', taskDigest: this.digest, priority: 500 },
         deadline: new Deadline(5000),
       },
-      { serviceClass: 'normal', keepMs: 0, durable: false },
+      { serviceClass: 'normal', keepMs: 60_000, durable: false },
     );
   }
 
