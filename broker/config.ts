@@ -35,7 +35,7 @@ export interface BrokerConfig {
   readonly audit?: AuditConfig;
   /** Brokers that vehicles are sent to when this one stops. */
   readonly drainTo?: readonly string[];
-  /** Undefined, and no policy: nobody may push. */
+  /** Undefined, and no policy: no tenant may push. */
   readonly push?: PushConfig;
   /** Path of the policy. With one, it says who may push, and `push.tenants` is empty. */
   readonly policyFile?: string | undefined;

@@ -15,7 +15,7 @@ interface Known {
   unsaid: number;
 }
 
-/** What is written to the log about clients, bounded for each of them. */
+/** The log lines about clients, bounded for each of them and for all together: no client can fill the log. */
 export class ClientLog {
   readonly #log: Logger;
   readonly #errors: RecentErrors;
@@ -27,7 +27,7 @@ export class ClientLog {
     this.#errors = errors;
   }
 
-  /** Who was refused and why; also for the status. @param client "vehicle car-1", or an address */
+  /** A client was refused: logged, and kept for the status. @param client "vehicle car-1", or an address */
   readonly refused = (client: string, error: KerbError): void => {
     const err = shownText(error.message);
     this.#errors.add(client, error.code, err);

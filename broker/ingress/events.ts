@@ -10,7 +10,7 @@ import { decodeCancel, decodeDescribe, encodeCancelled, encodeDescription, refus
 import { shownRefusal } from './shown-refusal.ts';
 import type { VehicleLink } from './vehicle-link.ts';
 
-/** What is done with what vehicles ask for. */
+/** The rest of the broker, as the events of vehicles need it. */
 export interface EventOptions {
   /** As in its certificate. */
   readonly broker: string;
@@ -31,7 +31,7 @@ const RESERVED: readonly string[] = ['chunk', 'claim', 'credit', 'offer'];
 const OF_VERSION_2: readonly string[] = ['cancel', 'describe', ...RESERVED];
 /** Of one connection, at the same time. */
 const MAX_DESCRIBING = 4;
-/** What is over a limit may be worth another try after this time, in milliseconds. */
+/** A request that was over a limit may be worth another try after this time, in milliseconds. */
 const RETRY_MS = 1000;
 
 /** The events of V2E, each handled when its turn has come. */

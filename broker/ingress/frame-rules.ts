@@ -9,7 +9,7 @@ const IDLE_FRAMES = { perSecond: 5, most: 20 };
 export type FrameVerdict = 'request' | 'pass' | { readonly fault: string };
 
 /**
- * What one client may send, message by message, before engine.io and socket.io see any of it: one CONNECT to the default
+ * The messages that one client may send, before engine.io and socket.io see any of them: one CONNECT to the default
  * namespace, then events with one binary argument, pongs, and one DISCONNECT. Neither library has bounds of its own for
  * namespaces, attachments, acknowledgements or packets that mean nothing.
  */

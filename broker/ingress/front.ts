@@ -13,7 +13,7 @@ const MESSAGE_ROOM = 64 * 1024;
 /**
  * A radio that is gone says nothing: a silent client is given up after ten seconds, a ping included. How long a pong may
  * take: it waits behind whatever large message is on its way, and 4 MiB over 10 Mbit/s take 3.4 s. A link that is
- * silently gone costs nobody more than this, because each offload ends with its own budget.
+ * silently gone costs no more than this, because each offload ends with its own budget.
  */
 const PING_TIMEOUT_MS = 8000;
 const CONNECT_TIMEOUT_MS = 5000;
@@ -81,7 +81,7 @@ export function addressOf({ remoteAddress }: NetSocket): string {
   return remoteAddress ?? 'a client';
 }
 
-/** What socket.io's client asks for. A `sid` would name the connection of somebody else, to go on with. */
+/** An upgrade as socket.io's client asks for it. A `sid` would name the connection of another client, to go on with. */
 function isUpgrade({ url = '' }: IncomingMessage): boolean {
   const [path, query] = url.split('?');
   if (path !== `${V2E_PATH}/` && path !== V2E_PATH) return false;

@@ -31,7 +31,7 @@ export interface IngressOptions extends Omit<EventOptions, 'broker' | 'onRefused
   readonly maxClients: number;
   /** An encoded ServiceAnnouncement, for one client. */
   readonly announcement: (client: ConnectedVehicle) => Uint8Array;
-  /** What this client is held to; asked again and again. */
+  /** The limits of this client; asked again and again, because the policy may change. */
   readonly limitsOf: (client: VehiclePrincipal) => ClientLimits;
   /** Why this client is not served at all; undefined: it is. */
   readonly refusalOf: (client: VehiclePrincipal) => KerbError | undefined;
@@ -46,7 +46,7 @@ export interface IngressOptions extends Omit<EventOptions, 'broker' | 'onRefused
 const CLOSE_TIMEOUT_MS = 500;
 
 /**
- * Where vehicles come in: socket.io on WebSocket over mutual TLS 1.3. Only vehicles of a believed authority get as far as
+ * Vehicles come in here: socket.io on WebSocket over mutual TLS 1.3. Only vehicles of a trusted authority get as far as
  * sending anything. Whatever a client sends, it costs at most its own connection.
  */
 export class Ingress implements LinkOwner {
@@ -153,7 +153,7 @@ export class Ingress implements LinkOwner {
     this.announce();
   }
 
-  /** Who is not to be served any more is ended, and the others hear what they may run now. */
+  /** Connections of vehicles that the new policy does not serve are ended; the others hear what they may run now. */
   policyChanged(): void {
     this.review();
     this.announce();
@@ -230,7 +230,7 @@ export class Ingress implements LinkOwner {
     } catch (error) {
       const problem = isKerbError(error) ? error : unauthenticated(messageOf(error));
       this.#options.clients.refused(addressOf(socket), problem);
-      // Nobody speaks with a stolen vehicle. The others are told why when they have come as far as that.
+      // A stolen vehicle is cut off without a word. The others are told why when they have come as far as that.
       if (problem.code === ErrorCode.CertificateRevoked) socket.destroy();
       else this.#problemOf.set(socket, problem);
     }

@@ -2,7 +2,7 @@ import type { Socket } from 'socket.io';
 import type { VehiclePrincipal } from '../../shared/identity/identity.ts';
 import type { Sender } from './limits/senders.ts';
 
-/** Who a connection belongs to, and until when that is so; `version` is of the protocol. */
+/** The vehicle that a connection belongs to, and until when that is so; `version` is of the protocol. */
 export interface ConnectedVehicle extends VehiclePrincipal {
   readonly version: number;
 }
@@ -14,7 +14,7 @@ export type BrokerEvents = {
 };
 export type ClientSocket = Socket<NoEvents, BrokerEvents, NoEvents, NoEvents>;
 
-/** What a connection has shown in its handshake. */
+/** The vehicle that a connection has shown in its handshake, and until when its certificate is valid. */
 export interface Shown {
   readonly sender: Sender;
   readonly expiresAt: number;

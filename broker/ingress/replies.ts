@@ -46,7 +46,7 @@ export function encodeDrain(endsInMs: number, tryBrokers: readonly string[]): Ui
   return DrainNotice.encode({ endsInMs, tryBrokers: [...tryBrokers] }).finish();
 }
 
-/** A refusal in the message with which this event is acknowledged; of one that nobody knows, in an OffloadReply. */
+/** A refusal in the message with which this event is acknowledged; of an unknown event, in an OffloadReply. */
 export function refuseEvent(name: string, refusal: Refusal): Uint8Array {
   const wire = withReason(refusal);
   switch (name) {

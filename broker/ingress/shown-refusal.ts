@@ -1,6 +1,6 @@
 import type { Refusal } from '../../shared/base/refusal.ts';
 
-/** Nobody reads more, and a peer must not have to. */
+/** Characters of a text for peers and logs: no person reads more, and a peer must not have to. */
 const MAX_TEXT = 600;
 const CONTROL = /[\p{Cc}\u2028\u2029]+/gu;
 /** A path of at least two parts that begins where a word does: "/v2e" and "and/or" are none. */

@@ -12,13 +12,13 @@ import type { BrokerEvents, ClientSocket, ConnectedVehicle, Shown } from './link
 import { shownRefusal } from './shown-refusal.ts';
 import type { UsedWebSocket, WebSocketUser } from './web-sockets.ts';
 
-/** What a link asks of the rest of the ingress. */
+/** The rest of the ingress, as a link needs it. */
 export interface LinkOwner {
   readonly turns: Turns<Sender, Request>;
   /** Handles one event of a link that is served. @param quota that it was over for too long; empty: none */
   handle(link: VehicleLink, event: V2eEvent, arrivedAt: number, quota: string): void;
   refused(link: VehicleLink, problem: KerbError): void;
-  /** The link is gone; `open` are the ids of the offloads that nobody has answered. */
+  /** The link is gone; `open` are the ids of its unanswered offloads. */
   lost(link: VehicleLink, open: readonly string[]): void;
 }
 
@@ -211,7 +211,7 @@ export class VehicleLink implements RequestSource, WebSocketUser {
     this.#isEnded = true;
     // socket.io's client does not come back by itself after this.
     this.#socket?.disconnect();
-    // What it does not read would keep the close frame waiting as well.
+    // The close frame would wait behind all that this client does not read.
     if (problem.code === ErrorCode.QuotaSpent) this.#webSocket.terminate();
     else this.#webSocket.close(POLICY_VIOLATION, why.message.replace(/[^\x20-\x7e]/g, '?').slice(0, MAX_REASON));
     if (ids.length > 0) this.#owner.lost(this, ids);

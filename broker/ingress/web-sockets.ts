@@ -2,13 +2,13 @@ import type { IncomingMessage } from 'node:http';
 import type { Duplex } from 'node:stream';
 import { WebSocket, WebSocketServer } from 'ws';
 
-/** Who does not answer a close frame is cut off after this time. */
+/** A client that does not answer a close frame is cut off after this time. */
 const CLOSE_MS = 2000;
 /** Parts in which one message may come, and chunks of the transport that may hold it. */
 const MAX_FRAGMENTS = 1024;
 const LEAST_CHUNK = 512;
 
-/** What becomes of the messages of one WebSocket. */
+/** The receiver of all messages of one WebSocket. */
 export interface WebSocketUser {
   message(data: Buffer, isBinary: boolean): void;
   /** A ping or pong of WebSocket itself. */

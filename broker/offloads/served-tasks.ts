@@ -77,7 +77,7 @@ export class ServedTasks {
     pools.plan();
   }
 
-  /** What waits for it is turned away; what runs comes to its end. */
+  /** Offloads that wait for this package are turned away; those that run go on to their end. */
   remove(digest: string): void {
     const { offloads, pools } = this.#options;
     this.#served.delete(digest);

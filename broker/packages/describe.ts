@@ -5,7 +5,7 @@ import { compareVersions, fitsRange } from '../../shared/task-package/version-ra
 /** A task by its digest, or the newest of a name whose version fits. */
 export type TaskQuery = { readonly digest: string } | { readonly name: string; readonly range: string };
 
-/** What a caller needs to judge a task by its own trust: all files of the package but its images. */
+/** All files of a package but its images: a caller needs them to judge the task by its own trust. */
 export interface TaskDescription {
   readonly digest: string;
   readonly files: readonly PackageFile[];
@@ -36,7 +36,7 @@ export class TaskDescriptions {
           : config.name === query.name && fitsRange(config.version, query.range);
       return isMeant && isVisible(digest);
     });
-    // Of two with the same version the digest decides: everybody gets the same answer.
+    // Of two with the same version the digest decides: all callers that may see both get the same answer.
     const [found] = fitting.sort(
       (a, b) => compareVersions(b.config.version, a.config.version) || (a.digest < b.digest ? -1 : 1),
     );

@@ -10,7 +10,7 @@ import { PackageStore } from './package-store.ts';
 import { PushedPackages } from './pushed-packages.ts';
 import { VERSIONS_FILE, VersionFloors } from './version-floors.ts';
 
-/** What tasks may demand of a broker with this wish. With `auto` the tender of one that demands `vm` finds out whether it can. */
+/** The isolations that tasks may demand, by the broker's. With `auto` a tender finds out whether `vm` works here. */
 const ISOLATIONS: Readonly<Record<WishedIsolation, readonly Isolation[]>> = {
   process: ['process'],
   vm: ['vm'],

@@ -43,8 +43,8 @@ interface Reservation {
 }
 
 /**
- * Who may push what, and what becomes of it. A package that has come in is verified by the store exactly as those that
- * are found when the broker starts, then put on the disk, then served, then acknowledged.
+ * The rules for pushes, and the way of a package from there on: it is verified by the store exactly as those that are
+ * found when the broker starts, then put on the disk, then served, then acknowledged.
  */
 export class PackageUploads implements UploadRules {
   readonly #options: PackageUploadsOptions;
@@ -92,8 +92,8 @@ export class PackageUploads implements UploadRules {
   }
 
   /**
-   * There is nothing to send. Who has pushed a package may push it again with other signatures, to renew them; that another
-   * tenant has pushed it is nobody's business.
+   * True: there is nothing to send. A tenant may push its package again with other signatures, to renew them. It does
+   * not learn that another tenant has pushed the same one: it has to send it all the same.
    */
   async isThere(digest: string, files: readonly FileOffer[], { tenant }: VehiclePrincipal): Promise<boolean> {
     const { store, pushed } = this.#options;
@@ -146,7 +146,7 @@ export class PackageUploads implements UploadRules {
     return this.#changes.run<PushOutcome>(async () => {
       const { store, onPushed, onShared, onChanged, log } = this.#options;
       this.checkMayPush(client);
-      // Somebody else may have been faster.
+      // Another connection may have pushed it meanwhile.
       if (await this.isThere(digest, incoming.files, client)) return 'ALREADY_THERE';
       const origin: Origin = { tenant: client.tenant, vehicle: client.id, bytes, at: new Date().toISOString() };
       const others = store.originsOf(digest).filter(({ tenant }) => tenant !== client.tenant);

@@ -89,7 +89,7 @@ export class PushSession implements PushClient {
     this.#waiting++;
     return this.#steps.run(async () => {
       try {
-        // Nobody hears it, and nobody is to blame.
+        // The client does not get this answer any more, and it is not counted as a failure: `end` reports the push.
         if (this.#ended) return encodePushRefusal(badPush('the connection was closed'));
         return encodePushState(await this.#step(message));
       } catch (error) {

@@ -116,8 +116,8 @@ export class PushedPackages {
   }
 
   /**
-   * What a crash has left goes, but for the old one where it came between taking that away and putting the new one
-   * there.
+   * Removes an entry that a crash has left. The old package is put back when the crash came between taking it away and
+   * putting the new one there.
    */
   async #tidy(name: string): Promise<void> {
     const path = join(this.#dir, name);

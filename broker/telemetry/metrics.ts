@@ -180,7 +180,7 @@ export class BrokerMetrics {
     this.#pushes.labels(labels[0], result).inc();
   }
 
-  /** What a call took, whatever came of it. */
+  /** A call used this much, whatever its outcome was. */
   used(tenant: string, task: string, { cpuMs, peakMemory }: CallUse): void {
     const { labels, children } = this.#pairs.use(tenant, task);
     children.cpu ??= this.#cpu.labels(...labels);

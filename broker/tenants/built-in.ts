@@ -5,6 +5,8 @@ import type { ClassShares, Policy, TenantPolicy } from './policy.ts';
 const MIB = 1024 * 1024;
 /** Milliseconds. The protocol has no larger one, and no broker refused it before there were policies. */
 const LARGEST_BUDGET_MS = 3_600_000;
+/** Milliseconds: an endless loop costs no more. */
+const LONGEST_RUN_MS = 60_000;
 
 export const DEFAULT_CLASS_SHARES: ClassShares = { safety: 0, high: 0.2, normal: 0.1, idle: 0.02 };
 
@@ -17,7 +19,8 @@ export function builtInTenant({ limits, push }: Pick<BrokerConfig, 'limits' | 'p
     highestClass: 'normal',
     offloads: limits.maxQueuedPerTenant + limits.maxTenders,
     running,
-    largestBudgetMs: 60_000,
+    largestBudgetMs: LARGEST_BUDGET_MS,
+    longestRunMs: LONGEST_RUN_MS,
     cpu: { perMinuteMs: Number.POSITIVE_INFINITY, burstMs: Number.POSITIVE_INFINITY },
     memory: Number.POSITIVE_INFINITY,
     bytes: limits.maxQueuedBytes,
@@ -38,7 +41,7 @@ export function builtInTenant({ limits, push }: Pick<BrokerConfig, 'limits' | 'p
 
 /** The policy of a broker without a policy file: all tenants may the same, and the tenants of `--push-from` may push. */
 export function builtInPolicy(config: Pick<BrokerConfig, 'limits' | 'push'>): Policy {
-  const others = { ...builtInTenant(config), largestBudgetMs: LARGEST_BUDGET_MS };
+  const others = builtInTenant(config);
   const pushing = { ...others, packages: { ...others.packages, push: true } };
   return {
     tenants: new Map((config.push?.tenants ?? []).map((tenant) => [tenant, pushing])),

@@ -75,6 +75,7 @@ operators: [alice]
       offloads: Infinity,
       running: 3,
       largestBudgetMs: 90_000,
+      longestRunMs: 90_000,
       cpu: { perMinuteMs: 60_000, burstMs: 5000 },
       memory: 2 ** 30,
       bytes: 512 * 1024,

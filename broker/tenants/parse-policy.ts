@@ -56,6 +56,7 @@ function withTenant(base: TenantPolicy, raw: RawTenant): TenantPolicy {
     offloads,
     running: raw.running ?? Math.min(base.running, offloads),
     largestBudgetMs: raw.largestBudget ?? base.largestBudgetMs,
+    longestRunMs: raw.largestBudget ?? base.longestRunMs,
     cpu: {
       perMinuteMs,
       burstMs: perMinuteMs === Infinity ? Infinity : (raw.cpu?.burst ?? (raw.cpu ? perMinuteMs : base.cpu.burstMs)),

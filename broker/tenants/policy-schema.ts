@@ -121,7 +121,7 @@ export const tenantSchema = z.strictObject(
       many('a number of offloads'),
     ),
     largestBudget: key(
-      'the largest budget of one offload; 1m if not given',
+      'the largest budget of one offload, and the longest run; if not given, 1h and 1m',
       limit(duration(1, 3_600_000, '1ms to 1h')),
     ),
     cpu: key('computing time of its tasks; no limit if not given', cpu),

@@ -18,6 +18,8 @@ export interface TenantPolicy {
   /** Offloads that run. */
   readonly running: number;
   readonly largestBudgetMs: number;
+  /** Milliseconds after which a run is ended, whatever budget is left. */
+  readonly longestRunMs: number;
   /** CPU time of its unikernels: it fills at `perMinuteMs` a minute up to `burstMs`. */
   readonly cpu: { readonly perMinuteMs: number; readonly burstMs: number };
   /** Bytes that its running tenders may come to hold together, as their packages declare. */

@@ -65,7 +65,11 @@ describe('quotas of offloads', () => {
     }
     expect(tenants.mayBegin('A', 1, 0)).toBe(false);
     expect(tenants.mayBegin('B', 1, 0)).toBe(true);
-    expect(tenants.check(offload('A', { budgetMs: 3_600_000 }), 0, 0)).toMatchObject({ quota: 'largestBudget' });
+    // A caller of version 1 may ask for an hour; its run gets no more than a minute.
+    expect(tenants.check(offload('A', { budgetMs: 3_600_000 }), 0, 0)?.quota).not.toBe('largestBudget');
+    const run = tenants.begun('B', 1, 0);
+    expect(run.longestMs).toBe(60_000);
+    expect(tenants.endedEarly(run)).toMatchObject({ code: ErrorCode.QuotaSpent, quota: 'largestBudget' });
     const single = new Tenants(builtInPolicy({ limits: { ...DEFAULT_LIMITS, maxTendersPerTask: 1 } }));
     expect(single.mayBegin('A', 1, 0)).toBe(true);
   });
@@ -145,7 +149,7 @@ describe('computing time', () => {
       quota: 'cpu',
       message: expect.stringContaining('ended after 4 s'),
     });
-    expect(new Tenants(policyOf('{}')).begun('A', 1, 0).longestMs).toBe(Number.POSITIVE_INFINITY);
+    expect(new Tenants(policyOf('{}')).begun('A', 1, 0).longestMs).toBe(60_000);
   });
 
   it('holds back what was taken before it was spent, and lets it go when there is some again', () => {

@@ -182,9 +182,10 @@ export class Tenants implements TenantRules, TenantAccounts {
     const usage = this.#of(tenant);
     usage.running++;
     usage.memory += memory;
-    const { cpu } = this.policyOf(tenant);
+    const { cpu, longestRunMs } = this.policyOf(tenant);
     // A processor gives no more than a millisecond in each: so far below zero, and no further, one run may bring it.
-    return { tenant, memory, startedAt: now, longestMs: Math.max(1, usage.cpu.leftMs(cpu, now) + cpu.burstMs) };
+    const cpuMs = Math.max(1, usage.cpu.leftMs(cpu, now) + cpu.burstMs);
+    return { tenant, memory, startedAt: now, longestMs: Math.min(cpuMs, longestRunMs) };
   }
 
   ended({ tenant, memory, startedAt }: TenantRun, cpuMs: number | undefined, now: number): void {
@@ -200,7 +201,11 @@ export class Tenants implements TenantRules, TenantAccounts {
   }
 
   endedEarly({ tenant, longestMs }: TenantRun): Refusal {
-    const { cpu } = this.policyOf(tenant);
+    const { cpu, longestRunMs } = this.policyOf(tenant);
+    if (longestMs >= longestRunMs) {
+      const sentence = `the task was ended after ${timeText(longestMs)}, the longest that a run of tenant ${tenant} may take`;
+      return quotaSpent('largestBudget', sentence);
+    }
     const wait = this.#usage.get(tenant)?.cpu.waitMs(1, cpu, performance.now()) ?? 0;
     const sentence = `the task was ended after ${timeText(longestMs)}: tenant ${tenant} has used its computing time, ${timeText(cpu.perMinuteMs)} a minute`;
     return quotaSpent('cpu', sentence, wait);

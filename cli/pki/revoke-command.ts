@@ -75,7 +75,7 @@ async function serialsOf(named: readonly string[], authorityPem: string, ca: str
   return serials;
 }
 
-/** What the list of this authority holds already. */
+/** The revocations of this authority until now: the date of each, by serial number. */
 async function revokedBefore(path: string, authorityPem: string): Promise<Map<string, Date>> {
   let pem: string;
   try {

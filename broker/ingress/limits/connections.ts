@@ -5,7 +5,7 @@ import { TokenBucket } from './token-bucket.ts';
 const HANDSHAKES = { perSecond: 50, most: 200 };
 /** Connections from one address that have not shown a certificate yet. */
 const MAX_STRANGERS = 256;
-/** Addresses that are remembered although nobody is connected from them. */
+/** From this number on, idle addresses are forgotten: without a stranger, and without handshakes of late. */
 const MAX_ADDRESSES = 4096;
 const LOOK_MS = 20;
 
@@ -14,7 +14,7 @@ interface Stranger {
   readonly proceed: () => void;
 }
 
-/** What is known of the other ends of one address. Behind one address there may be a whole fleet. */
+/** One address and its clients without a certificate. Behind it there may be a whole fleet. */
 interface Address {
   readonly handshakes: TokenBucket;
   /** Those that have not shown a certificate yet, the oldest first. */
@@ -27,15 +27,15 @@ interface Address {
  * The connections of a broker, at most so many. Until it has shown a certificate, a connection counts for its address
  * only. Handshakes are the dearest thing that a stranger can ask for: between two looks of the event loop at the network
  * one is begun, by turns of addresses. When there is no room, whoever has been busy with the handshake for longest makes
- * some, from the address that has most of them: nobody without a certificate can keep vehicles out by connecting and
- * saying nothing.
+ * some, from the address that has most of them: a client without a certificate cannot keep vehicles out by connecting
+ * and saying nothing.
  */
 export class Connections {
   readonly #max: number;
   /** By their other end. */
   readonly #all = new Map<string, Socket>();
   readonly #addresses = new Map<string, Address>();
-  /** Addresses from which somebody waits for the handshake, the next one first. */
+  /** Addresses with a client that waits for its handshake, the next one first. */
   readonly #round: string[] = [];
   #immediate: NodeJS.Immediate | undefined;
   #timer: NodeJS.Timeout | undefined;

@@ -24,7 +24,7 @@ export interface RequestSource extends Source {
   handle(request: Request, quota: string): void;
 }
 
-/** What one tenant has of the broker now. */
+/** The share of the broker that one tenant uses now. */
 interface TenantUse {
   connections: number;
   /** Vehicles of it of which something is in flight. */
@@ -88,7 +88,7 @@ export class Sender {
     this.#tenant.bytesInFlight += bytes;
   }
 
-  /** It is answered, or nobody waits for its answer any more. */
+  /** The offload is answered, or its vehicle does not wait for an answer any more. */
   release(bytes: number): void {
     this.bytesInFlight -= bytes;
     this.#tenant.bytesInFlight -= bytes;

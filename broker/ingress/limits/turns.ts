@@ -10,7 +10,7 @@ const TURN_MS = 1;
 const TURN_BYTES = 256 * 1024;
 /** So often a vehicle that sends a lot gets a turn without waiting for one. */
 const WINDOW_MS = 2;
-/** What is over a limit waits for so long for room, and is refused then. */
+/** A message that is over a limit waits this long for room, and is refused then. */
 const ROOM_TIMEOUT_MS = 1000;
 const LOOK_MS = 5;
 
@@ -26,7 +26,7 @@ export interface Waiting {
   readonly arrivedAt: number;
 }
 
-/** What Turns knows of one vehicle. */
+/** The state that `Turns` keeps of one vehicle. */
 export class Turn<Message extends Waiting> {
   readonly waiting: Message[] = [];
   readonly stopped = new Set<Source>();
