@@ -58,7 +58,8 @@ export async function startBroker(config: BrokerConfig, parts: BrokerParts): Pro
     const policy = await startPolicy(running, config, { errors, log });
     const { tenants } = policy;
     const { results, receipts } = await startResults(running, { config, identity, policy, metrics, errors, log });
-    const { store, pushed } = await loadPackages(config, errors, log, tenants);
+    const { store, pushed, checkKeys } = await loadPackages(config, errors, log, tenants);
+    policy.onChange(checkKeys);
     const taskParts = { config, store, policy, results, metrics, errors, log, createTender, signal };
     const tasks = await startTasks(running, taskParts);
     const { admission, offloads, served } = tasks;
@@ -74,7 +75,7 @@ export async function startBroker(config: BrokerConfig, parts: BrokerParts): Pro
     offloads.refuseNew = () => drain.refusal();
     const rules = tenants;
     const front = { config, store, policy, telemetry, log, identity, receipts, offloads, served, pushed, rules };
-    const started = await startIngress(running, { ...front, queued: () => admission.queued });
+    const started = await startIngress(running, front);
     ingress = started.ingress;
     policy.onChange(() => ingress?.policyChanged());
     const ending = new Ending(config, offloads, drain, parts.hurry);
@@ -82,7 +83,7 @@ export async function startBroker(config: BrokerConfig, parts: BrokerParts): Pro
 
     const { port } = ingress;
     const url = urlOf(config, port);
-    const shown = { config, url, ingress, admission, offloads, results, served, store, telemetry, drain, tenants };
+    const shown = { config, url, ingress, admission, offloads, results, served, store, telemetry, drain, policy };
     const snapshots = snapshotsOf(shown);
     const operators = () => tenants.policy.operators;
     const remote = await startApi(running, { config, telemetry, drain, snapshots, operators, log });

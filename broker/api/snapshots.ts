@@ -9,7 +9,8 @@ import type { ServedTasks } from '../offloads/served-tasks.ts';
 import type { PackageStore } from '../packages/package-store.ts';
 import type { Results } from '../results/results.ts';
 import type { BrokerTelemetry } from '../telemetry/telemetry.ts';
-import type { Tenants } from '../tenants/tenants.ts';
+import type { PolicyFile } from '../tenants/policy-file.ts';
+import type { RunningPolicy } from '../tenants/start-policy.ts';
 import type { BrokerSnapshots } from './routes.ts';
 import { tenantStatus } from './tenant-status.ts';
 
@@ -19,17 +20,18 @@ export interface SnapshotSources {
   readonly ingress: Pick<Ingress, 'clients' | 'port'>;
   readonly admission: Pick<Admission<PendingOffload>, 'queued'>;
   readonly offloads: Pick<Offloads, 'counts'>;
-  readonly results: Pick<Results, 'status'>;
+  readonly results: Pick<Results, 'status' | 'keptOf'>;
   readonly served: Pick<ServedTasks, 'status'>;
   readonly store: Pick<PackageStore, 'rejected' | 'pushes'>;
   readonly telemetry: BrokerTelemetry;
   readonly drain: Drain;
-  readonly tenants: Pick<Tenants, 'quotaUse'>;
+  readonly policy: RunningPolicy;
 }
 
 /** Reads what the API shows from the rooms of this broker, anew for each request. */
 export function snapshotsOf(sources: SnapshotSources): BrokerSnapshots {
-  const { config, url, ingress, admission, offloads, results, served, store, telemetry, drain, tenants } = sources;
+  const { config, url, ingress, admission, offloads, results, served, store, telemetry, drain, policy } = sources;
+  const { tenants, file } = policy;
   const { activity, metrics, errors } = telemetry;
   const startedAt = new Date().toISOString();
   metrics.watchActivity(() => ({
@@ -51,6 +53,7 @@ export function snapshotsOf(sources: SnapshotSources): BrokerSnapshots {
     packages: served.status(),
     rejected: store.rejected.map(({ path, error }) => ({ path, reason: error.message })),
     results: results.status(),
+    ...(file && { policy: policyStatus(file) }),
     errors: errors.list(),
   });
   return {
@@ -61,6 +64,7 @@ export function snapshotsOf(sources: SnapshotSources): BrokerSnapshots {
         cpuMsOf: (tenant) => metrics.cpuMsOf(tenant),
         pushed: () => store.pushes(),
         quotasOf: (tenant) => tenants.quotaUse(tenant),
+        keptOf: (tenant) => results.keptOf(tenant),
       }),
     packages: () => served.status(),
     offloads: (limit, only) => activity.offloads(limit, only),
@@ -71,4 +75,8 @@ export function snapshotsOf(sources: SnapshotSources): BrokerSnapshots {
       return state === 'serving' ? '' : `${state}, as ${by} asked for`;
     },
   };
+}
+
+function policyStatus({ file, loadedAt, fault }: PolicyFile): BrokerStatus['policy'] {
+  return { file, loadedAt: new Date(loadedAt).toISOString(), reason: fault };
 }

@@ -29,8 +29,6 @@ export interface IngressParts {
   readonly policy: RunningPolicy;
   readonly pushed: PushedPackages;
   readonly telemetry: BrokerTelemetry;
-  /** Offloads that wait. */
-  readonly queued: () => number;
   readonly rules: Pick<TenantRules, 'limitsOf' | 'refusalOf' | 'mayRun' | 'maySee'>;
   readonly log: Logger;
 }
@@ -43,7 +41,7 @@ export interface RunningIngress {
 
 /** Lets vehicles in: for offloads and, where that is allowed, for pushes. */
 export async function startIngress(running: RunningParts, parts: IngressParts): Promise<RunningIngress> {
-  const { config, identity, offloads, served, store, telemetry, rules, queued, log } = parts;
+  const { config, identity, offloads, served, store, telemetry, rules, log } = parts;
   const { errors, activity } = telemetry;
   const { id, identityDir: dir } = config;
   const { maxInput } = config.push ?? NO_PUSHES;
@@ -57,8 +55,6 @@ export async function startIngress(running: RunningParts, parts: IngressParts): 
   const mayRun = (tenant: string, digest: string) => rules.mayRun(tenant, ownersOf(digest));
   const maySee = (tenant: string, digest: string) => rules.maySee(tenant, ownersOf(digest));
   const descriptions = new TaskDescriptions(() => store.packages);
-  // Little's law: what waits, by how many are done in a second.
-  const queueMs = () => (queued() / Math.max(1, offloads.counts().perSecond)) * 1000;
   const ingress = new Ingress({
     identity,
     listen: config.listen,
@@ -67,7 +63,7 @@ export async function startIngress(running: RunningParts, parts: IngressParts): 
     announcement: ({ tenant, version }) => {
       const announcement = served.announcement(id);
       const tasks = announcement.tasks.filter(({ digest }) => mayRun(tenant, digest));
-      return encodeAnnouncement({ ...announcement, tasks, queueMs: queueMs() }, version);
+      return encodeAnnouncement({ ...announcement, tasks, ...offloads.load() }, version);
     },
     limitsOf: (client) => rules.limitsOf(client),
     refusalOf: (client) => rules.refusalOf(client),

@@ -94,7 +94,7 @@ export class ServedTasks {
   }
 
   /** Only what can be run is announced; a tender that is being replaced, and quarantine, which ends, count as what can. */
-  announcement(broker: string): Omit<Announcement, 'queueMs'> {
+  announcement(broker: string): Omit<Announcement, 'queueMs' | 'freeTenders'> {
     const served = [...this.#served.values()];
     const tasks = served
       .filter(({ pool }) => !pool.refused)
@@ -103,9 +103,8 @@ export class ServedTasks {
         return { digest, name, version, maxInput, maxOutput };
       });
     const isolations = [...new Set(served.map(({ pool }) => pool.isolation).filter(Boolean))].sort();
-    const waiting = served.flatMap(({ pool }) => pool.tenders.filter(({ state }) => state === 'Waiting'));
     const maxInput = Math.max(0, ...tasks.map((task) => task.maxInput));
-    return { broker, tasks, isolations, maxInput, freeTenders: waiting.length };
+    return { broker, tasks, isolations, maxInput };
   }
 
   status(): BrokerStatus['packages'] {

@@ -83,6 +83,10 @@ export class Results {
     return { count, memoryBytes, diskBytes, reason: this.#store?.trouble ?? '' };
   }
 
+  keptOf(tenant: string): { readonly count: number; readonly bytes: number } {
+    return this.#kept.useOf(tenant);
+  }
+
   /** Takes over what is on the disk: at the start, and again after what was there has been damaged. */
   load(rows: readonly StoredRow[]): void {
     const now = performance.now();

@@ -4,11 +4,13 @@ import { messageOf } from '../../shared/base/errors.ts';
 import { DamagedError, InUseError, ResultDatabase } from './result-database.ts';
 import type { StoreReply, StoreRequest } from './stored-result.ts';
 
-const port = parentPort!;
-const database = new ResultDatabase((workerData as { readonly folder: string }).folder);
+// Set-up loads every source once, for Node's compile cache: outside of a thread there is no port, and nothing is opened.
+const port = parentPort;
+const { folder } = (workerData ?? { folder: '' }) as { readonly folder: string };
+const database = new ResultDatabase(folder);
 
 function send(reply: StoreReply): void {
-  port.postMessage(reply);
+  port?.postMessage(reply);
 }
 
 /** A damaged database is put aside, once, and the broker goes on with an empty one. */
@@ -62,7 +64,7 @@ function handle(request: StoreRequest): void {
     case 'close':
       database.close();
       send({ kind: 'closed' });
-      port.close();
+      port?.close();
   }
 }
 
@@ -79,4 +81,4 @@ function attempt(action: () => void): string {
   }
 }
 
-port.on('message', handle);
+port?.on('message', handle);

@@ -117,6 +117,19 @@ test('a bad file keeps a broker from starting, and a running one on its policy',
   });
 });
 
+test('the status has the file, and keys that nothing is signed with', async () => {
+  const { broker, change } = await start('{}');
+  const { policy, errors } = broker.status();
+  expect(policy).toEqual({ file: expect.any(String), loadedAt: expect.stringMatching(/^20.*Z$/), reason: '' });
+  expect(errors).toEqual([]);
+  await change('revoked: { keys: [makr] }');
+  expect(broker.status().errors).toMatchObject([
+    { source: 'policy', message: expect.stringContaining('"makr", which is not in the trust folder') },
+  ]);
+  await change('revoked: { kyes: [maker] }');
+  expect(broker.status().policy).toMatchObject({ reason: expect.stringContaining('kyes') });
+});
+
 test('a policy that lets tenants push needs trusted keys', async () => {
   const file = fresh();
   writeFileSync(file, 'tenants: { ACME: { packages: { push: true } } }');

@@ -12,6 +12,7 @@ export function brokerStatusLines(status: BrokerStatus): string[] {
     `broker ${status.broker} at ${status.url}, up since ${status.startedAt}`,
     ...drainLines(status.drain),
     `vehicles connected: ${status.clients}; offloads: ${status.queued} waiting, ${status.running} running`,
+    ...policyLines(status.policy),
     `offloads: ${ok} ok, ${refused} refused, ${failed} failed, ${perSecond.toFixed(1)}/s`,
     '',
     ...packageLines(status.packages),
@@ -19,6 +20,12 @@ export function brokerStatusLines(status: BrokerStatus): string[] {
     ...(status.errors.length > 0 ? [''] : []),
     ...status.errors.slice(-5).map(({ time, source, message }) => `${time} ${source}: ${message}`),
   ];
+}
+
+function policyLines(policy: BrokerStatus['policy']): string[] {
+  if (policy === undefined) return [];
+  const { file, loadedAt, reason } = policy;
+  return [`policy: ${file}, read ${loadedAt}${reason === '' ? '' : `; the file as it is now is not used: ${reason}`}`];
 }
 
 /** Nothing while it serves. */

@@ -250,6 +250,14 @@ export interface BrokerStatus {
     /** Why nothing is written to the disk; empty: it is. */
     readonly reason: string;
   };
+  /** Left out where no policy file was given, and by brokers that are older. */
+  readonly policy?: {
+    readonly file: string;
+    /** When what counts now was read (ISO 8601, UTC). */
+    readonly loadedAt: string;
+    /** Why the file as it is now is not used; empty: it is. */
+    readonly reason: string;
+  };
   /** Packages that cannot be used. */
   readonly rejected?: readonly { readonly path: string; readonly reason: string }[];
   readonly errors: readonly RecentError[];

@@ -83,6 +83,13 @@ export class KeptSet<Item extends KeptItem> {
     return this.#owners.size;
   }
 
+  /** How much one owner keeps, in memory and on the disk together. */
+  useOf(name: string): { readonly count: number; readonly bytes: number } {
+    const owner = this.#owners.get(name);
+    if (owner === undefined) return { count: 0, bytes: 0 };
+    return { count: owner.memory.size + owner.disk.size, bytes: owner.memoryBytes + owner.diskBytes };
+  }
+
   values(): IterableIterator<Item> {
     return this.#items.values();
   }
