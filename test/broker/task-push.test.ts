@@ -35,6 +35,7 @@ beforeAll(async () => {
     ['pki', 'ca', 'create', '--out', 'ca'],
     ['pki', 'broker', 'rsu-1', '--ca', 'ca', '--out', 'broker'],
     ['pki', 'vehicle', 'laptop', '--tenant', 'ACME', '--ca', 'ca', '--out', 'laptop'],
+    ['pki', 'vehicle', 'car-1', '--tenant', 'ACME', '--ca', 'ca', '--out', 'sibling'],
     ['pki', 'vehicle', 'car-2', '--tenant', 'Other', '--ca', 'ca', '--out', 'other'],
     ['pki', 'task-signer', 'maker', '--out', 'maker'],
     ['task', 'build', join(top, 'examples/tasks/echo'), '-o', 'echo'],
@@ -92,7 +93,7 @@ async function kill(child: ChildProcess): Promise<void> {
 }
 
 async function connect(url: string): Promise<void> {
-  const identity = fixedIdentity(await loadIdentity(join(root, 'other'), 'vehicle'));
+  const identity = fixedIdentity(await loadIdentity(join(root, 'sibling'), 'vehicle'));
   offloader = new BrokerOffloader({ brokers: [{ id: 'rsu-1', url }], identity, log: silentLog() });
   await offloader.start();
   await vi.waitUntil(() => offloader!.places()[0]!.connected, { timeout: 20_000 });
@@ -133,9 +134,11 @@ test('pushed, offloaded by a vehicle that was there before, killed, started agai
   expect(after.packages).toMatchObject([{ digest, tender: 'Waiting', pushed: { tenant: 'ACME' } }]);
   await connect(after.url);
   expect(await echo(digest, 'two')).toBe('two');
-  expect((await kerb('task', 'list', ...at(after.url, 'other'))).stdout).toMatch(
+  expect((await kerb('task', 'list', ...at(after.url, 'sibling'))).stdout).toMatch(
     new RegExp(`^DIGEST .*\\n${digest} +echo +1\\.0\\.0 +4194304 +4194304\\n$`),
   );
+  // Another tenant neither sees it nor learns that it is there.
+  expect((await kerb('task', 'list', ...at(after.url, 'other'))).stdout).not.toContain(digest);
   const foreign = await kerb('task', 'remove', digest, ...at(after.url, 'other'));
   expect(foreign).toMatchObject({ code: 1, stderr: expect.stringMatching(/7011 PushForbidden/) });
   expect((await kerb('task', 'remove', digest, ...at(after.url))).stdout).toBe(`${digest} is removed: broker rsu-1\n`);

@@ -148,7 +148,13 @@ async function containers(): Promise<Map<string, ContainerInspectInfo>> {
     all: true,
     filters: { label: [`kerbside.owner=obu-1/${stateLayout(state).stateHash}`] },
   });
-  const infos = await Promise.all(listed.map(({ Id }) => engine.calls.getContainer(Id).inspect()));
+  // One that is being replaced may be removed between the two calls.
+  const found = await Promise.allSettled(listed.map(({ Id }) => engine.calls.getContainer(Id).inspect()));
+  const infos = found.flatMap((one) => {
+    if (one.status === 'fulfilled') return [one.value];
+    if ((one.reason as { statusCode?: number }).statusCode === 404) return [];
+    throw one.reason;
+  });
   return new Map(infos.map((info) => [info.Config.Labels['kerbside.workload']!, info]));
 }
 

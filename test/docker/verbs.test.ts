@@ -4,7 +4,7 @@ import { mkdtempSync, readFileSync, writeFileSync } from 'node:fs';
 import { rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import { parseAllDocuments } from 'yaml';
 import { type Engine, reachEngine } from '../../obu/engine/docker-client.ts';
 import { getControl, getStatus } from '../../shared/api/control-client.ts';
@@ -178,7 +178,11 @@ describe('a person looks at what runs', () => {
     expect(text).toContain('! going down');
     expect(text.split('\n').length).toBeLessThan(40);
     // Its container is gone, and what it said is not.
-    expect((await kerb(['logs', 'broken'])).err).toContain('going down\n');
+    // While the next one of it starts, that has not said anything yet.
+    await vi.waitFor(async () => expect((await kerb(['logs', 'broken'])).err).toContain('going down\n'), {
+      timeout: 30_000,
+      interval: 500,
+    });
   });
 
   it('explain and logs of what there is not', async () => {

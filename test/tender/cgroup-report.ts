@@ -40,6 +40,7 @@ export interface CgroupReport {
   readonly greedy?: string;
   /** Groups of ours that are there afterwards. */
   readonly left?: readonly string[];
+  readonly brokerPid?: number;
   readonly brokerAfter?: string;
 }
 
@@ -118,6 +119,7 @@ async function report(mode: CgroupMode, imagePath: string, how: string | undefin
     lines,
     pid,
     broker: groupOf('self'),
+    brokerPid: process.pid,
     tender: groupOf(pid),
     guest: existsSync(`/proc/${guest}`) ? groupOf(guest) : groupOf(await guestOf(pid)),
     limits: limitsOf(pid),

@@ -26,7 +26,9 @@ const eventually = (check: () => void) => vi.waitFor(check, { timeout: 10_000, i
 
 test('off: no groups, and no line about them', async () => {
   const { report } = await runReport<CgroupReport>(['off', image]);
-  expect(report).toMatchObject({ lines: [], answer: 'hello, you', left: [] });
+  expect(report).toMatchObject({ lines: [], answer: 'hello, you' });
+  // Beside this test there may be those of other brokers, and of killed ones.
+  expect(report.left!.filter((path) => path.includes(`-${report.brokerPid}-`))).toEqual([]);
   expect(report.tender).toBe(report.broker);
 });
 
@@ -48,8 +50,8 @@ describeWhere(first.error?.message, 'control groups of tenders', () => {
     const memory = Number(first.limits!['memory.max'] ?? first.limits!['memory.limit_in_bytes']);
     expect(memory).toBeGreaterThan(18 << 20);
     expect(memory).toBeLessThan(32 << 20);
-    expect(lines(first)).toEqual(['tenders have control groups']);
-    expect(first.left).toEqual([]);
+    expect(lines(first)[0]).toBe('tenders have control groups');
+    expect(first.left!.filter((path) => path.includes(`-${first.brokerPid}-`))).toEqual([]);
     expect(first.brokerAfter).not.toMatch(/kerbside/);
   });
 
@@ -71,11 +73,13 @@ describeWhere(first.error?.message, 'control groups of tenders', () => {
     await eventually(() => expect(alive(dead.report.pid!)).toBe(false));
 
     const { report } = await runReport<CgroupReport>(['required', image, 'brief']);
-    expect(lines(report)).toEqual(['tenders have control groups', 'removed control groups of a dead broker']);
-    expect(report.lines[1]!.path).toContain(`-${dead.child.pid}-`);
-    expect(report.lines[1]!.path).not.toContain(`-${living.child.pid}-`);
-    expect(report.left!.every((path) => path.includes(`-${living.child.pid}-`))).toBe(true);
-    expect(report.left!.length).toBeGreaterThan(0);
+    // Brokers of other tests remove groups of the dead as well, and leave some: only these two count.
+    const of = (pid: number | undefined, found: CgroupReport) =>
+      found.left!.filter((path) => path.includes(`-${pid}-`)).length;
+    expect(of(dead.child.pid, report)).toBe(0);
+    expect(of(living.child.pid, report)).toBeGreaterThan(0);
+    const removed = report.lines.filter(({ msg }) => msg === 'removed control groups of a dead broker');
+    expect(removed.some(({ path }) => String(path).includes(`-${living.child.pid}-`))).toBe(false);
     expect(alive(living.report.pid!)).toBe(true);
 
     const gone = once(living.child, 'exit');
@@ -83,6 +87,6 @@ describeWhere(first.error?.message, 'control groups of tenders', () => {
     await gone;
     await eventually(() => expect(alive(living.report.pid!)).toBe(false));
     const { report: last } = await runReport<CgroupReport>(['required', image, 'brief']);
-    expect(last.left).toEqual([]);
+    expect(of(living.child.pid, last)).toBe(0);
   });
 });
