@@ -2,6 +2,7 @@ import { execFileSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { existsSync, readdirSync, readFileSync, realpathSync, statSync } from 'node:fs';
 import { join } from 'node:path';
+import { isErrno } from '../../shared/base/errors.ts';
 
 /**
  * What a run with this state folder left on the machine: processes whose command line or environment names it (or the
@@ -54,7 +55,7 @@ function mountsBelow(state: string): string[] {
 function socketsIn(folder: string): string[] {
   const found: string[] = [];
   const visit = (dir: string) => {
-    for (const name of readdirSync(dir)) {
+    for (const name of namesIn(dir)) {
       const path = join(dir, name);
       // The engine's image store has many thousands of files and no socket of ours.
       if (path.includes('/overlay2/')) continue;
@@ -65,4 +66,14 @@ function socketsIn(folder: string): string[] {
   };
   visit(folder);
   return found;
+}
+
+/** The names in a folder; none when it is removed at this moment. */
+function namesIn(dir: string): string[] {
+  try {
+    return readdirSync(dir);
+  } catch (error) {
+    if (isErrno(error, 'ENOENT')) return [];
+    throw error;
+  }
 }
