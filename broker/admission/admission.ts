@@ -2,8 +2,8 @@
  * Decides which offload may wait, which one runs next, and which one is not worth a start any more. Pure: values in, values
  * out, and the time is an argument.
  *
- * Who waits is in a `FairQueue`, what runs in `Runs`, how long runs take in `RunTimes`. What waits is bounded in number and
- * in bytes; only what can be expected to finish in time is taken at all.
+ * Entries that wait are in a `FairQueue`, running ones in `Runs`, and learned run times in `RunTimes`. The queue is bounded
+ * in number and in bytes, and only an entry that can be expected to finish in time is admitted.
  */
 import { ErrorCode } from '../../shared/base/errors.ts';
 import { type Refusal, refusal } from '../../shared/base/refusal.ts';
@@ -39,7 +39,7 @@ export class Admission<T extends Waiting> {
   #earliest = Number.POSITIVE_INFINITY;
   #lookedAt = Number.NEGATIVE_INFINITY;
   #taken = 0;
-  /** Of `take`, while it looks. */
+  /** The argument of the `take` that is under way, for `#mayRun`. */
   #isFree: MayRun = () => true;
 
   constructor({ limits, tenants, tendersOf, onDropped, onLong }: AdmissionOptions<T>) {
@@ -82,7 +82,7 @@ export class Admission<T extends Waiting> {
   get wakeAt(): number {
     if (this.#queue.size === 0) return Number.POSITIVE_INFINITY;
     const slotAt = this.#runs.slotAt();
-    // One that could be had already found no taker when it was last looked at.
+    // A slot that was free at the last look found no entry that could run, and would find none now.
     return slotAt > this.#lookedAt ? Math.min(this.#earliest, slotAt) : this.#earliest;
   }
   /** How long a small offload of a new tenant would wait, in milliseconds. */

@@ -14,7 +14,7 @@ export interface Ticket extends Placed {
   readonly rank: number;
   /** Until when it is worth something. */
   due: number;
-  /** Of those with the same `due`, the lower comes first. */
+  /** Among tickets with the same `due`, the lower order comes first. */
   readonly order: number;
   /** How long it is expected to run. */
   readonly costMs: number;
@@ -34,7 +34,7 @@ class Line<T extends Ticket> implements Placed {
   weight = 1;
   /** Virtual time at which its next one starts: what it has been given, over its weight. */
   start = 0;
-  /** Of two with the same start, the lower is first. */
+  /** Among lines with the same start, the lower turn comes first. */
   turn = 0;
   workMs = 0;
   count = 0;

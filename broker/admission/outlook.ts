@@ -10,7 +10,7 @@ export interface Situation {
   readonly time: RunTime;
   readonly due: number;
   readonly now: number;
-  /** Of its caller, from its arrival to `due`. */
+  /** The caller's budget: from the arrival of the offload to `due`. */
   readonly budgetMs: number;
   readonly wayBackMs: number;
   /** Runs at the same time. */
@@ -40,7 +40,7 @@ export interface Prospect {
   readonly lateMs: number;
 }
 
-/** Of those that are taken, so many turn out to have waited too long; fewer would mean slots that wait for work. */
+/** The share of admitted offloads that may be dropped for having waited too long. A smaller one would leave slots idle. */
 const DROPPED = 0.05;
 const BIAS_STEP = 0.04;
 const MAX_BIAS = 4;

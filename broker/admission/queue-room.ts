@@ -39,7 +39,7 @@ export class Shares {
   #bytes = 0;
   #waitingTenants = 0;
 
-  /** Of input that waits. */
+  /** Bytes of the inputs that wait. */
   get bytes(): number {
     return this.#bytes;
   }

@@ -2,8 +2,8 @@ import pino from 'pino';
 import { expect, test } from 'vitest';
 import { RecentErrors } from '../../shared/api/recent-errors.ts';
 import { ErrorCode, KerbError } from '../../shared/base/errors.ts';
+import { shownText } from '../../shared/protocol/shown-refusal.ts';
 import { ClientLog } from './client-log.ts';
-import { shownText } from './shown-refusal.ts';
 
 function setUp() {
   const lines: Record<string, unknown>[] = [];

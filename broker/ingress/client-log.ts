@@ -1,8 +1,8 @@
 import type { RecentErrors } from '../../shared/api/recent-errors.ts';
 import type { KerbError } from '../../shared/base/errors.ts';
 import type { Logger } from '../../shared/base/log.ts';
+import { shownText } from '../../shared/protocol/shown-refusal.ts';
 import { TokenBucket } from './limits/token-bucket.ts';
-import { shownText } from './shown-refusal.ts';
 
 /** Lines about one client, and about all of them: a client must not be able to fill the disk, nor to hide another. */
 const OF_ONE = { perSecond: 1, most: 10 };

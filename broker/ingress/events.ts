@@ -1,13 +1,13 @@
 import { ErrorCode, isKerbError, KerbError, messageOf } from '../../shared/base/errors.ts';
 import { refusalOf } from '../../shared/base/refusal.ts';
 import type { VehiclePrincipal } from '../../shared/identity/identity.ts';
+import { shownRefusal } from '../../shared/protocol/shown-refusal.ts';
 import type { V2eEvent } from '../../shared/protocol/v2e-parser.ts';
 import type { Answer, IncomingOffload } from '../offloads/offload.ts';
 import type { TaskDescription, TaskQuery } from '../packages/describe.ts';
 import type { PushClient } from '../packages/push-session.ts';
 import { decodeOffload, encodeRefusal, encodeResult } from './codec.ts';
 import { decodeCancel, decodeDescribe, encodeCancelled, encodeDescription, refuseEvent } from './replies.ts';
-import { shownRefusal } from './shown-refusal.ts';
 import type { VehicleLink } from './vehicle-link.ts';
 
 /** The rest of the broker, as the events of vehicles need it. */

@@ -6,6 +6,7 @@ import { ErrorCode, isKerbError, KerbError, messageOf } from '../../shared/base/
 import type { Logger } from '../../shared/base/log.ts';
 import { listenFault } from '../../shared/host/listen.ts';
 import type { Identity, VehiclePrincipal } from '../../shared/identity/identity.ts';
+import { shownText } from '../../shared/protocol/shown-refusal.ts';
 import type { V2eEvent } from '../../shared/protocol/v2e-parser.ts';
 import type { ClientLimits } from '../tenants/policy.ts';
 import type { ClientLog } from './client-log.ts';
@@ -18,7 +19,6 @@ import { type Request, type Sender, Senders } from './limits/senders.ts';
 import { Turns } from './limits/turns.ts';
 import type { ClientSocket, ConnectedVehicle, Shown } from './link-types.ts';
 import { encodeDrain } from './replies.ts';
-import { shownText } from './shown-refusal.ts';
 import { type LinkOwner, VehicleLink } from './vehicle-link.ts';
 import type { UsedWebSocket } from './web-sockets.ts';
 

@@ -2,6 +2,7 @@ import type { TLSSocket } from 'node:tls';
 import { ErrorCode, isKerbError, KerbError, messageOf } from '../../shared/base/errors.ts';
 import { refusalOf } from '../../shared/base/refusal.ts';
 import { commonVersion, greetingFrom, V2E_VERSIONS } from '../../shared/protocol/greeting.ts';
+import { shownRefusal } from '../../shared/protocol/shown-refusal.ts';
 import { encodeAck, readEvent, type V2eEvent } from '../../shared/protocol/v2e-parser.ts';
 import type { PushClient } from '../packages/push-session.ts';
 import { encodeRefusal } from './codec.ts';
@@ -9,7 +10,6 @@ import { FrameRules, type FrameVerdict } from './frame-rules.ts';
 import type { Request, RequestSource, Sender } from './limits/senders.ts';
 import type { Turns } from './limits/turns.ts';
 import type { BrokerEvents, ClientSocket, ConnectedVehicle, Shown } from './link-types.ts';
-import { shownRefusal } from './shown-refusal.ts';
 import type { UsedWebSocket, WebSocketUser } from './web-sockets.ts';
 
 /** The rest of the ingress, as a link needs it. */

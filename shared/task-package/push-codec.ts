@@ -2,6 +2,8 @@
 import { ErrorCode, KerbError, messageOf } from '../base/errors.ts';
 import { refusalOf } from '../base/refusal.ts';
 import { kerbside } from '../protocol/generated/v2e.js';
+import { reasonOf } from '../protocol/refusal-reason.ts';
+import { shownRefusal } from '../protocol/shown-refusal.ts';
 import { INDEX_FILE, isDigest, LAYOUT_FILE } from './format.ts';
 
 const { PushRequest, PushReply, PushState } = kerbside.v2e;
@@ -68,7 +70,8 @@ export function encodePushState(outcome: PushOutcome): Uint8Array {
 }
 
 export function encodePushRefusal(error: KerbError): Uint8Array {
-  return PushReply.encode({ refusal: refusalOf(error) }).finish();
+  const refusal = { ...shownRefusal(refusalOf(error)), reason: reasonOf(error.code) };
+  return PushReply.encode({ refusal }).finish();
 }
 
 export function badPush(what: string): KerbError {

@@ -1,4 +1,4 @@
-import type { Refusal } from '../../shared/base/refusal.ts';
+import type { Refusal } from '../base/refusal.ts';
 
 /** Characters of a text for peers and logs: no person reads more, and a peer must not have to. */
 const MAX_TEXT = 600;
