@@ -4,6 +4,7 @@
  */
 import { Deadline } from '../../shared/base/deadline.ts';
 import { ErrorCode, KerbError, messageOf } from '../../shared/base/errors.ts';
+import { quoted } from '../../shared/base/quoted.ts';
 import type { Refusal } from '../../shared/base/refusal.ts';
 import type { VehiclePrincipal } from '../../shared/identity/identity.ts';
 import { kerbside } from '../../shared/protocol/generated/v2e.js';
@@ -91,7 +92,7 @@ function termsOf(request: WireOffload): OffloadTerms {
 /** The first thing that must not be left out and is not done here; empty: none. */
 function unsupportedNeed({ needs, state, pipeline, chunked, principal }: WireOffload): string {
   const known: readonly string[] = V2E_FEATURES;
-  for (const need of needs) if (!known.includes(need)) return JSON.stringify(need.slice(0, 32));
+  for (const need of needs) if (!known.includes(need)) return quoted(need, 32);
   if (chunked != null) return '"chunks"';
   if (state != null) return '"state"';
   if (pipeline.length > 0) return '"pipeline"';

@@ -1,4 +1,5 @@
 import { ErrorCode, isKerbError, KerbError, messageOf } from '../../shared/base/errors.ts';
+import { quoted } from '../../shared/base/quoted.ts';
 import { refusalOf } from '../../shared/base/refusal.ts';
 import type { VehiclePrincipal } from '../../shared/identity/identity.ts';
 import { shownRefusal } from '../../shared/protocol/shown-refusal.ts';
@@ -133,7 +134,7 @@ function overQuota(quota: string, id = ''): KerbError {
 }
 
 function notSupported(name: string, why: string): KerbError {
-  return new KerbError(ErrorCode.NotSupported, `${why} ${JSON.stringify(name.slice(0, 32))}`);
+  return new KerbError(ErrorCode.NotSupported, `${why} ${quoted(name, 32)}`);
 }
 
 function badRequest(message: string): KerbError {
