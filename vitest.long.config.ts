@@ -8,7 +8,7 @@ const LONG_FORMS = [
   'test/dashcam/{recording,sources}.test.ts',
   'test/tender/{aarch64,aqi,images,leaks,sizes,typescript}.test.ts',
   'test/vcan/socketcan.test.ts',
-  'test/broker/result-kills.test.ts',
+  'test/broker/random-kills.test.ts',
   'obu/{manifest/foreign-values,planner/properties}.test.ts',
   'test/fuzz/{connections,messages}.test.ts',
   'tools/closing-line-reporter.test.ts',
