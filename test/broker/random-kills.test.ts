@@ -1,15 +1,10 @@
-import { type ChildProcess, spawn } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
-import { once } from 'node:events';
 import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
-import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, expect, test, vi } from 'vitest';
 import { buildTask } from '../../broker/unikernel/toolchain/build-task.ts';
-import { getStatus } from '../../shared/api/control-client.ts';
-import type { BrokerStatus } from '../../shared/api/status.ts';
 import { Deadline } from '../../shared/base/deadline.ts';
 import { isKerbError } from '../../shared/base/errors.ts';
 import { silentLog } from '../../shared/base/log.ts';
@@ -19,6 +14,7 @@ import { loadIdentity } from '../../shared/identity/x509-identity.ts';
 import { BrokerLink } from '../../shared/v2e-client/broker-link.ts';
 import type { BrokerResult } from '../../shared/v2e-client/offload-result.ts';
 import { Random } from '../fuzz/mutants.ts';
+import { BrokerProcess } from '../support/broker/broker-process.ts';
 import { rounds } from '../support/rounds.ts';
 
 // Broker, tenders and callers are killed at random moments while offloads are under way: each of them is accounted for. Who
@@ -37,8 +33,7 @@ let root: string;
 let identities: { vehicle: string; broker: string };
 let identity: Identity;
 let digest: string;
-let port: number;
-let broker: ChildProcess | undefined;
+let broker: BrokerProcess;
 
 beforeAll(async () => {
   root = mkdtempSync(join(tmpdir(), 'kerb-random-kills-'));
@@ -46,51 +41,16 @@ beforeAll(async () => {
   identities = await ensureDevelopmentIdentities(join(root, 'identity'), names);
   identity = await loadIdentity(identities.vehicle, 'vehicle');
   digest = await buildTask(join(top, 'examples/tasks/echo'), join(root, 'packages', 'echo'));
-  port = await freePort();
+  broker = await BrokerProcess.create(root, identities.broker, ['--blank-tenders', '0']);
 });
 afterAll(async () => {
-  await killBroker();
+  await broker?.kill();
   rmSync(root, { recursive: true, force: true });
 });
 
-/** The broker comes back at the same address, as a base station does. */
-async function freePort(): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  const { port: free } = server.address() as { port: number };
-  server.close();
-  await once(server, 'close');
-  return free;
-}
-
-const api = () => join(root, 'api.sock');
-const status = () => getStatus<BrokerStatus>(api());
-
-async function startBroker(): Promise<void> {
-  rmSync(api(), { force: true });
-  broker = spawn(
-    process.execPath,
-    [
-      ...[join(top, 'cli/kerb.ts'), 'broker', 'serve', '--id', 'rsu-1', '--listen', `127.0.0.1:${port}`],
-      ...['--identity', identities.broker, '--packages', join(root, 'packages'), '--allow-unsigned'],
-      ...['--state', join(root, 'state'), '--api', api(), '--blank-tenders', '0'],
-    ],
-    { stdio: ['ignore', 'ignore', 'inherit'], env: { ...process.env, KERB_LOG: 'fatal' } },
-  );
-  await vi.waitFor(status, { timeout: 60_000, interval: 50 });
-}
-
-async function killBroker(): Promise<void> {
-  const child = broker;
-  broker = undefined;
-  if (child === undefined || child.exitCode !== null || child.signalCode !== null) return;
-  child.kill('SIGKILL');
-  await once(child, 'exit');
-}
-
 /** Tenders are children of the broker. */
 function killTender(random: Random): boolean {
-  const { pid } = broker!;
+  const { pid } = broker;
   const tenders = readdirSync('/proc')
     .filter((name) => /^\d+$/.test(name))
     .map(Number)
@@ -128,7 +88,7 @@ class Caller {
   #isOver = false;
 
   #connect(): BrokerLink {
-    const target = { id: 'rsu-1', url: `https://127.0.0.1:${port}` };
+    const target = { id: 'rsu-1', url: broker.url };
     const link = new BrokerLink({ target, identityTrouble: () => '', log: silentLog() });
     link.start(identity);
     return link;
@@ -189,7 +149,7 @@ class Caller {
 test(`${KILLS} random kills of broker, tenders and callers: every offload is accounted for`, async () => {
   const random = new Random(Date.now());
   const callers = Array.from({ length: CALLERS }, () => new Caller());
-  await startBroker();
+  await broker.start();
   const work = callers.flatMap((caller, one) =>
     Array.from({ length: AT_ONCE }, (_, other) => caller.work(`${one}.${other}`, random)),
   );
@@ -202,8 +162,8 @@ test(`${KILLS} random kills of broker, tenders and callers: every offload is acc
     await Promise.race([vi.waitUntil(() => doneOf() > before, { timeout: 60_000, interval: 2 }), failed]);
     await sleep(random.below(30));
     if (kill % BROKER_EVERY === 4) {
-      await killBroker();
-      await startBroker();
+      await broker.kill();
+      await broker.start();
       kills.broker++;
     } else if (random.below(2) === 0 && killTender(random)) kills.tender++;
     else {
@@ -226,7 +186,9 @@ test(`${KILLS} random kills of broker, tenders and callers: every offload is acc
   }
   for (const caller of callers) caller.end();
   // Nothing waits or runs for somebody who is dead.
-  await vi.waitFor(async () => expect(await status()).toMatchObject({ queued: 0, clients: 0 }), { timeout: 10_000 });
+  await vi.waitFor(async () => expect(await broker.status()).toMatchObject({ queued: 0, clients: 0 }), {
+    timeout: 10_000,
+  });
   const told = callers.flatMap(({ told: codes }) => [...codes]);
   console.log(`random kills: ${JSON.stringify(kills)}, ${all.length} offloads, told ${JSON.stringify(told)}`);
 });
