@@ -29,7 +29,8 @@ export interface KeptResult extends KeptItem {
   readonly id: string;
   readonly task: string;
   readonly isolation: string;
-  readonly keepMs: number;
+  keepMs: number;
+  expiresAt: number;
   /** The input, or its SHA-256 as base64 once that is known. */
   input: Uint8Array | string;
   /** Undefined: it is on the disk. */
@@ -126,4 +127,10 @@ export function addReceipt(item: KeptResult, receipt: SignedReceipt | undefined)
   if (receipt === undefined || item.content === undefined) return;
   item.content.receipt = receipt;
   item.bytes += RECEIPT_BYTES;
+}
+
+/** From its completion on, whatever it was to be kept for. Only before it is kept. */
+export function keepFor(item: KeptResult, keepMs: number): void {
+  item.keepMs = keepMs;
+  item.expiresAt = item.keptAt + keepMs;
 }

@@ -51,6 +51,10 @@ export class UnderWay<Pending> {
     return this.#requests.size;
   }
 
+  has(key: string): boolean {
+    return this.#requests.has(key);
+  }
+
   find(key: string, subject: string, input: Uint8Array): Found<Pending, never> {
     const request = this.#requests.get(key);
     if (request === undefined) return NOTHING;
