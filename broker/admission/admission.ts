@@ -121,6 +121,16 @@ export class Admission<T extends Waiting> {
     return undefined;
   }
 
+  /** Why an entry that comes later would not be admitted as it looks now. Changes nothing. */
+  foresee(entry: Waiting, now: number): Refusal | undefined {
+    const reason = this.#noRoom(entry);
+    if (reason !== undefined) return reason;
+    const { tenant, taskDigest, input, serviceClass } = entry;
+    const rank = rankOf(cappedClass(serviceClass, this.#tenants.highestClassOf(tenant)));
+    const prospect = this.#look(entry, rank, this.#times.of(tenant, taskDigest, input.length), now, true);
+    return prospect.reachable ? undefined : unreachable(prospect, entry);
+  }
+
   /** The next one to run, of those whose package can take it. It runs until `ended`. What is in vain is dropped first. */
   take(now: number, isFree: MayRun): T | undefined {
     this.sweep(now);
@@ -232,10 +242,10 @@ export class Admission<T extends Waiting> {
   readonly #isNext = (_taskDigest: string, tenant: string): boolean =>
     this.#shares.runningOf(tenant) < this.#limits.maxRunning;
 
-  #look(entry: T, rank: number, time: RunTime, now: number): Prospect {
+  #look(entry: Waiting, rank: number, time: RunTime, now: number, foresees = false): Prospect {
     const due = dueOf(entry);
     const { taskDigest, tenant } = entry;
-    return this.#outlook.look({
+    const situation = {
       tenant,
       rank,
       time,
@@ -250,10 +260,11 @@ export class Admission<T extends Waiting> {
       packageQueuedMs: this.#shares.workFor(taskDigest),
       packageRunningMs: () => this.#runs.leftMs(now, taskDigest),
       tenders: this.#tendersOf(taskDigest),
-    });
+    };
+    return this.#outlook.look(situation, foresees);
   }
 
-  #noRoom(entry: T): Refusal | undefined {
+  #noRoom(entry: Waiting): Refusal | undefined {
     const parallel = Math.min(this.#runs.slots, Math.max(1, this.#tendersOf(entry.taskDigest).ready));
     return noRoom(entry, this.#shares, this.#limits, parallel);
   }

@@ -12,7 +12,7 @@ import type { CallEnd } from '../tenders/pool/pool-options.ts';
 import { describeEnd } from '../tenders/process/describe-end.ts';
 import type { TenderOutcome } from '../tenders/process/tender.ts';
 import { answerAll, type Flights } from './callers.ts';
-import type { Answer, IncomingOffload, PendingOffload, Runnable, TaskResult } from './offload.ts';
+import type { Answer, AnyOffload, PendingOffload, Runnable, TaskResult } from './offload.ts';
 
 export class Answers {
   readonly #results: Results;
@@ -35,7 +35,7 @@ export class Answers {
   }
 
   /** It was not taken. */
-  refuse(offload: IncomingOffload, runnable: Runnable | undefined, why: Refusal, answer: Answer): void {
+  refuse(offload: AnyOffload, runnable: Runnable | undefined, why: Refusal, answer: Answer): void {
     answer(undefined, why);
     this.#refused++;
     this.#metrics.refused(offload.tenant, runnable?.name ?? 'unknown', why.code);

@@ -11,6 +11,21 @@ export interface IncomingOffload extends RoutedOffload, OffloadTerms {
   readonly tenant: string;
   readonly vehicle: string;
   readonly input: Buffer;
+  /** SHA-256 of the input, as base64, where it is known: that of one that came in chunks. */
+  readonly inputDigest?: string;
+}
+
+/** One whose input is to come in chunks: so far only its size and hash are known. */
+export interface AnnouncedOffload extends Omit<IncomingOffload, 'input' | 'inputDigest'> {
+  readonly input: { readonly length: number };
+  readonly inputDigest: string;
+}
+
+/** With its input, or with the size and hash of one that is to come. */
+export type AnyOffload = IncomingOffload | AnnouncedOffload;
+
+export function isAnnounced(offload: AnyOffload): offload is AnnouncedOffload {
+  return !(offload.input instanceof Uint8Array);
 }
 
 /** The terms of one offload, as a caller of version 2 gives them. */

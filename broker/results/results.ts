@@ -9,12 +9,19 @@ import { KeptSet, type KeptTotals } from '../../shared/base/once/kept-set.ts';
 import { type Found, UnderWay } from '../../shared/base/once/once.ts';
 import { RecentKeys } from '../../shared/base/once/recent-keys.ts';
 import { type Refusal, refusal } from '../../shared/base/refusal.ts';
-import type { Answer, IncomingOffload, PendingOffload, TaskResult } from '../offloads/offload.ts';
+import type {
+  AnnouncedOffload,
+  Answer,
+  AnyOffload,
+  IncomingOffload,
+  PendingOffload,
+  TaskResult,
+} from '../offloads/offload.ts';
 import type { ResultMetrics } from '../telemetry/result-metrics.ts';
 import type { ResultLimits } from '../tenants/policy.ts';
 import { sha256Of } from './input-hash.ts';
 import { KeptAnswers } from './kept-answers.ts';
-import { addReceipt, type KeptContent, type KeptResult, keepFor, keptFrom, rowOf } from './kept-result.ts';
+import { addReceipt, isSameAs, type KeptContent, type KeptResult, keepFor, keptFrom, rowOf } from './kept-result.ts';
 import type { ReceiptSigner } from './receipt-signer.ts';
 import type { ResultStore } from './result-store.ts';
 import { addTerms, type RunTerms, wantMore } from './run-terms.ts';
@@ -95,7 +102,7 @@ export class Results {
   }
 
   /** Why an offload on these terms is not taken. */
-  refusal({ wantReceipt }: IncomingOffload): Refusal | undefined {
+  refusal({ wantReceipt }: AnyOffload): Refusal | undefined {
     const { why } = this.#options.receipts;
     if (!wantReceipt || why === '') return undefined;
     return refusal(ErrorCode.NotSupported, `no receipt can be given: ${why}; use another broker, or want none`);
@@ -112,6 +119,20 @@ export class Results {
     return { found: 'result', result: item };
   }
 
+  /** Likewise for an input that is not here. `nothing`: also when only its bytes can tell whether it is the same. */
+  findAnnounced(key: string, offload: AnnouncedOffload): Found<PendingOffload, KeptResult> {
+    const { taskDigest, inputDigest, input } = offload;
+    const pending = this.#underWay.get(key);
+    if (pending !== undefined) {
+      if (pending.taskDigest !== taskDigest || pending.input.length !== input.length) return { found: 'conflict' };
+      if (pending.inputDigest === undefined) return { found: 'nothing' };
+      return pending.inputDigest === inputDigest ? { found: 'pending', pending } : { found: 'conflict' };
+    }
+    const item = this.#kept.get(key, performance.now());
+    if (item === undefined || typeof item.input !== 'string') return { found: 'nothing' };
+    return isSameAs(item, offload) ? { found: 'result', result: item } : { found: 'conflict' };
+  }
+
   /** Only after `find` has found nothing, and once it is admitted. */
   begin(pending: PendingOffload): void {
     const { key, taskDigest, input, keepMs, durable, wantReceipt } = pending;
@@ -121,7 +142,7 @@ export class Results {
   }
 
   /** One more waits for a run that is under way: its result is kept for whoever wants it longest. */
-  join(pending: PendingOffload, offload: IncomingOffload): void {
+  join(pending: PendingOffload, offload: AnyOffload): void {
     const terms = this.#terms.get(pending);
     if (terms === undefined) return;
     addTerms(terms, offload);
@@ -160,7 +181,7 @@ export class Results {
    * Gives out a result that is kept.
    * @param again it is not there any more, and has to be run: called in place of `answer`
    */
-  give(item: KeptResult, offload: IncomingOffload, answer: Answer, again: () => void): void {
+  give(item: KeptResult, offload: AnyOffload, answer: Answer, again: () => void): void {
     this.#keptAnswers.give(item, offload, answer, again);
   }
 

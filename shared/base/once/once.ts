@@ -62,6 +62,11 @@ export class UnderWay<Pending> {
     return same ? { found: 'pending', pending: request.pending } : CONFLICT;
   }
 
+  /** Whatever has this key. */
+  get(key: string): Pending | undefined {
+    return this.#requests.get(key)?.pending;
+  }
+
   /** Only after `find` has found nothing. The input must not change while it is under way. */
   begin(key: string, subject: string, input: Uint8Array, pending: Pending): void {
     this.#requests.set(key, { subject, input, pending });
@@ -171,5 +176,5 @@ export function digestOf(input: Uint8Array): string {
 }
 
 export function sameBytes(a: Uint8Array, b: Uint8Array): boolean {
-  return a.length === b.length && Buffer.compare(a, b) === 0;
+  return a === b || (a.length === b.length && Buffer.compare(a, b) === 0);
 }
