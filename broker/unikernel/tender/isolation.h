@@ -53,7 +53,11 @@ struct isolation {
   bool (*rest)(struct guest *guest);
 };
 
-extern const struct isolation isolation_process, isolation_vm;
+/*
+ * Isolation `process` in two ways: one process that is put back after each call, where this machine allows that
+ * (process_may_be_kept), or a process for each call.
+ */
+extern const struct isolation isolation_process_kept, isolation_process_forked, isolation_vm;
 
 /*
  * Proves by doing that this machine can run isolation `vm`: a virtual machine, ring 3 at full speed, vector registers, a
@@ -69,6 +73,6 @@ bool vm_stand_by(char reason[REASON_SIZE]);
 void vm_close(void);
 
 /* Descriptors of the tender. Those of a guest are none but KERB_LOG_FD. */
-enum { LOG_READ_FD = 4, INPUT_FD = 5, OUTPUT_FD = 6, KVM_FD = 7 };
+enum { LOG_READ_FD = 4, INPUT_FD = 5, OUTPUT_FD = 6, KVM_FD = 7, MEMORY_FD = 8 };
 
 #endif
