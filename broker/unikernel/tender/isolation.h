@@ -21,7 +21,8 @@ struct ending {
    * guest can give no page back, so it is the peak, too. Input and output are not in it. No guest can make it smaller than
    * its isolation says:
    *
-   * `process`: pages that the kernel had to give or copy, as page faults count them. One that is read before it is first
+   * `process`, kept: pages that hold something else at the end than at the start, with those of the guest's start-up.
+   * `process`, for each call: pages that the kernel had to give or copy, as page faults count them. One that is read before it is first
    * written counts twice, and of the input as much as one page for each window of it that the kernel maps at a time (64 KiB
    * as a rule). Never more than there is.
    * `vm`: pages that were written, by KVM's dirty log, or pages that hold something else at the end than at the start, so that
