@@ -7,7 +7,7 @@
  */
 import { ErrorCode } from '../../shared/base/errors.ts';
 import { type Refusal, refusal } from '../../shared/base/refusal.ts';
-import { cappedClass, rankOf } from '../../shared/protocol/service-class.ts';
+import { rankOf } from '../../shared/protocol/service-class.ts';
 import type { MayRun } from './class-queue.ts';
 import { FairQueue } from './fair-queue.ts';
 import { Outlook, type Prospect, unreachable } from './outlook.ts';
@@ -19,9 +19,10 @@ import type { AdmissionLimits, AdmissionOptions, OrderRules, RunEnd, TenderOutlo
 
 const NO_RULES: OrderRules = {
   weightOf: () => 1,
-  highestClassOf: () => 'safety',
   classShares: { safety: 0, high: 0.2, normal: 0.1, idle: 0.02 },
 };
+/** A tenant may have so many runs at once also where there is a single slot, so that an endless one does not end its service. */
+const LEAST_RUNS = 2;
 const PLENTY: TenderOutlook = { ready: Infinity, most: Infinity, startMs: 0 };
 
 export class Admission<T extends Waiting> {
@@ -109,7 +110,7 @@ export class Admission<T extends Waiting> {
       reason = this.#noRoom(entry);
     }
     if (reason !== undefined) return reason;
-    const rank = rankOf(cappedClass(entry.serviceClass, this.#tenants.highestClassOf(tenant)));
+    const rank = rankOf(entry.serviceClass);
     const time = this.#times.of(tenant, taskDigest, input.length);
     const prospect = this.#look(entry, rank, time, now);
     if (!prospect.reachable) return unreachable(prospect, entry);
@@ -239,8 +240,12 @@ export class Admission<T extends Waiting> {
   readonly #mayRun = (taskDigest: string, tenant: string): boolean =>
     this.#isNext(taskDigest, tenant) && this.#isFree(taskDigest, tenant);
 
-  readonly #isNext = (_taskDigest: string, tenant: string): boolean =>
-    this.#shares.runningOf(tenant) < this.#limits.maxRunning;
+  readonly #isNext = (_taskDigest: string, tenant: string): boolean => this.#mayHaveMore(tenant);
+
+  /** Those that have given their slots back count too: no tenant gets more of the processors by running on and on. */
+  #mayHaveMore(tenant: string): boolean {
+    return this.#shares.runningOf(tenant) < Math.max(LEAST_RUNS, this.#limits.maxRunning);
+  }
 
   #look(entry: Waiting, rank: number, time: RunTime, now: number, foresees = false): Prospect {
     const due = dueOf(entry);
@@ -254,7 +259,7 @@ export class Admission<T extends Waiting> {
       budgetMs: due - entry.deadline.startedAt,
       wayBackMs: this.#limits.wayBackMs,
       slots: this.#runs.slots,
-      hasSlot: this.#runs.hasSlot(now) && this.#shares.runningOf(tenant) < this.#limits.maxRunning,
+      hasSlot: this.#runs.hasSlot(now) && this.#mayHaveMore(tenant),
       beforeMs: this.#queue.size === 0 ? 0 : this.#queue.workBefore(rank, tenant, due),
       runningMs: this.#runs.leftMs(now),
       packageQueuedMs: this.#shares.workFor(taskDigest),

@@ -41,7 +41,7 @@ export interface Prospect {
 }
 
 /** The share of admitted offloads that may be dropped for having waited too long. A smaller one would leave slots idle. */
-const DROPPED = 0.05;
+const DROPPED = 0.01;
 const BIAS_STEP = 0.04;
 const MAX_BIAS = 4;
 const MIN_BIAS = 0.7;

@@ -106,7 +106,15 @@ export function withOwnMemory(result: TaskResult): TaskResult {
   return { ...result, output: Buffer.from(Uint8Array.from(output).buffer) };
 }
 
-/** Called exactly once, with one of both. */
+/** What a run took that gave no result: for the audit log, never for the wire. */
+export type RunUse = Pick<TaskResult, 'queueMs' | 'runMs' | 'cpuMs' | 'isolation'>;
+
+/** Why there is no result although it was run. */
+export interface FailedRun extends Refusal {
+  readonly run: RunUse;
+}
+
+/** Called exactly once, with one of both; the refusal of one that was run is a `FailedRun`. */
 export type Answer = (result: TaskResult | undefined, refusal: Refusal | undefined) => void;
 
 /** A task that this broker can run. */
