@@ -5,7 +5,8 @@ import { defineConfig } from 'vitest/config';
 const LONG_FORMS = [
   'test/broker/result-kills.test.ts',
   'test/docker/{bundle,engine-death,neighbours,survival,workloads}.test.ts',
-  'test/dashcam/{recording,sources}.test.ts',
+  'test/e2e/main-job.test.ts',
+  'test/dashcam/{failures,recording,sources}.test.ts',
   'test/tender/{aarch64,aqi,images,leaks,sizes,typescript}.test.ts',
   'test/vcan/socketcan.test.ts',
   'test/broker/random-kills.test.ts',

@@ -20,7 +20,7 @@ declare module 'vitest' {
 
 /** Kept from run to run, because the images that every run builds first take it ten seconds of a processor. */
 const KEPT = join(import.meta.dirname, '../../../build/test-engine');
-/** What is kept; whatever else a file left there goes. */
+/** Images of another name are removed at the next start. */
 const KEPT_IMAGES = [BASE_IMAGE, 'kerbside-test-busybox:1'];
 
 /** Starts one engine for all files that do not kill theirs: each of its own costs seconds to start, fill and stop. */
@@ -88,11 +88,12 @@ async function start(
   return stop;
 }
 
-/** Removes what an earlier run left, but for the images that are to be kept. */
+/** Removes what an earlier run left, but for the images that are to be kept; what cannot be removed is in nobody's way. */
 async function clear({ calls }: Engine): Promise<void> {
-  for (const { Id } of await calls.listContainers({ all: true })) await calls.getContainer(Id).remove({ force: true });
+  const old = (await calls.listContainers({ all: true })).map(({ Id }) => calls.getContainer(Id));
   const tags = (await calls.listImages()).flatMap(({ RepoTags }) => RepoTags ?? []);
-  for (const tag of tags) if (!KEPT_IMAGES.includes(tag)) await calls.getImage(tag).remove({ force: true });
+  const images = tags.filter((tag) => !KEPT_IMAGES.includes(tag)).map((tag) => calls.getImage(tag));
+  for (const one of [...old, ...images]) await one.remove({ force: true }).catch(() => {});
   await calls.pruneImages({ filters: { dangling: ['true'] } });
 }
 
