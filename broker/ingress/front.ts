@@ -15,7 +15,7 @@ const MESSAGE_ROOM = 64 * 1024;
  * take: it waits behind whatever large message is on its way, and 4 MiB over 10 Mbit/s take 3.4 s. A link that is
  * silently gone costs no more than this, because each offload ends with its own budget.
  */
-const PING_TIMEOUT_MS = 8000;
+export const PING_TIMEOUT_MS = 8000;
 const CONNECT_TIMEOUT_MS = 5000;
 
 export interface HandshakeRules {
@@ -48,12 +48,15 @@ export function httpsServer(identity: Identity, rules: HandshakeRules): HttpsSer
   return https;
 }
 
-/** @param maxInput bytes of the largest input @param userOf for the WebSocket of a connection, before its first message */
-export function socketIoServer(
-  https: HttpsServer,
-  maxInput: number,
-  userOf: (connection: TLSSocket, webSocket: UsedWebSocket) => WebSocketUser,
-): Server {
+export interface UpgradeRules {
+  /** It is left without an answer. */
+  isHeld(connection: TLSSocket): boolean;
+  /** For the WebSocket of a connection, before its first message. */
+  userOf(connection: TLSSocket, webSocket: UsedWebSocket): WebSocketUser;
+}
+
+/** @param maxInput bytes of the largest input */
+export function socketIoServer(https: HttpsServer, maxInput: number, rules: UpgradeRules): Server {
   const maxPayload = maxInput + MESSAGE_ROOM;
   const io = new Server(https, {
     ...V2E_TRANSPORT,
@@ -64,17 +67,40 @@ export function socketIoServer(
     pingInterval: V2E_PING_MS,
     pingTimeout: PING_TIMEOUT_MS,
     connectTimeout: CONNECT_TIMEOUT_MS,
-    wsEngine: webSocketServer(maxPayload, (connection, webSocket) => userOf(connection as TLSSocket, webSocket)),
+    wsEngine: webSocketServer(maxPayload, (connection, webSocket) => rules.userOf(connection as TLSSocket, webSocket)),
   });
   // socket.io would answer for its path, on a connection that is kept, and take a second connection for the first one.
   https.removeAllListeners('request');
   https.on('request', (_request, response) => response.writeHead(404, { connection: 'close' }).end());
   https.removeAllListeners('upgrade');
   https.on('upgrade', (request: IncomingMessage, socket: TLSSocket, head: Buffer) => {
-    if (isUpgrade(request)) io.engine.handleUpgrade(request as never, socket, head);
+    if (rules.isHeld(socket)) leave(socket);
+    else if (isUpgrade(request)) io.engine.handleUpgrade(request as never, socket, head);
     else socket.end('HTTP/1.1 404 Not Found\r\nConnection: close\r\n\r\n', () => socket.destroy());
   });
   return io;
+}
+
+/** Of engine.io, as it is inside: the timers of its pings. */
+interface Insides {
+  request: unknown;
+  pingIntervalTimer: NodeJS.Timeout | null;
+  pingTimeoutTimer: NodeJS.Timeout | null;
+}
+
+/** A connection has what it needed of its request (https://socket.io/docs/v4/memory-usage/), and its pings are ours now. */
+export function takeOver(made: object): void {
+  const insides = made as Insides;
+  clearTimeout(insides.pingIntervalTimer ?? undefined);
+  clearTimeout(insides.pingTimeoutTimer ?? undefined);
+  insides.pingIntervalTimer = null;
+  insides.pingTimeoutTimer = null;
+  insides.request = null;
+}
+
+/** It is not answered. Whatever it says next ends it. */
+function leave(socket: TLSSocket): void {
+  for (const event of ['data', 'end', 'error']) socket.once(event, () => socket.destroy());
 }
 
 export function addressOf({ remoteAddress }: NetSocket): string {

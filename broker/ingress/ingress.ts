@@ -8,17 +8,19 @@ import { listenFault } from '../../shared/host/listen.ts';
 import type { Identity, VehiclePrincipal } from '../../shared/identity/identity.ts';
 import { shownText } from '../../shared/protocol/shown-refusal.ts';
 import type { V2eEvent } from '../../shared/protocol/v2e-parser.ts';
+import { V2E_PING_MS } from '../../shared/protocol/v2e-socket.ts';
 import type { ClientLimits } from '../tenants/policy.ts';
+import { type Announcement, Announcer } from './announcer.ts';
 import type { ClientLog } from './client-log.ts';
 import { type EventOptions, Events } from './events.ts';
 import { ExpiryWatch } from './expiry-watch.ts';
-import { addressOf, httpsServer, socketIoServer } from './front.ts';
+import { addressOf, httpsServer, PING_TIMEOUT_MS, socketIoServer, takeOver } from './front.ts';
 import { Connections } from './limits/connections.ts';
+import { Heartbeat } from './limits/heartbeat.ts';
 import { eachInTurns } from './limits/in-turns.ts';
 import { type Request, type Sender, Senders } from './limits/senders.ts';
 import { Turns } from './limits/turns.ts';
 import type { ClientSocket, ConnectedVehicle, Shown } from './link-types.ts';
-import { encodeDrain } from './replies.ts';
 import { TURN_RULES } from './turn-rules.ts';
 import { type LinkOwner, VehicleLink } from './vehicle-link.ts';
 import type { UsedWebSocket } from './web-sockets.ts';
@@ -30,8 +32,7 @@ export interface IngressOptions extends Omit<EventOptions, 'broker' | 'onRefused
   readonly maxInput: number;
   /** Connections at the same time. */
   readonly maxClients: number;
-  /** An encoded ServiceAnnouncement, for one client. */
-  readonly announcement: (client: ConnectedVehicle) => Uint8Array;
+  readonly announcement: Announcement;
   /** The limits of this client; asked again and again, because the policy may change. */
   readonly limitsOf: (client: VehiclePrincipal) => ClientLimits;
   /** Why this client is not served at all; undefined: it is. */
@@ -60,7 +61,8 @@ export class Ingress implements LinkOwner {
   readonly #links = new Map<TLSSocket, VehicleLink>();
   #identity: Identity;
   #stopping = false;
-  #drain: Uint8Array | undefined;
+  readonly #announcer: Announcer;
+  readonly #heartbeat = new Heartbeat(V2E_PING_MS, V2E_PING_MS + PING_TIMEOUT_MS);
   /** A certificate ends at its moment: whoever has shown it is judged again then. */
   readonly #expiry = new ExpiryWatch(
     () => this.#links.values(),
@@ -73,7 +75,8 @@ export class Ingress implements LinkOwner {
   constructor(options: IngressOptions) {
     this.#options = options;
     this.#identity = options.identity;
-    this.#connections = new Connections(options.maxClients);
+    this.#connections = new Connections({ max: options.maxClients });
+    this.#announcer = new Announcer(() => this.#links.values(), options.announcement);
     this.#senders = new Senders(options.limitsOf);
     const onRefused = options.clients.refused;
     this.#events = new Events({ ...options, broker: options.identity.self.id, onRefused });
@@ -109,7 +112,10 @@ export class Ingress implements LinkOwner {
       failed: (socket, reason) =>
         this.#options.clients.refused(addressOf(socket), unauthenticated(`the TLS handshake failed: ${reason}`)),
     });
-    const io = socketIoServer(https, this.#options.maxInput, (socket, webSocket) => this.#meet(socket, webSocket));
+    const io = socketIoServer(https, this.#options.maxInput, {
+      isHeld: (socket) => this.#connections.isHeld(socket),
+      userOf: (socket, webSocket) => this.#meet(socket, webSocket),
+    });
     io.use((socket, next) => next(this.#admit(socket as unknown as ClientSocket)));
     io.on('connection', (socket) => this.#serve(socket as unknown as ClientSocket));
     this.#https = https;
@@ -128,22 +134,17 @@ export class Ingress implements LinkOwner {
 
   /** Tells every client anew what there is. */
   announce(): void {
-    eachInTurns(this.#links.values(), (link) => {
-      this.#greet(link);
-      this.#sendDrain(link);
-    });
+    this.#announcer.announce();
   }
 
   /** Tells every client of version 2 that this broker will not be there much longer. */
   drain(endsInMs: number, tryBrokers: readonly string[]): void {
-    this.#drain = encodeDrain(endsInMs, tryBrokers);
-    eachInTurns(this.#links.values(), (link) => this.#sendDrain(link));
+    this.#announcer.drain(endsInMs, tryBrokers);
   }
 
   /** It stays after all: a new announcement takes the notice back. */
   recall(): void {
-    this.#drain = undefined;
-    this.announce();
+    this.#announcer.recall();
   }
 
   /** Connections of vehicles that the new policy does not serve are ended; the others hear what they may run now. */
@@ -171,6 +172,7 @@ export class Ingress implements LinkOwner {
     this.#io = undefined;
     this.#https = undefined;
     this.#expiry.stop();
+    this.#heartbeat.stop();
     if (io === undefined || https === undefined) return;
     // A server that is closed before it listens would listen all the same a moment later.
     await this.#listening.catch(() => {});
@@ -232,6 +234,8 @@ export class Ingress implements LinkOwner {
       // A stolen vehicle is cut off without a word. The others are told why when they have come as far as that.
       if (problem.code === ErrorCode.CertificateRevoked) socket.destroy();
       else this.#problemOf.set(socket, problem);
+      // Who keeps asking for more connections than it may have would take every handshake of its address.
+      if (isTooOften(problem)) this.#connections.hold(socket);
     }
   }
 
@@ -264,17 +268,9 @@ export class Ingress implements LinkOwner {
       clients.disconnected(id, reason);
       ended();
     });
-    link.serve(socket);
-    this.#greet(link);
-    this.#sendDrain(link);
-  }
-
-  #greet(link: VehicleLink): void {
-    if (link.isServed) link.tell('hello', this.#options.announcement(link.client!));
-  }
-
-  #sendDrain(link: VehicleLink): void {
-    if (this.#drain !== undefined && link.isServed && link.client!.version >= 2) link.tell('drain', this.#drain);
+    takeOver(socket.conn);
+    link.serve(socket, this.#heartbeat);
+    this.#announcer.greet(link);
   }
 
   #judgeAgain(link: VehicleLink): void {
@@ -289,6 +285,10 @@ export class Ingress implements LinkOwner {
       link.end(isRevoked || problem.code !== ErrorCode.BadIdentity ? problem : unauthenticated(problem.message));
     }
   }
+}
+
+function isTooOften({ code, context }: KerbError): boolean {
+  return code === ErrorCode.TooManyConnections && context.told === false;
 }
 
 function unauthenticated(message: string): KerbError {

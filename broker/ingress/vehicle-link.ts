@@ -7,6 +7,7 @@ import type { PushClient } from '../packages/push-session.ts';
 import { encodeRefusal } from './codec.ts';
 import { FrameRules, type FrameVerdict } from './frame-rules.ts';
 import { greetedClient } from './greeted-client.ts';
+import type { Heartbeat } from './limits/heartbeat.ts';
 import type { Request, RequestSource, Sender } from './limits/senders.ts';
 import type { Turns } from './limits/turns.ts';
 import type { BrokerEvents, ClientSocket, ConnectedVehicle, Shown } from './link-types.ts';
@@ -31,9 +32,8 @@ interface OpenOffload {
   readonly bytes: number;
 }
 
-/** Engine.io takes any packet as a sign of life while it waits for a pong, which may be stuck behind a large message. */
-const SIGN_OF_LIFE = Buffer.from('6');
-const SIGN_EVERY_MS = 1000;
+/** A packet of engine.io. */
+const PONG = 0x33;
 /** WebSocket's "policy violation", and how many bytes the reason may have (RFC 6455, 7.4.1 and 5.5). */
 const POLICY_VIOLATION = 1008;
 const MAX_REASON = 123;
@@ -58,7 +58,6 @@ export class VehicleLink implements RequestSource, WebSocketUser {
   #queued = 0;
   #counted = 0;
   #unfinished = 0;
-  #signAt = 0;
   #isEnded = false;
 
   constructor(owner: LinkOwner, shown: Shown | undefined, connection: TLSSocket, webSocket: UsedWebSocket) {
@@ -110,8 +109,9 @@ export class VehicleLink implements RequestSource, WebSocketUser {
   }
 
   /** socket.io has connected it. */
-  serve(socket: ClientSocket): void {
+  serve(socket: ClientSocket, heartbeat: Heartbeat): void {
     this.#socket = socket;
+    this.#webSocket.beat(heartbeat);
     // Everything has been handed to the TLS socket, which counts its own part.
     socket.conn.on('drain', () => {
       this.#queued = 0;
@@ -135,12 +135,13 @@ export class VehicleLink implements RequestSource, WebSocketUser {
     const now = performance.now();
     this.#forgetUnfinished();
     const verdict = this.#rules.judge(data, isBinary, now);
-    if (verdict === 'pass') this.#webSocket.pass(data);
-    else if (verdict !== 'request') this.#violated(verdict);
+    if (verdict === 'pass') {
+      // The heartbeat has seen it, and engine.io waits for none.
+      if (this.#socket === undefined || data[0] !== PONG) this.#webSocket.pass(data);
+    } else if (verdict !== 'request') this.#violated(verdict);
     else if (this.sender === undefined || this.#socket === undefined) {
       this.#violated({ fault: 'a message before the broker has said hello' });
     } else {
-      this.#showLife(now);
       this.#owner.turns.take(this.sender, { source: this, message: data, arrivedAt: now });
     }
   }
@@ -244,6 +245,7 @@ export class VehicleLink implements RequestSource, WebSocketUser {
   }
 
   #read(bytes: number): void {
+    this.#webSocket.heardAt = performance.now();
     const { sender } = this;
     if (sender === undefined) return;
     this.#unfinished += bytes;
@@ -264,12 +266,6 @@ export class VehicleLink implements RequestSource, WebSocketUser {
     const now = this.unread;
     this.sender?.addUnread(now - this.#counted);
     this.#counted = now;
-  }
-
-  #showLife(now: number): void {
-    if (now - this.#signAt < SIGN_EVERY_MS) return;
-    this.#signAt = now;
-    this.#webSocket.pass(SIGN_OF_LIFE);
   }
 
   #gone(): void {

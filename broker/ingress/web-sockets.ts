@@ -1,7 +1,10 @@
 import type { IncomingMessage } from 'node:http';
 import type { Duplex } from 'node:stream';
 import { WebSocket, WebSocketServer } from 'ws';
+import type { Beating, Heartbeat } from './limits/heartbeat.ts';
 
+/** Of engine.io, whose answer is a pong of its own. */
+const PING = '2';
 /** A client that does not answer a close frame is cut off after this time. */
 const CLOSE_MS = 2000;
 /** Parts in which one message may come, and chunks of the transport that may hold it. */
@@ -16,8 +19,23 @@ export interface WebSocketUser {
 }
 
 /** A WebSocket whose messages go to its user first, who passes on to engine.io what that is to see. */
-export class UsedWebSocket extends WebSocket {
+export class UsedWebSocket extends WebSocket implements Beating {
   user: WebSocketUser | undefined;
+  /** Any byte is a sign of life: a pong may be stuck behind a large message. */
+  heardAt = performance.now();
+
+  /** Asks its client for signs of life from now on, until it is closed. */
+  beat(heartbeat: Heartbeat): void {
+    this.once('close', heartbeat.add(this));
+  }
+
+  ask(): void {
+    this.send(PING);
+  }
+
+  silent(): void {
+    this.terminate();
+  }
 
   override emit(event: string | symbol, ...args: unknown[]): boolean {
     const { user } = this;

@@ -4,6 +4,7 @@ import type { OutputFormat } from '../lib/output.ts';
 interface VerifyOptions {
   readonly ca?: string;
   readonly identity?: string;
+  readonly crl?: string;
   readonly input?: string;
   readonly output?: string;
   readonly format: OutputFormat;
@@ -21,6 +22,10 @@ export function registerReceiptCommands(program: Command): void {
     )
     .addOption(new Option('--ca <file>', 'authorities that are trusted, PEM').conflicts('identity'))
     .option('--identity <dir>', 'trust the authorities of this identity (default: the development authority)')
+    .option(
+      '--crl <file>',
+      'what the authorities have revoked, PEM (default: crl.pem of the identity, where there is one)',
+    )
     .option('--input <file>', 'check that this was the input')
     .option('--output <file>', 'check that this was the output')
     .addOption(

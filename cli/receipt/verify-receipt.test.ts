@@ -4,7 +4,13 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { ErrorCode } from '../../shared/base/errors.ts';
-import { type Credentials, createAuthority, issueCertificate } from '../../shared/identity/authority.ts';
+import {
+  type Credentials,
+  createAuthority,
+  createRevocationList,
+  issueCertificate,
+} from '../../shared/identity/authority.ts';
+import { writeIdentity } from '../../shared/identity/files.ts';
 import { kerbside } from '../../shared/protocol/generated/v2e.js';
 import { leafHash, merkleTree } from '../../shared/protocol/merkle.ts';
 import { signedBytes } from '../../shared/v2e-client/receipt.ts';
@@ -139,5 +145,49 @@ describe('what is not a good one', () => {
     await expect(verifyFile(file(signed()), { ca: file(input) })).rejects.toMatchObject({
       code: ErrorCode.BadIdentity,
     });
+  });
+});
+
+describe('revocation', () => {
+  const listOf = async (by: Credentials, certificates: readonly Credentials[]) => {
+    const serials = certificates.map(({ certificate }) => new X509Certificate(certificate).serialNumber);
+    return await createRevocationList(by, new Map(serials.map((serial) => [serial, new Date(0)])));
+  };
+
+  test('a list that does not name the broker says so; without one of its authority nothing was checked', async () => {
+    const good = file(signed());
+    const checked = await verifyFile(good, { ca, crl: file(Buffer.from(await listOf(authority, [vehicle]))) });
+    expect(checked.revocationChecked).toBe(true);
+    expect(receiptLines(checked).join('\n')).toContain('revocation not revoked');
+    const others = await verifyFile(good, { ca, crl: file(Buffer.from(await listOf(other, [broker]))) });
+    expect(others.revocationChecked).toBe(false);
+    const none = await verifyFile(good, { ca });
+    expect(none.revocationChecked).toBe(false);
+    expect(receiptLines(none).join('\n')).toMatch(/revocation not checked: .*--crl/);
+  });
+
+  test('a revoked broker is not believed, by --crl or by crl.pem of the identity, whatever time the receipt says', async () => {
+    const list = await listOf(authority, [broker]);
+    const dir = join(root, `d${next++}`);
+    await writeIdentity(dir, vehicle, authority.certificate);
+    const receipt = file(signed());
+    expect(await verifyFile(receipt, { identity: dir })).toMatchObject({ revocationChecked: false });
+    writeFileSync(join(dir, 'crl.pem'), list);
+    const crl = file(Buffer.from(list));
+    for (const files of [{ ca, crl }, { identity: dir }, { identity: dir, crl }]) {
+      await expect(verifyFile(receipt, files)).rejects.toMatchObject(invalid(/was revoked on 1970-01-01/));
+    }
+  });
+
+  test('lists that cannot be used', async () => {
+    const receipt = file(signed());
+    const stranger = await createAuthority('Stranger CA');
+    await expect(verifyFile(receipt, { ca, crl: join(root, 'none') })).rejects.toMatchObject({
+      code: ErrorCode.BadConfig,
+    });
+    for (const bad of ['no list', await listOf(stranger, [broker])]) {
+      const crl = file(Buffer.from(bad));
+      await expect(verifyFile(receipt, { ca, crl })).rejects.toMatchObject({ code: ErrorCode.BadIdentity });
+    }
   });
 });

@@ -2,10 +2,11 @@ import { createHash, type X509Certificate } from 'node:crypto';
 import { createReadStream } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { ErrorCode, KerbError } from '../../shared/base/errors.ts';
+import { ErrorCode, isErrno, KerbError } from '../../shared/base/errors.ts';
 import { readFault } from '../../shared/host/read-fault.ts';
 import { parseCertificate } from '../../shared/identity/certificate.ts';
-import { IDENTITY_FILES } from '../../shared/identity/x509-identity.ts';
+import { Revocations, readRevocations } from '../../shared/identity/revocations.ts';
+import { IDENTITY_FILES, REVOCATIONS_FILE } from '../../shared/identity/x509-identity.ts';
 import { MAX_RECEIPT_BYTES, timeText, verifyReceipt } from '../../shared/v2e-client/receipt.ts';
 
 /** `kerb broker serve` without `--identity` makes its authority there. */
@@ -16,6 +17,8 @@ const BASE64 = /^[A-Za-z0-9+/\s]+={0,2}\s*$/;
 export interface ReceiptFiles {
   readonly ca?: string;
   readonly identity?: string;
+  /** Revocation lists of the authorities; undefined: the one of `identity`, where there is one. */
+  readonly crl?: string;
   readonly input?: string;
   readonly output?: string;
 }
@@ -38,6 +41,8 @@ export interface ShownReceipt {
   readonly cpuMs: number;
   readonly batch: number;
   readonly authority: string;
+  /** Whether a revocation list of that authority was asked. */
+  readonly revocationChecked: boolean;
   /** Which of the files were compared. */
   readonly compared: readonly ('input' | 'output')[];
 }
@@ -46,8 +51,10 @@ export interface ShownReceipt {
 export async function verifyFile(file: string, files: ReceiptFiles): Promise<ShownReceipt> {
   const bytes = await readReceipt(file);
   const { input, output } = files;
+  const authorities = await readAuthorities(files);
   const verified = verifyReceipt(bytes, {
-    authorities: await readAuthorities(files),
+    authorities,
+    revocations: await readLists(files, authorities),
     inputSha256: input === undefined ? undefined : await hashOf(input),
     outputSha256: output === undefined ? undefined : await hashOf(output),
   });
@@ -66,10 +73,14 @@ export async function verifyFile(file: string, files: ReceiptFiles): Promise<Sho
 
 export function receiptLines(receipt: ShownReceipt): string[] {
   const { broker, authority, tenant, vehicle, id, taskDigest, isolation, startedAt, compared, batch } = receipt;
+  const revoked = receipt.revocationChecked
+    ? 'not revoked'
+    : 'not checked: no list of this authority was given (--crl)';
   const checked = (what: 'input' | 'output') => (compared.includes(what) ? ', the same as the file' : '');
   const ms = (value: number) => `${Number(value.toFixed(3))} ms`;
   return [
     `valid: signed by broker ${broker}, which ${authority} vouches for${batch > 1 ? `, with ${batch - 1} others at once` : ''}`,
+    `revocation ${revoked}`,
     `offload    ${id} of vehicle ${vehicle}, tenant ${tenant}`,
     `task       ${taskDigest}`,
     `input      sha256:${receipt.inputSha256}${checked('input')}`,
@@ -110,6 +121,26 @@ async function readAuthorities({ ca, identity }: ReceiptFiles): Promise<X509Cert
   });
   const found = pem.match(PEM) ?? [pem];
   return found.map((one) => parseCertificate(one, path));
+}
+
+/**
+ * A list that is past its time is used all the same: what it revoked stays revoked, and a receipt may be looked at years
+ * after its authority has ended.
+ */
+async function readLists(
+  { crl, identity }: ReceiptFiles,
+  authorities: readonly X509Certificate[],
+): Promise<Revocations> {
+  if (crl === undefined && identity === undefined) return new Revocations();
+  const path = crl ?? join(identity!, REVOCATIONS_FILE);
+  let pem: string;
+  try {
+    pem = await readFile(path, 'utf8');
+  } catch (error) {
+    if (crl === undefined && isErrno(error, 'ENOENT')) return new Revocations();
+    throw cannotRead(path, error);
+  }
+  return readRevocations(pem, authorities, path);
 }
 
 async function hashOf(file: string): Promise<Buffer> {

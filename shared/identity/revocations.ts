@@ -50,6 +50,16 @@ export class Revocations {
     return new Map([...this.#lists.values()].flatMap(({ serials }) => [...serials]));
   }
 
+  /** Whether there is a list of this authority. */
+  covers(authority: X509Certificate): boolean {
+    return this.#lists.has(keyOf(authority));
+  }
+
+  /** Since when it is revoked; undefined: it is not. @param authority that has issued it */
+  since(certificate: X509Certificate, authority: X509Certificate): Date | undefined {
+    return this.#lists.get(keyOf(authority))?.serials.get(certificate.serialNumber);
+  }
+
   /** @param authority that has issued it */
   has(certificate: X509Certificate, authority: X509Certificate): boolean {
     return this.#lists.get(keyOf(authority))?.serials.has(certificate.serialNumber) ?? false;
@@ -73,7 +83,7 @@ export function readRevocations(pem: string, authorities: readonly X509Certifica
     }
     const authority = authorities.find((one) => isSignedBy(parsed, one));
     if (authority === undefined) {
-      throw bad(`${path} holds a revocation list that none of the authorities in ca.pem beside it has signed`, path);
+      throw bad(`${path} holds a revocation list that none of the authorities that are trusted here has signed`, path);
     }
     const key = keyOf(authority);
     const before = lists.get(key);

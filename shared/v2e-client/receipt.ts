@@ -2,6 +2,7 @@
 import { type KeyObject, verify, X509Certificate } from 'node:crypto';
 import { ErrorCode, KerbError, messageOf } from '../base/errors.ts';
 import { isIssuedBy, oneLine, principalOf } from '../identity/certificate.ts';
+import type { Revocations } from '../identity/revocations.ts';
 import { kerbside } from '../protocol/generated/v2e.js';
 import { leafHash, rootFrom } from '../protocol/merkle.ts';
 
@@ -35,11 +36,15 @@ export interface VerifiedReceipt extends ReceiptFacts {
   readonly batch: number;
   /** Subject of the authority that issued the certificate of the broker. */
   readonly authority: string;
+  /** Whether a revocation list of that authority was asked. */
+  readonly revocationChecked: boolean;
 }
 
 export interface ReceiptChecks {
   /** One of them has to have issued the certificate of the broker. */
   readonly authorities: readonly X509Certificate[];
+  /** What they have revoked. */
+  readonly revocations?: Revocations | undefined;
   /** SHA-256 of what the input and the output are said to have been; undefined: not checked. */
   readonly inputSha256?: Uint8Array | undefined;
   readonly outputSha256?: Uint8Array | undefined;
@@ -86,7 +91,8 @@ export function verifyReceipt(bytes: Uint8Array, checks: ReceiptChecks): Verifie
   if (!isSigned(certificate.publicKey, root, signature)) {
     throw invalid('the signature does not belong to this receipt and certificate: one of them has been changed');
   }
-  const authority = checkCertificate(certificate, facts, checks.authorities);
+  const issuer = checkCertificate(certificate, facts, checks.authorities);
+  checkNotRevoked(certificate, issuer, facts, checks.revocations);
   checkHash('input', facts.inputSha256, checks.inputSha256);
   checkHash('output', facts.outputSha256, checks.outputSha256);
   const { broker, tenant, vehicle, id, taskDigest, inputSha256, outputSha256, isolation } = facts;
@@ -95,7 +101,8 @@ export function verifyReceipt(bytes: Uint8Array, checks: ReceiptChecks): Verifie
     ...{ broker, tenant, vehicle, id, taskDigest, inputSha256, outputSha256, isolation },
     ...{ startedAt, queueMs, runMs, cpuMs },
     batch: Math.max(1, leaves),
-    authority,
+    authority: oneLine(issuer.subject),
+    revocationChecked: checks.revocations?.covers(issuer) ?? false,
   };
 }
 
@@ -109,12 +116,12 @@ function isSigned(key: KeyObject, root: Buffer, signature: Uint8Array): boolean 
   }
 }
 
-/** @returns the subject of the authority */
+/** @returns the authority that has issued it */
 function checkCertificate(
   certificate: X509Certificate,
   { broker, startedAt }: Pick<ReceiptFacts, 'broker' | 'startedAt'>,
   authorities: readonly X509Certificate[],
-): string {
+): X509Certificate {
   const signer = principalFrom(certificate);
   if (signer.kind !== 'broker' || signer.id !== broker) {
     throw invalid(`it says that broker ${broker} ran the task, but ${signer.kind} ${signer.id} has signed it`);
@@ -136,7 +143,21 @@ function checkCertificate(
       `${whose} was not valid when the task ran: it is from ${from.toISOString()} to ${to.toISOString()}, and the run began at ${timeText(startedAt)}`,
     );
   }
-  return oneLine(issuer.subject);
+  return issuer;
+}
+
+/** Whoever has the key of a revoked certificate dates receipts as he likes: they are not believed, whenever they say it was. */
+function checkNotRevoked(
+  certificate: X509Certificate,
+  issuer: X509Certificate,
+  { broker, startedAt }: Pick<ReceiptFacts, 'broker' | 'startedAt'>,
+  revocations: Revocations | undefined,
+): void {
+  const since = revocations?.since(certificate, issuer);
+  if (since === undefined) return;
+  throw invalid(
+    `the certificate ${certificate.serialNumber} of broker ${broker} was revoked on ${since.toISOString()}, and nobody can tell which receipts its key has signed since (this one says ${timeText(startedAt)}); ask the broker's operator for another proof`,
+  );
 }
 
 function checkHash(what: 'input' | 'output', signed: Uint8Array, given: Uint8Array | undefined): void {

@@ -10,6 +10,8 @@ const MAX_UNREAD = 8 * 1024 * 1024;
 const BLAMELESS_UNREAD = 256 * 1024;
 /** Connections of one vehicle: it may lose and make one again and again in a tunnel. */
 const CONNECTS = { perSecond: 2, most: 40 };
+/** Connections too many of one vehicle that are told so at once. */
+const TOLD = { perSecond: 1, most: 20 };
 /** Vehicles that are not connected any more are remembered for this long: their limits stay spent. */
 const FORGET_MS = 30_000;
 
@@ -47,6 +49,7 @@ export class Sender {
   unread = 0;
   leftAt = 0;
   readonly connects: TokenBucket;
+  readonly told: TokenBucket;
   readonly #tenant: TenantUse;
   readonly #limits: (client: VehiclePrincipal) => ClientLimits;
 
@@ -55,6 +58,7 @@ export class Sender {
     this.#tenant = tenant;
     this.#limits = limits;
     this.connects = new TokenBucket(CONNECTS.perSecond, CONNECTS.most, performance.now());
+    this.told = new TokenBucket(TOLD.perSecond, TOLD.most, performance.now());
   }
 
   get limits(): ClientLimits {
@@ -126,7 +130,7 @@ export class Senders {
 
   /**
    * One more connection of a vehicle.
-   * @throws KerbError TooManyConnections
+   * @throws KerbError TooManyConnections; `context.told` is false for one that comes so often that it need not hear it
    */
   meet(client: VehiclePrincipal): Sender {
     const now = performance.now();
@@ -136,6 +140,7 @@ export class Senders {
     const sender = this.#all.get(key) ?? new Sender(client, tenant, this.#limits);
     this.#all.set(key, sender);
     const { connectionsPerVehicle, connectionsPerTenant } = sender.limits;
+    const tooMany = (message: string, quota: string) => tooManyOf(message, quota, sender.told.take(now));
     const whose = `vehicle ${client.id}`;
     if (sender.connections >= connectionsPerVehicle)
       throw tooMany(`${whose} has ${sender.connections} connections to this broker already`, 'connections_per_vehicle');
@@ -179,6 +184,6 @@ function keyOf({ tenant, id }: VehiclePrincipal): string {
   return `${tenant}\n${id}`;
 }
 
-function tooMany(message: string, quota: string): KerbError {
-  return new KerbError(ErrorCode.TooManyConnections, `${message}; close one or wait`, { quota });
+function tooManyOf(message: string, quota: string, told: boolean): KerbError {
+  return new KerbError(ErrorCode.TooManyConnections, `${message}; close one or wait`, { quota, told });
 }
