@@ -20,6 +20,8 @@ export interface EventOptions {
   readonly cancel: (client: VehiclePrincipal, id: string) => boolean;
   /** @throws KerbError */
   readonly describe: (client: VehiclePrincipal, query: TaskQuery) => Promise<TaskDescription>;
+  /** An encoded AnnounceReply: the brokers that this one knows, itself first. */
+  readonly announcements: () => Uint8Array;
   /** Takes what a new connection pushes. */
   readonly pushes: (client: VehiclePrincipal) => PushClient;
   /** A client was turned away, or sent something that could not be used. */
@@ -28,7 +30,7 @@ export interface EventOptions {
 
 /** Of version 2, and done by none of this version. */
 const RESERVED: readonly string[] = ['chunk', 'claim', 'credit', 'offer'];
-const OF_VERSION_2: readonly string[] = ['cancel', 'describe', ...RESERVED];
+const OF_VERSION_2: readonly string[] = ['announce', 'cancel', 'describe', ...RESERVED];
 /** Of one connection, at the same time. */
 const MAX_DESCRIBING = 4;
 /** A request that was over a limit may be worth another try after this time, in milliseconds. */
@@ -91,6 +93,9 @@ export class Events {
     switch (name) {
       case 'cancel':
         link.answer(ack, encodeCancelled(this.#options.cancel(client, decodeCancel(argument))));
+        return;
+      case 'announce':
+        link.answer(ack, this.#options.announcements());
         return;
       case 'describe':
         this.#describe(link, decodeDescribe(argument), ack);

@@ -6,6 +6,7 @@ import type { TLSSocket } from 'node:tls';
 import { Server } from 'socket.io';
 import type { Identity } from '../../shared/identity/identity.ts';
 import { V2E_PATH, V2E_PING_MS, V2E_TRANSPORT } from '../../shared/protocol/v2e-socket.ts';
+import type { NeighbourDoor } from './link-types.ts';
 import { type UsedWebSocket, type WebSocketUser, webSocketServer } from './web-sockets.ts';
 
 /** Room for the message around an input, and for socket.io's own packets. */
@@ -48,11 +49,16 @@ export function httpsServer(identity: Identity, rules: HandshakeRules): HttpsSer
   return https;
 }
 
-/** @param maxInput bytes of the largest input @param userOf for the WebSocket of a connection, before its first message */
+/**
+ * @param maxInput bytes of the largest input
+ * @param userOf for the WebSocket of a connection, before its first message
+ * @param neighbours takes the upgrades of brokers
+ */
 export function socketIoServer(
   https: HttpsServer,
   maxInput: number,
   userOf: (connection: TLSSocket, webSocket: UsedWebSocket) => WebSocketUser,
+  neighbours?: NeighbourDoor,
 ): Server {
   const maxPayload = maxInput + MESSAGE_ROOM;
   const io = new Server(https, {
@@ -71,6 +77,7 @@ export function socketIoServer(
   https.on('request', (_request, response) => response.writeHead(404, { connection: 'close' }).end());
   https.removeAllListeners('upgrade');
   https.on('upgrade', (request: IncomingMessage, socket: TLSSocket, head: Buffer) => {
+    if (neighbours?.upgrade(request, socket, head)) return;
     if (isUpgrade(request)) io.engine.handleUpgrade(request as never, socket, head);
     else socket.end('HTTP/1.1 404 Not Found\r\nConnection: close\r\n\r\n', () => socket.destroy());
   });

@@ -94,6 +94,7 @@ async function start(change: Partial<IngressOptions> = {}, limits: Partial<Clien
     cancel: (_client, id) => cancelled.push(id) > 0 && id !== 'unknown',
     linkLost: (_client, ids) => lost.push([...ids]),
     describe: () => Promise.reject(new KerbError(ErrorCode.UnknownPackage, 'none')),
+    announcements: () => new Uint8Array(0),
     pushes: () => ({ take: async (bytes) => bytes, end: async () => {} }),
     clients: new ClientLog(log, errors),
     log,

@@ -17,7 +17,7 @@ import { Connections } from './limits/connections.ts';
 import { eachInTurns } from './limits/in-turns.ts';
 import { type Request, type Sender, Senders } from './limits/senders.ts';
 import { Turns } from './limits/turns.ts';
-import type { ClientSocket, ConnectedVehicle, Shown } from './link-types.ts';
+import type { ClientSocket, ConnectedVehicle, NeighbourDoor, Shown } from './link-types.ts';
 import { encodeDrain } from './replies.ts';
 import { type LinkOwner, VehicleLink } from './vehicle-link.ts';
 import type { UsedWebSocket } from './web-sockets.ts';
@@ -39,6 +39,7 @@ export interface IngressOptions extends Omit<EventOptions, 'broker' | 'onRefused
   readonly linkLost: (client: VehiclePrincipal, openIds: readonly string[], link: object) => void;
   /** A vehicle is there; the result is called when its connection has ended. */
   readonly onConnected: (client: ConnectedVehicle) => () => void;
+  readonly neighbours?: NeighbourDoor;
   readonly clients: ClientLog;
   readonly log: Logger;
 }
@@ -116,7 +117,7 @@ export class Ingress implements LinkOwner {
       failed: (socket, reason) =>
         this.#options.clients.refused(addressOf(socket), unauthenticated(`the TLS handshake failed: ${reason}`)),
     });
-    const io = socketIoServer(https, this.#options.maxInput, (socket, webSocket) => this.#meet(socket, webSocket));
+    const io = socketIoServer(https, this.#options.maxInput, (...at) => this.#meet(...at), this.#options.neighbours);
     io.use((socket, next) => next(this.#admit(socket as unknown as ClientSocket)));
     io.on('connection', (socket) => this.#serve(socket as unknown as ClientSocket));
     this.#https = https;
@@ -217,6 +218,7 @@ export class Ingress implements LinkOwner {
   #authenticate(socket: TLSSocket): void {
     try {
       const peer = this.#identity.peerOf(socket);
+      if (this.#options.neighbours?.admits(peer, socket)) return void this.#connections.known(socket);
       if (peer.kind !== 'vehicle') {
         throw unauthenticated(`only vehicles are served here; the certificate is of ${peer.kind} ${peer.id}`);
       }

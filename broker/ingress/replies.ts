@@ -9,7 +9,7 @@ import type { TaskDescription, TaskQuery } from '../packages/describe.ts';
 import { encodeRefusal, withReason } from './codec.ts';
 
 const { CancelRequest, CancelReply, CancelState, DescribeRequest, DescribeReply, DrainNotice } = kerbside.v2e;
-const { ChunkReply, OfferReply, PushReply } = kerbside.v2e;
+const { AnnounceReply, ChunkReply, OfferReply, PushReply } = kerbside.v2e;
 
 const TASK_NAME = /^[A-Za-z0-9][A-Za-z0-9._/-]{0,127}$/;
 
@@ -54,6 +54,8 @@ export function refuseEvent(name: string, refusal: Refusal): Uint8Array {
       return CancelReply.encode({ refusal: wire }).finish();
     case 'describe':
       return DescribeReply.encode({ refusal: wire }).finish();
+    case 'announce':
+      return AnnounceReply.encode({ refusal: wire }).finish();
     case 'push':
       return PushReply.encode({ refusal: wire }).finish();
     case 'chunk':

@@ -17,7 +17,7 @@ import type { RunningPolicy } from '../tenants/start-policy.ts';
 import { ClientLog } from './client-log.ts';
 import { encodeAnnouncement } from './codec.ts';
 import { Ingress } from './ingress.ts';
-import type { ConnectedVehicle } from './link-types.ts';
+import type { ConnectedVehicle, NeighbourDoor } from './link-types.ts';
 
 export interface IngressParts {
   readonly config: BrokerConfig;
@@ -30,11 +30,18 @@ export interface IngressParts {
   readonly pushed: PushedPackages;
   readonly telemetry: BrokerTelemetry;
   readonly rules: Pick<TenantRules, 'limitsOf' | 'refusalOf' | 'mayRun' | 'maySee'>;
+  /** For whoever asks which brokers there are. */
+  readonly announcements: () => Uint8Array;
+  readonly onRenewed: (identity: Identity) => void;
+  readonly neighbours: NeighbourDoor;
+  /** A tenant's package has come to be here. */
+  readonly onPackage: () => void;
   readonly log: Logger;
 }
 
 export interface RunningIngress {
   readonly ingress: Ingress;
+  readonly uploads: PackageUploads;
   /** Looks at once whether the identity is another one. */
   reloadIdentity(): Promise<void>;
 }
@@ -72,6 +79,8 @@ export async function startIngress(running: RunningParts, parts: IngressParts): 
     cancel: ({ tenant, id: vehicle }, offload) => offloads.cancel(tenant, vehicle, offload),
     linkLost: (_client, _openIds, link) => offloads.linkLost(link),
     describe: ({ tenant }, query) => descriptions.describe(query, (digest) => maySee(tenant, digest)),
+    announcements: parts.announcements,
+    neighbours: parts.neighbours,
     pushes: (client) => uploads.session(client),
     clients,
     log,
@@ -80,10 +89,11 @@ export async function startIngress(running: RunningParts, parts: IngressParts): 
   const onRenewed = (renewed: Identity) => {
     ingress.renew(renewed);
     parts.receipts.renew(renewed);
+    parts.onRenewed(renewed);
   };
   const watch = watchBrokerIdentity({ dir, id, errors, onRenewed, log });
   await running.begin('identity', watch);
-  return { ingress, reloadIdentity: () => watch.look() };
+  return { ingress, uploads, reloadIdentity: () => watch.look() };
 }
 
 /** Takes what vehicles push, and judges all packages anew when the policy or the time changes what may be run. */
@@ -112,7 +122,10 @@ async function startUploads(
     onShared: () => void review.review(),
     onPushed: (taskPackage) => changed(() => served.add(taskPackage)),
     onRemoved: (digest) => changed(() => served.remove(digest)),
-    onChanged: (event, client, digest) => telemetry.package(event, client, digest),
+    onChanged: (event, client, digest) => {
+      telemetry.package(event, client, digest);
+      if (event === 'push') parts.onPackage();
+    },
     onRefused: clients.refused,
     metrics,
     log,
