@@ -73,7 +73,7 @@ export async function startBroker(config: BrokerConfig, parts: BrokerParts): Pro
       onChange: (change) => telemetry.drained(change),
     });
     offloads.refuseNew = () => drain.refusal();
-    const front = { config, store, policy, telemetry, log, identity, receipts, offloads, served, pushed, drain };
+    const front = { config, store, policy, telemetry, log, identity, receipts, ...tasks, pushed, drain, results };
     const started = await startFront(running, { ...front, rules: tenants });
     ingress = started.ingress;
     policy.onChange(() => ingress?.policyChanged());

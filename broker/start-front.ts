@@ -4,9 +4,11 @@ import type { Ingress } from './ingress/ingress.ts';
 import { type IngressParts, startIngress } from './ingress/start-ingress.ts';
 import { type RunningNeighbours, startNeighbours } from './neighbours/start-neighbours.ts';
 import type { Drain } from './offloads/drain.ts';
+import type { Results } from './results/results.ts';
 
 export interface FrontParts extends Omit<IngressParts, 'announcements' | 'onRenewed' | 'neighbours' | 'onPackage'> {
   readonly drain: Drain;
+  readonly results: Results;
 }
 
 /** All that others meet this broker by. */

@@ -3,11 +3,19 @@ import { refusalOf } from '../../shared/base/refusal.ts';
 import type { VehiclePrincipal } from '../../shared/identity/identity.ts';
 import { shownRefusal } from '../../shared/protocol/shown-refusal.ts';
 import type { V2eEvent } from '../../shared/protocol/v2e-parser.ts';
+import type { VehicleClaim } from '../neighbours/result-claims.ts';
 import type { Answer, IncomingOffload } from '../offloads/offload.ts';
 import type { TaskDescription, TaskQuery } from '../packages/describe.ts';
 import type { PushClient } from '../packages/push-session.ts';
 import { decodeOffload, encodeRefusal, encodeResult } from './codec.ts';
-import { decodeCancel, decodeDescribe, encodeCancelled, encodeDescription, refuseEvent } from './replies.ts';
+import {
+  decodeCancel,
+  decodeClaim,
+  decodeDescribe,
+  encodeCancelled,
+  encodeDescription,
+  refuseEvent,
+} from './replies.ts';
 import type { VehicleLink } from './vehicle-link.ts';
 
 /** The rest of the broker, as the events of vehicles need it. */
@@ -22,6 +30,8 @@ export interface EventOptions {
   readonly describe: (client: VehiclePrincipal, query: TaskQuery) => Promise<TaskDescription>;
   /** An encoded AnnounceReply: the brokers that this one knows, itself first. */
   readonly announcements: () => Uint8Array;
+  /** A vehicle wants the result of an offload that a neighbour has. */
+  readonly claim: (client: VehiclePrincipal, claim: VehicleClaim, answer: Answer) => void;
   /** Takes what a new connection pushes. */
   readonly pushes: (client: VehiclePrincipal) => PushClient;
   /** A client was turned away, or sent something that could not be used. */
@@ -29,8 +39,8 @@ export interface EventOptions {
 }
 
 /** Of version 2, and done by none of this version. */
-const RESERVED: readonly string[] = ['chunk', 'claim', 'credit', 'offer'];
-const OF_VERSION_2: readonly string[] = ['announce', 'cancel', 'describe', ...RESERVED];
+const RESERVED: readonly string[] = ['chunk', 'credit', 'offer'];
+const OF_VERSION_2: readonly string[] = ['announce', 'cancel', 'claim', 'describe', ...RESERVED];
 /** Of one connection, at the same time. */
 const MAX_DESCRIBING = 4;
 /** A request that was over a limit may be worth another try after this time, in milliseconds. */
@@ -60,7 +70,8 @@ export class Events {
     try {
       if (quota !== '') throw overQuota(quota);
       if (client.version < 2 && OF_VERSION_2.includes(name)) throw notSupported(name, 'version 1 of V2E has no');
-      this.#other(link, name, argument, ack);
+      if (name === 'claim') this.#claim(link, argument, ack, arrivedAt);
+      else this.#other(link, name, argument, ack);
     } catch (error) {
       this.#refuse(link, name, ack, error);
     }
@@ -86,6 +97,17 @@ export class Events {
       else if (refusal !== undefined) answer((heldMs) => encodeRefusal(id, shownRefusal(refusal), heldMs));
     };
     submit(offload, done, link);
+  }
+
+  /** @throws KerbError BadOffloadRequest */
+  #claim(link: VehicleLink, argument: Buffer, ack: number, arrivedAt: number): void {
+    const claim = decodeClaim(argument, arrivedAt);
+    const { id, broker } = claim;
+    const answer = link.begin(id, ack, arrivedAt, argument.length);
+    this.#options.claim(link.client!, claim, (result, refusal) => {
+      if (result !== undefined) answer((heldMs) => encodeResult(id, result, broker, heldMs));
+      else if (refusal !== undefined) answer((heldMs) => encodeRefusal(id, shownRefusal(refusal), heldMs));
+    });
   }
 
   #other(link: VehicleLink, name: string, argument: Buffer, ack: number): void {

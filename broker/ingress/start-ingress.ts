@@ -16,6 +16,7 @@ import type { TenantRules } from '../tenants/policy.ts';
 import type { RunningPolicy } from '../tenants/start-policy.ts';
 import { ClientLog } from './client-log.ts';
 import { encodeAnnouncement } from './codec.ts';
+import type { EventOptions } from './events.ts';
 import { Ingress } from './ingress.ts';
 import type { ConnectedVehicle, NeighbourDoor } from './link-types.ts';
 
@@ -33,7 +34,7 @@ export interface IngressParts {
   /** For whoever asks which brokers there are. */
   readonly announcements: () => Uint8Array;
   readonly onRenewed: (identity: Identity) => void;
-  readonly neighbours: NeighbourDoor;
+  readonly neighbours: NeighbourDoor & Pick<EventOptions, 'claim'>;
   /** A tenant's package has come to be here. */
   readonly onPackage: () => void;
   readonly log: Logger;
@@ -81,6 +82,7 @@ export async function startIngress(running: RunningParts, parts: IngressParts): 
     describe: ({ tenant }, query) => descriptions.describe(query, (digest) => maySee(tenant, digest)),
     announcements: parts.announcements,
     neighbours: parts.neighbours,
+    claim: (client, claim, answer) => parts.neighbours.claim(client, claim, answer),
     pushes: (client) => uploads.session(client),
     clients,
     log,

@@ -22,6 +22,8 @@ import { signTaskPackage } from '../../shared/task-package/signature.ts';
 import { createSigner, type Signer } from '../../shared/task-package/signer.ts';
 import { buildTaskPackage } from '../../shared/task-package/writer.ts';
 import { BrokerClient } from '../../shared/v2e-client/broker-client.ts';
+import { BrokerLink } from '../../shared/v2e-client/broker-link.ts';
+import { makeClaimToken } from '../../shared/v2e-client/claim-token.ts';
 import { fakeImage } from '../../test/support/fake-image.ts';
 import { FakeTender } from '../../test/support/fake-tender.ts';
 import { until as untilWithin } from '../../test/support/until.ts';
@@ -29,7 +31,7 @@ import { DEFAULT_LIMITS } from '../config.ts';
 import { type RunningBroker, startBroker } from '../main.ts';
 import { DEFAULT_PUSH_LIMITS } from '../packages/push-limits.ts';
 
-const { NeighbourReply, PackageNotice, PackageQuery, PieceQuery } = kerbside.v2e;
+const { ClaimRequest, NeighbourReply, OffloadReply, PackageNotice, PackageQuery, PieceQuery } = kerbside.v2e;
 /** Below the limit of a test, so that it says what it has waited for. */
 const until: typeof untilWithin = (what, look, now) => untilWithin(what, look, now, 15_000);
 let root: string;
@@ -297,4 +299,99 @@ test('a lying neighbour gains nothing, and a flooding one costs only itself', as
   for (let i = 0; i < 2000; i++) socket.emit('files', Buffer.alloc(64, i), () => {});
   expect((await offload(await vehicle(a), echo.digest)).place).toBe('broker:rsu-1');
   await until('it was held back', async () => (await neighbourOf(a)).refused > 0);
+});
+
+async function caller({ broker }: Started, id = 'car-1', tenant = 'ACME') {
+  const identity = await loadIdentity(await identityOf({ kind: 'vehicle', id, tenant }), 'vehicle');
+  const link = new BrokerLink({
+    target: { id: undefined, url: broker.url },
+    identityTrouble: () => '',
+    log: silentLog(),
+  });
+  link.start(identity);
+  undo.push(() => link.stop('the test is over'));
+  await until('it is connected', () => link.connected);
+  const offloadAs = (taskDigest: string, name: string, input: string, keepMs = 60_000) =>
+    link.send(
+      {
+        ...{ id: name, input: Buffer.from(input), isolation: 'any', taskDigest, priority: 500 },
+        deadline: new Deadline(5000),
+      },
+      { serviceClass: 'normal', keepMs, durable: true },
+    );
+  const claim = async (name: string, from: string, to: string, budgetMs = 5000, as = identity) => {
+    const token = makeClaimToken(as, { id: name, from, to });
+    const bytes = ClaimRequest.encode({ id: name, broker: from, token, budgetMs, isolation: 'any' }).finish();
+    return OffloadReply.decode((await link.ask('claim', bytes, 20_000, '')) as Uint8Array);
+  };
+  return { identity, link, offload: offloadAs, claim };
+}
+
+test('a vehicle that has moved on gets its result at the other broker, once under way and once kept', async () => {
+  const b = await start('rsu-2', policyFor('rsu-1'));
+  const a = await start('rsu-1', policyFor('rsu-2'), { 'rsu-2': b.broker.url });
+  const echo = await packed('1');
+  await (await vehicle(a)).push(echo.digest, echo.files);
+  await until('it is there', () => digestsOf(b).includes(echo.digest));
+  const [there, here] = [await caller(a), await caller(b)];
+  // It sleeps for 127 ms, and is not kept at all.
+  const running = there.offload(echo.digest, 'running-1', 's\x7f', 0);
+  await until('it runs', () => a.broker.status().running === 1);
+  const claimed = here.claim('running-1', 'rsu-1', 'rsu-2');
+  expect((await claimed).result).toMatchObject({ broker: 'rsu-1' });
+  await running;
+  await there.offload(echo.digest, 'kept-1', 'eresult');
+  const reply = await here.claim('kept-1', 'rsu-1', 'rsu-2');
+  expect(reply.refusal).toBeFalsy();
+  expect(Buffer.from(reply.result!.output!).toString()).toBe(
+    (await there.offload(echo.digest, 'kept-1', 'eresult')).output.toString(),
+  );
+  expect(reply.result).toMatchObject({ broker: 'rsu-1', kept: true });
+  // Asked for again at the new broker, it is not run there.
+  const again = await here.offload(echo.digest, 'kept-1', 'eresult');
+  expect(again).toMatchObject({ kept: true });
+  expect(b.broker.status().packages[0]!.calls).toBe(0);
+  expect(await neighbourOf(a)).toMatchObject({ results: { waiting: 0, bytes: 0 } });
+});
+
+test('claims and results wait while the other broker is away', async () => {
+  const b = await start('rsu-2', policyFor('rsu-1'));
+  const a = await start('rsu-1', policyFor('rsu-2'));
+  const echo = await packed('1');
+  await (await vehicle(a)).push(echo.digest, echo.files);
+  const there = await caller(a);
+  await there.offload(echo.digest, 'kept-2', 'eresult');
+  const waiting = (await caller(b)).claim('kept-2', 'rsu-1', 'rsu-2', 15_000);
+  const port = Number(new URL(a.broker.url).port);
+  await a.broker.stop();
+  // Started anew, with what it had on the disk, and now it knows where the other one is.
+  await start('rsu-1', policyFor('rsu-2'), { 'rsu-2': b.broker.url }, { port, stateDir: a.stateDir });
+  expect((await waiting).result).toMatchObject({ broker: 'rsu-1' });
+});
+
+test('nobody gets the result of another vehicle, nor without its word, nor what is not there', async () => {
+  const b = await start('rsu-2', policyFor('rsu-1'));
+  const a = await start('rsu-1', policyFor('rsu-2'), { 'rsu-2': b.broker.url });
+  await until('they are connected', async () => (await neighbourOf(a)).state === 'connected');
+  const echo = await packed('1');
+  await (await vehicle(a)).push(echo.digest, echo.files);
+  const there = await caller(a);
+  await there.offload(echo.digest, 'kept-3', 'eresult');
+  const liar = await caller(b, 'car-2');
+  const other = await caller(b, 'car-1', 'Other');
+  for (const reply of [
+    await liar.claim('kept-3', 'rsu-1', 'rsu-2'),
+    await liar.claim('kept-3', 'rsu-1', 'rsu-2', 5000, there.identity),
+    await other.claim('kept-3', 'rsu-1', 'rsu-2'),
+    await (await caller(b)).claim('kept-4', 'rsu-1', 'rsu-2'),
+    await (await caller(b)).claim('kept-3', 'rsu-9', 'rsu-2'),
+    await (await caller(b)).claim('kept-3', 'rsu-1', 'rsu-9'),
+  ]) {
+    expect(reply.refusal?.code).toBeGreaterThan(0);
+    expect(reply.result).toBeFalsy();
+  }
+  // The policy of the one that has it says who may ask.
+  await a.change(policyFor('rsu-2', '[packages]'));
+  const late = await (await caller(b)).claim('kept-3', 'rsu-1', 'rsu-2');
+  expect(late.refusal?.code).toBe(ErrorCode.ResultNotKept);
 });

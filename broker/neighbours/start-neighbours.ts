@@ -1,4 +1,5 @@
 import type { IncomingMessage } from 'node:http';
+import { join } from 'node:path';
 import type { TLSSocket } from 'node:tls';
 import type { NeighbourStatus } from '../../shared/api/broker.ts';
 import type { Logger } from '../../shared/base/log.ts';
@@ -11,14 +12,19 @@ import type { Offloads } from '../offloads/offloads.ts';
 import type { PackageStore } from '../packages/package-store.ts';
 import type { PackageUploads } from '../packages/package-uploads.ts';
 import type { PushedPackages } from '../packages/pushed-packages.ts';
+import type { Results } from '../results/results.ts';
 import type { BrokerTelemetry } from '../telemetry/telemetry.ts';
 import type { RunningPolicy } from '../tenants/start-policy.ts';
 import { AnnouncementExchange } from './announcement-exchange.ts';
+import { ClaimFile } from './claim-file.ts';
+import type { NeighbourHandlers } from './neighbour-link.ts';
 import { NeighbourServer } from './neighbour-server.ts';
 import { Neighbours } from './neighbours.ts';
 import { PackageFetch } from './package-fetch.ts';
 import { PackageForwarding } from './package-forwarding.ts';
 import { forbidden } from './pieces.ts';
+import { ResultClaims } from './result-claims.ts';
+import { ResultForwarding } from './result-forwarding.ts';
 
 const { NeighbourReply, PieceQuery } = kerbside.v2e;
 
@@ -31,8 +37,18 @@ export interface NeighbourParts {
   readonly pushed: PushedPackages;
   readonly uploads: () => PackageUploads;
   readonly offloads: Offloads;
+  readonly results: Results;
   readonly telemetry: BrokerTelemetry;
   readonly log: Logger;
+}
+
+/** The parts that answer neighbours. */
+interface Answering {
+  readonly discovery: () => Discovery | undefined;
+  readonly fetch: PackageFetch;
+  readonly forwarding: PackageForwarding;
+  readonly results: ResultForwarding;
+  readonly claims: ResultClaims;
 }
 
 /** The neighbours, as the rest of a broker has them. */
@@ -45,6 +61,8 @@ export interface RunningNeighbours {
   /** Connects, and lets connections in. */
   begin(): Promise<void>;
   renew(identity: Identity): void;
+  /** A vehicle wants the result of an offload that a neighbour has. */
+  claim: ResultClaims['ask'];
   status(): NeighbourStatus[];
 }
 
@@ -71,26 +89,20 @@ export async function startNeighbours(running: RunningParts, parts: NeighbourPar
   });
   const urlOf = (id: string) => config.neighbours?.get(id) ?? foundUrl(discovery(), id);
   const exchange = new AnnouncementExchange({ neighbours, finder: () => discovery()?.finder, urlOf });
+  let own = identity;
+  const file = new ClaimFile(join(config.stateDir, 'claims.json'), log);
+  const results = new ResultForwarding({ neighbours, identity: () => own, offloads, file, events });
+  const claims = new ResultClaims({ neighbours, keep: (one) => parts.results.keepForwarded(one), events });
   const links: Neighbours = new Neighbours({
     identity,
     rules: () => policy.tenants.policy.neighbours,
     urlOf,
-    handlers: {
-      announce: () => NeighbourReply.encode({ data: discovery()?.announcements() ?? new Uint8Array(0) }).finish(),
-      package: (neighbour, request) => fetch.notice(neighbour, request),
-      files: (neighbour, request) => forwarding.files(neighbour, request),
-      piece: (neighbour, request) => {
-        const query = PieceQuery.decode(request);
-        const { tenant, offset, size } = query;
-        const part = query.package;
-        if (part == null) throw forbidden('it asks for a piece of nothing');
-        return forwarding.piece(neighbour, tenant, part.digest ?? '', part.path ?? '', Number(offset), size);
-      },
-    },
+    handlers: handlersOf({ discovery, fetch, forwarding, results, claims }),
     onCertificate: (certificate) => void discovery()?.finder.table.show(certificate),
     onConnected: (neighbour) => {
       telemetry.events.add('neighbour', neighbour, 'Connected', `broker ${neighbour}`);
       forwarding.connected(neighbour);
+      results.look();
     },
     log,
   });
@@ -98,13 +110,16 @@ export async function startNeighbours(running: RunningParts, parts: NeighbourPar
   const server = new NeighbourServer((socket, connection) => links.accept(socket, connection));
   await running.begin('neighbour server', { stop: () => server.stop() });
   policy.onChange(() => links.review());
-  const status = () => links.status().map((one) => ({ ...one, ...forwarding.status(one.broker) }));
+  const status = () =>
+    links.status().map((one) => ({ ...one, ...forwarding.status(one.broker), ...results.status(one.broker) }));
   metrics.watch(status);
   return {
     ...{ links, forwarding, status },
     begin: async () => {
       await running.begin('neighbours', links);
       await running.begin('package forwarding', forwarding);
+      await running.begin('result forwarding', results);
+      await running.begin('claims', claims);
       await running.begin('announcement exchange', exchange);
     },
     admits: (principal, socket) => {
@@ -113,7 +128,29 @@ export async function startNeighbours(running: RunningParts, parts: NeighbourPar
       return true;
     },
     upgrade: (request, socket, head) => admitted.has(socket) && server.upgrade(request, socket, head),
-    renew: (renewed) => links.renew(renewed),
+    renew: (renewed) => {
+      own = renewed;
+      links.renew(renewed);
+    },
+    claim: (client, claim, answer) => claims.ask(client, claim, answer),
+  };
+}
+
+function handlersOf({ discovery, fetch, forwarding, results, claims }: Answering): NeighbourHandlers {
+  return {
+    announce: () => NeighbourReply.encode({ data: discovery()?.announcements() ?? new Uint8Array(0) }).finish(),
+    package: (neighbour, request) => fetch.notice(neighbour, request),
+    claim: (neighbour, request) => results.claim(neighbour, request),
+    result: (neighbour, request) => claims.result(neighbour, request),
+    files: (neighbour, request) => forwarding.files(neighbour, request),
+    piece: (neighbour, request) => {
+      const { tenant, offset, size, package: part, result } = PieceQuery.decode(request);
+      if (result != null) {
+        return results.piece(neighbour, tenant, result.vehicle ?? '', result.id ?? '', Number(offset), size);
+      }
+      if (part == null) throw forbidden('it asks for a piece of nothing');
+      return forwarding.piece(neighbour, tenant, part.digest ?? '', part.path ?? '', Number(offset), size);
+    },
   };
 }
 

@@ -91,6 +91,12 @@ export function withOwnMemory(result: TaskResult): TaskResult {
   return { ...result, output: Buffer.from(Uint8Array.from(output).buffer) };
 }
 
+/** The task of an offload that is claimed; its input, or the SHA-256 of it as base64. */
+export interface ClaimedTask {
+  readonly taskDigest: string;
+  readonly input: Uint8Array | string;
+}
+
 /** Called exactly once, with one of both. */
 export type Answer = (result: TaskResult | undefined, refusal: Refusal | undefined) => void;
 

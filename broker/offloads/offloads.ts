@@ -4,6 +4,7 @@
  *
  * Hot path: one object and one promise per offload, no timer and no log line.
  */
+import type { Deadline } from '../../shared/base/deadline.ts';
 import { ErrorCode, type KerbError } from '../../shared/base/errors.ts';
 import { type Refusal, refusal } from '../../shared/base/refusal.ts';
 import type { Admission } from '../admission/admission.ts';
@@ -14,7 +15,16 @@ import { type OffloadTenants, UNLIMITED } from '../tenants/unlimited.ts';
 import { Answers } from './answers.ts';
 import { answerOne, callerOf, Flights } from './callers.ts';
 import { Dispatch } from './dispatch.ts';
-import type { Answer, Caller, IncomingOffload, Link, PendingOffload, Runnable, WithdrawnTask } from './offload.ts';
+import type {
+  Answer,
+  Caller,
+  ClaimedTask,
+  IncomingOffload,
+  Link,
+  PendingOffload,
+  Runnable,
+  WithdrawnTask,
+} from './offload.ts';
 import {
   blockedTooLong,
   callerTooLate,
@@ -116,6 +126,26 @@ export class Offloads {
       const callers = flight.callers.filter((caller) => caller.link === link && caller.keepMs === 0);
       this.#cancel(flight, callers, 'its vehicle has disconnected');
     }
+  }
+
+  /**
+   * Waits for the answer of an offload by its names alone, for a broker that its vehicle has moved on to. Whoever comes
+   * later does not make it live longer.
+   * @returns undefined: it neither waits nor runs here, and its result is not kept
+   */
+  claim(
+    names: Pick<IncomingOffload, 'tenant' | 'vehicle' | 'id'>,
+    until: Deadline,
+    answer: Answer,
+  ): ClaimedTask | undefined {
+    const key = keyOf(names);
+    const flight = this.#flights.get(key);
+    if (flight === undefined) return this.#results.claim(key, answer);
+    if (flight.callers.length >= this.#limits.maxJoined) return undefined;
+    const caller: Caller = { answer, deadline: until, keepMs: 1, link: undefined, timer: undefined };
+    flight.callers.push(caller);
+    if (until.at < flight.deadline.at) this.#watchCaller(flight, caller);
+    return { taskDigest: flight.taskDigest, input: flight.input };
   }
 
   /** `started` is told of each offload that goes to a tender. */
