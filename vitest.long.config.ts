@@ -10,6 +10,7 @@ const LONG_FORMS = [
   'test/vcan/socketcan.test.ts',
   'test/broker/result-kills.test.ts',
   'obu/{manifest/foreign-values,planner/properties}.test.ts',
+  'shared/discovery/announcement-fuzz.test.ts',
   'tools/closing-line-reporter.test.ts',
 ];
 

@@ -89,14 +89,6 @@ export class PackageForwarding {
     };
   }
 
-  /** False: this neighbour has said that it does not run this package. */
-  isPlaceFor(neighbour: string, digest: string): boolean {
-    for (const [key, { state }] of this.#notices.get(neighbour) ?? []) {
-      if (state === 'refused' && key.endsWith(`\n${digest}`)) return false;
-    }
-    return true;
-  }
-
   /** The handler of `files`. @throws KerbError */
   async files(neighbour: string, request: Buffer): Promise<Uint8Array> {
     const { tenant, digest } = PackageQuery.decode(request);
