@@ -13,10 +13,12 @@ import type { Results } from '../results/results.ts';
 import type { BrokerMetrics } from '../telemetry/metrics.ts';
 import { type OffloadTenants, UNLIMITED } from '../tenants/unlimited.ts';
 import { Answers } from './answers.ts';
-import { answerOne, callerOf, Flights } from './callers.ts';
+import { answerOne, callerOf, claimedBy, Flights, keyOf } from './callers.ts';
 import { Dispatch } from './dispatch.ts';
 import type {
+  AnnouncedOffload,
   Answer,
+  AnyOffload,
   Caller,
   ClaimedTask,
   IncomingOffload,
@@ -111,6 +113,14 @@ export class Offloads {
     if (refusal !== undefined) this.#answers.refuse(offload, runnable, refusal, answer);
   }
 
+  /** One whose input is not here. `want` is called when that is to be sent, and all of it is submitted then; else `answer`. */
+  announce(incoming: AnnouncedOffload, answer: Answer, want: () => void, link?: Link): void {
+    const offload = this.#tenants.bounded(incoming);
+    const runnable = this.#dispatch.runnables.get(offload.taskDigest);
+    const refusal = this.#foresee(offload, runnable, callerOf(offload, answer, link), want);
+    if (refusal !== undefined) this.#answers.refuse(offload, runnable, refusal, answer);
+  }
+
   /**
    * Tells all its callers that it was cancelled. Taken out when it waits; ended when it runs.
    * @returns false: no such offload of this vehicle waits or runs
@@ -128,11 +138,7 @@ export class Offloads {
     }
   }
 
-  /**
-   * Waits for the answer of an offload by its names alone, for a broker that its vehicle has moved on to. Whoever comes
-   * later does not make it live longer.
-   * @returns undefined: it neither waits nor runs here, and its result is not kept
-   */
+  /** For a broker that its vehicle has moved on to. @returns undefined: it neither waits nor runs here, and is not kept */
   claim(
     names: Pick<IncomingOffload, 'tenant' | 'vehicle' | 'id'>,
     until: Deadline,
@@ -141,11 +147,9 @@ export class Offloads {
     const key = keyOf(names);
     const flight = this.#flights.get(key);
     if (flight === undefined) return this.#results.claim(key, answer);
-    if (flight.callers.length >= this.#limits.maxJoined) return undefined;
-    const caller: Caller = { answer, deadline: until, keepMs: 1, link: undefined, timer: undefined };
-    flight.callers.push(caller);
-    if (until.at < flight.deadline.at) this.#watchCaller(flight, caller);
-    return { taskDigest: flight.taskDigest, input: flight.input };
+    const caller = claimedBy(flight, until, answer, this.#limits.maxJoined);
+    if (caller !== undefined && until.at < flight.deadline.at) this.#watchCaller(flight, caller);
+    return caller && flight;
   }
 
   /** `started` is told of each offload that goes to a tender. */
@@ -155,16 +159,8 @@ export class Offloads {
 
   /** Answers from the results, joins a flight or makes a new one; or says why not. */
   #accept(offload: IncomingOffload, runnable: Runnable | undefined, caller: Caller): Refusal | undefined {
-    const { taskDigest, input } = offload;
-    if (this.#stopping) return this.refuseNew() ?? stopping();
-    const notFor = forbidden(offload, runnable ?? this.#withdrawn.get(taskDigest));
-    if (runnable === undefined || notFor !== undefined) return notFor ?? unknownPackage(taskDigest);
-    if (input.length > runnable.maxInput) return inputTooLarge(offload, runnable);
-    const noVm = lacksIsolation(offload, runnable);
-    if (noVm !== undefined) return noVm;
-    const noReceipt = this.#results.refusal(offload);
-    if (noReceipt !== undefined) return noReceipt;
-
+    const unfit = this.#unfit(offload, runnable);
+    if (unfit !== undefined || runnable === undefined) return unfit;
     const key = keyOf(offload);
     const known = this.#results.find(key, offload);
     if (known.found === 'conflict') return otherOffload(offload);
@@ -175,23 +171,58 @@ export class Offloads {
       return undefined;
     }
 
-    const closed = this.refuseNew();
-    if (closed !== undefined) return closed;
-    const { pool } = runnable;
     const now = performance.now();
-    const blocked = blockedTooLong(offload, runnable, now);
-    if (blocked !== undefined) return blocked;
-    const spent = this.#tenants.check(offload, runnable.memory, now);
-    if (spent !== undefined) return spent;
+    const notNow = this.#notNow(offload, runnable, now);
+    if (notNow !== undefined) return notNow;
     const fresh: PendingOffload = { ...offload, key, callers: [caller], links: [], tender: 0, over: false };
     const notAdmitted = this.#admission.admit(fresh, now);
     if (notAdmitted !== undefined) return notAdmitted;
     this.#results.begin(fresh);
     this.#flights.begin(fresh);
     this.#dispatch.run();
-    if (pool.note(this.#admission.queuedFor(taskDigest), now)) this.#onShort();
+    if (runnable.pool.note(this.#admission.queuedFor(offload.taskDigest), now)) this.#onShort();
     this.#dispatch.watch();
     return undefined;
+  }
+
+  /** As `#accept`, as far as that can be told without the input. */
+  #foresee(
+    offload: AnnouncedOffload,
+    runnable: Runnable | undefined,
+    caller: Caller,
+    want: () => void,
+  ): Refusal | undefined {
+    const unfit = this.#unfit(offload, runnable);
+    if (unfit !== undefined || runnable === undefined) return unfit;
+    const known = this.#results.findAnnounced(keyOf(offload), offload);
+    if (known.found === 'conflict') return otherOffload(offload);
+    if (known.found === 'pending') return this.#join(known.pending, offload, caller);
+    if (known.found === 'result') {
+      const { answer, link } = caller;
+      this.#results.give(known.result, offload, answer, () => this.announce(offload, answer, want, link));
+      return undefined;
+    }
+    const now = performance.now();
+    const notNow = this.#notNow(offload, runnable, now) ?? this.#admission.foresee(offload, now);
+    if (notNow === undefined) want();
+    return notNow;
+  }
+
+  /** Why it can never be run here. */
+  #unfit(offload: AnyOffload, runnable: Runnable | undefined): Refusal | undefined {
+    const { taskDigest, input } = offload;
+    if (this.#stopping) return this.refuseNew() ?? stopping();
+    const notFor = forbidden(offload, runnable ?? this.#withdrawn.get(taskDigest));
+    if (runnable === undefined || notFor !== undefined) return notFor ?? unknownPackage(taskDigest);
+    if (input.length > runnable.maxInput) return inputTooLarge(offload, runnable);
+    return lacksIsolation(offload, runnable) ?? this.#results.refusal(offload);
+  }
+
+  /** Why it is not taken now. */
+  #notNow(offload: AnyOffload, runnable: Runnable, now: number): Refusal | undefined {
+    return (
+      this.refuseNew() ?? blockedTooLong(offload, runnable, now) ?? this.#tenants.check(offload, runnable.memory, now)
+    );
   }
 
   /** Hands over what waits and can run. To be called when a tender has become free. */
@@ -243,7 +274,7 @@ export class Offloads {
     }
   }
 
-  #join(flight: PendingOffload, offload: IncomingOffload, caller: Caller): Refusal | undefined {
+  #join(flight: PendingOffload, offload: AnyOffload, caller: Caller): Refusal | undefined {
     if (flight.isolation !== offload.isolation) return otherOffload(offload);
     if (flight.callers.length >= this.#limits.maxJoined) {
       const message = `${this.#limits.maxJoined} callers wait for the offload ${offload.id} already`;
@@ -280,9 +311,4 @@ export class Offloads {
     this.#answers.abandon(flight, this.#dispatch.runnables.get(flight.taskDigest), code);
     this.#dispatch.withdraw(flight);
   }
-}
-
-/** Neither name holds a line break, so that no vehicle can make the key of another. */
-function keyOf({ tenant, vehicle, id }: Pick<IncomingOffload, 'tenant' | 'vehicle' | 'id'>): string {
-  return `${tenant}\n${vehicle}\n${id}`;
 }

@@ -119,6 +119,7 @@ export const errorHelp: Readonly<Record<keyof typeof ErrorCode, string>> = {
   ReceiptInvalid: 'A receipt is damaged, or not signed by a broker of a trusted authority.',
   ResultNotKept: 'The broker could not keep a result as it was asked to.',
   BrokerAlreadyRunning: 'Another broker uses this state folder.',
+  TransferStalled: 'An input in chunks stopped coming: the same id sent again begins anew.',
 
   ImageRefused: 'The tender does not load this unikernel image; the message says what is wrong with it.',
   TenderUnavailable: 'A tender could not be started or given its image.',
