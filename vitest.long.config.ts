@@ -11,6 +11,7 @@ const LONG_FORMS = [
   'test/vcan/socketcan.test.ts',
   'test/broker/random-kills.test.ts',
   'obu/{manifest/foreign-values,planner/properties}.test.ts',
+  'shared/discovery/announcement-fuzz.test.ts',
   'test/fuzz/{connections,messages}.test.ts',
   'tools/closing-line-reporter.test.ts',
 ];

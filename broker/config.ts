@@ -1,6 +1,7 @@
 import { availableParallelism } from 'node:os';
 import type { ListenAddress } from '../shared/host/listen.ts';
 import type { AdmissionLimits } from './admission/terms.ts';
+import type { DiscoveryConfig } from './discovery/discovery-config.ts';
 import { DEFAULT_PUSH_LIMITS, type PushLimits } from './packages/push-limits.ts';
 import type { AuditConfig } from './telemetry/audit-config.ts';
 import type { CgroupMode } from './tenders/cgroups/open-groups.ts';
@@ -39,6 +40,10 @@ export interface BrokerConfig {
   readonly push?: PushConfig;
   /** Path of the policy. With one, it says who may push, and `push.tenants` is empty. */
   readonly policyFile?: string | undefined;
+  /** How it is found; undefined: it announces nothing. */
+  readonly discovery?: DiscoveryConfig;
+  /** Addresses of neighbours of the policy, by their ids: "https://host:port". Others are found, or connect by themselves. */
+  readonly neighbours?: ReadonlyMap<string, string>;
 }
 
 export interface PushConfig {

@@ -8,13 +8,13 @@ import { snapshotsOf } from './api/snapshots.ts';
 import { startApi } from './api/start-api.ts';
 import type { BrokerConfig } from './config.ts';
 import type { Ingress } from './ingress/ingress.ts';
-import { startIngress } from './ingress/start-ingress.ts';
 import { Drain } from './offloads/drain.ts';
 import type { Offloads } from './offloads/offloads.ts';
 import type { CreateTender } from './offloads/served-tasks.ts';
 import { startTasks } from './offloads/start-tasks.ts';
 import { loadPackages } from './packages/load-packages.ts';
 import { startResults } from './results/start-results.ts';
+import { startFront } from './start-front.ts';
 import { BrokerTelemetry } from './telemetry/telemetry.ts';
 import { startPolicy } from './tenants/start-policy.ts';
 
@@ -73,9 +73,8 @@ export async function startBroker(config: BrokerConfig, parts: BrokerParts): Pro
       onChange: (change) => telemetry.drained(change),
     });
     offloads.refuseNew = () => drain.refusal();
-    const rules = tenants;
-    const front = { config, store, policy, telemetry, log, identity, receipts, offloads, served, pushed, rules };
-    const started = await startIngress(running, front);
+    const front = { config, store, policy, telemetry, log, identity, receipts, ...tasks, pushed, drain, results };
+    const started = await startFront(running, { ...front, rules: tenants });
     ingress = started.ingress;
     policy.onChange(() => ingress?.policyChanged());
     const ending = new Ending(config, offloads, drain, parts.hurry);
@@ -83,7 +82,7 @@ export async function startBroker(config: BrokerConfig, parts: BrokerParts): Pro
 
     const { port } = ingress;
     const url = urlOf(config, port);
-    const shown = { config, url, ingress, admission, offloads, results, served, store, telemetry, drain, policy };
+    const shown = { config, url, ...started, admission, offloads, results, served, store, telemetry, drain, policy };
     const snapshots = snapshotsOf(shown);
     const operators = () => tenants.policy.operators;
     const remote = await startApi(running, { config, telemetry, drain, snapshots, operators, log });

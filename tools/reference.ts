@@ -1,6 +1,7 @@
 import type { Command } from 'commander';
 import type { Registry } from 'prom-client';
 import { BrokerMetrics } from '../broker/telemetry/metrics.ts';
+import { NeighbourMetrics } from '../broker/telemetry/neighbour-metrics.ts';
 import { ResultMetrics } from '../broker/telemetry/result-metrics.ts';
 import { TransferMetrics } from '../broker/telemetry/transfer-metrics.ts';
 import { policyJsonSchema } from '../broker/tenants/policy-schema.ts';
@@ -97,6 +98,7 @@ function brokerRegistry(): Registry {
   metrics.watchPushed(() => []);
   metrics.watchActivity(() => ({ clients: 0, draining: false, pending: () => [] }));
   metrics.watchAudit(() => 0);
+  new NeighbourMetrics(metrics.registry).watch(() => []);
   const transfers = () => ({ states: {}, bytes: 0 });
   new TransferMetrics(metrics.registry).watch({ input: transfers, output: transfers });
   new ResultMetrics(metrics.registry).watch(() => ({ count: 0, memoryBytes: 0, diskBytes: 0, reason: '' }));

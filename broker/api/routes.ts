@@ -1,5 +1,6 @@
 import type {
   BrokerEventKind,
+  NeighbourStatus,
   OffloadPage,
   PackageStatus,
   TenantStatus,
@@ -17,6 +18,7 @@ import { drainRequest, nameOf } from './drain-request.ts';
 export interface BrokerSnapshots {
   status(): BrokerStatus;
   tenants(): readonly TenantStatus[];
+  neighbours(): readonly NeighbourStatus[];
   packages(): readonly PackageStatus[];
   offloads(limit: number, only: { tenant?: string; vehicle?: string; state?: string }): OffloadPage;
   vehicles(limit: number, tenant: string | undefined): VehiclePage;
@@ -43,6 +45,7 @@ export function brokerRoutes({ snapshots, events, drain, metrics }: BrokerRouteP
     'GET /healthz': () => jsonReply({ ok: true }),
     'GET /readyz': () => readiness(snapshots.notReady()),
     'GET /v1/tenants': () => jsonReply(snapshots.tenants()),
+    'GET /v1/neighbours': () => jsonReply(snapshots.neighbours()),
     'GET /v1/packages': () => jsonReply(snapshots.packages()),
     'GET /v1/offloads': ({ query }) => jsonReply(snapshots.offloads(pageSize(query), filterOf(query))),
     'GET /v1/vehicles': ({ query }) => jsonReply(snapshots.vehicles(pageSize(query), query.get('tenant') ?? undefined)),

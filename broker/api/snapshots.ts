@@ -1,7 +1,9 @@
+import type { NeighbourStatus } from '../../shared/api/broker.ts';
 import type { BrokerStatus } from '../../shared/api/status.ts';
 import type { Admission } from '../admission/admission.ts';
 import type { BrokerConfig } from '../config.ts';
 import type { Ingress } from '../ingress/ingress.ts';
+import type { RunningNeighbours } from '../neighbours/start-neighbours.ts';
 import type { Drain } from '../offloads/drain.ts';
 import type { PendingOffload } from '../offloads/offload.ts';
 import type { Offloads } from '../offloads/offloads.ts';
@@ -26,6 +28,7 @@ export interface SnapshotSources {
   readonly telemetry: BrokerTelemetry;
   readonly drain: Drain;
   readonly policy: RunningPolicy;
+  readonly neighbours: Pick<RunningNeighbours, 'status'>;
 }
 
 /** Reads what the API shows from the rooms of this broker, anew for each request. */
@@ -54,6 +57,7 @@ export function snapshotsOf(sources: SnapshotSources): BrokerSnapshots {
     rejected: store.rejected.map(({ path, error }) => ({ path, reason: error.message })),
     results: results.status(),
     ...(file && { policy: policyStatus(file) }),
+    ...neighboursOf(sources.neighbours.status()),
     errors: errors.list(),
   });
   return {
@@ -66,6 +70,7 @@ export function snapshotsOf(sources: SnapshotSources): BrokerSnapshots {
         quotasOf: (tenant) => tenants.quotaUse(tenant),
         keptOf: (tenant) => results.keptOf(tenant),
       }),
+    neighbours: () => sources.neighbours.status(),
     packages: () => served.status(),
     offloads: (limit, only) => activity.offloads(limit, only),
     vehicles: (limit, tenant) => activity.vehicles(limit, tenant),
@@ -75,6 +80,11 @@ export function snapshotsOf(sources: SnapshotSources): BrokerSnapshots {
       return state === 'serving' ? '' : `${state}, as ${by} asked for`;
     },
   };
+}
+
+function neighboursOf(all: readonly NeighbourStatus[]): Pick<BrokerStatus, 'neighbours'> {
+  if (all.length === 0) return {};
+  return { neighbours: { count: all.length, connected: all.filter(({ state }) => state === 'connected').length } };
 }
 
 function policyStatus({ file, loadedAt, fault }: PolicyFile): BrokerStatus['policy'] {

@@ -5,6 +5,7 @@ import type { VehiclePrincipal } from '../../shared/identity/identity.ts';
 import { encodeChunkReply } from '../../shared/protocol/chunks.ts';
 import { shownRefusal } from '../../shared/protocol/shown-refusal.ts';
 import type { V2eEvent } from '../../shared/protocol/v2e-parser.ts';
+import type { VehicleClaim } from '../neighbours/result-claims.ts';
 import {
   type Answer,
   type AnyOffload,
@@ -15,7 +16,14 @@ import {
 import type { TaskDescription, TaskQuery } from '../packages/describe.ts';
 import type { PushClient } from '../packages/push-session.ts';
 import { decodeOffload, encodeLargeResult, encodeRefusal, encodeResult } from './codec.ts';
-import { decodeCancel, decodeDescribe, encodeCancelled, encodeDescription, refuseEvent } from './replies.ts';
+import {
+  decodeCancel,
+  decodeClaim,
+  decodeDescribe,
+  encodeCancelled,
+  encodeDescription,
+  refuseEvent,
+} from './replies.ts';
 import { type TransferOptions, Transfers } from './transfers/transfers.ts';
 import type { VehicleLink } from './vehicle-link.ts';
 
@@ -29,6 +37,10 @@ export interface EventOptions {
   readonly cancel: (client: VehiclePrincipal, id: string) => boolean;
   /** @throws KerbError */
   readonly describe: (client: VehiclePrincipal, query: TaskQuery) => Promise<TaskDescription>;
+  /** An encoded AnnounceReply: the brokers that this one knows, itself first. */
+  readonly announcements: () => Uint8Array;
+  /** A vehicle wants the result of an offload that a neighbour has. */
+  readonly claim: (client: VehiclePrincipal, claim: VehicleClaim, answer: Answer) => void;
   /** Takes what a new connection pushes. */
   readonly pushes: (client: VehiclePrincipal) => PushClient;
   readonly transfers: TransferOptions;
@@ -37,8 +49,8 @@ export interface EventOptions {
 }
 
 /** Of version 2, and done by none of this version. */
-const RESERVED: readonly string[] = ['claim', 'offer'];
-const OF_VERSION_2: readonly string[] = ['cancel', 'chunk', 'credit', 'describe', ...RESERVED];
+const RESERVED: readonly string[] = ['offer'];
+const OF_VERSION_2: readonly string[] = ['announce', 'cancel', 'chunk', 'claim', 'credit', 'describe', ...RESERVED];
 /** They may want no acknowledgement. */
 const PIECES: readonly string[] = ['chunk', 'credit'];
 /** Of one connection, at the same time. */
@@ -76,7 +88,8 @@ export class Events {
     try {
       if (quota !== '') throw overQuota(quota);
       if (client.version < 2 && OF_VERSION_2.includes(name)) throw notSupported(name, 'version 1 of V2E has no');
-      this.#other(link, name, argument, ack);
+      if (name === 'claim') this.#claim(link, argument, ack, arrivedAt);
+      else this.#other(link, name, argument, ack);
     } catch (error) {
       this.#refuse(link, name, ack, error);
     }
@@ -106,8 +119,7 @@ export class Events {
   }
 
   /** A small output at once and whole, a large one in chunks where the vehicle can take them. */
-  #give(link: VehicleLink, id: string, result: TaskResult, answer: LinkAnswer): void {
-    const { broker } = this.#options;
+  #give(link: VehicleLink, id: string, result: TaskResult, answer: LinkAnswer, broker = this.#options.broker): void {
     try {
       const payload = this.transfers.payloadOf(link, id, result);
       if (payload === undefined) answer((heldMs) => encodeResult(id, result, broker, heldMs));
@@ -132,11 +144,25 @@ export class Events {
     }
   }
 
+  /** @throws KerbError BadOffloadRequest */
+  #claim(link: VehicleLink, argument: Buffer, ack: number, arrivedAt: number): void {
+    const claim = decodeClaim(argument, arrivedAt);
+    const { id, broker } = claim;
+    const answer = link.begin(id, ack, arrivedAt, argument.length);
+    this.#options.claim(link.client!, claim, (result, refusal) => {
+      if (result !== undefined) this.#give(link, id, result, answer, broker);
+      else if (refusal !== undefined) answer((heldMs) => encodeRefusal(id, shownRefusal(refusal), heldMs));
+    });
+  }
+
   #other(link: VehicleLink, name: string, argument: Buffer, ack: number): void {
     const client = link.client!;
     switch (name) {
       case 'cancel':
         link.answer(ack, encodeCancelled(this.#cancel(link, decodeCancel(argument))));
+        return;
+      case 'announce':
+        link.answer(ack, this.#options.announcements());
         return;
       case 'describe':
         this.#describe(link, decodeDescribe(argument), ack);

@@ -6,6 +6,7 @@ import type { TLSSocket } from 'node:tls';
 import { Server } from 'socket.io';
 import type { Identity } from '../../shared/identity/identity.ts';
 import { V2E_PATH, V2E_PING_MS, V2E_TRANSPORT } from '../../shared/protocol/v2e-socket.ts';
+import type { NeighbourDoor } from './link-types.ts';
 import { type UsedWebSocket, type WebSocketUser, webSocketServer } from './web-sockets.ts';
 
 /** Room for the message around an input, and for socket.io's own packets. */
@@ -55,8 +56,16 @@ export interface UpgradeRules {
   userOf(connection: TLSSocket, webSocket: UsedWebSocket): WebSocketUser;
 }
 
-/** @param maxInput bytes of the largest input */
-export function socketIoServer(https: HttpsServer, maxInput: number, rules: UpgradeRules): Server {
+/**
+ * @param maxInput bytes of the largest input
+ * @param neighbours takes the upgrades of brokers
+ */
+export function socketIoServer(
+  https: HttpsServer,
+  maxInput: number,
+  rules: UpgradeRules,
+  neighbours?: NeighbourDoor,
+): Server {
   const maxPayload = maxInput + MESSAGE_ROOM;
   const io = new Server(https, {
     ...V2E_TRANSPORT,
@@ -74,6 +83,7 @@ export function socketIoServer(https: HttpsServer, maxInput: number, rules: Upgr
   https.on('request', (_request, response) => response.writeHead(404, { connection: 'close' }).end());
   https.removeAllListeners('upgrade');
   https.on('upgrade', (request: IncomingMessage, socket: TLSSocket, head: Buffer) => {
+    if (neighbours?.upgrade(request, socket, head)) return;
     if (rules.isHeld(socket)) leave(socket);
     else if (isUpgrade(request)) io.engine.handleUpgrade(request as never, socket, head);
     else socket.end('HTTP/1.1 404 Not Found\r\nConnection: close\r\n\r\n', () => socket.destroy());

@@ -33,7 +33,8 @@ import { encodeAnnouncement } from './codec.ts';
 import { Ingress, type IngressOptions } from './ingress.ts';
 import { TRANSFER_LIMITS } from './transfers/transfer-link.ts';
 
-const { OffloadRequest, OffloadReply, CancelRequest, CancelReply, DescribeRequest, DescribeReply } = kerbside.v2e;
+const { OffloadRequest, OffloadReply, CancelRequest, ClaimRequest, CancelReply, DescribeRequest, DescribeReply } =
+  kerbside.v2e;
 const { ChunkReply, OfferReply, DrainNotice } = kerbside.v2e;
 const TASK = `sha256:${'0'.repeat(64)}`;
 const MIB = 1024 * 1024;
@@ -97,6 +98,8 @@ async function start(change: Partial<IngressOptions> = {}, limits: Partial<Clien
     cancel: (_client, id) => cancelled.push(id) > 0 && id !== 'unknown',
     linkLost: (_client, ids) => lost.push([...ids]),
     describe: () => Promise.reject(new KerbError(ErrorCode.UnknownPackage, 'none')),
+    claim: (_client, { id }, answer) => answer(undefined, { code: ErrorCode.NoBroker, message: id, retryAfterMs: 0 }),
+    announcements: () => new Uint8Array(0),
     transfers: {
       limits: { ...TRANSFER_LIMITS, maxBytes: 64 * MIB, maxJoined: 64 },
       metrics: new TransferMetrics(new Registry()),
@@ -471,17 +474,31 @@ describe('events of version 2', () => {
     const socket = await connect(ingress, cars[0]!);
     const notSupported = { code: ErrorCode.NotSupported, reason: 'not_supported' };
     expect(OfferReply.decode(await asked(socket, 'offer', Buffer.alloc(0))).reply?.refusal).toMatchObject(notSupported);
-    for (const event of ['claim', 'nonsense']) {
-      expect(OffloadReply.decode(await asked(socket, event, Buffer.alloc(0))).refusal).toMatchObject(notSupported);
-    }
+    expect(OffloadReply.decode(await asked(socket, 'nonsense', Buffer.alloc(0))).refusal).toMatchObject(notSupported);
     const first = await connect(ingress, cars[1]!, 1);
     const cancel = await asked(first, 'cancel', CancelRequest.encode({ id: 'a' }).finish());
     expect(CancelReply.decode(cancel).refusal).toMatchObject(notSupported);
+    const claim = ClaimRequest.encode({ id: 'a', broker: 'rsu-2', budgetMs: 100 }).finish();
+    expect(OffloadReply.decode(await asked(first, 'claim', claim)).refusal).toMatchObject(notSupported);
     for (const event of ['chunk', 'credit'])
       expect(ChunkReply.decode(await asked(first, event, Buffer.alloc(0))).refusal, event).toMatchObject(notSupported);
     const gone = once(socket as unknown as NodeJS.EventEmitter, 'disconnect');
     socket.emit('claim', Buffer.alloc(0));
     await gone;
+  });
+
+  test('claim: what is not one is refused, and the connection stays', async () => {
+    const { ingress } = await start();
+    const socket = await connect(ingress, cars[0]!);
+    const claim = { id: 'a', broker: 'rsu-2', token: Buffer.from('t'), budgetMs: 100, isolation: 'vm' };
+    const bad = [{ id: 'a b' }, { broker: '../x' }, { budgetMs: Number.NaN }, { budgetMs: 1e9 }, { isolation: 'none' }];
+    const messages = bad.map((change) => ClaimRequest.encode({ ...claim, ...change }).finish());
+    for (const bytes of [Buffer.alloc(0), Buffer.alloc(40, 0xff), ...messages]) {
+      const { refusal } = OffloadReply.decode(await asked(socket, 'claim', bytes));
+      expect(refusal).toMatchObject({ code: ErrorCode.BadOffloadRequest });
+    }
+    const reply = OffloadReply.decode(await asked(socket, 'claim', ClaimRequest.encode(claim).finish()));
+    expect(reply).toMatchObject({ id: 'a', refusal: { code: ErrorCode.NoBroker } });
   });
 
   test('drain: told to clients of version 2, also to those that come later', async () => {

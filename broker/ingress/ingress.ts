@@ -14,13 +14,13 @@ import { type Announcement, Announcer } from './announcer.ts';
 import type { ClientLog } from './client-log.ts';
 import { type EventOptions, Events } from './events.ts';
 import { ExpiryWatch } from './expiry-watch.ts';
-import { addressOf, httpsServer, PING_TIMEOUT_MS, socketIoServer, takeOver } from './front.ts';
+import { addressOf, httpsServer, PING_TIMEOUT_MS, socketIoServer, type UpgradeRules, takeOver } from './front.ts';
 import { Connections } from './limits/connections.ts';
 import { Heartbeat } from './limits/heartbeat.ts';
 import { eachInTurns } from './limits/in-turns.ts';
 import { type Request, type Sender, Senders } from './limits/senders.ts';
 import { Turns } from './limits/turns.ts';
-import type { ClientSocket, ConnectedVehicle, Shown } from './link-types.ts';
+import type { ClientSocket, ConnectedVehicle, NeighbourDoor, Shown } from './link-types.ts';
 import { TURN_RULES } from './turn-rules.ts';
 import { type LinkOwner, VehicleLink } from './vehicle-link.ts';
 import type { UsedWebSocket } from './web-sockets.ts';
@@ -41,6 +41,7 @@ export interface IngressOptions extends Omit<EventOptions, 'broker' | 'onRefused
   readonly linkLost: (client: VehiclePrincipal, openIds: readonly string[], link: object) => void;
   /** A vehicle is there; the result is called when its connection has ended. */
   readonly onConnected: (client: ConnectedVehicle) => () => void;
+  readonly neighbours?: NeighbourDoor;
   readonly clients: ClientLog;
   readonly log: Logger;
 }
@@ -112,10 +113,11 @@ export class Ingress implements LinkOwner {
       failed: (socket, reason) =>
         this.#options.clients.refused(addressOf(socket), unauthenticated(`the TLS handshake failed: ${reason}`)),
     });
-    const io = socketIoServer(https, this.#options.maxInput, {
+    const rules: UpgradeRules = {
       isHeld: (socket) => this.#connections.isHeld(socket),
       userOf: (socket, webSocket) => this.#meet(socket, webSocket),
-    });
+    };
+    const io = socketIoServer(https, this.#options.maxInput, rules, this.#options.neighbours);
     io.use((socket, next) => next(this.#admit(socket as unknown as ClientSocket)));
     io.on('connection', (socket) => this.#serve(socket as unknown as ClientSocket));
     this.#https = https;
@@ -218,6 +220,7 @@ export class Ingress implements LinkOwner {
   #authenticate(socket: TLSSocket): void {
     try {
       const peer = this.#identity.peerOf(socket);
+      if (this.#options.neighbours?.admits(peer, socket)) return void this.#connections.known(socket);
       if (peer.kind !== 'vehicle') {
         throw unauthenticated(`only vehicles are served here; the certificate is of ${peer.kind} ${peer.id}`);
       }

@@ -1,5 +1,7 @@
+import type { IncomingMessage } from 'node:http';
+import type { TLSSocket } from 'node:tls';
 import type { Socket } from 'socket.io';
-import type { VehiclePrincipal } from '../../shared/identity/identity.ts';
+import type { Principal, VehiclePrincipal } from '../../shared/identity/identity.ts';
 import type { Sender } from './limits/senders.ts';
 
 /** The vehicle that a connection belongs to, and until when that is so; `version` is of the protocol. */
@@ -7,6 +9,14 @@ export interface ConnectedVehicle extends VehiclePrincipal {
   readonly version: number;
   /** It takes outputs in chunks. */
   readonly chunks: boolean;
+}
+
+/** Takes brokers that have come to the port of vehicles. */
+export interface NeighbourDoor {
+  /** True: the connection is theirs, and its upgrade goes to `upgrade`. */
+  admits(principal: Principal, socket: TLSSocket): boolean;
+  /** False: it is not one that was admitted. */
+  upgrade(request: IncomingMessage, socket: TLSSocket, head: Buffer): boolean;
 }
 
 type NoEvents = Record<string, never>;

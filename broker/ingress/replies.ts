@@ -1,16 +1,21 @@
 /** The messages of version 2 beside offloads (shared/protocol/v2e.proto), in and out. */
+import { Deadline } from '../../shared/base/deadline.ts';
 import { ErrorCode, KerbError, messageOf } from '../../shared/base/errors.ts';
 import type { Refusal } from '../../shared/base/refusal.ts';
+import { isId } from '../../shared/identity/identity.ts';
 import { kerbside } from '../../shared/protocol/generated/v2e.js';
 import { isOffloadId } from '../../shared/protocol/offload-request.ts';
 import { isDigest } from '../../shared/task-package/format.ts';
 import { isVersionRange } from '../../shared/task-package/version-range.ts';
+import type { VehicleClaim } from '../neighbours/result-claims.ts';
 import type { TaskDescription, TaskQuery } from '../packages/describe.ts';
 import { encodeRefusal, withReason } from './codec.ts';
 
-const { CancelRequest, CancelReply, CancelState, DescribeRequest, DescribeReply, DrainNotice } = kerbside.v2e;
-const { ChunkReply, OfferReply, PushReply } = kerbside.v2e;
+const { CancelRequest, ClaimRequest, CancelReply, CancelState, DescribeRequest, DescribeReply, DrainNotice } =
+  kerbside.v2e;
+const { AnnounceReply, ChunkReply, OfferReply, PushReply } = kerbside.v2e;
 
+const MAX_CLAIM_MS = 3_600_000;
 const TASK_NAME = /^[A-Za-z0-9][A-Za-z0-9._/-]{0,127}$/;
 
 /** @throws KerbError BadOffloadRequest */
@@ -22,6 +27,17 @@ export function decodeCancel(bytes: Buffer): string {
 
 export function encodeCancelled(isCancelled: boolean): Uint8Array {
   return CancelReply.encode({ state: isCancelled ? CancelState.CANCELLED : CancelState.UNKNOWN_OFFLOAD }).finish();
+}
+
+/** @throws KerbError BadOffloadRequest */
+export function decodeClaim(bytes: Buffer, arrivedAt: number): VehicleClaim {
+  const { id, broker, token, budgetMs, isolation } = decoded(() => ClaimRequest.decode(bytes), 'ClaimRequest');
+  if (!isOffloadId(id)) throw bad('the id of a claim is not 1 to 128 printable ASCII characters without spaces');
+  if (!isId(broker)) throw bad('the broker of a claim is not a valid id');
+  if (!(budgetMs > 0 && budgetMs <= MAX_CLAIM_MS))
+    throw bad(`the budget of a claim is not above 0 and at most ${MAX_CLAIM_MS} ms`);
+  if (!['', 'any', 'vm'].includes(isolation)) throw bad('the isolation of a claim is neither "any" nor "vm"');
+  return { id, broker, token: Buffer.from(token), deadline: new Deadline(budgetMs, arrivedAt), isolation };
 }
 
 /** @throws KerbError BadOffloadRequest */
@@ -54,6 +70,8 @@ export function refuseEvent(name: string, refusal: Refusal): Uint8Array {
       return CancelReply.encode({ refusal: wire }).finish();
     case 'describe':
       return DescribeReply.encode({ refusal: wire }).finish();
+    case 'announce':
+      return AnnounceReply.encode({ refusal: wire }).finish();
     case 'push':
       return PushReply.encode({ refusal: wire }).finish();
     case 'chunk':

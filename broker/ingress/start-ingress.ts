@@ -17,8 +17,9 @@ import type { TenantRules } from '../tenants/policy.ts';
 import type { RunningPolicy } from '../tenants/start-policy.ts';
 import { ClientLog } from './client-log.ts';
 import { encodeAnnouncement } from './codec.ts';
+import type { EventOptions } from './events.ts';
 import { Ingress } from './ingress.ts';
-import type { ConnectedVehicle } from './link-types.ts';
+import type { ConnectedVehicle, NeighbourDoor } from './link-types.ts';
 import { TRANSFER_LIMITS } from './transfers/transfer-link.ts';
 import type { TransferOptions } from './transfers/transfers.ts';
 
@@ -33,11 +34,18 @@ export interface IngressParts {
   readonly pushed: PushedPackages;
   readonly telemetry: BrokerTelemetry;
   readonly rules: Pick<TenantRules, 'limitsOf' | 'refusalOf' | 'mayRun' | 'maySee'>;
+  /** For whoever asks which brokers there are. */
+  readonly announcements: () => Uint8Array;
+  readonly onRenewed: (identity: Identity) => void;
+  readonly neighbours: NeighbourDoor & Pick<EventOptions, 'claim'>;
+  /** A tenant's package has come to be here. */
+  readonly onPackage: () => void;
   readonly log: Logger;
 }
 
 export interface RunningIngress {
   readonly ingress: Ingress;
+  readonly uploads: PackageUploads;
   /** Looks at once whether the identity is another one. */
   reloadIdentity(): Promise<void>;
 }
@@ -76,6 +84,9 @@ export async function startIngress(running: RunningParts, parts: IngressParts): 
     cancel: ({ tenant, id: vehicle }, offload) => offloads.cancel(tenant, vehicle, offload),
     linkLost: (_client, _openIds, link) => offloads.linkLost(link),
     describe: ({ tenant }, query) => descriptions.describe(query, (digest) => maySee(tenant, digest)),
+    announcements: parts.announcements,
+    neighbours: parts.neighbours,
+    claim: (client, claim, answer) => parts.neighbours.claim(client, claim, answer),
     pushes: (client) => uploads.session(client),
     clients,
     log,
@@ -84,10 +95,11 @@ export async function startIngress(running: RunningParts, parts: IngressParts): 
   const onRenewed = (renewed: Identity) => {
     ingress.renew(renewed);
     parts.receipts.renew(renewed);
+    parts.onRenewed(renewed);
   };
   const watch = watchBrokerIdentity({ dir, id, errors, onRenewed, log });
   await running.begin('identity', watch);
-  return { ingress, reloadIdentity: () => watch.look() };
+  return { ingress, uploads, reloadIdentity: () => watch.look() };
 }
 
 /** Takes what vehicles push, and judges all packages anew when the policy or the time changes what may be run. */
@@ -116,7 +128,10 @@ async function startUploads(
     onShared: () => void review.review(),
     onPushed: (taskPackage) => changed(() => served.add(taskPackage)),
     onRemoved: (digest) => changed(() => served.remove(digest)),
-    onChanged: (event, client, digest) => telemetry.package(event, client, digest),
+    onChanged: (event, client, digest) => {
+      telemetry.package(event, client, digest);
+      if (event === 'push') parts.onPackage();
+    },
     onRefused: clients.refused,
     metrics,
     log,

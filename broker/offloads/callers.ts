@@ -1,9 +1,23 @@
+import type { Deadline } from '../../shared/base/deadline.ts';
 import type { Refusal } from '../../shared/base/refusal.ts';
 import type { TenantAccounts } from '../tenants/policy.ts';
 import type { Answer, AnyOffload, Caller, Link, PendingOffload } from './offload.ts';
 
 export function callerOf({ deadline, keepMs }: AnyOffload, answer: Answer, link: Link | undefined): Caller {
   return { answer, deadline, keepMs, link, timer: undefined };
+}
+
+/** One more that waits for it, who does not make it live longer. Undefined: too many wait already. */
+export function claimedBy(
+  { callers }: PendingOffload,
+  deadline: Deadline,
+  answer: Answer,
+  most: number,
+): Caller | undefined {
+  if (callers.length >= most) return undefined;
+  const caller: Caller = { answer, deadline, keepMs: 1, link: undefined, timer: undefined };
+  callers.push(caller);
+  return caller;
 }
 
 /** Answers them all, each exactly once. */

@@ -106,6 +106,12 @@ export function withOwnMemory(result: TaskResult): TaskResult {
   return { ...result, output: Buffer.from(Uint8Array.from(output).buffer) };
 }
 
+/** The task of an offload that is claimed; its input, or the SHA-256 of it as base64. */
+export interface ClaimedTask {
+  readonly taskDigest: string;
+  readonly input: Uint8Array | string;
+}
+
 /** What a run took that gave no result: for the audit log, never for the wire. */
 export type RunUse = Pick<TaskResult, 'queueMs' | 'runMs' | 'cpuMs' | 'isolation'>;
 

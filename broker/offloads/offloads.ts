@@ -4,6 +4,7 @@
  *
  * Hot path: one object and one promise per offload, no timer and no log line.
  */
+import type { Deadline } from '../../shared/base/deadline.ts';
 import { ErrorCode, type KerbError } from '../../shared/base/errors.ts';
 import { type Refusal, refusal } from '../../shared/base/refusal.ts';
 import type { Admission } from '../admission/admission.ts';
@@ -12,13 +13,14 @@ import type { Results } from '../results/results.ts';
 import type { BrokerMetrics } from '../telemetry/metrics.ts';
 import { type OffloadTenants, UNLIMITED } from '../tenants/unlimited.ts';
 import { Answers } from './answers.ts';
-import { answerOne, callerOf, Flights, keyOf } from './callers.ts';
+import { answerOne, callerOf, claimedBy, Flights, keyOf } from './callers.ts';
 import { Dispatch } from './dispatch.ts';
 import type {
   AnnouncedOffload,
   Answer,
   AnyOffload,
   Caller,
+  ClaimedTask,
   IncomingOffload,
   Link,
   PendingOffload,
@@ -134,6 +136,20 @@ export class Offloads {
       const callers = flight.callers.filter((caller) => caller.link === link && caller.keepMs === 0);
       this.#cancel(flight, callers, 'its vehicle has disconnected');
     }
+  }
+
+  /** For a broker that its vehicle has moved on to. @returns undefined: it neither waits nor runs here, and is not kept */
+  claim(
+    names: Pick<IncomingOffload, 'tenant' | 'vehicle' | 'id'>,
+    until: Deadline,
+    answer: Answer,
+  ): ClaimedTask | undefined {
+    const key = keyOf(names);
+    const flight = this.#flights.get(key);
+    if (flight === undefined) return this.#results.claim(key, answer);
+    const caller = claimedBy(flight, until, answer, this.#limits.maxJoined);
+    if (caller !== undefined && until.at < flight.deadline.at) this.#watchCaller(flight, caller);
+    return caller && flight;
   }
 
   /** `started` is told of each offload that goes to a tender. */

@@ -39,6 +39,17 @@ export class KeptAnswers {
     else answer(undefined, otherOffload(offload));
   }
 
+  /** Gives one out to a broker that its vehicle has moved on to. */
+  async claim(item: KeptResult, answer: Answer): Promise<void> {
+    const content = item.content ?? (await this.#read(item));
+    if (content !== undefined) {
+      this.#answer(item, content, { wantReceipt: true }, answer);
+      return;
+    }
+    this.#parts.lose(item);
+    answer(undefined, refusal(ErrorCode.ResultNotKept, `the result of ${item.id} is not kept any more`));
+  }
+
   /** Undefined: it could not be signed. */
   async sign(item: KeptResult, { output, facts }: KeptContent): Promise<SignedReceipt | undefined> {
     const { broker, receipts } = this.#parts;
@@ -71,7 +82,12 @@ export class KeptAnswers {
     this.#answer(item, content, offload, answer);
   }
 
-  #answer(item: KeptResult, content: KeptContent, { wantReceipt }: AnyOffload, answer: Answer): void {
+  #answer(
+    item: KeptResult,
+    content: KeptContent,
+    { wantReceipt }: Pick<AnyOffload, 'wantReceipt'>,
+    answer: Answer,
+  ): void {
     this.#parts.metrics.answered();
     const { isolation, onDisk } = item;
     const { output, facts, receipt } = content;

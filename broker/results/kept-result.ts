@@ -60,8 +60,9 @@ interface Ended {
 }
 
 /** @param now of `performance.now()` */
-export function keptFrom(from: StoredRow | Ended, now: number): KeptResult {
-  return 'pending' in from ? keptFromRun(from, now) : keptFromRow(from, now);
+export function keptFrom(from: StoredRow | Ended | ForwardedResult, now: number): KeptResult {
+  if ('pending' in from) return keptFromRun(from, now);
+  return 'result' in from ? keptFromNeighbour(from, now) : keptFromRow(from, now);
 }
 
 function keptFromRun({ pending, result, startedAt, keepMs }: Ended, now: number): KeptResult {
@@ -93,6 +94,37 @@ function keptFromRow(row: StoredRow, now: number): KeptResult {
     expiresAt: now + left,
     onDisk: true,
     content: undefined,
+    reading: undefined,
+  };
+}
+
+/** A result that another broker has sent, for a vehicle that has claimed it. */
+export interface ForwardedResult {
+  readonly tenant: string;
+  readonly vehicle: string;
+  readonly id: string;
+  readonly taskDigest: string;
+  /** Base64. */
+  readonly inputSha256: string;
+  readonly result: TaskResult;
+  /** Milliseconds since 1970. */
+  readonly startedAt: number;
+  readonly keepMs: number;
+  readonly durable: boolean;
+}
+
+function keptFromNeighbour(from: ForwardedResult, now: number): KeptResult {
+  const { tenant: owner, vehicle, id, taskDigest: task, inputSha256: input, result, startedAt, keepMs } = from;
+  const { output, isolation, queueMs, startMs, runMs, cpuMs, peakMemory, receipt } = result;
+  const facts = { startedAt, queueMs, startMs, runMs, cpuMs, peakMemory };
+  return {
+    ...{ key: `${owner}\n${vehicle}\n${id}`, owner, vehicle, id, task, isolation, keepMs, input },
+    size: output.length,
+    bytes: output.length + ENTRY_BYTES + (receipt === undefined ? 0 : RECEIPT_BYTES),
+    keptAt: now,
+    expiresAt: now + keepMs,
+    onDisk: false,
+    content: { output, facts, receipt },
     reading: undefined,
   };
 }

@@ -13,6 +13,7 @@ import type {
   AnnouncedOffload,
   Answer,
   AnyOffload,
+  ClaimedTask,
   IncomingOffload,
   PendingOffload,
   TaskResult,
@@ -21,7 +22,16 @@ import type { ResultMetrics } from '../telemetry/result-metrics.ts';
 import type { ResultLimits } from '../tenants/policy.ts';
 import { sha256Of } from './input-hash.ts';
 import { KeptAnswers } from './kept-answers.ts';
-import { addReceipt, isSameAs, type KeptContent, type KeptResult, keepFor, keptFrom, rowOf } from './kept-result.ts';
+import {
+  addReceipt,
+  type ForwardedResult,
+  isSameAs,
+  type KeptContent,
+  type KeptResult,
+  keepFor,
+  keptFrom,
+  rowOf,
+} from './kept-result.ts';
 import type { ReceiptSigner } from './receipt-signer.ts';
 import type { ResultStore } from './result-store.ts';
 import { addTerms, type RunTerms, wantMore } from './run-terms.ts';
@@ -183,6 +193,25 @@ export class Results {
    */
   give(item: KeptResult, offload: AnyOffload, answer: Answer, again: () => void): void {
     this.#keptAnswers.give(item, offload, answer, again);
+  }
+
+  /** Gives out a result that is kept, by its key alone. @returns undefined: none is */
+  claim(key: string, answer: Answer): ClaimedTask | undefined {
+    const item = this.#kept.get(key, performance.now());
+    if (item === undefined) return undefined;
+    void this.#keptAnswers.claim(item, answer);
+    return { taskDigest: item.task, input: item.input };
+  }
+
+  /** Keeps a result that a neighbour has sent, for its vehicle, unless there is one. */
+  keepForwarded(from: ForwardedResult): void {
+    const now = performance.now();
+    const item = keptFrom({ ...from, keepMs: Math.min(from.keepMs, this.#options.limitsOf(from.tenant).keepMs) }, now);
+    if (item.keepMs <= 0 || this.#kept.get(item.key, now) !== undefined) return;
+    const row = rowOf(item, item.content!);
+    this.#keep(item, false);
+    if (!from.durable || !this.#kept.has(item) || !this.#store?.accepts(item.size)) return;
+    this.#store.put(row, (isOnDisk) => isOnDisk && this.#moveToDisk(item));
   }
 
   /** Forgets what is under way; what is on the disk stays there. */

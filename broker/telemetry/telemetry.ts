@@ -12,6 +12,7 @@ import { AuditFile } from './audit-file.ts';
 import { type AuditedAction, AuditLog, lostLine } from './audit-log.ts';
 import { BrokerEvents } from './broker-events.ts';
 import { BrokerMetrics } from './metrics.ts';
+import { NeighbourMetrics } from './neighbour-metrics.ts';
 import { isMiss } from './tenant-records.ts';
 
 const DRAIN_EVENTS = { Draining: 'drain', Drained: 'drained', Serving: 'serve' } as const;
@@ -26,6 +27,7 @@ export interface BrokerTelemetryOptions {
 /** All that a broker tells of itself: metrics, events, recent errors, who does what, and the audit log. */
 export class BrokerTelemetry {
   readonly metrics = new BrokerMetrics();
+  readonly neighbours = new NeighbourMetrics(this.metrics.registry);
   readonly events = new BrokerEvents();
   readonly errors = new RecentErrors(20, (source, code, message) => this.events.error(source, code, message));
   readonly activity: Activity;

@@ -15,7 +15,9 @@ import { isTenant } from '../../shared/identity/identity.ts';
 import { ensureDevelopmentSigner } from '../../shared/task-package/signer.ts';
 import { parseSize } from '../../shared/text/size.ts';
 import { withAllProblems } from '../obu/problems.ts';
+import { type DiscoveryOptions, discoveryConfig, withDiscoveryOptions } from './discovery-options.ts';
 import { registerDrainCommand } from './drain-command.ts';
+import { registerFindCommand } from './find-command.ts';
 import { registerLookCommands } from './look-commands.ts';
 import { registerPolicyCommands } from './policy-commands.ts';
 import { type ServiceOptions, serviceConfig, toListen, withServiceOptions } from './service-options.ts';
@@ -23,7 +25,7 @@ import { type ServiceOptions, serviceConfig, toListen, withServiceOptions } from
 /** Bytes: the largest that an example takes, and what one connection may make a broker hold while it arrives. */
 const DEFAULT_PUSH_INPUT = 4 * 1024 * 1024;
 
-interface ServeOptions extends ServiceOptions {
+interface ServeOptions extends ServiceOptions, DiscoveryOptions {
   readonly id: string;
   readonly listen: ListenAddress;
   readonly identity?: string;
@@ -55,6 +57,7 @@ export function registerBrokerCommands(program: Command): void {
   const broker = program.command('broker').description('the edge element: accepts offloads over V2E and runs them');
   registerLookCommands(broker);
   registerDrainCommand(broker);
+  registerFindCommand(broker);
   const command = broker
     .command('serve')
     .description('run a broker until SIGINT or SIGTERM; a second signal stops it at once')
@@ -105,7 +108,7 @@ export function registerBrokerCommands(program: Command): void {
         .default('all', 'all')
         .argParser(parsePrestart),
     );
-  withServiceOptions(withPushOptions(command)).action(serve);
+  withDiscoveryOptions(withServiceOptions(withPushOptions(command))).action(serve);
   registerPolicyCommands(broker);
 }
 
@@ -178,6 +181,7 @@ async function configOf(
     prestart: options.prestart,
     socketsDir: brokersDir(),
     ...serviceConfig(options),
+    ...discoveryConfig(options),
     ...pushConfig(options),
     policyFile: options.policy,
     limits: {

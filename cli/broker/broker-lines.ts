@@ -1,4 +1,11 @@
-import type { OffloadPage, PackageStatus, QuotaUse, TenantStatus, VehiclePage } from '../../shared/api/broker.ts';
+import type {
+  NeighbourStatus,
+  OffloadPage,
+  PackageStatus,
+  QuotaUse,
+  TenantStatus,
+  VehiclePage,
+} from '../../shared/api/broker.ts';
 import type { BrokerStatus, DrainStatus } from '../../shared/api/status.ts';
 import { table } from '../../shared/text/table.ts';
 import { rowsOf } from '../lib/output.ts';
@@ -74,6 +81,18 @@ function quotaText(quotas: readonly QuotaUse[]): string {
 
 function count(value: number): string {
   return value >= 2 ** 20 ? mebibytes(value) : String(Math.round(value));
+}
+
+export function neighbourLines(neighbours: readonly NeighbourStatus[]): string[] {
+  const rows = neighbours.map(({ broker, state, url, packages, notTaken, results, reason }) => [
+    ...[broker, state, url || '-', String(packages.there), String(packages.waiting), String(notTaken.length)],
+    ...[results === undefined ? '-' : String(results.waiting), reason || '-'],
+  ]);
+  const head = ['NEIGHBOUR', 'STATE', 'URL', 'PACKAGES', 'WAITING', 'NOT TAKEN', 'RESULTS', 'REASON'];
+  const refused = neighbours.flatMap(({ broker, notTaken }) =>
+    notTaken.map(({ tenant, digest, reason }) => `${broker} does not take ${digest} of tenant ${tenant}: ${reason}`),
+  );
+  return [...rowsOf(head, rows, 'the policy names no neighbours'), ...refused];
 }
 
 export function offloadLines({ offloads, total }: OffloadPage): string[] {

@@ -1,12 +1,20 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { type Command, InvalidArgumentError } from 'commander';
-import type { BrokerEvent, OffloadPage, PackageStatus, TenantStatus, VehiclePage } from '../../shared/api/broker.ts';
+import type {
+  BrokerEvent,
+  NeighbourStatus,
+  OffloadPage,
+  PackageStatus,
+  TenantStatus,
+  VehiclePage,
+} from '../../shared/api/broker.ts';
 import { eventLine } from '../lib/event-lines.ts';
 import { interruptible, type OutputFormat, outputOption, show, showNext, toCount } from '../lib/output.ts';
 import { REFRESH_MS, showRepeatedly, withWatch } from '../lib/watch.ts';
 import { type BrokerApi, type BrokerApiOptions, connectBroker, withBrokerApi } from './broker-client.ts';
 import {
   brokerStatusLines,
+  neighbourLines,
   offloadLines,
   packageLines,
   tenantLines,
@@ -56,6 +64,12 @@ export function registerLookCommands(broker: Command): void {
     async ({ output, watch, ...api }: LookOptions) => {
       const running = await connectBroker(api);
       await showRepeatedly(watch, output, () => running.ask<PackageStatus[]>('/v1/packages'), packageLines);
+    },
+  );
+  looking(get.command('neighbours').description('the brokers that the policy names, and what was forwarded')).action(
+    async ({ output, watch, ...api }: LookOptions) => {
+      const running = await connectBroker(api);
+      await showRepeatedly(watch, output, () => running.ask<NeighbourStatus[]>('/v1/neighbours'), neighbourLines);
     },
   );
   registerPages(get, looking);

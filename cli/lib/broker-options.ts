@@ -15,7 +15,7 @@ export function withBroker(command: Command, identityHelp: string): Command {
     .option('--id <id>', 'the one broker that is meant, as in its certificate (default: any of the authority)');
 }
 
-function parseUrl(text: string): string {
+export function parseUrl(text: string): string {
   const url = URL.parse(text);
   if (url?.protocol === 'https:' && url.pathname === '/') return url.origin;
   throw new InvalidArgumentError('write it like https://127.0.0.1:7443');

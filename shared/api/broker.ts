@@ -95,8 +95,35 @@ export interface VehiclePage {
   readonly total: number;
 }
 
+/** A broker that the policy names as a neighbour. `GET /v1/neighbours` answers a list of them. */
+export interface NeighbourStatus {
+  readonly broker: string;
+  readonly state: 'connected' | 'away';
+  /** Why it is away; empty: it is connected. */
+  readonly reason: string;
+  /** Empty: its address is not known. */
+  readonly url: string;
+  /** ISO 8601, UTC; left out while it is away. */
+  readonly since?: string;
+  /** Its rights here, as the policy has them. */
+  readonly rights: readonly { readonly tenant: string; readonly may: readonly string[] }[];
+  /** Requests of it that were over its limits. */
+  readonly refused: number;
+  /** Packages that it may have: those that it has, and those that are still to be forwarded. */
+  readonly packages: { readonly there: number; readonly waiting: number };
+  /** Packages that it does not take, and why: it is not a place for these tasks. At most 100. */
+  readonly notTaken: readonly {
+    readonly tenant: string;
+    readonly digest: string;
+    readonly code: number;
+    readonly reason: string;
+  }[];
+  /** Results that it is to get; left out by brokers that do not forward them. */
+  readonly results?: { readonly waiting: number; readonly bytes: number };
+}
+
 /** The subject of an event of a broker. */
-export type BrokerEventKind = 'broker' | 'vehicle' | 'refusal' | 'package' | 'drain' | 'error';
+export type BrokerEventKind = 'broker' | 'neighbour' | 'vehicle' | 'refusal' | 'package' | 'drain' | 'error';
 
 /**
  * Something that happened on a broker. `name` is a tenant for vehicles and refusals, the source of an error, a task, or the

@@ -258,6 +258,8 @@ export interface BrokerStatus {
     /** Why the file as it is now is not used; empty: it is. */
     readonly reason: string;
   };
+  /** Neighbours of the policy; left out when it names none, and by brokers that are older. */
+  readonly neighbours?: { readonly count: number; readonly connected: number };
   /** Packages that cannot be used. */
   readonly rejected?: readonly { readonly path: string; readonly reason: string }[];
   readonly errors: readonly RecentError[];

@@ -34,10 +34,10 @@ const EARLY_MS = 5 * 60_000;
 const ALGORITHM = { name: 'ECDSA', namedCurve: 'P-256', hash: 'SHA-256' } as const;
 const HOST = /^(?=.{1,253}$)[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?(\.[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?)*$/;
 
-/** Brokers only listen and operators only call; a vehicle calls brokers, and its OBU may listen for operators. */
+/** Operators only call; a vehicle calls brokers, and its OBU may listen for operators; brokers call their neighbours. */
 const USAGES: { readonly [Kind in Subject['kind']]: x509.ExtendedKeyUsage[] } = {
   vehicle: [x509.ExtendedKeyUsage.clientAuth, x509.ExtendedKeyUsage.serverAuth],
-  broker: [x509.ExtendedKeyUsage.serverAuth],
+  broker: [x509.ExtendedKeyUsage.serverAuth, x509.ExtendedKeyUsage.clientAuth],
   operator: [x509.ExtendedKeyUsage.clientAuth],
 };
 

@@ -1,4 +1,4 @@
-import type { KeyObject } from 'node:crypto';
+import type { KeyObject, X509Certificate } from 'node:crypto';
 import type { ConnectionOptions, SecureContextOptions, TLSSocket, TlsOptions } from 'node:tls';
 import { ErrorCode, KerbError } from '../base/errors.ts';
 import { quoted } from '../base/quoted.ts';
@@ -21,7 +21,7 @@ export type VehiclePrincipal = Extract<Principal, { kind: 'vehicle' }>;
 
 /**
  * What a daemon shows to others and how it judges what others show. X.509 today; IEEE 1609.2 certificates, which TLS 1.3
- * can carry as well (RFC 8902), can take its place behind these four members.
+ * can carry as well (RFC 8902), can take its place behind these members.
  */
 export interface Identity {
   readonly self: Principal;
@@ -39,6 +39,11 @@ export interface Identity {
    * believed no more; CertificateRevoked
    */
   peerOf(socket: TLSSocket): Principal;
+  /**
+   * The principal of a certificate (DER, or as a connection gave it) that was shown apart from a connection, judged as `peerOf` does.
+   * @throws KerbError as `peerOf`; BadIdentity also when it cannot be read
+   */
+  principalOf(certificate: Uint8Array | X509Certificate): Principal;
   /** What signs in its name apart from TLS, and the certificate (DER) that is shown with what is signed. */
   signingKey(): { readonly key: KeyObject; readonly certificate: Buffer };
 }
@@ -67,6 +72,11 @@ export function checkId(what: string, id: string): string {
     `${what} ${quoted(id)} is not a valid id: it must be 1 to 63 letters, digits, dots, dashes or underscores, the first a letter or digit`,
     { id },
   );
+}
+
+/** True for a text that can be the id of a vehicle, a broker or an operator. */
+export function isId(text: string): boolean {
+  return ID.test(text);
 }
 
 export function isTenant(name: string): boolean {

@@ -188,6 +188,21 @@ class X509Identity implements Identity {
     if (certificate === undefined || !socket.authorized) {
       throw badIdentity('the peer presented no certificate of a trusted authority');
     }
+    return this.#judge(certificate);
+  }
+
+  principalOf(certificate: Uint8Array | X509Certificate): Principal {
+    if (certificate instanceof X509Certificate) return this.#judge(certificate);
+    let parsed: X509Certificate;
+    try {
+      parsed = new X509Certificate(certificate);
+    } catch (error) {
+      throw badIdentity(`a certificate that was shown cannot be read: ${messageOf(error)}`, {}, error);
+    }
+    return this.#judge(parsed);
+  }
+
+  #judge(certificate: X509Certificate): Principal {
     const now = new Date();
     checkValidity(validityOf(certificate), 'of the other end', now);
     this.#checkIssuers(certificate, now);

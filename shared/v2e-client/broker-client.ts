@@ -7,11 +7,12 @@ import type { RoutedOffload } from '../protocol/offload-request.ts';
 import { bytesOf } from '../protocol/v2e-socket.ts';
 import { PUSH_CHUNK, type PushOutcome } from '../task-package/push-codec.ts';
 import type { PackageFile } from '../task-package/reader.ts';
-import type { TaskOffer } from './announcement.ts';
+import type { AskedEvent, TaskOffer } from './announcement.ts';
 import { BrokerLink } from './broker-link.ts';
 import type { BrokerResult, CallerTerms } from './offload-result.ts';
 
-const { PushRequest, PushReply, PushState, DescribeRequest, DescribeReply } = kerbside.v2e;
+const { AnnounceRequest, AnnounceReply, PushRequest, PushReply, PushState, DescribeRequest, DescribeReply } =
+  kerbside.v2e;
 
 const CONNECT_TIMEOUT_MS = 5000;
 /** The broker verifies and stores a whole package before it acknowledges the last piece. */
@@ -35,6 +36,16 @@ type Step = Parameters<typeof PushRequest.encode>[0];
 export interface TaskDescription {
   readonly digest: string;
   readonly files: readonly { readonly path: string; readonly content: Uint8Array }[];
+}
+
+/** An announcement that a broker has heard of another one, or its own. */
+export interface HeardAnnouncement {
+  readonly datagram: Uint8Array;
+  /** DER. */
+  readonly certificate: Uint8Array;
+  readonly ageMs: number;
+  /** The address that it came from; empty: from the broker that was asked. */
+  readonly host: string;
 }
 
 /** The newest task of this name that fits. */
@@ -133,6 +144,22 @@ export class BrokerClient {
   }
 
   /**
+   * The brokers that this one knows, itself first (`host` empty), as they have announced themselves. Nothing of it is checked.
+   * @throws KerbError with the code of the broker's refusal; BrokerLost; BadProtocolMessage; Cancelled
+   */
+  async announcements(): Promise<HeardAnnouncement[]> {
+    const bytes = AnnounceRequest.encode({}).finish();
+    const payload = await this.#ask('announce', bytes, DESCRIBE_TIMEOUT_MS, 'does it know announcements?');
+    const { announcements } = this.#answerOf(payload, (given) => AnnounceReply.decode(given));
+    return (announcements?.heard ?? []).map((one) => ({
+      datagram: one.datagram ?? new Uint8Array(0),
+      certificate: one.certificate ?? new Uint8Array(0),
+      ageMs: one.ageMs ?? 0,
+      host: one.host ?? '',
+    }));
+  }
+
+  /**
    * Sends a package, and resolves when it is stored there and served, or was there already.
    * @param onSent told after each acknowledged piece how many bytes of how many have arrived
    * @throws KerbError with the code of the broker's refusal; BrokerLost: nothing of it is kept there; Cancelled
@@ -183,7 +210,7 @@ export class BrokerClient {
     return PushState[state ?? 0] as PushOutcome;
   }
 
-  #ask(event: 'push' | 'describe', bytes: Uint8Array, limitMs: number, ifSilent: string): Promise<unknown> {
+  #ask(event: AskedEvent, bytes: Uint8Array, limitMs: number, ifSilent: string): Promise<unknown> {
     return this.#unlessLost(this.#link.ask(event, bytes, limitMs, ifSilent));
   }
 

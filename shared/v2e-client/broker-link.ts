@@ -6,7 +6,7 @@ import type { Identity } from '../identity/identity.ts';
 import { V2E_VERSIONS } from '../protocol/greeting.ts';
 import type { RoutedOffload } from '../protocol/offload-request.ts';
 import { V2E_PING_MS, v2eClientOptions } from '../protocol/v2e-socket.ts';
-import { type Announcement, decodeAnnouncement, type TaskOffer, wayOf } from './announcement.ts';
+import { type Announcement, type AskedEvent, decodeAnnouncement, type TaskOffer, wayOf } from './announcement.ts';
 import { DrainWatch } from './drain-notice.ts';
 import { connectionLost, describeConnectError } from './link-errors.ts';
 import type { BrokerResult, CallerTerms, PlaceStatus } from './offload-result.ts';
@@ -239,7 +239,7 @@ export class BrokerLink {
    * @param ifSilent the likely cause when no answer comes within `limitMs`
    * @throws KerbError NoBroker | BrokerLost
    */
-  async ask(event: 'push' | 'describe', bytes: Uint8Array, limitMs: number, ifSilent: string): Promise<unknown> {
+  async ask(event: AskedEvent, bytes: Uint8Array, limitMs: number, ifSilent: string): Promise<unknown> {
     const socket = this.#socket;
     if (!this.connected || socket === undefined) throw this.#notConnected();
     try {

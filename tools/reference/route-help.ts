@@ -63,6 +63,10 @@ export const routeHelp: Readonly<Record<'obu' | 'broker', Readonly<Record<string
       answer: '`{ "ready": true }`; otherwise 503 with `ready` false and a `reason`',
     },
     'GET /v1/tenants': { what: 'what each tenant has here, uses, and was refused', answer: 'list of TenantStatus' },
+    'GET /v1/neighbours': {
+      what: 'the brokers that the policy names as neighbours',
+      answer: 'list of NeighbourStatus',
+    },
     'GET /v1/packages': { what: 'the tasks that can be offloaded here', answer: 'list of PackageStatus' },
     'GET /v1/offloads': {
       what: 'what waits and runs now',

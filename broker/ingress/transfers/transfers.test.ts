@@ -94,6 +94,8 @@ async function start(change: Partial<TransferLimits> = {}, limits: Partial<Clien
     submit: (offload, answer) => started.open.push({ offload, answer }),
     cancel: () => false,
     linkLost: () => {},
+    announcements: () => new Uint8Array(0),
+    claim: () => {},
     describe: () => Promise.reject(new Error('none')),
     transfers: {
       limits: { ...TRANSFER_LIMITS, maxBytes: 64 * MIB, maxJoined: 3, ...change },

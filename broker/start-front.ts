@@ -1,0 +1,53 @@
+import type { RunningParts } from '../shared/base/running-parts.ts';
+import { type Discovery, startDiscovery } from './discovery/start-discovery.ts';
+import type { Ingress } from './ingress/ingress.ts';
+import { type IngressParts, startIngress } from './ingress/start-ingress.ts';
+import { type RunningNeighbours, startNeighbours } from './neighbours/start-neighbours.ts';
+import type { Drain } from './offloads/drain.ts';
+import type { Results } from './results/results.ts';
+
+export interface FrontParts extends Omit<IngressParts, 'announcements' | 'onRenewed' | 'neighbours' | 'onPackage'> {
+  readonly drain: Drain;
+  readonly results: Results;
+}
+
+/** All that others meet this broker by. */
+export interface RunningFront {
+  readonly ingress: Ingress;
+  readonly discovery: Discovery;
+  readonly neighbours: RunningNeighbours;
+  /** Looks at once whether the identity is another one. */
+  reloadIdentity(): Promise<void>;
+}
+
+/** Lets vehicles in, and tells who may listen that they can come. */
+export async function startFront(running: RunningParts, parts: FrontParts): Promise<RunningFront> {
+  const { config, identity, telemetry, served, offloads, drain, log } = parts;
+  let discovery: Discovery | undefined;
+  const neighbours = await startNeighbours(running, {
+    ...parts,
+    discovery: () => discovery,
+    uploads: () => started.uploads,
+  });
+  const started = await startIngress(running, {
+    ...parts,
+    announcements: () => discovery?.announcements() ?? new Uint8Array(0),
+    onRenewed: (renewed) => {
+      discovery?.renew(renewed);
+      neighbours.renew(renewed);
+    },
+    neighbours,
+    onPackage: () => neighbours.forwarding.look(),
+  });
+  const { ingress, reloadIdentity } = started;
+  discovery = await startDiscovery(running, {
+    ...{ config: config.discovery, identity, errors: telemetry.errors, log },
+    port: () => ingress.port,
+    served: () => served.announcement(config.id),
+    neighbours: () => neighbours.links.ids,
+    load: () => offloads.load(),
+    isServing: () => drain.status().state === 'serving',
+  });
+  await neighbours.begin();
+  return { ingress, discovery, neighbours, reloadIdentity };
+}
