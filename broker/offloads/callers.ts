@@ -29,6 +29,7 @@ export class Flights {
   readonly #byKey = new Map<string, PendingOffload>();
   readonly #byLink = new Map<Link, Set<PendingOffload>>();
   readonly #tenants: TenantAccounts;
+  onStateEnd: (flight: PendingOffload) => void = () => {};
 
   /** `tenants` counts them. */
   constructor(tenants: TenantAccounts) {
@@ -58,6 +59,7 @@ export class Flights {
 
   /** It has been answered, or no caller waits for it. Before or after its callers are told. */
   end(flight: PendingOffload): void {
+    if (flight.state !== undefined) this.onStateEnd(flight);
     if (this.#byKey.get(flight.key) === flight) {
       this.#byKey.delete(flight.key);
       this.#tenants.left(flight, performance.now());

@@ -14,7 +14,17 @@ import { type OffloadTenants, UNLIMITED } from '../tenants/unlimited.ts';
 import { Answers } from './answers.ts';
 import { answerOne, callerOf, Flights } from './callers.ts';
 import { Dispatch } from './dispatch.ts';
-import type { Answer, Caller, IncomingOffload, Link, PendingOffload, Runnable, WithdrawnTask } from './offload.ts';
+import {
+  type Answer,
+  type Caller,
+  type IncomingOffload,
+  type Link,
+  type PendingOffload,
+  type Runnable,
+  type StatefulOffload,
+  stateText,
+  type WithdrawnTask,
+} from './offload.ts';
 import {
   blockedTooLong,
   callerTooLate,
@@ -26,6 +36,8 @@ import {
   stopping,
   unknownPackage,
 } from './refusals.ts';
+import { sessionHost } from './session-host.ts';
+import type { Sessions } from './sessions.ts';
 
 export interface OffloadLimits {
   /** Callers that may wait for one and the same offload. */
@@ -46,6 +58,7 @@ export class Offloads {
   readonly #withdrawn = new Map<string, WithdrawnTask>();
   /** Why nothing is taken that was not asked for before; undefined when it is. */
   refuseNew: () => Refusal | undefined = () => undefined;
+  #sessions: Sessions | undefined;
   #stopping = false;
 
   /** `onShort` is told when offloads wait and one more tender would help. */
@@ -132,7 +145,7 @@ export class Offloads {
     if (input.length > runnable.maxInput) return inputTooLarge(offload, runnable);
     const noVm = lacksIsolation(offload, runnable);
     if (noVm !== undefined) return noVm;
-    const noReceipt = this.#results.refusal(offload);
+    const noReceipt = this.#results.refusal(offload) ?? this.#sessions?.refusal(offload, runnable);
     if (noReceipt !== undefined) return noReceipt;
 
     const key = keyOf(offload);
@@ -147,21 +160,36 @@ export class Offloads {
 
     const closed = this.refuseNew();
     if (closed !== undefined) return closed;
-    const { pool } = runnable;
     const now = performance.now();
     const blocked = blockedTooLong(offload, runnable, now);
     if (blocked !== undefined) return blocked;
     const spent = this.#tenants.check(offload, runnable.memory, now);
     if (spent !== undefined) return spent;
     const fresh: PendingOffload = { ...offload, key, callers: [caller], links: [], tender: 0, over: false };
-    const notAdmitted = this.#admission.admit(fresh, now);
+    const isStateful = fresh.state !== undefined;
+    const notAdmitted = isStateful ? undefined : this.#admission.admit(fresh, now);
     if (notAdmitted !== undefined) return notAdmitted;
     this.#results.begin(fresh);
     this.#flights.begin(fresh);
-    this.#dispatch.run();
-    if (pool.note(this.#admission.queuedFor(taskDigest), now)) this.#onShort();
-    this.#dispatch.watch();
+    if (isStateful) this.#sessions?.begin(fresh as StatefulOffload, runnable);
+    else this.#admitted(runnable, now);
     return undefined;
+  }
+
+  #admitted({ digest, pool }: Runnable, now: number): void {
+    this.#dispatch.run();
+    if (pool.note(this.#admission.queuedFor(digest), now)) this.#onShort();
+    this.#dispatch.watch();
+  }
+
+  /** Offloads with state are taken from now on. */
+  useSessions(sessions: Sessions): void {
+    this.#sessions = sessions;
+    this.#answers.sessions = sessions;
+    this.#flights.onStateEnd = (flight) => sessions.ended(flight);
+    const { runnables } = this.#dispatch;
+    const admitted = (runnable: Runnable, now: number) => this.#admitted(runnable, now);
+    sessions.serve(sessionHost({ admission: this.#admission, answers: this.#answers, runnables, admitted }));
   }
 
   /** Hands over what waits and can run. To be called when a tender has become free. */
@@ -203,6 +231,7 @@ export class Offloads {
     this.#stopping = true;
     const why = refusal(ErrorCode.BrokerStopping, 'this broker is stopping; the offload was not run');
     for (const digest of this.#dispatch.runnables.keys()) this.#refuseWaiting(digest, why);
+    this.#sessions?.refuseWaiting(why);
     this.#dispatch.stop();
     await this.#answers.idle(limitMs);
   }
@@ -214,7 +243,8 @@ export class Offloads {
   }
 
   #join(flight: PendingOffload, offload: IncomingOffload, caller: Caller): Refusal | undefined {
-    if (flight.isolation !== offload.isolation) return otherOffload(offload);
+    const isOther = flight.isolation !== offload.isolation || stateText(flight.state) !== stateText(offload.state);
+    if (isOther) return otherOffload(offload);
     if (flight.callers.length >= this.#limits.maxJoined) {
       const message = `${this.#limits.maxJoined} callers wait for the offload ${offload.id} already`;
       return refusal(ErrorCode.TooManyFromTenant, message);
@@ -240,7 +270,8 @@ export class Offloads {
 
   #cancel(flight: PendingOffload, callers: readonly Caller[], why: string): boolean {
     // Its answer is on its way.
-    if (flight.tender === 0 && !this.#admission.waits(flight)) return false;
+    const waits = this.#admission.waits(flight) || this.#sessions?.waits(flight) === true;
+    if (flight.tender === 0 && !waits) return false;
     for (const caller of [...callers]) answerOne(flight, caller, cancelled(flight, why));
     if (flight.callers.length === 0) this.#withdraw(flight, ErrorCode.OffloadCancelled);
     return true;

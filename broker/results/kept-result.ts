@@ -1,7 +1,13 @@
 import type { KeptItem } from '../../shared/base/once/kept-set.ts';
 import { digestOf, isInput, sameBytes } from '../../shared/base/once/once.ts';
 import { kerbside } from '../../shared/protocol/generated/v2e.js';
-import { type PendingOffload, type SignedReceipt, type TaskResult, withOwnMemory } from '../offloads/offload.ts';
+import {
+  type PendingOffload,
+  type SignedReceipt,
+  stateText,
+  type TaskResult,
+  withOwnMemory,
+} from '../offloads/offload.ts';
 import { isHashedAtOnce } from './input-hash.ts';
 import type { ResultToStore, StoredResult, StoredRow } from './stored-result.ts';
 
@@ -29,6 +35,8 @@ export interface KeptResult extends KeptItem {
   readonly id: string;
   readonly task: string;
   readonly isolation: string;
+  /** The key that it was run with; empty: without one. */
+  readonly state: string;
   readonly keepMs: number;
   /** The input, or its SHA-256 as base64 once that is known. */
   input: Uint8Array | string;
@@ -63,6 +71,7 @@ function keptFromRun({ pending, result, startedAt, keepMs }: Ended, now: number)
   const facts = { startedAt: Date.now() - (now - startedAt), queueMs, startMs, runMs, cpuMs, peakMemory };
   return {
     ...{ key, owner, vehicle, id, task, isolation, keepMs },
+    state: stateText(pending.state),
     input: isHashedAtOnce(input) ? digestOf(input) : input,
     size: output.length,
     bytes: output.length + ENTRY_BYTES,
@@ -81,6 +90,8 @@ function keptFromRow(row: StoredRow, now: number): KeptResult {
   const left = Math.min(keepMs, Math.max(0, expiresAt - Date.now()));
   return {
     ...{ key, owner, vehicle, id, task, isolation, keepMs, input, size },
+    // One with state is kept where its state is.
+    state: '',
     bytes: size + ENTRY_BYTES,
     keptAt: now - (keepMs - left),
     expiresAt: now + left,

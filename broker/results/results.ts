@@ -9,7 +9,13 @@ import { KeptSet, type KeptTotals } from '../../shared/base/once/kept-set.ts';
 import { type Found, UnderWay } from '../../shared/base/once/once.ts';
 import { RecentKeys } from '../../shared/base/once/recent-keys.ts';
 import { type Refusal, refusal } from '../../shared/base/refusal.ts';
-import type { Answer, IncomingOffload, PendingOffload, TaskResult } from '../offloads/offload.ts';
+import {
+  type Answer,
+  type IncomingOffload,
+  type PendingOffload,
+  stateText,
+  type TaskResult,
+} from '../offloads/offload.ts';
 import type { ResultMetrics } from '../telemetry/result-metrics.ts';
 import type { ResultLimits } from '../tenants/policy.ts';
 import { sha256Of } from './input-hash.ts';
@@ -113,7 +119,7 @@ export class Results {
     if (found.found !== 'nothing') return found;
     const item = this.#kept.get(key, performance.now());
     if (item === undefined) return found;
-    if (item.task !== offload.taskDigest) return { found: 'conflict' };
+    if (item.task !== offload.taskDigest || item.state !== stateText(offload.state)) return { found: 'conflict' };
     if (offload.isolation === 'vm' && item.isolation !== 'vm') return { found: 'conflict' };
     return { found: 'result', result: item };
   }
@@ -123,7 +129,8 @@ export class Results {
     const { key, taskDigest, input, keepMs, durable, wantReceipt } = pending;
     if (this.#given.has(key)) this.#options.metrics.secondRun();
     this.#underWay.begin(key, taskDigest, input, pending);
-    this.#terms.set(pending, { keepMs, durable, wantReceipt });
+    // What comes with state is on the disk already when it has a result.
+    this.#terms.set(pending, { keepMs, durable: durable && pending.state === undefined, wantReceipt });
   }
 
   /** One more waits for a run that is under way: its result is kept for whoever wants it longest. */
@@ -131,7 +138,7 @@ export class Results {
     const terms = this.#terms.get(pending);
     if (terms === undefined) return;
     terms.keepMs = Math.max(terms.keepMs, keepMs);
-    terms.durable ||= durable;
+    terms.durable ||= durable && pending.state === undefined;
     terms.wantReceipt ||= wantReceipt;
     this.#options.metrics.joined();
   }

@@ -122,6 +122,12 @@ export const ErrorCode = {
   ReceiptInvalid: 7029,
   ResultNotKept: 7030,
   BrokerAlreadyRunning: 7031,
+  StateElsewhere: 7050,
+  StateForbidden: 7051,
+  StateTooLarge: 7052,
+  StateNotKept: 7053,
+  StateConflict: 7054,
+  UnknownStateKey: 7055,
 
   ImageRefused: 8001,
   TenderUnavailable: 8002,
