@@ -3,12 +3,11 @@ import { defineConfig } from 'vitest/config';
 
 /** Files that are shorter in `npm test`: fewer repetitions, or only the rows that stand for a table (test/support/rounds.ts). */
 const LONG_FORMS = [
-  'test/broker/result-kills.test.ts',
+  'test/broker/{result,state}-kills.test.ts',
   'test/docker/{bundle,engine-death,neighbours,survival,workloads}.test.ts',
   'test/dashcam/{recording,sources}.test.ts',
   'test/tender/{aarch64,aqi,images,leaks,sizes,typescript}.test.ts',
   'test/vcan/socketcan.test.ts',
-  'test/broker/result-kills.test.ts',
   'obu/{manifest/foreign-values,planner/properties}.test.ts',
   'tools/closing-line-reporter.test.ts',
 ];

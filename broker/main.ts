@@ -96,7 +96,8 @@ export async function startBroker(config: BrokerConfig, parts: BrokerParts): Pro
     const shown = { config, url, ingress, admission, offloads, results, served, store, telemetry, drain, policy };
     const snapshots = snapshotsOf(shown);
     const operators = () => tenants.policy.operators;
-    const remote = await startApi(running, { config, telemetry, drain, snapshots, operators, log });
+    const data = { state, results, store, served, telemetry, announce: () => ingress?.announce() };
+    const remote = await startApi(running, { config, telemetry, drain, snapshots, data, operators, log });
     telemetry.audit({ event: 'start', by: 'kerb broker serve', detail: url });
     log.info({ broker: config.id, url, path: config.apiSocket, count: served.size }, 'the broker takes offloads');
     let stopped: Promise<void> | undefined;

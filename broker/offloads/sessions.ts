@@ -3,7 +3,7 @@
  * one is about to change is a run in vain. The value is read when the turn of an offload has come, handed to the task with
  * its input, and written back by compare-and-set together with the output; only then is the offload answered.
  *
- * Who asks again under the same id gets that output, and nothing is applied a second time.
+ * A caller that asks again under the same id gets that output, and nothing is applied a second time.
  */
 import { ErrorCode, isKerbError, messageOf } from '../../shared/base/errors.ts';
 import { digestOf } from '../../shared/base/once/once.ts';
@@ -26,7 +26,7 @@ export interface SessionParts {
   readonly onEnd: (end: SessionEnd) => void;
 }
 
-/** What came of the state of an offload, for the metrics. */
+/** The end of an offload with state, for the metrics. */
 export type SessionEnd = 'written' | 'kept' | 'repeated' | 'conflict' | 'quota' | 'failed';
 
 /** The rest of the broker, as sessions need it. */
@@ -112,7 +112,7 @@ export class Sessions {
     return this.#sessions.get(flight)?.timer !== undefined && flight.framed === undefined;
   }
 
-  /** It has been answered, or nobody wants it any more: the next one has its turn. */
+  /** It has been answered, or has no caller any more: the next one has its turn. */
   ended(flight: PendingOffload): void {
     const session = this.#sessions.get(flight);
     if (session === undefined) return;
@@ -271,7 +271,7 @@ async function askerOf({ tenant, vehicle, id, taskDigest, input }: StatefulOfflo
   return { tenant, vehicle, id, request: Buffer.from(`${taskDigest} ${digest}`) };
 }
 
-/** Whoever does not hear the answer asks again within its budget, or within the time that it wants the result to be kept. */
+/** A caller that does not hear the answer asks again within its budget, or within the time that it wants the result to be kept. */
 function retryMs({ deadline, keepMs }: StatefulOffload): number {
   return Math.ceil(Math.max(LEAST_RETRY_MS, deadline.originalMs) + keepMs);
 }

@@ -1,4 +1,4 @@
-/** Why an offload with the state of a session is not run here, or comes to no end. */
+/** Reasons why an offload with the state of a session is not run here, or comes to no end. */
 import { ErrorCode } from '../../shared/base/errors.ts';
 import { type Refusal, refusal } from '../../shared/base/refusal.ts';
 import { STATE_RETRY_MS } from '../state/state-store.ts';
@@ -7,7 +7,7 @@ import type { PendingOffload } from './offload.ts';
 
 export { otherOffload } from './refusals.ts';
 
-/** No hint is longer: what a tenant may changes. */
+/** No hint is longer, because what a tenant may changes. */
 const MAX_HINT_MS = 60_000;
 
 export function stateUnavailable(reason: string): Refusal {

@@ -129,7 +129,7 @@ export class Results {
     const { key, taskDigest, input, keepMs, durable, wantReceipt } = pending;
     if (this.#given.has(key)) this.#options.metrics.secondRun();
     this.#underWay.begin(key, taskDigest, input, pending);
-    // What comes with state is on the disk already when it has a result.
+    // A result with state is on the disk already when it comes.
     this.#terms.set(pending, { keepMs, durable: durable && pending.state === undefined, wantReceipt });
   }
 
@@ -177,6 +177,13 @@ export class Results {
    */
   give(item: KeptResult, offload: IncomingOffload, answer: Answer, again: () => void): void {
     this.#keptAnswers.give(item, offload, answer, again);
+  }
+
+  /** Removes the results of this tenant. @returns how many results */
+  forgetTenant(tenant: string): number {
+    const items = [...this.#kept.values()].filter(({ owner }) => owner === tenant);
+    for (const item of items) this.#lose(item);
+    return items.length;
   }
 
   /** Forgets what is under way; what is on the disk stays there. */

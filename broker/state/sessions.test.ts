@@ -1,7 +1,8 @@
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
+import { callControl, getControl } from '../../shared/api/control-client.ts';
 import { Deadline } from '../../shared/base/deadline.ts';
 import { ErrorCode } from '../../shared/base/errors.ts';
 import { buildTaskPackage } from '../../shared/task-package/writer.ts';
@@ -192,4 +193,52 @@ test('whose budget ends while others use its key is told so; who cancels is out 
   await expect(unwanted).rejects.toMatchObject({ code: ErrorCode.Cancelled });
   for (const tender of tenders) tender.go();
   expect([(await slow).text, (await next).text]).toEqual(['1', '2']);
+});
+
+test('operators see keys and sizes, and forget a tenant; who may not ask so is told', async () => {
+  const { broker, api } = await start({
+    audit: { file: join(scene.root, 'audit'), maxBytes: 1e6, keep: 1, hashInputs: false },
+  });
+  const [acme, other] = [await scene.vehicle(broker), await scene.vehicle(broker, 'car-1', 'Other')];
+  await Promise.all([count(acme, { id: 'a' }), count(acme, { key: 'second' }), count(other)]);
+  const shown = await getControl(api, '/v1/state?tenant=ACME');
+  expect(JSON.parse(shown)).toMatchObject({
+    total: 2,
+    keys: [
+      { tenant: 'ACME', task: 'counter', vehicle: 'car-1', key: 'second', version: expect.any(Number) },
+      { tenant: 'ACME', key: 'trip', bytes: expect.any(Number), expiresInMs: expect.any(Number) },
+    ],
+  });
+  expect(shown).not.toContain('value');
+  const metrics = await getControl(api, '/metrics');
+  for (const line of ['broker_state_keys 3', 'broker_state_offloads_total{result="written"} 3']) {
+    expect(metrics).toContain(line);
+  }
+  const forget = (body: string) => callControl(api, '/v1/forget', { method: 'POST', body });
+  for (const body of ['', '{}', '{"tenant":7}', '{"tenant":"a\\nb"}', '{"tenant":"ACME","all":true}', '[]']) {
+    await expect(forget(body)).rejects.toMatchObject({ code: ErrorCode.BadControlRequest });
+  }
+  expect(JSON.parse((await forget('{"tenant":"ACME"}')).toString())).toMatchObject({
+    ...{ tenant: 'ACME', keys: 2, outputs: 2, results: 2, packages: [], isScrubbed: true },
+  });
+  // Also the answer that was kept is gone: it is a new offload.
+  expect([(await count(acme, { id: 'a' })).text, (await count(other)).text]).toEqual(['1', '2']);
+  await broker.stop();
+  expect(readFileSync(join(scene.root, 'audit'), 'utf8')).toMatch(
+    /"event":"forget","by":"control socket","tenant":"ACME"/,
+  );
+});
+
+test('while the disk cannot be used, offloads with state are refused, and others are not', async () => {
+  const stateDir = join(scene.root, `broken-${made++}`);
+  mkdirSync(stateDir);
+  // No folder can be made there.
+  writeFileSync(join(stateDir, 'state'), 'a file');
+  const { broker } = await start({ stateDir });
+  const link = await scene.vehicle(broker);
+  await expect(count(link)).rejects.toMatchObject({
+    message: expect.stringMatching(/state of sessions cannot be kept here now: /),
+    context: { refusal: ErrorCode.StateNotKept, retryAfterMs: 5000 },
+  });
+  expect(broker.status().errors[0]).toMatchObject({ source: 'state', code: ErrorCode.StateNotKept });
 });

@@ -26,7 +26,7 @@ export function keyFor(
   const shared = rules.policyOf(owner).state.shared.filter((one) => names(one, task, key));
   if (owner === tenant) return { tenant, task, vehicle: shared.length > 0 ? '' : vehicle, key };
   if (shared.some(({ tenants }) => matchesAny(tenants, tenant))) return { tenant: owner, task, vehicle: '', key };
-  // Whether there is such a tenant, or such a key, is nobody's business.
+  // It does not say whether there is such a tenant, or such a key.
   const message = `tenant ${tenant} may not use the key ${key} of tenant ${owner}; that tenant can share it (state.shared of its policy)`;
   return refusal(ErrorCode.StateForbidden, message);
 }

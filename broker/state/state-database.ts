@@ -101,7 +101,7 @@ export class StateDatabase {
     return moveFolderAside(this.#folder);
   }
 
-  /** What each tenant has; of all of them, or of those that the last batch has changed. */
+  /** The use of each tenant; of all of them, or of those that the last batch has changed. */
   use(all: boolean): Map<string, StateUse> {
     return this.#usage.list(all);
   }
@@ -129,7 +129,7 @@ export class StateDatabase {
     return replies.some(({ kind }) => kind === 'forgotten') ? this.#scrubbed(database, replies) : replies;
   }
 
-  /** What was deleted is to be found in no free page either. */
+  /** Leaves nothing of the deleted rows in free pages. */
   #scrubbed(database: DatabaseSync, replies: StateReply[]): StateReply[] {
     try {
       database.exec('VACUUM; PRAGMA wal_checkpoint(TRUNCATE)');

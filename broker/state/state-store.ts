@@ -7,7 +7,7 @@ import type { StateReply, StateRequest, StateUse, ThreadReply, ThreadRequest } f
 export interface StateStoreOptions extends StateThreadData {
   /** It cannot write, and why; empty: it can again. */
   readonly onTrouble: (reason: string) => void;
-  /** What was there is damaged and was put aside. */
+  /** The database was damaged and was put aside. */
   readonly onDamaged: (aside: string, reason: string) => void;
   /** Milliseconds that a batch with changes took, from the first of its requests on. */
   readonly onCommit: (ms: number) => void;

@@ -12,7 +12,7 @@ export function isStateKey(text: string): boolean {
   return STATE_KEY.test(text);
 }
 
-/** Whose value it is. `vehicle` is empty for a key that the policy opens to all of its tenant. */
+/** Names a value and its owner. `vehicle` is empty for a key that the policy opens to all of its tenant. */
 export interface StateKey {
   readonly tenant: string;
   /** Name of the task. */

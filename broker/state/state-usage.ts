@@ -37,7 +37,7 @@ export class StateUsage {
     this.bytes = 0;
   }
 
-  /** What each tenant has; of all of them, or of those that have changed. */
+  /** The use of each tenant; of all of them, or of those that have changed. */
   list(all: boolean): Map<string, StateUse> {
     const names = all ? this.#use.keys() : this.changed;
     return new Map([...names].map((name) => [name, { ...this.of(name) }]));

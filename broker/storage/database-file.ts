@@ -32,7 +32,7 @@ export function openDatabase(path: string, kind: DatabaseKind): DatabaseSync {
   mkdirSync(dirname(path), { recursive: true, mode: 0o700 });
   let database: DatabaseSync | undefined;
   try {
-    // What is in it is the tenants' own. The journal beside it gets the mode of the file.
+    // It holds what is the tenants' own. The journal beside it gets the mode of the file.
     closeSync(openSync(path, 'a', 0o600));
     database = new DatabaseSync(path, { timeout: 250 });
     // Kept for as long as this process lives; then no other broker can open it.

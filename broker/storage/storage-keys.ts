@@ -75,7 +75,7 @@ function keysIn(file: string): Buffer[] {
   for (const [i, line] of lines.entries()) {
     if (line === '' || line.startsWith('#')) continue;
     const key = keyFrom(line);
-    // The line itself is said to nobody.
+    // The line itself is in no message.
     if (key === undefined) throw bad(`${file}, line ${i + 1}: it is not a valid key: the file must hold ${HOW}`);
     keys.push(key);
   }

@@ -16,6 +16,7 @@ import { ensureDevelopmentSigner } from '../../shared/task-package/signer.ts';
 import { parseSize } from '../../shared/text/size.ts';
 import { withAllProblems } from '../obu/problems.ts';
 import { registerDrainCommand } from './drain-command.ts';
+import { registerForgetCommand } from './forget-command.ts';
 import { registerLookCommands } from './look-commands.ts';
 import { registerPolicyCommands } from './policy-commands.ts';
 import { type ServiceOptions, serviceConfig, toListen, withServiceOptions } from './service-options.ts';
@@ -55,6 +56,7 @@ export function registerBrokerCommands(program: Command): void {
   const broker = program.command('broker').description('the edge element: accepts offloads over V2E and runs them');
   registerLookCommands(broker);
   registerDrainCommand(broker);
+  registerForgetCommand(broker);
   const command = broker
     .command('serve')
     .description('run a broker until SIGINT or SIGTERM; a second signal stops it at once')

@@ -1,6 +1,13 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { type Command, InvalidArgumentError } from 'commander';
-import type { BrokerEvent, OffloadPage, PackageStatus, TenantStatus, VehiclePage } from '../../shared/api/broker.ts';
+import type {
+  BrokerEvent,
+  OffloadPage,
+  PackageStatus,
+  StatePage,
+  TenantStatus,
+  VehiclePage,
+} from '../../shared/api/broker.ts';
 import { eventLine } from '../lib/event-lines.ts';
 import { interruptible, type OutputFormat, outputOption, show, showNext, toCount } from '../lib/output.ts';
 import { REFRESH_MS, showRepeatedly, withWatch } from '../lib/watch.ts';
@@ -9,6 +16,7 @@ import {
   brokerStatusLines,
   offloadLines,
   packageLines,
+  stateLines,
   tenantLines,
   topLines,
   topRows,
@@ -76,6 +84,14 @@ function registerPages(get: Command, looking: (command: Command) => Command): vo
       const path = pagePath('/v1/offloads', limit, { tenant, vehicle, state });
       await showRepeatedly(watch, output, () => running.ask<OffloadPage>(path), offloadLines);
     });
+
+  paged('state', 'the keys of sessions that have a value here, never the values').action(
+    async ({ output, watch, limit, tenant, ...api }: PageOptions) => {
+      const running = await connectBroker(api);
+      const path = pagePath('/v1/state', limit, { tenant });
+      await showRepeatedly(watch, output, () => running.ask<StatePage>(path), stateLines);
+    },
+  );
 
   paged('vehicles', 'the vehicles that are connected, those that have been for longest first').action(
     async ({ output, watch, limit, tenant, ...api }: PageOptions) => {

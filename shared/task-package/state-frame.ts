@@ -78,7 +78,7 @@ export function readReply(name: string, output: Buffer, { maxBytes }: TaskState)
   const rest = output.subarray(at);
   if (what === 0) return { action: 'keep', state: undefined, output: rest };
   if (what === 2) return { action: 'delete', state: undefined, output: rest };
-  if (what !== 1) throw bad(`${what} is none of keep (0), set (1) and remove (2)`);
+  if (what !== 1) throw bad(`${what} is not a change of it: it must be 0 (keep), 1 (set) or 2 (remove)`);
   if (size <= maxBytes) return { action: 'set', state: output.subarray(HEADER, HEADER + size), output: rest };
   throw new KerbError(
     ErrorCode.StateTooLarge,
