@@ -53,7 +53,7 @@ export default defineConfig({
       {
         test: {
           name: 'unit',
-          include: ['{obu,broker,shared,sim,examples,bench,cli,tools}/**/*.test.ts', 'test/compat/**/*.test.ts'],
+          include: ['{obu,broker,shared,sim,examples,bench,cli,tools}/**/*.test.ts', 'test/{compat,fuzz}/**/*.test.ts'],
           env,
           maxWorkers,
           // None of them leaves anything in a module, and a process for each would cost more than the tests do.

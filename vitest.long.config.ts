@@ -5,10 +5,13 @@ import { defineConfig } from 'vitest/config';
 const LONG_FORMS = [
   'test/broker/{result,state}-kills.test.ts',
   'test/docker/{bundle,engine-death,neighbours,survival,workloads}.test.ts',
-  'test/dashcam/{recording,sources}.test.ts',
+  'test/e2e/main-job.test.ts',
+  'test/dashcam/{failures,recording,sources}.test.ts',
   'test/tender/{aarch64,aqi,images,leaks,sizes,typescript}.test.ts',
   'test/vcan/socketcan.test.ts',
+  'test/broker/random-kills.test.ts',
   'obu/{manifest/foreign-values,planner/properties}.test.ts',
+  'test/fuzz/{connections,messages}.test.ts',
   'tools/closing-line-reporter.test.ts',
 ];
 

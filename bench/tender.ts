@@ -1,6 +1,8 @@
+import { execFile } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
 import { readdirSync, statSync } from 'node:fs';
 import { basename, join } from 'node:path';
+import { promisify } from 'node:util';
 import type { Isolation } from '../broker/tenders/process/tender.ts';
 import { ErrorCode, isKerbError, messageOf } from '../shared/base/errors.ts';
 import { type Measurement, type Row, ratio, summarise, timeEach } from './measure.ts';
@@ -51,6 +53,7 @@ export async function* tenderSuite(say: Say): AsyncGenerator<Row> {
     yield* idleMemory(isolation, say);
   }
   if (found.includes('vm')) yield* resets(say);
+  yield* bareFork(say, medians.get('process, call, 4 KiB'));
   for (const { bytes, label } of sizes) {
     const input = randomBytes(bytes);
     say(`spawned process, ${label}`);
@@ -88,6 +91,19 @@ export async function* tenderSuite(say: Say): AsyncGenerator<Row> {
 
 function* known(row: Measurement | undefined): Generator<Measurement> {
   if (row !== undefined) yield row;
+}
+
+/** What a process for each call costs at least on this machine, and how that compares with a call. */
+async function* bareFork(say: Say, call: Row | undefined): AsyncGenerator<Measurement> {
+  say('fork, exit and wait');
+  const { stdout } = await promisify(execFile)(join(native, 'fork-exit-wait'));
+  const took = stdout
+    .trim()
+    .split('\n')
+    .map((line) => Number(line) / 1000);
+  const bare = summarise(suite, 'fork, exit and wait of a bare process', 'ms', took);
+  yield bare;
+  yield* known(ratio(bare, call, 'fork, exit and wait / process, call, 4 KiB'));
 }
 
 /** Undefined when the isolation works here. */

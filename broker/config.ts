@@ -74,8 +74,8 @@ export const DEFAULT_LIMITS: BrokerLimits = {
   maxQueuedPerPackage: 256,
   maxQueuedPerTenant: 128,
   maxQueuedBytes: 64 * 1024 * 1024,
-  // One more than can run at once: while its answer is on its way, the core is not idle.
-  maxRunning: availableParallelism() + 1,
+  // No two share a core: each would take twice as long, and nobody could say how long (docs/benchmarks.md).
+  maxRunning: availableParallelism(),
   longRunMs: 50,
   wayBackMs: 1,
   maxBytes: 64 * 1024 * 1024,

@@ -1,5 +1,6 @@
 import type { Row } from '../measure.ts';
 import type { Say } from '../tenders.ts';
+import { admissionCost } from './admission-cost.ts';
 import { idleVehicles } from './idle-vehicles.ts';
 import { overload } from './overload.ts';
 import { BrokerRig } from './rig.ts';
@@ -8,6 +9,7 @@ import { underAttack } from './under-attack.ts';
 
 /** A broker at full load, beyond it, under attack and at rest. */
 export async function* brokerSuite(say: Say): AsyncGenerator<Row> {
+  yield* admissionCost(say);
   for (const part of [throughput, overload, keptResults]) {
     const rig = new BrokerRig();
     try {

@@ -7,7 +7,7 @@
  */
 import { ErrorCode } from '../../shared/base/errors.ts';
 import { type Refusal, refusal } from '../../shared/base/refusal.ts';
-import { cappedClass, rankOf } from '../../shared/protocol/service-class.ts';
+import { rankOf } from '../../shared/protocol/service-class.ts';
 import type { MayRun } from './class-queue.ts';
 import { FairQueue } from './fair-queue.ts';
 import { Outlook, type Prospect, unreachable } from './outlook.ts';
@@ -19,9 +19,10 @@ import type { AdmissionLimits, AdmissionOptions, OrderRules, RunEnd, TenderOutlo
 
 const NO_RULES: OrderRules = {
   weightOf: () => 1,
-  highestClassOf: () => 'safety',
   classShares: { safety: 0, high: 0.2, normal: 0.1, idle: 0.02 },
 };
+/** A tenant may have so many runs at once also where there is a single slot, so that an endless one does not end its service. */
+const LEAST_RUNS = 2;
 const PLENTY: TenderOutlook = { ready: Infinity, most: Infinity, startMs: 0 };
 
 export class Admission<T extends Waiting> {
@@ -109,7 +110,7 @@ export class Admission<T extends Waiting> {
       reason = this.#noRoom(entry);
     }
     if (reason !== undefined) return reason;
-    const rank = rankOf(cappedClass(entry.serviceClass, this.#tenants.highestClassOf(tenant)));
+    const rank = rankOf(entry.serviceClass);
     const time = this.#times.of(tenant, taskDigest, input.length);
     const prospect = this.#look(entry, rank, time, now);
     if (!prospect.reachable) return unreachable(prospect, entry);
@@ -119,6 +120,16 @@ export class Admission<T extends Waiting> {
     this.#queue.push(place);
     this.#shares.waits(entry, place.costMs, 1);
     return undefined;
+  }
+
+  /** Why an entry that comes later would not be admitted as it looks now. Changes nothing. */
+  foresee(entry: Waiting, now: number): Refusal | undefined {
+    const reason = this.#noRoom(entry);
+    if (reason !== undefined) return reason;
+    const { tenant, taskDigest, input, serviceClass } = entry;
+    const rank = rankOf(cappedClass(serviceClass, this.#tenants.highestClassOf(tenant)));
+    const prospect = this.#look(entry, rank, this.#times.of(tenant, taskDigest, input.length), now, true);
+    return prospect.reachable ? undefined : unreachable(prospect, entry);
   }
 
   /** The next one to run, of those whose package can take it. It runs until `ended`. What is in vain is dropped first. */
@@ -229,13 +240,17 @@ export class Admission<T extends Waiting> {
   readonly #mayRun = (taskDigest: string, tenant: string): boolean =>
     this.#isNext(taskDigest, tenant) && this.#isFree(taskDigest, tenant);
 
-  readonly #isNext = (_taskDigest: string, tenant: string): boolean =>
-    this.#shares.runningOf(tenant) < this.#limits.maxRunning;
+  readonly #isNext = (_taskDigest: string, tenant: string): boolean => this.#mayHaveMore(tenant);
 
-  #look(entry: T, rank: number, time: RunTime, now: number): Prospect {
+  /** Those that have given their slots back count too: no tenant gets more of the processors by running on and on. */
+  #mayHaveMore(tenant: string): boolean {
+    return this.#shares.runningOf(tenant) < Math.max(LEAST_RUNS, this.#limits.maxRunning);
+  }
+
+  #look(entry: Waiting, rank: number, time: RunTime, now: number, foresees = false): Prospect {
     const due = dueOf(entry);
     const { taskDigest, tenant } = entry;
-    return this.#outlook.look({
+    const situation = {
       tenant,
       rank,
       time,
@@ -244,16 +259,17 @@ export class Admission<T extends Waiting> {
       budgetMs: due - entry.deadline.startedAt,
       wayBackMs: this.#limits.wayBackMs,
       slots: this.#runs.slots,
-      hasSlot: this.#runs.hasSlot(now) && this.#shares.runningOf(tenant) < this.#limits.maxRunning,
+      hasSlot: this.#runs.hasSlot(now) && this.#mayHaveMore(tenant),
       beforeMs: this.#queue.size === 0 ? 0 : this.#queue.workBefore(rank, tenant, due),
       runningMs: this.#runs.leftMs(now),
       packageQueuedMs: this.#shares.workFor(taskDigest),
       packageRunningMs: () => this.#runs.leftMs(now, taskDigest),
       tenders: this.#tendersOf(taskDigest),
-    });
+    };
+    return this.#outlook.look(situation, foresees);
   }
 
-  #noRoom(entry: T): Refusal | undefined {
+  #noRoom(entry: Waiting): Refusal | undefined {
     const parallel = Math.min(this.#runs.slots, Math.max(1, this.#tendersOf(entry.taskDigest).ready));
     return noRoom(entry, this.#shares, this.#limits, parallel);
   }

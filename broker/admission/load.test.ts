@@ -40,7 +40,7 @@ describe('offered more than it can, runs of 5 ms and a budget of 50', () => {
         expect(uselessShare).toBeLessThan(0.01);
         for (const { workMs } of tallies) expect(workMs).toBeGreaterThan((0.95 * total.workMs) / tenants);
         // Nearly all that cannot be met is told at once, not after a wait.
-        expect(total.dropped).toBeLessThan(0.12 * (total.offered - total.refused));
+        expect(total.dropped).toBeLessThan(0.06 * (total.offered - total.refused));
       });
     }
   }
@@ -50,6 +50,30 @@ describe('offered more than it can, runs of 5 ms and a budget of 50', () => {
     const { goodput, uselessShare } = simulate({ slots: 1, forMs: 8 * SECOND, fromMs: SECOND, seed: 3, sources });
     expect(goodput).toBeGreaterThan(0.95);
     expect(uselessShare).toBeLessThan(0.01);
+  });
+
+  // As on a real machine: most runs alike, some held up by others, one in fifty for long.
+  const heldUp: Source['run'] = (random) => {
+    const luck = random();
+    const late = luck < 0.02 ? 10 : luck < 0.2 ? 3 : 0;
+    return { ms: 6.6 + (0.8 + late) * random(), bytes: 4096 };
+  };
+  const HELD_UP_MS = 7.37;
+  test.each([
+    // Evenly spaced, all that one core can do is done. At random, some of 50 ms are lost whoever decides: M/G/1 with the
+    // wait cut off at six runs loses 8 % at 1 time and 1 % at 1.3 times what it can.
+    [1, true, 0.97],
+    [1.3, true, 0.97],
+    [1, false, 0.87],
+    [1.3, false, 0.95],
+    [2, false, 0.97],
+  ])('%d times what one core can, evenly spaced: %s', (load, even, least) => {
+    const sources = [{ tenant: 'acme', rate: load / HELD_UP_MS, budgetMs: BUDGET_MS, run: heldUp }];
+    const times = { forMs: 21 * SECOND, fromMs: SECOND, seed: 7 };
+    const { goodput, uselessShare, total } = simulate({ slots: 1, cores: 1, even, ...times, sources });
+    expect(goodput).toBeGreaterThan(least);
+    expect(uselessShare).toBeLessThan(0.01);
+    expect(total.dropped).toBeLessThan(0.02 * total.offered);
   });
 
   test('within what it can, nothing is lost', () => {
@@ -99,7 +123,7 @@ describe('shares of a class', () => {
 
   test('go by weight', () => {
     const tenants = { weightOf: (tenant: string) => (tenant === 'big' ? 3 : 1) };
-    const rules = { highestClassOf: () => 'safety' as const, classShares: { safety: 0, high: 0, normal: 0, idle: 0 } };
+    const rules = { classShares: { safety: 0, high: 0, normal: 0, idle: 0 } };
     const sources = ['big', 'small'].map((tenant) => ({ tenant, rate: 1, budgetMs: 200, run: fixed(5) }));
     const { tallies, total } = simulate({
       slots: 2,
@@ -162,27 +186,5 @@ describe('classes', () => {
       expect(shares[index + 1]).toBeGreaterThan(0.9 * least);
       expect(shares[index + 1]).toBeLessThan(1.3 * least);
     }
-  });
-
-  test('a tenant gets no more urgent one than its highest', () => {
-    const tenants = {
-      weightOf: () => 1,
-      highestClassOf: (tenant: string) => (tenant === 'capped' ? ('normal' as const) : ('safety' as const)),
-      classShares: { safety: 0, high: 0.2, normal: 0.1, idle: 0.02 },
-    };
-    const sources = [
-      { ...ofClass('safety', 1), tenant: 'capped' },
-      { ...ofClass('high', 1), tenant: 'other' },
-    ];
-    const { tallies, total } = simulate({
-      slots: 2,
-      forMs: 5 * SECOND,
-      fromMs: SECOND,
-      seed: 6,
-      sources,
-      admission: { tenants },
-    });
-    expect(tallies[0]!.workMs / total.workMs).toBeLessThan(0.15);
-    expect(tallies[0]!.workMs / total.workMs).toBeGreaterThan(0.09);
   });
 });

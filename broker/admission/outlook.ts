@@ -41,7 +41,7 @@ export interface Prospect {
 }
 
 /** The share of admitted offloads that may be dropped for having waited too long. A smaller one would leave slots idle. */
-const DROPPED = 0.05;
+const DROPPED = 0.01;
 const BIAS_STEP = 0.04;
 const MAX_BIAS = 4;
 const MIN_BIAS = 0.7;
@@ -70,7 +70,8 @@ export class Outlook {
     ranks[rank] = Math.min(MAX_BIAS, Math.max(MIN_BIAS, bias));
   }
 
-  look(situation: Situation): Prospect {
+  /** @param foresees only looks: the offload itself comes later */
+  look(situation: Situation, foresees = false): Prospect {
     const { tenant, rank, time, due, now, budgetMs, wayBackMs } = situation;
     const leftMs = due - now;
     const startMs = situation.tenders.ready > 0 ? 0 : situation.tenders.startMs;
@@ -79,7 +80,8 @@ export class Outlook {
     const lateMs = queueMs + startMs + Math.max(runMs, time.high) + wayBackMs - leftMs;
     // Not even without a queue: only the estimate itself speaks against it.
     const hopeless = startMs + time.high + wayBackMs > leftMs;
-    const probe = lateMs > 0 && hopeless && queueMs < leftMs / 2 && time.mayProbe(budgetMs, now);
+    const mayProbe = () => (foresees ? time.couldProbe(budgetMs, now) : time.mayProbe(budgetMs, now));
+    const probe = lateMs > 0 && hopeless && queueMs < leftMs / 2 && mayProbe();
     return { reachable: lateMs <= 0 || probe, probe, due, leftMs, queueMs, startMs, runMs, wayBackMs, lateMs };
   }
 

@@ -111,9 +111,14 @@ export class RunTime {
 
   /** True for the few that are let through although they look too late, because an estimate must not feed itself. */
   mayProbe(budgetMs: number, now: number): boolean {
-    if (now - this.#probedAt < Math.max(PROBE_EVERY_MS, Math.min(this.high, budgetMs) / PROBE_SHARE)) return false;
+    if (!this.couldProbe(budgetMs, now)) return false;
     this.#probedAt = now;
     return true;
+  }
+
+  /** Only looks. */
+  couldProbe(budgetMs: number, now: number): boolean {
+    return now - this.#probedAt >= Math.max(PROBE_EVERY_MS, Math.min(this.high, budgetMs) / PROBE_SHARE);
   }
 
   /** One that was let through so ended in time: what was learned before is worth half of it, and the next may come at once. */

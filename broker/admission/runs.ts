@@ -13,14 +13,14 @@ export interface Run<T extends Ticket> {
 export interface RunLimits {
   /** Offloads that run at the same time, those that have been running for `longRunMs` left out. */
   readonly maxRunning: number;
-  /** Milliseconds after which a run gives its slot to other tenants. Its own may have `maxRunning` runs in all. */
+  /** Milliseconds after which a run gives its slot to other tenants. Its own may have `maxRunning` runs in all, or two. */
   readonly longRunMs: number;
 }
 
 /**
  * The runs under way. A run has a slot, until it has taken so long that others could not wait for it: then the operating system
- * shares the processors among it and the others. Because a tenant may have no more runs than there are slots, the long ones
- * and the others together, no tenant gets more of the processors than a fair share by running on and on. Pure.
+ * shares the processors among it and the others. Because a tenant may have no more runs than there are slots (and
+ * two), the long ones and the others together, no tenant gets more of the processors than a fair share by running on and on. Pure.
  */
 export class Runs<T extends Ticket> {
   readonly #limits: RunLimits;

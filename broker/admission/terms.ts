@@ -9,6 +9,7 @@ export interface Waiting {
   readonly taskDigest: string;
   readonly tenant: string;
   readonly vehicle: string;
+  /** As its tenant may have it. */
   readonly serviceClass: ServiceClass;
   /** It begins with the arrival; when it is over, no caller waits for the answer. */
   readonly deadline: Deadline;
@@ -26,7 +27,6 @@ export interface AdmissionLimits extends QueueLimits, RunLimits {
 /** The tenants' policy, as far as it concerns the order. Asked each time, because it may change. */
 export interface OrderRules {
   weightOf(tenant: string): number;
-  highestClassOf(tenant: string): ServiceClass;
   /** The least part of the time, 0 to 1, that a class gets while it waits. */
   readonly classShares: Readonly<Record<ServiceClass, number>>;
 }

@@ -1,4 +1,5 @@
 import { ErrorCode, KerbError } from '../../shared/base/errors.ts';
+import { quoted } from '../../shared/base/quoted.ts';
 import type { Principal } from '../../shared/identity/identity.ts';
 import type { DrainRequest } from '../offloads/drain.ts';
 
@@ -14,8 +15,7 @@ const BROKER = /^[\x21-\x7e]{1,256}$/;
 export function drainRequest(body: Buffer): Omit<DrainRequest, 'by'> {
   const fields = fieldsOf(body);
   const unknown = Object.keys(fields).find((key) => key !== 'forMs' && key !== 'to');
-  if (unknown !== undefined)
-    throw bad(`${JSON.stringify(unknown.slice(0, 50))} is not a key of it: there are forMs and to`);
+  if (unknown !== undefined) throw bad(`${quoted(unknown, 50)} is not a key of it: there are forMs and to`);
   const { forMs = DEFAULT_FOR_MS, to = [] } = fields;
   if (typeof forMs !== 'number' || !(forMs >= 0 && forMs <= MAX_FOR_MS)) {
     throw bad(`forMs must be milliseconds, 0 to ${MAX_FOR_MS}`);

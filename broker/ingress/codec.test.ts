@@ -75,7 +75,6 @@ test('the state of a session is taken from a client of version 2, and from no ot
 
 test.each<[string, Fields]>([
   ['a feature that is not known', { needs: ['receipt', 'from-the-future'] }],
-  ['an input in chunks', { chunked: { size: 5 } }],
   ['a pipeline', { pipeline: [{ taskDigest: DIGEST }] }],
   ['a stated principal', { principal: { tenant: 'other', vehicle: 'v' } }],
 ])('%s is refused, and not skipped', (_name, fields) => {
@@ -90,8 +89,20 @@ test.each<[string, Fields]>([
   ['a dwell that is no number', { dwellMs: Number.NaN }],
   ['a traceparent of another form', { traceparent: 'x\ny' }],
   ['no budget', { budgetMs: 0 }],
+  ['an input in chunks without a hash', { chunked: { size: 5 } }],
+  ['an input in chunks with half a hash', { chunked: { size: 5, sha256: Buffer.alloc(16) } }],
+  ['an input in chunks without a size', { chunked: { sha256: Buffer.alloc(32) } }],
+  ['an input in chunks that no memory holds', { chunked: { size: 2 ** 40, sha256: Buffer.alloc(32) } }],
+  ['an input both whole and in chunks', { input: Buffer.alloc(1), chunked: { size: 5, sha256: Buffer.alloc(32) } }],
 ])('%s is not valid', (_name, fields) => {
   expect(refused(fields)).toEqual({ code: ErrorCode.BadOffloadRequest, id: 'o-1' });
+});
+
+test('an input in chunks has a size and a hash, and from version 1 none', () => {
+  const chunked = { size: 5_000_000, sha256: Buffer.alloc(32, 1) };
+  const announced = { input: { length: 5_000_000 }, inputDigest: Buffer.alloc(32, 1).toString('base64') };
+  expect(decoded({ input: Buffer.alloc(0), chunked, needs: ['chunks'] })).toMatchObject(announced);
+  expect(decoded({ chunked }, 1)).not.toHaveProperty('inputDigest');
 });
 
 test('only a client that greets hears of versions and features', () => {

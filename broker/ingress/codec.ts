@@ -4,8 +4,10 @@
  */
 import { Deadline } from '../../shared/base/deadline.ts';
 import { ErrorCode, KerbError, messageOf } from '../../shared/base/errors.ts';
+import { quoted } from '../../shared/base/quoted.ts';
 import type { Refusal } from '../../shared/base/refusal.ts';
 import { isTenant, type VehiclePrincipal } from '../../shared/identity/identity.ts';
+import { type Payload, payloadFrom } from '../../shared/protocol/chunks.ts';
 import { kerbside } from '../../shared/protocol/generated/v2e.js';
 import { V2E_FEATURES, V2E_VERSIONS } from '../../shared/protocol/greeting.ts';
 import { isOffloadId, isolationFrom } from '../../shared/protocol/offload-request.ts';
@@ -13,7 +15,7 @@ import { reasonOf } from '../../shared/protocol/refusal-reason.ts';
 import { classOfPriority, SERVICE_CLASSES } from '../../shared/protocol/service-class.ts';
 import { encodeInPlace } from '../../shared/protocol/v2e-encode.ts';
 import { isDigest } from '../../shared/task-package/format.ts';
-import type { IncomingOffload, OffloadTerms, SessionReference, TaskResult } from '../offloads/offload.ts';
+import type { AnyOffload, OffloadTerms, SessionReference, TaskResult } from '../offloads/offload.ts';
 import { isStateKey } from '../state/state-types.ts';
 
 const { OffloadRequest, OffloadReply, ServiceAnnouncement } = kerbside.v2e;
@@ -35,7 +37,7 @@ export interface V2eClient extends Pick<VehiclePrincipal, 'tenant' | 'id'> {
  * @param arrivedAt `performance.now()` when its last byte was here
  * @throws KerbError BadOffloadRequest | NotSupported; `context.id` is the id as far as there was one
  */
-export function decodeOffload(bytes: Buffer, client: V2eClient, arrivedAt: number): IncomingOffload {
+export function decodeOffload(bytes: Buffer, client: V2eClient, arrivedAt: number): AnyOffload {
   let request: ReturnType<typeof OffloadRequest.decode>;
   try {
     request = OffloadRequest.decode(bytes);
@@ -55,7 +57,19 @@ export function decodeOffload(bytes: Buffer, client: V2eClient, arrivedAt: numbe
   const terms = client.version < 2 ? termsOfVersion1(priority) : termsOf(request);
   const state = client.version < 2 ? undefined : stateOf(request);
   const { tenant, id: vehicle } = client;
-  return { tenant, vehicle, id, taskDigest, input: asBuffer(input), isolation, deadline, priority, state, ...terms };
+  const offload = { tenant, vehicle, id, taskDigest, isolation, deadline, priority, state, ...terms };
+  const payload = client.version < 2 ? undefined : announcedPayload(request);
+  if (payload === undefined) return { ...offload, input: asBuffer(input) };
+  return { ...offload, input: { length: payload.size }, inputDigest: asBuffer(payload.sha256).toString('base64') };
+}
+
+function announcedPayload({ id, input, chunked }: WireOffload): Payload | undefined {
+  if (chunked != null && input.length > 0) throw bad(id, 'it has an input, and announces one in chunks');
+  try {
+    return payloadFrom(chunked);
+  } catch (error) {
+    throw bad(id, `its input is not announced well: ${messageOf(error)}`);
+  }
 }
 
 type WireOffload = ReturnType<typeof OffloadRequest.decode>;
@@ -91,10 +105,9 @@ function termsOf(request: WireOffload): OffloadTerms {
 }
 
 /** The first thing that must not be left out and is not done here; empty: none. */
-function unsupportedNeed({ needs, pipeline, chunked, principal }: WireOffload): string {
+function unsupportedNeed({ needs, pipeline, principal }: WireOffload): string {
   const known: readonly string[] = V2E_FEATURES;
-  for (const need of needs) if (!known.includes(need)) return JSON.stringify(need.slice(0, 32));
-  if (chunked != null) return '"chunks"';
+  for (const need of needs) if (!known.includes(need)) return quoted(need, 32);
   if (pipeline.length > 0) return '"pipeline"';
   return principal == null ? '' : 'a stated principal';
 }
@@ -111,6 +124,18 @@ function stateOf({ id, state }: WireOffload): SessionReference | undefined {
 
 export function encodeResult(id: string, result: TaskResult, broker: string, heldMs: number): Uint8Array {
   return encodeInPlace(OffloadReply, { id, result: { ...result, broker }, heldMs }, result.output.length);
+}
+
+/** The output follows in chunks. */
+export function encodeLargeResult(
+  id: string,
+  result: TaskResult,
+  chunked: Payload,
+  broker: string,
+  heldMs: number,
+): Uint8Array {
+  const { output: _, ...rest } = result;
+  return OffloadReply.encode({ id, result: { ...rest, chunked, broker }, heldMs }).finish();
 }
 
 export function encodeRefusal(id: string, refusal: Refusal, heldMs: number): Uint8Array {

@@ -1,13 +1,22 @@
 import { ErrorCode, isKerbError, KerbError, messageOf } from '../../shared/base/errors.ts';
+import { quoted } from '../../shared/base/quoted.ts';
 import { refusalOf } from '../../shared/base/refusal.ts';
 import type { VehiclePrincipal } from '../../shared/identity/identity.ts';
+import { encodeChunkReply } from '../../shared/protocol/chunks.ts';
 import { shownRefusal } from '../../shared/protocol/shown-refusal.ts';
 import type { V2eEvent } from '../../shared/protocol/v2e-parser.ts';
-import type { Answer, IncomingOffload } from '../offloads/offload.ts';
+import {
+  type Answer,
+  type AnyOffload,
+  type IncomingOffload,
+  isAnnounced,
+  type TaskResult,
+} from '../offloads/offload.ts';
 import type { TaskDescription, TaskQuery } from '../packages/describe.ts';
 import type { PushClient } from '../packages/push-session.ts';
-import { decodeOffload, encodeRefusal, encodeResult } from './codec.ts';
+import { decodeOffload, encodeLargeResult, encodeRefusal, encodeResult } from './codec.ts';
 import { decodeCancel, decodeDescribe, encodeCancelled, encodeDescription, refuseEvent } from './replies.ts';
+import { type TransferOptions, Transfers } from './transfers/transfers.ts';
 import type { VehicleLink } from './vehicle-link.ts';
 
 /** The rest of the broker, as the events of vehicles need it. */
@@ -22,13 +31,16 @@ export interface EventOptions {
   readonly describe: (client: VehiclePrincipal, query: TaskQuery) => Promise<TaskDescription>;
   /** Takes what a new connection pushes. */
   readonly pushes: (client: VehiclePrincipal) => PushClient;
+  readonly transfers: TransferOptions;
   /** A client was turned away, or sent something that could not be used. */
   readonly onRefused: (client: string, error: KerbError) => void;
 }
 
 /** Of version 2, and done by none of this version. */
-const RESERVED: readonly string[] = ['chunk', 'claim', 'credit', 'offer'];
-const OF_VERSION_2: readonly string[] = ['cancel', 'describe', ...RESERVED];
+const RESERVED: readonly string[] = ['claim', 'offer'];
+const OF_VERSION_2: readonly string[] = ['cancel', 'chunk', 'credit', 'describe', ...RESERVED];
+/** They may want no acknowledgement. */
+const PIECES: readonly string[] = ['chunk', 'credit'];
 /** Of one connection, at the same time. */
 const MAX_DESCRIBING = 4;
 /** A request that was over a limit may be worth another try after this time, in milliseconds. */
@@ -37,14 +49,20 @@ const RETRY_MS = 1000;
 /** The events of V2E, each handled when its turn has come. */
 export class Events {
   readonly #options: EventOptions;
+  readonly transfers: Transfers;
 
   constructor(options: EventOptions) {
     this.#options = options;
+    this.transfers = new Transfers(options.transfers);
   }
 
   /** @param quota the limit that this was over for too long; empty: none */
   handle(link: VehicleLink, { name, argument, ack }: V2eEvent, arrivedAt: number, quota: string): void {
     const client = link.client!;
+    if (PIECES.includes(name) && client.version >= 2 && (ack === undefined || !link.isOpen(ack))) {
+      this.#piece(link, name, argument, ack);
+      return;
+    }
     if (ack === undefined || link.isOpen(ack)) {
       // There is nothing to answer with: what speaks so is no client of ours.
       const what = ack === undefined ? 'it wants no acknowledgement' : 'its acknowledgement is in use';
@@ -65,11 +83,11 @@ export class Events {
   }
 
   #offload(link: VehicleLink, argument: Buffer, ack: number, arrivedAt: number, quota: string): void {
-    const { broker, submit } = this.#options;
-    let offload: IncomingOffload;
+    let offload: AnyOffload;
     try {
       offload = decodeOffload(argument, link.client!, arrivedAt);
-      if (quota !== '') throw overQuota(quota, offload.id);
+      const spent = quota === '' && isAnnounced(offload) ? overBytes(link, offload.input.length) : quota;
+      if (spent !== '') throw overQuota(spent, offload.id);
     } catch (error) {
       const problem = isKerbError(error) ? error : badRequest(messageOf(error));
       const why = { ...shownRefusal(refusalOf(problem)), ...quotaOf(problem) };
@@ -77,20 +95,48 @@ export class Events {
       this.#options.onRefused(`vehicle ${link.client!.id}`, problem);
       return;
     }
-    const { id } = offload;
-    const answer = link.begin(id, ack, arrivedAt, argument.length);
+    const { id, input } = offload;
+    const answer = link.begin(id, ack, arrivedAt, isAnnounced(offload) ? input.length : argument.length);
     const done: Answer = (result, refusal) => {
-      if (result !== undefined) answer((heldMs) => encodeResult(id, result, broker, heldMs));
+      if (result !== undefined) this.#give(link, id, result, answer);
       else if (refusal !== undefined) answer((heldMs) => encodeRefusal(id, shownRefusal(refusal), heldMs));
     };
-    submit(offload, done, link);
+    if (isAnnounced(offload)) this.transfers.announce(link, offload, done);
+    else this.#options.submit(offload, done, link);
+  }
+
+  /** A small output at once and whole, a large one in chunks where the vehicle can take them. */
+  #give(link: VehicleLink, id: string, result: TaskResult, answer: LinkAnswer): void {
+    const { broker } = this.#options;
+    try {
+      const payload = this.transfers.payloadOf(link, id, result);
+      if (payload === undefined) answer((heldMs) => encodeResult(id, result, broker, heldMs));
+      else void payload.then((one) => answer((heldMs) => encodeLargeResult(id, result, one, broker, heldMs)));
+    } catch (error) {
+      const problem = error as KerbError;
+      const why = { ...shownRefusal(refusalOf(problem)), ...quotaOf(problem) };
+      answer((heldMs) => encodeRefusal(id, why, heldMs));
+    }
+  }
+
+  #piece(link: VehicleLink, name: string, argument: Buffer, ack: number | undefined): void {
+    try {
+      if (name === 'chunk') this.transfers.chunk(link, argument, ack);
+      else {
+        this.transfers.credit(link, argument);
+        if (ack !== undefined) link.answer(ack, encodeChunkReply(0));
+      }
+    } catch (error) {
+      // Without an acknowledgement it may have been on its way when its transfer ended.
+      if (ack !== undefined) this.#refuse(link, name, ack, error);
+    }
   }
 
   #other(link: VehicleLink, name: string, argument: Buffer, ack: number): void {
     const client = link.client!;
     switch (name) {
       case 'cancel':
-        link.answer(ack, encodeCancelled(this.#options.cancel(client, decodeCancel(argument))));
+        link.answer(ack, encodeCancelled(this.#cancel(link, decodeCancel(argument))));
         return;
       case 'describe':
         this.#describe(link, decodeDescribe(argument), ack);
@@ -102,6 +148,11 @@ export class Events {
       default:
         throw notSupported(name, RESERVED.includes(name) ? 'this broker does not do' : 'V2E has no event');
     }
+  }
+
+  #cancel(link: VehicleLink, id: string): boolean {
+    const wasMoving = this.transfers.cancel(link, id);
+    return this.#options.cancel(link.client!, id) || wasMoving;
   }
 
   #describe(link: VehicleLink, query: TaskQuery, ack: number): void {
@@ -123,6 +174,14 @@ export class Events {
   }
 }
 
+type LinkAnswer = ReturnType<VehicleLink['begin']>;
+
+/** Which limit keeps an input of so many bytes from being announced; empty: none. */
+function overBytes(link: VehicleLink, bytes: number): string {
+  const quota = link.sender!.hindrance(bytes, performance.now());
+  return quota === 'bytes_in_flight' ? quota : '';
+}
+
 function quotaOf({ context }: KerbError): { quota?: string } {
   return typeof context.quota === 'string' ? { quota: context.quota } : {};
 }
@@ -133,7 +192,7 @@ function overQuota(quota: string, id = ''): KerbError {
 }
 
 function notSupported(name: string, why: string): KerbError {
-  return new KerbError(ErrorCode.NotSupported, `${why} ${JSON.stringify(name.slice(0, 32))}`);
+  return new KerbError(ErrorCode.NotSupported, `${why} ${quoted(name, 32)}`);
 }
 
 function badRequest(message: string): KerbError {

@@ -4,6 +4,7 @@ import { Agent } from 'node:https';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type ConnectionOptions, connect as tlsConnect } from 'node:tls';
+import { Registry } from 'prom-client';
 import { io, type Socket } from 'socket.io-client';
 import { afterAll, afterEach, beforeAll, describe, expect, test, vi } from 'vitest';
 import { WebSocket } from 'ws';
@@ -25,10 +26,12 @@ import { kerbside } from '../../shared/protocol/generated/v2e.js';
 import { v2eParser } from '../../shared/protocol/v2e-parser.ts';
 import type { Answer, IncomingOffload, TaskResult } from '../offloads/offload.ts';
 import type { TaskQuery } from '../packages/describe.ts';
+import { TransferMetrics } from '../telemetry/transfer-metrics.ts';
 import type { ClientLimits } from '../tenants/policy.ts';
 import { ClientLog } from './client-log.ts';
 import { encodeAnnouncement } from './codec.ts';
 import { Ingress, type IngressOptions } from './ingress.ts';
+import { TRANSFER_LIMITS } from './transfers/transfer-link.ts';
 
 const { OffloadRequest, OffloadReply, CancelRequest, CancelReply, DescribeRequest, DescribeReply } = kerbside.v2e;
 const { ChunkReply, OfferReply, DrainNotice } = kerbside.v2e;
@@ -94,6 +97,12 @@ async function start(change: Partial<IngressOptions> = {}, limits: Partial<Clien
     cancel: (_client, id) => cancelled.push(id) > 0 && id !== 'unknown',
     linkLost: (_client, ids) => lost.push([...ids]),
     describe: () => Promise.reject(new KerbError(ErrorCode.UnknownPackage, 'none')),
+    transfers: {
+      limits: { ...TRANSFER_LIMITS, maxBytes: 64 * MIB, maxJoined: 64 },
+      metrics: new TransferMetrics(new Registry()),
+      announce: (_offload, answer, want) => want(answer),
+      arrived: (offload, answer) => open.push({ offload, answer }),
+    },
     pushes: () => ({ take: async (bytes) => bytes, end: async () => {} }),
     clients: new ClientLog(log, errors),
     log,
@@ -461,8 +470,6 @@ describe('events of version 2', () => {
     const { ingress } = await start();
     const socket = await connect(ingress, cars[0]!);
     const notSupported = { code: ErrorCode.NotSupported, reason: 'not_supported' };
-    expect(ChunkReply.decode(await asked(socket, 'chunk', Buffer.alloc(0))).refusal).toMatchObject(notSupported);
-    expect(ChunkReply.decode(await asked(socket, 'credit', Buffer.alloc(0))).refusal).toMatchObject(notSupported);
     expect(OfferReply.decode(await asked(socket, 'offer', Buffer.alloc(0))).reply?.refusal).toMatchObject(notSupported);
     for (const event of ['claim', 'nonsense']) {
       expect(OffloadReply.decode(await asked(socket, event, Buffer.alloc(0))).refusal).toMatchObject(notSupported);
@@ -470,8 +477,10 @@ describe('events of version 2', () => {
     const first = await connect(ingress, cars[1]!, 1);
     const cancel = await asked(first, 'cancel', CancelRequest.encode({ id: 'a' }).finish());
     expect(CancelReply.decode(cancel).refusal).toMatchObject(notSupported);
+    for (const event of ['chunk', 'credit'])
+      expect(ChunkReply.decode(await asked(first, event, Buffer.alloc(0))).refusal, event).toMatchObject(notSupported);
     const gone = once(socket as unknown as NodeJS.EventEmitter, 'disconnect');
-    socket.emit('credit', Buffer.alloc(0));
+    socket.emit('claim', Buffer.alloc(0));
     await gone;
   });
 

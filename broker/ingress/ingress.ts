@@ -19,6 +19,7 @@ import { type Request, type Sender, Senders } from './limits/senders.ts';
 import { Turns } from './limits/turns.ts';
 import type { ClientSocket, ConnectedVehicle, Shown } from './link-types.ts';
 import { encodeDrain } from './replies.ts';
+import { TURN_RULES } from './turn-rules.ts';
 import { type LinkOwner, VehicleLink } from './vehicle-link.ts';
 import type { UsedWebSocket } from './web-sockets.ts';
 
@@ -76,15 +77,7 @@ export class Ingress implements LinkOwner {
     this.#senders = new Senders(options.limitsOf);
     const onRefused = options.clients.refused;
     this.#events = new Events({ ...options, broker: options.identity.self.id, onRefused });
-    this.turns = new Turns<Sender, Request>({
-      turnOf: ({ turn }) => turn,
-      hindrance: (sender, { message }, now) => sender.hindrance(message.length, now),
-      mayRead: (sender) => !sender.isSlow,
-      handle: (sender, request, quota) => {
-        if (quota === '') sender.countRequest(request.arrivedAt);
-        request.source.handle(request, quota);
-      },
-    });
+    this.turns = new Turns<Sender, Request>(TURN_RULES);
   }
 
   get port(): number {
@@ -187,6 +180,7 @@ export class Ingress implements LinkOwner {
     https.closeIdleConnections();
     await this.#connections.close(CLOSE_TIMEOUT_MS);
     this.turns.stop();
+    this.#events.transfers.stop();
     await io.close();
   }
 
@@ -200,7 +194,12 @@ export class Ingress implements LinkOwner {
   }
 
   lost(link: VehicleLink, open: readonly string[]): void {
+    this.#events.transfers.lost(link);
     if (link.sender !== undefined && open.length > 0) this.#options.linkLost(link.sender.client, open, link);
+  }
+
+  drained(link: VehicleLink): void {
+    this.#events.transfers.drained(link);
   }
 
   /** Connections that have shown the certificate of a vehicle, and why those that may not go on may not. */

@@ -5,6 +5,8 @@ import type { Sender } from './limits/senders.ts';
 /** The vehicle that a connection belongs to, and until when that is so; `version` is of the protocol. */
 export interface ConnectedVehicle extends VehiclePrincipal {
   readonly version: number;
+  /** It takes outputs in chunks. */
+  readonly chunks: boolean;
 }
 
 type NoEvents = Record<string, never>;

@@ -12,12 +12,15 @@ import { PackageUploads } from '../packages/package-uploads.ts';
 import type { PushedPackages } from '../packages/pushed-packages.ts';
 import type { ReceiptSigner } from '../results/receipt-signer.ts';
 import type { BrokerTelemetry } from '../telemetry/telemetry.ts';
+import { TransferMetrics } from '../telemetry/transfer-metrics.ts';
 import type { TenantRules } from '../tenants/policy.ts';
 import type { RunningPolicy } from '../tenants/start-policy.ts';
 import { ClientLog } from './client-log.ts';
 import { encodeAnnouncement } from './codec.ts';
 import { Ingress } from './ingress.ts';
 import type { ConnectedVehicle } from './link-types.ts';
+import { TRANSFER_LIMITS } from './transfers/transfer-link.ts';
+import type { TransferOptions } from './transfers/transfers.ts';
 
 export interface IngressParts {
   readonly config: BrokerConfig;
@@ -68,6 +71,7 @@ export async function startIngress(running: RunningParts, parts: IngressParts): 
     limitsOf: (client) => rules.limitsOf(client),
     refusalOf: (client) => rules.refusalOf(client),
     submit: (offload, answer, link) => offloads.submit(offload, activity.follow(offload, answer), link),
+    transfers: transferOptions(parts),
     onConnected: (client) => connected(client, telemetry),
     cancel: ({ tenant, id: vehicle }, offload) => offloads.cancel(tenant, vehicle, offload),
     linkLost: (_client, _openIds, link) => offloads.linkLost(link),
@@ -131,6 +135,21 @@ async function startUploads(
   await running.begin('package review', review);
   policy.onChange(() => review.review());
   return uploads;
+}
+
+/** An input that comes in chunks is an offload from its announcement on. */
+function transferOptions({ config, offloads, telemetry }: IngressParts): TransferOptions {
+  const { metrics, activity } = telemetry;
+  const { maxQueuedBytes: maxBytes, maxJoined } = config.limits;
+  return {
+    limits: { ...TRANSFER_LIMITS, maxBytes, maxJoined },
+    metrics: new TransferMetrics(metrics.registry),
+    announce: (offload, answer, want, link) => {
+      const followed = activity.follow(offload, answer);
+      offloads.announce(offload, followed, () => want(followed), link);
+    },
+    arrived: (offload, followed, link) => offloads.submit(offload, followed, link),
+  };
 }
 
 /** @returns says that the connection has ended */

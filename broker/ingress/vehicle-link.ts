@@ -1,12 +1,12 @@
 import type { TLSSocket } from 'node:tls';
 import { ErrorCode, isKerbError, KerbError, messageOf } from '../../shared/base/errors.ts';
 import { refusalOf } from '../../shared/base/refusal.ts';
-import { commonVersion, greetingFrom, V2E_VERSIONS } from '../../shared/protocol/greeting.ts';
 import { shownRefusal } from '../../shared/protocol/shown-refusal.ts';
-import { encodeAck, readEvent, type V2eEvent } from '../../shared/protocol/v2e-parser.ts';
+import { encodeAck, encodeEvent, readEvent, type V2eEvent } from '../../shared/protocol/v2e-parser.ts';
 import type { PushClient } from '../packages/push-session.ts';
 import { encodeRefusal } from './codec.ts';
 import { FrameRules, type FrameVerdict } from './frame-rules.ts';
+import { greetedClient } from './greeted-client.ts';
 import type { Request, RequestSource, Sender } from './limits/senders.ts';
 import type { Turns } from './limits/turns.ts';
 import type { BrokerEvents, ClientSocket, ConnectedVehicle, Shown } from './link-types.ts';
@@ -20,6 +20,8 @@ export interface LinkOwner {
   refused(link: VehicleLink, problem: KerbError): void;
   /** The link is gone; `open` are the ids of its unanswered offloads. */
   lost(link: VehicleLink, open: readonly string[]): void;
+  /** See `VehicleLink.canWrite`. */
+  drained(link: VehicleLink): void;
 }
 
 interface OpenOffload {
@@ -67,7 +69,7 @@ export class VehicleLink implements RequestSource, WebSocketUser {
     this.connection = connection;
     this.#webSocket = webSocket;
     connection.on('data', (chunk: Buffer) => this.#read(chunk.length));
-    connection.on('drain', () => this.#countUnread());
+    connection.on('drain', () => this.#drained());
     connection.once('close', () => this.#gone());
   }
 
@@ -82,6 +84,11 @@ export class VehicleLink implements RequestSource, WebSocketUser {
 
   get unread(): number {
     return this.#queued + this.connection.writableLength;
+  }
+
+  /** Little of what was written is still on this side. */
+  get canWrite(): boolean {
+    return this.unread < this.connection.writableHighWaterMark;
   }
 
   /** Ids of the offloads that are not answered yet. */
@@ -99,20 +106,7 @@ export class VehicleLink implements RequestSource, WebSocketUser {
 
   /** @throws KerbError BadProtocolMessage | NotSupported: what it said with its CONNECT cannot be used */
   greeted(auth: unknown): void {
-    let versions: readonly number[];
-    try {
-      ({ versions } = greetingFrom(auth));
-    } catch (error) {
-      throw new KerbError(ErrorCode.BadProtocolMessage, `the greeting cannot be used: ${messageOf(error)}`);
-    }
-    const version = commonVersion(versions);
-    if (version === undefined) {
-      throw new KerbError(
-        ErrorCode.NotSupported,
-        `this broker speaks versions ${V2E_VERSIONS.join(' and ')} of V2E, and the client ${versions.join(', ')}`,
-      );
-    }
-    this.#client = { ...this.sender!.client, expiresAt: this.expiresAt, version };
+    this.#client = greetedClient(auth, this.sender!.client, this.expiresAt);
   }
 
   /** socket.io has connected it. */
@@ -121,16 +115,19 @@ export class VehicleLink implements RequestSource, WebSocketUser {
     // Everything has been handed to the TLS socket, which counts its own part.
     socket.conn.on('drain', () => {
       this.#queued = 0;
-      this.#countUnread();
+      this.#drained();
     });
   }
 
   /** An event of the broker; dropped when the client leaves too much unread to be told more. */
   tell(event: keyof BrokerEvents, bytes: Uint8Array): void {
     if (!this.isServed || this.sender!.isSlow) return;
-    this.#queued += bytes.length;
-    this.#socket!.emit(event, bytes);
-    this.#countUnread();
+    this.write(event, bytes);
+  }
+
+  /** An event that is never dropped. */
+  write(event: keyof BrokerEvents | 'chunk' | 'credit', bytes: Uint8Array): void {
+    if (this.isServed) this.#write(encodeEvent(event, bytes));
   }
 
   message(data: Buffer, isBinary: boolean): void {
@@ -177,7 +174,7 @@ export class VehicleLink implements RequestSource, WebSocketUser {
       this.end(new KerbError(ErrorCode.QuotaSpent, why, { quota: 'unread' }));
       return false;
     }
-    this.#write(ack, bytes);
+    this.#write(encodeAck(ack, bytes));
     return true;
   }
 
@@ -205,7 +202,9 @@ export class VehicleLink implements RequestSource, WebSocketUser {
     const ids = this.openIds;
     const why = shownRefusal(refusalOf(problem));
     if (this.isServed && !this.sender!.isStuck) {
-      for (const one of open) this.#write(one.ack, encodeRefusal(one.id, why, performance.now() - one.arrivedAt));
+      for (const one of open) {
+        this.#write(encodeAck(one.ack, encodeRefusal(one.id, why, performance.now() - one.arrivedAt)));
+      }
     }
     for (const one of open) this.#close(one);
     this.#isEnded = true;
@@ -223,10 +222,15 @@ export class VehicleLink implements RequestSource, WebSocketUser {
     this.#webSocket.close(POLICY_VIOLATION);
   }
 
-  #write(ack: number, bytes: Uint8Array): void {
-    this.#queued += bytes.length;
-    this.#socket!.conn.write(encodeAck(ack, bytes));
+  #write(message: Buffer): void {
+    this.#queued += message.length;
+    this.#socket!.conn.write(message);
     this.#countUnread();
+  }
+
+  #drained(): void {
+    this.#countUnread();
+    if (this.canWrite) this.#owner.drained(this);
   }
 
   #violated(verdict: Exclude<FrameVerdict, string>): void {

@@ -12,7 +12,7 @@ import type { CallEnd } from '../tenders/pool/pool-options.ts';
 import { describeEnd } from '../tenders/process/describe-end.ts';
 import type { TenderOutcome } from '../tenders/process/tender.ts';
 import { answerAll, type Flights } from './callers.ts';
-import type { Answer, IncomingOffload, PendingOffload, Runnable, TaskResult } from './offload.ts';
+import type { AnyOffload, Answer, FailedRun, PendingOffload, Runnable, TaskResult } from './offload.ts';
 import type { Sessions } from './sessions.ts';
 
 export class Answers {
@@ -38,7 +38,7 @@ export class Answers {
   }
 
   /** It was not taken. */
-  refuse(offload: IncomingOffload, runnable: Runnable | undefined, why: Refusal, answer: Answer): void {
+  refuse(offload: AnyOffload, runnable: Runnable | undefined, why: Refusal, answer: Answer): void {
     answer(undefined, why);
     this.#refused++;
     this.#metrics.refused(offload.tenant, runnable?.name ?? 'unknown', why.code);
@@ -59,8 +59,7 @@ export class Answers {
     }
     this.#metrics.used(flight.tenant, runnable.name, outcome);
     if (outcome.outcome !== 'done' || outcome.status !== 0) {
-      const why = describeEnd(runnable.name, outcome);
-      this.fail(flight, runnable, why);
+      this.fail(flight, runnable, failedRun(runnable, flight, takenAt, end, describeEnd(runnable.name, outcome)));
       return;
     }
     const now = performance.now();
@@ -130,6 +129,21 @@ export class Answers {
   #noticeIdle(): void {
     if (this.#onIdle !== undefined && this.#results.pending === 0) this.#onIdle();
   }
+}
+
+/** `why` with what the run has taken, where that is known. */
+export function failedRun(
+  { pool }: Runnable,
+  { deadline }: PendingOffload,
+  takenAt: number,
+  end: CallEnd,
+  why: Refusal,
+): Refusal | FailedRun {
+  if (end.outcome === undefined) return why;
+  const { isolation, outcome } = end;
+  const { runMs, cpuMs } = outcome;
+  const queueMs = takenAt - deadline.startedAt - pool.coldMs(deadline.startedAt, takenAt);
+  return { ...why, run: { queueMs, runMs, cpuMs, isolation } };
 }
 
 function resultOf(

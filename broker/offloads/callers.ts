@@ -1,8 +1,8 @@
 import type { Refusal } from '../../shared/base/refusal.ts';
 import type { TenantAccounts } from '../tenants/policy.ts';
-import type { Answer, Caller, IncomingOffload, Link, PendingOffload } from './offload.ts';
+import type { Answer, AnyOffload, Caller, Link, PendingOffload } from './offload.ts';
 
-export function callerOf({ deadline, keepMs }: IncomingOffload, answer: Answer, link: Link | undefined): Caller {
+export function callerOf({ deadline, keepMs }: AnyOffload, answer: Answer, link: Link | undefined): Caller {
   return { answer, deadline, keepMs, link, timer: undefined };
 }
 
@@ -79,4 +79,9 @@ export class Flights {
   of(link: Link): PendingOffload[] {
     return [...(this.#byLink.get(link) ?? [])];
   }
+}
+
+/** Neither name holds a line break, so that no vehicle can make the key of another. */
+export function keyOf({ tenant, vehicle, id }: Pick<AnyOffload, 'tenant' | 'vehicle' | 'id'>): string {
+  return `${tenant}\n${vehicle}\n${id}`;
 }

@@ -9,7 +9,7 @@ import type { Admission } from '../admission/admission.ts';
 import type { RunEnd } from '../admission/terms.ts';
 import type { TenantAccounts } from '../tenants/policy.ts';
 import type { CallEnd } from '../tenders/pool/pool-options.ts';
-import type { Answers } from './answers.ts';
+import { type Answers, failedRun } from './answers.ts';
 import type { PendingOffload, Runnable } from './offload.ts';
 import { lacksIsolation, waitedTooLong } from './refusals.ts';
 
@@ -85,7 +85,7 @@ export class Dispatch {
     this.#answers.ran(runnable, flight, expectedMs, endedAt - takenAt, how === 'missed' || flight.over);
     if (flight.over || early !== undefined) this.#answers.discard(runnable, flight, end);
     if (flight.over) return;
-    if (early !== undefined) this.#answers.fail(flight, runnable, early);
+    if (early !== undefined) this.#answers.fail(flight, runnable, failedRun(runnable, flight, takenAt, end, early));
     // Its budget was spent, and meanwhile a caller came who waits for longer.
     else if (end.outcome?.outcome === 'deadline' && flight.deadline !== deadline && this.#begunAgain(flight, endedAt))
       return;

@@ -23,6 +23,21 @@ export interface IncomingOffload extends RoutedOffload, OffloadTerms {
   readonly input: Buffer;
   /** Undefined: it has none. */
   readonly state?: SessionReference | undefined;
+  /** SHA-256 of the input, as base64, where it is known: that of one that came in chunks. */
+  readonly inputDigest?: string;
+}
+
+/** One whose input is to come in chunks: so far only its size and hash are known. */
+export interface AnnouncedOffload extends Omit<IncomingOffload, 'input' | 'inputDigest'> {
+  readonly input: { readonly length: number };
+  readonly inputDigest: string;
+}
+
+/** With its input, or with the size and hash of one that is to come. */
+export type AnyOffload = IncomingOffload | AnnouncedOffload;
+
+export function isAnnounced(offload: AnyOffload): offload is AnnouncedOffload {
+  return !(offload.input instanceof Uint8Array);
 }
 
 /** The terms of one offload, as a caller of version 2 gives them. */
@@ -116,7 +131,15 @@ export function withOwnMemory(result: TaskResult): TaskResult {
   return { ...result, output: Buffer.from(Uint8Array.from(output).buffer) };
 }
 
-/** Called exactly once, with one of both. */
+/** What a run took that gave no result: for the audit log, never for the wire. */
+export type RunUse = Pick<TaskResult, 'queueMs' | 'runMs' | 'cpuMs' | 'isolation'>;
+
+/** Why there is no result although it was run. */
+export interface FailedRun extends Refusal {
+  readonly run: RunUse;
+}
+
+/** Called exactly once, with one of both; the refusal of one that was run is a `FailedRun`. */
 export type Answer = (result: TaskResult | undefined, refusal: Refusal | undefined) => void;
 
 /** A task that this broker can run. */

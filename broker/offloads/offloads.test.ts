@@ -12,6 +12,8 @@ import type { ReceiptSigner } from '../results/receipt-signer.ts';
 import { Results } from '../results/results.ts';
 import { BrokerMetrics } from '../telemetry/metrics.ts';
 import { ResultMetrics } from '../telemetry/result-metrics.ts';
+import { builtInPolicy } from '../tenants/built-in.ts';
+import { Tenants } from '../tenants/tenants.ts';
 import { TenderPool } from '../tenders/pool/pool.ts';
 import { TenderPools } from '../tenders/pool/pools.ts';
 import type { IncomingOffload, PendingOffload, TaskResult } from './offload.ts';
@@ -26,7 +28,7 @@ afterEach(async () => {
 });
 
 /** Offloads of one task with fake tenders. */
-async function offloadsOf(limits: Partial<typeof DEFAULT_LIMITS> = {}) {
+async function offloadsOf(limits: Partial<typeof DEFAULT_LIMITS> = {}, tenants?: Tenants) {
   const all = { ...DEFAULT_LIMITS, maxRunning: 1, maxTendersPerTask: 1, ...limits };
   const tenders: FakeTender[] = [];
   const log = silentLog();
@@ -47,7 +49,7 @@ async function offloadsOf(limits: Partial<typeof DEFAULT_LIMITS> = {}) {
   });
   stops.push(async () => results.stop());
   const metrics = new BrokerMetrics();
-  const offloads: Offloads = new Offloads(admission, results, metrics, all, () => pools.planSoon());
+  const offloads: Offloads = new Offloads(admission, results, metrics, all, () => pools.planSoon(), tenants);
   const pool = new TenderPool({
     name: DIGEST,
     task: 'echo 1',
@@ -119,7 +121,7 @@ function told(): Told & { readonly answer: (result: TaskResult | undefined, refu
 
 describe('cancelled', () => {
   test('one that waits is taken out, its caller is told, and another one is not touched', async () => {
-    const { offloads, admission, tenders } = await offloadsOf();
+    const { offloads, admission, tenders } = await offloadsOf({ longRunMs: 10_000 });
     const [running, waiting, other] = [told(), told(), told()];
     offloads.submit(request({ input: SLEEP(60) }), running.answer);
     offloads.submit(request({ id: 'x' }), waiting.answer);
@@ -241,6 +243,37 @@ describe('callers of the same offload', () => {
   });
 });
 
+test('a tenant gets no more urgent class than its highest', async () => {
+  const policy = builtInPolicy({ limits: DEFAULT_LIMITS, push: undefined });
+  const urgent = { ...policy.others, highestClass: 'safety' as const };
+  const tenants = new Tenants({ ...policy, tenants: new Map([['urgent', urgent]]) });
+  const { offloads } = await offloadsOf({}, tenants);
+  const order: string[] = [];
+  offloads.onRun(({ tenant, serviceClass }) => order.push(`${tenant} ${serviceClass}`));
+  const all = [told(), told(), told()];
+  offloads.submit(request({ tenant: 'first', input: SLEEP(20) }), all[0]!.answer);
+  offloads.submit(request({ tenant: 'capped', serviceClass: 'safety' }), all[1]!.answer);
+  offloads.submit(request({ tenant: 'urgent', serviceClass: 'high' }), all[2]!.answer);
+  await until('all are answered', () => all.every(({ codes }) => codes.length === 1));
+  expect(order).toEqual(['first normal', 'urgent high', 'capped normal']);
+  tenants.stop();
+});
+
+test('a run that fails says what it has taken, for the audit log', async () => {
+  const { offloads } = await offloadsOf();
+  const refusals: (Refusal | undefined)[] = [];
+  for (const [input, budgetMs] of [
+    ['f', 5000],
+    ['d', 60],
+  ] as const) {
+    offloads.submit(request({ input: Buffer.from(input), budgetMs }), (_, refusal) => refusals.push(refusal));
+  }
+  await until('both are answered', () => refusals.length === 2);
+  expect(refusals.map((one) => one?.code)).toEqual([ErrorCode.GuestFault, ErrorCode.GuestDeadline]);
+  for (const refusal of refusals)
+    expect(refusal).toHaveProperty('run', expect.objectContaining({ isolation: 'process' }));
+});
+
 describe('endless runs', () => {
   test('of one tenant shut a task for no other, and are bounded', async () => {
     const { offloads, pool } = await offloadsOf({ maxRunning: 2, maxTendersPerTask: 2, longRunMs: 10 });
@@ -254,5 +287,15 @@ describe('endless runs', () => {
     // The calm one was served while the first two still ran.
     expect(loops.flatMap(({ codes }) => codes)).toEqual([]);
     expect(pool.use.calls).toBe(3);
+  });
+
+  test('one of them, on a single slot, does not end the service of its own tenant', async () => {
+    const { offloads } = await offloadsOf({ maxRunning: 1, maxTendersPerTask: 2, longRunMs: 10 });
+    const [loop, next] = [told(), told()];
+    offloads.submit(request({ input: SLEEP(250), budgetMs: 60_000 }), loop.answer);
+    offloads.submit(request({ budgetMs: 5000 }), next.answer);
+    await until('it has come so far', () => next.codes.length === 1);
+    expect(next.codes).toEqual([undefined]);
+    expect(loop.codes).toEqual([]);
   });
 });

@@ -12,10 +12,12 @@ import type { Results } from '../results/results.ts';
 import type { BrokerMetrics } from '../telemetry/metrics.ts';
 import { type OffloadTenants, UNLIMITED } from '../tenants/unlimited.ts';
 import { Answers } from './answers.ts';
-import { answerOne, callerOf, Flights } from './callers.ts';
+import { answerOne, callerOf, Flights, keyOf } from './callers.ts';
 import { Dispatch } from './dispatch.ts';
 import {
+  type AnnouncedOffload,
   type Answer,
+  type AnyOffload,
   type Caller,
   type IncomingOffload,
   type Link,
@@ -114,6 +116,14 @@ export class Offloads {
     if (refusal !== undefined) this.#answers.refuse(offload, runnable, refusal, answer);
   }
 
+  /** One whose input is not here. `want` is called when that is to be sent, and all of it is submitted then; else `answer`. */
+  announce(incoming: AnnouncedOffload, answer: Answer, want: () => void, link?: Link): void {
+    const offload = this.#tenants.bounded(incoming);
+    const runnable = this.#dispatch.runnables.get(offload.taskDigest);
+    const refusal = this.#foresee(offload, runnable, callerOf(offload, answer, link), want);
+    if (refusal !== undefined) this.#answers.refuse(offload, runnable, refusal, answer);
+  }
+
   /**
    * Tells all its callers that it was cancelled. Taken out when it waits; ended when it runs.
    * @returns false: no such offload of this vehicle waits or runs
@@ -138,16 +148,8 @@ export class Offloads {
 
   /** Answers from the results, joins a flight or makes a new one; or says why not. */
   #accept(offload: IncomingOffload, runnable: Runnable | undefined, caller: Caller): Refusal | undefined {
-    const { taskDigest, input } = offload;
-    if (this.#stopping) return this.refuseNew() ?? stopping();
-    const notFor = forbidden(offload, runnable ?? this.#withdrawn.get(taskDigest));
-    if (runnable === undefined || notFor !== undefined) return notFor ?? unknownPackage(taskDigest);
-    if (input.length > runnable.maxInput) return inputTooLarge(offload, runnable);
-    const noVm = lacksIsolation(offload, runnable);
-    if (noVm !== undefined) return noVm;
-    const noReceipt = this.#results.refusal(offload) ?? this.#sessions?.refusal(offload, runnable);
-    if (noReceipt !== undefined) return noReceipt;
-
+    const unfit = this.#unfit(offload, runnable);
+    if (unfit !== undefined || runnable === undefined) return unfit;
     const key = keyOf(offload);
     const known = this.#results.find(key, offload);
     if (known.found === 'conflict') return otherOffload(offload);
@@ -158,13 +160,9 @@ export class Offloads {
       return undefined;
     }
 
-    const closed = this.refuseNew();
-    if (closed !== undefined) return closed;
     const now = performance.now();
-    const blocked = blockedTooLong(offload, runnable, now);
-    if (blocked !== undefined) return blocked;
-    const spent = this.#tenants.check(offload, runnable.memory, now);
-    if (spent !== undefined) return spent;
+    const notNow = this.#notNow(offload, runnable, now);
+    if (notNow !== undefined) return notNow;
     const fresh: PendingOffload = { ...offload, key, callers: [caller], links: [], tender: 0, over: false };
     const isStateful = fresh.state !== undefined;
     const notAdmitted = isStateful ? undefined : this.#admission.admit(fresh, now);
@@ -190,6 +188,46 @@ export class Offloads {
     const { runnables } = this.#dispatch;
     const admitted = (runnable: Runnable, now: number) => this.#admitted(runnable, now);
     sessions.serve(sessionHost({ admission: this.#admission, answers: this.#answers, runnables, admitted }));
+  }
+
+  /** As `#accept`, as far as that can be told without the input. */
+  #foresee(
+    offload: AnnouncedOffload,
+    runnable: Runnable | undefined,
+    caller: Caller,
+    want: () => void,
+  ): Refusal | undefined {
+    const unfit = this.#unfit(offload, runnable);
+    if (unfit !== undefined || runnable === undefined) return unfit;
+    const known = this.#results.findAnnounced(keyOf(offload), offload);
+    if (known.found === 'conflict') return otherOffload(offload);
+    if (known.found === 'pending') return this.#join(known.pending, offload, caller);
+    if (known.found === 'result') {
+      const { answer, link } = caller;
+      this.#results.give(known.result, offload, answer, () => this.announce(offload, answer, want, link));
+      return undefined;
+    }
+    const now = performance.now();
+    const notNow = this.#notNow(offload, runnable, now) ?? this.#admission.foresee(offload, now);
+    if (notNow === undefined) want();
+    return notNow;
+  }
+
+  /** Why it can never be run here. */
+  #unfit(offload: AnyOffload, runnable: Runnable | undefined): Refusal | undefined {
+    const { taskDigest, input } = offload;
+    if (this.#stopping) return this.refuseNew() ?? stopping();
+    const notFor = forbidden(offload, runnable ?? this.#withdrawn.get(taskDigest));
+    if (runnable === undefined || notFor !== undefined) return notFor ?? unknownPackage(taskDigest);
+    if (input.length > runnable.maxInput) return inputTooLarge(offload, runnable);
+    return lacksIsolation(offload, runnable) ?? this.#results.refusal(offload) ?? this.#sessions?.refusal(offload, runnable);
+  }
+
+  /** Why it is not taken now. */
+  #notNow(offload: AnyOffload, runnable: Runnable, now: number): Refusal | undefined {
+    return (
+      this.refuseNew() ?? blockedTooLong(offload, runnable, now) ?? this.#tenants.check(offload, runnable.memory, now)
+    );
   }
 
   /** Hands over what waits and can run. To be called when a tender has become free. */
@@ -242,7 +280,7 @@ export class Offloads {
     }
   }
 
-  #join(flight: PendingOffload, offload: IncomingOffload, caller: Caller): Refusal | undefined {
+  #join(flight: PendingOffload, offload: AnyOffload, caller: Caller): Refusal | undefined {
     const isOther = flight.isolation !== offload.isolation || stateText(flight.state) !== stateText(offload.state);
     if (isOther) return otherOffload(offload);
     if (flight.callers.length >= this.#limits.maxJoined) {
@@ -281,9 +319,4 @@ export class Offloads {
     this.#answers.abandon(flight, this.#dispatch.runnables.get(flight.taskDigest), code);
     this.#dispatch.withdraw(flight);
   }
-}
-
-/** Neither name holds a line break, so that no vehicle can make the key of another. */
-function keyOf({ tenant, vehicle, id }: Pick<IncomingOffload, 'tenant' | 'vehicle' | 'id'>): string {
-  return `${tenant}\n${vehicle}\n${id}`;
 }

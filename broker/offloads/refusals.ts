@@ -2,7 +2,7 @@
 import type { Deadline } from '../../shared/base/deadline.ts';
 import { ErrorCode } from '../../shared/base/errors.ts';
 import { type Refusal, refusal } from '../../shared/base/refusal.ts';
-import type { IncomingOffload, PendingOffload, Runnable, WithdrawnTask } from './offload.ts';
+import type { AnyOffload, PendingOffload, Runnable, WithdrawnTask } from './offload.ts';
 
 export function stopping(): Refusal {
   return refusal(ErrorCode.BrokerStopping, 'this broker is stopping; use another one');
@@ -15,7 +15,7 @@ export function unknownPackage(taskDigest: string): Refusal {
 
 /** A tenant that may not see a task is told the same as of one that is not there. Undefined: the tenant may run it. */
 export function forbidden(
-  { tenant, taskDigest }: IncomingOffload,
+  { tenant, taskDigest }: AnyOffload,
   task: Runnable | WithdrawnTask | undefined,
 ): Refusal | undefined {
   if (task === undefined || !task.maySee(tenant)) return unknownPackage(taskDigest);
@@ -25,29 +25,25 @@ export function forbidden(
   return refusal(ErrorCode.TaskForbidden, message);
 }
 
-export function inputTooLarge({ input }: IncomingOffload, { name, maxInput }: Runnable): Refusal {
+export function inputTooLarge({ input }: AnyOffload, { name, maxInput }: Runnable): Refusal {
   const message = `${input.length} bytes of input are more than the ${maxInput} that ${name} takes`;
   return refusal(ErrorCode.TenderInputTooLarge, message);
 }
 
 /** A pool that has had no tender yet finds out with its first one. */
-export function lacksIsolation({ isolation }: IncomingOffload, { name, pool }: Runnable): Refusal | undefined {
+export function lacksIsolation({ isolation }: AnyOffload, { name, pool }: Runnable): Refusal | undefined {
   if (isolation !== 'vm' || pool.isolation === 'vm' || pool.isolation === '') return undefined;
   const message = `isolation vm is demanded; ${name} has isolation ${pool.isolation} here: use another broker`;
   return refusal(ErrorCode.IsolationUnavailable, message);
 }
 
-export function otherOffload({ id }: IncomingOffload): Refusal {
+export function otherOffload({ id }: AnyOffload): Refusal {
   const message = `the id ${id} belongs to another offload of this vehicle, with another task or input; choose a new id`;
   return refusal(ErrorCode.BadOffloadRequest, message);
 }
 
 /** In quarantine everything is refused at once: the wait would be long, and its end is uncertain. */
-export function blockedTooLong(
-  { deadline }: IncomingOffload,
-  { name, pool }: Runnable,
-  now: number,
-): Refusal | undefined {
+export function blockedTooLong({ deadline }: AnyOffload, { name, pool }: Runnable, now: number): Refusal | undefined {
   const blocked = pool.blocked(now);
   if (blocked === undefined) return undefined;
   const { code, message, retryAfterMs } = blocked;

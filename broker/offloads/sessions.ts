@@ -6,16 +6,15 @@
  * A caller that asks again under the same id gets that output, and nothing is applied a second time.
  */
 import { ErrorCode, isKerbError, messageOf } from '../../shared/base/errors.ts';
-import { digestOf } from '../../shared/base/once/once.ts';
 import { type Refusal, refusal, refusalOf } from '../../shared/base/refusal.ts';
 import { readReply, withState } from '../../shared/task-package/state-frame.ts';
-import { isHashedAtOnce, sha256Of } from '../results/input-hash.ts';
+import { digestAtOnce, sha256Of } from '../results/input-hash.ts';
 import type { RunFacts } from '../results/kept-result.ts';
 import { keyFor } from '../state/state-access.ts';
 import type { StateStore } from '../state/state-store.ts';
 import { type StateChange, type StateKey, type StateReply, textOfKey } from '../state/state-types.ts';
 import type { TenantRules } from '../tenants/policy.ts';
-import type { IncomingOffload, PendingOffload, Runnable, StatefulOffload, TaskResult } from './offload.ts';
+import type { AnyOffload, PendingOffload, Runnable, StatefulOffload, TaskResult } from './offload.ts';
 import { notDurableYet, otherOffload, stateFull, stateUnavailable, turnTooLate } from './state-refusals.ts';
 
 export interface SessionParts {
@@ -69,7 +68,7 @@ export class Sessions {
   }
 
   /** Why this offload cannot be taken here, as far as its state goes. */
-  refusal(offload: IncomingOffload, { name, state }: Runnable): Refusal | undefined {
+  refusal(offload: AnyOffload, { name, state }: Runnable): Refusal | undefined {
     const { broker, store, rules } = this.#parts;
     if (offload.state === undefined) {
       if (state === undefined) return undefined;
@@ -266,8 +265,9 @@ function readChange({ runnable }: Session, framed: Buffer): { change: StateChang
   return { change: action === 'set' ? { action, value: reply.state, ttlMs } : { action }, output };
 }
 
-async function askerOf({ tenant, vehicle, id, taskDigest, input }: StatefulOffload) {
-  const digest = isHashedAtOnce(input) ? digestOf(input) : await sha256Of(input);
+async function askerOf(flight: StatefulOffload) {
+  const { tenant, vehicle, id, taskDigest, input } = flight;
+  const digest = digestAtOnce(flight) ?? (await sha256Of(input));
   return { tenant, vehicle, id, request: Buffer.from(`${taskDigest} ${digest}`) };
 }
 

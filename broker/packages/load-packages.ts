@@ -2,6 +2,7 @@ import { join } from 'node:path';
 import type { RecentErrors } from '../../shared/api/recent-errors.ts';
 import { ErrorCode, KerbError } from '../../shared/base/errors.ts';
 import type { Logger } from '../../shared/base/log.ts';
+import { quoted } from '../../shared/base/quoted.ts';
 import { loadTrust, type TrustedKeys } from '../../shared/task-package/signer.ts';
 import type { BrokerConfig } from '../config.ts';
 import { unknownKeys } from '../tenants/package-rules.ts';
@@ -77,7 +78,7 @@ function reportUnknownKeys(
 ): void {
   const known = [...(trusted ?? [])].map(([keyId, { name }]) => ({ keyId, name }));
   for (const key of unknownKeys(policy, known)) {
-    const message = `the policy names the key ${JSON.stringify(key)}, which is not in the trust folder; check its spelling`;
+    const message = `the policy names the key ${quoted(key)}, which is not in the trust folder; check its spelling`;
     errors.add('policy', ErrorCode.BadPolicy, message);
     log.warn({ client: key }, 'the policy names a key that is not in the trust folder');
   }

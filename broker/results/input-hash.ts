@@ -1,16 +1,15 @@
-import { webcrypto } from 'node:crypto';
+import { AT_ONCE, sha256 } from '../../shared/base/hash/sha256.ts';
 import { digestOf } from '../../shared/base/once/once.ts';
+import type { AnyOffload } from '../offloads/offload.ts';
 
-/** Larger ones are hashed on a thread of Node's pool. */
-const MAX_AT_ONCE = 256 * 1024;
-
-export function isHashedAtOnce(bytes: Uint8Array): boolean {
-  return bytes.length <= MAX_AT_ONCE;
+/** SHA-256 of an input as base64, where that costs the event loop little; undefined: see `sha256Of`. */
+export function digestAtOnce(offload: AnyOffload): string | undefined {
+  const { input, inputDigest } = offload;
+  if (inputDigest !== undefined || !(input instanceof Uint8Array)) return inputDigest;
+  return input.length <= AT_ONCE ? digestOf(input) : undefined;
 }
 
-/** SHA-256 as base64; the event loop does not wait for that of a large one. */
+/** Likewise of anything; the event loop does not wait for that of a large one. */
 export async function sha256Of(bytes: Uint8Array): Promise<string> {
-  if (isHashedAtOnce(bytes)) return digestOf(bytes);
-  const hash = await webcrypto.subtle.digest('SHA-256', bytes as Uint8Array<ArrayBuffer>);
-  return Buffer.from(hash).toString('base64');
+  return bytes.length <= AT_ONCE ? digestOf(bytes) : (await sha256(bytes)).toString('base64');
 }

@@ -1,10 +1,10 @@
 import { ErrorCode } from '../../shared/base/errors.ts';
 import type { KeptSet } from '../../shared/base/once/kept-set.ts';
 import { refusal } from '../../shared/base/refusal.ts';
-import type { Answer, IncomingOffload, SignedReceipt } from '../offloads/offload.ts';
+import type { Answer, AnyOffload, SignedReceipt } from '../offloads/offload.ts';
 import { otherOffload } from '../offloads/refusals.ts';
 import type { ResultMetrics } from '../telemetry/result-metrics.ts';
-import { isHashedAtOnce, sha256Of } from './input-hash.ts';
+import { digestAtOnce, sha256Of } from './input-hash.ts';
 import { addReceipt, contentFrom, type KeptContent, type KeptResult, matches, rowOf } from './kept-result.ts';
 import type { ReceiptSigner } from './receipt-signer.ts';
 import type { ResultStore } from './result-store.ts';
@@ -30,11 +30,12 @@ export class KeptAnswers {
   }
 
   /** @param again it is not there any more, and has to be run: called in place of `answer` */
-  give(item: KeptResult, offload: IncomingOffload, answer: Answer, again: () => void): void {
+  give(item: KeptResult, offload: AnyOffload, answer: Answer, again: () => void): void {
     const { content } = item;
-    const isSimple = isHashedAtOnce(offload.input) && (!offload.wantReceipt || content?.receipt !== undefined);
+    const digest = digestAtOnce(offload);
+    const isSimple = digest !== undefined && (!offload.wantReceipt || content?.receipt !== undefined);
     if (content === undefined || !isSimple) void this.#giveLater(item, offload, answer, again);
-    else if (matches(item, offload.input)) this.#answer(item, content, offload, answer);
+    else if (matches(item, offload.input, digest)) this.#answer(item, content, offload, answer);
     else answer(undefined, otherOffload(offload));
   }
 
@@ -49,8 +50,9 @@ export class KeptAnswers {
     return await receipts.sign({ ...who, inputSha256, outputSha256, isolation, startedAt, queueMs, runMs, cpuMs });
   }
 
-  async #giveLater(item: KeptResult, offload: IncomingOffload, answer: Answer, again: () => void): Promise<void> {
-    if (!matches(item, offload.input, await sha256Of(offload.input))) {
+  async #giveLater(item: KeptResult, offload: AnyOffload, answer: Answer, again: () => void): Promise<void> {
+    const digest = offload.inputDigest ?? (await sha256Of(offload.input as Buffer));
+    if (!matches(item, offload.input, digest)) {
       answer(undefined, otherOffload(offload));
       return;
     }
@@ -69,7 +71,7 @@ export class KeptAnswers {
     this.#answer(item, content, offload, answer);
   }
 
-  #answer(item: KeptResult, content: KeptContent, { wantReceipt }: IncomingOffload, answer: Answer): void {
+  #answer(item: KeptResult, content: KeptContent, { wantReceipt }: AnyOffload, answer: Answer): void {
     this.#parts.metrics.answered();
     const { isolation } = item;
     const onDisk = item.onDisk || item.state !== '';

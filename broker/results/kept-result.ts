@@ -1,14 +1,15 @@
 import type { KeptItem } from '../../shared/base/once/kept-set.ts';
-import { digestOf, isInput, sameBytes } from '../../shared/base/once/once.ts';
+import { sameBytes } from '../../shared/base/once/once.ts';
 import { kerbside } from '../../shared/protocol/generated/v2e.js';
 import {
+  type AnnouncedOffload,
   type PendingOffload,
   type SignedReceipt,
   stateText,
   type TaskResult,
   withOwnMemory,
 } from '../offloads/offload.ts';
-import { isHashedAtOnce } from './input-hash.ts';
+import { digestAtOnce } from './input-hash.ts';
 import type { ResultToStore, StoredResult, StoredRow } from './stored-result.ts';
 
 /** Times of a run in milliseconds, and what it used. */
@@ -37,7 +38,8 @@ export interface KeptResult extends KeptItem {
   readonly isolation: string;
   /** The key that it was run with; empty: without one. */
   readonly state: string;
-  readonly keepMs: number;
+  keepMs: number;
+  expiresAt: number;
   /** The input, or its SHA-256 as base64 once that is known. */
   input: Uint8Array | string;
   /** Undefined: it is on the disk. */
@@ -72,7 +74,7 @@ function keptFromRun({ pending, result, startedAt, keepMs }: Ended, now: number)
   return {
     ...{ key, owner, vehicle, id, task, isolation, keepMs },
     state: stateText(pending.state),
-    input: isHashedAtOnce(input) ? digestOf(input) : input,
+    input: digestAtOnce(pending) ?? input,
     size: output.length,
     bytes: output.length + ENTRY_BYTES,
     keptAt: now,
@@ -101,10 +103,16 @@ function keptFromRow(row: StoredRow, now: number): KeptResult {
   };
 }
 
-/** @param digest of the input, when it is known already */
-export function matches({ input: known }: KeptResult, input: Uint8Array, digest?: string): boolean {
-  if (digest === undefined) return isInput(input, known);
-  return typeof known === 'string' ? known === digest : sameBytes(known, input);
+/** True: it is the result of the offload that is announced. */
+export function isSameAs(item: KeptResult, { taskDigest, inputDigest, isolation, state }: AnnouncedOffload): boolean {
+  if (item.state !== stateText(state) || item.task !== taskDigest || item.input !== inputDigest) return false;
+  return isolation !== 'vm' || item.isolation === 'vm';
+}
+
+/** @param digest of the input, which is here itself while the hash of the kept one is being made */
+export function matches({ input: known }: KeptResult, input: { readonly length: number }, digest: string): boolean {
+  if (typeof known === 'string') return known === digest;
+  return input instanceof Uint8Array && sameBytes(known, input);
 }
 
 /** Only when the digest of the input is known. */
@@ -137,4 +145,10 @@ export function addReceipt(item: KeptResult, receipt: SignedReceipt | undefined)
   if (receipt === undefined || item.content === undefined) return;
   item.content.receipt = receipt;
   item.bytes += RECEIPT_BYTES;
+}
+
+/** From its completion on, whatever it was to be kept for. Only before it is kept. */
+export function keepFor(item: KeptResult, keepMs: number): void {
+  item.keepMs = keepMs;
+  item.expiresAt = item.keptAt + keepMs;
 }

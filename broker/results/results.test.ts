@@ -283,6 +283,30 @@ test('a caller does not wait for the disk beyond its budget', async () => {
   expect(await ask(results, offload())).toMatchObject({ kept: true, durable: true });
 });
 
+test('who joins with more time while it is written has that time for the disk', async () => {
+  const { results } = await scene();
+  const pending = pendingOf(offload({ deadline: new Deadline(0) }));
+  results.begin(pending);
+  const given = await new Promise<TaskResult>((resolve) => {
+    results.complete(pending, resultOf(randomBytes(900_000)), performance.now(), resolve);
+    pending.deadline = new Deadline(60_000);
+  });
+  expect(given.durable).toBe(true);
+});
+
+test('what is on the disk when nobody waits for it any more leaves the disk', async () => {
+  const { results } = await scene();
+  const pending = pendingOf(offload());
+  results.begin(pending);
+  await new Promise<TaskResult>((resolve) => {
+    results.complete(pending, resultOf(randomBytes(200_000)), performance.now(), resolve);
+    pending.over = true;
+    results.forget(pending);
+  });
+  await vi.waitUntil(() => readdirSync(join(stateDir, 'results', 'outputs')).length === 0, { timeout: 10_000 });
+  expect(await ask(results, offload())).toBe('nothing');
+});
+
 describe('a receipt', () => {
   const checks = () => ({
     authorities: [new X509Certificate(authority.certificate)],
@@ -322,6 +346,29 @@ describe('a receipt', () => {
       expect(bytesOf(await ask(results, offload({ wantReceipt: true })))).toEqual(receipt);
     },
   );
+
+  test.each([
+    ['while it is signed', { keepMs: 0, durable: false, wantReceipt: true }],
+    ['while it is written', {}],
+  ])('is given to who joins %s, and kept for as long as that one wants', async (_when, first) => {
+    const { results } = await scene();
+    const pending = pendingOf(offload(first));
+    results.begin(pending);
+    const given = await new Promise<TaskResult>((resolve) => {
+      results.complete(pending, resultOf(Buffer.from('output')), performance.now(), resolve);
+      results.join(pending, offload({ keepMs: 600_000, wantReceipt: true }));
+    });
+    expect(given.durable).toBe(true);
+    expect(verifyReceipt(bytesOf(given), checks())).toMatchObject({ id: 'o/1' });
+    expect(bytesOf(await ask(results, offload({ wantReceipt: true })))).toEqual(bytesOf(given));
+    const known = results.find(keyOf(offload()), offload());
+    expect(known).toMatchObject({ found: 'result', result: { keepMs: 600_000 } });
+    // On the disk it is the same.
+    await undo.pop()!();
+    const next = await scene();
+    expect(bytesOf(await ask(next.results, offload({ wantReceipt: true })))).toEqual(bytesOf(given));
+    expect(next.results.find(keyOf(offload()), offload())).toMatchObject({ result: { keepMs: 600_000 } });
+  });
 
   test('many at once have few signatures, and each is good', async () => {
     const { results } = await scene({ disk: false });

@@ -10,7 +10,9 @@ import { type Found, UnderWay } from '../../shared/base/once/once.ts';
 import { RecentKeys } from '../../shared/base/once/recent-keys.ts';
 import { type Refusal, refusal } from '../../shared/base/refusal.ts';
 import {
+  type AnnouncedOffload,
   type Answer,
+  type AnyOffload,
   type IncomingOffload,
   type PendingOffload,
   stateText,
@@ -20,9 +22,10 @@ import type { ResultMetrics } from '../telemetry/result-metrics.ts';
 import type { ResultLimits } from '../tenants/policy.ts';
 import { sha256Of } from './input-hash.ts';
 import { KeptAnswers } from './kept-answers.ts';
-import { addReceipt, type KeptResult, keptFrom, rowOf } from './kept-result.ts';
+import { addReceipt, isSameAs, type KeptContent, type KeptResult, keepFor, keptFrom, rowOf } from './kept-result.ts';
 import type { ReceiptSigner } from './receipt-signer.ts';
 import type { ResultStore } from './result-store.ts';
+import { addTerms, type RunTerms, wantMore } from './run-terms.ts';
 import type { StoredRow } from './stored-result.ts';
 
 export interface ResultsOptions {
@@ -34,20 +37,13 @@ export interface ResultsOptions {
   readonly metrics: ResultMetrics;
 }
 
-/** The terms of all callers of one run together. */
-interface Terms {
-  keepMs: number;
-  durable: boolean;
-  wantReceipt: boolean;
-}
-
 /** Ids whose results were given out and are not kept any more: a run for one of them is a second one. */
 const REMEMBERED_IDS = 20_000;
 
 export class Results {
   readonly #options: ResultsOptions;
   readonly #underWay = new UnderWay<PendingOffload>();
-  readonly #terms = new Map<PendingOffload, Terms>();
+  readonly #terms = new Map<PendingOffload, RunTerms>();
   readonly #kept: KeptSet<KeptResult>;
   readonly #keptAnswers: KeptAnswers;
   readonly #given = new RecentKeys(REMEMBERED_IDS);
@@ -107,7 +103,7 @@ export class Results {
   }
 
   /** Why an offload on these terms is not taken. */
-  refusal({ wantReceipt }: IncomingOffload): Refusal | undefined {
+  refusal({ wantReceipt }: AnyOffload): Refusal | undefined {
     const { why } = this.#options.receipts;
     if (!wantReceipt || why === '') return undefined;
     return refusal(ErrorCode.NotSupported, `no receipt can be given: ${why}; use another broker, or want none`);
@@ -124,6 +120,20 @@ export class Results {
     return { found: 'result', result: item };
   }
 
+  /** Likewise for an input that is not here. `nothing`: also when only its bytes can tell whether it is the same. */
+  findAnnounced(key: string, offload: AnnouncedOffload): Found<PendingOffload, KeptResult> {
+    const { taskDigest, inputDigest, input } = offload;
+    const pending = this.#underWay.get(key);
+    if (pending !== undefined) {
+      if (pending.taskDigest !== taskDigest || pending.input.length !== input.length) return { found: 'conflict' };
+      if (pending.inputDigest === undefined) return { found: 'nothing' };
+      return pending.inputDigest === inputDigest ? { found: 'pending', pending } : { found: 'conflict' };
+    }
+    const item = this.#kept.get(key, performance.now());
+    if (item === undefined || typeof item.input !== 'string') return { found: 'nothing' };
+    return isSameAs(item, offload) ? { found: 'result', result: item } : { found: 'conflict' };
+  }
+
   /** Only after `find` has found nothing, and once it is admitted. */
   begin(pending: PendingOffload): void {
     const { key, taskDigest, input, keepMs, durable, wantReceipt } = pending;
@@ -134,12 +144,10 @@ export class Results {
   }
 
   /** One more waits for a run that is under way: its result is kept for whoever wants it longest. */
-  join(pending: PendingOffload, { keepMs, durable, wantReceipt }: IncomingOffload): void {
+  join(pending: PendingOffload, offload: AnyOffload): void {
     const terms = this.#terms.get(pending);
     if (terms === undefined) return;
-    terms.keepMs = Math.max(terms.keepMs, keepMs);
-    terms.durable ||= durable && pending.state === undefined;
-    terms.wantReceipt ||= wantReceipt;
+    addTerms(terms, { ...offload, durable: offload.durable && pending.state === undefined });
     this.#options.metrics.joined();
   }
 
@@ -160,7 +168,7 @@ export class Results {
       done(result);
       return;
     }
-    const keepMs = Math.min(terms.keepMs, this.#options.limitsOf(pending.tenant).keepMs);
+    const keepMs = this.#keptFor(pending, terms);
     if (!terms.wantReceipt && !(terms.durable && keepMs > 0)) {
       this.forget(pending);
       done(result);
@@ -175,7 +183,7 @@ export class Results {
    * Gives out a result that is kept.
    * @param again it is not there any more, and has to be run: called in place of `answer`
    */
-  give(item: KeptResult, offload: IncomingOffload, answer: Answer, again: () => void): void {
+  give(item: KeptResult, offload: AnyOffload, answer: Answer, again: () => void): void {
     this.#keptAnswers.give(item, offload, answer, again);
   }
 
@@ -208,40 +216,62 @@ export class Results {
     }
   }
 
-  async #finish(pending: PendingOffload, terms: Terms, end: End): Promise<void> {
+  async #finish(pending: PendingOffload, terms: RunTerms, end: End): Promise<void> {
     const { result, startedAt, keepMs } = end;
     const item = keptFrom({ pending, result, startedAt, keepMs }, performance.now());
     const content = item.content!;
-    if (typeof item.input !== 'string') item.input = await sha256Of(item.input);
-    if (terms.wantReceipt) addReceipt(item, await this.#keptAnswers.sign(item, content));
     let isAnswered = false;
     const settle = (onDisk: boolean): void => {
+      clearTimeout(timer);
       if (!isAnswered) this.#settle(pending, item, end, onDisk);
       else if (onDisk) this.#moveToDisk(item);
       isAnswered = true;
     };
-    const store = this.#store;
-    const isForDisk = terms.durable && keepMs > 0 && this.#kept.fits(item.owner, item.bytes, true);
-    if (!isForDisk || !store?.accepts(item.size)) {
-      settle(false);
-      return;
-    }
-    // An answer that is on the disk and too late is worth less than one in time.
-    const timer = setTimeout(() => settle(false), pending.deadline.timerMs());
-    store.put(rowOf(item, content), (onDisk) => {
-      clearTimeout(timer);
-      settle(onDisk);
-    });
+    // An answer that is on the disk and too late is worth less than one in time. Who joins may bring more time.
+    const tooLate = (): void => {
+      if (pending.deadline.isOver()) settle(false);
+      else timer = setTimeout(tooLate, pending.deadline.timerMs());
+    };
+    let timer = setTimeout(tooLate, pending.deadline.timerMs());
+    if (typeof item.input !== 'string') item.input = await sha256Of(item.input);
+    let onDisk = false;
+    let met: RunTerms;
+    // Who joins meanwhile may want more of it than those before.
+    do {
+      met = { ...terms };
+      if (met.wantReceipt && content.receipt === undefined) {
+        const receipt = await this.#keptAnswers.sign(item, content);
+        if (isAnswered) break;
+        addReceipt(item, receipt);
+      }
+      keepFor(item, this.#keptFor(pending, met));
+      if (met.durable && item.keepMs > 0) onDisk = await this.#write(item, content);
+    } while (!isAnswered && wantMore(terms, met));
+    settle(onDisk);
   }
 
-  #settle(pending: PendingOffload, item: KeptResult, { result, keepMs, done }: End, onDisk: boolean): void {
+  /** @returns whether it is on the disk */
+  async #write(item: KeptResult, content: KeptContent): Promise<boolean> {
+    const store = this.#store;
+    if (!this.#kept.fits(item.owner, item.bytes, true) || !store?.accepts(item.size)) return false;
+    return await new Promise((resolve) => store.put(rowOf(item, content), resolve));
+  }
+
+  #settle(pending: PendingOffload, item: KeptResult, { result, done }: End, onDisk: boolean): void {
     // Not when the broker has stopped meanwhile.
     const isUnderWay = this.#underWay.end(pending.key, pending) !== undefined;
     this.#terms.delete(pending);
     const receipt = item.content?.receipt;
-    if (isUnderWay && keepMs > 0) this.#keep(item, onDisk);
-    else this.#given.add(item.key);
+    if (isUnderWay && item.keepMs > 0) this.#keep(item, onDisk);
+    else {
+      this.#given.add(item.key);
+      if (onDisk && pending.over) this.#removeUnlessAnother(item.key);
+    }
     done({ ...result, durable: onDisk, ...(receipt && { receipt }) });
+  }
+
+  #keptFor({ tenant }: PendingOffload, { keepMs }: RunTerms): number {
+    return Math.min(keepMs, this.#options.limitsOf(tenant).keepMs);
   }
 
   #keep(item: KeptResult, onDisk: boolean): void {
@@ -261,8 +291,13 @@ export class Results {
       this.#kept.moveToDisk(item);
       return;
     }
-    // It has been evicted since. What is there under its key by now is another one, which comes after it.
-    if (this.#kept.get(item.key, performance.now()) === undefined) this.#store?.remove(item.key);
+    // It has been evicted since.
+    this.#removeUnlessAnother(item.key);
+  }
+
+  /** What is there under its key by now may be another one, which comes after it. */
+  #removeUnlessAnother(key: string): void {
+    if (this.#kept.get(key, performance.now()) === undefined && !this.#underWay.has(key)) this.#store?.remove(key);
   }
 
   #notKept(item: KeptResult): void {

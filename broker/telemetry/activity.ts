@@ -8,7 +8,7 @@ import { createHash } from 'node:crypto';
 import type { OffloadPage, VehiclePage } from '../../shared/api/broker.ts';
 import type { Refusal } from '../../shared/base/refusal.ts';
 import type { VehiclePrincipal } from '../../shared/identity/identity.ts';
-import type { Answer, IncomingOffload, TaskResult } from '../offloads/offload.ts';
+import type { Answer, AnyOffload, IncomingOffload, TaskResult } from '../offloads/offload.ts';
 import type { Asked } from './asked.ts';
 import { TenantRecords, type VehicleRecord } from './tenant-records.ts';
 
@@ -45,7 +45,7 @@ export class Activity {
   }
 
   /** Follows a request to its answer: what is given is to be called in the place of `answer`. */
-  follow(offload: IncomingOffload, answer: Answer): Answer {
+  follow(offload: AnyOffload, answer: Answer): Answer {
     const asked = this.#askedOf(offload);
     const key = keyOf(asked);
     const joined = this.#pending.get(key);
@@ -143,10 +143,11 @@ export class Activity {
     return { vehicles, total: all.length };
   }
 
-  #askedOf({ id, tenant, vehicle, taskDigest, serviceClass, isolation, deadline, input }: IncomingOffload): Asked {
+  #askedOf(offload: AnyOffload): Asked {
+    const { id, tenant, vehicle, taskDigest, serviceClass, isolation, deadline, input } = offload;
     const { taskOf, hashInputs } = this.#options;
     const { name, version } = taskOf(taskDigest) ?? UNKNOWN;
-    const sha256 = hashInputs ? createHash('sha256').update(input).digest('hex') : undefined;
+    const sha256 = hashInputs ? sha256Of(offload) : undefined;
     return {
       ...{ id, tenant, vehicle, digest: taskDigest, task: name, version, serviceClass, isolation, deadline },
       ...{ bytes: input.length, sha256 },
@@ -156,6 +157,15 @@ export class Activity {
   #noticeIdle(): void {
     for (const done of this.#onIdle) done();
   }
+}
+
+/** Of one that is not here the announced one, which is checked before it is run. */
+function sha256Of(offload: AnyOffload): string {
+  const { inputDigest, input } = offload;
+  if (inputDigest !== undefined) return Buffer.from(inputDigest, 'base64').toString('hex');
+  return createHash('sha256')
+    .update(input as Buffer)
+    .digest('hex');
 }
 
 /** Neither name holds a line break, so that no vehicle can make the key of another. */

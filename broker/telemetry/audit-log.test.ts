@@ -2,6 +2,7 @@ import { expect, test } from 'vitest';
 import { Deadline } from '../../shared/base/deadline.ts';
 import { ErrorCode } from '../../shared/base/errors.ts';
 import { refusal } from '../../shared/base/refusal.ts';
+import type { FailedRun } from '../offloads/offload.ts';
 import type { Asked } from './asked.ts';
 import { AuditLog } from './audit-log.ts';
 
@@ -41,6 +42,16 @@ test('a line says who ran what, how and how long', () => {
   expect(lines[0]).not.toHaveProperty('reason');
   expect(lines[0]).not.toHaveProperty('inputSha256');
   expect(new Date(String(lines[0]!.time)).getTime()).toBeGreaterThan(0);
+});
+
+test('a run that failed has its times too; what was not run has none', () => {
+  const { log, lines } = audit();
+  const run = { queueMs: 1, runMs: 20.12345, cpuMs: 19, isolation: 'process' };
+  log.answered(asked(), undefined, { ...refusal(ErrorCode.GuestDeadline, 'x'), run } as FailedRun);
+  log.answered(asked(), undefined, refusal(ErrorCode.BudgetSpentInQueue, 'x'));
+  const times = { isolation: 'process', queueMs: 1, runMs: 20.123, cpuMs: 19 };
+  expect(lines[0]).toMatchObject({ event: 'offload', outcome: 'failed', ...times });
+  for (const field of Object.keys(times)) expect(lines[1]).not.toHaveProperty(field);
 });
 
 test('names of callers cannot make a line of their own', () => {

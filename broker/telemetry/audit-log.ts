@@ -1,6 +1,6 @@
 import type { Refusal } from '../../shared/base/refusal.ts';
 import { type RefusalReason, reasonOf } from '../../shared/protocol/refusal-reason.ts';
-import type { TaskResult } from '../offloads/offload.ts';
+import type { FailedRun, RunUse, TaskResult } from '../offloads/offload.ts';
 import type { Asked } from './asked.ts';
 import { outcomeOf } from './tenant-records.ts';
 
@@ -62,15 +62,16 @@ export class AuditLog {
   answered(asked: Asked, result: TaskResult | undefined, refusal: Refusal | undefined): void {
     const outcome = outcomeOf(refusal);
     if (outcome === 'refused' && this.#isTooMany(asked.tenant, refusal!)) return;
+    const run = result ?? runOf(refusal);
     const { id, tenant, vehicle, task, version, digest, serviceClass, bytes, sha256, deadline } = asked;
     this.#write({
       time: now(),
       event: 'offload',
       ...{ tenant, vehicle, id, task, version, digest, class: serviceClass },
-      isolation: result?.isolation,
+      isolation: run?.isolation,
       outcome,
       ...(refusal && { reason: reasonOf(refusal.code), code: refusal.code }),
-      ...(result && { queueMs: ms(result.queueMs), runMs: ms(result.runMs), cpuMs: ms(result.cpuMs) }),
+      ...(run && { queueMs: ms(run.queueMs), runMs: ms(run.runMs), cpuMs: ms(run.cpuMs) }),
       totalMs: ms(deadline.elapsedMs()),
       inputBytes: bytes,
       outputBytes: result?.output.length,
@@ -117,6 +118,10 @@ export class AuditLog {
     const { broker, write } = this.#options;
     write(JSON.stringify({ ...fields, broker }));
   }
+}
+
+function runOf(refusal: Refusal | FailedRun | undefined): RunUse | undefined {
+  return refusal !== undefined && 'run' in refusal ? refusal.run : undefined;
 }
 
 /** The line that says how many lines could not be written. */

@@ -1,4 +1,5 @@
 import { RecentErrors } from '../../shared/api/recent-errors.ts';
+import { ErrorCode } from '../../shared/base/errors.ts';
 import type { Logger } from '../../shared/base/log.ts';
 import type { Refusal } from '../../shared/base/refusal.ts';
 import type { VehiclePrincipal } from '../../shared/identity/identity.ts';
@@ -50,8 +51,13 @@ export class BrokerTelemetry {
       keep: audit.keep,
       lostLine: (count) => lostLine(broker, count),
       onFault: (reason) => {
-        if (reason === '') log.info({ path: audit.file }, 'the audit log is written again');
-        else log.error({ path: audit.file, reason }, 'the audit log cannot be written');
+        if (reason === '') {
+          log.info({ path: audit.file }, 'the audit log is written again');
+          return;
+        }
+        log.error({ path: audit.file, reason }, 'the audit log cannot be written');
+        const message = `the audit log ${audit.file} cannot be written: ${reason}; see that its disk is not full`;
+        this.errors.add('audit log', ErrorCode.StateUnavailable, message);
       },
     });
     this.#file = file;

@@ -130,7 +130,6 @@ export interface TenantRules {
   limitsOf(client: Pick<VehiclePrincipal, 'tenant'>): ClientLimits;
   resultLimits(tenant: string): ResultLimits;
   weightOf(tenant: string): number;
-  highestClassOf(tenant: string): ServiceClass;
   readonly classShares: ClassShares;
   /** The reason why this client is not served at all: asked when it connects, and for all that are connected after a change. */
   refusalOf(client: Pick<VehiclePrincipal, 'tenant'>): KerbError | undefined;

@@ -236,7 +236,7 @@ tenants:
     const fits = { tenant: 'Friend-1', serviceClass: 'idle', isolation: 'vm' } as const;
     expect(tenants.bounded(fits)).toBe(fits);
     expect(tenants.weightOf('Acme')).toBe(1);
-    expect(tenants.highestClassOf('Acme')).toBe('high');
+    expect(tenants.policyOf('Acme').highestClass).toBe('high');
     expect(tenants.limitsOf({ tenant: 'Acme' })).toMatchObject({ connectionsPerVehicle: 16, bytesInFlight: 64 << 20 });
     expect(tenants.resultLimits('Acme')).toEqual({ count: 5000, bytes: 32 << 20, keepMs: 3_600_000 });
   });

@@ -7,7 +7,7 @@ import type { QuotaUse } from '../../shared/api/broker.ts';
 import { ErrorCode, KerbError } from '../../shared/base/errors.ts';
 import type { Refusal } from '../../shared/base/refusal.ts';
 import type { VehiclePrincipal } from '../../shared/identity/identity.ts';
-import { cappedClass, type ServiceClass } from '../../shared/protocol/service-class.ts';
+import { cappedClass } from '../../shared/protocol/service-class.ts';
 import { CpuBucket } from './cpu-bucket.ts';
 import { matchesAny } from './name-pattern.ts';
 import type {
@@ -101,10 +101,6 @@ export class Tenants implements TenantRules, TenantAccounts {
 
   weightOf(tenant: string): number {
     return this.policyOf(tenant).weight;
-  }
-
-  highestClassOf(tenant: string): ServiceClass {
-    return this.policyOf(tenant).highestClass;
   }
 
   refusalOf({ tenant }: Pick<VehiclePrincipal, 'tenant'>): KerbError | undefined {

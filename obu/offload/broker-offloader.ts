@@ -1,5 +1,6 @@
 import { ErrorCode, KerbError } from '../../shared/base/errors.ts';
 import type { Logger } from '../../shared/base/log.ts';
+import { quoted } from '../../shared/base/quoted.ts';
 import type { IdentitySource } from '../../shared/identity/identity-watch.ts';
 import type { RoutedOffload } from '../../shared/protocol/offload-request.ts';
 import { classOfPriority } from '../../shared/protocol/service-class.ts';
@@ -126,7 +127,7 @@ function checkUrl({ id, url }: NamedBroker): void {
     return;
   throw new KerbError(
     ErrorCode.BadConfig,
-    `the URL of broker ${id} is ${JSON.stringify(url)}; write it like https://host:7443`,
+    `the URL of broker ${id} is ${quoted(url)}; write it like https://host:7443`,
     {
       id,
       url,

@@ -122,6 +122,7 @@ export const ErrorCode = {
   ReceiptInvalid: 7029,
   ResultNotKept: 7030,
   BrokerAlreadyRunning: 7031,
+  TransferStalled: 7040,
   StateElsewhere: 7050,
   StateForbidden: 7051,
   StateTooLarge: 7052,

@@ -7,6 +7,7 @@ import { createPrivateKey, type KeyObject, randomBytes, webcrypto, X509Certifica
 import { isIP } from 'node:net';
 import * as x509 from '@peculiar/x509';
 import { ErrorCode, KerbError } from '../base/errors.ts';
+import { quoted } from '../base/quoted.ts';
 import { isIssuedBy } from './certificate.ts';
 import { checkId, checkTenant, principalUrn } from './identity.ts';
 
@@ -161,7 +162,7 @@ function checkAuthority(authority: Credentials): X509Certificate {
 function checkHost(host: string): { type: 'dns' | 'ip'; value: string } {
   if (isIP(host) !== 0) return { type: 'ip', value: host };
   if (HOST.test(host)) return { type: 'dns', value: host };
-  throw new KerbError(ErrorCode.BadIdentity, `${JSON.stringify(host)} is neither a host name nor an IP address`, {
+  throw new KerbError(ErrorCode.BadIdentity, `${quoted(host)} is neither a host name nor an IP address`, {
     host,
   });
 }

@@ -2,6 +2,7 @@ import { X509Certificate } from 'node:crypto';
 // Node 24 (24.21): where `toLegacyObject` is called before this module is loaded, no TLS connection is ever begun after it.
 import 'node:tls';
 import { ErrorCode, KerbError, messageOf } from '../base/errors.ts';
+import { quoted } from '../base/quoted.ts';
 import { isTenant, type Principal, parsePrincipalUrn } from './identity.ts';
 
 /** Outside of these a certificate is not believed by anybody whose clock is right. */
@@ -27,7 +28,7 @@ export function principalOf(certificate: X509Certificate): Principal {
   const found = parsePrincipalUrn(named[0]!);
   if (found === undefined) {
     throw badIdentity(
-      `the name ${JSON.stringify(named[0])} in a certificate is neither urn:kerbside:vehicle:ID nor …:broker:ID nor …:operator:ID`,
+      `the name ${quoted(named[0]!)} in a certificate is neither urn:kerbside:vehicle:ID nor …:broker:ID nor …:operator:ID`,
     );
   }
   const expiresAt = certificate.validToDate.getTime();

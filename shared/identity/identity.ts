@@ -1,6 +1,7 @@
 import type { KeyObject } from 'node:crypto';
 import type { ConnectionOptions, SecureContextOptions, TLSSocket, TlsOptions } from 'node:tls';
 import { ErrorCode, KerbError } from '../base/errors.ts';
+import { quoted } from '../base/quoted.ts';
 
 /** Whom a certificate speaks for. */
 export type Principal =
@@ -63,7 +64,7 @@ export function checkId(what: string, id: string): string {
   if (ID.test(id)) return id;
   throw new KerbError(
     ErrorCode.BadIdentity,
-    `${what} ${JSON.stringify(id)} is not a valid id: it must be 1 to 63 letters, digits, dots, dashes or underscores, the first a letter or digit`,
+    `${what} ${quoted(id)} is not a valid id: it must be 1 to 63 letters, digits, dots, dashes or underscores, the first a letter or digit`,
     { id },
   );
 }
@@ -77,7 +78,7 @@ export function checkTenant(name: string): string {
   if (isTenant(name)) return name;
   throw new KerbError(
     ErrorCode.BadIdentity,
-    `tenant ${JSON.stringify(name)} is not a valid name: it must be 1 to 64 letters, digits, spaces or . _ & + -, the first a letter or digit`,
+    `tenant ${quoted(name)} is not a valid name: it must be 1 to 64 letters, digits, spaces or . _ & + -, the first a letter or digit`,
     { tenant: name },
   );
 }

@@ -70,6 +70,17 @@ export function readEvent(message: Buffer): V2eEvent {
   return { name, argument, ack: id };
 }
 
+/** True: it is an event of this name, as far as its head shows. */
+export function isEventOf(message: Buffer, name: string): boolean {
+  if (message[0] !== EVENT || message[1] !== name.length) return false;
+  return message.toString('latin1', HEADER, HEADER + name.length) === name;
+}
+
+/** An event that wants no acknowledgement, past socket.io. */
+export function encodeEvent(name: string, argument: Uint8Array): Buffer {
+  return encodeMessage({ type: EVENT, nsp: '/', data: [name, argument] } as Packet)!;
+}
+
 /** The acknowledgement of an event, past socket.io. */
 export function encodeAck(ack: number, argument: Uint8Array): Buffer {
   return encodeMessage({ type: ACK, nsp: '/', data: [argument], id: ack })!;

@@ -2,6 +2,7 @@
 import type { Agent } from 'node:https';
 import { V2E_FEATURES, V2E_VERSIONS } from './greeting.ts';
 import { v2eParser } from './v2e-parser.ts';
+import { V2eWebSocket } from './v2e-transport.ts';
 
 export const V2E_PATH = '/v2e';
 
@@ -15,6 +16,7 @@ export const V2E_TRANSPORT = { path: V2E_PATH, transports: ['websocket'] as ['we
 export function v2eClientOptions(agent: Agent) {
   return {
     ...V2E_TRANSPORT,
+    transports: [V2eWebSocket],
     // The types know agents of browsers' kind only; engine.io-client hands this one to `ws`.
     agent: agent as unknown as string,
     perMessageDeflate: false as unknown as { threshold: number },

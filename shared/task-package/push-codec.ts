@@ -1,5 +1,6 @@
 /** The messages of a push, in and out (shared/protocol/v2e.proto). */
 import { ErrorCode, KerbError, messageOf } from '../base/errors.ts';
+import { quoted } from '../base/quoted.ts';
 import { refusalOf } from '../base/refusal.ts';
 import { kerbside } from '../protocol/generated/v2e.js';
 import { reasonOf } from '../protocol/refusal-reason.ts';
@@ -56,7 +57,7 @@ export function decodePush(bytes: Uint8Array): PushStep {
   for (const { path, size } of files) {
     // Nothing else can lead out of the directory that is made for it.
     if (!isPackagePath(path)) {
-      throw badPush(`${JSON.stringify(path.slice(0, 100))} is not a file of a task package`);
+      throw badPush(`${quoted(path)} is not a file of a task package`);
     }
     if (paths.has(path)) throw badPush(`${path} is in it twice`);
     if (size === 0) throw badPush(`${path} is empty`);

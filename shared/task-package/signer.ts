@@ -2,6 +2,7 @@ import { createHash, createPrivateKey, createPublicKey, generateKeyPairSync, typ
 import { mkdir, readdir, readFile, rm, stat } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { ErrorCode, isErrno, KerbError } from '../base/errors.ts';
+import { quoted } from '../base/quoted.ts';
 import { makeFolderAtomically, writeFileAtomically } from '../host/atomic-write.ts';
 import { readFault } from '../host/read-fault.ts';
 import { exists } from '../identity/files.ts';
@@ -40,10 +41,9 @@ export function keyIdOf(key: KeyObject): string {
 /** Makes the key of a task signer, ECDSA on P-256. @throws KerbError BadIdentity: a bad name, or a key is there */
 export async function createSigner(dir: string, name: string, force = false): Promise<Signer> {
   if (!NAME.test(name)) {
-    throw bad(
-      `${JSON.stringify(name)} is not a valid name for a signer: it must be letters, digits and . _ -, at most 64`,
-      { name },
-    );
+    throw bad(`${quoted(name)} is not a valid name for a signer: it must be letters, digits and . _ -, at most 64`, {
+      name,
+    });
   }
   const path = join(dir, SIGNER_KEY);
   if (!force && (await exists(path))) {

@@ -25,6 +25,22 @@ export interface Announcement {
   readonly features: readonly string[];
 }
 
+/** How a broker takes an offload of one task. */
+export interface BrokerWay {
+  /** Of the protocol. */
+  readonly version: number;
+  /** It takes inputs in chunks. */
+  readonly chunks: boolean;
+  /** Bytes of output that the task may have; 0: it is not announced. */
+  readonly maxOutput: number;
+}
+
+export function wayOf({ version, features, tasks }: Announcement, taskDigest: string): BrokerWay {
+  const offer = tasks.find(({ digest }) => digest === taskDigest);
+  const chunks = version >= 2 && features.includes('chunks');
+  return { version, chunks, maxOutput: offer?.maxOutput ?? 0 };
+}
+
 /** @throws Error when it cannot be read */
 export function decodeAnnouncement(payload: unknown): Announcement {
   const { version, broker, tasks, maxInput, features } = kerbside.v2e.ServiceAnnouncement.decode(bytesOf(payload));

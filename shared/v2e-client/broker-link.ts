@@ -6,7 +6,7 @@ import type { Identity } from '../identity/identity.ts';
 import { V2E_VERSIONS } from '../protocol/greeting.ts';
 import type { RoutedOffload } from '../protocol/offload-request.ts';
 import { V2E_PING_MS, v2eClientOptions } from '../protocol/v2e-socket.ts';
-import { type Announcement, decodeAnnouncement, type TaskOffer } from './announcement.ts';
+import { type Announcement, decodeAnnouncement, type TaskOffer, wayOf } from './announcement.ts';
 import { DrainWatch } from './drain-notice.ts';
 import { connectionLost, describeConnectError, keepsNoState } from './link-errors.ts';
 import type { BrokerResult, CallerTerms, PlaceStatus } from './offload-result.ts';
@@ -143,6 +143,7 @@ export class BrokerLink {
     });
     socket.on('hello', (bytes: unknown) => this.#welcome(socket, bytes));
     this.drain.follow(socket, () => this.#changed());
+    this.#pending.follow(socket);
     socket.on('connect_error', (error) => {
       const reason = describeConnectError(error);
       if (reason !== this.#reason)
@@ -204,7 +205,7 @@ export class BrokerLink {
     this.#retry = undefined;
     this.#announced = false;
     this.#reason = 'stopped';
-    this.#pending.failAll(() => new KerbError(ErrorCode.Cancelled, who));
+    this.#pending.stop(() => new KerbError(ErrorCode.Cancelled, who));
     socket?.off();
     socket?.disconnect();
     this.#agent?.destroy();
@@ -226,7 +227,7 @@ export class BrokerLink {
       const message = `${request.input.length} bytes of input are more than the ${maxInput} that broker ${this.broker} takes for this task`;
       return Promise.reject(new KerbError(ErrorCode.InputTooLarge, message, { maxInput }));
     }
-    return this.#pending.send(socket, request, terms, this.version);
+    return this.#pending.send(socket, request, terms, wayOf(this.#hello!, request.taskDigest));
   }
 
   /** Offloads of this id fail with Cancelled, and the broker gets a cancel for them. */

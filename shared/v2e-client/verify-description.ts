@@ -1,6 +1,7 @@
 import { mkdir, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { ErrorCode, KerbError } from '../base/errors.ts';
+import { quoted } from '../base/quoted.ts';
 import { withWorkFolder } from '../host/work-folder.ts';
 import { MAX_JSON } from '../task-package/format.ts';
 import { isPackagePath } from '../task-package/push-codec.ts';
@@ -38,7 +39,7 @@ export async function verifyDescription(
   if (files.length > MAX_FILES) throw bad(`${files.length} files are more than ${MAX_FILES}`);
   return await withWorkFolder('kerb-describe-', async (folder) => {
     for (const { path, content } of files) {
-      if (!isPackagePath(path)) throw bad(`${JSON.stringify(path.slice(0, 100))} is not a file of a task package`);
+      if (!isPackagePath(path)) throw bad(`${quoted(path)} is not a file of a task package`);
       if (content.length > MAX_JSON) throw bad(`${path} has ${content.length} bytes, more than ${MAX_JSON}`);
       await mkdir(dirname(join(folder, path)), { recursive: true });
       await writeFile(join(folder, path), content);

@@ -1,6 +1,4 @@
-import { type ChildProcess, spawn } from 'node:child_process';
 import { randomBytes, randomInt } from 'node:crypto';
-import { once } from 'node:events';
 import { mkdtempSync, readdirSync, rmSync } from 'node:fs';
 import { Agent } from 'node:https';
 import { tmpdir } from 'node:os';
@@ -9,13 +7,12 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { io, type Socket } from 'socket.io-client';
 import { afterAll, afterEach, beforeAll, expect, test, vi } from 'vitest';
 import { buildTask } from '../../broker/unikernel/toolchain/build-task.ts';
-import { getStatus } from '../../shared/api/control-client.ts';
-import type { BrokerStatus } from '../../shared/api/status.ts';
 import { ErrorCode } from '../../shared/base/errors.ts';
 import { ensureDevelopmentIdentities } from '../../shared/identity/development.ts';
 import { loadIdentity } from '../../shared/identity/x509-identity.ts';
 import { kerbside } from '../../shared/protocol/generated/v2e.js';
 import { v2eParser } from '../../shared/protocol/v2e-parser.ts';
+import { BrokerProcess } from '../support/broker/broker-process.ts';
 import { rounds } from '../support/rounds.ts';
 
 // `kerb broker serve` as a process of its own with real tenders, killed at random moments while it works: whatever it has
@@ -33,7 +30,7 @@ const KEEP_MS = 3_600_000;
 let root: string;
 let identities: { vehicle: string; broker: string };
 let digest: string;
-let broker: ChildProcess | undefined;
+let broker: BrokerProcess;
 let socket: Socket | undefined;
 
 beforeAll(async () => {
@@ -41,6 +38,7 @@ beforeAll(async () => {
   const names = { vehicle: 'car-1', broker: 'rsu-1', tenant: 'ACME' };
   identities = await ensureDevelopmentIdentities(join(root, 'identity'), names);
   digest = await buildTask(join(top, 'examples/tasks/echo'), join(root, 'packages', 'echo'));
+  broker = await BrokerProcess.create(root, identities.broker, ['--blank-tenders', '0']);
 });
 afterEach(kill);
 afterAll(() => rmSync(root, { recursive: true, force: true }));
@@ -48,28 +46,13 @@ afterAll(() => rmSync(root, { recursive: true, force: true }));
 async function kill(): Promise<void> {
   socket?.disconnect();
   socket = undefined;
-  const child = broker;
-  broker = undefined;
-  if (child === undefined || child.exitCode !== null || child.signalCode !== null) return;
-  child.kill('SIGKILL');
-  await once(child, 'exit');
+  await broker.kill();
 }
 
 async function start(): Promise<void> {
-  const api = join(root, 'api.sock');
-  rmSync(api, { force: true });
-  broker = spawn(
-    process.execPath,
-    [
-      ...[join(top, 'cli/kerb.ts'), 'broker', 'serve', '--id', 'rsu-1', '--listen', '127.0.0.1:0'],
-      ...['--identity', identities.broker, '--packages', join(root, 'packages'), '--allow-unsigned'],
-      ...['--state', join(root, 'state'), '--api', api, '--blank-tenders', '0'],
-    ],
-    { stdio: ['ignore', 'ignore', 'inherit'], env: { ...process.env, KERB_LOG: 'error' } },
-  );
-  const { url } = await vi.waitFor(() => getStatus<BrokerStatus>(api), { timeout: 60_000, interval: 50 });
+  await broker.start();
   const identity = await loadIdentity(identities.vehicle, 'vehicle');
-  const connected: Socket = io(url, {
+  const connected: Socket = io(broker.url, {
     path: '/v2e',
     transports: ['websocket'],
     parser: v2eParser,

@@ -1,9 +1,10 @@
-import { existsSync, writeFileSync } from 'node:fs';
+import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout } from 'node:timers/promises';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import type { Camera, PictureRequest } from '../../obu/dashcam/capture/camera.ts';
 import { ErrorCode } from '../../shared/base/errors.ts';
+import { rows } from '../support/rounds.ts';
 import { until } from '../support/until.ts';
 import { ffmpegChildren, flat, Pictures, pidsOf, Rig } from './rig.ts';
 
@@ -180,6 +181,20 @@ describe('ffmpeg', () => {
     }
   });
 
+  it('is asked for its version once, however many cameras use it, and again when it is another one', async () => {
+    const [own, asked] = [join(rig.folder, 'ffmpeg'), join(rig.folder, 'asked')];
+    const install = (version: string) =>
+      writeFileSync(own, `#!/bin/sh\necho x >> ${asked}\necho "ffmpeg version ${version} Copyright"\n`, {
+        mode: 0o755,
+      });
+    install('7.1');
+    for (let n = 0; n < 3; n++) await rig.camera('file:/x.mp4', { ffmpegPath: own }).start();
+    expect(readFileSync(asked, 'utf8')).toBe('x\n');
+    install('4.4');
+    await expect(rig.camera('file:/x.mp4', { ffmpegPath: own }).start()).rejects.toThrow(unavailable(/4\.4.*5\.1/));
+    expect(readFileSync(asked, 'utf8')).toBe('x\nx\n');
+  });
+
   it('that vanishes while the camera runs leaves it Failed, not dead', async () => {
     const own = join(rig.folder, 'ffmpeg');
     writeFileSync(own, '#!/bin/sh\nexec ffmpeg "$@"\n', { mode: 0o755 });
@@ -197,8 +212,11 @@ describe('ffmpeg', () => {
 describe('stop', () => {
   it('ends every process, whenever it comes', async () => {
     await rig.serve(64, 48, 20, draw);
-    for (const delayMs of [0, 1, 5, 20, 50, 100, 200, 400, 800]) {
-      const camera = rig.camera(`sim:${rig.socketPath}`);
+    for (const delayMs of rows(5, [0, 400, 20, 100, 5, 1, 50, 200, 800])) {
+      // Another program each time, so that its version is looked at as at the start of an OBU.
+      const ffmpegPath = join(rig.folder, `ffmpeg-${delayMs}`);
+      writeFileSync(ffmpegPath, '#!/bin/sh\nexec ffmpeg "$@"\n', { mode: 0o755 });
+      const camera = rig.camera(`sim:${rig.socketPath}`, { ffmpegPath });
       const started = camera.start().catch((error) => error);
       camera.subscribe(OWN, () => {});
       camera.subscribe(SMALL, () => {});

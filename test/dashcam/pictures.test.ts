@@ -7,10 +7,10 @@ import { advance, type RoadView, START_VIEW } from '../../sim/dashcam/road.ts';
 import { until } from '../support/until.ts';
 import { correlation, ffmpeg, ffmpegChildren, flat, Pictures, pidsOf, Rig } from './rig.ts';
 
-const [WIDTH, HEIGHT] = [640, 480];
+const [WIDTH, HEIGHT] = [320, 240];
 const OWN: PictureRequest = { format: 'gray8', width: 0, height: 0, fps: 60 };
-const SMALL: PictureRequest = { format: 'gray8', width: 320, height: 240, fps: 60 };
-const JPEG: PictureRequest = { format: 'jpeg', width: 640, height: 480, fps: 60 };
+const SMALL: PictureRequest = { format: 'gray8', width: 160, height: 120, fps: 60 };
+const JPEG: PictureRequest = { format: 'jpeg', width: WIDTH, height: HEIGHT, fps: 60 };
 
 let rig: Rig;
 beforeEach(() => {
@@ -82,8 +82,8 @@ describe('pictures of a simulated road', () => {
     ];
     await Promise.all([own, small, jpeg, rgb].map((pictures) => pictures.more(6)));
     for (const picture of small.all.slice(0, 6)) {
-      expect(picture).toMatchObject({ format: 'gray8', width: 320, height: 240 });
-      expect(picture.data).toHaveLength(320 * 240);
+      expect(picture).toMatchObject({ format: 'gray8', width: 160, height: 120 });
+      expect(picture.data).toHaveLength(160 * 120);
       expect(correlation(picture.data, halved(byTime(own.all, picture.timeUs)!.data))).toBeGreaterThan(0.99);
     }
     for (const picture of jpeg.all.slice(0, 6)) {

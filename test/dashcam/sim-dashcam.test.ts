@@ -10,6 +10,7 @@ import { UserspaceBusServer } from '../../shared/can/userspace/userspace-server.
 import { compileMessage } from '../../shared/dbc/message-codec.ts';
 import { loadDbc } from '../../shared/dbc/parser/dbc-parser.ts';
 import { columnOf, LINES, lensOf, rowOf, START_VIEW } from '../../sim/dashcam/road.ts';
+import { Kerb } from '../support/kerb/kerb.ts';
 import { until } from '../support/until.ts';
 import { ffmpegChildren, Pictures, Rig } from './rig.ts';
 
@@ -38,9 +39,13 @@ interface Program {
   readonly ended: Promise<number | null>;
 }
 
-function kerbSimDashcam(...more: string[]): Program {
+function argumentsOf(more: readonly string[]): string[] {
   const fixed = ['--dbc', DBC, '--socket', rig.socketPath, '--size', `${WIDTH}x${HEIGHT}`];
-  const args = ['sim', 'dashcam', '--bus', `userspace:can0@${busSocket}`, ...fixed, ...more];
+  return ['sim', 'dashcam', '--bus', `userspace:can0@${busSocket}`, ...fixed, ...more];
+}
+
+function kerbSimDashcam(...more: string[]): Program {
+  const args = argumentsOf(more);
   const child = spawn(process.execPath, [join(root, 'cli', 'kerb.ts'), ...args], { stdio: ['ignore', 'pipe', 'pipe'] });
   const ended = new Promise<number | null>((resolve) => child.once('close', resolve));
   const program: Program = { child, output: '', ended };
@@ -103,18 +108,15 @@ describe('kerb sim dashcam', () => {
     const camera = rig.camera(`sim:${rig.socketPath}`);
     await camera.start();
     const pictures = new Pictures(camera, OWN);
-    const lineAfter = async (speedKmh: number, steeringDeg: number): Promise<number> => {
-      drive(speedKmh, steeringDeg);
-      // What was on its way before has arrived after a second of pictures.
-      const later = await pictures.more(20);
-      const column = rightLine(later.at(-1)!);
-      expect(column).toBeDefined();
-      return column!;
-    };
-    const straight = await lineAfter(50, 0);
+    drive(50, 0);
+    await pictures.more(5);
+    const line = () => rightLine(pictures.all.at(-1)!) ?? Number.NaN;
+    const straight = line();
     expect(straight).toBeCloseTo(columnOf(lensOf(WIDTH, HEIGHT), START_VIEW, LINES.right.x, 12), -0.5);
-    expect(await lineAfter(50, 30)).toBeLessThan(straight - 10);
-    expect(await lineAfter(50, -30)).toBeGreaterThan(straight + 10);
+    drive(50, 30);
+    await until('the line on the left of where it was', () => line() < straight - 10, line);
+    drive(50, -30);
+    await until('the line on the right of where it was', () => line() > straight + 10, line);
     expect(pictures.all.at(-1)).toMatchObject({ width: WIDTH, height: HEIGHT });
     expect(camera.status().simulated).toBe(true);
 
@@ -141,15 +143,17 @@ describe('kerb sim dashcam', () => {
   });
 
   it('says what is missing', async () => {
+    const commands = new Kerb();
+    rig.onDown(() => commands.stop());
     for (const [more, words] of [
       [['--bus', `userspace:can0@${rig.folder}/none.sock`], /none\.sock/],
       [['--dbc', `${rig.folder}/none.dbc`], /none\.dbc/],
       [['--speed', 'Nothing.Here'], /Nothing\.Here/],
       [['--size', 'large'], /--size large/],
     ] as const) {
-      const program = kerbSimDashcam(...more);
-      expect(await program.ended).toBe(1);
-      expect(program.output).toMatch(words);
+      const { code, err } = await commands.run(argumentsOf(more));
+      expect(code).toBe(1);
+      expect(err).toMatch(words);
     }
   });
 });

@@ -18,11 +18,14 @@ import { useSharedEngine } from '../support/machine/shared-engine.ts';
 import { STATUS_MS } from '../support/status-ms.ts';
 import { until } from '../support/until.ts';
 import { TestCar } from './car.ts';
+import { buildImage } from './runtime.ts';
 
 useSharedEngine();
 
 // A name of its own: other files use the same engine.
 const PROBE = 'kerbside-test-probe-apply:1';
+/** In the bundle: every byte of an image is read, hashed and copied several times. */
+const SMALL = 'kerbside-test-apply-small:1';
 const car = new TestCar();
 const state = mkdtempSync(join(tmpdir(), 'kerb-apply-'));
 const api = join(state, 'api.sock');
@@ -46,7 +49,7 @@ const all = `
     environment: { MODE: none }
     restart: on-failure:3
     depends_on: { until-revoked: { condition: service_started } }
-    healthcheck: { test: ["CMD", "node", "-e", "process.chdir('/var/cache')"], interval: 1s, timeout: 20s, retries: 9 }
+    healthcheck: { test: ["CMD", "node", "-e", "process.chdir('/var/cache')"], interval: 2s, timeout: 20s, retries: 9 }
     mem_limit: 256m
     mem_reservation: 32m
     cpus: 0.5
@@ -78,11 +81,12 @@ beforeAll(async () => {
 afterAll(async () => {
   commands.stop();
   await end('SIGTERM');
-  if (engine?.kind === 'external')
+  for (const image of engine?.kind === 'external' ? [PROBE, SMALL] : []) {
     await engine.calls
-      .getImage(PROBE)
+      .getImage(image)
       .remove({ force: true })
       .catch(() => {});
+  }
   await car.stop();
   await rm(state, { recursive: true, force: true });
 });
@@ -308,19 +312,21 @@ describe('what was applied', () => {
 
 describe('a bundle', () => {
   it('carries manifest and images to an engine that has none of them', async () => {
-    const file = manifest(watcher('"read:Vehicle.Speed"'), 'stick.yaml');
+    await buildImage(engine, SMALL);
+    const loop = 'trap "exit 0" TERM; while :; do sleep 3600 & wait; done';
+    const file = manifest(`  small: { image: "${SMALL}", command: [sh, -c, '${loop}'] }\n`, 'stick.yaml');
     const made = await kerb('bundle', file, '-o', bundle, ...toApi);
     expect(made).toMatchObject({
       code: 0,
-      out: expect.stringMatching(new RegExp(`car\\.tar: .*${PROBE} for \\w+, [\\d.]+ MB`)),
+      out: expect.stringMatching(new RegExp(`car\\.tar: .*${SMALL} for \\w+, [\\d.]+ MB`)),
     });
     // Nothing of it is left on the engine.
     await kerb('apply', manifest('  nobody: { image: "kerbside-test-absent:1" }\n', 'none.yaml'), ...toApi);
     await until('no container', async () => (await containers()).size === 0);
-    await engine.calls.getImage(PROBE).remove({ force: true });
+    await engine.calls.getImage(SMALL).remove({ force: true });
     const dry = await kerb('apply', bundle, '--dry-run', ...toApi);
-    expect(dry).toMatchObject({ code: 0, out: expect.stringMatching(new RegExp(`^would load ${PROBE}\n`)) });
-    await expect(engine.calls.getImage(PROBE).inspect()).rejects.toMatchObject({ statusCode: 404 });
+    expect(dry).toMatchObject({ code: 0, out: expect.stringMatching(new RegExp(`^would load ${SMALL}\n`)) });
+    await expect(engine.calls.getImage(SMALL).inspect()).rejects.toMatchObject({ statusCode: 404 });
 
     const said = await kerb('apply', bundle, ...toApi);
     expect(said).toMatchObject({

@@ -14,9 +14,12 @@ import type { ManifestReply } from '../../shared/api/manifest.ts';
 import type { ObuStatus } from '../../shared/api/status.ts';
 import { ErrorCode } from '../../shared/base/errors.ts';
 import { type CommandEnd, Kerb } from '../support/kerb/kerb.ts';
+import { hasSharedEngine, ownEngine, useSharedEngine } from '../support/machine/shared-engine.ts';
 import { rounds } from '../support/rounds.ts';
 import { STATUS_MS } from '../support/status-ms.ts';
 import { until } from '../support/until.ts';
+
+useSharedEngine();
 
 /** Ends with 1 the first time when it is called with `once`; else it waits for SIGTERM. */
 const program = `
@@ -39,7 +42,7 @@ const folder = mkdtempSync(join(tmpdir(), 'kerb-bundles-'));
 
 const commands = new Kerb();
 
-/** A daemon of its own with its own engine. */
+/** A daemon of its own. */
 class Obu {
   readonly state: string;
   readonly api: string;
@@ -50,7 +53,8 @@ class Obu {
     this.api = join(folder, `${name}.sock`);
   }
 
-  async serve(): Promise<ObuStatus> {
+  /** @param env which engine it uses is in it */
+  async serve(env: NodeJS.ProcessEnv = process.env): Promise<ObuStatus> {
     const config = join(folder, 'obu.yaml');
     writeFileSync(
       config,
@@ -58,7 +62,7 @@ class Obu {
     );
     mkdirSync(this.state, { recursive: true });
     const args = ['cli/kerb.ts', 'obu', 'serve', '--config', config, '--state', this.state, '--api', this.api];
-    const daemon = spawn(process.execPath, args, { stdio: ['ignore', 'ignore', 'pipe'] });
+    const daemon = spawn(process.execPath, args, { stdio: ['ignore', 'ignore', 'pipe'], env });
     this.#daemon = daemon;
     let said = '';
     daemon.stderr!.setEncoding('utf8').on('data', (text: string) => {
@@ -102,20 +106,17 @@ function manifest(name: string, services: string): string {
 
 /** An image with the program and a file of its own. @returns its id */
 async function build(tag: string, own: Buffer | string): Promise<string> {
-  writeFileSync(join(context, 'own'), own);
+  writeFileSync(join(context, 'root/own'), own);
   const said = await car.kerb('image', 'build', context, '--tag', tag);
   expect(said).toMatchObject({ code: 0 });
   return said.out.split(' ')[1]!;
 }
 
 beforeAll(async () => {
-  mkdirSync(join(context, 'empty'), { recursive: true });
+  mkdirSync(join(context, 'root/empty'), { recursive: true });
   writeFileSync(join(folder, 'main.c'), program);
-  execFileSync('gcc', ['-static', '-Os', '-o', join(context, 'main'), join(folder, 'main.c')]);
-  writeFileSync(
-    join(context, 'Dockerfile'),
-    'FROM scratch\nCOPY main own /\nCOPY empty /empty\nENTRYPOINT ["/main"]\n',
-  );
+  execFileSync('gcc', ['-static', '-Os', '-o', join(context, 'root/main'), join(folder, 'main.c')]);
+  writeFileSync(join(context, 'Dockerfile'), 'FROM scratch\nCOPY root/ /\nENTRYPOINT ["/main"]\n');
   const { kind, host } = (await car.serve()).engine;
   engine = await reachEngine(kind, host);
   await build(`${SMALL}:1`, 'one');
@@ -184,7 +185,7 @@ describe('kerb obu apply', () => {
       const reply = await car.generation();
       return reply.good && reply;
     });
-    expect(await car.kerb('obu', 'apply', manifest('p3', service('other', `${SMALL}:1`)))).toMatchObject({ code: 0 });
+    expect(await car.kerb('obu', 'apply', manifest('p3', adas))).toMatchObject({ code: 0 });
     expect(await car.kerb('obu', 'rollback')).toMatchObject({ code: 0 });
     expect((await car.generation()).text).toBe(good.text);
   });
@@ -202,9 +203,10 @@ describe('kerb obu apply', () => {
 
   it('takes an image that was built here by its id, and says how when it is not there', async () => {
     const { Id } = await engine.calls.getImage(`${SMALL}:1`).inspect();
-    for (const image of [`${SMALL}@${Id}`, `${SMALL}:7@${Id}`, Id]) {
-      expect(await car.kerb('obu', 'apply', manifest('pinned', service('a', image)))).toMatchObject({ code: 0 });
-    }
+    const names = [`${SMALL}@${Id}`, `${SMALL}:7@${Id}`, Id];
+    const pinned = manifest('pinned', names.map((image, n) => service(`pinned-${n}`, image)).join(''));
+    expect(await car.kerb('obu', 'apply', pinned)).toMatchObject({ code: 0 });
+    expect(Object.values(await told())).toEqual(Array(3).fill('Running(Ok)'));
     const absent = manifest('absent', service('b', `${SMALL}@sha256:${'0'.repeat(63)}1`));
     expect(await car.kerb('obu', 'apply', absent)).toMatchObject({
       code: 1,
@@ -274,7 +276,7 @@ describe('a bundle', () => {
   });
 
   it('that does not fit on the disk of the engine changes nothing there', async (test) => {
-    if (engine.kind === 'external')
+    if (engine.kind === 'external' && !hasSharedEngine())
       test.skip('this machine has a Docker Engine of its own, whose disk is not ours to fill');
     await build(`${SMALL}:big`, randomBytes(40_000_000));
     const output = join(folder, 'big.tar');
@@ -284,7 +286,7 @@ describe('a bundle', () => {
     mkdirSync(small.state);
     execFileSync('mount', ['-t', 'tmpfs', '-o', 'size=64m', 'kerb-test', small.state]);
     try {
-      const { kind, host } = (await small.serve()).engine;
+      const { kind, host } = (await small.serve(ownEngine())).engine;
       const said = await small.kerb('obu', 'apply', output);
       expect(said).toMatchObject({
         code: 1,

@@ -14,7 +14,10 @@ import type { ObuStatus } from '../../shared/api/status.ts';
 import { createAuthority, issueCertificate } from '../../shared/identity/authority.ts';
 import { writeIdentity } from '../../shared/identity/files.ts';
 import { FakeClock, faketimeLibrary } from '../support/machine/faketime.ts';
+import { useSharedEngine } from '../support/machine/shared-engine.ts';
 import { TestCar } from './car.ts';
+
+useSharedEngine();
 
 const YEAR_S = 365 * 86_400;
 const IMAGE = 'kerbside-test-pause:1';

@@ -28,7 +28,7 @@ export const IMAGE = 'kerbside-test-busybox:1';
 const loop = 'trap "exit 0" TERM; while :; do sleep 3600 & wait; done';
 export const healthcheck: HealthCheck = {
   test: ['CMD', 'test', '-e', '/data/well'],
-  intervalMs: 500,
+  intervalMs: 1000,
   timeoutMs: 5000,
   retries: 2,
   startPeriodMs: 0,

@@ -105,7 +105,7 @@ it('while a victim ignores SIGTERM, a crashed one comes back, a new one starts, 
 });
 
 it('many that start at once are told one by one, and the most important do not come last', async () => {
-  const many = Array.from({ length: 20 }, (_, i) => workload(`many-${i}`, { name: `many-${i}`, priority: i }));
+  const many = Array.from({ length: 16 }, (_, i) => workload(`many-${i}`, { name: `many-${i}`, priority: i }));
   runtime.apply(...many);
   const up = () => many.filter(({ name }) => runtime.word(name) === 'Running(Ok)').length;
   let partly = 0;
@@ -117,9 +117,9 @@ it('many that start at once are told one by one, and the most important do not c
   expect(partly).toBeGreaterThan(0);
   const started = await Promise.all(many.map(async ({ name }) => (await runtime.container(name)).State.StartedAt));
   const ranks = started.map((at) => started.filter((other) => other < at).length);
-  // Twelve are started side by side, in no order among themselves.
-  const lead = ranks.slice(-8).reduce((a, b) => a + b) / 8;
-  const tail = ranks.slice(0, 8).reduce((a, b) => a + b) / 8;
+  // Twelve are started side by side, in no order among themselves: the last four come after them.
+  const lead = ranks.slice(-4).reduce((a, b) => a + b) / 4;
+  const tail = ranks.slice(0, 4).reduce((a, b) => a + b) / 4;
   expect(lead).toBeLessThan(tail);
 });
 

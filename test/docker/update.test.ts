@@ -5,8 +5,11 @@ import { afterAll, afterEach, beforeAll, expect, it } from 'vitest';
 import type { UpdatePolicy } from '../../obu/manifest/workload.ts';
 import type { UpdateState } from '../../obu/planner/state.ts';
 import { configHash } from '../../obu/workloads/container-spec.ts';
+import { useSharedEngine } from '../support/machine/shared-engine.ts';
 import { until } from '../support/until.ts';
 import { buildImage, busyWorkload, healthcheck, newState, Runtime } from './runtime.ts';
+
+useSharedEngine();
 
 const state = newState();
 const runtime = new Runtime(state, 'reserve: { memory: 256m, cpus: 0 }');
@@ -105,9 +108,11 @@ it('a new image that does not work is rolled back to the last good image, which 
   await runtime.setWell('app', false);
   const bad = await buildImage(runtime.engine, tag, 'bad');
   const { Id: oldContainer } = (await runtime.containers('app'))[0]!;
-  const { RepoTags } = await runtime.engine.calls.getImage(good).inspect();
+  const { RepoTags, Config } = await runtime.engine.calls.getImage(good).inspect();
   expect(RepoTags).toEqual([expect.stringContaining(`kerbside-good/${runtime.layout.stateHash}/`)]);
-  await runtime.engine.calls.pruneImages({ filters: { dangling: ['true'] } });
+  // Only of this content: other files use the same engine.
+  const label = [`kerbside.content=${Config.Labels['kerbside.content']}`];
+  await runtime.engine.calls.pruneImages({ filters: { dangling: ['true'], label } });
   // The health check is that of the old container as well, whose `well` is gone.
   await untilTold('Running(Unhealthy)', 'rolled-back');
   expect(runtime.store.load().get('app')?.bad).toMatchObject({ imageId: bad, why: ILL });

@@ -63,12 +63,21 @@ function kerb(args: readonly string[]): Promise<Ended> {
 }
 
 /** Runs kerb, and interrupts it when its output matches, as Ctrl-C does. */
-async function interrupted(args: readonly string[], until: RegExp, onOutput?: (out: string) => void): Promise<Ended> {
+function interrupted(args: readonly string[], until: RegExp): Promise<Ended> {
+  return commands.interrupted(whole(args), until);
+}
+
+/** The same in a process of its own, for a test that gives commands meanwhile. */
+async function interruptedAlone(
+  args: readonly string[],
+  until: RegExp,
+  onOutput: (out: string) => void,
+): Promise<Ended> {
   const child = spawn(process.execPath, ['cli/kerb.ts', ...whole(args)], { stdio: ['ignore', 'pipe', 'pipe'] });
   let [out, err, done] = ['', '', false];
   child.stdout.setEncoding('utf8').on('data', (text: string) => {
     out += text;
-    onOutput?.(out);
+    onOutput(out);
     if (until.test(out) && !done) done = child.kill('SIGINT');
   });
   child.stderr.setEncoding('utf8').on('data', (text: string) => {
@@ -245,11 +254,15 @@ describe('logs', () => {
 
   it('follow over a restart of the container, and end with Ctrl-C', async () => {
     let killed = false;
-    const { code, out, err } = await interrupted(['logs', '-f', '-n', '1', 'talk', '-o', 'json'], /"hello"/, () => {
-      if (killed) return;
-      killed = true;
-      void explained('talk').then(({ containers }) => engine.calls.getContainer(containers[0]!.id).kill());
-    });
+    const { code, out, err } = await interruptedAlone(
+      ['logs', '-f', '-n', '1', 'talk', '-o', 'json'],
+      /"hello"/,
+      () => {
+        if (killed) return;
+        killed = true;
+        void explained('talk').then(({ containers }) => engine.calls.getContainer(containers[0]!.id).kill());
+      },
+    );
     expect(code).toBe(0);
     expect(err.trimEnd().split('\n')).toEqual([expect.stringMatching(/talk.*new container/)]);
     const lines: LogLine[] = out

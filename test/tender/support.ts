@@ -26,6 +26,14 @@ export function forEachIsolation(tests: (tenders: Tenders, isolation: Isolation)
   describeWhere(trouble || undefined, 'isolation vm', () => tests(new Tenders('vm'), 'vm'));
 }
 
+/** And for isolation `process` in its other way, too, where one process is kept: with a process for each call. */
+export function forEachWay(tests: (tenders: Tenders, isolation: Isolation) => void): void {
+  forEachIsolation(tests);
+  describe.skipIf(process.arch !== 'x64')('isolation process, where ptrace is forbidden', () =>
+    tests(new Tenders('process', '', 'without-ptrace'), 'process'),
+  );
+}
+
 /** Started tenders of one test file; all are stopped at its end. */
 export class Tenders {
   readonly #all: TenderProcess[] = [];
@@ -33,15 +41,24 @@ export class Tenders {
 
   readonly #isolation: Isolation;
   readonly #machine: Machine;
+  readonly #binary: string | undefined;
+  /** Seccomp filters that it was started with. */
+  readonly outerFilters: number;
+  /** One process is put back after each call; in isolation `vm` one machine. */
+  readonly kept: boolean;
 
-  constructor(isolation: Isolation = 'process', machine: Machine = '') {
+  /** @param binary of build/unikernel, instead of the tender */
+  constructor(isolation: Isolation = 'process', machine: Machine = '', binary?: 'without-ptrace') {
     this.#isolation = isolation;
     this.#machine = machine;
+    this.#binary = binary ?? (machine === '' ? undefined : 'qemu-tender');
+    this.outerFilters = binary === undefined ? 0 : 1;
+    this.kept = isolation === 'vm' || (this.#binary === undefined && process.arch === 'x64');
     afterAll(() => Promise.all(this.#all.map((tender) => tender.stop())));
   }
 
   make(imagePath: string, other?: string): TenderProcess {
-    const binary = other ?? (this.#machine === '' ? undefined : built('qemu-tender', this.#machine));
+    const binary = other ?? (this.#binary === undefined ? undefined : built(this.#binary, this.#machine));
     const tender = new TenderProcess({ imagePath, log: silentLog(), binary, isolation: this.#isolation });
     this.#all.push(tender);
     return tender;

@@ -119,6 +119,7 @@ export const errorHelp: Readonly<Record<keyof typeof ErrorCode, string>> = {
   ReceiptInvalid: 'A receipt is damaged, or not signed by a broker of a trusted authority.',
   ResultNotKept: 'The broker could not keep a result as it was asked to.',
   BrokerAlreadyRunning: 'Another broker uses this state folder.',
+  TransferStalled: 'An input in chunks stopped coming: the same id sent again begins anew.',
   StateElsewhere: 'The state of a session is kept by another broker, which the refusal names.',
   StateForbidden: 'A key of another tenant is not shared with this one.',
   StateTooLarge: 'A value is larger than a state may be, or than its task declares.',

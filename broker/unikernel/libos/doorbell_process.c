@@ -1,6 +1,6 @@
 /*
- * The doorbells of isolation `process`: `done` and `abort` leave their values in the mailbox and end the process, `log`
- * writes to the one descriptor that there is. These two system calls are all that the seccomp filter lets through.
+ * The doorbells of isolation `process`: `done` and `abort` leave their values in the mailbox and end the process, or would,
+ * if the tender did not stop it there; `log` and `ready` write to the one descriptor that there is. These two system calls are all that the seccomp filter lets through.
  */
 #include <sys/syscall.h>
 
@@ -13,8 +13,8 @@ static __attribute__((noreturn)) void end_process(int code) {
   for (;;) kerb_system_call(SYS_exit_group, (uint64_t)code, 0, 0, 0, 0, 0);
 }
 
-/* Nothing to say: the tender starts a new process for each call, so there is no snapshot to take. */
-static void ready(void) {}
+/* A write of nothing: a tender that keeps this process stops it there, and puts it back to here for each call. */
+static void ready(void) { kerb_system_call(SYS_write, KERB_LOG_FD, KERB_INFO, 0, 0, 0, 0); }
 
 static __attribute__((noreturn)) void done(uint32_t status, uint64_t output_size) {
   mailbox()->status = status;

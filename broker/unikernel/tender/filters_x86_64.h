@@ -3,13 +3,23 @@
 #define KERBSIDE_TENDER_FILTERS_X86_64_H
 
 #include <linux/kvm.h>
+#include <sys/ptrace.h>
 
 /* x32 calls have bit 30 set in their number, so they match no rule. */
 #define MACHINE_AUDIT AUDIT_ARCH_X86_64
 
 /* The gate sets the guest's thread pointer by a system call. */
 #define ARCH_SET_FS 0x1002
-#define MACHINE_PROCESS , LET_WITH(arch_prctl, 0, ARCH_SET_FS)
+/*
+ * A kept guest is traced by its own wish, and the tender waits for its signal. Of ptrace only what a tracer says to what it
+ * traces already: no attaching to others.
+ */
+#define MACHINE_PROCESS                                                                                        \
+  , LET_WITH(arch_prctl, 0, ARCH_SET_FS), LET(rt_sigtimedwait), LET_WITH(ptrace, 0, PTRACE_TRACEME),           \
+      LET_WITH(ptrace, 0, PTRACE_SETOPTIONS), LET_WITH(ptrace, 0, PTRACE_CONT),                                \
+      LET_WITH(ptrace, 0, PTRACE_GETREGS), LET_WITH(ptrace, 0, PTRACE_SETREGS),                                \
+      LET_WITH(ptrace, 0, PTRACE_GETREGSET), LET_WITH(ptrace, 0, PTRACE_SETREGSET),                            \
+      LET_WITH(ptrace, 0, PTRACE_GETSIGINFO)
 
 /*
  * A call, and then the way back: to the snapshot, or to a new machine. The one mapping that is made is that of kvm_run. An

@@ -11,7 +11,12 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-/* Entered at the start; takes one number, not zero for the self-test, and does not return. */
+/* Entered at the start; takes one of these numbers, and does not return. */
+enum gate_way {
+  GATE_CALL,      /* waits for the call, and goes on to the guest's first instruction */
+  GATE_SELF_TEST, /* the same, but ends where the guest would begin */
+  GATE_KEPT,      /* without waiting and for another filter: ends there too, where its tracer stops it (process_kept_x86_64.c) */
+};
 extern const char kerb_gate_start[], kerb_gate_end[];
 /* The handler of the guest's faults. */
 extern const char kerb_gate_fault[];
@@ -22,6 +27,7 @@ extern const char kerb_gate_entry[], kerb_gate_vectors[];
  * Once, before the first fork: puts the gate in its place with all that it needs there, and directs the guest's faults to
  * it. Writes why not into `reason` (REASON_SIZE) otherwise.
  */
-bool gate_set_up(uint64_t entry, char *reason);
+struct guest;
+bool gate_set_up(struct guest *guest, char *reason);
 
 #endif

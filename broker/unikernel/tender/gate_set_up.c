@@ -56,7 +56,7 @@ static uint64_t signal_frame(void) {
 }
 
 /* The guest's faults, and the system calls that it may not make, go to the gate. Both settings are inherited by fork, so they cost a call nothing. */
-static bool direct_faults(uint64_t stack_size) {
+static bool direct_faults(struct guest *guest, uint64_t stack_size) {
   static const int faults[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP, SIGSYS};
   struct { /* the kernel's own struct: libc would put its handler's return path in, and that is not there any more */
     uintptr_t handler;
@@ -71,13 +71,13 @@ static bool direct_faults(uint64_t stack_size) {
   };
   const struct guest_address start = {KERB_FAULT_STACK};
   const stack_t stack = {.ss_sp = layout_memory(start), .ss_size = stack_size};
-  if (!layout_map_private(start, stack_size, PROT_READ | PROT_WRITE)) return false;
+  if (!layout_map_writable(guest, start, stack_size)) return false;
   for (size_t i = 0; i < sizeof faults / sizeof *faults; i++)
     if (syscall(SYS_rt_sigaction, faults[i], &action, NULL, sizeof action.mask) != 0) return false;
   return syscall(SYS_sigaltstack, &stack, NULL) == 0;
 }
 
-bool gate_set_up(uint64_t entry, char *reason) {
+bool gate_set_up(struct guest *guest, char *reason) {
   const struct vectors vectors = vectors_look();
   const uint64_t frame = page_up(signal_frame()) + KERB_PAGE;
   const uint64_t stack = frame > KERB_FAULT_STACK_SIZE ? frame : KERB_FAULT_STACK_SIZE;
@@ -87,7 +87,7 @@ bool gate_set_up(uint64_t entry, char *reason) {
              (unsigned long long)vectors.size, (unsigned long long)frame, KERB_VECTORS_MAX);
     return false;
   }
-  if (build_vectors(&vectors) && build_gate(entry, &vectors) && direct_faults(stack)) return true;
+  if (build_vectors(&vectors) && build_gate(guest->image.entry.value, &vectors) && direct_faults(guest, stack)) return true;
   snprintf(reason, REASON_SIZE, "cannot set up isolation `process`: %s", strerror(errno));
   return false;
 }

@@ -12,6 +12,7 @@
 #define ARCH_SET_FS 0x1002
 #define SECCOMP_SET_MODE_FILTER 1
 #define SECCOMP_RET_TRAP 0x00030000
+#define SECCOMP_RET_TRACE 0x7ff00000
 #define SECCOMP_RET_ALLOW 0x7fff0000
 #define AUDIT_ARCH_X86_64 0xc000003e
 #define USER_END 0x7ffffffff000
@@ -39,6 +40,9 @@
 #define DATA_NR 0
 #define DATA_ARCH 4
 #define DATA_ARG0 16
+#define DATA_ARG2 32
+
+#define GATE_KEPT 2
 
 #define AT_GATE(label) (KERB_GATE + (label) - kerb_gate_start)
 
@@ -49,7 +53,7 @@
 kerb_gate_start:
 
 // Entered by a call that never returns, after fork, with one thread and the log as the only descriptor. Uses no stack.
-// edi: not zero for the self-test, which goes all the way and then does not run the guest.
+// edi: enum gate_way of gate.h.
         movl    %edi, %r13d
         xorl    %r12d, %r12d
 
@@ -82,6 +86,9 @@ kerb_gate_start:
         movl    $SECCOMP_SET_MODE_FILTER, %edi
         xorl    %esi, %esi
         leaq    filter_program(%rip), %rdx
+        leaq    kept_program(%rip), %rcx
+        cmpl    $GATE_KEPT, %r13d
+        cmoveq  %rcx, %rdx
         syscall
         testq   %rax, %rax
         jnz     refused
@@ -95,6 +102,8 @@ kerb_gate_start:
         movq    kerb_gate_vectors+8(%rip), %rcx // the end of the area: as far as the processor may read it
         movb    -1(%rcx), %al
 
+        cmpl    $GATE_KEPT, %r13d
+        je      reset
         incl    %r12d                           // step 5: wait in a write to the full log until the call begins
 again:  movl    $SYS_write, %eax
         movl    $KERB_LOG_FD, %edi
@@ -107,7 +116,7 @@ again:  movl    $SYS_write, %eax
         jne     refused
 
 // Every register to a known value: what the tender copied may have passed through them.
-        movl    $KERB_VECTORS, %ecx
+reset:  movl    $KERB_VECTORS, %ecx
         movl    kerb_gate_vectors(%rip), %eax   // which components: see vectors_x86_64.c
         movl    kerb_gate_vectors+4(%rip), %edx
         movl    %eax, %ebx
@@ -195,6 +204,33 @@ filter:
         BPF(BPF_RETURN, 0, 0, SECCOMP_RET_ALLOW)
         BPF(BPF_RETURN, 0, 0, SECCOMP_RET_TRAP) // to kerb_gate_fault
 filter_end:
+
+// Of a guest that is traced and put back after each call. Its end, and a write of nothing, which says that its start-up is over,
+// stop it before anything happens.
+        .balign 8
+kept_program:
+        .short  (kept_end - kept) / 8
+        .short  0, 0, 0
+        .quad   AT_GATE(kept)
+        .balign 8
+kept:
+        BPF(BPF_LOAD, 0, 0, DATA_ARCH)
+        BPF(BPF_IF_EQUAL, 0, 13, AUDIT_ARCH_X86_64)
+        BPF(BPF_LOAD, 0, 0, DATA_NR)
+        BPF(BPF_IF_EQUAL, 10, 0, SYS_exit_group)
+        BPF(BPF_IF_EQUAL, 0, 10, SYS_write)
+        BPF(BPF_LOAD, 0, 0, DATA_ARG0)
+        BPF(BPF_IF_EQUAL, 0, 8, KERB_LOG_FD)
+        BPF(BPF_LOAD, 0, 0, DATA_ARG0 + 4)
+        BPF(BPF_IF_EQUAL, 0, 6, 0)
+        BPF(BPF_LOAD, 0, 0, DATA_ARG2)
+        BPF(BPF_IF_EQUAL, 0, 2, 0)
+        BPF(BPF_LOAD, 0, 0, DATA_ARG2 + 4)
+        BPF(BPF_IF_EQUAL, 1, 0, 0)
+        BPF(BPF_RETURN, 0, 0, SECCOMP_RET_ALLOW)
+        BPF(BPF_RETURN, 0, 0, SECCOMP_RET_TRACE) // to process_kept_x86_64.c
+        BPF(BPF_RETURN, 0, 0, SECCOMP_RET_TRAP)  // a signal, of which the same one hears
+kept_end:
 
 kerb_gate_end:
         .section .note.GNU-stack, "", @progbits

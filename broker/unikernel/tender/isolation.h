@@ -21,7 +21,8 @@ struct ending {
    * guest can give no page back, so it is the peak, too. Input and output are not in it. No guest can make it smaller than
    * its isolation says:
    *
-   * `process`: pages that the kernel had to give or copy, as page faults count them. One that is read before it is first
+   * `process`, kept: pages that hold something else at the end than at the start, with those of the guest's start-up.
+   * `process`, for each call: pages that the kernel had to give or copy, as page faults count them. One that is read before it is first
    * written counts twice, and of the input as much as one page for each window of it that the kernel maps at a time (64 KiB
    * as a rule). Never more than there is.
    * `vm`: pages that were written, by KVM's dirty log, or pages that hold something else at the end than at the start, so that
@@ -53,7 +54,11 @@ struct isolation {
   bool (*rest)(struct guest *guest);
 };
 
-extern const struct isolation isolation_process, isolation_vm;
+/*
+ * Isolation `process` in two ways: one process that is put back after each call, where this machine allows that
+ * (process_may_be_kept), or a process for each call.
+ */
+extern const struct isolation isolation_process_kept, isolation_process_forked, isolation_vm;
 
 /*
  * Proves by doing that this machine can run isolation `vm`: a virtual machine, ring 3 at full speed, vector registers, a
@@ -69,6 +74,6 @@ bool vm_stand_by(char reason[REASON_SIZE]);
 void vm_close(void);
 
 /* Descriptors of the tender. Those of a guest are none but KERB_LOG_FD. */
-enum { LOG_READ_FD = 4, INPUT_FD = 5, OUTPUT_FD = 6, KVM_FD = 7 };
+enum { LOG_READ_FD = 4, INPUT_FD = 5, OUTPUT_FD = 6, KVM_FD = 7, MEMORY_FD = 8 };
 
 #endif

@@ -19,8 +19,8 @@
 #define MAP_FIXED_NOREPLACE 0x100000
 #endif
 
-/* Of each memfd, in bytes: what a virtual machine always keeps; what is kept of an input; and of an output for processes. */
-#define VM_KEPT_MIN 0x40000
+/* Of each memfd, in bytes: what a guest that outlives its calls always keeps; what is kept of an input; and of an output for processes. */
+#define KEPT_MIN 0x40000
 #define INPUT_KEPT_MAX 0x100000
 #define PREMAPPED_MAX 0x400000
 
@@ -43,14 +43,25 @@ bool layout_map_private(struct guest_address start, uint64_t size, int protectio
   return map_at(start, size, protection, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 }
 
+bool layout_map_writable(struct guest *guest, struct guest_address start, uint64_t size) {
+  const uint64_t offset = guest->memory_size;
+  if (guest->memory_fd < 0) return layout_map_private(start, size, PROT_READ | PROT_WRITE);
+  if (ftruncate(guest->memory_fd, (off_t)(offset + size)) != 0) return false;
+  guest->memory_size += size;
+  return map_at(start, size, PROT_READ | PROT_WRITE, MAP_SHARED, guest->memory_fd, offset);
+}
+
 /*
- * Anonymous and private: fork shares the pages and copies the page-table entries, so that a call starts without a fault
- * for each page of text that it reads, and what it writes is its own copy.
+ * Text and constants are anonymous and private: fork shares the pages and copies the page-table entries, so that a call
+ * starts without a fault for each page that it reads. What a guest writes to is its own copy, or goes to its memfd.
  */
-static bool map_segment(const struct segment *segment, const uint8_t *file, bool runs_here) {
+static bool map_segment(struct guest *guest, const struct segment *segment, const uint8_t *file) {
   const struct guest_address start = {page_down(segment->start.value)};
   const uint64_t size = page_up(segment->start.value + segment->memory_size) - start.value;
-  if (!layout_map_private(start, size, PROT_READ | PROT_WRITE)) return false;
+  const bool runs_here = guest->runs_here;
+  if (!(segment->writable ? layout_map_writable(guest, start, size)
+                          : layout_map_private(start, size, PROT_READ | PROT_WRITE)))
+    return false;
   memcpy(host_pointer(segment->start), file + segment->file_offset, segment->file_size);
   if (segment->writable) return true;
   if (segment->executable) __builtin___clear_cache(host_pointer(start), (char *)host_pointer(start) + size);
@@ -78,22 +89,28 @@ static bool map_shared_pages(struct guest *guest) {
                 guest->output_pages);
 }
 
-bool layout_map(struct guest *guest, const uint8_t *file, bool runs_here, char reason[REASON_SIZE]) {
+bool layout_seal_memory(struct guest *guest) {
+  if (!size_memfd(guest->memory_fd, guest->memory_size)) return false;
+  guest->memory = mmap(NULL, guest->memory_size, PROT_READ | PROT_WRITE, MAP_SHARED, guest->memory_fd, 0);
+  /* No business of a guest, whose process lets go of it anyway. */
+  return guest->memory != MAP_FAILED && madvise(guest->memory, guest->memory_size, MADV_DONTFORK) == 0;
+}
+
+bool layout_map(struct guest *guest, const uint8_t *file, char reason[REASON_SIZE]) {
   const struct image *image = &guest->image;
   const long page = sysconf(_SC_PAGESIZE);
   if (page != KERB_PAGE) {
     snprintf(reason, REASON_SIZE, "this kernel has pages of %ld bytes; a unikernel needs one with pages of %d", page, KERB_PAGE);
     return false;
   }
-  guest->runs_here = runs_here;
   guest->input_pages = page_up(image->manifest.max_input);
   guest->output_pages = page_up(image->manifest.max_output);
   bool mapped = true;
-  for (unsigned i = 0; mapped && i < image->segment_count; i++) mapped = map_segment(&image->segments[i], file, runs_here);
+  for (unsigned i = 0; mapped && i < image->segment_count; i++) mapped = map_segment(guest, &image->segments[i], file);
   const uint64_t below = below_thread_pointer(image->tls_size), above = above_thread_pointer(image->tls_size);
-  mapped = mapped && layout_map_private(image->heap, image->heap_size, PROT_READ | PROT_WRITE) &&
-           layout_map_private((struct guest_address){KERB_STACK_START}, KERB_STACK_SIZE, PROT_READ | PROT_WRITE) &&
-           layout_map_private((struct guest_address){KERB_THREAD_POINTER - below}, below + above, PROT_READ | PROT_WRITE) &&
+  mapped = mapped && layout_map_writable(guest, image->heap, image->heap_size) &&
+           layout_map_writable(guest, (struct guest_address){KERB_STACK_START}, KERB_STACK_SIZE) &&
+           layout_map_writable(guest, (struct guest_address){KERB_THREAD_POINTER - below}, below + above) &&
            map_shared_pages(guest);
   if (!mapped) snprintf(reason, REASON_SIZE, "cannot map the guest's memory: %s", strerror(errno));
   return mapped;
@@ -128,15 +145,18 @@ void layout_begin(struct guest *guest, uint32_t isolation, uint64_t input_size) 
   syscall(SYS_getrandom, guest->info->seed, sizeof guest->info->seed, 0);
 }
 
-static bool punch(int fd, uint64_t start, uint64_t size) {
+bool layout_punch(int fd, uint64_t start, uint64_t size) {
   return size == 0 || fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)start, (off_t)size) == 0;
 }
+
+/* Each call has a process of its own, which has to map all that it uses anew. */
+static bool forks(const struct guest *guest) { return guest->runs_here && guest->memory_fd < 0; }
 
 /*
  * Taking pages away costs as much as the call has touched, needs no trust in any length, and gives the memory back while the
  * tender waits. But each page that is there again for the next call saves it some microseconds, of which a mebibyte has 256. So
  * pages are cleared and kept, as many as recent calls have used, which large calls raise at once and small ones lower by an
- * eighth of the difference each. A virtual machine finds them mapped, as it outlives its calls. The process of a call maps
+ * eighth of the difference each. A guest that outlives its calls finds them mapped. The process of one call maps
  * all that is kept while it waits for the call (layout_premap). There what is kept has a limit, because a guest that writes
  * to the last byte of its output would have all of it filled each time. The input has one, because what is kept of it stays.
  */
@@ -146,15 +166,15 @@ static uint64_t lower(uint64_t wanted, uint64_t used) {
 }
 
 static uint64_t input_kept(const struct guest *guest) {
-  const uint64_t least = guest->runs_here || guest->input_wanted > VM_KEPT_MIN ? guest->input_wanted : VM_KEPT_MIN;
+  const uint64_t least = forks(guest) || guest->input_wanted > KEPT_MIN ? guest->input_wanted : KEPT_MIN;
   const uint64_t kept = least < INPUT_KEPT_MAX ? least : INPUT_KEPT_MAX;
   return kept < guest->input_pages ? kept : guest->input_pages;
 }
 
 static uint64_t output_kept(const struct guest *guest) {
   uint64_t kept = guest->output_wanted;
-  if (guest->runs_here && kept > PREMAPPED_MAX) kept = PREMAPPED_MAX;
-  if (!guest->runs_here && kept < VM_KEPT_MIN) kept = VM_KEPT_MIN;
+  if (forks(guest) && kept > PREMAPPED_MAX) kept = PREMAPPED_MAX;
+  if (!forks(guest) && kept < KEPT_MIN) kept = KEPT_MIN;
   return kept < guest->output_pages ? kept : guest->output_pages;
 }
 
@@ -185,7 +205,7 @@ bool layout_scrub_input(struct guest *guest, uint64_t input_size) {
   const uint64_t kept = input_kept(guest);
   memset(guest->input, 0, used < kept ? used : kept);
   if (used <= kept && kept >= before) return true;
-  return punch(guest->input_fd, kept, guest->input_pages - kept);
+  return layout_punch(guest->input_fd, kept, guest->input_pages - kept);
 }
 
 /* Clears what is not zero of the first `size` bytes, and sets `used` to where that ends. The file knows where it has pages. */
@@ -213,19 +233,19 @@ bool layout_scrub(struct guest *guest) {
   /* In a virtual machine the mailbox is in nobody's reach. */
   if (guest->runs_here) memset(host_pointer((struct guest_address){KERB_MAILBOX}), 0, KERB_PAGE);
   /* What is not kept in any case is taken away and not cleared first. */
-  if (guest->runs_here && guest->output_pages > PREMAPPED_MAX &&
-      !punch(guest->output_fd, PREMAPPED_MAX, guest->output_pages - PREMAPPED_MAX))
+  if (forks(guest) && guest->output_pages > PREMAPPED_MAX &&
+      !layout_punch(guest->output_fd, PREMAPPED_MAX, guest->output_pages - PREMAPPED_MAX))
     return false;
   if (!clear(guest->output_fd, layout_memory((struct guest_address){KERB_OUTPUT}), guest->output_pages, &used)) return false;
   guest->output_wanted = lower(guest->output_wanted, used);
   const uint64_t kept = output_kept(guest);
-  return punch(guest->output_fd, kept, guest->output_pages - kept);
+  return layout_punch(guest->output_fd, kept, guest->output_pages - kept);
 }
 
 bool layout_rest(struct guest *guest) {
   guest->output_wanted = 0;
   const uint64_t kept = output_kept(guest);
-  return punch(guest->output_fd, kept, guest->output_pages - kept);
+  return layout_punch(guest->output_fd, kept, guest->output_pages - kept);
 }
 
 uint8_t *layout_memory(struct guest_address start) { return host_pointer(start); }

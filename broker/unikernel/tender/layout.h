@@ -19,15 +19,22 @@ struct guest {
   uint8_t *input;
   struct kerb_info *info;
   bool runs_here; /* calls run in forks of this process */
+  /*
+   * memfd: data, TLS, stack and heap, one after the other, for a guest that is put back after each call; -1: they are private
+   * memory of this process. Bytes, and the tender's own view of all of them.
+   */
+  int memory_fd;
+  uint64_t memory_size;
+  uint8_t *memory;
   /* Bytes at the start of each memfd that recent calls have used, whole pages: what is kept follows it (layout.c). */
   uint64_t input_wanted, output_wanted;
 };
 
 /*
- * Maps everything and copies the image in. Sizes the two memfds, which are still empty. `runs_here`: the guest will run in
- * these mappings, so its text has to be executable in them.
+ * Maps everything and copies the image in. Sizes the two memfds, which are still empty. `guest->runs_here`: the guest will run
+ * in these mappings, so its text has to be executable in them.
  */
-bool layout_map(struct guest *guest, const uint8_t *file, bool runs_here, char reason[REASON_SIZE]);
+bool layout_map(struct guest *guest, const uint8_t *file, char reason[REASON_SIZE]);
 
 /* In the process of a coming call: maps those pages of input and output that recent calls have used. */
 void layout_premap(const struct guest *guest);
@@ -64,5 +71,11 @@ uint8_t *layout_memory(struct guest_address start);
 
 /* Maps anonymous private memory at a fixed guest address; false when something is there already. */
 bool layout_map_private(struct guest_address start, uint64_t size, int protection);
+/* The same for what the guest may write to: a part of its memfd where there is one. */
+bool layout_map_writable(struct guest *guest, struct guest_address start, uint64_t size);
+/* With a memfd, once, when all is mapped: its size is fixed, and this process has its view of it. */
+bool layout_seal_memory(struct guest *guest);
+/* Takes pages of a memfd away; both in bytes, whole pages. They read as zeros again. */
+bool layout_punch(int fd, uint64_t start, uint64_t size);
 
 #endif

@@ -26,6 +26,7 @@
 #include "confine.h"
 #include "filters.h"
 #include "isolation.h"
+#include "process.h"
 #include "wire.h"
 
 /* How long no call comes until what was kept for it is given back. */
@@ -33,7 +34,7 @@
 
 /*
  * Gives the tender its fixed descriptors: 0 log in (the guest's only one), 2 standard error, 3 socket, 4 log out, 5 and 6
- * the memfds. The pipe holds one page, so a flood of log costs the guest its own time and nobody any memory.
+ * the memfds that the broker writes to and reads, 8 that of a kept guest's memory. The pipe holds one page, so a flood of log costs the guest its own time and nobody any memory.
  */
 static void open_descriptors(void) {
   int log[2];
@@ -41,16 +42,18 @@ static void open_descriptors(void) {
     die(EXIT_FAILED, "cannot make a pipe for the log");
   const int input = memfd_create("kerb-input", MFD_CLOEXEC | MFD_ALLOW_SEALING);
   const int output = memfd_create("kerb-output", MFD_CLOEXEC | MFD_ALLOW_SEALING);
-  if (input < 0 || output < 0) die(EXIT_FAILED, "cannot make memfds");
+  const int memory = memfd_create("kerb-memory", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+  if (input < 0 || output < 0 || memory < 0) die(EXIT_FAILED, "cannot make memfds");
   /* First out of the way of the numbers they shall have. */
-  const int wanted[] = {KERB_LOG_FD, LOG_READ_FD, INPUT_FD, OUTPUT_FD};
-  int high[] = {log[1], log[0], input, output};
-  for (size_t i = 0; i < 4; i++)
+  const int wanted[] = {KERB_LOG_FD, LOG_READ_FD, INPUT_FD, OUTPUT_FD, MEMORY_FD};
+  int high[] = {log[1], log[0], input, output, memory};
+  for (size_t i = 0; i < 5; i++)
     if ((high[i] = fcntl(high[i], F_DUPFD_CLOEXEC, 16)) < 0) die(EXIT_FAILED, "cannot duplicate descriptors");
-  for (size_t i = 0; i < 4; i++)
+  for (size_t i = 0; i < 5; i++)
     if (dup2(high[i], wanted[i]) < 0) die(EXIT_FAILED, "cannot duplicate descriptors");
   close(1);
-  if (syscall(SYS_close_range, OUTPUT_FD + 1, ~0u, 0) != 0)
+  close(KVM_FD);
+  if (syscall(SYS_close_range, MEMORY_FD + 1, ~0u, 0) != 0)
     die(EXIT_FAILED, "close_range is missing: Linux 5.9 or later is needed");
 }
 
@@ -102,14 +105,14 @@ static bool find_isolations(uint32_t wish, bool kvm_open, bool *has_vm, char why
   return *has_vm || wish == WISH_ANY;
 }
 
-static const struct isolation *choose(uint32_t wish, bool has_vm, char why[REASON_SIZE]) {
+static const struct isolation *choose(uint32_t wish, bool has_vm, bool keeps, char why[REASON_SIZE]) {
   if (has_vm && wish != KERB_ISOLATION_PROCESS) return &isolation_vm;
   if (wish == KERB_ISOLATION_VM) return NULL;
   if (has_vm) {
     snprintf(why, REASON_SIZE, "as asked for");
     vm_close();
   }
-  return &isolation_process;
+  return keeps ? &isolation_process_kept : &isolation_process_forked;
 }
 
 static bool read_wish(const char *text, uint32_t *wish) {
@@ -136,7 +139,7 @@ int main(int count, char **arguments) {
     return EXIT_USAGE;
   }
   static struct guest guest = {.input_fd = INPUT_FD, .output_fd = OUTPUT_FD};
-  char reason[REASON_SIZE] = "", why[REASON_SIZE] = "";
+  char reason[REASON_SIZE] = "", why[REASON_SIZE] = "", way[REASON_SIZE] = "";
   char confinement[CONFINEMENT_SIZE];
 
   setsid(); /* a Ctrl-C at the broker's terminal is the broker's to handle */
@@ -155,23 +158,28 @@ int main(int count, char **arguments) {
   prctl(PR_SET_PDEATHSIG, SIGKILL);
   if (!filter_loading()) send_reason(KERB_FRAME_FAILED, "this kernel has no seccomp filters");
   if (!find_isolations(wish, kvm_open, &has_vm, why)) send_reason(KERB_FRAME_FAILED, why);
+  const bool keeps = wish != KERB_ISOLATION_VM && process_may_be_kept(way);
   say_blank();
 
   const struct kerb_broker_frame load = receive_frame();
   if (load.header.type != KERB_FRAME_LOAD) die(EXIT_PROTOCOL, "frame from the broker out of turn");
   uint8_t *file = receive_image(load.input_size, reason);
-  const struct isolation *isolation = choose(load.isolation, has_vm, why);
+  const struct isolation *isolation = choose(load.isolation, has_vm, keeps, why);
   if (isolation == NULL) send_reason(KERB_FRAME_FAILED, why);
   if (isolation->id == KERB_ISOLATION_VM) confine_priority();
   if (file == NULL) send_reason(KERB_FRAME_FAILED, reason);
   if (!image_check(file, load.input_size, &guest.image, reason)) send_reason(KERB_FRAME_REFUSED, reason);
-  if (!layout_map(&guest, file, isolation->id == KERB_ISOLATION_PROCESS, reason) || !isolation->prepare(&guest, reason))
+  if (isolation->id == KERB_ISOLATION_VM) way[0] = 0;
+  guest.runs_here = isolation->id == KERB_ISOLATION_PROCESS;
+  guest.memory_fd = isolation == &isolation_process_kept ? MEMORY_FD : -1;
+  if (guest.memory_fd < 0) close(MEMORY_FD);
+  if (!layout_map(&guest, file, reason) || !isolation->prepare(&guest, reason))
     send_reason(KERB_FRAME_FAILED, reason);
   munmap(file, load.input_size + 1);
   if (!filter_serving(isolation->id)) send_reason(KERB_FRAME_FAILED, "this kernel has no seccomp filters");
   if (!isolation->self_test(&guest, reason) || !get_ready(&guest, isolation, reason))
     send_reason(KERB_FRAME_FAILED, reason);
 
-  say_loaded(&guest, isolation->id, why, confinement);
+  say_loaded(&guest, isolation->id, why, way, confinement);
   serve(&guest, isolation);
 }

@@ -15,8 +15,7 @@ static void forbidden_call(int64_t number, uint32_t status, uint64_t after, stru
   ending->instruction = after - MACHINE_SYSTEM_CALL_SIZE;
 }
 
-/* What the gate's handler has left: the guest's word, as far as it goes. */
-static void read_fault(const struct kerb_mailbox *mailbox, struct ending *ending) {
+void read_fault(const struct kerb_mailbox *mailbox, struct ending *ending) {
   ending->kind = ENDING_FAULT;
   ending->status = 0;
   ending->signal = mailbox->signal;
@@ -34,15 +33,10 @@ static void read_fault(const struct kerb_mailbox *mailbox, struct ending *ending
   }
 }
 
-void read_exit(const siginfo_t *exit, struct ending *ending) {
+void read_doorbell(int code, struct ending *ending) {
   const struct kerb_mailbox *mailbox = layout_mailbox();
-  if (exit->si_code != CLD_EXITED) { /* the kernel's own word: the fault handler did not get to run */
-    ending->kind = ENDING_FAULT;
-    ending->signal = (uint32_t)exit->si_status;
-    return;
-  }
   ending->status = mailbox->status;
-  switch (exit->si_status) {
+  switch (code) {
     case KERB_EXIT_DONE:
       ending->kind = ENDING_DONE;
       ending->output_size = mailbox->output_size;
@@ -50,11 +44,19 @@ void read_exit(const siginfo_t *exit, struct ending *ending) {
     case KERB_EXIT_ABORT:
       ending->kind = ENDING_ABORT;
       return;
-    case KERB_EXIT_FAULT:
-      read_fault(mailbox, ending);
-      return;
     default:
       ending->kind = ENDING_FAULT;
-      ending->status = (uint32_t)exit->si_status;
+      ending->status = (uint32_t)code;
+  }
+}
+
+void read_exit(const siginfo_t *exit, struct ending *ending) {
+  if (exit->si_code != CLD_EXITED) { /* the kernel's own word: the fault handler did not get to run */
+    ending->kind = ENDING_FAULT;
+    ending->signal = (uint32_t)exit->si_status;
+  } else if (exit->si_status == KERB_EXIT_FAULT) { /* the gate's handler: the guest's word, as far as it goes */
+    read_fault(layout_mailbox(), ending);
+  } else {
+    read_doorbell(exit->si_status, ending);
   }
 }

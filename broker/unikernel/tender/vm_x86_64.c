@@ -13,7 +13,6 @@
  */
 #define _GNU_SOURCE
 #include <errno.h>
-#include <poll.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/syscall.h>
@@ -24,6 +23,7 @@
 #include "vm_alarm.h"
 #include "vm_exit_x86_64.h"
 #include "vm_snapshot.h"
+#include "wire.h"
 
 #define STARTUP_BUDGET_NS 1000000000
 /* How long a run goes on before this thread looks whether the broker is still there. */
@@ -135,13 +135,6 @@ static bool hear(const struct vm_exit *exit, struct ending *ending) {
     default:
       return false;
   }
-}
-
-/* The broker is gone, or it speaks out of turn: either way the call has no taker. */
-static bool broker_gone(void) {
-  struct pollfd socket = {.fd = KERB_SOCKET_FD, .events = POLLIN | POLLRDHUP};
-  const struct timespec at_once = {0, 0};
-  return ppoll(&socket, 1, &at_once, NULL) > 0;
 }
 
 /* Runs to the end of a call, at the latest until the budget has run out; or, in start-up, to `ready`: then true. */

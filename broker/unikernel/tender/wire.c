@@ -3,6 +3,7 @@
 #include "wire.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -53,6 +54,12 @@ void receive_all(void *to, size_t size, bool between_frames) {
   }
 }
 
+bool broker_gone(void) {
+  struct pollfd socket = {.fd = KERB_SOCKET_FD, .events = POLLIN | POLLRDHUP};
+  const struct timespec at_once = {0, 0};
+  return ppoll(&socket, 1, &at_once, NULL) > 0;
+}
+
 struct kerb_broker_frame receive_frame(void) {
   struct kerb_broker_frame frame;
   receive_all(&frame, sizeof frame, true);
@@ -99,10 +106,10 @@ void say_blank(void) {
   send_all(&part, 1);
 }
 
-void say_loaded(const struct guest *guest, uint32_t isolation, const char *why, const char *confinement) {
+void say_loaded(const struct guest *guest, uint32_t isolation, const char *why, const char *way, const char *confinement) {
   char text[KERB_MAX_REASON];
-  snprintf(text, sizeof text, "isolation %s (%s); %s%s", isolation == KERB_ISOLATION_VM ? "vm" : "process", why,
-           confinement, filter_warning());
+  snprintf(text, sizeof text, "isolation %s (%s); %s%s%s%s", isolation == KERB_ISOLATION_VM ? "vm" : "process", why,
+           way, way[0] == 0 ? "" : "; ", confinement, filter_warning());
   const size_t size = strlen(text);
   struct kerb_loaded_frame loaded = {
       .header = {.length = (uint32_t)(sizeof loaded - sizeof loaded.header.length + size), .type = KERB_FRAME_LOADED},

@@ -20,6 +20,8 @@ __attribute__((noreturn)) void die(int code, const char *what);
 
 /* Reads exactly `size` bytes, or ends the process: quietly between frames, with a word in the middle of one. */
 void receive_all(void *to, size_t size, bool between_frames);
+/* During a call: the broker is gone, or it speaks out of turn. Either way the call has no taker. */
+bool broker_gone(void);
 /* The next frame, which is one that the broker may send; its input is left on the socket. */
 struct kerb_broker_frame receive_frame(void);
 void expect(enum kerb_frame_type type);
@@ -28,7 +30,7 @@ uint8_t *receive_image(uint64_t size, char reason[REASON_SIZE]);
 
 void say_hello(void);
 void say_blank(void);
-void say_loaded(const struct guest *guest, uint32_t isolation, const char *why, const char *confinement);
+void say_loaded(const struct guest *guest, uint32_t isolation, const char *why, const char *way, const char *confinement);
 /* REFUSED or FAILED, which is the last that this process says. */
 __attribute__((noreturn)) void send_reason(enum kerb_frame_type type, const char *reason);
 /* Nothing that the guest says is passed on unchecked. */

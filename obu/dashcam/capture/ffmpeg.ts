@@ -1,4 +1,6 @@
 import { type ChildProcessByStdio, spawn } from 'node:child_process';
+import { statSync } from 'node:fs';
+import { delimiter, join } from 'node:path';
 import type { Readable, Writable } from 'node:stream';
 import { ErrorCode, isErrno, KerbError } from '../../../shared/base/errors.ts';
 
@@ -153,11 +155,36 @@ export class ErrorOutput {
   }
 }
 
+/** Programs that were found new enough, by `fileAt`: to start ffmpeg takes a fifth of a second of a core. */
+const checked = new Set<string>();
+const MAX_CHECKED = 16;
+
+/** Names the program at a path: another one there, or a newer one, has another name. Undefined where there is none. */
+function fileAt(path: string): string | undefined {
+  const folders = path.includes('/') ? [''] : ENVIRONMENT.PATH.split(delimiter);
+  for (const folder of folders) {
+    try {
+      const file = statSync(join(folder, path), { bigint: true });
+      if (file.isFile()) return [path, file.dev, file.ino, file.size, file.mtimeNs].join(' ');
+    } catch {
+      // Not in this folder: to run it says why.
+    }
+  }
+  return undefined;
+}
+
 /**
- * Checks that ffmpeg is there and new enough.
+ * Checks that ffmpeg is there and new enough; once for each program, however many cameras use it.
  * @throws KerbError CameraUnavailable, or Cancelled when `signal` fires first
  */
 export async function checkFfmpeg(path: string, signal: AbortSignal): Promise<void> {
+  const file = fileAt(path);
+  if (file !== undefined && checked.has(file)) return;
+  await checkVersion(path, signal);
+  if (file !== undefined && checked.size < MAX_CHECKED) checked.add(file);
+}
+
+async function checkVersion(path: string, signal: AbortSignal): Promise<void> {
   const process = new FfmpegProcess(path, ['-version'], (text) => text);
   signal.addEventListener('abort', () => process.kill(), { once: true });
   let banner = '';

@@ -51,11 +51,20 @@ export class UnderWay<Pending> {
     return this.#requests.size;
   }
 
+  has(key: string): boolean {
+    return this.#requests.has(key);
+  }
+
   find(key: string, subject: string, input: Uint8Array): Found<Pending, never> {
     const request = this.#requests.get(key);
     if (request === undefined) return NOTHING;
     const same = request.subject === subject && sameBytes(request.input, input);
     return same ? { found: 'pending', pending: request.pending } : CONFLICT;
+  }
+
+  /** Whatever has this key. */
+  get(key: string): Pending | undefined {
+    return this.#requests.get(key)?.pending;
   }
 
   /** Only after `find` has found nothing. The input must not change while it is under way. */
@@ -167,5 +176,5 @@ export function digestOf(input: Uint8Array): string {
 }
 
 export function sameBytes(a: Uint8Array, b: Uint8Array): boolean {
-  return a.length === b.length && Buffer.compare(a, b) === 0;
+  return a === b || (a.length === b.length && Buffer.compare(a, b) === 0);
 }

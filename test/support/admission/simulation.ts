@@ -33,6 +33,10 @@ export interface SimulationOptions {
   readonly fromMs?: number;
   /** Calls of one package that run at the same time; no limit without. */
   readonly tendersEach?: number;
+  /** Processors that all runs share evenly; without it, each slot has one of its own. */
+  readonly cores?: number;
+  /** Offloads come evenly spaced, not at random. */
+  readonly even?: boolean;
 }
 
 export interface Simulated extends Waiting {
@@ -51,6 +55,8 @@ export interface Tally {
   useless: number;
   /** Milliseconds of the runs that were answered in time. */
   workMs: number;
+  /** The sum of what was waited for a drop, in milliseconds. */
+  droppedAfterMs: number;
 }
 
 export interface SimulationResult {
@@ -68,6 +74,12 @@ interface Event {
   readonly happen: () => void;
 }
 
+/** One that runs. */
+interface Running {
+  readonly entry: Simulated;
+  leftMs: number;
+}
+
 export const DIGEST = 'sha256:a';
 
 export function simulate(options: SimulationOptions): SimulationResult {
@@ -82,6 +94,10 @@ class Simulation {
   readonly #admission: Admission<Simulated>;
   #now = 0;
   #wakeAt = Number.POSITIVE_INFINITY;
+  readonly #running = new Set<Running>();
+  /** Until when `leftMs` of the running ones counts, and which plan of their next end is the newest. */
+  #ranUntil = 0;
+  #plan = 0;
 
   constructor(options: SimulationOptions) {
     this.#options = options;
@@ -97,7 +113,11 @@ class Simulation {
         wayBackMs: 1,
       },
       ...options.admission,
-      onDropped: (entry) => this.#tally(entry, (tally) => tally.dropped++),
+      onDropped: (entry, waitedMs) =>
+        this.#tally(entry, (tally) => {
+          tally.dropped++;
+          tally.droppedAfterMs += waitedMs;
+        }),
     });
   }
 
@@ -113,13 +133,15 @@ class Simulation {
     for (const tally of this.#tallies) {
       for (const key of Object.keys(total) as (keyof Tally)[]) total[key] += tally[key];
     }
-    const goodput = total.workMs / (slots * (forMs - fromMs));
+    const { cores = slots } = this.#options;
+    const goodput = total.workMs / (cores * (forMs - fromMs));
     const uselessShare = total.useless / Math.max(1, total.useless + total.hits);
     return { tallies: this.#tallies, total, goodput, uselessShare };
   }
 
   #nextOf(source: Source, index: number, random: Random): void {
-    const at = this.#now - Math.log(1 - random()) / source.rate;
+    const gap = this.#options.even ? 1 : -Math.log(1 - random());
+    const at = this.#now + gap / source.rate;
     this.#at(at, () => {
       this.#arrive(source, index, random);
       this.#nextOf(source, index, random);
@@ -159,20 +181,53 @@ class Simulation {
   }
 
   #run(entry: Simulated): void {
-    const { taskDigest, runMs, deadline } = entry;
+    const { taskDigest, runMs } = entry;
     this.#busy.set(taskDigest, (this.#busy.get(taskDigest) ?? 0) + 1);
-    const endsAt = this.#now + runMs;
-    const met = endsAt < deadline.at;
-    this.#at(Math.min(endsAt, deadline.at), () => {
-      this.#busy.set(taskDigest, this.#busy.get(taskDigest)! - 1);
-      this.#admission.ended(entry, this.#now, met ? 'met' : 'missed');
-      this.#tally(entry, (tally) => {
-        if (!met) tally.useless++;
-        else {
-          tally.hits++;
-          tally.workMs += runMs;
-        }
-      });
+    this.#advance();
+    this.#running.add({ entry, leftMs: runMs });
+    this.#planEnd();
+  }
+
+  /** The share of a processor that each run has. */
+  get #speed(): number {
+    const { slots, cores = slots } = this.#options;
+    return Math.min(1, cores / Math.max(1, this.#running.size));
+  }
+
+  #advance(): void {
+    const ms = (this.#now - this.#ranUntil) * this.#speed;
+    for (const one of this.#running) one.leftMs -= ms;
+    this.#ranUntil = this.#now;
+  }
+
+  #planEnd(): void {
+    let at = Number.POSITIVE_INFINITY;
+    for (const { entry, leftMs } of this.#running) {
+      at = Math.min(at, this.#now + leftMs / this.#speed, entry.deadline.at);
+    }
+    const plan = ++this.#plan;
+    if (at === Number.POSITIVE_INFINITY) return;
+    this.#at(at, () => {
+      if (plan !== this.#plan) return;
+      this.#advance();
+      for (const one of this.#running) if (one.leftMs < 1e-6 || one.entry.deadline.isOver(at)) this.#end(one);
+      this.#planEnd();
+    });
+  }
+
+  #end(running: Running): void {
+    this.#running.delete(running);
+    const { entry, leftMs } = running;
+    const { taskDigest, runMs } = entry;
+    this.#busy.set(taskDigest, this.#busy.get(taskDigest)! - 1);
+    const met = leftMs < 1e-6;
+    this.#admission.ended(entry, this.#now, met ? 'met' : 'missed');
+    this.#tally(entry, (tally) => {
+      if (!met) tally.useless++;
+      else {
+        tally.hits++;
+        tally.workMs += runMs;
+      }
     });
   }
 
@@ -199,5 +254,5 @@ class Simulation {
 }
 
 function nothing(): Tally {
-  return { offered: 0, refused: 0, dropped: 0, hits: 0, useless: 0, workMs: 0 };
+  return { offered: 0, refused: 0, dropped: 0, hits: 0, useless: 0, workMs: 0, droppedAfterMs: 0 };
 }

@@ -11,6 +11,14 @@ export interface Command {
   readonly args: readonly string[];
   /** Standard input. */
   readonly input: string;
+  /** Whether its standard output is sent as it comes, too. */
+  readonly isFollowed: boolean;
+}
+
+/** Some standard output of a command that is followed. */
+export interface CommandOutput {
+  readonly id: number;
+  readonly text: string;
 }
 
 export interface CommandEnd {
@@ -24,6 +32,7 @@ interface Streams {
   readonly stdin: Readable;
   readonly stdout: Buffer[];
   readonly stderr: Buffer[];
+  readonly follow: ((text: string) => void) | undefined;
 }
 
 const streams = new AsyncLocalStorage<Streams>();
@@ -35,6 +44,7 @@ for (const name of ['stdout', 'stderr'] as const) {
     const own = streams.getStore();
     if (own === undefined) return write(chunk, ...rest);
     own[name].push(Buffer.from(chunk as string));
+    if (name === 'stdout') own.follow?.(Buffer.from(chunk as string).toString());
     const callback = rest.at(-1);
     if (typeof callback === 'function') process.nextTick(callback as () => void);
     return true;
@@ -44,8 +54,10 @@ for (const name of ['stdout', 'stderr'] as const) {
 const { stdin } = process;
 Object.defineProperty(process, 'stdin', { get: () => streams.getStore()?.stdin ?? stdin });
 
-async function run({ id, args, input }: Command): Promise<CommandEnd> {
-  const own: Streams = { stdin: Readable.from(input === '' ? [] : [Buffer.from(input)]), stdout: [], stderr: [] };
+async function run({ id, args, input, isFollowed }: Command): Promise<CommandEnd> {
+  const stdin = Readable.from(input === '' ? [] : [Buffer.from(input)]);
+  const follow = isFollowed ? (text: string) => process.send!({ id, text } satisfies CommandOutput) : undefined;
+  const own: Streams = { stdin, stdout: [], stderr: [], follow };
   process.exitCode = undefined;
   const code = await streams.run(own, () => runCommand(args));
   process.exitCode = undefined;
