@@ -3,6 +3,7 @@ import { randomBytes } from 'node:crypto';
 import { join } from 'node:path';
 import { messageOf } from '../shared/base/errors.ts';
 import { BenchBroker } from './broker/bench-broker.ts';
+import { largePayloads } from './large-payloads.ts';
 import { type Row, ratio, saturate, summarise, timeEach, timeInTurns, type Way } from './measure.ts';
 import { DockerRun } from './peers/docker-run.ts';
 import { runProgram } from './peers/process.ts';
@@ -111,6 +112,7 @@ export async function* offloadSuite(say: Say): AsyncGenerator<Row> {
   } finally {
     for (const part of undo.reverse()) await part.stop();
   }
+  yield* largePayloads(say);
 }
 
 /** The function itself in a loop in one process; milliseconds. */

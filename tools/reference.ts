@@ -2,6 +2,7 @@ import type { Command } from 'commander';
 import type { Registry } from 'prom-client';
 import { BrokerMetrics } from '../broker/telemetry/metrics.ts';
 import { ResultMetrics } from '../broker/telemetry/result-metrics.ts';
+import { TransferMetrics } from '../broker/telemetry/transfer-metrics.ts';
 import { policyJsonSchema } from '../broker/tenants/policy-schema.ts';
 import { createProgram } from '../cli/program.ts';
 import { keyTable, manifestJsonSchema } from '../obu/manifest/schema/json-schema.ts';
@@ -96,6 +97,8 @@ function brokerRegistry(): Registry {
   metrics.watchPushed(() => []);
   metrics.watchActivity(() => ({ clients: 0, draining: false, pending: () => [] }));
   metrics.watchAudit(() => 0);
+  const transfers = () => ({ states: {}, bytes: 0 });
+  new TransferMetrics(metrics.registry).watch({ input: transfers, output: transfers });
   new ResultMetrics(metrics.registry).watch(() => ({ count: 0, memoryBytes: 0, diskBytes: 0, reason: '' }));
   return metrics.registry;
 }

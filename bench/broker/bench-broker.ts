@@ -13,6 +13,7 @@ import { silentLog } from '../../shared/base/log.ts';
 import { ensureDevelopmentIdentities } from '../../shared/identity/development.ts';
 import { fixedIdentity } from '../../shared/identity/identity-watch.ts';
 import { loadIdentity } from '../../shared/identity/x509-identity.ts';
+import { BrokerClient } from '../../shared/v2e-client/broker-client.ts';
 import type { OffloadResult } from '../../shared/v2e-client/offload-result.ts';
 import { Daemon } from '../peers/daemon.ts';
 
@@ -28,6 +29,7 @@ export class BenchBroker {
   #offloader: BrokerOffloader | undefined;
   #digest = '';
   #count = 0;
+  #url = '';
 
   /** Identity directories; known after `start()`. */
   get identities(): { vehicle: string; broker: string } {
@@ -35,12 +37,12 @@ export class BenchBroker {
   }
 
   /** Builds the task, starts the broker and connects. `stop()` is needed also when this fails. */
-  async start(task: string): Promise<void> {
+  async start(task: string, tasks = 'examples/tasks'): Promise<void> {
     const names = { vehicle: 'bench', broker: ID, tenant: 'bench' };
     const identities = await ensureDevelopmentIdentities(join(this.#folder, 'identity'), names);
     this.#identities = identities;
     const packages = join(this.#folder, 'packages');
-    this.#digest = await buildTask(join(root, 'examples/tasks', task), join(packages, task));
+    this.#digest = await buildTask(join(root, tasks, task), join(packages, task));
     const api = join(this.#folder, 'api.sock');
     const daemon = new Daemon([
       join(root, 'cli/kerb.ts'),
@@ -54,6 +56,7 @@ export class BenchBroker {
       await sleep(50);
       status = await getStatus<BrokerStatus>(api).catch(() => undefined);
     }
+    this.#url = status.url;
     const offloader = new BrokerOffloader({
       brokers: [{ id: ID, url: status.url }],
       identity: fixedIdentity(await loadIdentity(identities.vehicle, 'vehicle')),
@@ -69,6 +72,18 @@ export class BenchBroker {
     const deadline = new Deadline(10_000);
     const request = { id, taskDigest: this.#digest, input, isolation: 'any', deadline, priority: 500 } as const;
     return await this.#offloader!.offload(request);
+  }
+
+  /** A connection of its own. `close()` is needed. */
+  async client(): Promise<BrokerClient> {
+    const identity = await loadIdentity(this.identities.vehicle, 'vehicle');
+    const client = new BrokerClient({ url: this.#url, identity, brokerId: ID });
+    await client.connect();
+    return client;
+  }
+
+  get digest(): string {
+    return this.#digest;
   }
 
   async stop(): Promise<void> {

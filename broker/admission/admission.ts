@@ -127,7 +127,7 @@ export class Admission<T extends Waiting> {
     const reason = this.#noRoom(entry);
     if (reason !== undefined) return reason;
     const { tenant, taskDigest, input, serviceClass } = entry;
-    const rank = rankOf(cappedClass(serviceClass, this.#tenants.highestClassOf(tenant)));
+    const rank = rankOf(serviceClass);
     const prospect = this.#look(entry, rank, this.#times.of(tenant, taskDigest, input.length), now, true);
     return prospect.reachable ? undefined : unreachable(prospect, entry);
   }

@@ -12,7 +12,7 @@ import type { CallEnd } from '../tenders/pool/pool-options.ts';
 import { describeEnd } from '../tenders/process/describe-end.ts';
 import type { TenderOutcome } from '../tenders/process/tender.ts';
 import { answerAll, type Flights } from './callers.ts';
-import type { AnyOffload, Answer, FailedRun, PendingOffload, Runnable, TaskResult } from './offload.ts';
+import type { Answer, AnyOffload, FailedRun, PendingOffload, Runnable, TaskResult } from './offload.ts';
 import type { Sessions } from './sessions.ts';
 
 export class Answers {

@@ -1,6 +1,7 @@
 import type { Refusal } from '../../shared/base/refusal.ts';
 import type { TenantAccounts } from '../tenants/policy.ts';
 import type { Answer, AnyOffload, Caller, Link, PendingOffload } from './offload.ts';
+import { callerTooLate } from './refusals.ts';
 
 export function callerOf({ deadline, keepMs }: AnyOffload, answer: Answer, link: Link | undefined): Caller {
   return { answer, deadline, keepMs, link, timer: undefined };
@@ -84,4 +85,15 @@ export class Flights {
 /** Neither name holds a line break, so that no vehicle can make the key of another. */
 export function keyOf({ tenant, vehicle, id }: Pick<AnyOffload, 'tenant' | 'vehicle' | 'id'>): string {
   return `${tenant}\n${vehicle}\n${id}`;
+}
+
+/** Each caller is answered under its own deadline, also when the run goes on for another one. @param onLast none is left */
+export function watchCallers(flight: PendingOffload, onLast: () => void): void {
+  for (const caller of flight.callers) {
+    if (caller.deadline.at >= flight.deadline.at) continue;
+    caller.timer ??= setTimeout(() => {
+      if (!answerOne(flight, caller, callerTooLate(flight, caller.deadline, flight.tender !== 0))) return;
+      if (flight.callers.length === 0) onLast();
+    }, caller.deadline.timerMs());
+  }
 }

@@ -1,8 +1,9 @@
 import { Registry } from 'prom-client';
-import { afterEach, describe, expect, test } from 'vitest';
+import { afterEach, describe, expect, test, vi } from 'vitest';
 import { Deadline } from '../../shared/base/deadline.ts';
 import { ErrorCode } from '../../shared/base/errors.ts';
 import { silentLog } from '../../shared/base/log.ts';
+import { digestOf } from '../../shared/base/once/once.ts';
 import type { Refusal } from '../../shared/base/refusal.ts';
 import { FakeTender } from '../../test/support/fake-tender.ts';
 import { until } from '../../test/support/until.ts';
@@ -16,7 +17,7 @@ import { builtInPolicy } from '../tenants/built-in.ts';
 import { Tenants } from '../tenants/tenants.ts';
 import { TenderPool } from '../tenders/pool/pool.ts';
 import { TenderPools } from '../tenders/pool/pools.ts';
-import type { IncomingOffload, PendingOffload, TaskResult } from './offload.ts';
+import type { AnnouncedOffload, IncomingOffload, PendingOffload, TaskResult } from './offload.ts';
 import { Offloads } from './offloads.ts';
 
 const DIGEST = 'sha256:a';
@@ -297,5 +298,55 @@ describe('endless runs', () => {
     await until('it has come so far', () => next.codes.length === 1);
     expect(next.codes).toEqual([undefined]);
     expect(loop.codes).toEqual([]);
+  });
+});
+
+describe('announced, with an input that is to come', () => {
+  const input = Buffer.from('e');
+  const inputDigest = digestOf(input);
+  const announced = (
+    change: Parameters<typeof request>[0] & { size?: number; hash?: string } = {},
+  ): AnnouncedOffload => {
+    const { size = input.length, hash = inputDigest, ...rest } = change;
+    return { ...request(rest), input: { length: size }, inputDigest: hash };
+  };
+
+  test('it is wanted only when it would be taken as it looks now', async () => {
+    const { offloads } = await offloadsOf({ maxQueuedPerTenant: 1 });
+    const [ok, large, unknown, vm, full] = [told(), told(), told(), told(), told()];
+    let wanted = 0;
+    const want = () => wanted++;
+    offloads.announce(announced(), ok.answer, want);
+    expect([wanted, ok.codes]).toEqual([1, []]);
+    offloads.announce(announced({ size: 1001 }), large.answer, want);
+    offloads.announce(announced({ taskDigest: 'sha256:b' }), unknown.answer, want);
+    for (let n = 0; n < 2; n++) offloads.submit(request({ input: SLEEP(60) }), told().answer);
+    offloads.announce(announced(), full.answer, want);
+    expect([large.codes, unknown.codes, full.codes]).toEqual([
+      [ErrorCode.TenderInputTooLarge],
+      [ErrorCode.UnknownPackage],
+      [ErrorCode.TooManyFromTenant],
+    ]);
+    await offloads.stop(0);
+    offloads.announce(announced(), vm.answer, want);
+    expect([wanted, vm.codes]).toEqual([1, [ErrorCode.BrokerStopping]]);
+  });
+
+  test('the same id and hash joins what runs and gets what is kept, without its bytes; another hash is refused', async () => {
+    const { offloads } = await offloadsOf();
+    const [first, joined, later, other] = [told(), told(), told(), told()];
+    const want = () => expect.unreachable('its bytes are not needed');
+    const terms = { id: 'same', keepMs: 10_000 };
+    offloads.submit({ ...request({ ...terms, input }), inputDigest }, first.answer);
+    offloads.announce(announced(terms), joined.answer, want);
+    offloads.announce(announced({ ...terms, hash: digestOf(Buffer.from('x')) }), other.answer, want);
+    expect(other.codes).toEqual([ErrorCode.BadOffloadRequest]);
+    await vi.waitFor(() => expect([first.codes.length, joined.codes.length]).toEqual([1, 1]));
+    expect([first.codes, joined.codes]).toEqual([[undefined], [undefined]]);
+    offloads.announce(announced(terms), later.answer, want);
+    offloads.announce(announced({ ...terms, hash: digestOf(Buffer.from('x')) }), other.answer, want);
+    await vi.waitFor(() => expect(later.codes).toHaveLength(1));
+    expect(later.results[0]).toMatchObject({ kept: true, output: first.results[0]!.output });
+    expect(other.codes).toEqual([ErrorCode.BadOffloadRequest, ErrorCode.BadOffloadRequest]);
   });
 });

@@ -12,7 +12,7 @@ import type { Results } from '../results/results.ts';
 import type { BrokerMetrics } from '../telemetry/metrics.ts';
 import { type OffloadTenants, UNLIMITED } from '../tenants/unlimited.ts';
 import { Answers } from './answers.ts';
-import { answerOne, callerOf, Flights, keyOf } from './callers.ts';
+import { answerOne, callerOf, Flights, keyOf, watchCallers } from './callers.ts';
 import { Dispatch } from './dispatch.ts';
 import {
   type AnnouncedOffload,
@@ -27,18 +27,8 @@ import {
   stateText,
   type WithdrawnTask,
 } from './offload.ts';
-import {
-  blockedTooLong,
-  callerTooLate,
-  cancelled,
-  forbidden,
-  inputTooLarge,
-  lacksIsolation,
-  otherOffload,
-  stopping,
-  unknownPackage,
-} from './refusals.ts';
-import { sessionHost } from './session-host.ts';
+import { blockedTooLong, cancelled, otherOffload, stopping, unfitFor, unknownPackage } from './refusals.ts';
+import { serveSessions } from './session-host.ts';
 import type { Sessions } from './sessions.ts';
 
 export interface OffloadLimits {
@@ -183,11 +173,9 @@ export class Offloads {
   /** Offloads with state are taken from now on. */
   useSessions(sessions: Sessions): void {
     this.#sessions = sessions;
-    this.#answers.sessions = sessions;
-    this.#flights.onStateEnd = (flight) => sessions.ended(flight);
-    const { runnables } = this.#dispatch;
     const admitted = (runnable: Runnable, now: number) => this.#admitted(runnable, now);
-    sessions.serve(sessionHost({ admission: this.#admission, answers: this.#answers, runnables, admitted }));
+    const [admission, answers, flights] = [this.#admission, this.#answers, this.#flights];
+    serveSessions(sessions, { admission, answers, flights, runnables: this.#dispatch.runnables, admitted });
   }
 
   /** As `#accept`, as far as that can be told without the input. */
@@ -215,12 +203,10 @@ export class Offloads {
 
   /** Why it can never be run here. */
   #unfit(offload: AnyOffload, runnable: Runnable | undefined): Refusal | undefined {
-    const { taskDigest, input } = offload;
     if (this.#stopping) return this.refuseNew() ?? stopping();
-    const notFor = forbidden(offload, runnable ?? this.#withdrawn.get(taskDigest));
-    if (runnable === undefined || notFor !== undefined) return notFor ?? unknownPackage(taskDigest);
-    if (input.length > runnable.maxInput) return inputTooLarge(offload, runnable);
-    return lacksIsolation(offload, runnable) ?? this.#results.refusal(offload) ?? this.#sessions?.refusal(offload, runnable);
+    const unfit = unfitFor(offload, runnable, this.#withdrawn.get(offload.taskDigest));
+    if (unfit !== undefined || runnable === undefined) return unfit;
+    return this.#results.refusal(offload) ?? this.#sessions?.refusal(offload, runnable);
   }
 
   /** Why it is not taken now. */
@@ -294,16 +280,8 @@ export class Offloads {
       flight.deadline = caller.deadline;
       this.#admission.extended(flight);
     }
-    for (const one of flight.callers) if (one.deadline.at < flight.deadline.at) this.#watchCaller(flight, one);
+    watchCallers(flight, () => this.#withdraw(flight, ErrorCode.BudgetSpentInQueue));
     return undefined;
-  }
-
-  /** Each caller is answered under its own deadline, also when the run goes on for another one. */
-  #watchCaller(flight: PendingOffload, caller: Caller): void {
-    caller.timer ??= setTimeout(() => {
-      if (!answerOne(flight, caller, callerTooLate(flight, caller.deadline, flight.tender !== 0))) return;
-      if (flight.callers.length === 0) this.#withdraw(flight, ErrorCode.BudgetSpentInQueue);
-    }, caller.deadline.timerMs());
   }
 
   #cancel(flight: PendingOffload, callers: readonly Caller[], why: string): boolean {

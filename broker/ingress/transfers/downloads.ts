@@ -77,8 +77,10 @@ export class Downloads {
   async add(link: TransferLink, id: string, output: Buffer): Promise<Payload> {
     const use = this.#links.get(link) ?? { downloads: new Map<string, Download>(), bytes: 0, isListed: false };
     this.#links.set(link, use);
-    // Callers of the same id by one connection get the same.
-    if (!use.downloads.has(id)) {
+    // Callers of the same id by one connection get the same; an id that is used anew has another output.
+    const there = use.downloads.get(id);
+    if (there !== undefined && there.output !== output) this.#drop(link, use, there, 'cancelled');
+    if (there?.output !== output) {
       use.downloads.set(id, { id, link, output, at: undefined, allowed: 0, movedAt: performance.now() });
       this.#count(link, use, output.length);
     }
@@ -171,15 +173,19 @@ export class Downloads {
     const use = this.#links.get(link);
     const download = use?.downloads.get(id);
     if (use === undefined || download === undefined) return false;
-    use.downloads.delete(id);
-    this.#count(link, use, -download.output.length);
-    this.#metrics.ended('output', end);
+    this.#drop(link, use, download, end);
     if (use.downloads.size === 0) this.#links.delete(link);
     if (this.#links.size === 0) {
       clearInterval(this.#timer);
       this.#timer = undefined;
     }
     return true;
+  }
+
+  #drop(link: TransferLink, use: LinkUse, { id, output }: Download, end: TransferEnd): void {
+    use.downloads.delete(id);
+    this.#count(link, use, -output.length);
+    this.#metrics.ended('output', end);
   }
 
   #count({ client }: TransferLink, use: LinkUse, bytes: number): void {

@@ -141,7 +141,7 @@ async function connect({ ingress }: Started, car = 'car-1'): Promise<Raw> {
     credits,
     announce: async (id, input, more) => {
       const chunked = { size: input.length, sha256: createHash('sha256').update(input).digest() };
-      const request = { id, taskDigest: TASK, budgetMs: 10_000, keepMs: 10_000, chunked, ...more };
+      const request = { id, taskDigest: TASK, budgetMs: 60_000, keepMs: 10_000, chunked, ...more };
       return OffloadReply.decode(await ask('offload', OffloadRequest.encode(request).finish()));
     },
     chunk: async (id, offset, data) =>
@@ -160,7 +160,7 @@ async function link({ ingress }: Started, port = ingress.port): Promise<BrokerLi
 
 const TERMS = { serviceClass: 'normal', keepMs: 10_000, durable: false } as const;
 
-function request(id: string, input: Uint8Array, budgetMs = 10_000): RoutedOffload {
+function request(id: string, input: Uint8Array, budgetMs = 60_000): RoutedOffload {
   return { id, taskDigest: TASK, input, isolation: 'any', priority: 500, deadline: new Deadline(budgetMs) };
 }
 
@@ -191,6 +191,19 @@ describe('a whole offload', () => {
     expect(await started.metric('broker_transfers_total', '{direction="output",result="done"}')).toBe(2);
     expect(await started.metric('broker_transfer_bytes', '{direction="input"}')).toBe(0);
     expect(await started.metric('broker_transfer_bytes', '{direction="output"}')).toBe(0);
+  });
+
+  test('around each threshold nothing is lost and nothing waits', async () => {
+    const started = await start();
+    const one = await link(started);
+    for (const size of [128, 192, 256, 320, 512].flatMap((kib) => [kib * KIB, kib * KIB + 1])) {
+      const input = INPUT.subarray(0, size);
+      const answer = one.send(request(`of-${size}`, input), TERMS);
+      await seen(() => expect(started.open.at(-1)?.offload.id).toBe(`of-${size}`));
+      expect(Buffer.compare(started.open.at(-1)!.offload.input, input)).toBe(0);
+      started.open.at(-1)!.answer(resultOf(Buffer.from(input)), undefined);
+      expect(Buffer.compare((await answer).output, input), String(size)).toBe(0);
+    }
   });
 
   test('what is small crosses whole, and so does a large output to a vehicle that takes no chunks', async () => {
@@ -452,7 +465,7 @@ describe('outputs', () => {
   const output = randomBytes(2 * MIB);
   /** An offload that is answered with a large output. */
   async function answered(started: Started, car: Raw, id: string): Promise<Reply> {
-    const sent = OffloadRequest.encode({ id, taskDigest: TASK, budgetMs: 10_000, input: Buffer.from('x') }).finish();
+    const sent = OffloadRequest.encode({ id, taskDigest: TASK, budgetMs: 60_000, input: Buffer.from('x') }).finish();
     const reply = new Promise<Uint8Array>((resolve) => car.socket.emit('offload', sent, resolve));
     await seen(() => expect(started.open.at(-1)?.offload.id).toBe(id));
     started.open.at(-1)!.answer(resultOf(output), undefined);
