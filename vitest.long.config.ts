@@ -3,7 +3,7 @@ import { defineConfig } from 'vitest/config';
 
 /** Files that are shorter in `npm test`: fewer repetitions, or only the rows that stand for a table (test/support/rounds.ts). */
 const LONG_FORMS = [
-  'test/broker/result-kills.test.ts',
+  'test/broker/{result,state}-kills.test.ts',
   'test/docker/{bundle,engine-death,neighbours,survival,workloads}.test.ts',
   'test/e2e/main-job.test.ts',
   'test/dashcam/{failures,recording,sources}.test.ts',

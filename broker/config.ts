@@ -38,6 +38,8 @@ export interface BrokerConfig {
   readonly drainTo?: readonly string[];
   /** Undefined, and no policy: no tenant may push. */
   readonly push?: PushConfig;
+  /** File with the keys that values and kept results are encrypted with on the disk; undefined: they are not. */
+  readonly storageKeyFile?: string | undefined;
   /** Path of the policy. With one, it says who may push, and `push.tenants` is empty. */
   readonly policyFile?: string | undefined;
   /** How it is found; undefined: it announces nothing. */
@@ -61,6 +63,8 @@ export interface BrokerLimits extends AdmissionLimits, PoolLimits {
   readonly maxResults: number;
   readonly maxBytes: number;
   readonly maxDiskBytes: number;
+  /** The state of sessions, of all tenants together. */
+  readonly maxStateBytes: number;
   /** One tenant may have half of so many kept, where no policy says more. */
   readonly maxCount: number;
   readonly maxClients: number;
@@ -83,6 +87,7 @@ export const DEFAULT_LIMITS: BrokerLimits = {
   maxCount: 10_000,
   maxResults: 100_000,
   maxDiskBytes: 1024 * 1024 * 1024,
+  maxStateBytes: 512 * 1024 * 1024,
   maxClients: 8192,
   maxJoined: 16,
   blankTenders: 2,

@@ -11,10 +11,13 @@ import type { Ingress } from './ingress/ingress.ts';
 import { Drain } from './offloads/drain.ts';
 import type { Offloads } from './offloads/offloads.ts';
 import type { CreateTender } from './offloads/served-tasks.ts';
+import { type SessionEnd, Sessions } from './offloads/sessions.ts';
 import { startTasks } from './offloads/start-tasks.ts';
 import { loadPackages } from './packages/load-packages.ts';
 import { startResults } from './results/start-results.ts';
 import { startFront } from './start-front.ts';
+import { startState } from './state/start-state.ts';
+import { readStorageKeys } from './storage/storage-keys.ts';
 import { BrokerTelemetry } from './telemetry/telemetry.ts';
 import { startPolicy } from './tenants/start-policy.ts';
 
@@ -57,13 +60,20 @@ export async function startBroker(config: BrokerConfig, parts: BrokerParts): Pro
     const { metrics, errors, activity } = telemetry;
     const policy = await startPolicy(running, config, { errors, log });
     const { tenants } = policy;
-    const { results, receipts } = await startResults(running, { config, identity, policy, metrics, errors, log });
+    const storage = readStorageKeys(config.storageKeyFile, config.stateDir);
+    const { keys } = storage;
+    if (keys.length === 0) log.info({ path: config.stateDir }, 'what is kept on the disk is not encrypted');
+    const { results, receipts } = await startResults(running, { config, identity, policy, keys, metrics, errors, log });
+    const { state, stateMetrics } = await startState(running, { config, keys, metrics, errors, log });
+    await storage.used();
     const { store, pushed, checkKeys } = await loadPackages(config, errors, log, tenants);
     policy.onChange(checkKeys);
     const taskParts = { config, store, policy, results, metrics, errors, log, createTender, signal };
     const tasks = await startTasks(running, taskParts);
     const { admission, offloads, served } = tasks;
     telemetry.taskOf = (digest) => served.taskOf(digest);
+    const onEnd = (end: SessionEnd) => stateMetrics.ended(end);
+    offloads.useSessions(new Sessions({ broker: config.id, store: state, rules: tenants, onEnd }));
     offloads.onRun((pending) => activity.started(pending));
     let ingress: Ingress | undefined;
     const drain = new Drain({
@@ -85,7 +95,8 @@ export async function startBroker(config: BrokerConfig, parts: BrokerParts): Pro
     const shown = { config, url, ...started, admission, offloads, results, served, store, telemetry, drain, policy };
     const snapshots = snapshotsOf(shown);
     const operators = () => tenants.policy.operators;
-    const remote = await startApi(running, { config, telemetry, drain, snapshots, operators, log });
+    const data = { state, results, store, served, telemetry, announce: () => ingress?.announce() };
+    const remote = await startApi(running, { config, telemetry, drain, snapshots, data, operators, log });
     telemetry.audit({ event: 'start', by: 'kerb broker serve', detail: url });
     log.info({ broker: config.id, url, path: config.apiSocket, count: served.size }, 'the broker takes offloads');
     let stopped: Promise<void> | undefined;

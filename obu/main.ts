@@ -237,11 +237,11 @@ class Obu implements RunningObu {
   }
 
   async #startOffloader(identity: IdentityWatch | undefined) {
-    const { brokers } = this.#options.config;
+    const { brokers, stateHome } = this.#options.config;
     if (brokers.length === 0 || identity === undefined) return new NoOffloader();
     // Only who has brokers pays for socket.io, in memory too.
     const { BrokerOffloader } = await import('./offload/broker-offloader.ts');
-    const offloader = new BrokerOffloader({ brokers, identity, log: this.#log.child({ part: 'offload' }) });
+    const offloader = new BrokerOffloader({ brokers, identity, stateHome, log: this.#log.child({ part: 'offload' }) });
     await this.#running.begin('offloader', offloader);
     return offloader;
   }

@@ -13,6 +13,7 @@ import type { BrokerStatus } from '../../shared/api/status.ts';
 import { ErrorCode, KerbError } from '../../shared/base/errors.ts';
 import type { Drain } from '../offloads/drain.ts';
 import { drainRequest, nameOf } from './drain-request.ts';
+import { forgetRequest, forgetTenant, statePage, type TenantData } from './forget.ts';
 
 /** The values that the routes show, read from the rooms for each request. */
 export interface BrokerSnapshots {
@@ -30,6 +31,7 @@ export interface BrokerRouteParts {
   readonly snapshots: BrokerSnapshots;
   readonly events: EventLog<BrokerEventKind>;
   readonly drain: Drain;
+  readonly data: TenantData;
   readonly metrics: () => Promise<{ readonly type: string; readonly body: string }>;
 }
 
@@ -38,7 +40,7 @@ const PAGE = 100;
 const MAX_PAGE = 10_000;
 
 /** All that the control API of a broker answers, on its socket and over TLS. */
-export function brokerRoutes({ snapshots, events, drain, metrics }: BrokerRouteParts): ControlRoutes {
+export function brokerRoutes({ snapshots, events, drain, data, metrics }: BrokerRouteParts): ControlRoutes {
   return {
     'GET /v1/status': () => jsonReply(snapshots.status()),
     'GET /metrics': () => metrics(),
@@ -49,6 +51,10 @@ export function brokerRoutes({ snapshots, events, drain, metrics }: BrokerRouteP
     'GET /v1/packages': () => jsonReply(snapshots.packages()),
     'GET /v1/offloads': ({ query }) => jsonReply(snapshots.offloads(pageSize(query), filterOf(query))),
     'GET /v1/vehicles': ({ query }) => jsonReply(snapshots.vehicles(pageSize(query), query.get('tenant') ?? undefined)),
+    'GET /v1/state': async ({ query }) =>
+      jsonReply(await statePage(data.state, pageSize(query), query.get('tenant') ?? undefined)),
+    'POST /v1/forget': async ({ body, caller }) =>
+      jsonReply(await forgetTenant(data, forgetRequest(body), nameOf(caller))),
     'GET /v1/events': eventsRoute(events),
     'GET /v1/drain': () => jsonReply(drain.status()),
     'POST /v1/drain': ({ body, caller }) => jsonReply(drain.begin({ ...drainRequest(body), by: nameOf(caller) })),

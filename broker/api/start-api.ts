@@ -9,6 +9,7 @@ import { IdentityWatch } from '../../shared/identity/identity-watch.ts';
 import type { BrokerConfig } from '../config.ts';
 import type { Drain } from '../offloads/drain.ts';
 import type { BrokerTelemetry } from '../telemetry/telemetry.ts';
+import type { TenantData } from './forget.ts';
 import { type BrokerSnapshots, brokerRoutes } from './routes.ts';
 
 export interface ApiParts {
@@ -16,6 +17,7 @@ export interface ApiParts {
   readonly telemetry: BrokerTelemetry;
   readonly drain: Drain;
   readonly snapshots: BrokerSnapshots;
+  readonly data: TenantData;
   /** The operators that the policy names, at this moment. */
   readonly operators: () => readonly string[];
   readonly log: Logger;
@@ -23,9 +25,9 @@ export interface ApiParts {
 
 /** Serves the control API on its socket and, when the configuration says so, over TLS. */
 export async function startApi(running: RunningParts, parts: ApiParts): Promise<RemoteApi | undefined> {
-  const { config, telemetry, drain, snapshots, log } = parts;
+  const { config, telemetry, drain, snapshots, data, log } = parts;
   const routes = brokerRoutes({
-    ...{ snapshots, drain },
+    ...{ snapshots, drain, data },
     events: telemetry.events.log,
     metrics: () => telemetry.metrics.text(),
   });

@@ -63,9 +63,18 @@ test('a client of version 1 gets what version 1 promised, whatever else it sends
   });
 });
 
+test('the state of a session is taken from a client of version 2, and from no other', () => {
+  const state = { home: 'cloud-1', key: 'trip/7' };
+  expect(decoded({ state }).state).toEqual({ ...state, tenant: '' });
+  expect(decoded({ state: { ...state, tenant: 'Other' } }).state).toEqual({ ...state, tenant: 'Other' });
+  expect(decoded({ state }, 1).state).toBeUndefined();
+  for (const bad of [{ key: '' }, { key: 'k'.repeat(129) }, { key: 'a\n' }, { home: '' }, { tenant: 'a\nb' }]) {
+    expect(refused({ state: { ...state, ...bad } })).toEqual({ code: ErrorCode.BadOffloadRequest, id: 'o-1' });
+  }
+});
+
 test.each<[string, Fields]>([
   ['a feature that is not known', { needs: ['receipt', 'from-the-future'] }],
-  ['state', { state: { home: 'b', key: 'k' } }],
   ['a pipeline', { pipeline: [{ taskDigest: DIGEST }] }],
   ['a stated principal', { principal: { tenant: 'other', vehicle: 'v' } }],
 ])('%s is refused, and not skipped', (_name, fields) => {

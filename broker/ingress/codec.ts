@@ -6,7 +6,7 @@ import { Deadline } from '../../shared/base/deadline.ts';
 import { ErrorCode, KerbError, messageOf } from '../../shared/base/errors.ts';
 import { quoted } from '../../shared/base/quoted.ts';
 import type { Refusal } from '../../shared/base/refusal.ts';
-import type { VehiclePrincipal } from '../../shared/identity/identity.ts';
+import { isTenant, type VehiclePrincipal } from '../../shared/identity/identity.ts';
 import { type Payload, payloadFrom } from '../../shared/protocol/chunks.ts';
 import { kerbside } from '../../shared/protocol/generated/v2e.js';
 import { V2E_FEATURES, V2E_VERSIONS } from '../../shared/protocol/greeting.ts';
@@ -15,7 +15,8 @@ import { reasonOf } from '../../shared/protocol/refusal-reason.ts';
 import { classOfPriority, SERVICE_CLASSES } from '../../shared/protocol/service-class.ts';
 import { encodeInPlace } from '../../shared/protocol/v2e-encode.ts';
 import { isDigest } from '../../shared/task-package/format.ts';
-import type { AnyOffload, OffloadTerms, TaskResult } from '../offloads/offload.ts';
+import type { AnyOffload, OffloadTerms, SessionReference, TaskResult } from '../offloads/offload.ts';
+import { isStateKey } from '../state/state-types.ts';
 
 const { OffloadRequest, OffloadReply, ServiceAnnouncement } = kerbside.v2e;
 
@@ -54,8 +55,9 @@ export function decodeOffload(bytes: Buffer, client: V2eClient, arrivedAt: numbe
   if (isolation === undefined) throw bad(id, 'its isolation is neither "any" nor "vm"');
   const deadline = new Deadline(budgetMs, arrivedAt);
   const terms = client.version < 2 ? termsOfVersion1(priority) : termsOf(request);
+  const state = client.version < 2 ? undefined : stateOf(request);
   const { tenant, id: vehicle } = client;
-  const offload = { tenant, vehicle, id, taskDigest, isolation, deadline, priority, ...terms };
+  const offload = { tenant, vehicle, id, taskDigest, isolation, deadline, priority, state, ...terms };
   const payload = client.version < 2 ? undefined : announcedPayload(request);
   if (payload === undefined) return { ...offload, input: asBuffer(input) };
   return { ...offload, input: { length: payload.size }, inputDigest: asBuffer(payload.sha256).toString('base64') };
@@ -103,12 +105,21 @@ function termsOf(request: WireOffload): OffloadTerms {
 }
 
 /** The first thing that must not be left out and is not done here; empty: none. */
-function unsupportedNeed({ needs, state, pipeline, principal }: WireOffload): string {
+function unsupportedNeed({ needs, pipeline, principal }: WireOffload): string {
   const known: readonly string[] = V2E_FEATURES;
   for (const need of needs) if (!known.includes(need)) return quoted(need, 32);
-  if (state != null) return '"state"';
   if (pipeline.length > 0) return '"pipeline"';
   return principal == null ? '' : 'a stated principal';
+}
+
+function stateOf({ id, state }: WireOffload): SessionReference | undefined {
+  if (state == null) return undefined;
+  const { home, key, tenant } = state;
+  if (!isStateKey(home ?? '')) throw bad(id, 'the home of its state is not the id of a broker');
+  if (!isStateKey(key ?? ''))
+    throw bad(id, 'the key of its state is not 1 to 128 printable ASCII characters without spaces');
+  if (tenant && !isTenant(tenant)) throw bad(id, 'the tenant of its state is not a valid name');
+  return { home: home!, key: key!, tenant: tenant ?? '' };
 }
 
 export function encodeResult(id: string, result: TaskResult, broker: string, heldMs: number): Uint8Array {
@@ -144,6 +155,8 @@ export interface Announcement {
     readonly version: string;
     readonly maxInput: number;
     readonly maxOutput: number;
+    /** From version 2. */
+    readonly hasState?: boolean;
   }[];
   readonly isolations: readonly string[];
   readonly maxInput: number;

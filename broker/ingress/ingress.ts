@@ -14,7 +14,7 @@ import { type Announcement, Announcer } from './announcer.ts';
 import type { ClientLog } from './client-log.ts';
 import { type EventOptions, Events } from './events.ts';
 import { ExpiryWatch } from './expiry-watch.ts';
-import { addressOf, httpsServer, PING_TIMEOUT_MS, socketIoServer, type UpgradeRules, takeOver } from './front.ts';
+import { addressOf, httpsServer, PING_TIMEOUT_MS, socketIoServer, takeOver, type UpgradeRules } from './front.ts';
 import { Connections } from './limits/connections.ts';
 import { Heartbeat } from './limits/heartbeat.ts';
 import { eachInTurns } from './limits/in-turns.ts';

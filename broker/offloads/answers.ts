@@ -13,6 +13,7 @@ import { describeEnd } from '../tenders/process/describe-end.ts';
 import type { TenderOutcome } from '../tenders/process/tender.ts';
 import { answerAll, type Flights } from './callers.ts';
 import type { Answer, AnyOffload, FailedRun, PendingOffload, Runnable, TaskResult } from './offload.ts';
+import type { Sessions } from './sessions.ts';
 
 export class Answers {
   readonly #results: Results;
@@ -20,6 +21,8 @@ export class Answers {
   readonly #metrics: BrokerMetrics;
   readonly #rate = new RateWindow();
   #onIdle: (() => void) | undefined;
+  /** Undefined: no task has state. */
+  sessions: Pick<Sessions, 'commit'> | undefined;
   #ok = 0;
   #refused = 0;
   #failed = 0;
@@ -61,7 +64,15 @@ export class Answers {
     }
     const now = performance.now();
     const result = resultOf(runnable, flight, takenAt, now, outcome, end.isolation);
-    this.#results.complete(flight, result, now - outcome.runMs, (given) => this.#answered(runnable, flight, given));
+    const startedAt = now - outcome.runMs;
+    if (flight.state === undefined) this.deliver(runnable, flight, result, startedAt);
+    else
+      void this.sessions?.commit(flight, result, startedAt, (done) => this.deliver(runnable, flight, done, startedAt));
+  }
+
+  /** Keeps the result as its callers want it, and gives it to them. @param startedAt of the run */
+  deliver(runnable: Runnable, flight: PendingOffload, result: TaskResult, startedAt: number): void {
+    this.#results.complete(flight, result, startedAt, (given) => this.#answered(runnable, flight, given));
   }
 
   /** To all callers that wait by now. */
@@ -69,7 +80,8 @@ export class Answers {
     // The budget of the last caller has ended while the result was written to the disk.
     if (flight.over) return;
     this.#flights.end(flight);
-    answerAll(flight, result, undefined);
+    // Whoever asks again gets it from where its state is, also after the death of this broker.
+    answerAll(flight, flight.state === undefined ? result : { ...result, durable: true }, undefined);
     // From here on the answer is on its way.
     this.#ok++;
     this.#rate.add();

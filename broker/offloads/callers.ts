@@ -2,6 +2,7 @@ import type { Deadline } from '../../shared/base/deadline.ts';
 import type { Refusal } from '../../shared/base/refusal.ts';
 import type { TenantAccounts } from '../tenants/policy.ts';
 import type { Answer, AnyOffload, Caller, Link, PendingOffload } from './offload.ts';
+import { callerTooLate } from './refusals.ts';
 
 export function callerOf({ deadline, keepMs }: AnyOffload, answer: Answer, link: Link | undefined): Caller {
   return { answer, deadline, keepMs, link, timer: undefined };
@@ -43,6 +44,7 @@ export class Flights {
   readonly #byKey = new Map<string, PendingOffload>();
   readonly #byLink = new Map<Link, Set<PendingOffload>>();
   readonly #tenants: TenantAccounts;
+  onStateEnd: (flight: PendingOffload) => void = () => {};
 
   /** `tenants` counts them. */
   constructor(tenants: TenantAccounts) {
@@ -72,6 +74,7 @@ export class Flights {
 
   /** It has been answered, or no caller waits for it. Before or after its callers are told. */
   end(flight: PendingOffload): void {
+    if (flight.state !== undefined) this.onStateEnd(flight);
     if (this.#byKey.get(flight.key) === flight) {
       this.#byKey.delete(flight.key);
       this.#tenants.left(flight, performance.now());
@@ -96,4 +99,15 @@ export class Flights {
 /** Neither name holds a line break, so that no vehicle can make the key of another. */
 export function keyOf({ tenant, vehicle, id }: Pick<AnyOffload, 'tenant' | 'vehicle' | 'id'>): string {
   return `${tenant}\n${vehicle}\n${id}`;
+}
+
+/** Each caller is answered under its own deadline, also when the run goes on for another one. @param onLast none is left */
+export function watchCallers(flight: PendingOffload, onLast: () => void): void {
+  for (const caller of flight.callers) {
+    if (caller.deadline.at >= flight.deadline.at) continue;
+    caller.timer ??= setTimeout(() => {
+      if (!answerOne(flight, caller, callerTooLate(flight, caller.deadline, flight.tender !== 0))) return;
+      if (flight.callers.length === 0) onLast();
+    }, caller.deadline.timerMs());
+  }
 }

@@ -58,7 +58,7 @@ export class Dispatch {
       const run = this.#tenants.begun(flight.tenant, runnable.memory, now);
       const isCut = run.longestMs < deadline.leftMs(now);
       const until = isCut ? new Deadline(run.longestMs, now) : deadline;
-      flight.tender = runnable.pool.call(flight.input, until, (end) => {
+      flight.tender = runnable.pool.call(flight.framed ?? flight.input, until, (end) => {
         this.#tenants.ended(run, end.outcome?.cpuMs, performance.now());
         const early = isCut && end.outcome?.outcome === 'deadline' ? this.#tenants.endedEarly(run) : undefined;
         this.#callEnded(runnable, flight, now, end, deadline, early);

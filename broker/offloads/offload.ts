@@ -3,7 +3,17 @@ import type { Deadline } from '../../shared/base/deadline.ts';
 import type { Refusal } from '../../shared/base/refusal.ts';
 import type { RoutedOffload } from '../../shared/protocol/offload-request.ts';
 import type { ServiceClass } from '../../shared/protocol/service-class.ts';
+import type { TaskState } from '../../shared/task-package/format.ts';
 import type { TenderPool } from '../tenders/pool/pool.ts';
+
+/** The state of a session that an offload goes with. */
+export interface SessionReference {
+  /** Id of the broker that keeps it. */
+  readonly home: string;
+  readonly key: string;
+  /** Whose key it is; empty: the caller's own. */
+  readonly tenant: string;
+}
 
 /** As it came in; its data is checked already. The deadline begins when its last byte was here. */
 export interface IncomingOffload extends RoutedOffload, OffloadTerms {
@@ -11,6 +21,8 @@ export interface IncomingOffload extends RoutedOffload, OffloadTerms {
   readonly tenant: string;
   readonly vehicle: string;
   readonly input: Buffer;
+  /** Undefined: it has none. */
+  readonly state?: SessionReference | undefined;
   /** SHA-256 of the input, as base64, where it is known: that of one that came in chunks. */
   readonly inputDigest?: string;
 }
@@ -69,6 +81,19 @@ export interface PendingOffload extends IncomingOffload {
   tender: number;
   /** No caller waits for it any more; its run, if there is one, is of no use. */
   over: boolean;
+  /** With state: the input behind its value, the version of that, and how often it has been handed to a tender so. */
+  framed?: Buffer;
+  stateVersion?: number;
+  stateRuns?: number;
+}
+
+export interface StatefulOffload extends PendingOffload {
+  readonly state: SessionReference;
+}
+
+/** The same key or none; another one makes it another offload. */
+export function stateText(state: SessionReference | undefined): string {
+  return state === undefined ? '' : `${state.tenant}\n${state.key}`;
 }
 
 /** The result of one run of a task. Times in milliseconds. */
@@ -127,7 +152,10 @@ export type Answer = (result: TaskResult | undefined, refusal: Refusal | undefin
 export interface Runnable {
   readonly digest: string;
   readonly name: string;
+  /** Of its caller. */
   readonly maxInput: number;
+  /** It takes the state of a session. */
+  readonly state?: TaskState | undefined;
   /** Bytes that a tender of it may come to hold, as its package declares. */
   readonly memory: number;
   readonly pool: TenderPool;

@@ -13,31 +13,25 @@ import type { Results } from '../results/results.ts';
 import type { BrokerMetrics } from '../telemetry/metrics.ts';
 import { type OffloadTenants, UNLIMITED } from '../tenants/unlimited.ts';
 import { Answers } from './answers.ts';
-import { answerOne, callerOf, claimedBy, Flights, keyOf } from './callers.ts';
+import { answerOne, callerOf, claimedBy, Flights, keyOf, watchCallers } from './callers.ts';
 import { Dispatch } from './dispatch.ts';
-import type {
-  AnnouncedOffload,
-  Answer,
-  AnyOffload,
-  Caller,
-  ClaimedTask,
-  IncomingOffload,
-  Link,
-  PendingOffload,
-  Runnable,
-  WithdrawnTask,
-} from './offload.ts';
 import {
-  blockedTooLong,
-  callerTooLate,
-  cancelled,
-  forbidden,
-  inputTooLarge,
-  lacksIsolation,
-  otherOffload,
-  stopping,
-  unknownPackage,
-} from './refusals.ts';
+  type AnnouncedOffload,
+  type Answer,
+  type AnyOffload,
+  type Caller,
+  type ClaimedTask,
+  type IncomingOffload,
+  type Link,
+  type PendingOffload,
+  type Runnable,
+  type StatefulOffload,
+  stateText,
+  type WithdrawnTask,
+} from './offload.ts';
+import { blockedTooLong, cancelled, otherOffload, stopping, unfitFor, unknownPackage } from './refusals.ts';
+import { serveSessions } from './session-host.ts';
+import type { Sessions } from './sessions.ts';
 
 export interface OffloadLimits {
   /** Callers that may wait for one and the same offload. */
@@ -58,6 +52,7 @@ export class Offloads {
   readonly #withdrawn = new Map<string, WithdrawnTask>();
   /** Why nothing is taken that was not asked for before; undefined when it is. */
   refuseNew: () => Refusal | undefined = () => undefined;
+  #sessions: Sessions | undefined;
   #stopping = false;
 
   /** `onShort` is told when offloads wait and one more tender would help. */
@@ -148,7 +143,7 @@ export class Offloads {
     const flight = this.#flights.get(key);
     if (flight === undefined) return this.#results.claim(key, answer);
     const caller = claimedBy(flight, until, answer, this.#limits.maxJoined);
-    if (caller !== undefined && until.at < flight.deadline.at) this.#watchCaller(flight, caller);
+    if (caller !== undefined) this.#watch(flight);
     return caller && flight;
   }
 
@@ -175,14 +170,28 @@ export class Offloads {
     const notNow = this.#notNow(offload, runnable, now);
     if (notNow !== undefined) return notNow;
     const fresh: PendingOffload = { ...offload, key, callers: [caller], links: [], tender: 0, over: false };
-    const notAdmitted = this.#admission.admit(fresh, now);
+    const isStateful = fresh.state !== undefined;
+    const notAdmitted = isStateful ? undefined : this.#admission.admit(fresh, now);
     if (notAdmitted !== undefined) return notAdmitted;
     this.#results.begin(fresh);
     this.#flights.begin(fresh);
-    this.#dispatch.run();
-    if (runnable.pool.note(this.#admission.queuedFor(offload.taskDigest), now)) this.#onShort();
-    this.#dispatch.watch();
+    if (isStateful) this.#sessions?.begin(fresh as StatefulOffload, runnable);
+    else this.#admitted(runnable, now);
     return undefined;
+  }
+
+  #admitted({ digest, pool }: Runnable, now: number): void {
+    this.#dispatch.run();
+    if (pool.note(this.#admission.queuedFor(digest), now)) this.#onShort();
+    this.#dispatch.watch();
+  }
+
+  /** Offloads with state are taken from now on. */
+  useSessions(sessions: Sessions): void {
+    this.#sessions = sessions;
+    const admitted = (runnable: Runnable, now: number) => this.#admitted(runnable, now);
+    const [admission, answers, flights] = [this.#admission, this.#answers, this.#flights];
+    serveSessions(sessions, { admission, answers, flights, runnables: this.#dispatch.runnables, admitted });
   }
 
   /** As `#accept`, as far as that can be told without the input. */
@@ -210,12 +219,10 @@ export class Offloads {
 
   /** Why it can never be run here. */
   #unfit(offload: AnyOffload, runnable: Runnable | undefined): Refusal | undefined {
-    const { taskDigest, input } = offload;
     if (this.#stopping) return this.refuseNew() ?? stopping();
-    const notFor = forbidden(offload, runnable ?? this.#withdrawn.get(taskDigest));
-    if (runnable === undefined || notFor !== undefined) return notFor ?? unknownPackage(taskDigest);
-    if (input.length > runnable.maxInput) return inputTooLarge(offload, runnable);
-    return lacksIsolation(offload, runnable) ?? this.#results.refusal(offload);
+    const unfit = unfitFor(offload, runnable, this.#withdrawn.get(offload.taskDigest));
+    if (unfit !== undefined || runnable === undefined) return unfit;
+    return this.#results.refusal(offload) ?? this.#sessions?.refusal(offload, runnable);
   }
 
   /** Why it is not taken now. */
@@ -264,6 +271,7 @@ export class Offloads {
     this.#stopping = true;
     const why = refusal(ErrorCode.BrokerStopping, 'this broker is stopping; the offload was not run');
     for (const digest of this.#dispatch.runnables.keys()) this.#refuseWaiting(digest, why);
+    this.#sessions?.refuseWaiting(why);
     this.#dispatch.stop();
     await this.#answers.idle(limitMs);
   }
@@ -275,7 +283,8 @@ export class Offloads {
   }
 
   #join(flight: PendingOffload, offload: AnyOffload, caller: Caller): Refusal | undefined {
-    if (flight.isolation !== offload.isolation) return otherOffload(offload);
+    const isOther = flight.isolation !== offload.isolation || stateText(flight.state) !== stateText(offload.state);
+    if (isOther) return otherOffload(offload);
     if (flight.callers.length >= this.#limits.maxJoined) {
       const message = `${this.#limits.maxJoined} callers wait for the offload ${offload.id} already`;
       return refusal(ErrorCode.TooManyFromTenant, message);
@@ -287,21 +296,18 @@ export class Offloads {
       flight.deadline = caller.deadline;
       this.#admission.extended(flight);
     }
-    for (const one of flight.callers) if (one.deadline.at < flight.deadline.at) this.#watchCaller(flight, one);
+    this.#watch(flight);
     return undefined;
   }
 
-  /** Each caller is answered under its own deadline, also when the run goes on for another one. */
-  #watchCaller(flight: PendingOffload, caller: Caller): void {
-    caller.timer ??= setTimeout(() => {
-      if (!answerOne(flight, caller, callerTooLate(flight, caller.deadline, flight.tender !== 0))) return;
-      if (flight.callers.length === 0) this.#withdraw(flight, ErrorCode.BudgetSpentInQueue);
-    }, caller.deadline.timerMs());
+  #watch(flight: PendingOffload): void {
+    watchCallers(flight, () => this.#withdraw(flight, ErrorCode.BudgetSpentInQueue));
   }
 
   #cancel(flight: PendingOffload, callers: readonly Caller[], why: string): boolean {
     // Its answer is on its way.
-    if (flight.tender === 0 && !this.#admission.waits(flight)) return false;
+    const waits = this.#admission.waits(flight) || this.#sessions?.waits(flight) === true;
+    if (flight.tender === 0 && !waits) return false;
     for (const caller of [...callers]) answerOne(flight, caller, cancelled(flight, why));
     if (flight.callers.length === 0) this.#withdraw(flight, ErrorCode.OffloadCancelled);
     return true;

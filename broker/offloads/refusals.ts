@@ -37,6 +37,18 @@ export function lacksIsolation({ isolation }: AnyOffload, { name, pool }: Runnab
   return refusal(ErrorCode.IsolationUnavailable, message);
 }
 
+/** It can never be run here for this caller, whatever is free. */
+export function unfitFor(
+  offload: AnyOffload,
+  runnable: Runnable | undefined,
+  withdrawn: WithdrawnTask | undefined,
+): Refusal | undefined {
+  const notFor = forbidden(offload, runnable ?? withdrawn);
+  if (runnable === undefined || notFor !== undefined) return notFor ?? unknownPackage(offload.taskDigest);
+  if (offload.input.length > runnable.maxInput) return inputTooLarge(offload, runnable);
+  return lacksIsolation(offload, runnable);
+}
+
 export function otherOffload({ id }: AnyOffload): Refusal {
   const message = `the id ${id} belongs to another offload of this vehicle, with another task or input; choose a new id`;
   return refusal(ErrorCode.BadOffloadRequest, message);

@@ -3,6 +3,7 @@ import type { BrokerStatus } from '../../shared/api/status.ts';
 import type { Logger } from '../../shared/base/log.ts';
 import { refusalOf } from '../../shared/base/refusal.ts';
 import type { TaskPackage } from '../../shared/task-package/reader.ts';
+import { sizesFor } from '../../shared/task-package/state-frame.ts';
 import type { Admission } from '../admission/admission.ts';
 import type { Announcement } from '../ingress/codec.ts';
 import type { PackageStore } from '../packages/package-store.ts';
@@ -67,13 +68,14 @@ export class ServedTasks {
   add(taskPackage: TaskPackage): void {
     const { admission, offloads, pools } = this.#options;
     const { digest } = taskPackage;
-    const { name, maxInput, costMs } = taskPackage.config;
+    const { name, state, costMs } = taskPackage.config;
+    const { maxInput } = sizesFor(taskPackage.config);
     const pool = this.#poolOf(taskPackage);
     this.#served.set(digest, { taskPackage, pool });
     if (costMs !== undefined) admission.declare(digest, costMs);
     pools.add(pool);
     const memory = declaredMemory(taskPackage.config);
-    offloads.add({ digest, name, maxInput, memory, pool, ...this.#seenBy(digest) });
+    offloads.add({ digest, name, maxInput, state, memory, pool, ...this.#seenBy(digest) });
     pools.plan();
   }
 
@@ -99,8 +101,8 @@ export class ServedTasks {
     const tasks = served
       .filter(({ pool }) => !pool.refused)
       .map(({ taskPackage: { digest, config } }) => {
-        const { name, version, maxInput, maxOutput } = config;
-        return { digest, name, version, maxInput, maxOutput };
+        const { name, version, state } = config;
+        return { digest, name, version, ...sizesFor(config), ...(state && { hasState: true }) };
       });
     const isolations = [...new Set(served.map(({ pool }) => pool.isolation).filter(Boolean))].sort();
     const maxInput = Math.max(0, ...tasks.map((task) => task.maxInput));

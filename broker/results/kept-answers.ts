@@ -89,7 +89,8 @@ export class KeptAnswers {
     answer: Answer,
   ): void {
     this.#parts.metrics.answered();
-    const { isolation, onDisk } = item;
+    const { isolation } = item;
+    const onDisk = item.onDisk || item.state !== '';
     const { output, facts, receipt } = content;
     const { queueMs, startMs, runMs, cpuMs, peakMemory } = facts;
     const result = { output, queueMs, startMs, runMs, cpuMs, peakMemory, isolation, kept: true, durable: onDisk };

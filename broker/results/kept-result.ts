@@ -5,6 +5,7 @@ import {
   type AnnouncedOffload,
   type PendingOffload,
   type SignedReceipt,
+  stateText,
   type TaskResult,
   withOwnMemory,
 } from '../offloads/offload.ts';
@@ -35,6 +36,8 @@ export interface KeptResult extends KeptItem {
   readonly id: string;
   readonly task: string;
   readonly isolation: string;
+  /** The key that it was run with; empty: without one. */
+  readonly state: string;
   keepMs: number;
   expiresAt: number;
   /** The input, or its SHA-256 as base64 once that is known. */
@@ -71,6 +74,7 @@ function keptFromRun({ pending, result, startedAt, keepMs }: Ended, now: number)
   const facts = { startedAt: Date.now() - (now - startedAt), queueMs, startMs, runMs, cpuMs, peakMemory };
   return {
     ...{ key, owner, vehicle, id, task, isolation, keepMs },
+    state: stateText(pending.state),
     input: digestAtOnce(pending) ?? input,
     size: output.length,
     bytes: output.length + ENTRY_BYTES,
@@ -89,6 +93,8 @@ function keptFromRow(row: StoredRow, now: number): KeptResult {
   const left = Math.min(keepMs, Math.max(0, expiresAt - Date.now()));
   return {
     ...{ key, owner, vehicle, id, task, isolation, keepMs, input, size },
+    // One with state is kept where its state is.
+    state: '',
     bytes: size + ENTRY_BYTES,
     keptAt: now - (keepMs - left),
     expiresAt: now + left,
@@ -119,6 +125,8 @@ function keptFromNeighbour(from: ForwardedResult, now: number): KeptResult {
   const facts = { startedAt, queueMs, startMs, runMs, cpuMs, peakMemory };
   return {
     ...{ key: `${owner}\n${vehicle}\n${id}`, owner, vehicle, id, task, isolation, keepMs, input },
+    // Neighbours keep no state, so none is run with one there.
+    state: '',
     size: output.length,
     bytes: output.length + ENTRY_BYTES + (receipt === undefined ? 0 : RECEIPT_BYTES),
     keptAt: now,
@@ -130,8 +138,8 @@ function keptFromNeighbour(from: ForwardedResult, now: number): KeptResult {
 }
 
 /** True: it is the result of the offload that is announced. */
-export function isSameAs(item: KeptResult, { taskDigest, inputDigest, isolation }: AnnouncedOffload): boolean {
-  if (item.task !== taskDigest || item.input !== inputDigest) return false;
+export function isSameAs(item: KeptResult, { taskDigest, inputDigest, isolation, state }: AnnouncedOffload): boolean {
+  if (item.state !== stateText(state) || item.task !== taskDigest || item.input !== inputDigest) return false;
   return isolation !== 'vm' || item.isolation === 'vm';
 }
 

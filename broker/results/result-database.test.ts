@@ -13,7 +13,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 import { afterEach, beforeEach, expect, test } from 'vitest';
-import { DamagedError, InUseError, ResultDatabase } from './result-database.ts';
+import { DamagedError, InUseError } from '../storage/database-file.ts';
+import { ResultDatabase } from './result-database.ts';
 import type { StoreChange } from './stored-result.ts';
 
 let root: string;

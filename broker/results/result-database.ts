@@ -1,10 +1,11 @@
 import { createHash } from 'node:crypto';
-import { closeSync, mkdirSync, openSync, renameSync, rmSync } from 'node:fs';
+import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
-import { DatabaseSync, type StatementSync } from 'node:sqlite';
-import { messageOf } from '../../shared/base/errors.ts';
+import type { DatabaseSync, StatementSync } from 'node:sqlite';
+import { closeDatabase, databaseFault, moveFolderAside, openDatabase } from '../storage/database-file.ts';
+import { PLAIN, type Seal } from '../storage/seal.ts';
 import { BodyFiles } from './body-files.ts';
-import { PLAIN, type Seal } from './seal.ts';
+import { resealResults } from './reseal-results.ts';
 import type { PackedResult, StoreChange, StoredResult, StoredRow } from './stored-result.ts';
 
 /** Larger outputs are in files of their own. */
@@ -12,12 +13,6 @@ const MAX_INLINE = 64 * 1024;
 /** Says in the file that it is ours (`PRAGMA application_id`): "KerR". */
 const APPLICATION_ID = 0x4b657252;
 const VERSION = 1;
-const MAX_JOURNAL = 16 * 1024 * 1024;
-/** https://sqlite.org/rescode.html */
-const SQLITE_BUSY = 5;
-const SQLITE_CORRUPT = 11;
-const SQLITE_NOTADB = 26;
-
 const SCHEMA = `CREATE TABLE result (
   key TEXT NOT NULL UNIQUE,
   tenant TEXT NOT NULL,
@@ -36,12 +31,7 @@ const SCHEMA = `CREATE TABLE result (
   file_bytes INTEGER,
   CHECK ((output IS NULL) <> (file IS NULL))
 ) STRICT`;
-
-/** It is not a database of ours, or not a whole one. */
-export class DamagedError extends Error {}
-
-/** Another process has it. */
-export class InUseError extends Error {}
+const KIND = { applicationId: APPLICATION_ID, version: VERSION, schema: SCHEMA };
 
 /**
  * Results on the disk: a database in WAL mode with `synchronous=FULL`, and large outputs in files beside it. Only for the
@@ -69,20 +59,10 @@ export class ResultDatabase {
   open(now: number = Date.now()): StoredRow[] {
     mkdirSync(this.#folder, { recursive: true, mode: 0o700 });
     this.#files.start();
-    const path = join(this.#folder, 'results.db');
     try {
-      // Results are the tenants' own. The journal beside it gets the mode of the file.
-      closeSync(openSync(path, 'a', 0o600));
-      const database = new DatabaseSync(path, { timeout: 250 });
+      const database = openDatabase(join(this.#folder, 'results.db'), KIND);
       this.#database = database;
-      // Kept for as long as this process lives; then no other broker can open it.
-      database.exec('PRAGMA locking_mode = EXCLUSIVE');
-      checkOwner(database);
-      database.exec(
-        `PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA journal_size_limit = ${MAX_JOURNAL}; BEGIN IMMEDIATE; COMMIT`,
-      );
-      const check = database.prepare('PRAGMA quick_check(1)').get()!.quick_check;
-      if (check !== 'ok') throw new DamagedError(String(check));
+      resealResults(database, this.#files, this.#seal);
       this.#statements = {
         insert: database.prepare(`INSERT INTO result VALUES (${Array(14).fill('?').join(', ')})`),
         remove: database.prepare('DELETE FROM result WHERE key = ? RETURNING file'),
@@ -91,7 +71,7 @@ export class ResultDatabase {
       return this.#load(database, now);
     } catch (error) {
       this.close();
-      throw describe(error);
+      throw databaseFault(error);
     }
   }
 
@@ -103,20 +83,13 @@ export class ResultDatabase {
     const database = this.#database;
     this.#database = undefined;
     this.#statements = undefined;
-    try {
-      database?.close();
-    } catch {
-      // Damaged: there is nothing that could be saved by failing here.
-    }
+    if (database !== undefined) closeDatabase(database);
   }
 
   /** Puts what is there beside itself, in place of what was put there before. @returns where it is */
   moveAside(): string {
     this.close();
-    const aside = `${this.#folder}.damaged`;
-    rmSync(aside, { recursive: true, force: true });
-    renameSync(this.#folder, aside);
-    return aside;
+    return moveFolderAside(this.#folder);
   }
 
   /**
@@ -141,7 +114,7 @@ export class ResultDatabase {
     } catch (error) {
       if (database.isTransaction) database.exec('ROLLBACK');
       this.#files.remove(written);
-      throw describe(error);
+      throw databaseFault(error);
     }
     this.#files.remove(gone);
   }
@@ -152,15 +125,15 @@ export class ResultDatabase {
       const row = this.#statements!.read.get(key) as unknown as ReadRow | undefined;
       if (row === undefined) return undefined;
       const { facts, receipt, output_sha256: expected } = row;
-      const output = this.#seal.open(row.output ?? this.#files.read(row.file!));
+      const output = this.#seal.open(row.output ?? this.#files.read(row.file!), `output ${key}`);
       if (!sha256(output).equals(expected)) throw new Error('what is on the disk is not what was written');
       return {
-        facts: Buffer.from(this.#seal.open(facts)).toString(),
-        receipt: receipt === null ? undefined : this.#seal.open(receipt),
+        facts: Buffer.from(this.#seal.open(facts, `facts ${key}`)).toString(),
+        receipt: receipt === null ? undefined : this.#seal.open(receipt, `receipt ${key}`),
         output,
       };
     } catch (error) {
-      throw describe(error);
+      throw databaseFault(error);
     }
   }
 
@@ -170,11 +143,12 @@ export class ResultDatabase {
     return changes.map((change) => {
       if (!('put' in change)) return undefined;
       const { put } = change;
-      const receipt = put.receiptBytes === 0 ? null : this.#seal.seal(bytes.subarray(at, at + put.receiptBytes));
+      const signed = bytes.subarray(at, at + put.receiptBytes);
+      const receipt = signed.length === 0 ? null : this.#seal.seal(signed, `receipt ${put.key}`);
       at += put.receiptBytes;
       const output = bytes.subarray(at, at + put.size);
       at += put.size;
-      const sealed = this.#seal.seal(output);
+      const sealed = this.#seal.seal(output, `output ${put.key}`);
       const isLarge = sealed.length > MAX_INLINE;
       const file = isLarge ? this.#files.write(sealed) : null;
       if (file !== null) written.push(file);
@@ -185,7 +159,8 @@ export class ResultDatabase {
   }
 
   #headOf({ key, tenant, task, isolation, inputSha256, size, keepMs, expiresAt, facts }: PackedResult) {
-    return [key, tenant, task, isolation, inputSha256, size, keepMs, expiresAt, this.#seal.seal(Buffer.from(facts))];
+    const sealed = this.#seal.seal(Buffer.from(facts), `facts ${key}`);
+    return [key, tenant, task, isolation, inputSha256, size, keepMs, expiresAt, sealed];
   }
 
   #load(database: DatabaseSync, now: number): StoredRow[] {
@@ -215,30 +190,6 @@ interface ReadRow {
   readonly output_sha256: Uint8Array;
   readonly output: Uint8Array | null;
   readonly file: string | null;
-}
-
-/** @throws DamagedError when it is another program's, or of another version; makes the table in one that is new */
-function checkOwner(database: DatabaseSync): void {
-  const pragma = (name: string) => Number(database.prepare(`PRAGMA ${name}`).get()![name]);
-  const tables = database.prepare('SELECT count(*) AS n FROM sqlite_schema').get()!.n;
-  const id = pragma('application_id');
-  const version = pragma('user_version');
-  if (tables === 0 && id === 0 && version === 0) {
-    database.exec(
-      `BEGIN IMMEDIATE; ${SCHEMA}; PRAGMA application_id = ${APPLICATION_ID}; PRAGMA user_version = ${VERSION}; COMMIT`,
-    );
-    return;
-  }
-  if (id !== APPLICATION_ID) throw new DamagedError('it is a database of another program');
-  if (version !== VERSION) throw new DamagedError(`its version is ${version}, and this broker knows ${VERSION}`);
-}
-
-function describe(error: unknown): unknown {
-  // The lower byte of SQLite's extended code is the code.
-  const code = Number((error as { errcode?: unknown } | null)?.errcode) & 0xff;
-  if (code === SQLITE_CORRUPT || code === SQLITE_NOTADB) return new DamagedError(messageOf(error), { cause: error });
-  if (code === SQLITE_BUSY) return new InUseError(messageOf(error), { cause: error });
-  return error;
 }
 
 function sha256(bytes: Uint8Array): Buffer {

@@ -7,6 +7,7 @@ import type { ResultToStore, StoredResult, StoredRow, StoreReply, StoreRequest }
 export interface ResultStoreOptions {
   /** Made when it is missing; held while this runs. */
   readonly folder: string;
+  readonly storageKeys?: readonly Uint8Array[];
   /** Told what is on the disk, whenever the database has been opened: at the start, and after a failure. */
   readonly onOpened: (rows: readonly StoredRow[]) => void;
   /** It cannot write, and why; empty: it can again. */
@@ -133,9 +134,8 @@ export class ResultStore {
   }
 
   #run(): void {
-    const thread = new Worker(new URL('./store-thread.ts', import.meta.url), {
-      workerData: { folder: this.#options.folder },
-    });
+    const { folder, storageKeys: keys = [] } = this.#options;
+    const thread = new Worker(new URL('./store-thread.ts', import.meta.url), { workerData: { folder, keys } });
     this.#thread = thread;
     thread.on('message', (reply: StoreReply) => this.#take(reply));
     thread.on('error', (error) => this.#lost(thread, messageOf(error)));

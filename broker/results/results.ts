@@ -9,14 +9,15 @@ import { KeptSet, type KeptTotals } from '../../shared/base/once/kept-set.ts';
 import { type Found, UnderWay } from '../../shared/base/once/once.ts';
 import { RecentKeys } from '../../shared/base/once/recent-keys.ts';
 import { type Refusal, refusal } from '../../shared/base/refusal.ts';
-import type {
-  AnnouncedOffload,
-  Answer,
-  AnyOffload,
-  ClaimedTask,
-  IncomingOffload,
-  PendingOffload,
-  TaskResult,
+import {
+  type AnnouncedOffload,
+  type Answer,
+  type AnyOffload,
+  type ClaimedTask,
+  type IncomingOffload,
+  type PendingOffload,
+  stateText,
+  type TaskResult,
 } from '../offloads/offload.ts';
 import type { ResultMetrics } from '../telemetry/result-metrics.ts';
 import type { ResultLimits } from '../tenants/policy.ts';
@@ -124,7 +125,7 @@ export class Results {
     if (found.found !== 'nothing') return found;
     const item = this.#kept.get(key, performance.now());
     if (item === undefined) return found;
-    if (item.task !== offload.taskDigest) return { found: 'conflict' };
+    if (item.task !== offload.taskDigest || item.state !== stateText(offload.state)) return { found: 'conflict' };
     if (offload.isolation === 'vm' && item.isolation !== 'vm') return { found: 'conflict' };
     return { found: 'result', result: item };
   }
@@ -148,14 +149,15 @@ export class Results {
     const { key, taskDigest, input, keepMs, durable, wantReceipt } = pending;
     if (this.#given.has(key)) this.#options.metrics.secondRun();
     this.#underWay.begin(key, taskDigest, input, pending);
-    this.#terms.set(pending, { keepMs, durable, wantReceipt });
+    // A result with state is on the disk already when it comes.
+    this.#terms.set(pending, { keepMs, durable: durable && pending.state === undefined, wantReceipt });
   }
 
   /** One more waits for a run that is under way: its result is kept for whoever wants it longest. */
   join(pending: PendingOffload, offload: AnyOffload): void {
     const terms = this.#terms.get(pending);
     if (terms === undefined) return;
-    addTerms(terms, offload);
+    addTerms(terms, { ...offload, durable: offload.durable && pending.state === undefined });
     this.#options.metrics.joined();
   }
 
@@ -212,6 +214,13 @@ export class Results {
     this.#keep(item, false);
     if (!from.durable || !this.#kept.has(item) || !this.#store?.accepts(item.size)) return;
     this.#store.put(row, (isOnDisk) => isOnDisk && this.#moveToDisk(item));
+  }
+
+  /** Removes the results of this tenant. @returns how many results */
+  forgetTenant(tenant: string): number {
+    const items = [...this.#kept.values()].filter(({ owner }) => owner === tenant);
+    for (const item of items) this.#lose(item);
+    return items.length;
   }
 
   /** Forgets what is under way; what is on the disk stays there. */

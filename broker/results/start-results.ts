@@ -16,6 +16,7 @@ export interface ResultParts {
   readonly config: BrokerConfig;
   readonly identity: Identity;
   readonly policy: { readonly tenants: Pick<TenantRules, 'resultLimits'> };
+  readonly keys: readonly Uint8Array[];
   readonly metrics: BrokerMetrics;
   readonly errors: RecentErrors;
   readonly log: Logger;
@@ -27,7 +28,7 @@ export interface ResultParts {
  */
 export async function startResults(
   running: RunningParts,
-  { config, identity, policy, metrics, errors, log }: ResultParts,
+  { config, identity, policy, keys, metrics, errors, log }: ResultParts,
 ): Promise<{ readonly results: Results; readonly receipts: ReceiptSigner }> {
   const resultMetrics = new ResultMetrics(metrics.registry);
   const onSigned = (count: number, ok: boolean) => resultMetrics.signed(count, ok);
@@ -38,7 +39,7 @@ export async function startResults(
   const results = new Results({ broker: config.id, limitsOf, totals, receipts, metrics: resultMetrics });
   const folder = join(config.stateDir, 'results');
   const store = new ResultStore({
-    folder,
+    ...{ folder, storageKeys: keys },
     onOpened: (rows) => results.load(rows),
     onTrouble: (reason) => {
       if (reason === '') {

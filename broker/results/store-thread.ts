@@ -1,13 +1,18 @@
 /** The thread that writes results to the disk and reads them. It ends when it has closed the database. */
 import { parentPort, workerData } from 'node:worker_threads';
 import { messageOf } from '../../shared/base/errors.ts';
-import { DamagedError, InUseError, ResultDatabase } from './result-database.ts';
+import { DamagedError, InUseError } from '../storage/database-file.ts';
+import { sealWith } from '../storage/seal.ts';
+import { ResultDatabase } from './result-database.ts';
 import type { StoreReply, StoreRequest } from './stored-result.ts';
 
 // Set-up loads every source once, for Node's compile cache: outside of a thread there is no port, and nothing is opened.
 const port = parentPort;
-const { folder } = (workerData ?? { folder: '' }) as { readonly folder: string };
-const database = new ResultDatabase(folder);
+const { folder, keys } = (workerData ?? { folder: '', keys: [] }) as {
+  readonly folder: string;
+  readonly keys: readonly Uint8Array[];
+};
+const database = new ResultDatabase(folder, sealWith(keys));
 
 function send(reply: StoreReply): void {
   port?.postMessage(reply);

@@ -6,7 +6,7 @@ import { outcomeOf } from './tenant-records.ts';
 
 /** An action of an operator, or of a tenant on its packages. */
 export interface AuditedAction {
-  readonly event: 'start' | 'stop' | 'drain' | 'drained' | 'serve' | 'push' | 'remove' | 'forward' | 'fetch';
+  readonly event: 'start' | 'stop' | 'drain' | 'drained' | 'serve' | 'push' | 'remove' | 'forward' | 'fetch' | 'forget';
   /** `operator ID`, `control socket`, `vehicle ID`, `broker ID`, or a signal. */
   readonly by: string;
   readonly tenant?: string | undefined;

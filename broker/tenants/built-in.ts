@@ -8,6 +8,8 @@ const LARGEST_BUDGET_MS = 3_600_000;
 /** Milliseconds: an endless loop costs no more. */
 const LONGEST_RUN_MS = 60_000;
 
+const WEEK_MS = 7 * 86_400_000;
+
 export const DEFAULT_CLASS_SHARES: ClassShares = { safety: 0, high: 0.2, normal: 0.1, idle: 0.02 };
 
 /** The limits of a tenant about which no policy says more; some come from options of `kerb broker serve`. */
@@ -25,6 +27,7 @@ export function builtInTenant({ limits, push }: Pick<BrokerConfig, 'limits' | 'p
     memory: Number.POSITIVE_INFINITY,
     bytes: limits.maxQueuedBytes,
     results: { count: Math.ceil(limits.maxCount / 2), bytes: Math.ceil(limits.maxBytes / 2), keepMs: 3_600_000 },
+    state: { keys: 10_000, bytes: 32 * MIB, ttlMs: WEEK_MS, shared: [] },
     packages: {
       push: false,
       count: push?.limits.maxTenantPackages ?? 0,

@@ -53,6 +53,7 @@ tenants:
     memory: 1g
     bytes: 512k
     results: { count: 10, bytes: 1m, keep: 2h }
+    state: { keys: 5, bytes: 1m, ttl: 24h, shared: [{ keys: ["map-*"], tenants: [Other] }, { keys: [a], tasks: [t] }] }
     packages: { push: true, count: 4, bytes: 32m }
     connections: 100
     connectionsPerVehicle: 2
@@ -80,6 +81,13 @@ operators: [alice]
       memory: 2 ** 30,
       bytes: 512 * 1024,
       results: { count: 10, bytes: 2 ** 20, keepMs: 7_200_000 },
+      state: {
+        ...{ keys: 5, bytes: 2 ** 20, ttlMs: 86_400_000 },
+        shared: [
+          { keys: ['map-*'], tasks: ['*'], tenants: ['Other'] },
+          { keys: ['a'], tasks: ['t'], tenants: [] },
+        ],
+      },
       packages: { push: true, count: 4, bytes: 32 * 2 ** 20 },
       connections: 100,
       connectionsPerVehicle: 2,

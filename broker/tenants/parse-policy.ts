@@ -68,6 +68,17 @@ function withTenant(base: TenantPolicy, raw: RawTenant): TenantPolicy {
       bytes: raw.results?.bytes ?? base.results.bytes,
       keepMs: raw.results?.keep ?? base.results.keepMs,
     },
+    state: {
+      keys: raw.state?.keys ?? base.state.keys,
+      bytes: raw.state?.bytes ?? base.state.bytes,
+      ttlMs: raw.state?.ttl ?? base.state.ttlMs,
+      shared:
+        raw.state?.shared?.map(({ keys, tasks, tenants }) => ({
+          keys,
+          tasks: tasks ?? ['*'],
+          tenants: tenants ?? [],
+        })) ?? base.state.shared,
+    },
     packages: {
       push: raw.packages?.push ?? base.packages.push,
       count: raw.packages?.count ?? base.packages.count,

@@ -79,6 +79,43 @@ const results = z.strictObject(
   'must be a map',
 );
 
+const keyPattern = z
+  .string('must be the name of a key, where * stands for any characters')
+  .regex(/^[\x21-\x7e]{1,128}$/, 'must be the name of a key, without spaces, where * stands for any characters');
+
+const sharedKeys = z.strictObject(
+  {
+    keys: list(keyPattern, 'keys').min(1, 'is empty').meta({
+      description: 'names of keys; `*` stands for any characters',
+    }),
+    tasks: key(
+      'names of the tasks whose keys are meant; every task if not given. Likewise',
+      list(taskPattern, 'tasks'),
+    ),
+    tenants: key(
+      'other tenants whose vehicles read and write them; none if not given. Likewise',
+      list(tenantPattern, 'tenants'),
+    ),
+  },
+  'must be a map with `keys`',
+);
+
+const state = z.strictObject(
+  {
+    keys: key('keys that it may have; 10000 if not given', many('a number of keys')),
+    bytes: key('bytes of their values, and of the outputs that are kept for retries; 32m if not given', bytes()),
+    ttl: key(
+      'the longest that a value is kept without being written; 168h (a week) if not given',
+      duration(1000, 30 * DAY_MS, '1s to 720h'),
+    ),
+    shared: key(
+      'keys that belong to all vehicles of the tenant together; every key belongs to one vehicle if not given',
+      list(sharedKeys, 'keys'),
+    ),
+  },
+  'must be a map',
+);
+
 const packages = z.strictObject(
   {
     push: key('whether its vehicles may push task packages; `false` if not given', z.boolean('must be true or false')),
@@ -131,6 +168,7 @@ export const tenantSchema = z.strictObject(
     ),
     bytes: key('input of its offloads that wait or run; as `--max-queue-bytes` if not given', bytes()),
     results: key('results that are kept for its vehicles while they are away', results),
+    state: key('the state of sessions that is kept for its vehicles', state),
     packages: key('task packages that its vehicles push', packages),
     connections: key(
       'connections of its vehicles; three quarters of what the broker takes if not given',

@@ -27,6 +27,7 @@ export interface TenantPolicy {
   /** Input of its offloads that wait or run. */
   readonly bytes: number;
   readonly results: ResultLimits;
+  readonly state: StatePolicy;
   readonly packages: { readonly push: boolean; readonly count: number; readonly bytes: number };
   readonly connections: number;
   readonly connectionsPerVehicle: number;
@@ -44,6 +45,24 @@ export interface ResultLimits {
   readonly bytes: number;
   /** Longest time that a result is kept; a caller that asks for more gets this. */
   readonly keepMs: number;
+}
+
+/** The state of sessions that is kept for a tenant. */
+export interface StatePolicy {
+  readonly keys: number;
+  /** Of its values, and of the outputs that are kept for its retries. */
+  readonly bytes: number;
+  /** Longest time that a value is kept without being written. */
+  readonly ttlMs: number;
+  /** Keys that belong to all its vehicles, and to other tenants where they are named. */
+  readonly shared: readonly SharedKeys[];
+}
+
+/** Names in which `*` stands for any characters. */
+export interface SharedKeys {
+  readonly keys: readonly string[];
+  readonly tasks: readonly string[];
+  readonly tenants: readonly string[];
 }
 
 /** The limits that the ingress holds one client to. */

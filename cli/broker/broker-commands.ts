@@ -18,6 +18,7 @@ import { withAllProblems } from '../obu/problems.ts';
 import { type DiscoveryOptions, discoveryConfig, withDiscoveryOptions } from './discovery-options.ts';
 import { registerDrainCommand } from './drain-command.ts';
 import { registerFindCommand } from './find-command.ts';
+import { registerForgetCommand } from './forget-command.ts';
 import { registerLookCommands } from './look-commands.ts';
 import { registerPolicyCommands } from './policy-commands.ts';
 import { type ServiceOptions, serviceConfig, toListen, withServiceOptions } from './service-options.ts';
@@ -58,6 +59,7 @@ export function registerBrokerCommands(program: Command): void {
   registerLookCommands(broker);
   registerDrainCommand(broker);
   registerFindCommand(broker);
+  registerForgetCommand(broker);
   const command = broker
     .command('serve')
     .description('run a broker until SIGINT or SIGTERM; a second signal stops it at once')

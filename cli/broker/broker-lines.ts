@@ -3,6 +3,7 @@ import type {
   OffloadPage,
   PackageStatus,
   QuotaUse,
+  StatePage,
   TenantStatus,
   VehiclePage,
 } from '../../shared/api/broker.ts';
@@ -102,6 +103,15 @@ export function offloadLines({ offloads, total }: OffloadPage): string[] {
   ]);
   const head = ['STATE', 'TENANT', 'VEHICLE', 'TASK', 'CLASS', 'AGE', 'LEFT', 'BYTES', 'ID'];
   return [...rowsOf(head, rows, 'nothing waits or runs'), ...more(total - offloads.length)];
+}
+
+export function stateLines({ keys, total }: StatePage): string[] {
+  const rows = keys.map(({ tenant, task, vehicle, key, version, bytes, expiresInMs }) => [
+    ...[tenant, task, vehicle === '' ? '(all)' : vehicle, key, String(version), String(bytes)],
+    timeSpan(Math.max(0, expiresInMs)),
+  ]);
+  const head = ['TENANT', 'TASK', 'VEHICLE', 'KEY', 'VERSION', 'BYTES', 'EXPIRES IN'];
+  return [...rowsOf(head, rows, 'no session has state here'), ...more(total - keys.length)];
 }
 
 export function vehicleLines({ vehicles, total }: VehiclePage): string[] {

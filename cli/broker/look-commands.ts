@@ -5,6 +5,7 @@ import type {
   NeighbourStatus,
   OffloadPage,
   PackageStatus,
+  StatePage,
   TenantStatus,
   VehiclePage,
 } from '../../shared/api/broker.ts';
@@ -17,6 +18,7 @@ import {
   neighbourLines,
   offloadLines,
   packageLines,
+  stateLines,
   tenantLines,
   topLines,
   topRows,
@@ -90,6 +92,14 @@ function registerPages(get: Command, looking: (command: Command) => Command): vo
       const path = pagePath('/v1/offloads', limit, { tenant, vehicle, state });
       await showRepeatedly(watch, output, () => running.ask<OffloadPage>(path), offloadLines);
     });
+
+  paged('state', 'the keys of sessions that have a value here, never the values').action(
+    async ({ output, watch, limit, tenant, ...api }: PageOptions) => {
+      const running = await connectBroker(api);
+      const path = pagePath('/v1/state', limit, { tenant });
+      await showRepeatedly(watch, output, () => running.ask<StatePage>(path), stateLines);
+    },
+  );
 
   paged('vehicles', 'the vehicles that are connected, those that have been for longest first').action(
     async ({ output, watch, limit, tenant, ...api }: PageOptions) => {

@@ -17,6 +17,7 @@ export interface ServiceOptions {
   readonly auditSize: number;
   readonly auditKeep: number;
   readonly auditHashInputs?: boolean;
+  readonly storageKey?: string;
   readonly drainFor: number;
   readonly drainTo?: readonly string[];
 }
@@ -38,6 +39,7 @@ export function withServiceOptions(serve: Command): Command {
     )
     .option('--audit-keep <n>', 'how many older files to keep: FILE.1 and so on', toCount, DEFAULT_AUDIT_KEEP)
     .option('--audit-hash-inputs', 'write the SHA-256 of each input as well')
+    .option('--storage-key <file>', 'encrypt state and kept results on the disk with the first key in this file')
     .addOption(
       new Option('--drain-for <time>', 'how long what runs may take after SIGTERM; a second SIGTERM ends it at once')
         .default(DEFAULT_DRAIN_MS, '5s')
@@ -47,7 +49,9 @@ export function withServiceOptions(serve: Command): Command {
 }
 
 /** @throws KerbError BadConfig when options do not fit together */
-export function serviceConfig(options: ServiceOptions): Pick<BrokerConfig, 'api' | 'audit' | 'drainTo'> {
+export function serviceConfig(
+  options: ServiceOptions,
+): Pick<BrokerConfig, 'api' | 'audit' | 'drainTo' | 'storageKeyFile'> {
   const { apiListen, apiOperators, audit, auditSize, auditKeep, auditHashInputs = false, drainTo } = options;
   if (apiListen === undefined && apiOperators !== undefined) {
     throw new KerbError(ErrorCode.BadConfig, '--api-operators needs --api-listen HOST:PORT');
@@ -61,6 +65,7 @@ export function serviceConfig(options: ServiceOptions): Pick<BrokerConfig, 'api'
       audit: { file: audit, maxBytes: auditSize, keep: auditKeep, hashInputs: auditHashInputs },
     }),
     ...(drainTo && { drainTo }),
+    ...(options.storageKey !== undefined && { storageKeyFile: options.storageKey }),
   };
 }
 

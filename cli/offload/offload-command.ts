@@ -32,6 +32,7 @@ export function registerOffloadCommand(program: Command): void {
       new Option('--isolation <how>', 'vm: in a virtual machine or not at all').choices(['any', 'vm']).default('any'),
     )
     .option('--keep <time>', 'how long the broker keeps the result for the same id; 0s: not at all', toKeep, 0)
+    .option('--state <key>', 'the state of a session that it goes with, kept by this broker; for tasks with state')
     .option('--durable', 'a result that is kept survives the death of the broker')
     .option('--receipt <file>', 'where the signed receipt goes, as the encoded SignedReceipt; of many, the newest')
     .option(

@@ -16,6 +16,8 @@ export interface OffloadOptions extends BrokerOptions {
   readonly isolation: OffloadIsolation;
   readonly keep: number;
   readonly durable?: boolean;
+  /** Key of the session state that they go with. */
+  readonly state?: string;
   readonly offloadId?: string;
   /** Offloads. */
   readonly n?: number;

@@ -61,8 +61,13 @@ export async function offload(text: string, options: OffloadOptions): Promise<vo
 }
 
 /** @throws KerbError NotSupported: what was asked for would be left out without a word */
-function checkFeatures({ broker, features }: BrokerClient, { keep, durable, receipt }: OffloadOptions): void {
-  const asked = { keep: keep > 0, durable: durable === true, receipt: receipt !== undefined };
+function checkFeatures({ broker, features }: BrokerClient, { keep, durable, receipt, state }: OffloadOptions): void {
+  const asked = {
+    keep: keep > 0,
+    durable: durable === true,
+    receipt: receipt !== undefined,
+    state: state !== undefined,
+  };
   for (const [feature, isAsked] of Object.entries(asked)) {
     if (!isAsked || features.includes(feature)) continue;
     throw new KerbError(
@@ -77,9 +82,10 @@ function checkFeatures({ broker, features }: BrokerClient, { keep, durable, rece
 
 async function send(client: BrokerClient, id: string, deadline: Deadline, attempt: Attempt): Promise<BrokerResult> {
   const { options, task, input } = attempt;
-  const { class: serviceClass, isolation, keep: keepMs, durable = false, receipt } = options;
+  const { class: serviceClass, isolation, keep: keepMs, durable = false, receipt, state: key } = options;
+  const state = key === undefined ? undefined : { home: client.broker, key };
   const request = { id, taskDigest: task.digest, input, isolation, deadline, priority: PRIORITIES[serviceClass] };
-  return await client.offload(request, { serviceClass, keepMs, durable, wantReceipt: receipt !== undefined });
+  return await client.offload(request, { serviceClass, keepMs, durable, wantReceipt: receipt !== undefined, state });
 }
 
 async function once(client: BrokerClient, attempt: Attempt, signal: AbortSignal): Promise<void> {

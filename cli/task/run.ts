@@ -11,6 +11,7 @@ import { withWorkFolder } from '../../shared/host/work-folder.ts';
 import { hostArchitecture } from '../../shared/task-package/architecture.ts';
 import { LAYOUT_FILE, type TaskConfig } from '../../shared/task-package/format.ts';
 import { readImage, readTaskPackage } from '../../shared/task-package/reader.ts';
+import { readReply, withState } from '../../shared/task-package/state-frame.ts';
 
 export type DoneOutcome = Extract<TenderOutcome, { outcome: 'done' }>;
 
@@ -32,9 +33,12 @@ export async function runTask(
     const tender = new TenderProcess({ imagePath, log: silentLog(), isolation: isolationOf(config, isolation) });
     try {
       await tender.start();
-      const outcome = await tender.call(input, budgetMs);
+      const state = config?.state;
+      // A session that begins here, and ends here.
+      const outcome = await tender.call(state === undefined ? input : withState(undefined, input), budgetMs);
       if (outcome.outcome === 'done' && outcome.status === 0) {
-        return { output: outcome.output, outcome, isolation: tender.isolation };
+        const { output } = state === undefined ? outcome : readReply(tender.image.name, outcome.output, state);
+        return { output, outcome, isolation: tender.isolation };
       }
       const { code, message } = describeEnd(tender.image.name, outcome);
       throw new KerbError(code, message, { path, log: outcome.log });

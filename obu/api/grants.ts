@@ -15,7 +15,15 @@ export function grantsOf({ name, grants }: Workload): GrantStatus[] {
     ...grants.can.map((one) => grant('can', one.bus, sentenceOf(one))),
     ...grants.signals.map((scope) => grant('signals', '', scope.text)),
     ...grants.cameras.map((one) => grant('camera', one.name, `at most ${one.maxFps} pictures/s`)),
-    ...(offload ? [grant('offload', offload.tasks.join(', '), `budgets of at most ${offload.maxBudgetMs} ms`)] : []),
+    ...(offload
+      ? [
+          grant(
+            'offload',
+            offload.tasks.join(', '),
+            `budgets of at most ${offload.maxBudgetMs} ms${stateText(offload.state)}`,
+          ),
+        ]
+      : []),
   ];
 }
 
@@ -33,4 +41,8 @@ function sentenceOf({ read, write, as, when }: CanGrant): string {
     ...(when === undefined ? [] : [`write only while ${when.text}`]),
     `as ${as}`,
   ].join('; ');
+}
+
+function stateText(keys: readonly string[] = []): string {
+  return keys.length === 0 ? '' : `, with the state ${keys.join(', ')}`;
 }

@@ -47,6 +47,8 @@ export interface ObuConfig {
   readonly signals: SignalsConfig;
   readonly cameras: readonly CameraConfig[];
   readonly brokers: readonly { readonly id: string; readonly url: string }[];
+  /** Id of the one that keeps the state of sessions; undefined: the first. */
+  readonly stateHome: string | undefined;
   /** Directory with the identity of this vehicle; needed when there are brokers, or an API over TLS. */
   readonly identity: string | undefined;
   /** Digest of the task package by the name that grants use. */
@@ -161,6 +163,7 @@ const schema = z.strictObject(
     cameras: z.record(name, camera).optional(),
     brokers: z.array(broker, 'must be a list').optional(),
     identity: path.optional(),
+    stateHome: z.string('must be the id of a broker').optional(),
     tasks: z.record(name, digest).optional(),
     api: api.optional(),
     ...runtimeShape,
@@ -220,6 +223,11 @@ export function parseObuConfig(text: string, file: string): ObuConfig {
   if (raw.api !== undefined && raw.identity === undefined) {
     problems.push(parsed.problem(['api'], 'the API is served with an identity: set `identity` to its directory'));
   }
+  if (raw.stateHome !== undefined && !brokers.some(({ id }) => id === raw.stateHome)) {
+    problems.push(
+      parsed.problem(['stateHome'], `"${raw.stateHome}" is not one of the brokers: it must be the id of one`),
+    );
+  }
   brokers.forEach((one, i) => {
     if (brokers.findIndex((other) => other.id === one.id) < i) {
       problems.push(parsed.problem(['brokers', i, 'id'], `broker "${one.id}" is named twice`));
@@ -244,6 +252,7 @@ export function parseObuConfig(text: string, file: string): ObuConfig {
       recording: kept && toRecording(kept, absolute),
     })),
     brokers,
+    stateHome: raw.stateHome,
     identity: raw.identity && absolute(raw.identity),
     tasks: new Map(Object.entries(raw.tasks ?? {})),
     api: raw.api && { listen: raw.api.listen, operators: raw.api.operators ?? [] },

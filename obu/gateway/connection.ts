@@ -177,7 +177,10 @@ export class Connection {
           can: can.map(toWireGrant),
           signals: signals.map(({ text }) => text),
           cameras: cameras.map(({ name, maxFps }) => ({ name, maxFps })),
-          offload: offload && { tasks: [...offload.tasks], maxBudgetMs: offload.maxBudgetMs },
+          offload: offload && {
+            ...{ tasks: [...offload.tasks], maxBudgetMs: offload.maxBudgetMs },
+            state: [...(offload.state ?? [])],
+          },
         },
       },
     });

@@ -184,7 +184,7 @@ export class OpenRequests {
     const id = ask.id ?? '';
     const input = ask.input ?? new Uint8Array();
     const [task, isolation, budgetMs] = [ask.task ?? '', ask.isolation ?? '', ask.budgetMs ?? 0];
-    desk.submit({ id, task, input, budgetMs, isolation }).then(
+    desk.submit({ id, task, input, budgetMs, isolation, stateKey: ask.stateKey ?? '' }).then(
       ({ taskDigest, result }) => {
         meter.offloadDone(result);
         const { output, place, isolation, queueMs, runMs, totalMs } = result;

@@ -181,6 +181,14 @@ export class GrantGuard {
     return digest;
   }
 
+  /** @throws KerbError NotGranted: its offloads may not go with this key of session state */
+  state(key: string): void {
+    const granted = this.#workload.grants.offload?.state ?? [];
+    if (granted.includes(key)) return;
+    const keys = [...granted, key].map((one) => JSON.stringify(one)).join(', ');
+    throw this.#notGranted(`use the session state ${JSON.stringify(key)}`, `x-obu.grants.offload.state: [${keys}]`);
+  }
+
   #signalNotGranted(action: SignalAction, path: string): KerbError {
     const denied = this.#workload.grants.signals.find((scope) => {
       return scope.deny && scope.action === action && scope.matches(path);

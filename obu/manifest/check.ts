@@ -79,6 +79,7 @@ function checkGrants(service: RawService, say: Say): void {
     'name',
   );
   once(grants?.offload?.tasks ?? [], ['offload', 'tasks'], 'task');
+  once(grants?.offload?.state ?? [], ['offload', 'state'], 'key');
 }
 
 function checkOffers(service: RawService, offers: ObuOffers, say: Say): void {

@@ -40,6 +40,8 @@ export interface OffloadGrant {
   readonly tasks: readonly string[];
   /** Largest budget of one offload, in milliseconds. */
   readonly maxBudgetMs: number;
+  /** Keys of session state that its offloads may go with; undefined: none. */
+  readonly state?: readonly string[] | undefined;
 }
 
 /**

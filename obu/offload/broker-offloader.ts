@@ -19,6 +19,8 @@ export interface BrokerOffloaderOptions {
   readonly brokers: readonly NamedBroker[];
   /** Of this vehicle. Until there is one, nobody is connected to, and everybody is told why. */
   readonly identity: IdentitySource;
+  /** Id of the broker that keeps the state of sessions; undefined: the first of `brokers`. */
+  readonly stateHome?: string | undefined;
   readonly log: Logger;
 }
 
@@ -60,6 +62,7 @@ export class BrokerOffloader implements Offloader {
   }
 
   offload(request: RoutedOffload): Promise<OffloadResult> {
+    if (request.stateKey !== undefined) return this.#atHome(request, request.stateKey);
     const link = this.#choose(request.taskDigest);
     return link === undefined ? Promise.reject(this.#noBroker()) : link.send(request, termsOf(request));
   }
@@ -93,6 +96,14 @@ export class BrokerOffloader implements Offloader {
     const staying = answering.filter(({ drain }) => drain.notice === undefined);
     const named = staying.find(({ broker, url }) => tryBrokers.some((one) => one === broker || one === url));
     return named ?? staying[0] ?? first ?? offering[0] ?? connected[0];
+  }
+
+  /** The state of a session is kept at one place, and no other can run what goes with it. */
+  #atHome(request: RoutedOffload, key: string): Promise<OffloadResult> {
+    const { brokers, stateHome = brokers[0]?.id } = this.#options;
+    const link = this.#links[brokers.findIndex(({ id }) => id === stateHome)];
+    if (stateHome === undefined || link === undefined) return Promise.reject(this.#noBroker());
+    return link.send(request, { ...termsOf(request), state: { home: stateHome, key } });
   }
 
   #noBroker(): KerbError {

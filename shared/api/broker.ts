@@ -130,3 +130,37 @@ export type BrokerEventKind = 'broker' | 'neighbour' | 'vehicle' | 'refusal' | '
  * broker's id. `GET /v1/events?after=ID&name=NAME`; with `follow=1` one JSON text in each line, for ever.
  */
 export type BrokerEvent = DaemonEvent<BrokerEventKind>;
+
+/** A key that has a value, without the value. */
+export interface StateKeyStatus {
+  readonly tenant: string;
+  readonly task: string;
+  /** Empty: it belongs to all vehicles of the tenant. */
+  readonly vehicle: string;
+  readonly key: string;
+  readonly version: number;
+  /** That it counts for in the quota. */
+  readonly bytes: number;
+  /** Milliseconds until it goes, when it is not written again. */
+  readonly expiresInMs: number;
+}
+
+/** By tenant, task, vehicle and key. `GET /v1/state` */
+export interface StatePage {
+  readonly keys: readonly StateKeyStatus[];
+  readonly total: number;
+}
+
+/** What `POST /v1/forget` has removed. */
+export interface ForgottenTenant {
+  readonly tenant: string;
+  readonly keys: number;
+  /** That were kept for retries of offloads with state. */
+  readonly outputs: number;
+  readonly stateBytes: number;
+  readonly results: number;
+  /** Digests of packages that it had pushed; one that others pushed too is still there, for them. */
+  readonly packages: readonly string[];
+  /** Nothing of its state is left in free pages of the database either. */
+  readonly isScrubbed: boolean;
+}

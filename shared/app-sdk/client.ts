@@ -155,9 +155,9 @@ export class GatewayClient implements Obu {
   offload(
     task: string,
     input: Uint8Array,
-    options: { budgetMs: number; id?: string; isolation?: 'any' | 'vm'; signal?: AbortSignal },
+    options: { budgetMs: number; id?: string; isolation?: 'any' | 'vm'; state?: string; signal?: AbortSignal },
   ): Promise<OffloadOutcome> {
-    const { budgetMs, id = randomUUID(), isolation, signal } = options;
+    const { budgetMs, id = randomUUID(), isolation, state: stateKey, signal } = options;
     const deadline = new Deadline(budgetMs);
     return new Promise<OffloadOutcome>((resolve, reject) => {
       if (this.#requests.closed || signal?.aborted) throw cancelled();
@@ -180,7 +180,7 @@ export class GatewayClient implements Obu {
         request: 0,
         body: () => {
           const leftMs = deadline.leftMs();
-          return leftMs > 0 ? { offload: { id, task, input, budgetMs: leftMs, isolation } } : undefined;
+          return leftMs > 0 ? { offload: { id, task, input, budgetMs: leftMs, isolation, stateKey } } : undefined;
         },
         onMessage: ({ offloadDone }) => {
           if (!offloadDone) return;

@@ -97,7 +97,9 @@ export interface Grants {
   /** Scopes, "read:Vehicle.Speed". */
   readonly signals: readonly string[];
   readonly cameras: readonly { readonly name: string; readonly maxFps: number }[];
-  readonly offload: { readonly tasks: readonly string[]; readonly maxBudgetMs: number } | undefined;
+  readonly offload:
+    | { readonly tasks: readonly string[]; readonly maxBudgetMs: number; readonly state: readonly string[] }
+    | undefined;
 }
 
 /** How an offload was run. Times in milliseconds. */
@@ -241,7 +243,9 @@ export function toGrants(message: kerbside.gateway.v1.Grants.$Properties | null 
     })),
     signals: message?.signals ?? [],
     cameras: (message?.cameras ?? []).map(({ name, maxFps }) => ({ name: name ?? '', maxFps: maxFps ?? 0 })),
-    offload: offload ? { tasks: offload.tasks ?? [], maxBudgetMs: offload.maxBudgetMs ?? 0 } : undefined,
+    offload: offload
+      ? { tasks: offload.tasks ?? [], maxBudgetMs: offload.maxBudgetMs ?? 0, state: offload.state ?? [] }
+      : undefined,
   };
 }
 

@@ -94,6 +94,8 @@ export interface Obu {
    * Runs a task on an edge element. Settles within the budget, whatever happens to the OBU and the network.
    * @param options.budgetMs Milliseconds from now until an answer is worth nothing.
    * @param options.isolation `vm`: only in a virtual machine of its own; refused where the task runs otherwise.
+   * @param options.state Key of the session state that it goes with, for a task that has state; the answer comes when the
+   * next state is kept. Who asks again under the same id gets the same answer, and the state is changed once.
    * @param options.id The same id is the same offload: give one to be able to ask again without running it twice.
    * @throws KerbError NotGranted | BudgetExhausted | ConnectionLost | InputTooLarge | Cancelled | what refused it
    */
@@ -104,6 +106,7 @@ export interface Obu {
       readonly budgetMs: number;
       readonly id?: string;
       readonly isolation?: 'any' | 'vm';
+      readonly state?: string;
       readonly signal?: AbortSignal;
     },
   ): Promise<OffloadOutcome>;

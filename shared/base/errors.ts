@@ -123,6 +123,12 @@ export const ErrorCode = {
   ResultNotKept: 7030,
   BrokerAlreadyRunning: 7031,
   TransferStalled: 7040,
+  StateElsewhere: 7050,
+  StateForbidden: 7051,
+  StateTooLarge: 7052,
+  StateNotKept: 7053,
+  StateConflict: 7054,
+  UnknownStateKey: 7055,
 
   ImageRefused: 8001,
   TenderUnavailable: 8002,

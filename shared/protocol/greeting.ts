@@ -4,7 +4,9 @@
 export const V2E_VERSIONS: readonly number[] = [1, 2];
 
 /** Names that a request may list in `needs`: not every broker of version 2 does all of them. */
-export const V2E_FEATURES = ['cancel', 'keep', 'durable', 'dwell', 'receipt', 'describe', 'trace', 'chunks'] as const;
+export const V2E_FEATURES = [
+  ...(['cancel', 'keep', 'durable', 'dwell', 'receipt', 'describe', 'trace', 'chunks', 'state'] as const),
+] as const;
 
 const MAX_LISTED = 64;
 const FEATURE = /^[a-z0-9-]{1,32}$/;

@@ -24,6 +24,8 @@ export interface RoutedOffload extends OffloadRequest {
   readonly taskDigest: string;
   /** 0..1000, the priority of the workload on its OBU. */
   readonly priority: number;
+  /** Of the session state that it goes with; undefined: none. */
+  readonly stateKey?: string;
 }
 
 /** Printable ASCII without spaces: an id stands in keys and log lines. */

@@ -40,6 +40,11 @@ const REASONS: Partial<Record<number, RefusalReason>> = {
   [ErrorCode.BadPushRequest]: 'bad_request',
   [ErrorCode.TenderInputTooLarge]: 'bad_request',
   [ErrorCode.TaskRefusedInput]: 'bad_request',
+  [ErrorCode.StateElsewhere]: 'not_supported',
+  [ErrorCode.StateForbidden]: 'untrusted',
+  [ErrorCode.StateNotKept]: 'overloaded',
+  [ErrorCode.StateConflict]: 'overloaded',
+  [ErrorCode.UnknownStateKey]: 'bad_request',
   [ErrorCode.BrokerStopping]: 'stopping',
   [ErrorCode.OffloadCancelled]: 'cancelled',
 };

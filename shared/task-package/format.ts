@@ -94,7 +94,20 @@ export const versionSchema = z
 /** Milliseconds, at most the longest budget. */
 export const costSchema = z.number().positive().max(3_600_000);
 
-/** The task's manifest. All but `version`, `isolation`, `costMs` and `images` repeats the notes of the images, and is checked against them. */
+/** Bytes of the state of a session. */
+export const MAX_STATE = 64 * 1024;
+/** Bytes of output of a task with state: the broker keeps it beside the state, in the same transaction. */
+export const MAX_STATE_OUTPUT = 1024 * 1024;
+const MAX_STATE_TTL_MS = 30 * 86_400_000;
+/** Of a task that takes the state of a session with its input, and gives the next one with its output: state-frame.ts. */
+export const stateSchema = z.strictObject({
+  maxBytes: z.int().min(1).max(MAX_STATE),
+  /** Milliseconds that it is kept without being written. */
+  ttlMs: z.int().min(1000).max(MAX_STATE_TTL_MS).optional(),
+});
+export type TaskState = z.infer<typeof stateSchema>;
+
+/** The task's manifest. All but `version`, `isolation`, `costMs`, `state` and `images` repeats the notes of the images, and is checked against them. */
 export const configSchema = z.strictObject({
   schemaVersion: z.literal(CONFIG_SCHEMA_VERSION),
   name: z.string().regex(TASK_NAME),
@@ -106,6 +119,7 @@ export const configSchema = z.strictObject({
   isolation: isolationSchema,
   /** Milliseconds that a call takes, as its maker expects: what a broker goes by until it knows better. */
   costMs: costSchema.optional(),
+  state: stateSchema.optional(),
   /** In the order of the layers. */
   images: z.array(z.strictObject({ architecture: z.string().regex(/^[a-z0-9_]{1,32}$/), digest })).min(1),
 });

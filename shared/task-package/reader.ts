@@ -28,6 +28,7 @@ import {
   type TaskConfig,
 } from './format.ts';
 import { readImageNotes } from './image-notes.ts';
+import { checkState } from './state-frame.ts';
 
 /** A package whose every byte has been checked when it was read. */
 export interface TaskPackage {
@@ -185,7 +186,9 @@ function parseConfig(bytes: Buffer, dir: string): TaskConfig {
       dir,
     });
   }
-  return check(configSchema, value, where);
+  const config = check(configSchema, value, where);
+  checkState(config, where);
+  return config;
 }
 
 /** The notes are what the tender goes by; a manifest that says otherwise would only mislead. */

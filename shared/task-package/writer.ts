@@ -21,8 +21,10 @@ import {
   MANIFEST_TYPE,
   SIGNATURE_TYPE,
   type TaskConfig,
+  type TaskState,
 } from './format.ts';
 import { readImageNotes } from './image-notes.ts';
+import { checkState } from './state-frame.ts';
 
 export interface TaskPackageParts {
   /** One ELF image per architecture. Their notes name the task and its sizes, and have to agree. */
@@ -31,6 +33,8 @@ export interface TaskPackageParts {
   readonly isolation: DemandedIsolation;
   /** Milliseconds that a call is expected to take. */
   readonly costMs?: number;
+  /** It takes the state of a session. */
+  readonly state?: TaskState;
 }
 
 /**
@@ -74,8 +78,10 @@ export async function buildTaskPackage(out: string, parts: TaskPackageParts): Pr
     maxOutput: declared.maxOutput,
     isolation: parts.isolation,
     ...(parts.costMs === undefined ? {} : { costMs: parts.costMs }),
+    ...(parts.state === undefined ? {} : { state: parts.state }),
     images: images.map(({ notes }, i) => ({ architecture: notes.architecture, digest: layers[i]!.digest })),
   };
+  checkState(config, 'the task');
   const manifest = add(
     json({
       schemaVersion: 2,

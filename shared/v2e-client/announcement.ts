@@ -11,6 +11,8 @@ export interface TaskOffer {
   readonly version: string;
   readonly maxInput: number;
   readonly maxOutput: number;
+  /** It takes the state of a session with its input. */
+  readonly hasState: boolean;
 }
 
 /** What a broker says when a client is connected, and whenever its tasks change. */
@@ -51,6 +53,7 @@ export function decodeAnnouncement(payload: unknown): Announcement {
     version: task.version ?? '',
     maxInput: task.maxInput ?? 0,
     maxOutput: task.maxOutput ?? 0,
+    hasState: task.hasState ?? false,
   }));
   return { version, broker, tasks: offers, maxInput, features };
 }

@@ -8,7 +8,7 @@ import type { RoutedOffload } from '../protocol/offload-request.ts';
 import { V2E_PING_MS, v2eClientOptions } from '../protocol/v2e-socket.ts';
 import { type Announcement, type AskedEvent, decodeAnnouncement, type TaskOffer, wayOf } from './announcement.ts';
 import { DrainWatch } from './drain-notice.ts';
-import { connectionLost, describeConnectError } from './link-errors.ts';
+import { connectionLost, describeConnectError, keepsNoState } from './link-errors.ts';
 import type { BrokerResult, CallerTerms, PlaceStatus } from './offload-result.ts';
 import { PendingOffloads } from './pending-offloads.ts';
 
@@ -220,6 +220,7 @@ export class BrokerLink {
   send(request: RoutedOffload, terms: CallerTerms): Promise<BrokerResult> {
     const socket = this.#socket;
     if (!this.connected || socket === undefined) return Promise.reject(this.#notConnected());
+    if (terms.state !== undefined && !this.features.includes('state')) return Promise.reject(keepsNoState(this.broker));
     // Checked here because socket.io would end the whole connection for it.
     const maxInput = this.maxInputOf(request.taskDigest);
     if (request.input.length > maxInput) {

@@ -32,3 +32,8 @@ export function describeConnectError(error: Error): string {
   }
   return text;
 }
+
+/** It is older than the state of sessions, and would run the task without it. */
+export function keepsNoState(broker: string): KerbError {
+  return new KerbError(ErrorCode.NotSupported, `broker ${broker} does not keep the state of sessions`, { broker });
+}

@@ -8,6 +8,16 @@ export interface CallerTerms {
   /** A kept result survives the death of the broker. */
   readonly durable: boolean;
   readonly wantReceipt?: boolean;
+  /** The state of a session that it goes with; undefined: none. A broker that does not know of it is not asked. */
+  readonly state?: SessionReference | undefined;
+}
+
+export interface SessionReference {
+  /** Id of the broker that keeps it. */
+  readonly home: string;
+  readonly key: string;
+  /** Whose key it is, where another tenant shares it; left out: the caller's own. */
+  readonly tenant?: string | undefined;
 }
 
 export interface OffloadResult {

@@ -19,9 +19,15 @@ const { OffloadRequest: WireRequest, OffloadReply, CancelRequest, SignedReceipt 
 /** A broker that does not acknowledge a cancel by then is not waited for. */
 const CANCEL_TIMEOUT_MS = 5000;
 
-function wireTerms(version: number, { serviceClass, keepMs, durable, wantReceipt = false }: CallerTerms) {
+function wireTerms(version: number, { serviceClass, keepMs, durable, wantReceipt = false, state }: CallerTerms) {
   if (version < 2) return {};
-  return { serviceClass: 1 + rankOf(serviceClass), keepMs: Math.ceil(keepMs), durable, wantReceipt };
+  return {
+    serviceClass: 1 + rankOf(serviceClass),
+    keepMs: Math.ceil(keepMs),
+    durable,
+    wantReceipt,
+    ...(state && { state }),
+  };
 }
 
 type Reply = ReturnType<typeof OffloadReply.decode>;

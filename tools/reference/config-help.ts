@@ -33,6 +33,7 @@ export const configHelp: Readonly<Record<string, string>> = {
   'brokers[].id': 'id of the broker, as in its certificate',
   'brokers[].url': '`https://HOST:PORT`',
   identity: 'folder with certificate, key and authority of the vehicle (`kerb pki vehicle`)',
+  stateHome: 'id of the broker that keeps the state of sessions; the first of `brokers` if not given',
   tasks: 'names of tasks, as grants use them, and the digests that they stand for',
   api: 'the control API over TLS; without it there is only the control socket',
   'api.listen': '`HOST:PORT`, such as `0.0.0.0:7444`',

@@ -120,6 +120,12 @@ export const errorHelp: Readonly<Record<keyof typeof ErrorCode, string>> = {
   ResultNotKept: 'The broker could not keep a result as it was asked to.',
   BrokerAlreadyRunning: 'Another broker uses this state folder.',
   TransferStalled: 'An input in chunks stopped coming: the same id sent again begins anew.',
+  StateElsewhere: 'The state of a session is kept by another broker, which the refusal names.',
+  StateForbidden: 'A key of another tenant is not shared with this one.',
+  StateTooLarge: 'A value is larger than a state may be, or than its task declares.',
+  StateNotKept: 'The broker cannot read or write the state of sessions now, for instance because its disk is full.',
+  StateConflict: 'A value was changed by others meanwhile; nothing was written.',
+  UnknownStateKey: 'There is no value under this key.',
 
   ImageRefused: 'The tender does not load this unikernel image; the message says what is wrong with it.',
   TenderUnavailable: 'A tender could not be started or given its image.',

@@ -74,6 +74,15 @@ export const routeHelp: Readonly<Record<'obu' | 'broker', Readonly<Record<string
         '`limit=N`: how many at most (100; up to 10000). `tenant=NAME`, `vehicle=ID`, `state=waiting` or `running`: only those',
       answer: 'OffloadPage',
     },
+    'GET /v1/state': {
+      what: 'the keys of sessions that have a value, never the values',
+      parameters: '`limit=N`: how many at most (100; up to 10000). `tenant=NAME`: only of this tenant',
+      answer: 'StatePage',
+    },
+    'POST /v1/forget': {
+      what: 'remove state, results and pushed packages of a tenant; the body is `{ "tenant": "NAME" }`',
+      answer: 'ForgottenTenant',
+    },
     'GET /v1/vehicles': {
       what: 'the vehicles that are connected',
       parameters: '`limit=N`: how many at most (100; up to 10000). `tenant=NAME`: only of this tenant',

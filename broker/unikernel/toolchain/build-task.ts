@@ -7,7 +7,13 @@ import { ErrorCode, KerbError, messageOf } from '../../../shared/base/errors.ts'
 import { readFault } from '../../../shared/host/read-fault.ts';
 import { withWorkFolder } from '../../../shared/host/work-folder.ts';
 import { type Architecture, hostArchitecture } from '../../../shared/task-package/architecture.ts';
-import { costSchema, isolationSchema, isTaskName, versionSchema } from '../../../shared/task-package/format.ts';
+import {
+  costSchema,
+  isolationSchema,
+  isTaskName,
+  stateSchema,
+  versionSchema,
+} from '../../../shared/task-package/format.ts';
 import { buildTaskPackage } from '../../../shared/task-package/writer.ts';
 import { parseDuration } from '../../../shared/text/duration.ts';
 import { plainIssue } from '../../../shared/text/plain-issue.ts';
@@ -21,21 +27,26 @@ const sizeSchema = z
   .regex(/^\d{1,10}( ?[KM]iB)?$/, 'is not a valid size: it must be like 4096, 64 KiB or 2 MiB')
   .transform((text) => Number.parseInt(text, 10) * (UNIT[text.slice(-3) as keyof typeof UNIT] ?? 1));
 
+/** Milliseconds. */
+const durationSchema = z.string().transform((text, context) => {
+  try {
+    return parseDuration(text);
+  } catch (error) {
+    context.addIssue({ code: 'custom', message: messageOf(error) });
+    return z.NEVER;
+  }
+});
+
 const taskFileSchema = z.strictObject({
   version: versionSchema,
   isolation: isolationSchema.default('any'),
   /** How long a call is expected to take, like 5ms; in milliseconds from here on. */
-  cost: z
-    .string()
-    .transform((text, context) => {
-      try {
-        return parseDuration(text);
-      } catch (error) {
-        context.addIssue({ code: 'custom', message: messageOf(error) });
-        return z.NEVER;
-      }
-    })
-    .pipe(costSchema)
+  cost: durationSchema.pipe(costSchema).optional(),
+  /** It takes the state of a session with its input, and gives the next one with its output. */
+  state: z
+    .strictObject({ max: sizeSchema, ttl: durationSchema.optional() })
+    .transform(({ max: maxBytes, ttl }) => ({ maxBytes, ...(ttl !== undefined && { ttlMs: ttl }) }))
+    .pipe(stateSchema)
     .optional(),
   /** The values that KERB_TASK declares in C. Sizes in bytes. */
   typescript: z
@@ -95,7 +106,7 @@ export async function buildTask(
   architectures: readonly Architecture[] = ownArchitecture(),
 ): Promise<string> {
   await checkFolder(dir);
-  const { version, isolation, cost: costMs } = await readTaskFile(dir);
+  const { version, isolation, cost: costMs, state } = await readTaskFile(dir);
   return await withWorkFolder('kerb-task-', async (work) => {
     const images: Buffer[] = [];
     // One after the other: an error in the source is printed once.
@@ -104,7 +115,7 @@ export async function buildTask(
       await compile(dir, image, architecture);
       images.push(await readFile(image));
     }
-    return await buildTaskPackage(out, { images, version, isolation, costMs });
+    return await buildTaskPackage(out, { images, version, isolation, costMs, ...(state && { state }) });
   });
 }
 

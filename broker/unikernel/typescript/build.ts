@@ -9,6 +9,7 @@ import { copyFileSync, existsSync, mkdtempSync, readFileSync, rmSync, writeFileS
 import { tmpdir } from 'node:os';
 import { join, relative, resolve } from 'node:path';
 import { isKerbError } from '../../../shared/base/errors.ts';
+import { stateRoom } from '../../../shared/task-package/state-frame.ts';
 import { readTaskFile } from '../toolchain/build-task.ts';
 
 // sysexits(3)
@@ -44,14 +45,17 @@ class BuildEnd extends Error {
 }
 
 async function build(source: string, image: string): Promise<void> {
-  const { typescript } = await readTaskFile(source);
+  const { typescript, state } = await readTaskFile(source);
   if (typescript === undefined) {
     throw new BuildEnd(
       EX_CONFIG,
       `${join(source, 'task.yaml')}: typescript: is missing; a task in TypeScript says there its name, memory, maxInput and maxOutput`,
     );
   }
-  const { name, memory, maxInput, maxOutput } = typescript;
+  const { name, memory } = typescript;
+  // Those of its caller: the state comes on top of them.
+  const room = state === undefined ? 0 : stateRoom(state.maxBytes);
+  const [maxInput, maxOutput] = [typescript.maxInput + room, typescript.maxOutput + room];
   const file = join(source, `${name}.ts`);
   if (!existsSync(file)) throw new BuildEnd(EX_NOINPUT, `${file} is missing: a task in TypeScript starts in NAME.ts`);
   const version = run('wasm2c', ['--version']).stdout.trim();

@@ -82,6 +82,28 @@ describe('the desk', () => {
   });
 });
 
+it('goes with the session state that is granted, and with no other', async () => {
+  const offloader = new HandOffloader();
+  offloader.answer = async ({ input }) => result(Buffer.from(input));
+  const parts = { routers: new Map(), signals: new HandSignals(), cameras: new Map(), tasks: new Map([['t', DIGEST]]) };
+  const grants = { ...noGrants, offload: { tasks: ['t'], maxBudgetMs: 1000, state: ['trip'] } };
+  const guard = new GrantGuard(workload('app', grants), parts);
+  const made = new OffloadService({ scope: 'car/app', priority: () => 5, guard, offloader });
+  const ask = (id: string, stateKey: string) =>
+    made.submit({ id, task: 't', input: Buffer.of(1), budgetMs: 100, isolation: '', stateKey });
+  await ask('a', 'trip');
+  await ask('b', '');
+  expect(offloader.requests.map(({ stateKey }) => stateKey)).toEqual(['trip', undefined]);
+  await expect(ask('c', 'other')).rejects.toMatchObject({
+    code: ErrorCode.NotGranted,
+    message: expect.stringMatching(/session state "other".*x-obu.grants.offload.state: \["trip", "other"\]/),
+  });
+  // The same id with another key is another offload.
+  await expect(ask('a', '')).rejects.toMatchObject({ code: ErrorCode.BadGatewayRequest });
+  expect(offloader.requests).toHaveLength(2);
+  made.clear();
+});
+
 it('holds the budget as it was asked against the grant, and keeps some for the way back', async () => {
   const offloader = new HandOffloader();
   const parts = { routers: new Map(), signals: new HandSignals(), cameras: new Map(), tasks: new Map([['t', DIGEST]]) };

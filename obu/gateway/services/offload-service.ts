@@ -21,6 +21,8 @@ export interface OffloadCall {
   readonly input: Uint8Array;
   readonly budgetMs: number;
   readonly isolation: string;
+  /** Of the session state that it goes with; empty: none. */
+  readonly stateKey?: string;
 }
 
 export interface Done {
@@ -57,24 +59,26 @@ export class OffloadService {
   async submit(call: OffloadCall): Promise<Done> {
     const request = checked(call);
     const { id, task, input, isolation } = request;
-    const subject = `${isolation} ${task}`;
+    const { stateKey = '' } = call;
+    const subject = `${isolation} ${task} ${stateKey}`;
     const known = this.#once.find(id, subject, input);
     if (known.found === 'pending') return known.pending;
     if (known.found === 'result') return known.result;
     if (known.found === 'conflict') {
       throw new KerbError(
         ErrorCode.BadGatewayRequest,
-        `offload id "${id}" is already in use for another task, input or isolation; choose a new id for each offload`,
+        `offload id "${id}" is already in use for another task, input, isolation or state; choose a new id for each offload`,
       );
     }
     const taskDigest = this.#options.guard.task(task, call.budgetMs);
+    if (stateKey !== '') this.#options.guard.state(stateKey);
     if (this.#openIds.size >= MAX_OPEN || this.#openBytes + input.length > MAX_OPEN_BYTES) {
       throw new KerbError(
         ErrorCode.TooManyRequests,
         `${this.#openIds.size} offloads with ${this.#openBytes} bytes of input are open; the limits are ${MAX_OPEN} and ${MAX_OPEN_BYTES}`,
       );
     }
-    const outcome = this.#run(request, taskDigest);
+    const outcome = this.#run(request, taskDigest, stateKey);
     this.#once.begin(id, subject, input, outcome);
     try {
       const done = await outcome;
@@ -92,7 +96,8 @@ export class OffloadService {
     for (const id of this.#openIds) this.#options.offloader.cancel(id);
   }
 
-  async #run({ id, input, isolation, deadline }: NamedOffload, taskDigest: string): Promise<Done> {
+  async #run(request: NamedOffload, taskDigest: string, stateKey: string): Promise<Done> {
+    const { id, input, isolation, deadline } = request;
     const { scope, priority, offloader } = this.#options;
     const scoped = `${scope}/${id}`;
     this.#openIds.add(scoped);
@@ -105,6 +110,7 @@ export class OffloadService {
         isolation,
         deadline,
         priority: priority(),
+        ...(stateKey !== '' && { stateKey }),
       });
       return { taskDigest, result };
     } finally {

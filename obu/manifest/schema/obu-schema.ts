@@ -127,6 +127,10 @@ const cameraGrant = z.strictObject({
     .meta({ description: 'pictures per second at most; who asks for more gets this' }),
 });
 
+const stateKey = z
+  .string('must be a key')
+  .regex(/^[\x21-\x7e]{1,128}$/, 'must be a key: 1 to 128 printable ASCII characters without spaces');
+
 const offloadGrant = z.strictObject({
   tasks: z
     .array(name, 'must be a list of task names')
@@ -138,6 +142,10 @@ const offloadGrant = z.strictObject({
     .min(1, 'must be at least 1')
     .max(3_600_000, 'must be at most an hour')
     .meta({ description: 'largest budget of one offload, in milliseconds' }),
+  state: key(
+    'keys of session state that its offloads may go with; none if not given. `stateHome` of `obu.yaml` says where they are kept',
+    z.array(stateKey, 'must be a list of keys').max(256, 'must have at most 256 keys'),
+  ),
 });
 
 const grants = z.strictObject(

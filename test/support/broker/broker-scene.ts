@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { BrokerConfig } from '../../../broker/config.ts';
 import { DEFAULT_LIMITS } from '../../../broker/config.ts';
-import { type RunningBroker, startBroker } from '../../../broker/main.ts';
+import { type BrokerParts, type RunningBroker, startBroker } from '../../../broker/main.ts';
 import type { TenderOutcome } from '../../../broker/tenders/process/tender.ts';
 import { Deadline } from '../../../shared/base/deadline.ts';
 import { silentLog } from '../../../shared/base/log.ts';
@@ -42,6 +42,7 @@ export class BrokerScene {
   async start(
     config: Partial<BrokerConfig> = {},
     hurry?: AbortSignal,
+    parts: Partial<BrokerParts> = {},
   ): Promise<{ broker: RunningBroker; api: string }> {
     const packagesDir = join(this.root, 'packages');
     if (this.digest === '') {
@@ -65,7 +66,7 @@ export class BrokerScene {
         limits: { ...DEFAULT_LIMITS, maxTendersPerTask: 1 },
         ...config,
       },
-      { log: silentLog(), createTender: () => new GatedTender(gate.promise), ...(hurry && { hurry }) },
+      { log: silentLog(), createTender: () => new GatedTender(gate.promise), ...(hurry && { hurry }), ...parts },
     );
     this.#undo.push(() => broker.stop());
     this.#undo.push(gate.resolve);
