@@ -14,10 +14,8 @@ import type { CreateTender } from './offloads/served-tasks.ts';
 import { type SessionEnd, Sessions } from './offloads/sessions.ts';
 import { startTasks } from './offloads/start-tasks.ts';
 import { loadPackages } from './packages/load-packages.ts';
-import { startResults } from './results/start-results.ts';
 import { startFront } from './start-front.ts';
-import { startState } from './state/start-state.ts';
-import { readStorageKeys } from './storage/storage-keys.ts';
+import { startStorage } from './start-storage.ts';
 import { BrokerTelemetry } from './telemetry/telemetry.ts';
 import { startPolicy } from './tenants/start-policy.ts';
 
@@ -60,17 +58,13 @@ export async function startBroker(config: BrokerConfig, parts: BrokerParts): Pro
     const { metrics, errors, activity } = telemetry;
     const policy = await startPolicy(running, config, { errors, log });
     const { tenants } = policy;
-    const storage = readStorageKeys(config.storageKeyFile, config.stateDir);
-    const { keys } = storage;
-    if (keys.length === 0) log.info({ path: config.stateDir }, 'what is kept on the disk is not encrypted');
-    const { results, receipts } = await startResults(running, { config, identity, policy, keys, metrics, errors, log });
-    const { state, stateMetrics } = await startState(running, { config, keys, metrics, errors, log });
-    await storage.used();
+    const storageParts = { config, identity, policy, metrics, errors, log };
+    const { results, receipts, state, stateMetrics } = await startStorage(running, storageParts);
     const { store, pushed, checkKeys } = await loadPackages(config, errors, log, tenants);
     policy.onChange(checkKeys);
     const taskParts = { config, store, policy, results, metrics, errors, log, createTender, signal };
     const tasks = await startTasks(running, taskParts);
-    const { admission, offloads, served } = tasks;
+    const { offloads, served } = tasks;
     telemetry.taskOf = (digest) => served.taskOf(digest);
     const onEnd = (end: SessionEnd) => stateMetrics.ended(end);
     offloads.useSessions(new Sessions({ broker: config.id, store: state, rules: tenants, onEnd }));
@@ -82,7 +76,7 @@ export async function startBroker(config: BrokerConfig, parts: BrokerParts): Pro
       recall: () => ingress?.recall(),
       onChange: (change) => telemetry.drained(change),
     });
-    offloads.refuseNew = () => drain.refusal();
+    offloads.refuseNewBy(() => drain.refusal());
     const front = { config, store, policy, telemetry, log, identity, receipts, ...tasks, pushed, drain, results };
     const started = await startFront(running, { ...front, rules: tenants });
     ingress = started.ingress;
@@ -92,10 +86,10 @@ export async function startBroker(config: BrokerConfig, parts: BrokerParts): Pro
 
     const { port } = ingress;
     const url = urlOf(config, port);
-    const shown = { config, url, ...started, admission, offloads, results, served, store, telemetry, drain, policy };
+    const shown = { config, url, ...started, ...tasks, results: results.kept, store, telemetry, drain, policy };
     const snapshots = snapshotsOf(shown);
     const operators = () => tenants.policy.operators;
-    const data = { state, results, store, served, telemetry, announce: () => ingress?.announce() };
+    const data = { state, results: results.kept, store, served, telemetry, announce: () => ingress?.announce() };
     const remote = await startApi(running, { config, telemetry, drain, snapshots, data, operators, log });
     telemetry.audit({ event: 'start', by: 'kerb broker serve', detail: url });
     log.info({ broker: config.id, url, path: config.apiSocket, count: served.size }, 'the broker takes offloads');

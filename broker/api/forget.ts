@@ -3,14 +3,14 @@ import { ErrorCode, KerbError } from '../../shared/base/errors.ts';
 import { isTenant } from '../../shared/identity/identity.ts';
 import type { ServedTasks } from '../offloads/served-tasks.ts';
 import type { PackageStore } from '../packages/package-store.ts';
-import type { Results } from '../results/results.ts';
+import type { KeptResults } from '../results/kept-results.ts';
 import type { StateStore } from '../state/state-store.ts';
 import type { BrokerTelemetry } from '../telemetry/telemetry.ts';
 
 /** The places where something of a tenant may be. */
 export interface TenantData {
   readonly state: Pick<StateStore, 'ask'>;
-  readonly results: Pick<Results, 'forgetTenant'>;
+  readonly results: Pick<KeptResults, 'forgetTenant'>;
   readonly store: Pick<PackageStore, 'pushes' | 'disown' | 'remove'>;
   readonly served: Pick<ServedTasks, 'remove'>;
   readonly telemetry: Pick<BrokerTelemetry, 'audit'>;

@@ -9,7 +9,7 @@ import type { PendingOffload } from '../offloads/offload.ts';
 import type { Offloads } from '../offloads/offloads.ts';
 import type { ServedTasks } from '../offloads/served-tasks.ts';
 import type { PackageStore } from '../packages/package-store.ts';
-import type { Results } from '../results/results.ts';
+import type { KeptResults } from '../results/kept-results.ts';
 import type { BrokerTelemetry } from '../telemetry/telemetry.ts';
 import type { PolicyFile } from '../tenants/policy-file.ts';
 import type { RunningPolicy } from '../tenants/start-policy.ts';
@@ -22,7 +22,7 @@ export interface SnapshotSources {
   readonly ingress: Pick<Ingress, 'clients' | 'port'>;
   readonly admission: Pick<Admission<PendingOffload>, 'queued'>;
   readonly offloads: Pick<Offloads, 'counts'>;
-  readonly results: Pick<Results, 'status' | 'keptOf'>;
+  readonly results: Pick<KeptResults, 'useOf' | 'status'>;
   readonly served: Pick<ServedTasks, 'status'>;
   readonly store: Pick<PackageStore, 'rejected' | 'pushes'>;
   readonly telemetry: BrokerTelemetry;
@@ -68,7 +68,7 @@ export function snapshotsOf(sources: SnapshotSources): BrokerSnapshots {
         cpuMsOf: (tenant) => metrics.cpuMsOf(tenant),
         pushed: () => store.pushes(),
         quotasOf: (tenant) => tenants.quotaUse(tenant),
-        keptOf: (tenant) => results.keptOf(tenant),
+        keptOf: (tenant) => results.useOf(tenant),
       }),
     neighbours: () => sources.neighbours.status(),
     packages: () => served.status(),

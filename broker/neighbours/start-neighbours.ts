@@ -92,7 +92,7 @@ export async function startNeighbours(running: RunningParts, parts: NeighbourPar
   let own = identity;
   const file = new ClaimFile(join(config.stateDir, 'claims.json'), log);
   const results = new ResultForwarding({ neighbours, identity: () => own, offloads, file, events });
-  const claims = new ResultClaims({ neighbours, keep: (one) => parts.results.keepForwarded(one), events });
+  const claims = new ResultClaims({ neighbours, keep: (one) => parts.results.kept.keepForwarded(one), events });
   const links: Neighbours = new Neighbours({
     identity,
     rules: () => policy.tenants.policy.neighbours,

@@ -14,6 +14,7 @@ import type { BrokerMetrics } from '../telemetry/metrics.ts';
 import { type OffloadTenants, UNLIMITED } from '../tenants/unlimited.ts';
 import { Answers } from './answers.ts';
 import { answerOne, callerOf, claimedBy, Flights, keyOf, watchCallers } from './callers.ts';
+import { Checks } from './checks.ts';
 import { Dispatch } from './dispatch.ts';
 import {
   type AnnouncedOffload,
@@ -29,7 +30,7 @@ import {
   stateText,
   type WithdrawnTask,
 } from './offload.ts';
-import { blockedTooLong, cancelled, otherOffload, stopping, unfitFor, unknownPackage } from './refusals.ts';
+import { cancelled, otherOffload, unknownPackage } from './refusals.ts';
 import { serveSessions } from './session-host.ts';
 import type { Sessions } from './sessions.ts';
 
@@ -49,11 +50,7 @@ export class Offloads {
   readonly #onShort: () => void;
   readonly #answers: Answers;
   readonly #dispatch: Dispatch;
-  readonly #withdrawn = new Map<string, WithdrawnTask>();
-  /** Why nothing is taken that was not asked for before; undefined when it is. */
-  refuseNew: () => Refusal | undefined = () => undefined;
-  #sessions: Sessions | undefined;
-  #stopping = false;
+  readonly #checks: Checks;
 
   /** `onShort` is told when offloads wait and one more tender would help. */
   constructor(
@@ -68,6 +65,7 @@ export class Offloads {
     this.#flights = new Flights(tenants);
     this.#admission = admission;
     this.#results = results;
+    this.#checks = new Checks(results, tenants);
     this.#limits = limits;
     this.#onShort = onShort;
     const answers = new Answers(results, this.#flights, metrics);
@@ -76,13 +74,13 @@ export class Offloads {
   }
 
   add(runnable: Runnable): void {
-    this.#withdrawn.delete(runnable.digest);
+    this.#checks.withdrawn.delete(runnable.digest);
     this.#dispatch.runnables.set(runnable.digest, runnable);
   }
 
   /** It is run no more: what waits for it is turned away, what runs comes to its end. */
   remove(taskDigest: string, why: Refusal = unknownPackage(taskDigest)): void {
-    this.#withdrawn.delete(taskDigest);
+    this.#checks.withdrawn.delete(taskDigest);
     this.#refuseWaiting(taskDigest, why);
     this.#dispatch.runnables.delete(taskDigest);
     this.#admission.forget(taskDigest);
@@ -93,7 +91,12 @@ export class Offloads {
     const runnable = this.#dispatch.runnables.get(task.digest);
     if (runnable !== undefined) runnable.endedBy = task.why;
     this.remove(task.digest, task.why);
-    this.#withdrawn.set(task.digest, task);
+    this.#checks.withdrawn.set(task.digest, task);
+  }
+
+  /** From now on nothing is taken that was not asked for before, when `why` has a reason. */
+  refuseNewBy(why: () => Refusal | undefined): void {
+    this.#checks.refuseNew = why;
   }
 
   counts() {
@@ -154,7 +157,7 @@ export class Offloads {
 
   /** Answers from the results, joins a flight or makes a new one; or says why not. */
   #accept(offload: IncomingOffload, runnable: Runnable | undefined, caller: Caller): Refusal | undefined {
-    const unfit = this.#unfit(offload, runnable);
+    const unfit = this.#checks.unfit(offload, runnable);
     if (unfit !== undefined || runnable === undefined) return unfit;
     const key = keyOf(offload);
     const known = this.#results.find(key, offload);
@@ -167,7 +170,7 @@ export class Offloads {
     }
 
     const now = performance.now();
-    const notNow = this.#notNow(offload, runnable, now);
+    const notNow = this.#checks.notNow(offload, runnable, now);
     if (notNow !== undefined) return notNow;
     const fresh: PendingOffload = { ...offload, key, callers: [caller], links: [], tender: 0, over: false };
     const isStateful = fresh.state !== undefined;
@@ -175,7 +178,7 @@ export class Offloads {
     if (notAdmitted !== undefined) return notAdmitted;
     this.#results.begin(fresh);
     this.#flights.begin(fresh);
-    if (isStateful) this.#sessions?.begin(fresh as StatefulOffload, runnable);
+    if (isStateful) this.#checks.sessions?.begin(fresh as StatefulOffload, runnable);
     else this.#admitted(runnable, now);
     return undefined;
   }
@@ -188,7 +191,7 @@ export class Offloads {
 
   /** Offloads with state are taken from now on. */
   useSessions(sessions: Sessions): void {
-    this.#sessions = sessions;
+    this.#checks.sessions = sessions;
     const admitted = (runnable: Runnable, now: number) => this.#admitted(runnable, now);
     const [admission, answers, flights] = [this.#admission, this.#answers, this.#flights];
     serveSessions(sessions, { admission, answers, flights, runnables: this.#dispatch.runnables, admitted });
@@ -201,7 +204,7 @@ export class Offloads {
     caller: Caller,
     want: () => void,
   ): Refusal | undefined {
-    const unfit = this.#unfit(offload, runnable);
+    const unfit = this.#checks.unfit(offload, runnable);
     if (unfit !== undefined || runnable === undefined) return unfit;
     const known = this.#results.findAnnounced(keyOf(offload), offload);
     if (known.found === 'conflict') return otherOffload(offload);
@@ -212,24 +215,9 @@ export class Offloads {
       return undefined;
     }
     const now = performance.now();
-    const notNow = this.#notNow(offload, runnable, now) ?? this.#admission.foresee(offload, now);
+    const notNow = this.#checks.notNow(offload, runnable, now) ?? this.#admission.foresee(offload, now);
     if (notNow === undefined) want();
     return notNow;
-  }
-
-  /** Why it can never be run here. */
-  #unfit(offload: AnyOffload, runnable: Runnable | undefined): Refusal | undefined {
-    if (this.#stopping) return this.refuseNew() ?? stopping();
-    const unfit = unfitFor(offload, runnable, this.#withdrawn.get(offload.taskDigest));
-    if (unfit !== undefined || runnable === undefined) return unfit;
-    return this.#results.refusal(offload) ?? this.#sessions?.refusal(offload, runnable);
-  }
-
-  /** Why it is not taken now. */
-  #notNow(offload: AnyOffload, runnable: Runnable, now: number): Refusal | undefined {
-    return (
-      this.refuseNew() ?? blockedTooLong(offload, runnable, now) ?? this.#tenants.check(offload, runnable.memory, now)
-    );
   }
 
   /** Hands over what waits and can run. To be called when a tender has become free. */
@@ -268,10 +256,10 @@ export class Offloads {
 
   /** Takes nothing any more, answers what waits, and resolves when what runs has ended or `limitMs` has passed. */
   async stop(limitMs: number): Promise<void> {
-    this.#stopping = true;
+    this.#checks.isStopping = true;
     const why = refusal(ErrorCode.BrokerStopping, 'this broker is stopping; the offload was not run');
     for (const digest of this.#dispatch.runnables.keys()) this.#refuseWaiting(digest, why);
-    this.#sessions?.refuseWaiting(why);
+    this.#checks.sessions?.refuseWaiting(why);
     this.#dispatch.stop();
     await this.#answers.idle(limitMs);
   }
@@ -306,7 +294,7 @@ export class Offloads {
 
   #cancel(flight: PendingOffload, callers: readonly Caller[], why: string): boolean {
     // Its answer is on its way.
-    const waits = this.#admission.waits(flight) || this.#sessions?.waits(flight) === true;
+    const waits = this.#admission.waits(flight) || this.#checks.sessions?.waits(flight) === true;
     if (flight.tender === 0 && !waits) return false;
     for (const caller of [...callers]) answerOne(flight, caller, cancelled(flight, why));
     if (flight.callers.length === 0) this.#withdraw(flight, ErrorCode.OffloadCancelled);

@@ -1,22 +1,18 @@
 import { ErrorCode } from '../../shared/base/errors.ts';
-import type { KeptSet } from '../../shared/base/once/kept-set.ts';
 import { refusal } from '../../shared/base/refusal.ts';
 import type { Answer, AnyOffload, SignedReceipt } from '../offloads/offload.ts';
 import { otherOffload } from '../offloads/refusals.ts';
 import type { ResultMetrics } from '../telemetry/result-metrics.ts';
 import { digestAtOnce, sha256Of } from './input-hash.ts';
 import { addReceipt, contentFrom, type KeptContent, type KeptResult, matches, rowOf } from './kept-result.ts';
+import type { KeptResults } from './kept-results.ts';
 import type { ReceiptSigner } from './receipt-signer.ts';
-import type { ResultStore } from './result-store.ts';
 
 export interface KeptAnswersParts {
   readonly broker: string;
-  readonly kept: KeptSet<KeptResult>;
+  readonly kept: KeptResults;
   readonly receipts: ReceiptSigner;
   readonly metrics: ResultMetrics;
-  readonly store: () => ResultStore | undefined;
-  /** It is not there any more. */
-  readonly lose: (item: KeptResult) => void;
 }
 
 const READ_RETRY_MS = 100;
@@ -46,7 +42,7 @@ export class KeptAnswers {
       this.#answer(item, content, { wantReceipt: true }, answer);
       return;
     }
-    this.#parts.lose(item);
+    this.#parts.kept.lose(item);
     answer(undefined, refusal(ErrorCode.ResultNotKept, `the result of ${item.id} is not kept any more`));
   }
 
@@ -67,14 +63,14 @@ export class KeptAnswers {
       answer(undefined, otherOffload(offload));
       return;
     }
-    if (item.content === undefined && item.reading === undefined && !this.#parts.store()?.canRead(item.size)) {
+    if (item.content === undefined && item.reading === undefined && !this.#parts.kept.store?.canRead(item.size)) {
       const message = 'too many kept results are read from the disk at this time';
       answer(undefined, refusal(ErrorCode.QueueFull, message, READ_RETRY_MS));
       return;
     }
     const content = item.content ?? (await this.#read(item));
     if (content === undefined) {
-      this.#parts.lose(item);
+      this.#parts.kept.lose(item);
       again();
       return;
     }
@@ -99,13 +95,10 @@ export class KeptAnswers {
 
   /** All who ask for it at the same time get the bytes of one read. */
   #read(item: KeptResult): Promise<KeptContent | undefined> {
-    item.reading ??= this.#parts
-      .store()!
-      .read(item.key, item.size)
-      .then((stored) => {
-        item.reading = undefined;
-        return stored && contentFrom(stored);
-      });
+    item.reading ??= this.#parts.kept.store!.read(item.key, item.size).then((stored) => {
+      item.reading = undefined;
+      return stored && contentFrom(stored);
+    });
     return item.reading;
   }
 
@@ -117,13 +110,10 @@ export class KeptAnswers {
     content.receipt = receipt;
     if (!kept.has(item)) return;
     if (!item.onDisk) {
-      // It takes more memory than it did.
-      kept.delete(item);
-      addReceipt(item, receipt);
-      kept.add(item, performance.now());
+      kept.grow(item, () => addReceipt(item, receipt));
       return;
     }
-    const store = this.#parts.store();
+    const { store } = kept;
     if (!store?.accepts(item.size)) return;
     await new Promise<void>((resolve) => store.put(rowOf(item, content), () => resolve()));
   }

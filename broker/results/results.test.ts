@@ -63,12 +63,12 @@ async function scene(options: Options = {}) {
   if (options.disk !== false) {
     const store = new ResultStore({
       folder: join(stateDir, 'results'),
-      onOpened: (rows) => results.load(rows),
+      onOpened: (rows) => results.kept.load(rows),
       onTrouble: () => {},
       onCommit: () => {},
       log,
     });
-    results.useStore(store);
+    results.kept.useStore(store);
     await store.start();
     stop = async () => {
       await store.stop();
@@ -179,7 +179,7 @@ test('what is on the disk is there after a restart, with what was refused before
   await first.stop();
 
   const { results } = await scene();
-  expect(results.status()).toMatchObject({ count: 2, memoryBytes: 0, reason: '' });
+  expect(results.kept.status()).toMatchObject({ count: 2, memoryBytes: 0, reason: '' });
   expect(await ask(results, offload({ id: 'small' }))).toEqual({
     ...resultOf(Buffer.from('output')),
     kept: true,
@@ -196,7 +196,7 @@ test('what is on the disk is there after a restart, with what was refused before
 test('a result that is not to be kept, or that failed, leaves nothing', async () => {
   const { results, metric } = await scene();
   await run(results, offload({ keepMs: 0 }));
-  expect(results.status()).toMatchObject({ count: 0, memoryBytes: 0, diskBytes: 0 });
+  expect(results.kept.status()).toMatchObject({ count: 0, memoryBytes: 0, diskBytes: 0 });
   const failed = pendingOf(offload({ id: 'failed' }));
   results.begin(failed);
   results.forget(failed);
@@ -247,7 +247,7 @@ test('the oldest of the tenant go when its limits are reached, and a second run 
   // What was evicted does not come back.
   await undo.pop()!();
   const { results: next } = await scene({ limits: { count: 2 } });
-  expect(next.status().count).toBe(3);
+  expect(next.kept.status().count).toBe(3);
 });
 
 test('nothing is kept for longer than the policy has it, or beyond its bytes', async () => {
@@ -258,7 +258,7 @@ test('nothing is kept for longer than the policy has it, or beyond its bytes', a
   await vi.waitUntil(async () => (await ask(results, offload())) === 'nothing', { timeout: 10_000 });
   const none = await scene({ disk: false, limits: { keepMs: 0 } });
   expect(await run(none.results, offload())).not.toMatchObject({ durable: true });
-  expect(none.results.status().count).toBe(0);
+  expect(none.results.kept.status().count).toBe(0);
   expect(await metric('broker_results_ended_total', { reason: 'expired' })).toBe(1);
 });
 
@@ -279,7 +279,7 @@ test('a caller does not wait for the disk beyond its budget', async () => {
   const given = await run(results, offload({ deadline: new Deadline(0) }), randomBytes(5_000_000).subarray(0, 900_000));
   expect(given.output).toHaveLength(900_000);
   // Sooner or later it is on the disk all the same.
-  await vi.waitUntil(() => results.status().diskBytes > 900_000, { timeout: 10_000 });
+  await vi.waitUntil(() => results.kept.status().diskBytes > 900_000, { timeout: 10_000 });
   expect(await ask(results, offload())).toMatchObject({ kept: true, durable: true });
 });
 

@@ -5,9 +5,8 @@
  * Hot path: what is not kept costs two small objects; what is kept in memory is hashed when its answer is on its way.
  */
 import { ErrorCode } from '../../shared/base/errors.ts';
-import { KeptSet, type KeptTotals } from '../../shared/base/once/kept-set.ts';
+import type { KeptTotals } from '../../shared/base/once/kept-set.ts';
 import { type Found, UnderWay } from '../../shared/base/once/once.ts';
-import { RecentKeys } from '../../shared/base/once/recent-keys.ts';
 import { type Refusal, refusal } from '../../shared/base/refusal.ts';
 import {
   type AnnouncedOffload,
@@ -23,20 +22,10 @@ import type { ResultMetrics } from '../telemetry/result-metrics.ts';
 import type { ResultLimits } from '../tenants/policy.ts';
 import { sha256Of } from './input-hash.ts';
 import { KeptAnswers } from './kept-answers.ts';
-import {
-  addReceipt,
-  type ForwardedResult,
-  isSameAs,
-  type KeptContent,
-  type KeptResult,
-  keepFor,
-  keptFrom,
-  rowOf,
-} from './kept-result.ts';
+import { addReceipt, isSameAs, type KeptResult, keepFor, keptFrom } from './kept-result.ts';
+import { KeptResults } from './kept-results.ts';
 import type { ReceiptSigner } from './receipt-signer.ts';
-import type { ResultStore } from './result-store.ts';
 import { addTerms, type RunTerms, wantMore } from './run-terms.ts';
-import type { StoredRow } from './stored-result.ts';
 
 export interface ResultsOptions {
   readonly broker: string;
@@ -47,69 +36,24 @@ export interface ResultsOptions {
   readonly metrics: ResultMetrics;
 }
 
-/** Ids whose results were given out and are not kept any more: a run for one of them is a second one. */
-const REMEMBERED_IDS = 20_000;
-
 export class Results {
   readonly #options: ResultsOptions;
   readonly #underWay = new UnderWay<PendingOffload>();
   readonly #terms = new Map<PendingOffload, RunTerms>();
-  readonly #kept: KeptSet<KeptResult>;
+  readonly kept: KeptResults;
   readonly #keptAnswers: KeptAnswers;
-  readonly #given = new RecentKeys(REMEMBERED_IDS);
-  #store: ResultStore | undefined;
 
   constructor(options: ResultsOptions) {
     this.#options = options;
-    const { limitsOf, totals, metrics } = options;
-    this.#kept = new KeptSet<KeptResult>({
-      limitsOf,
-      totals,
-      onDropped: (item, why) => {
-        metrics.ended(why);
-        this.#forgotten(item);
-      },
-    });
-    const { broker, receipts } = options;
-    this.#keptAnswers = new KeptAnswers({
-      ...{ broker, receipts, metrics },
-      kept: this.#kept,
-      store: () => this.#store,
-      lose: (item) => this.#lose(item),
-    });
-    metrics.watch(() => this.status());
-  }
-
-  /** Until then, nothing goes to the disk. */
-  useStore(store: ResultStore): void {
-    this.#store = store;
+    const { broker, receipts, metrics } = options;
+    this.kept = new KeptResults({ ...options, isUnderWay: (key) => this.#underWay.has(key) });
+    this.#keptAnswers = new KeptAnswers({ broker, receipts, metrics, kept: this.kept });
+    metrics.watch(() => this.kept.status());
   }
 
   /** Offloads that are under way, or whose results are being written. */
   get pending(): number {
     return this.#underWay.size;
-  }
-
-  status() {
-    const { count, memoryBytes, diskBytes } = this.#kept;
-    return { count, memoryBytes, diskBytes, reason: this.#store?.trouble ?? '' };
-  }
-
-  keptOf(tenant: string): { readonly count: number; readonly bytes: number } {
-    return this.#kept.useOf(tenant);
-  }
-
-  /** Takes over what is on the disk: at the start, and again after what was there has been damaged. */
-  load(rows: readonly StoredRow[]): void {
-    const now = performance.now();
-    const there = new Set(rows.map(({ key }) => key));
-    for (const item of [...this.#kept.values()]) {
-      if (item.onDisk && !there.has(item.key)) this.#lose(item);
-    }
-    for (const row of rows) {
-      if (this.#kept.get(row.key, now) !== undefined) continue;
-      if (!this.#kept.add(keptFrom(row, now), now)) this.#store?.remove(row.key);
-    }
   }
 
   /** Why an offload on these terms is not taken. */
@@ -123,7 +67,7 @@ export class Results {
   find(key: string, offload: IncomingOffload): Found<PendingOffload, KeptResult> {
     const found = this.#underWay.find(key, offload.taskDigest, offload.input);
     if (found.found !== 'nothing') return found;
-    const item = this.#kept.get(key, performance.now());
+    const item = this.kept.get(key);
     if (item === undefined) return found;
     if (item.task !== offload.taskDigest || item.state !== stateText(offload.state)) return { found: 'conflict' };
     if (offload.isolation === 'vm' && item.isolation !== 'vm') return { found: 'conflict' };
@@ -139,7 +83,7 @@ export class Results {
       if (pending.inputDigest === undefined) return { found: 'nothing' };
       return pending.inputDigest === inputDigest ? { found: 'pending', pending } : { found: 'conflict' };
     }
-    const item = this.#kept.get(key, performance.now());
+    const item = this.kept.get(key);
     if (item === undefined || typeof item.input !== 'string') return { found: 'nothing' };
     return isSameAs(item, offload) ? { found: 'result', result: item } : { found: 'conflict' };
   }
@@ -147,7 +91,7 @@ export class Results {
   /** Only after `find` has found nothing, and once it is admitted. */
   begin(pending: PendingOffload): void {
     const { key, taskDigest, input, keepMs, durable, wantReceipt } = pending;
-    if (this.#given.has(key)) this.#options.metrics.secondRun();
+    if (this.kept.wasGiven(key)) this.#options.metrics.secondRun();
     this.#underWay.begin(key, taskDigest, input, pending);
     // A result with state is on the disk already when it comes.
     this.#terms.set(pending, { keepMs, durable: durable && pending.state === undefined, wantReceipt });
@@ -182,8 +126,8 @@ export class Results {
     if (!terms.wantReceipt && !(terms.durable && keepMs > 0)) {
       this.forget(pending);
       done(result);
-      if (keepMs > 0) this.#keepInMemory(pending, result, startedAt, keepMs);
-      else this.#given.add(pending.key);
+      if (keepMs > 0) this.kept.keepInMemory(pending, result, startedAt, keepMs);
+      else this.kept.given(pending.key);
       return;
     }
     void this.#finish(pending, terms, { result, startedAt, keepMs, done });
@@ -199,50 +143,17 @@ export class Results {
 
   /** Gives out a result that is kept, by its key alone. @returns undefined: none is */
   claim(key: string, answer: Answer): ClaimedTask | undefined {
-    const item = this.#kept.get(key, performance.now());
+    const item = this.kept.get(key);
     if (item === undefined) return undefined;
     void this.#keptAnswers.claim(item, answer);
     return { taskDigest: item.task, input: item.input };
-  }
-
-  /** Keeps a result that a neighbour has sent, for its vehicle, unless there is one. */
-  keepForwarded(from: ForwardedResult): void {
-    const now = performance.now();
-    const item = keptFrom({ ...from, keepMs: Math.min(from.keepMs, this.#options.limitsOf(from.tenant).keepMs) }, now);
-    if (item.keepMs <= 0 || this.#kept.get(item.key, now) !== undefined) return;
-    const row = rowOf(item, item.content!);
-    this.#keep(item, false);
-    if (!from.durable || !this.#kept.has(item) || !this.#store?.accepts(item.size)) return;
-    this.#store.put(row, (isOnDisk) => isOnDisk && this.#moveToDisk(item));
-  }
-
-  /** Removes the results of this tenant. @returns how many results */
-  forgetTenant(tenant: string): number {
-    const items = [...this.#kept.values()].filter(({ owner }) => owner === tenant);
-    for (const item of items) this.#lose(item);
-    return items.length;
   }
 
   /** Forgets what is under way; what is on the disk stays there. */
   stop(): void {
     this.#underWay.clear();
     this.#terms.clear();
-    this.#kept.clear();
-  }
-
-  #keepInMemory(pending: PendingOffload, result: TaskResult, startedAt: number, keepMs: number): void {
-    const item = keptFrom({ pending, result, startedAt, keepMs }, performance.now());
-    if (!this.#kept.fits(item.owner, item.bytes, false)) {
-      this.#notKept(item);
-      return;
-    }
-    this.#kept.add(item, item.keptAt);
-    this.#options.metrics.kept('memory');
-    if (typeof item.input !== 'string') {
-      void sha256Of(item.input).then((digest) => {
-        item.input = digest;
-      });
-    }
+    this.kept.clear();
   }
 
   async #finish(pending: PendingOffload, terms: RunTerms, end: End): Promise<void> {
@@ -253,7 +164,7 @@ export class Results {
     const settle = (onDisk: boolean): void => {
       clearTimeout(timer);
       if (!isAnswered) this.#settle(pending, item, end, onDisk);
-      else if (onDisk) this.#moveToDisk(item);
+      else if (onDisk) this.kept.moveToDisk(item);
       isAnswered = true;
     };
     // An answer that is on the disk and too late is worth less than one in time. Who joins may bring more time.
@@ -274,16 +185,9 @@ export class Results {
         addReceipt(item, receipt);
       }
       keepFor(item, this.#keptFor(pending, met));
-      if (met.durable && item.keepMs > 0) onDisk = await this.#write(item, content);
+      if (met.durable && item.keepMs > 0) onDisk = await this.kept.write(item, content);
     } while (!isAnswered && wantMore(terms, met));
     settle(onDisk);
-  }
-
-  /** @returns whether it is on the disk */
-  async #write(item: KeptResult, content: KeptContent): Promise<boolean> {
-    const store = this.#store;
-    if (!this.#kept.fits(item.owner, item.bytes, true) || !store?.accepts(item.size)) return false;
-    return await new Promise((resolve) => store.put(rowOf(item, content), resolve));
   }
 
   #settle(pending: PendingOffload, item: KeptResult, { result, done }: End, onDisk: boolean): void {
@@ -291,59 +195,16 @@ export class Results {
     const isUnderWay = this.#underWay.end(pending.key, pending) !== undefined;
     this.#terms.delete(pending);
     const receipt = item.content?.receipt;
-    if (isUnderWay && item.keepMs > 0) this.#keep(item, onDisk);
+    if (isUnderWay && item.keepMs > 0) this.kept.keep(item, onDisk);
     else {
-      this.#given.add(item.key);
-      if (onDisk && pending.over) this.#removeUnlessAnother(item.key);
+      this.kept.given(item.key);
+      if (onDisk && pending.over) this.kept.removeUnlessAnother(item.key);
     }
     done({ ...result, durable: onDisk, ...(receipt && { receipt }) });
   }
 
   #keptFor({ tenant }: PendingOffload, { keepMs }: RunTerms): number {
     return Math.min(keepMs, this.#options.limitsOf(tenant).keepMs);
-  }
-
-  #keep(item: KeptResult, onDisk: boolean): void {
-    item.onDisk = onDisk;
-    if (onDisk) item.content = undefined;
-    if (!this.#kept.add(item, item.keptAt)) {
-      this.#notKept(item);
-      if (onDisk) this.#store?.remove(item.key);
-      return;
-    }
-    this.#options.metrics.kept(onDisk ? 'disk' : 'memory');
-  }
-
-  #moveToDisk(item: KeptResult): void {
-    if (this.#kept.has(item)) {
-      item.content = undefined;
-      this.#kept.moveToDisk(item);
-      return;
-    }
-    // It has been evicted since.
-    this.#removeUnlessAnother(item.key);
-  }
-
-  /** What is there under its key by now may be another one, which comes after it. */
-  #removeUnlessAnother(key: string): void {
-    if (this.#kept.get(key, performance.now()) === undefined && !this.#underWay.has(key)) this.#store?.remove(key);
-  }
-
-  #notKept(item: KeptResult): void {
-    this.#options.metrics.ended('not_kept');
-    this.#given.add(item.key);
-  }
-
-  #lose(item: KeptResult): void {
-    if (!this.#kept.has(item)) return;
-    this.#kept.delete(item);
-    this.#options.metrics.ended('lost');
-    this.#forgotten(item);
-  }
-
-  #forgotten(item: KeptResult): void {
-    this.#given.add(item.key);
-    if (item.onDisk) this.#store?.remove(item.key);
   }
 }
 

@@ -40,7 +40,7 @@ export async function startResults(
   const folder = join(config.stateDir, 'results');
   const store = new ResultStore({
     ...{ folder, storageKeys: keys },
-    onOpened: (rows) => results.load(rows),
+    onOpened: (rows) => results.kept.load(rows),
     onTrouble: (reason) => {
       if (reason === '') {
         log.info({ path: folder }, 'results are written to the disk again');
@@ -52,7 +52,7 @@ export async function startResults(
     onCommit: (ms) => resultMetrics.committed(ms),
     log,
   });
-  results.useStore(store);
+  results.kept.useStore(store);
   await running.begin('results', {
     start: () => store.start(),
     stop: async () => {
