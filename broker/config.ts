@@ -79,7 +79,7 @@ export const DEFAULT_LIMITS: BrokerLimits = {
   maxQueuedPerPackage: 256,
   maxQueuedPerTenant: 128,
   maxQueuedBytes: 64 * 1024 * 1024,
-  // No two share a core: each would take twice as long, and nobody could say how long (docs/benchmarks.md).
+  // No two share a core: each would take twice as long, and it could not be foreseen how long (docs/benchmarks.md).
   maxRunning: availableParallelism(),
   longRunMs: 50,
   wayBackMs: 1,

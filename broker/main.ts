@@ -68,7 +68,7 @@ export async function startBroker(config: BrokerConfig, parts: BrokerParts): Pro
     telemetry.taskOf = (digest) => served.taskOf(digest);
     const onEnd = (end: SessionEnd) => stateMetrics.ended(end);
     offloads.useSessions(new Sessions({ broker: config.id, store: state, rules: tenants, onEnd }));
-    offloads.onRun((pending) => activity.started(pending));
+    offloads.runs.onRun = (pending) => activity.started(pending);
     let ingress: Ingress | undefined;
     const drain = new Drain({
       activity,

@@ -3,7 +3,7 @@ import { type ResultParts, startResults } from './results/start-results.ts';
 import { startState } from './state/start-state.ts';
 import { readStorageKeys } from './storage/storage-keys.ts';
 
-/** What a broker keeps for its vehicles: results and the state of sessions, both on the disk under the key for it. */
+/** Starts the keeping of results and of the state of sessions, both on the disk under the key for it. */
 export async function startStorage(running: RunningParts, parts: Omit<ResultParts, 'keys'>) {
   const { config, log } = parts;
   const storage = readStorageKeys(config.storageKeyFile, config.stateDir);

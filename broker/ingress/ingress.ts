@@ -237,7 +237,7 @@ export class Ingress implements LinkOwner {
       // A stolen vehicle is cut off without a word. The others are told why when they have come as far as that.
       if (problem.code === ErrorCode.CertificateRevoked) socket.destroy();
       else this.#problemOf.set(socket, problem);
-      // Who keeps asking for more connections than it may have would take every handshake of its address.
+      // A certificate that keeps asking for more connections than it may have would take every handshake of its address.
       if (isTooOften(problem)) this.#connections.hold(socket);
     }
   }

@@ -5,7 +5,7 @@ import type { AnyOffload, Runnable, WithdrawnTask } from './offload.ts';
 import { blockedTooLong, stopping, unfitFor } from './refusals.ts';
 import type { Sessions } from './sessions.ts';
 
-/** Whether an offload may be run here at all, and now; nothing is changed. */
+/** Decides whether an offload may be run here at all, and now; changes nothing. */
 export class Checks {
   readonly #results: Results;
   readonly #tenants: OffloadTenants;

@@ -137,7 +137,7 @@ export interface ClaimedTask {
   readonly input: Uint8Array | string;
 }
 
-/** What a run took that gave no result: for the audit log, never for the wire. */
+/** Times of a run that gave no result: for the audit log, never for the wire. */
 export type RunUse = Pick<TaskResult, 'queueMs' | 'runMs' | 'cpuMs' | 'isolation'>;
 
 /** Why there is no result although it was run. */

@@ -36,8 +36,8 @@ async function offloadsOf(limits: Partial<typeof DEFAULT_LIMITS> = {}, tenants?:
   const admission = new Admission<PendingOffload>({
     limits: all,
     tendersOf: (digest) => offloads.tendersOf(digest),
-    onDropped: (flight, waitedMs) => offloads.dropped(flight, waitedMs),
-    onLong: (flight) => offloads.isLong(flight),
+    onDropped: (flight, waitedMs) => offloads.runs.dropped(flight, waitedMs),
+    onLong: (flight) => offloads.runs.isLong(flight),
   });
   const pools = new TenderPools(all, (digest) => admission.queuedFor(digest));
   const results = new Results({
@@ -250,7 +250,7 @@ test('a tenant gets no more urgent class than its highest', async () => {
   const tenants = new Tenants({ ...policy, tenants: new Map([['urgent', urgent]]) });
   const { offloads } = await offloadsOf({}, tenants);
   const order: string[] = [];
-  offloads.onRun(({ tenant, serviceClass }) => order.push(`${tenant} ${serviceClass}`));
+  offloads.runs.onRun = ({ tenant, serviceClass }) => order.push(`${tenant} ${serviceClass}`);
   const all = [told(), told(), told()];
   offloads.submit(request({ tenant: 'first', input: SLEEP(20) }), all[0]!.answer);
   offloads.submit(request({ tenant: 'capped', serviceClass: 'safety' }), all[1]!.answer);

@@ -49,7 +49,8 @@ export class Offloads {
   readonly #limits: OffloadLimits;
   readonly #onShort: () => void;
   readonly #answers: Answers;
-  readonly #dispatch: Dispatch;
+  /** Hands over what waits to tenders. */
+  readonly runs: Dispatch;
   readonly #checks: Checks;
 
   /** `onShort` is told when offloads wait and one more tender would help. */
@@ -70,25 +71,25 @@ export class Offloads {
     this.#onShort = onShort;
     const answers = new Answers(results, this.#flights, metrics);
     this.#answers = answers;
-    this.#dispatch = new Dispatch({ admission, answers, tenants });
+    this.runs = new Dispatch({ admission, answers, tenants });
   }
 
   add(runnable: Runnable): void {
     this.#checks.withdrawn.delete(runnable.digest);
-    this.#dispatch.runnables.set(runnable.digest, runnable);
+    this.runs.runnables.set(runnable.digest, runnable);
   }
 
   /** It is run no more: what waits for it is turned away, what runs comes to its end. */
   remove(taskDigest: string, why: Refusal = unknownPackage(taskDigest)): void {
     this.#checks.withdrawn.delete(taskDigest);
     this.#refuseWaiting(taskDigest, why);
-    this.#dispatch.runnables.delete(taskDigest);
+    this.runs.runnables.delete(taskDigest);
     this.#admission.forget(taskDigest);
   }
 
   /** Likewise, and whoever asks for it later is told why. */
   withdraw(task: WithdrawnTask): void {
-    const runnable = this.#dispatch.runnables.get(task.digest);
+    const runnable = this.runs.runnables.get(task.digest);
     if (runnable !== undefined) runnable.endedBy = task.why;
     this.remove(task.digest, task.why);
     this.#checks.withdrawn.set(task.digest, task);
@@ -106,7 +107,7 @@ export class Offloads {
   /** @param link the connection that it came by, for `linkLost` */
   submit(incoming: IncomingOffload, answer: Answer, link?: Link): void {
     const offload = this.#tenants.bounded(incoming);
-    const runnable = this.#dispatch.runnables.get(offload.taskDigest);
+    const runnable = this.runs.runnables.get(offload.taskDigest);
     const refusal = this.#accept(offload, runnable, callerOf(offload, answer, link));
     if (refusal !== undefined) this.#answers.refuse(offload, runnable, refusal, answer);
   }
@@ -114,7 +115,7 @@ export class Offloads {
   /** One whose input is not here. `want` is called when that is to be sent, and all of it is submitted then; else `answer`. */
   announce(incoming: AnnouncedOffload, answer: Answer, want: () => void, link?: Link): void {
     const offload = this.#tenants.bounded(incoming);
-    const runnable = this.#dispatch.runnables.get(offload.taskDigest);
+    const runnable = this.runs.runnables.get(offload.taskDigest);
     const refusal = this.#foresee(offload, runnable, callerOf(offload, answer, link), want);
     if (refusal !== undefined) this.#answers.refuse(offload, runnable, refusal, answer);
   }
@@ -150,11 +151,6 @@ export class Offloads {
     return caller && flight;
   }
 
-  /** `started` is told of each offload that goes to a tender. */
-  onRun(started: (pending: PendingOffload) => void): void {
-    this.#dispatch.onRun = started;
-  }
-
   /** Answers from the results, joins a flight or makes a new one; or says why not. */
   #accept(offload: IncomingOffload, runnable: Runnable | undefined, caller: Caller): Refusal | undefined {
     const unfit = this.#checks.unfit(offload, runnable);
@@ -184,9 +180,9 @@ export class Offloads {
   }
 
   #admitted({ digest, pool }: Runnable, now: number): void {
-    this.#dispatch.run();
+    this.runs.run();
     if (pool.note(this.#admission.queuedFor(digest), now)) this.#onShort();
-    this.#dispatch.watch();
+    this.runs.watch();
   }
 
   /** Offloads with state are taken from now on. */
@@ -194,7 +190,7 @@ export class Offloads {
     this.#checks.sessions = sessions;
     const admitted = (runnable: Runnable, now: number) => this.#admitted(runnable, now);
     const [admission, answers, flights] = [this.#admission, this.#answers, this.#flights];
-    serveSessions(sessions, { admission, answers, flights, runnables: this.#dispatch.runnables, admitted });
+    serveSessions(sessions, { admission, answers, flights, runnables: this.runs.runnables, admitted });
   }
 
   /** As `#accept`, as far as that can be told without the input. */
@@ -222,29 +218,19 @@ export class Offloads {
 
   /** Hands over what waits and can run. To be called when a tender has become free. */
   dispatch(): void {
-    this.#dispatch.run();
+    this.runs.run();
   }
 
   /** For the announcement: how long a small offload would wait now, in milliseconds, and how many tenders wait. */
   load(): { readonly queueMs: number; readonly freeTenders: number } {
     let freeTenders = 0;
-    for (const { pool } of this.#dispatch.runnables.values()) freeTenders += pool.free;
+    for (const { pool } of this.runs.runnables.values()) freeTenders += pool.free;
     return { queueMs: this.#admission.queueMs(performance.now()), freeTenders };
   }
 
   /** For Admission: the tenders of a package. */
   tendersOf(taskDigest: string): TenderOutlook {
-    return this.#dispatch.runnables.get(taskDigest)?.pool.outlook ?? NO_TENDERS;
-  }
-
-  /** For Admission: its run goes on and on. */
-  isLong(flight: PendingOffload): void {
-    this.#dispatch.isLong(flight);
-  }
-
-  /** For Admission: the time of a flight ran out before its turn came, or is too short now. */
-  dropped(flight: PendingOffload, waitedMs: number): void {
-    this.#dispatch.dropped(flight, waitedMs);
+    return this.runs.runnables.get(taskDigest)?.pool.outlook ?? NO_TENDERS;
   }
 
   /** A package that will have no tender for a long time, or never: answers what waits for it. */
@@ -258,15 +244,15 @@ export class Offloads {
   async stop(limitMs: number): Promise<void> {
     this.#checks.isStopping = true;
     const why = refusal(ErrorCode.BrokerStopping, 'this broker is stopping; the offload was not run');
-    for (const digest of this.#dispatch.runnables.keys()) this.#refuseWaiting(digest, why);
+    for (const digest of this.runs.runnables.keys()) this.#refuseWaiting(digest, why);
     this.#checks.sessions?.refuseWaiting(why);
-    this.#dispatch.stop();
+    this.runs.stop();
     await this.#answers.idle(limitMs);
   }
 
   #refuseWaiting(taskDigest: string, why: Refusal): void {
     for (const flight of this.#admission.drain(taskDigest)) {
-      this.#answers.fail(flight, this.#dispatch.runnables.get(taskDigest), why);
+      this.#answers.fail(flight, this.runs.runnables.get(taskDigest), why);
     }
   }
 
@@ -302,7 +288,7 @@ export class Offloads {
   }
 
   #withdraw(flight: PendingOffload, code: ErrorCode): void {
-    this.#answers.abandon(flight, this.#dispatch.runnables.get(flight.taskDigest), code);
-    this.#dispatch.withdraw(flight);
+    this.#answers.abandon(flight, this.runs.runnables.get(flight.taskDigest), code);
+    this.runs.withdraw(flight);
   }
 }

@@ -44,8 +44,8 @@ export async function startTasks(running: RunningParts, parts: TaskParts): Promi
     limits,
     tenants,
     tendersOf: (digest) => offloads.tendersOf(digest),
-    onDropped: (pending, waitedMs) => offloads.dropped(pending, waitedMs),
-    onLong: (pending) => offloads.isLong(pending),
+    onDropped: (pending, waitedMs) => offloads.runs.dropped(pending, waitedMs),
+    onLong: (pending) => offloads.runs.isLong(pending),
   });
   let { createTender } = parts;
   if (createTender === undefined) {

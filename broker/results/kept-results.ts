@@ -14,7 +14,7 @@ export interface KeptResultsOptions {
   readonly limitsOf: (tenant: string) => ResultLimits;
   readonly totals: KeptTotals;
   readonly metrics: ResultMetrics;
-  /** Whether an offload with this key is under way: what is on the disk under it may be its result. */
+  /** True while an offload with this key is under way: what is on the disk under it may be its result. */
   readonly isUnderWay: (key: string) => boolean;
 }
 
@@ -66,7 +66,7 @@ export class KeptResults {
     return this.#kept.has(item);
   }
 
-  /** Whether the result of this key was given out before, and is not kept. */
+  /** True when the result of this key was given out before, and is not kept. */
   wasGiven(key: string): boolean {
     return this.#given.has(key);
   }
@@ -170,7 +170,7 @@ export class KeptResults {
     this.#forgotten(item);
   }
 
-  /** What is on the disk stays there. */
+  /** Forgets them all; the files stay on the disk. */
   clear(): void {
     this.#kept.clear();
   }

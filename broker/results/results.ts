@@ -176,7 +176,7 @@ export class Results {
     if (typeof item.input !== 'string') item.input = await sha256Of(item.input);
     let onDisk = false;
     let met: RunTerms;
-    // Who joins meanwhile may want more of it than those before.
+    // Callers that join meanwhile may want more of it than those before.
     do {
       met = { ...terms };
       if (met.wantReceipt && content.receipt === undefined) {

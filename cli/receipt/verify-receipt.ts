@@ -41,7 +41,7 @@ export interface ShownReceipt {
   readonly cpuMs: number;
   readonly batch: number;
   readonly authority: string;
-  /** Whether a revocation list of that authority was asked. */
+  /** True when a revocation list of that authority was asked. */
   readonly revocationChecked: boolean;
   /** Which of the files were compared. */
   readonly compared: readonly ('input' | 'output')[];

@@ -32,7 +32,7 @@ export function signalRoutes(parts: PartsOf): ControlRoutes {
       signals.checkActuation(path, value);
       const done = signals.actuate(path, value, timeoutMs);
       if (query.get('wait') !== '0') return jsonReply(setReply(path, await done));
-      // Nobody waits for it, so it has to be said elsewhere that it failed.
+      // No caller waits for it, so its failure is reported elsewhere.
       done.catch((error: unknown) => events.add('signal', path, 'NotSet', messageOf(error)));
       return jsonReply(setReply(path, undefined));
     },

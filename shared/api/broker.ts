@@ -151,7 +151,7 @@ export interface StatePage {
   readonly total: number;
 }
 
-/** What `POST /v1/forget` has removed. */
+/** Everything that `POST /v1/forget` has removed. */
 export interface ForgottenTenant {
   readonly tenant: string;
   readonly keys: number;

@@ -2,7 +2,7 @@
 const UNSEEN = /[\u007f-\u009f\u200b-\u200f\u2028-\u202e\u2066-\u2069\ufeff]/g;
 
 /**
- * What somebody else wrote, for a message or a log line: in quotes, on one line, with everything that a terminal would not
+ * Text of a peer, for a message or a log line: in quotes, on one line, with everything that a terminal would not
  * show, or obey, as an escape of JSON. It reads back with JSON.parse.
  * @param most of its characters, in UTF-16 units; the rest is left out
  */

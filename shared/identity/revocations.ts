@@ -50,7 +50,7 @@ export class Revocations {
     return new Map([...this.#lists.values()].flatMap(({ serials }) => [...serials]));
   }
 
-  /** Whether there is a list of this authority. */
+  /** True when there is a list of this authority. */
   covers(authority: X509Certificate): boolean {
     return this.#lists.has(keyOf(authority));
   }

@@ -36,14 +36,14 @@ export interface VerifiedReceipt extends ReceiptFacts {
   readonly batch: number;
   /** Subject of the authority that issued the certificate of the broker. */
   readonly authority: string;
-  /** Whether a revocation list of that authority was asked. */
+  /** True when a revocation list of that authority was asked. */
   readonly revocationChecked: boolean;
 }
 
 export interface ReceiptChecks {
   /** One of them has to have issued the certificate of the broker. */
   readonly authorities: readonly X509Certificate[];
-  /** What they have revoked. */
+  /** The certificates that they have revoked. */
   readonly revocations?: Revocations | undefined;
   /** SHA-256 of what the input and the output are said to have been; undefined: not checked. */
   readonly inputSha256?: Uint8Array | undefined;
@@ -156,7 +156,7 @@ function checkNotRevoked(
   const since = revocations?.since(certificate, issuer);
   if (since === undefined) return;
   throw invalid(
-    `the certificate ${certificate.serialNumber} of broker ${broker} was revoked on ${since.toISOString()}, and nobody can tell which receipts its key has signed since (this one says ${timeText(startedAt)}); ask the broker's operator for another proof`,
+    `the certificate ${certificate.serialNumber} of broker ${broker} was revoked on ${since.toISOString()}, and it cannot be known which receipts its key has signed since (this one says ${timeText(startedAt)}); ask the broker's operator for another proof`,
   );
 }
 

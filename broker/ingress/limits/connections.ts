@@ -11,8 +11,8 @@ const MAX_ADDRESSES = 4096;
 const LOOK_MS = 20;
 /** A client that has connected and says nothing for so long is cut off. */
 const SILENT_MS = 5000;
-/** Who waits for longer than this most likely gives up: then the newest one is served first, who is there for certain. */
-const PATIENCE_MS = 1000;
+/** A client that waits for longer than this has most likely given up: then the newest one is served first, which is there for certain. */
+const GIVES_UP_MS = 1000;
 /** A client that comes again and again although it has all the connections it may have waits for so long in vain. */
 const HOLD_MS = 20_000;
 
@@ -95,7 +95,7 @@ export class Connections {
       address.strangers.delete(socket);
       address.silent.delete(socket);
     });
-    // What is read stays in the socket, from which TLS takes it.
+    // The bytes stay in the socket, from which TLS takes them.
     socket.once('readable', () => {
       clearTimeout(silence);
       if (!address.silent.delete(socket) || socket.destroyed) return;
@@ -183,7 +183,7 @@ export class Connections {
       while (waiting.at(-1)?.socket.destroyed) waiting.pop();
       if (waiting.length > 0 && handshakes.take(now)) {
         hasBegun = true;
-        const isLate = now - waiting[0]!.waitsSince > PATIENCE_MS;
+        const isLate = now - waiting[0]!.waitsSince > GIVES_UP_MS;
         (isLate ? waiting.pop() : waiting.shift())!.proceed();
       }
       if (waiting.length > 0) this.#round.push(name);
