@@ -1,3 +1,4 @@
+import { existsSync } from 'node:fs';
 import { Worker } from 'node:worker_threads';
 import { ErrorCode, KerbError, messageOf } from '../../shared/base/errors.ts';
 import { within } from '../results/store-batch.ts';
@@ -64,8 +65,12 @@ export class StateStore {
     return this.#use;
   }
 
-  /** @throws KerbError BrokerAlreadyRunning. With a disk that cannot be used it starts, and tries again later. */
+  /**
+   * With nothing kept so far, the thread begins with the first request: most brokers keep no state.
+   * @throws KerbError BrokerAlreadyRunning. With a disk that cannot be used it starts, and tries again later.
+   */
   async start(): Promise<void> {
+    if (!existsSync(this.#options.folder)) return;
     await new Promise<void>((resolve, reject) => {
       this.#onOpened = (error) => (error === undefined ? resolve() : reject(error));
       this.#run();
@@ -86,6 +91,7 @@ export class StateStore {
     return new Promise((settle) => {
       this.#waiting.push({ request, settle, bytes, since: performance.now() });
       this.#waitingBytes += bytes;
+      if (this.#thread === undefined) this.#run();
       this.#schedule();
     });
   }

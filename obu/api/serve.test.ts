@@ -91,10 +91,10 @@ it.each<[string, Subject]>([
   expect(changed).toBe(before);
 });
 
-it('refuses a broker, whose certificate is not for calling', async () => {
+it('refuses a broker, which is no operator', async () => {
   const before = changed;
   await expect(call({ kind: 'broker', id: 'alice', hosts: [] })).rejects.toMatchObject({
-    code: ErrorCode.ApiUnavailable,
+    code: ErrorCode.ApiForbidden,
   });
   expect(changed).toBe(before);
 });

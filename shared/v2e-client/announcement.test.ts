@@ -9,7 +9,7 @@ it('reads what a broker announces, and fills in what it left out', () => {
   expect(decodeAnnouncement(bytes)).toEqual({
     version: 1,
     broker: 'rsu-1',
-    tasks: [{ digest: 'sha256:a', name: '', version: '', maxInput: 0, maxOutput: 0 }],
+    tasks: [{ digest: 'sha256:a', name: '', version: '', maxInput: 0, maxOutput: 0, hasState: false }],
     maxInput: 0,
     features: [],
   });
