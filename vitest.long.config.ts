@@ -10,8 +10,10 @@ const LONG_FORMS = [
   'test/tender/{aarch64,aqi,images,leaks,sizes,typescript}.test.ts',
   'test/vcan/socketcan.test.ts',
   'test/broker/random-kills.test.ts',
-  'obu/{manifest/foreign-values,planner/properties}.test.ts',
+  'broker/tenders/pool/pool-plan.test.ts',
+  'obu/{manifest/foreign-values,planner/in-flight,planner/properties,planner/resources/room,state/state-store}.test.ts',
   'shared/discovery/announcement-fuzz.test.ts',
+  'shared/task-package/task-package.test.ts',
   'test/fuzz/{connections,messages}.test.ts',
   'tools/closing-line-reporter.test.ts',
 ];

@@ -13,6 +13,7 @@ import {
   ObedientEngine,
   planOf,
 } from '../../test/support/planner-scene.ts';
+import { rounds } from '../../test/support/rounds.ts';
 import { rememberFreeze, rememberThaw } from './freeze.ts';
 import { reservesOf, workloadOf } from './in-flight.ts';
 import { fits, plus, sumOf } from './resources/capacity.ts';
@@ -70,7 +71,7 @@ it('never above capacity, never two steps on one container, and always at rest i
         settle(engine, order);
       }
     }),
-    { numRuns: 300 },
+    { numRuns: rounds(120, 300) },
   );
 });
 
@@ -106,7 +107,7 @@ it('the same when the manifest changes and containers end while steps are in fli
         settle(engine, order);
       },
     ),
-    { numRuns: 300 },
+    { numRuns: rounds(120, 300) },
   );
 });
 
@@ -121,7 +122,7 @@ it('what is in the plan and waits for nothing is ready, and the plan without ste
       const starts = (steps: readonly Step[]) => steps.filter(({ step }) => step === 'create-and-start');
       expect(starts(result.ready)).toEqual(starts(result.steps));
     }),
-    { numRuns: 100 },
+    { numRuns: rounds(50, 100) },
   );
 });
 

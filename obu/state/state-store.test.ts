@@ -6,6 +6,7 @@ import { DatabaseSync } from 'node:sqlite';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { ErrorCode } from '../../shared/base/errors.ts';
+import { rounds } from '../../test/support/rounds.ts';
 import { workloadOf } from '../../test/support/workload.ts';
 import { readGrants } from '../manifest/stored-grants.ts';
 import type { WorkloadRecord } from '../planner/state.ts';
@@ -192,8 +193,9 @@ describe('the state of an OBU', () => {
   });
 
   it('survives SIGKILL at any moment', async () => {
+    const kills = rounds(4, 8);
     let least = 0;
-    for (let round = 0; round < 8; round++) {
+    for (let round = 0; round < kills; round++) {
       const writer = spawn(process.execPath, [join(import.meta.dirname, '../../test/support/state-writer.ts'), file], {
         stdio: ['ignore', 'pipe', 'inherit'],
       });
@@ -212,7 +214,7 @@ describe('the state of an OBU', () => {
       store.stop();
       least = generation;
     }
-    expect(least).toBeGreaterThan(8);
+    expect(least).toBeGreaterThan(kills);
   });
 });
 

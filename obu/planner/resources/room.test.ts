@@ -1,5 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
+import { rounds } from '../../../test/support/rounds.ts';
 import type { Claim } from '../state.ts';
 import { fits, minus, sumOf } from './capacity.ts';
 import { type Candidate, cheapestRoom, EXACT_LIMIT } from './room.ts';
@@ -48,7 +49,7 @@ describe('room', () => {
         expect(found && costOf(found)).toEqual(best);
         if (found) expect(suffices(found, short)).toBe(true);
       }),
-      { numRuns: 500 },
+      { numRuns: rounds(200, 500) },
     );
   });
 
@@ -70,7 +71,7 @@ describe('room', () => {
           }
         },
       ),
-      { numRuns: 200 },
+      { numRuns: rounds(100, 200) },
     );
   });
 

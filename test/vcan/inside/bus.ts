@@ -2,7 +2,8 @@
 
 import { spawn } from 'node:child_process';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { CAR_DBC, CAR_MAPPING } from '../../../cli/sim/can-command.ts';
+import { Command } from 'commander';
+import { CAR_DBC, CAR_MAPPING, registerSimCanCommand } from '../../../cli/sim/can-command.ts';
 import { CanRouter } from '../../../obu/can/router.ts';
 import { SignalStore } from '../../../obu/signals/signal-store.ts';
 import { KerbError, messageOf } from '../../../shared/base/errors.ts';
@@ -13,6 +14,7 @@ import type { CanFrame } from '../../../shared/can/frame.ts';
 import { openBus } from '../../../shared/can/open-bus.ts';
 import { loadDbc } from '../../../shared/dbc/parser/dbc-parser.ts';
 import { loadVssMapping } from '../../../shared/vss/vss-mapping.ts';
+import { isLong } from '../../support/rounds.ts';
 import { until } from '../../support/until.ts';
 import { controllerFrames, filterFrames, filters, frames, shortFdFrames, type VcanReport } from '../report.ts';
 import { Candump, cansend, ip } from './can-utils.ts';
@@ -39,7 +41,7 @@ async function directions(bus: CanBus) {
   await until('candump has all our frames', () => dump.lines.length >= frames.length + shortFdFrames.length);
   const outward = dump.frames;
   const ownFramesReceived = received.length;
-  for (const text of [...frames, ...shortFdFrames]) cansend(text);
+  cansend(...frames, ...shortFdFrames);
   await until('our bus has all their frames', () => received.length >= frames.length + shortFdFrames.length);
   const now = Date.now() * 1000;
   const inwardAge = Math.max(...received.map((frame) => Math.abs(now - frame.timeUs) / 1e6));
@@ -62,13 +64,57 @@ async function compareFilters(bus: CanBus): Promise<VcanReport['filters']> {
   // "0~0" and exact filters pass none of the frames that wake the others up; time has to do.
   await sleep(1500);
   for (const dump of dumps) dump.lines.length = 0;
-  for (const text of filterFrames) cansend(text);
+  cansend(...filterFrames);
   await until('all frames are there', () => all.length >= filterFrames.length);
   await sleep(300);
   const result = filters.map((filter, i) => ({ filter, kernel: dumps[i]!.frames, ours: ours[i]! }));
   for (const dump of dumps) await dump.stop();
   router.stop();
   return result;
+}
+
+interface Car {
+  /** Asks it to end, and resolves to what it printed. */
+  stop(): Promise<string>;
+}
+
+const CAR_OPTIONS = ['can', '--bus', 'vcan0', '--seed', '1'];
+
+function carProcess(): Car {
+  const sim = spawn(process.execPath, ['cli/kerb.ts', 'sim', ...CAR_OPTIONS], { stdio: ['ignore', 'pipe', 'inherit'] });
+  const ended = new Promise((resolve) => sim.once('close', resolve));
+  let says = '';
+  sim.stdout.on('data', (chunk: Buffer) => {
+    says += chunk.toString();
+  });
+  const stop = async () => {
+    sim.kill('SIGTERM');
+    await ended;
+    return says.trim();
+  };
+  return { stop };
+}
+
+/** The same command in this process: what it sends comes back from the kernel, as from anybody else. */
+function carHere(): Car {
+  const sim = new Command();
+  registerSimCanCommand(sim);
+  const { stdout } = process;
+  const write = stdout.write.bind(stdout);
+  let says = '';
+  stdout.write = ((chunk: string | Uint8Array) => {
+    says += chunk.toString();
+    return true;
+  }) as typeof stdout.write;
+  const ended = sim.parseAsync(CAR_OPTIONS, { from: 'user' }).finally(() => {
+    stdout.write = write;
+  });
+  const stop = async () => {
+    process.emit('SIGTERM');
+    await ended;
+    return says.trim();
+  };
+  return { stop };
 }
 
 async function simulator(bus: CanBus): Promise<VcanReport['simulator']> {
@@ -78,21 +124,14 @@ async function simulator(bus: CanBus): Promise<VcanReport['simulator']> {
   store.start();
   const dump = new Candump('');
   await untilListening([dump], bus);
-  const sim = spawn(process.execPath, ['cli/kerb.ts', 'sim', 'can', '--bus', 'vcan0', '--seed', '1'], {
-    stdio: ['ignore', 'pipe', 'inherit'],
-  });
-  let says = '';
-  sim.stdout.on('data', (chunk: Buffer) => {
-    says += chunk.toString();
-  });
+  const car = isLong ? carProcess() : carHere();
   await until('each signal had a value', () => store.withValue === store.paths().length);
   const paths = store.paths().filter((path) => store.get(path) !== undefined);
-  sim.kill('SIGTERM');
-  await new Promise((resolve) => sim.once('close', resolve));
+  const says = await car.stop();
   store.stop();
   router.stop();
   await dump.stop();
-  return { says: says.trim(), log: dump.lines, paths, allPaths: store.paths().length };
+  return { says, log: dump.lines, paths, allPaths: store.paths().length };
 }
 
 async function comingsAndGoings(bus: CanBus) {

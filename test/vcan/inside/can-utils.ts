@@ -38,8 +38,14 @@ export function frameTexts(lines: readonly string[]): string[] {
   return lines.map((line) => formatFrame({ ...parseCandumpLine(line).frame, fdf: false }));
 }
 
-export function cansend(text: string): void {
-  execFileSync('cansend', ['vcan0', text]);
+/** One process of ours for all of them: a fork of Node is what costs most in an emulated kernel. */
+export function cansend(...frames: string[]): void {
+  execFileSync('sh', ['-c', cansendScript('vcan0', frames)]);
+}
+
+/** Shell commands that send these frames in order, and fail with the first that cannot be sent. */
+export function cansendScript(name: string, frames: readonly string[]): string {
+  return frames.map((frame) => `cansend ${name} '${frame}'`).join(' && ');
 }
 
 export function ip(...args: string[]): void {

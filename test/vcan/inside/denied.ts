@@ -11,15 +11,16 @@ import { DeniedIdLog } from '../../../obu/telemetry/denied-ids.ts';
 import { silentLog } from '../../../shared/base/log.ts';
 import { formatFrame } from '../../../shared/can/candump.ts';
 import { openBus } from '../../../shared/can/open-bus.ts';
+import { rounds } from '../../support/rounds.ts';
 import { until } from '../../support/until.ts';
 import type { DeniedReport } from '../report.ts';
-import { cansend } from './can-utils.ts';
+import { cansend, cansendScript } from './can-utils.ts';
 import { dumper, listed } from './granted.ts';
 import { needModules } from './modules.ts';
 
 const WORKLOAD = 'sender';
 /** Looks are a second apart. What is too much would be there by then. */
-const SETTLE_MS = 3000;
+const SETTLE_MS = rounds(2000, 3000);
 const FLOOD = 5000;
 
 interface Container {
@@ -33,8 +34,7 @@ const faults = new Set<string>();
 
 /** Sends from inside, as a program of the container does. */
 function send({ process }: Container, ...frames: string[]): void {
-  const commands = frames.map((frame) => `cansend can0 '${frame}'`).join(' && ');
-  execFileSync('nsenter', ['-t', `${process.pid}`, '-n', 'sh', '-c', commands]);
+  execFileSync('nsenter', ['-t', `${process.pid}`, '-n', 'sh', '-c', cansendScript('can0', frames)]);
 }
 
 const total = () => Object.values(counts).reduce((a, b) => a + b, 0);
@@ -90,7 +90,7 @@ export async function run(): Promise<DeniedReport> {
   const first = await begin(own);
   // What it may write, and what it reads, is none of it.
   send(first, '3E9#AA', '3E9##1AB');
-  for (const frame of ['123#11', '555#22', '3EA#33']) cansend(frame);
+  cansend('123#11', '555#22', '3EA#33');
   send(first, '3EA#01', '3EA#02', '3EA##103', '000003E9#04', '3E9#R', '20000004#00');
   steps.push(await settled(6));
 

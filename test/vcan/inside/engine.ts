@@ -109,7 +109,9 @@ function isServed(workload: string): Promise<boolean> {
 function containersOf(engine: Engine): Containers {
   return {
     dumped,
-    send: async (workload, frame) => void (await inContainer(engine, workload, 'cansend', 'can0', frame)),
+    send: async (workload, ...frames) => {
+      for (const frame of frames) await inContainer(engine, workload, 'cansend', 'can0', frame);
+    },
   };
 }
 

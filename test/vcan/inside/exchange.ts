@@ -7,8 +7,8 @@ import { Candump, cansend } from './can-utils.ts';
 export interface Containers {
   /** Frames that it has logged so far. */
   dumped(workload: 'some' | 'all'): readonly string[];
-  /** Runs cansend there. */
-  send(workload: 'some' | 'all', frame: string): Promise<void> | void;
+  /** Runs cansend there, for one after the other. */
+  send(workload: 'some' | 'all', ...frames: string[]): Promise<void> | void;
 }
 
 /** Sends from everywhere what is granted and what is not, and looks at what arrives where. */
@@ -20,13 +20,9 @@ export async function exchange({ dumped, send }: Containers): Promise<Exchange> 
     return host.lines.length > 0;
   });
   const frames = ['123#11', '100#22', '200#33', '00000123#44', '123#R', '101##155', '200##166'];
-  for (const frame of frames) cansend(frame);
-  await send('some', '3E9#AA');
-  await send('some', '3E9##1AB');
+  cansend(...frames);
   // Not granted: another id, a remote frame, an extended one with the same digits, and anything from a mere reader.
-  await send('some', '3EA#AA');
-  await send('some', '3E9#R');
-  await send('some', '000003E9#AA');
+  await send('some', '3E9#AA', '3E9##1AB', '3EA#AA', '3E9#R', '000003E9#AA');
   await send('all', '3E9#BB');
   cansend('1FE#00');
   await until('the last frame is everywhere', () =>

@@ -5,12 +5,13 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type { CanBus } from '../../../shared/can/bus.ts';
 import { parseFrameText } from '../../../shared/can/candump.ts';
 import { openBus } from '../../../shared/can/open-bus.ts';
+import { rounds } from '../../support/rounds.ts';
 import { until } from '../../support/until.ts';
 import { type Counts, type LossReport, STEADY_FRAMES } from '../report.ts';
 import { canLackModules } from './modules.ts';
 
-/** So long, and every part of the OBU that looks now and then has looked some times. */
-const LOOKS_MS = 5000;
+/** So long, and every part of the OBU that looks now and then, each second, has looked some times. */
+const LOOKS_MS = rounds(2500, 5000);
 
 /**
  * Lets cangen send and waits until each frame is either received or known to be lost, and a few looks longer: a loss

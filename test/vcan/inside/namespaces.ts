@@ -14,7 +14,7 @@ import type { CanBus } from '../../../shared/can/bus.ts';
 import { openBus } from '../../../shared/can/open-bus.ts';
 import { until } from '../../support/until.ts';
 import type { NamespacesReport } from '../report.ts';
-import { Candump, ip } from './can-utils.ts';
+import { Candump, cansendScript, ip } from './can-utils.ts';
 import { exchange } from './exchange.ts';
 import { dumper, GRANTS, listed } from './granted.ts';
 import { canLackModules, hasModule, loadModule, needModules } from './modules.ts';
@@ -67,8 +67,8 @@ class Namespace {
     return until('the namespace is there', own);
   }
 
-  send(frame: string): void {
-    const [program, ...args] = [...this.#enter, 'cansend', 'can0', frame];
+  send(frames: readonly string[]): void {
+    const [program, ...args] = [...this.#enter, 'sh', '-c', cansendScript('can0', frames)];
     execFileSync(program!, args);
   }
 }
@@ -115,7 +115,7 @@ async function exchanges(bus: CanBus) {
   }
   const world = {
     dumped: (name: 'some' | 'all') => containers[name].dumped,
-    send: (name: 'some' | 'all', frame: string) => containers[name].send(frame),
+    send: (name: 'some' | 'all', ...frames: string[]) => containers[name].send(frames),
   };
   const first = await exchange(world);
   const rulesNeeded = (await listRules()).length;
