@@ -120,16 +120,17 @@ test('a pool grows with what runs at the same time, and shrinks when that is ove
 
 test('one of several that is killed costs its own call and no other', async () => {
   const [loop] = await start({ '1': guestImage('loop') }, { maxTendersPerTask: 4 });
-  const ends = Promise.all([1, 2, 3].map(() => endOf(offload(loop!, '', 2000))));
-  const busy = () => broker.status().packages[0]!.calls === 3;
-  await vi.waitUntil(() => tenders().length === 3 && busy(), { timeout: 60_000 });
+  // No tenant has more of them than there are processors, and two where there is one.
+  const ends = Promise.all([1, 2].map(() => endOf(offload(loop!, '', 4000))));
+  await vi.waitUntil(() => broker.status().packages[0]!.calls === 2, { timeout: 60_000 });
+  // The one that was there before the first offload.
   const [victim] = tenders();
   process.kill(victim!, 'SIGKILL');
   expect((await ends).filter((end) => end === ErrorCode.TenderDied)).toHaveLength(1);
   // A vehicle whose budget is spent cancels, at the moment at which the broker ends the run by itself.
-  await vi.waitFor(async () => expect(await endedBy('GuestDeadline', 'OffloadCancelled')).toBe(2), { timeout: 60_000 });
+  await vi.waitFor(async () => expect(await endedBy('GuestDeadline', 'OffloadCancelled')).toBe(1), { timeout: 60_000 });
   expect(await ended('TenderDied')).toBe(1);
-  await vi.waitUntil(() => tenders().length === 3 && broker.status().packages[0]!.restarts === 1, { timeout: 60_000 });
+  await vi.waitUntil(() => broker.status().packages[0]!.restarts === 1, { timeout: 60_000 });
   expect(tenders()).not.toContain(victim);
 });
 
@@ -169,7 +170,9 @@ test('what does not fit into the memory is loaded with its offload, and the limi
     expect(memory()).toBeLessThanOrEqual(tenderMemory);
   }
   expect(loaded()).toBeLessThan(20);
-  expect(await Promise.all(digests.map((digest) => endOf(offload(digest))))).toEqual(digests.map(() => expected));
+  expect(await Promise.all(digests.map((digest) => endOf(offload(digest, '', 60_000))))).toEqual(
+    digests.map(() => expected),
+  );
 });
 
 test('the memory of a waiting tender is measured where that can be read, and declared where it cannot', async () => {

@@ -202,7 +202,7 @@ test('a tender that is killed is replaced, and nobody but its call notices', asy
 test('a broker that is killed takes its tender along; offloads fail at once and resume when it is back', async () => {
   const { child, status, tender } = await serve(0);
   await connect(status.url);
-  const flood = Array.from({ length: 20 }, () => offload(Buffer.alloc(1_000_000)));
+  const flood = Array.from({ length: 20 }, () => offload(Buffer.alloc(1_000_000), 60_000));
   const ends = Promise.allSettled(flood);
   await flood[0];
   child.kill('SIGKILL');
