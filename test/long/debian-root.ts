@@ -17,7 +17,7 @@ export function rootTrouble(): string | undefined {
 }
 
 /** Where apt of this machine has Debian from. */
-function mirror(): string | undefined {
+export function mirror(): string | undefined {
   const format = ['indextargets', '--format', '$(SITE) $(REPO_URI) $(ORIGIN)', 'Created-By: Packages'];
   const { stdout } = spawnSync('apt-get', format, { encoding: 'utf8' });
   const lines = (stdout ?? '').split('\n').map((line) => line.split(' '));
