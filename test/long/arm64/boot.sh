@@ -18,4 +18,4 @@ set -- -drive "file=$root,format=raw,if=virtio,cache=unsafe" -drive "file=$disk,
 [ -z "$tree" ] || set -- -snapshot "$@" -drive "file=$tree,format=raw,if=virtio,cache=unsafe"
 # The processor of a Raspberry Pi 4: what that runs is what an OBU may have.
 timeout 5400 qemu-system-aarch64 -M virt -cpu cortex-a72 -accel tcg,thread=multi -smp 2 -m 3072 -nographic -net none -no-reboot \
-  -kernel "$folder/kernel" -initrd "$folder/initrd" -append "console=ttyAMA0 panic=-1 quiet" "$@" </dev/null | tr -d '\r'
+  -kernel "$folder/kernel" -initrd "$folder/initrd" -append "console=ttyAMA0 panic=-1 quiet" "$@" </dev/null | stdbuf -oL tr -d '\r'

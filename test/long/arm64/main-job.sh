@@ -11,7 +11,7 @@ uname -a
 cd /srv/kerbside
 sh tools/setup.sh start
 echo "set-up ended with $?"
-bin/kerb sim drive --for 60s --plain
+bin/kerb sim drive --for 5m --plain
 echo "KERBSIDE-DONE $?"
 sync
 echo o >/proc/sysrq-trigger
