@@ -1,6 +1,7 @@
 import type { Socket } from 'socket.io-client';
 import { ErrorCode, KerbError, messageOf } from '../base/errors.ts';
 import { sha256 } from '../base/hash/sha256.ts';
+import { expectLargeBuffers } from '../base/large-buffers.ts';
 import { refusalFrom } from '../base/refusal.ts';
 import { MAX_WHOLE, type Payload, payloadFrom } from '../protocol/chunks.ts';
 import { kerbside } from '../protocol/generated/v2e.js';
@@ -103,6 +104,7 @@ export class PendingOffloads {
 
   async #announce(pending: PendingOffload, terms: CallerTerms): Promise<void> {
     const { id, input } = pending.request;
+    expectLargeBuffers();
     this.#transfers.sender.add(id, input);
     const hash = await sha256(input);
     if (this.#pending.has(pending)) this.#emit(pending, terms, { chunked: { size: input.length, sha256: hash } });
@@ -196,6 +198,7 @@ export class PendingOffloads {
   /** Its output comes in chunks, until its budget is spent. */
   async #fetch(pending: PendingOffload, reply: Reply, chunked: Payload): Promise<void> {
     const { request, way } = pending;
+    expectLargeBuffers();
     try {
       if (chunked.size > way.maxOutput)
         throw this.#unreadable(
