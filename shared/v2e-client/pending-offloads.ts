@@ -1,10 +1,10 @@
 import type { Socket } from 'socket.io-client';
 import { ErrorCode, KerbError, messageOf } from '../base/errors.ts';
 import { sha256 } from '../base/hash/sha256.ts';
-import { expectLargeBuffers } from '../base/large-buffers.ts';
 import { refusalFrom } from '../base/refusal.ts';
 import { MAX_WHOLE, type Payload, payloadFrom } from '../protocol/chunks.ts';
 import { kerbside } from '../protocol/generated/v2e.js';
+import { expectLargeBuffers } from '../protocol/large-buffers.ts';
 import type { RoutedOffload } from '../protocol/offload-request.ts';
 import { rankOf } from '../protocol/service-class.ts';
 import { encodeInPlace } from '../protocol/v2e-encode.ts';

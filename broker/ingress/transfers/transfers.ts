@@ -1,6 +1,6 @@
 import { ErrorCode, KerbError } from '../../../shared/base/errors.ts';
-import { expectLargeBuffers } from '../../../shared/base/large-buffers.ts';
 import { decodeChunk, decodeCredit, encodeChunkReply, type Payload } from '../../../shared/protocol/chunks.ts';
+import { expectLargeBuffers } from '../../../shared/protocol/large-buffers.ts';
 import { isEventOf } from '../../../shared/protocol/v2e-parser.ts';
 import type { AnnouncedOffload, Answer, IncomingOffload, TaskResult } from '../../offloads/offload.ts';
 import type { TransferMetrics } from '../../telemetry/transfer-metrics.ts';
