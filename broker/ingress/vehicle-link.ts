@@ -142,7 +142,9 @@ export class VehicleLink implements RequestSource, WebSocketUser {
     else if (this.sender === undefined || this.#socket === undefined) {
       this.#violated({ fault: 'a message before the broker has said hello' });
     } else {
-      this.#owner.turns.take(this.sender, { source: this, message: data, arrivedAt: now });
+      const { turns } = this.#owner;
+      turns.take(this.sender, { source: this, message: data, arrivedAt: now });
+      turns.assembled(this.sender, this, data.length);
     }
   }
 

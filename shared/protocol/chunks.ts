@@ -16,6 +16,8 @@ export const MAX_WHOLE = 128 * 1024;
 export const CHUNK_BYTES = 64 * 1024;
 /** Bytes of one payload that may be on their way. Over 50 ms and back, 40 Mbit/s. */
 export const WINDOW_BYTES = 256 * 1024;
+/** Up to this size all of a payload may be on its way at once: each wait for credit costs two threads' wake-ups. */
+export const ONE_CREDIT = 1024 * 1024;
 /** Whatever the other end says: not even a task's own memory may be larger. */
 const MAX_PAYLOAD = 2 ** 31;
 
@@ -38,6 +40,17 @@ export interface Credit {
   readonly bytes: number;
   /** Sending begins here, or begins anew; undefined: it goes on. */
   readonly from: number | undefined;
+}
+
+/**
+ * By how much the other end may send more; 0 while there is enough left of what was allowed before.
+ * @param allowed the end of what may be sent so far
+ */
+export function creditOf(size: number, received: number, allowed: number): number {
+  const window = size <= ONE_CREDIT ? size : WINDOW_BYTES;
+  const end = Math.min(size, received + window);
+  const more = end - allowed;
+  return more <= 0 || (allowed - received > window / 2 && end < size) ? 0 : more;
 }
 
 export function encodeChunk({ id, output, offset, data }: Chunk): Uint8Array {

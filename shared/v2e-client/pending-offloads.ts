@@ -4,6 +4,7 @@ import { sha256 } from '../base/hash/sha256.ts';
 import { refusalFrom } from '../base/refusal.ts';
 import { MAX_WHOLE, type Payload, payloadFrom } from '../protocol/chunks.ts';
 import { kerbside } from '../protocol/generated/v2e.js';
+import { expectLargeBuffers } from '../protocol/large-buffers.ts';
 import type { RoutedOffload } from '../protocol/offload-request.ts';
 import { rankOf } from '../protocol/service-class.ts';
 import { encodeInPlace } from '../protocol/v2e-encode.ts';
@@ -103,6 +104,7 @@ export class PendingOffloads {
 
   async #announce(pending: PendingOffload, terms: CallerTerms): Promise<void> {
     const { id, input } = pending.request;
+    expectLargeBuffers();
     this.#transfers.sender.add(id, input);
     const hash = await sha256(input);
     if (this.#pending.has(pending)) this.#emit(pending, terms, { chunked: { size: input.length, sha256: hash } });
@@ -196,6 +198,7 @@ export class PendingOffloads {
   /** Its output comes in chunks, until its budget is spent. */
   async #fetch(pending: PendingOffload, reply: Reply, chunked: Payload): Promise<void> {
     const { request, way } = pending;
+    expectLargeBuffers();
     try {
       if (chunked.size > way.maxOutput)
         throw this.#unreadable(

@@ -100,6 +100,24 @@ test('bytes without an end are read a turn at a time', async () => {
   await vi.waitUntil(() => large.isReading);
 });
 
+test('a message that took long to put together is followed by a rest, one that did not is not', async () => {
+  const { turns, handled } = setUp();
+  const [large, calm] = [new Vehicle('l'), new Vehicle('c')];
+  turns.take(large, large.message(0));
+  turns.assembled(large, large, 64 * 1024);
+  expect(large.isReading).toBe(true);
+  turns.assembled(large, large, 4 * 1024 * 1024);
+  expect(large.isReading).toBe(false);
+  turns.take(large, large.message(0));
+  now += 2;
+  await new Promise((resolve) => setTimeout(resolve, 20));
+  turns.take(calm, calm.message(0));
+  expect(handled).toEqual(['l0', 'c0']);
+  now += 1;
+  await vi.waitUntil(() => large.isReading);
+  expect(handled).toEqual(['l0', 'c0', 'l1']);
+});
+
 test('what is over a limit waits, and is told which when that was too long', async () => {
   const { turns, handled } = setUp();
   const over = new Vehicle('o');

@@ -8,6 +8,8 @@
 /** Milliseconds of work in one turn, and bytes read. */
 const TURN_MS = 1;
 const TURN_BYTES = 256 * 1024;
+/** What `ws` takes to put a message together and unmask it: 1 ms for 1 MiB, all of it at once when the last byte is here. */
+const ASSEMBLY_BYTES_PER_MS = 1024 * 1024;
 /** So often a vehicle that sends a lot gets a turn without waiting for one. */
 const WINDOW_MS = 2;
 /** A message that is over a limit waits this long for room, and is refused then. */
@@ -33,6 +35,8 @@ export class Turn<Message extends Waiting> {
   windowAt = 0;
   spentMs = 0;
   readBytes = 0;
+  /** It has had more than its turn already: `performance.now()` when the next one may come. */
+  restsUntil = 0;
   isListed = false;
 }
 
@@ -78,6 +82,16 @@ export class Turns<User, Message extends Waiting> {
     refresh(turn, performance.now());
     turn.readBytes += bytes;
     if (turn.readBytes > TURN_BYTES) this.#stop(user, turn, source);
+  }
+
+  /** A message of so many bytes was put together. What took longer than a turn is followed by a rest as long. */
+  assembled(user: User, source: Source, bytes: number): void {
+    const turn = this.#rules.turnOf(user);
+    const ms = bytes / ASSEMBLY_BYTES_PER_MS;
+    turn.spentMs += ms;
+    if (ms < TURN_MS) return;
+    turn.restsUntil = Math.max(turn.restsUntil, performance.now()) + ms - TURN_MS;
+    this.#stop(user, turn, source);
   }
 
   /** The connection is gone, and what came over it with it. */
@@ -131,10 +145,12 @@ export class Turns<User, Message extends Waiting> {
     this.#schedule(hasWorked);
   };
 
-  /** False: a limit keeps all of it waiting. */
+  /** False: it rests, or a limit keeps all of it waiting. */
   #goOn(user: User, turn: Turn<Message>): boolean {
     const { waiting, stopped } = turn;
-    turn.windowAt = performance.now();
+    const begunAt = performance.now();
+    if (begunAt < turn.restsUntil) return false;
+    turn.windowAt = begunAt;
     turn.spentMs = 0;
     turn.readBytes = 0;
     let hasWorked = false;

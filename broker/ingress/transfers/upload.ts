@@ -1,5 +1,5 @@
 import { type Sha256, startSha256 } from '../../../shared/base/hash/sha256.ts';
-import { WINDOW_BYTES } from '../../../shared/protocol/chunks.ts';
+import { creditOf } from '../../../shared/protocol/chunks.ts';
 import { rankOf } from '../../../shared/protocol/service-class.ts';
 import type { AnnouncedOffload, Answer } from '../../offloads/offload.ts';
 import type { TransferState } from '../../telemetry/transfer-metrics.ts';
@@ -65,10 +65,8 @@ export class Upload {
 
   /** Moves the end of what may be sent. @returns by how much; 0 while there is enough left of what was allowed before */
   allowMore(): number {
-    const end = Math.min(this.size, this.received + WINDOW_BYTES);
-    const more = end - this.allowed;
-    if (more <= 0 || (this.allowed - this.received > WINDOW_BYTES / 2 && end < this.size)) return 0;
-    this.allowed = end;
+    const more = creditOf(this.size, this.received, this.allowed);
+    this.allowed += more;
     return more;
   }
 

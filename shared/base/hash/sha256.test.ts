@@ -1,10 +1,10 @@
 import { createHash, randomBytes } from 'node:crypto';
 import { expect, test } from 'vitest';
-import { AT_ONCE, sha256, startSha256 } from './sha256.ts';
+import { AT_ONCE, IN_STEPS, sha256, startSha256 } from './sha256.ts';
 
 const expected = (bytes: Uint8Array) => createHash('sha256').update(bytes).digest();
 
-test.each([0, 1, AT_ONCE, AT_ONCE + 1, 4 * AT_ONCE, 5_000_001])('%i bytes at once', async (size) => {
+test.each([0, 1, AT_ONCE, AT_ONCE + 1, IN_STEPS, IN_STEPS + 1, 5_000_001])('%i bytes at once', async (size) => {
   const bytes = randomBytes(size);
   expect(await sha256(bytes)).toEqual(expected(bytes));
 });

@@ -5,7 +5,7 @@ import { CHUNK_BYTES, type Credit, decodeChunk, decodeCredit, WINDOW_BYTES } fro
 import { ChunkReceiver } from './chunk-receiver.ts';
 import { ChunkSender } from './chunk-sender.ts';
 
-const OUTPUT = randomBytes(600_000);
+const OUTPUT = randomBytes(1_500_000);
 const payloadOf = (bytes: Uint8Array) => ({ size: bytes.length, sha256: createHash('sha256').update(bytes).digest() });
 
 function receiver() {

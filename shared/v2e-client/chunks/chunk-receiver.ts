@@ -1,6 +1,6 @@
 import { ErrorCode, KerbError } from '../../base/errors.ts';
 import { type Sha256, startSha256 } from '../../base/hash/sha256.ts';
-import { type Chunk, encodeCredit, type Payload, WINDOW_BYTES } from '../../protocol/chunks.ts';
+import { type Chunk, creditOf, encodeCredit, type Payload } from '../../protocol/chunks.ts';
 import type { ChunkWire } from './chunk-sender.ts';
 
 interface Incoming {
@@ -102,10 +102,9 @@ export class ChunkReceiver {
 
   #allow(incoming: Incoming, from: number | undefined): void {
     const { id, buffer, received } = incoming;
-    const end = Math.min(buffer.length, received + WINDOW_BYTES);
-    const bytes = end - incoming.allowed;
-    if (bytes <= 0 || (incoming.allowed - received > WINDOW_BYTES / 2 && end < buffer.length)) return;
-    incoming.allowed = end;
+    const bytes = creditOf(buffer.length, received, incoming.allowed);
+    if (bytes === 0) return;
+    incoming.allowed += bytes;
     this.#wire.send('credit', encodeCredit({ id, output: true, bytes, from }));
   }
 
