@@ -60,7 +60,7 @@ export async function startBroker(config: BrokerConfig, parts: BrokerParts): Pro
     const { tenants } = policy;
     const storageParts = { config, identity, policy, metrics, errors, log };
     const { results, receipts, state, stateMetrics } = await startStorage(running, storageParts);
-    const { store, pushed, checkKeys } = await loadPackages(config, errors, log, tenants);
+    const { store, pushed, floors, checkKeys } = await loadPackages(config, errors, log, tenants);
     policy.onChange(checkKeys);
     const taskParts = { config, store, policy, results, metrics, errors, log, createTender, signal };
     const tasks = await startTasks(running, taskParts);
@@ -90,7 +90,8 @@ export async function startBroker(config: BrokerConfig, parts: BrokerParts): Pro
     const snapshots = snapshotsOf(shown);
     const operators = () => tenants.policy.operators;
     const data = { state, results: results.kept, store, served, telemetry, announce: () => ingress?.announce() };
-    const remote = await startApi(running, { config, telemetry, drain, snapshots, data, operators, log });
+    const versions = { floors, telemetry, review: started.reviewPackages };
+    const remote = await startApi(running, { config, telemetry, drain, snapshots, data, versions, operators, log });
     telemetry.audit({ event: 'start', by: 'kerb broker serve', detail: url });
     log.info({ broker: config.id, url, path: config.apiSocket, count: served.size }, 'the broker takes offloads');
     let stopped: Promise<void> | undefined;

@@ -18,6 +18,8 @@ export interface RunningFront {
   readonly neighbours: RunningNeighbours;
   /** Looks at once whether the identity is another one. */
   reloadIdentity(): Promise<void>;
+  /** Holds every package against the rules at once. */
+  reviewPackages(): Promise<void>;
 }
 
 /** Lets vehicles in, and tells who may listen that they can come. */
@@ -39,7 +41,7 @@ export async function startFront(running: RunningParts, parts: FrontParts): Prom
     neighbours,
     onPackage: () => neighbours.forwarding.look(),
   });
-  const { ingress, reloadIdentity } = started;
+  const { ingress, reloadIdentity, reviewPackages } = started;
   discovery = await startDiscovery(running, {
     ...{ config: config.discovery, identity, errors: telemetry.errors, log },
     port: () => ingress.port,
@@ -49,5 +51,5 @@ export async function startFront(running: RunningParts, parts: FrontParts): Prom
     isServing: () => drain.status().state === 'serving',
   });
   await neighbours.begin();
-  return { ingress, discovery, neighbours, reloadIdentity };
+  return { ingress, discovery, neighbours, reloadIdentity, reviewPackages };
 }

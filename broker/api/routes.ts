@@ -14,6 +14,7 @@ import { ErrorCode, KerbError } from '../../shared/base/errors.ts';
 import type { Drain } from '../offloads/drain.ts';
 import { drainRequest, nameOf } from './drain-request.ts';
 import { forgetRequest, forgetTenant, statePage, type TenantData } from './forget.ts';
+import { resetVersions, type VersionRules, versionRequest } from './versions.ts';
 
 /** The values that the routes show, read from the rooms for each request. */
 export interface BrokerSnapshots {
@@ -32,6 +33,7 @@ export interface BrokerRouteParts {
   readonly events: EventLog<BrokerEventKind>;
   readonly drain: Drain;
   readonly data: TenantData;
+  readonly versions: VersionRules;
   readonly metrics: () => Promise<{ readonly type: string; readonly body: string }>;
 }
 
@@ -40,7 +42,7 @@ const PAGE = 100;
 const MAX_PAGE = 10_000;
 
 /** All that the control API of a broker answers, on its socket and over TLS. */
-export function brokerRoutes({ snapshots, events, drain, data, metrics }: BrokerRouteParts): ControlRoutes {
+export function brokerRoutes({ snapshots, events, drain, data, versions, metrics }: BrokerRouteParts): ControlRoutes {
   return {
     'GET /v1/status': () => jsonReply(snapshots.status()),
     'GET /metrics': () => metrics(),
@@ -55,6 +57,9 @@ export function brokerRoutes({ snapshots, events, drain, data, metrics }: Broker
       jsonReply(await statePage(data.state, pageSize(query), query.get('tenant') ?? undefined)),
     'POST /v1/forget': async ({ body, caller }) =>
       jsonReply(await forgetTenant(data, forgetRequest(body), nameOf(caller))),
+    'GET /v1/versions': async () => jsonReply(await versions.floors.list()),
+    'POST /v1/versions': async ({ body, caller }) =>
+      jsonReply(await resetVersions(versions, versionRequest(body), nameOf(caller))),
     'GET /v1/events': eventsRoute(events),
     'GET /v1/drain': () => jsonReply(drain.status()),
     'POST /v1/drain': ({ body, caller }) => jsonReply(drain.begin({ ...drainRequest(body), by: nameOf(caller) })),

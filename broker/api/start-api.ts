@@ -11,6 +11,7 @@ import type { Drain } from '../offloads/drain.ts';
 import type { BrokerTelemetry } from '../telemetry/telemetry.ts';
 import type { TenantData } from './forget.ts';
 import { type BrokerSnapshots, brokerRoutes } from './routes.ts';
+import type { VersionRules } from './versions.ts';
 
 export interface ApiParts {
   readonly config: BrokerConfig;
@@ -18,6 +19,7 @@ export interface ApiParts {
   readonly drain: Drain;
   readonly snapshots: BrokerSnapshots;
   readonly data: TenantData;
+  readonly versions: VersionRules;
   /** The operators that the policy names, at this moment. */
   readonly operators: () => readonly string[];
   readonly log: Logger;
@@ -25,9 +27,9 @@ export interface ApiParts {
 
 /** Serves the control API on its socket and, when the configuration says so, over TLS. */
 export async function startApi(running: RunningParts, parts: ApiParts): Promise<RemoteApi | undefined> {
-  const { config, telemetry, drain, snapshots, data, log } = parts;
+  const { config, telemetry, drain, snapshots, data, versions, log } = parts;
   const routes = brokerRoutes({
-    ...{ snapshots, drain, data },
+    ...{ snapshots, drain, data, versions },
     events: telemetry.events.log,
     metrics: () => telemetry.metrics.text(),
   });

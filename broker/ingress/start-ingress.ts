@@ -48,6 +48,8 @@ export interface RunningIngress {
   readonly uploads: PackageUploads;
   /** Looks at once whether the identity is another one. */
   reloadIdentity(): Promise<void>;
+  /** Holds every package against the rules at once. */
+  reviewPackages(): Promise<void>;
 }
 
 /** Lets vehicles in: for offloads and, where that is allowed, for pushes. */
@@ -59,7 +61,11 @@ export async function startIngress(running: RunningParts, parts: IngressParts): 
   // How much a message may hold is settled when the ingress starts.
   const largestInput = Math.max(served.announcement(id).maxInput, maxInput);
   const clients = new ClientLog(log, errors);
-  const uploads = await startUploads(running, parts, { clients, largestInput, announce: () => ingress.announce() });
+  const { uploads, reviewPackages } = await startUploads(running, parts, {
+    clients,
+    largestInput,
+    announce: () => ingress.announce(),
+  });
 
   // The store knows the tenants that have pushed a package; the rules say what follows from it.
   const ownersOf = (digest: string) => store.get(digest)?.owners;
@@ -99,7 +105,7 @@ export async function startIngress(running: RunningParts, parts: IngressParts): 
   };
   const watch = watchBrokerIdentity({ dir, id, errors, onRenewed, log });
   await running.begin('identity', watch);
-  return { ingress, uploads, reloadIdentity: () => watch.look() };
+  return { ingress, uploads, reloadIdentity: () => watch.look(), reviewPackages };
 }
 
 /** Takes what vehicles push, and judges all packages anew when the policy or the time changes what may be run. */
@@ -107,7 +113,7 @@ async function startUploads(
   running: RunningParts,
   parts: IngressParts,
   front: { readonly clients: ClientLog; readonly largestInput: number; readonly announce: () => void },
-): Promise<PackageUploads> {
+): Promise<{ readonly uploads: PackageUploads; readonly reviewPackages: () => Promise<void> }> {
   const { config, served, store, policy, pushed, telemetry, log } = parts;
   const { metrics, errors } = telemetry;
   const { clients, largestInput, announce } = front;
@@ -148,8 +154,9 @@ async function startUploads(
     log,
   });
   await running.begin('package review', review);
-  policy.onChange(() => review.review());
-  return uploads;
+  const reviewPackages = () => review.review();
+  policy.onChange(reviewPackages);
+  return { uploads, reviewPackages };
 }
 
 /** An input that comes in chunks is an offload from its announcement on. */

@@ -22,6 +22,7 @@ const ISOLATIONS: Readonly<Record<WishedIsolation, readonly Isolation[]>> = {
 export interface LoadedPackages {
   readonly store: PackageStore;
   readonly pushed: PushedPackages;
+  readonly floors: VersionFloors;
   /** Reports keys of the policy that are not in the trust folder: to be called when it has changed. */
   checkKeys(): void;
 }
@@ -46,6 +47,7 @@ export async function loadPackages(
   }
   reportUnknownKeys(tenants, trusted, errors, log);
   const pushed = new PushedPackages(join(stateDir, 'pushed'));
+  const floors = new VersionFloors(join(stateDir, VERSIONS_FILE));
   const store = new PackageStore({
     packagesDir,
     pushed,
@@ -57,7 +59,7 @@ export async function loadPackages(
       get policy() {
         return tenants.policy;
       },
-      floors: new VersionFloors(join(stateDir, VERSIONS_FILE)),
+      floors,
     },
   });
   await store.load();
@@ -66,7 +68,7 @@ export async function loadPackages(
     errors.add(path, error.code, error.message);
   }
   if (store.packages.length === 0) log.warn({ path: packagesDir }, 'there is no task package to run');
-  return { store, pushed, checkKeys: () => reportUnknownKeys(tenants, trusted, errors, log) };
+  return { store, pushed, floors, checkKeys: () => reportUnknownKeys(tenants, trusted, errors, log) };
 }
 
 /** A key that is not known is a typo as a rule, and one under `revoked` would revoke nothing. */

@@ -58,6 +58,21 @@ it('is reset by the operator', async () => {
   expect(await taken(floors, 'ACME', '1')).toEqual([undefined]);
 });
 
+it('is set by the operator: lower, and what is there does not raise it again; higher, and what is there must reach it', async () => {
+  const floors = new VersionFloors(file);
+  await taken(floors, 'ACME', '5', '6');
+  await taken(floors, undefined, '1');
+  expect(await floors.reset('ACME', 'filter', '3')).toBe('6');
+  expect(await taken(new VersionFloors(file), 'ACME', '5', '6')).toEqual([undefined, undefined]);
+  expect(await floors.list()).toEqual([
+    { tenant: '', task: 'filter', version: '1' },
+    { tenant: 'ACME', task: 'filter', version: '3' },
+  ]);
+  expect(await taken(floors, 'ACME', '2', '4')).toEqual([ErrorCode.TaskRevoked, undefined]);
+  expect(await floors.reset('ACME', 'filter', '7')).toBe('4');
+  expect(await taken(floors, 'ACME', '6', '7')).toEqual([ErrorCode.TaskRevoked, undefined]);
+});
+
 it('is bounded for each tenant', async () => {
   const floors = new VersionFloors(file);
   const many = Array.from({ length: 1000 }, (_, i) => pack('1', `t${i}`));

@@ -1,5 +1,6 @@
 import { readFile } from 'node:fs/promises';
 import { z } from 'zod';
+import type { VersionFloor } from '../../shared/api/broker.ts';
 import { ErrorCode, isErrno, KerbError, messageOf } from '../../shared/base/errors.ts';
 import { SerialQueue } from '../../shared/base/serial-queue.ts';
 import { writeFileAtomically } from '../../shared/host/atomic-write.ts';
@@ -77,13 +78,29 @@ export class VersionFloors {
     });
   }
 
-  /** From now on any version of the task is taken. @returns the version that had to be reached; undefined: there was none */
-  reset(tenant: string | undefined, task: string): Promise<string | undefined> {
+  /** All of them, by tenant and task. @throws KerbError StateDamaged | StateUnavailable */
+  list(): Promise<VersionFloor[]> {
+    return this.#changes.run(async () => {
+      const floors = (await this.#read()).map(({ tenant, task, version }) => ({ tenant, task, version }));
+      return floors.sort((a, b) => compareText(a.tenant, b.tenant) || compareText(a.task, b.task));
+    });
+  }
+
+  /**
+   * What the operator wants: from now on this version and higher ones are taken, whatever was there before.
+   * @param to undefined: any version
+   * @returns the version that had to be reached; undefined: there was none, and nothing has changed
+   * @throws KerbError StateDamaged | StateUnavailable
+   */
+  reset(tenant: string | undefined, task: string, to?: string): Promise<string | undefined> {
     return this.#changes.run(async () => {
       const floors = await this.#read();
       const found = floors.find((floor) => isOf(floor, tenant ?? '', task));
       if (found === undefined) return undefined;
-      await this.#write(floors.filter((floor) => floor !== found));
+      const rest = floors.filter((floor) => floor !== found);
+      // Those that are there stay, and count no more, when it is lowered; when it is raised, they have to reach it.
+      const digests = to !== undefined && compareVersions(to, found.version) < 0 ? found.digests : [];
+      await this.#write(to === undefined ? rest : [...rest, { ...found, version: to, digests }]);
       return found.version;
     });
   }
@@ -116,6 +133,10 @@ export class VersionFloors {
   }
 }
 
+function compareText(a: string, b: string): number {
+  return a < b ? -1 : Number(a > b);
+}
+
 function isOf(floor: Floor, tenant: string, task: string): boolean {
   return floor.tenant === tenant && floor.task === task;
 }
@@ -146,9 +167,9 @@ function raise(floors: Floor[], tenant: string, { digest, name, version }: Versi
     floors.push({ tenant, task: name, version, digests: [digest] });
     return true;
   }
-  const isHigher = compareVersions(version, floor.version) > 0;
-  if (isHigher) floor.version = version;
-  if (floor.digests.includes(digest)) return isHigher;
+  // It has counted already; the operator may have lowered the version since.
+  if (floor.digests.includes(digest)) return false;
+  if (compareVersions(version, floor.version) > 0) floor.version = version;
   floor.digests = [...floor.digests, digest].slice(-MAX_DIGESTS);
   return true;
 }

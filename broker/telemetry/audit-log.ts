@@ -6,7 +6,18 @@ import { outcomeOf } from './tenant-records.ts';
 
 /** An action of an operator, or of a tenant on its packages. */
 export interface AuditedAction {
-  readonly event: 'start' | 'stop' | 'drain' | 'drained' | 'serve' | 'push' | 'remove' | 'forward' | 'fetch' | 'forget';
+  readonly event:
+    | 'start'
+    | 'stop'
+    | 'drain'
+    | 'drained'
+    | 'serve'
+    | 'push'
+    | 'remove'
+    | 'forward'
+    | 'fetch'
+    | 'forget'
+    | 'versions';
   /** `operator ID`, `control socket`, `vehicle ID`, `broker ID`, or a signal. */
   readonly by: string;
   readonly tenant?: string | undefined;

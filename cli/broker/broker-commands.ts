@@ -22,6 +22,7 @@ import { registerForgetCommand } from './forget-command.ts';
 import { registerLookCommands } from './look-commands.ts';
 import { registerPolicyCommands } from './policy-commands.ts';
 import { type ServiceOptions, serviceConfig, toListen, withServiceOptions } from './service-options.ts';
+import { registerVersionsCommand } from './versions-command.ts';
 
 /** Bytes: the largest that an example takes, and what one connection may make a broker hold while it arrives. */
 const DEFAULT_PUSH_INPUT = 4 * 1024 * 1024;
@@ -60,6 +61,7 @@ export function registerBrokerCommands(program: Command): void {
   registerDrainCommand(broker);
   registerFindCommand(broker);
   registerForgetCommand(broker);
+  registerVersionsCommand(broker);
   const command = broker
     .command('serve')
     .description('run a broker until SIGINT or SIGTERM; a second signal stops it at once')

@@ -1,4 +1,4 @@
-import { existsSync, mkdirSync, readdirSync, symlinkSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { Command } from 'commander';
 import { afterAll, afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
@@ -61,6 +61,32 @@ describe('on a broker that runs', () => {
     scene.release();
     await held;
     expect(await run('top', '--api', api)).toMatch(/^TENANT +CPU .*\nACME /);
+  });
+
+  it('lists lowest versions and resets them, with one of --to and --clear', async () => {
+    const policyFile = join(scene.root, 'versions.yaml');
+    writeFileSync(policyFile, '{}');
+    const { broker, api } = await scene.start({ policyFile });
+    expect(await run('versions', '--api', api)).toBe('no versions are remembered\n');
+    await expect(run('versions', 'reset', 'echo', '--clear', '--api', api)).rejects.toThrow(
+      /no version of a task echo/,
+    );
+    writeFileSync(policyFile, 'versions: forward');
+    await broker.reload();
+    expect(await run('versions', '--api', api)).toBe('echo 1 and higher of the operator\n');
+    for (const both of [[], ['--to', '2', '--clear']]) {
+      await expect(run('versions', 'reset', 'echo', ...both, '--api', api)).rejects.toThrow(
+        /either --to VERSION or --cl/,
+      );
+    }
+    await expect(run('versions', 'reset', 'echo', '--to', 'a b', '--api', api)).rejects.toThrow(/to is not valid/);
+    expect(await run('versions', 'reset', 'echo', '--to', '0.9', '--api', api)).toBe(
+      'echo of the operator: 0.9 and higher are taken; before it was 1\n',
+    );
+    expect(await run('versions', 'list', '--api', api)).toBe('echo 0.9 and higher of the operator\n');
+    expect(await run('versions', 'reset', 'echo', '--clear', '--tenant', '', '--api', api)).toMatch(
+      /any version is taken/,
+    );
   });
 
   it('drains it, waits for what runs, and takes that back', async () => {

@@ -122,6 +122,21 @@ export interface NeighbourStatus {
   readonly results?: { readonly waiting: number; readonly bytes: number };
 }
 
+/** The lowest version of a task that is taken, by `versions: forward` of the policy. `GET /v1/versions` answers a list of them. */
+export interface VersionFloor {
+  /** Whose packages are meant; empty: the operator's. */
+  readonly tenant: string;
+  readonly task: string;
+  readonly version: string;
+}
+
+/** What `POST /v1/versions` has changed. */
+export interface VersionReset {
+  readonly task: string;
+  /** Lowest versions before and now; `to` is left out where any version is taken. */
+  readonly changed: readonly { readonly tenant: string; readonly from: string; readonly to?: string }[];
+}
+
 /** The subject of an event of a broker. */
 export type BrokerEventKind = 'broker' | 'neighbour' | 'vehicle' | 'refusal' | 'package' | 'drain' | 'error';
 

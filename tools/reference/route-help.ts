@@ -83,6 +83,14 @@ export const routeHelp: Readonly<Record<'obu' | 'broker', Readonly<Record<string
       what: 'remove state, results and pushed packages of a tenant; the body is `{ "tenant": "NAME" }`',
       answer: 'ForgottenTenant',
     },
+    'GET /v1/versions': {
+      what: 'the lowest version of each task that is taken, by `versions: forward` of the policy',
+      answer: 'list of VersionFloor',
+    },
+    'POST /v1/versions': {
+      what: 'set it, or with `to` null take any; the body is `{ "task": "NAME", "to": "VERSION" }` and may have `tenant` (empty: the operator)',
+      answer: 'VersionReset',
+    },
     'GET /v1/vehicles': {
       what: 'the vehicles that are connected',
       parameters: '`limit=N`: how many at most (100; up to 10000). `tenant=NAME`: only of this tenant',
