@@ -76,7 +76,9 @@ describe('an offload', () => {
     const { url, received } = await startBroker();
     const own = await startOffloader(url);
     await connected(own);
-    expect(own.offers()).toEqual([{ digest: DIGEST, name: 'echo', version: '1', maxInput: 1000, maxOutput: 1000, hasState: false }]);
+    expect(own.offers()).toEqual([
+      { digest: DIGEST, name: 'echo', version: '1', maxInput: 1000, maxOutput: 1000, hasState: false },
+    ]);
     const result = await own.offload(request({ id: 'w/1' }));
     expect(Buffer.from(result.output).toString()).toBe('picture');
     expect(result).toMatchObject({ place: 'broker:rsu-1', isolation: 'process', queueMs: 1, runMs: 2 });
