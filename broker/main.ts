@@ -77,7 +77,8 @@ export async function startBroker(config: BrokerConfig, parts: BrokerParts): Pro
       onChange: (change) => telemetry.drained(change),
     });
     offloads.refuseNewBy(() => drain.refusal());
-    const front = { config, store, policy, telemetry, log, identity, receipts, ...tasks, pushed, drain, results };
+    const kept = { store, pushed, results, receipts, state, stateMetrics };
+    const front = { config, identity, policy, telemetry, log, ...tasks, ...kept, drain };
     const started = await startFront(running, { ...front, rules: tenants });
     ingress = started.ingress;
     policy.onChange(() => ingress?.policyChanged());

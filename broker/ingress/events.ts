@@ -15,13 +15,17 @@ import {
 } from '../offloads/offload.ts';
 import type { TaskDescription, TaskQuery } from '../packages/describe.ts';
 import type { PushClient } from '../packages/push-session.ts';
+import type { KeyAnswer, KeyRequest } from '../state/key-requests.ts';
 import { decodeOffload, encodeLargeResult, encodeRefusal, encodeResult } from './codec.ts';
 import {
   decodeCancel,
   decodeClaim,
   decodeDescribe,
+  decodeState,
   encodeCancelled,
+  encodeConflict,
   encodeDescription,
+  encodeEntry,
   refuseEvent,
 } from './replies.ts';
 import { type TransferOptions, Transfers } from './transfers/transfers.ts';
@@ -41,6 +45,8 @@ export interface EventOptions {
   readonly announcements: () => Uint8Array;
   /** A vehicle wants the result of an offload that a neighbour has. */
   readonly claim: (client: VehiclePrincipal, claim: VehicleClaim, answer: Answer) => void;
+  /** Reads or writes one key of the state of sessions. */
+  readonly state: (client: VehiclePrincipal, request: KeyRequest) => Promise<KeyAnswer>;
   /** Takes what a new connection pushes. */
   readonly pushes: (client: VehiclePrincipal) => PushClient;
   readonly transfers: TransferOptions;
@@ -50,11 +56,15 @@ export interface EventOptions {
 
 /** Of version 2, and done by none of this version. */
 const RESERVED: readonly string[] = ['offer'];
-const OF_VERSION_2: readonly string[] = ['announce', 'cancel', 'chunk', 'claim', 'credit', 'describe', ...RESERVED];
+const OF_VERSION_2: readonly string[] = [
+  ...['announce', 'cancel', 'chunk', 'claim', 'credit', 'describe', 'state'],
+  ...RESERVED,
+];
 /** They may want no acknowledgement. */
 const PIECES: readonly string[] = ['chunk', 'credit'];
 /** Of one connection, at the same time. */
 const MAX_DESCRIBING = 4;
+const MAX_STATE_REQUESTS = 32;
 /** A request that was over a limit may be worth another try after this time, in milliseconds. */
 const RETRY_MS = 1000;
 
@@ -167,6 +177,9 @@ export class Events {
       case 'describe':
         this.#describe(link, decodeDescribe(argument), ack);
         return;
+      case 'state':
+        this.#state(link, argument, ack);
+        return;
       case 'push':
         link.push ??= this.#options.pushes(client);
         void link.push.take(argument).then((bytes) => link.answer(ack, bytes));
@@ -191,6 +204,21 @@ export class Events {
         (error: unknown) => this.#refuse(link, 'describe', ack, error),
       )
       .finally(() => link.describing--);
+  }
+
+  #state(link: VehicleLink, argument: Buffer, ack: number): void {
+    const request = decodeState(argument);
+    if (link.stateRequests >= MAX_STATE_REQUESTS) throw overQuota('state_requests');
+    link.stateRequests++;
+    const sender = link.sender!;
+    const bytes = argument.length;
+    sender.hold(bytes);
+    void this.#options.state(link.client!, request).then((answer) => {
+      link.stateRequests--;
+      sender.release(bytes);
+      if (answer.refusal === undefined) link.answer(ack, encodeEntry(answer.entry));
+      else link.answer(ack, encodeConflict(shownRefusal(answer.refusal), answer.current ?? 0));
+    });
   }
 
   #refuse(link: VehicleLink, name: string, ack: number, error: unknown): void {

@@ -11,6 +11,8 @@ import { type UsedWebSocket, type WebSocketUser, webSocketServer } from './web-s
 
 /** Room for the message around an input, and for socket.io's own packets. */
 const MESSAGE_ROOM = 64 * 1024;
+/** So that the largest value of a state has room whatever the tasks are. */
+const LEAST_INPUT = 4096;
 /**
  * A radio that is gone says nothing: a silent client is given up after ten seconds, a ping included. How long a pong may
  * take: it waits behind whatever large message is on its way, and 4 MiB over 10 Mbit/s take 3.4 s. A link that is
@@ -66,7 +68,7 @@ export function socketIoServer(
   rules: UpgradeRules,
   neighbours?: NeighbourDoor,
 ): Server {
-  const maxPayload = maxInput + MESSAGE_ROOM;
+  const maxPayload = Math.max(maxInput, LEAST_INPUT) + MESSAGE_ROOM;
   const io = new Server(https, {
     ...V2E_TRANSPORT,
     perMessageDeflate: false,

@@ -35,7 +35,7 @@ import { TRANSFER_LIMITS } from './transfers/transfer-link.ts';
 
 const { OffloadRequest, OffloadReply, CancelRequest, ClaimRequest, CancelReply, DescribeRequest, DescribeReply } =
   kerbside.v2e;
-const { ChunkReply, OfferReply, DrainNotice } = kerbside.v2e;
+const { ChunkReply, OfferReply, DrainNotice, StateReply, StateRequest } = kerbside.v2e;
 const TASK = `sha256:${'0'.repeat(64)}`;
 const MIB = 1024 * 1024;
 
@@ -106,6 +106,7 @@ async function start(change: Partial<IngressOptions> = {}, limits: Partial<Clien
       announce: (_offload, answer, want) => want(answer),
       arrived: (offload, answer) => open.push({ offload, answer }),
     },
+    state: async () => ({ entry: { version: 0, expiresInMs: 0 } }),
     pushes: () => ({ take: async (bytes) => bytes, end: async () => {} }),
     clients: new ClientLog(log, errors),
     log,
@@ -436,6 +437,31 @@ describe('events of version 2', () => {
     expect(lost).toEqual([['open']]);
     // Too late, and no harm.
     open[1]!.answer(undefined, refusal(ErrorCode.OffloadCancelled, 'cancelled'));
+  });
+
+  test('state: few at a time of one connection, and none of a client of version 1', async () => {
+    const gate = Promise.withResolvers<void>();
+    const { ingress } = await start({
+      state: async () => {
+        await gate.promise;
+        return { entry: { version: 7, expiresInMs: 0.5 } };
+      },
+    });
+    const bytes = StateRequest.encode({ state: { home: 'rsu-1', key: 'k' }, task: 'count', operation: 1 }).finish();
+    const socket = await connect(ingress, cars[0]!);
+    const ask = async () => StateReply.decode(await asked(socket, 'state', bytes));
+    const taken = Array.from({ length: 32 }, ask);
+    expect((await ask()).refusal).toMatchObject({ code: ErrorCode.QuotaSpent, quota: 'state_requests' });
+    gate.resolve();
+    for (const { entry } of await Promise.all(taken)) {
+      expect([Number(entry?.version), Number(entry?.expiresInMs)]).toEqual([7, 1]);
+    }
+    expect(Number((await ask()).entry?.version)).toBe(7);
+    const old = await connect(ingress, cars[1]!, 1);
+    expect(StateReply.decode(await asked(old, 'state', bytes)).refusal).toMatchObject({
+      code: ErrorCode.NotSupported,
+      message: expect.stringMatching(/version 1 of V2E has no "state"/),
+    });
   });
 
   test('describe: by digest or name and range, and a refusal as such', async () => {

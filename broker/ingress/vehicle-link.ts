@@ -54,6 +54,8 @@ export class VehicleLink implements RequestSource, WebSocketUser {
   push: PushClient | undefined;
   /** Descriptions that are being read for it. */
   describing = 0;
+  /** Requests for keys of the state of sessions that are not answered yet. */
+  stateRequests = 0;
   /** Of messages that socket.io holds and TLS does not yet, and what of all of it the sender knows. */
   #queued = 0;
   #counted = 0;

@@ -2,6 +2,7 @@ import type { RecentErrors } from '../../shared/api/recent-errors.ts';
 import type { BrokerStatus } from '../../shared/api/status.ts';
 import type { Logger } from '../../shared/base/log.ts';
 import { refusalOf } from '../../shared/base/refusal.ts';
+import type { TaskState } from '../../shared/task-package/format.ts';
 import type { TaskPackage } from '../../shared/task-package/reader.ts';
 import { sizesFor } from '../../shared/task-package/state-frame.ts';
 import type { Admission } from '../admission/admission.ts';
@@ -62,6 +63,14 @@ export class ServedTasks {
   /** Name and version of a task; undefined when it is not served here. */
   taskOf(digest: string): { readonly name: string; readonly version: string } | undefined {
     return this.#served.get(digest)?.taskPackage.config;
+  }
+
+  /** What the tasks of this name that the tenant may run declare of their state, the largest; undefined: there is none. */
+  stateOf(tenant: string, name: string): TaskState | undefined {
+    const states = [...this.#served.values()].flatMap(({ taskPackage: { digest, config } }) =>
+      config.name === name && config.state !== undefined && this.#seenBy(digest).mayRun(tenant) ? [config.state] : [],
+    );
+    return states.sort((a, b) => b.maxBytes - a.maxBytes)[0];
   }
 
   /** The package is verified, and in the store. */

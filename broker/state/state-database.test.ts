@@ -48,7 +48,7 @@ function scene(folder = fresh(), maxBytes = 1e6) {
 describe('a value', () => {
   test('is changed only from the version that it was made from', () => {
     const { commit, read, text } = scene();
-    expect(read()).toEqual({ kind: 'value', version: 0, value: undefined });
+    expect(read()).toEqual({ kind: 'value', version: 0, value: undefined, expiresInMs: 0 });
     expect(commit(set('1'), 0)).toEqual({ kind: 'written', version: 1 });
     expect(commit(set('2'), 0)).toMatchObject({ kind: 'conflict', version: 1 });
     expect(commit(set('2'), 1)).toEqual({ kind: 'written', version: 2 });

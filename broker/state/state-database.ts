@@ -162,11 +162,11 @@ export class StateDatabase {
     }
   }
 
-  #read(key: StateKey): Extract<StateReply, { kind: 'value' }> {
-    const row = this.#statements!.read.get(...partsOf(key), this.#now());
-    if (row === undefined) return { kind: 'value', version: 0, value: undefined };
-    const value = this.#open(row.value as Uint8Array, `value ${textOfKey(key)}`);
-    return { kind: 'value', version: Number(row.version), value };
+  #read(key: StateKey, now = this.#now()): Extract<StateReply, { kind: 'value' }> {
+    const row = this.#statements!.read.get(...partsOf(key), now);
+    if (row === undefined) return { kind: 'value', version: 0, value: undefined, expiresInMs: 0 };
+    const head = { version: Number(row.version), expiresInMs: Number(row.expires_at) - now };
+    return { kind: 'value', ...head, value: this.#open(row.value as Uint8Array, `value ${textOfKey(key)}`) };
   }
 
   /** The output of this very offload, when it was applied before. */

@@ -45,7 +45,7 @@ const expired = (table: string) =>
   `DELETE FROM ${table} WHERE rowid IN (SELECT rowid FROM ${table} WHERE expires_at <= ? LIMIT ?) RETURNING tenant, bytes`;
 
 const SQL = {
-  read: `SELECT version, value FROM value WHERE ${ONE} AND expires_at > ?`,
+  read: `SELECT version, value, expires_at FROM value WHERE ${ONE} AND expires_at > ?`,
   head: `SELECT version, bytes, expires_at FROM value WHERE ${ONE}`,
   remove: `DELETE FROM value WHERE ${ONE}`,
   put: `INSERT INTO value VALUES (${Array(9).fill('?').join(', ')})`,

@@ -48,6 +48,8 @@ export interface StateValue {
   /** Grows with each write of any key, so that a key that was removed and made again has a new one. 0: there is no value. */
   readonly version: number;
   readonly value: Uint8Array | undefined;
+  /** Milliseconds; 0: there is no value. */
+  readonly expiresInMs: number;
 }
 
 /** The output of an offload that was applied before. */

@@ -1,5 +1,6 @@
 import { Counter, Gauge, Histogram, type Registry } from 'prom-client';
 import type { SessionEnd } from '../offloads/sessions.ts';
+import type { KeyOperation } from '../state/key-requests.ts';
 import type { StateUse } from '../state/state-types.ts';
 
 const SECONDS = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5];
@@ -9,6 +10,7 @@ const ENDS: readonly SessionEnd[] = ['written', 'kept', 'repeated', 'conflict', 
 export class StateMetrics {
   readonly #registry: Registry;
   readonly #ends: ReadonlyMap<SessionEnd, Counter.Internal>;
+  readonly #requests: Counter;
   readonly #commit: Histogram;
 
   constructor(registry: Registry) {
@@ -21,6 +23,12 @@ export class StateMetrics {
       registers,
     });
     this.#ends = new Map(ENDS.map((end) => [end, ends.labels(end)]));
+    this.#requests = new Counter({
+      name: 'broker_state_requests_total',
+      help: 'Requests for single keys by operation (get, put, cas, delete) and result (done, refused).',
+      labelNames: ['operation', 'result'],
+      registers,
+    });
     this.#commit = new Histogram({
       name: 'broker_state_commit_seconds',
       help: 'From the first change of a transaction to its being on the disk.',
@@ -31,6 +39,10 @@ export class StateMetrics {
 
   ended(end: SessionEnd): void {
     this.#ends.get(end)!.inc();
+  }
+
+  requested(operation: KeyOperation, isDone: boolean): void {
+    this.#requests.labels(operation, isDone ? 'done' : 'refused').inc();
   }
 
   committed(ms: number): void {

@@ -6,6 +6,7 @@ import type { GrantGuard } from '../grants/grants.ts';
 import type { CanService } from './services/can-service.ts';
 import type { OffloadService } from './services/offload-service.ts';
 import type { SignalService, SignalServiceMeter } from './services/signal-service.ts';
+import type { StateService } from './services/state-service.ts';
 import type { SubscriptionMeter } from './streams/subscriptions.ts';
 
 /** What the gateway counts; the metrics and the status page of the OBU read it. */
@@ -24,6 +25,7 @@ export interface ConnectionContext {
   readonly obu: string;
   readonly guard: GrantGuard;
   readonly offloads: OffloadService;
+  readonly state: StateService;
   readonly can: CanService;
   readonly signals: SignalService;
   readonly meter: GatewayMeter;

@@ -4,11 +4,12 @@ import type { Logger } from '../../shared/base/log.ts';
 import type { kerbside } from '../../shared/protocol/generated/gateway.js';
 
 export function failureOf(error: KerbError): kerbside.gateway.v1.Failure.$Properties {
-  const { retryAfterMs } = error.context;
+  const { retryAfterMs, version } = error.context;
   return {
     code: error.code,
     message: error.message,
     retryAfterMs: typeof retryAfterMs === 'number' && retryAfterMs > 0 ? Math.ceil(retryAfterMs) : 0,
+    ...(error.code === ErrorCode.StateConflict && typeof version === 'number' && { version }),
   };
 }
 

@@ -14,6 +14,7 @@ import { LogLimit } from './log-limit.ts';
 import { CanService } from './services/can-service.ts';
 import { OffloadService } from './services/offload-service.ts';
 import { SignalService } from './services/signal-service.ts';
+import { StateService } from './services/state-service.ts';
 
 /** Connections that one container may have open. */
 export const MAX_CONNECTIONS = 4;
@@ -79,6 +80,7 @@ export class Gateway {
       obu,
       guard,
       offloads: this.#offloads,
+      state: new StateService(guard, parts.offloader),
       can,
       signals: this.#signals,
       meter,

@@ -38,6 +38,7 @@ export class OpenRequests {
   readonly #subscriptions = new Map<number, Subscription>();
   readonly #offloads = new Set<number>();
   readonly #actuations = new Set<number>();
+  readonly #stateRequests = new Set<number>();
 
   constructor(context: ConnectionContext, outbox: Outbox, way: AnswerWay) {
     this.#context = context;
@@ -47,7 +48,7 @@ export class OpenRequests {
 
   /** Whether a request of this number is open. */
   has(request: number): boolean {
-    return this.#subscriptions.has(request) || this.#offloads.has(request) || this.#actuations.has(request);
+    return [this.#subscriptions, this.#offloads, this.#actuations, this.#stateRequests].some((one) => one.has(request));
   }
 
   /** Answers the message, or opens what it asks for. Never throws. */
@@ -85,7 +86,7 @@ export class OpenRequests {
 
   #dispatch(request: number, message: ClientMessage): void {
     const { subscribeCan, subscribeSignals, subscribeCamera, unsubscribe, offload, hello, sendCan } = message;
-    const { getSignals, actuate, provideSignals } = message;
+    const { getSignals, actuate, provideSignals, useState } = message;
     if (subscribeCan) this.#subscribeCan(request, subscribeCan);
     else if (sendCan) this.#sendCan(request, sendCan);
     else if (subscribeSignals) this.#subscribeSignals(request, subscribeSignals);
@@ -95,6 +96,7 @@ export class OpenRequests {
     else if (getSignals) this.#getSignals(request, getSignals.paths ?? []);
     else if (actuate) this.#actuate(request, actuate);
     else if (provideSignals) this.#provideSignals(request, provideSignals.values ?? []);
+    else if (useState) this.#useState(request, useState);
     else if (hello) throw new KerbError(ErrorCode.BadGatewayRequest, 'this connection has said Hello already');
     else throw new KerbError(ErrorCode.BadGatewayRequest, 'this OBU does not know what that message asks for');
   }
@@ -197,6 +199,21 @@ export class OpenRequests {
       (error: unknown) => {
         meter.offloadFailed(performance.now() - startedAt);
         this.#offloads.delete(request);
+        this.#way.fail(request, toKerbError(error, this.#context.log));
+      },
+    );
+  }
+
+  #useState(request: number, ask: kerbside.gateway.v1.UseState.$Properties): void {
+    this.#stateRequests.add(request);
+    this.#context.state.use(ask).then(
+      ({ version, value, expiresInMs }) => {
+        const stateDone = { version, value, expiresInMs };
+        // As with offloads: no more are taken in before the answer is on its way.
+        this.#way.answer({ request, stateDone }, () => this.#stateRequests.delete(request));
+      },
+      (error: unknown) => {
+        this.#stateRequests.delete(request);
         this.#way.fail(request, toKerbError(error, this.#context.log));
       },
     );

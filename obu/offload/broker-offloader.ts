@@ -7,7 +7,8 @@ import { classOfPriority } from '../../shared/protocol/service-class.ts';
 import type { TaskOffer } from '../../shared/v2e-client/announcement.ts';
 import { BrokerLink, type BrokerTarget } from '../../shared/v2e-client/broker-link.ts';
 import type { CallerTerms, OffloadResult, PlaceStatus } from '../../shared/v2e-client/offload-result.ts';
-import type { Offloader } from './offloader.ts';
+import { askState, type StateEntry } from '../../shared/v2e-client/state-requests.ts';
+import type { Offloader, RoutedStateCall } from './offloader.ts';
 
 /** A broker as the configuration of the OBU has it. */
 export interface NamedBroker extends BrokerTarget {
@@ -67,6 +68,17 @@ export class BrokerOffloader implements Offloader {
     return link === undefined ? Promise.reject(this.#noBroker()) : link.send(request, termsOf(request));
   }
 
+  async useState({ taskDigest, key, ...call }: RoutedStateCall): Promise<StateEntry> {
+    const found = this.#home();
+    if (!found?.link.connected) throw this.#noBroker();
+    const { link, home } = found;
+    // A key belongs to the name that the package has, whatever the grant calls it.
+    const task = link.offers.find(({ digest }) => digest === taskDigest)?.name;
+    if (task !== undefined) return await askState(link, { home, key }, task, call);
+    const message = `broker ${home}, which keeps the state, does not offer the task ${taskDigest}`;
+    throw new KerbError(ErrorCode.UnknownTask, message, { broker: home });
+  }
+
   cancel(id: string): void {
     for (const link of this.#links) link.cancel(id);
   }
@@ -100,10 +112,16 @@ export class BrokerOffloader implements Offloader {
 
   /** The state of a session is kept at one place, and no other can run what goes with it. */
   #atHome(request: RoutedOffload, key: string): Promise<OffloadResult> {
-    const { brokers, stateHome = brokers[0]?.id } = this.#options;
-    const link = this.#links[brokers.findIndex(({ id }) => id === stateHome)];
-    if (stateHome === undefined || link === undefined) return Promise.reject(this.#noBroker());
-    return link.send(request, { ...termsOf(request), state: { home: stateHome, key } });
+    const found = this.#home();
+    if (found === undefined) return Promise.reject(this.#noBroker());
+    const { link, home } = found;
+    return link.send(request, { ...termsOf(request), state: { home, key } });
+  }
+
+  #home(): { readonly link: BrokerLink; readonly home: string } | undefined {
+    const { brokers, stateHome: home = brokers[0]?.id } = this.#options;
+    const link = this.#links[brokers.findIndex(({ id }) => id === home)];
+    return home === undefined || link === undefined ? undefined : { link, home };
   }
 
   #noBroker(): KerbError {

@@ -1,5 +1,6 @@
 import { ErrorCode, KerbError } from '../../shared/base/errors.ts';
 import type { OffloadResult, PlaceStatus } from '../../shared/v2e-client/offload-result.ts';
+import type { StateEntry } from '../../shared/v2e-client/state-requests.ts';
 import type { Offloader } from './offloader.ts';
 
 /** Of an OBU whose configuration names no broker. */
@@ -9,7 +10,11 @@ export class NoOffloader implements Offloader {
   async stop(): Promise<void> {}
 
   async offload(): Promise<OffloadResult> {
-    throw new KerbError(ErrorCode.NoBroker, 'the configuration of this OBU names no broker; list one under `brokers`');
+    throw namesNone();
+  }
+
+  async useState(): Promise<StateEntry> {
+    throw namesNone();
   }
 
   cancel(): void {}
@@ -17,4 +22,8 @@ export class NoOffloader implements Offloader {
   places(): readonly PlaceStatus[] {
     return [];
   }
+}
+
+function namesNone(): KerbError {
+  return new KerbError(ErrorCode.NoBroker, 'the configuration of this OBU names no broker; list one under `brokers`');
 }

@@ -26,6 +26,7 @@ import {
 } from './messages.ts';
 import type { Obu } from './obu.ts';
 import { cancelled, type OpenRequest, Requests } from './requests.ts';
+import { type SessionState, StateCalls } from './state.ts';
 
 /**
  * Entries that are kept for a slow loop: CAN frames, signal values, pictures. Four seconds of a full 500 kbit/s bus.
@@ -36,9 +37,11 @@ const PICTURES = 1;
 
 export class GatewayClient implements Obu {
   readonly #requests: Requests;
+  readonly state: SessionState;
 
   constructor(path: string) {
     this.#requests = new Requests(path);
+    this.state = new StateCalls(this.#requests);
   }
 
   /** @throws KerbError ConnectionLost | BadGatewayRequest | Cancelled */
@@ -115,7 +118,7 @@ export class GatewayClient implements Obu {
 
   get(paths: readonly string[], options: { signal?: AbortSignal } = {}): Promise<readonly SignalValue[]> {
     const read = ({ signalValues }: ServerMessage) => signalValues && { answer: toSignalValues(signalValues) };
-    return this.#ask({ getSignals: { paths: [...paths] } }, read, options.signal);
+    return this.#requests.askOnce({ getSignals: { paths: [...paths] } }, read, options.signal);
   }
 
   actuate(
@@ -127,14 +130,14 @@ export class GatewayClient implements Obu {
     const read = ({ actuateDone }: ServerMessage) =>
       actuateDone && { answer: actuateDone.acknowledged ? toSignalValue(actuateDone.acknowledged) : undefined };
     const lost = `the OBU disconnected while ${path} was being set; whether it was set is not known`;
-    return this.#ask({ actuate: { value: toWireValue(path, value), timeoutMs } }, read, signal, lost);
+    return this.#requests.askOnce({ actuate: { value: toWireValue(path, value), timeoutMs } }, read, signal, lost);
   }
 
   async provide(values: Readonly<Record<string, LeafValue>>, options: { signal?: AbortSignal } = {}): Promise<void> {
     const nowUs = Date.now() * 1000;
     const wire = Object.entries(values).map(([path, value]) => ({ ...toWireValue(path, value), timeUs: nowUs }));
     const read = ({ accepted }: ServerMessage) => accepted && { answer: undefined };
-    await this.#ask({ provideSignals: { values: wire } }, read, options.signal);
+    await this.#requests.askOnce({ provideSignals: { values: wire } }, read, options.signal);
   }
 
   camera(
@@ -204,51 +207,6 @@ export class GatewayClient implements Obu {
 
   close(): void {
     this.#requests.close();
-  }
-
-  /**
-   * A request with one answer.
-   * @param lost What to say when the OBU came back without having answered; left out: it is asked again.
-   */
-  #ask<T>(
-    body: ClientFields,
-    read: (message: ServerMessage) => { readonly answer: T } | null | undefined,
-    signal: AbortSignal | undefined,
-    lost?: string,
-  ): Promise<T> {
-    return new Promise<T>((resolve, reject) => {
-      if (this.#requests.closed || signal?.aborted) throw cancelled();
-      let asked = false;
-      const end = () => {
-        signal?.removeEventListener('abort', onAbort);
-        this.#requests.forget(open);
-      };
-      const fail = (error: KerbError) => {
-        end();
-        reject(error);
-      };
-      const open: OpenRequest = {
-        request: 0,
-        body: () => {
-          if (asked && lost !== undefined) return undefined;
-          asked = true;
-          return body;
-        },
-        onMessage: (message) => {
-          const got = read(message);
-          if (!got) return;
-          end();
-          resolve(got.answer);
-        },
-        onFailure: fail,
-        onReopen: () => {
-          if (lost !== undefined) fail(new KerbError(ErrorCode.ConnectionLost, lost));
-        },
-      };
-      const onAbort = () => fail(cancelled());
-      signal?.addEventListener('abort', onAbort, { once: true });
-      this.#requests.start(open);
-    });
   }
 
   #subscribe<T>(

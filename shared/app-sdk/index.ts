@@ -27,5 +27,7 @@ export type {
   Receipt,
   SignalDatum,
   SignalValue,
+  StateEntry,
 } from './messages.ts';
 export type { Obu } from './obu.ts';
+export type { SessionState } from './state.ts';

@@ -115,6 +115,15 @@ export interface Receipt {
   readonly totalMs: number;
 }
 
+/** The value of a key of session state. */
+export interface StateEntry {
+  /** Grows with each write. */
+  readonly version: number;
+  readonly value: Uint8Array;
+  /** Milliseconds until it is removed, unless it is written before. */
+  readonly expiresInMs: number;
+}
+
 export interface OffloadOutcome {
   readonly output: Uint8Array;
   readonly receipt: Receipt;
@@ -249,6 +258,10 @@ export function toGrants(message: kerbside.gateway.v1.Grants.$Properties | null 
   };
 }
 
+export function toStateEntry({ version, value, expiresInMs }: kerbside.gateway.v1.StateDone.$Properties): StateEntry {
+  return { version: toNumber(version), value: value ?? new Uint8Array(), expiresInMs: toNumber(expiresInMs) };
+}
+
 export function droppedOf(message: { dropped?: unknown }): number {
   return toNumber(message.dropped);
 }
@@ -256,6 +269,9 @@ export function droppedOf(message: { dropped?: unknown }): number {
 /** The error that a Failure of the OBU means. */
 export function toError(failure: kerbside.gateway.v1.Failure.$Properties): KerbError {
   const { code, message, retryAfterMs } = refusalFrom(failure);
-  const context = retryAfterMs > 0 ? { retryAfterMs } : {};
+  const context = {
+    ...(retryAfterMs > 0 && { retryAfterMs }),
+    ...(failure.version != null && { version: toNumber(failure.version) }),
+  };
   return new KerbError(code as ErrorCode, message || 'the OBU gave no reason', context);
 }

@@ -9,6 +9,7 @@ import type {
   PictureFormat,
   SignalValue,
 } from './messages.ts';
+import type { SessionState } from './state.ts';
 
 /**
  * The OBU, as this workload sees it. When the OBU restarts, everything that is open goes on by itself: subscriptions
@@ -19,6 +20,8 @@ export interface Obu {
   readonly vehicle: string;
   readonly obu: string;
   readonly grants: Grants;
+  /** What tasks remember between their runs: the keys of the grant `offload.state`. */
+  readonly state: SessionState;
   /**
    * CAN frames of a bus, in batches. A batch also tells when the bus goes down or comes back, even without frames.
    * @param options.filters can-utils grammar, "id:mask" and "id~mask" in hex; left out: everything granted.

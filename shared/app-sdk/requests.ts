@@ -107,6 +107,51 @@ export class Requests {
     if (this.#ready) this.#ask(open);
   }
 
+  /**
+   * A request with one answer.
+   * @param lost What to say when the OBU came back without having answered; left out: it is asked again.
+   */
+  askOnce<T>(
+    body: ClientFields,
+    read: (message: ServerMessage) => { readonly answer: T } | null | undefined,
+    signal: AbortSignal | undefined,
+    lost?: string,
+  ): Promise<T> {
+    return new Promise<T>((resolve, reject) => {
+      if (this.closed || signal?.aborted) throw cancelled();
+      let asked = false;
+      const end = () => {
+        signal?.removeEventListener('abort', onAbort);
+        this.forget(open);
+      };
+      const fail = (error: KerbError) => {
+        end();
+        reject(error);
+      };
+      const open: OpenRequest = {
+        request: 0,
+        body: () => {
+          if (asked && lost !== undefined) return undefined;
+          asked = true;
+          return body;
+        },
+        onMessage: (message) => {
+          const got = read(message);
+          if (!got) return;
+          end();
+          resolve(got.answer);
+        },
+        onFailure: fail,
+        onReopen: () => {
+          if (lost !== undefined) fail(new KerbError(ErrorCode.ConnectionLost, lost));
+        },
+      };
+      const onAbort = () => fail(cancelled());
+      signal?.addEventListener('abort', onAbort, { once: true });
+      this.start(open);
+    });
+  }
+
   #ask(open: OpenRequest): void {
     const body = open.body();
     if (body === undefined) return;

@@ -2,7 +2,7 @@ import { kerbside } from '../protocol/generated/v2e.js';
 import { bytesOf } from '../protocol/v2e-socket.ts';
 
 /** Messages of a client that are not offloads. */
-export type AskedEvent = 'push' | 'describe' | 'announce' | 'claim';
+export type AskedEvent = 'push' | 'describe' | 'announce' | 'claim' | 'state';
 
 /** A task that a broker has announced. Sizes in bytes. */
 export interface TaskOffer {

@@ -8,7 +8,7 @@ import type { GatewayMeter } from '../../obu/gateway/connection-context.ts';
 import { Gateway, type GatewayOptions } from '../../obu/gateway/gateway.ts';
 import { readGrants, type StoredCanGrant, type StoredGrants } from '../../obu/manifest/stored-grants.ts';
 import type { Workload } from '../../obu/manifest/workload.ts';
-import type { Offloader } from '../../obu/offload/offloader.ts';
+import type { Offloader, RoutedStateCall } from '../../obu/offload/offloader.ts';
 import { SignalStore } from '../../obu/signals/signal-store.ts';
 import type { KerbError } from '../../shared/base/errors.ts';
 import { silentLog } from '../../shared/base/log.ts';
@@ -16,6 +16,7 @@ import type { BusState, CanBus } from '../../shared/can/bus.ts';
 import type { CanFrame } from '../../shared/can/frame.ts';
 import type { RoutedOffload } from '../../shared/protocol/offload-request.ts';
 import type { OffloadResult } from '../../shared/v2e-client/offload-result.ts';
+import type { StateEntry } from '../../shared/v2e-client/state-requests.ts';
 import type { LeafValue, SignalValue, VehicleSignals } from '../../shared/vss/signal.ts';
 import { parseVssTree } from '../../shared/vss/vss-mapping.ts';
 import { workloadOf } from './workload.ts';
@@ -154,6 +155,14 @@ export class HandOffloader implements Offloader {
   offload(request: RoutedOffload) {
     this.requests.push(request);
     return this.answer(request);
+  }
+  readonly stateCalls: RoutedStateCall[] = [];
+  keep: (call: RoutedStateCall) => Promise<StateEntry> = async () => ({
+    ...{ version: 1, value: new Uint8Array(0), expiresInMs: 0 },
+  });
+  useState(call: RoutedStateCall) {
+    this.stateCalls.push(call);
+    return this.keep(call);
   }
   readonly cancelled: string[] = [];
   cancel(id: string) {

@@ -106,6 +106,7 @@ async function start(change: Partial<TransferLimits> = {}, limits: Partial<Clien
       },
       arrived: (offload, answer) => started.open.push({ offload, answer }),
     },
+    state: async () => ({ entry: { version: 0, expiresInMs: 0 } }),
     pushes: () => ({ take: async (bytes) => bytes, end: async () => {} }),
     clients: new ClientLog(silentLog(), new RecentErrors(10)),
     log: silentLog(),
