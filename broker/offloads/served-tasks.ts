@@ -65,7 +65,7 @@ export class ServedTasks {
     return this.#served.get(digest)?.taskPackage.config;
   }
 
-  /** What the tasks of this name that the tenant may run declare of their state, the largest; undefined: there is none. */
+  /** The largest state that the tasks of this name declare that the tenant may run; undefined: there is none. */
   stateOf(tenant: string, name: string): TaskState | undefined {
     const states = [...this.#served.values()].flatMap(({ taskPackage: { digest, config } }) =>
       config.name === name && config.state !== undefined && this.#seenBy(digest).mayRun(tenant) ? [config.state] : [],

@@ -28,7 +28,7 @@ export interface KeyRequest {
   readonly ttlMs: number;
 }
 
-/** What is there now; `value` only of `get`. */
+/** The value that is there now; `value` only of `get`. */
 export interface KeyEntry {
   /** 0: there is no value. */
   readonly version: number;

@@ -33,7 +33,7 @@ export function registerVersionsCommand(broker: Command): void {
     .addOption(outputOption())
     .option('--to <version>', 'this one and higher ones are taken')
     .option('--clear', 'any version is taken')
-    .option('--tenant <name>', 'whose packages; "" is the operator (default: everybody who had one)')
+    .option('--tenant <name>', 'whose packages; "" is the operator (default: every tenant that had one)')
     .action(reset);
 }
 

@@ -130,7 +130,7 @@ export interface VersionFloor {
   readonly version: string;
 }
 
-/** What `POST /v1/versions` has changed. */
+/** Everything that `POST /v1/versions` has changed. */
 export interface VersionReset {
   readonly task: string;
   /** Lowest versions before and now; `to` is left out where any version is taken. */

@@ -20,7 +20,7 @@ export interface Obu {
   readonly vehicle: string;
   readonly obu: string;
   readonly grants: Grants;
-  /** What tasks remember between their runs: the keys of the grant `offload.state`. */
+  /** The memory of tasks between their runs: the keys of the grant `offload.state`. */
   readonly state: SessionState;
   /**
    * CAN frames of a bus, in batches. A batch also tells when the bus goes down or comes back, even without frames.

@@ -26,7 +26,7 @@ export interface SessionState {
     options?: { readonly ttlMs?: number; readonly signal?: AbortSignal },
   ): Promise<number>;
   /**
-   * Writes it if nobody else has meanwhile.
+   * Writes it if no other caller has meanwhile.
    * @param expected the version that must be there; 0: there must be no value
    * @returns the version that it has now
    * @throws KerbError StateConflict (`context.version`: the version that is there) | StateTooLarge | QuotaSpent
@@ -98,7 +98,7 @@ export class StateCalls implements SessionState {
   }
 }
 
-/** What is none becomes one on the wire. @throws KerbError BadGatewayRequest */
+/** Turns an invalid value into an error before it is sent. @throws KerbError BadGatewayRequest */
 function wholeNumber(what: string, value: number | undefined): number | undefined {
   const most = what === 'ttlMs' ? 0xffff_ffff : Number.MAX_SAFE_INTEGER;
   if (value === undefined || (Number.isInteger(value) && value >= 0 && value <= most)) return value;

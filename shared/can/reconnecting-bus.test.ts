@@ -195,7 +195,9 @@ describe('the bus behind it', () => {
     await until(() => seen.length === 3);
     (await next()).write(Buffer.concat([encodeHello('can0'), records('102#')]));
     await until(() => seen.length === 5);
-    expect(seen).toEqual(['Up', '101#', `Down: the bus disconnected (${socketPath})`, 'Up', '102#']);
+    // On a busy machine the kernel's word comes before the end of the stream.
+    const down = expect.stringMatching(/^Down: (the bus disconnected|read ECONNRESET) \(.*bus\.sock\)$/);
+    expect(seen).toEqual(['Up', '101#', down, 'Up', '102#']);
     expect(bus.stats).toMatchObject({ framesReceived: 2, framesSent: 0, framesDropped: 0 });
   });
 

@@ -8,7 +8,7 @@ import type { SessionReference } from './offload-result.ts';
 
 const { StateReply, StateRequest, StateOperation } = kerbside.v2e;
 
-/** A disk may be slow; nobody waits for longer than for a connection that is gone. */
+/** A disk may be slow; no caller waits for longer than for a connection that was lost. */
 const STATE_TIMEOUT_MS = 5000;
 
 export const STATE_OPERATIONS = ['get', 'put', 'cas', 'delete'] as const;
@@ -21,7 +21,7 @@ const WIRE = {
   delete: StateOperation.DELETE,
 };
 
-/** What is done to one key of the state of sessions. */
+/** One operation on one key of the state of sessions. */
 export interface StateCall {
   readonly operation: StateOperationName;
   /** Of `put` and `cas`. */

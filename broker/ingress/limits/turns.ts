@@ -8,7 +8,7 @@
 /** Milliseconds of work in one turn, and bytes read. */
 const TURN_MS = 1;
 const TURN_BYTES = 256 * 1024;
-/** What `ws` takes to put a message together and unmask it: 1 ms for 1 MiB, all of it at once when the last byte is here. */
+/** The time that `ws` takes to put a message together and unmask it: 1 ms for 1 MiB, all of it at once when the last byte is here. */
 const ASSEMBLY_BYTES_PER_MS = 1024 * 1024;
 /** So often a vehicle that sends a lot gets a turn without waiting for one. */
 const WINDOW_MS = 2;
