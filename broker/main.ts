@@ -19,7 +19,7 @@ import { startStorage } from './start-storage.ts';
 import { BrokerTelemetry } from './telemetry/telemetry.ts';
 import { startPolicy } from './tenants/start-policy.ts';
 
-/** What a test may put in the place of real parts. */
+/** Parts that a test may put in the place of the real ones. */
 export interface BrokerParts {
   readonly log: Logger;
   readonly createTender?: CreateTender;
