@@ -1,15 +1,22 @@
-import { mkdtemp, rm } from 'node:fs/promises';
+import { X509Certificate } from 'node:crypto';
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { connect, createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { connect as tlsConnect } from 'node:tls';
-import { afterAll, beforeAll, expect, it } from 'vitest';
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest';
 import { callControl, streamControl } from '../../shared/api/control-client.ts';
 import { jsonReply } from '../../shared/api/control-routes.ts';
 import { TlsControlServer } from '../../shared/api/tls-control-server.ts';
 import { ErrorCode } from '../../shared/base/errors.ts';
 import { silentLog } from '../../shared/base/log.ts';
-import { type Credentials, createAuthority, issueCertificate, type Subject } from '../../shared/identity/authority.ts';
+import {
+  type Credentials,
+  createAuthority,
+  createRevocationList,
+  issueCertificate,
+  type Subject,
+} from '../../shared/identity/authority.ts';
 import { writeIdentity } from '../../shared/identity/files.ts';
 import type { Identity } from '../../shared/identity/identity.ts';
 import { fixedIdentity, type IdentitySource } from '../../shared/identity/identity-watch.ts';
@@ -158,6 +165,80 @@ it('streams until the caller goes', async () => {
     if (bytes > 1000) stop.abort();
   }
   expect(bytes).toBeGreaterThan(1000);
+});
+
+describe('a stream that is followed', () => {
+  let operators = ['bob'];
+  let own: TlsControlServer;
+  let bob: Credentials;
+  let vehicleDir: string;
+  beforeEach(async () => {
+    operators = ['bob'];
+    vehicleDir = join(folder, `identity-${made++}`);
+    await writeIdentity(vehicleDir, await issueCertificate(authority, vehicle('car-1')), authority.certificate);
+    bob = await issueCertificate(authority, { kind: 'operator', id: 'bob' });
+    own = new TlsControlServer({
+      listen: { host: '127.0.0.1', port: 0 },
+      identity: await loadIdentity(vehicleDir, 'vehicle'),
+      mayCall: (caller) => mayOperate(caller, 'car-1', operators),
+      howAllowed: '',
+      listenKey: '',
+      routes: { 'GET /v1/stream': () => ({ type: 'text/plain', body: slowly() }) },
+      log: silentLog(),
+    });
+    await own.start();
+  });
+  afterEach(() => own.stop());
+
+  let sent = 0;
+  async function* slowly(): AsyncGenerator<string> {
+    for (; ; sent++) {
+      yield 'more\n';
+      await new Promise((resolve) => setTimeout(resolve, 20));
+    }
+  }
+
+  /** Follows it, does that to the server, and resolves when the stream was cut off. */
+  async function cutOffBy(act: () => Promise<void> | void): Promise<void> {
+    const dir = join(folder, `identity-${made++}`);
+    await writeIdentity(dir, bob, authority.certificate);
+    const tls = (await loadIdentity(dir, 'operator')).clientOptions('car-1', 'vehicle');
+    const target = { url: new URL(`https://127.0.0.1:${own.port}`), tls };
+    let chunks = 0;
+    const follow = async () => {
+      for await (const _ of streamControl(target, '/v1/stream', { signal: AbortSignal.timeout(20_000) })) {
+        if (++chunks === 3) await act();
+      }
+    };
+    await expect(follow()).rejects.not.toMatchObject({ name: 'TimeoutError' });
+    expect(chunks).toBeGreaterThanOrEqual(3);
+  }
+
+  it('ends when its operator is revoked', () =>
+    cutOffBy(async () => {
+      const { serialNumber } = new X509Certificate(bob.certificate);
+      const list = await createRevocationList(authority, new Map([[serialNumber, new Date()]]));
+      await writeFile(join(vehicleDir, 'crl.pem'), list);
+      own.renew(await loadIdentity(vehicleDir, 'vehicle'));
+    }));
+
+  it('ends when its operator is named no more', () =>
+    cutOffBy(() => {
+      operators = [];
+    }));
+
+  it('goes on when the certificate of the server is replaced', () =>
+    cutOffBy(async () => {
+      await writeIdentity(vehicleDir, await issueCertificate(authority, vehicle('car-1')), authority.certificate, true);
+      own.renew(await loadIdentity(vehicleDir, 'vehicle'));
+      const before = sent;
+      // More than what may have been under way.
+      void vi
+        .waitUntil(() => sent > before + 20, { timeout: 20_000 })
+        .then(() => {
+          operators = [];
+        });
+    }));
 });
 
 it('says that its port is taken, and stops all the same', async () => {

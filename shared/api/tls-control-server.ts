@@ -1,3 +1,4 @@
+import type { X509Certificate } from 'node:crypto';
 import { createServer, type Server } from 'node:https';
 import type { TLSSocket } from 'node:tls';
 import { ErrorCode, isKerbError, KerbError, messageOf } from '../base/errors.ts';
@@ -12,6 +13,8 @@ const MAX_CONNECTIONS = 64;
 /** A client that has not finished its handshake or its request after this long is gone, in milliseconds. */
 const HANDSHAKE_MS = 10_000;
 const REQUEST_MS = 30_000;
+/** So often it is looked whether the callers that are there still may: what they may is changed by others, and certificates end. */
+const REVIEW_MS = 2000;
 
 export interface TlsControlServerOptions {
   /** Port 0 takes a free one. */
@@ -37,6 +40,9 @@ export class TlsControlServer implements ControlServer {
   #identity: Identity;
   #server: Server | undefined;
   #listening: Promise<void> = Promise.resolve();
+  /** Of open connections. Node gives the certificate of a client only while the connection is new. */
+  readonly #shown = new Map<TLSSocket, X509Certificate>();
+  #reviews: NodeJS.Timeout | undefined;
 
   constructor(options: TlsControlServerOptions) {
     this.#options = options;
@@ -66,6 +72,14 @@ export class TlsControlServer implements ControlServer {
     server.on('tlsClientError', (error, socket) =>
       log.warn({ client: socket.remoteAddress, err: messageOf(error) }, 'API client refused'),
     );
+    server.on('secureConnection', (socket: TLSSocket) => {
+      const certificate = socket.getPeerX509Certificate();
+      if (certificate === undefined) return;
+      this.#shown.set(socket, certificate);
+      socket.once('close', () => this.#shown.delete(socket));
+    });
+    this.#reviews = setInterval(() => this.#review(), REVIEW_MS);
+    this.#reviews.unref();
     this.#server = server;
     this.#listening = new Promise((resolve, reject) => {
       server.once('error', (error) => reject(cannotListen(listen, listenKey, error)));
@@ -74,15 +88,33 @@ export class TlsControlServer implements ControlServer {
     await this.#listening;
   }
 
-  /** New connections meet this identity; those that are there go on. */
+  /** New connections meet this identity; of those that are there, the ones go on that would be let in again. */
   renew(identity: Identity): void {
     this.#identity = identity;
     this.#server?.setSecureContext(identity.serverOptions());
+    this.#review();
+  }
+
+  /** Ends the connections of callers that may call no more, streams that follow something among them. */
+  #review(): void {
+    for (const [socket, certificate] of this.#shown) {
+      let reason: string;
+      try {
+        const caller = this.#identity.principalOf(certificate);
+        if (this.#options.mayCall(caller)) continue;
+        reason = `${caller.kind} ${caller.id} may not call any more`;
+      } catch (error) {
+        reason = messageOf(error);
+      }
+      this.#options.log.warn({ client: socket.remoteAddress, reason }, 'API client disconnected');
+      socket.destroy();
+    }
   }
 
   async stop(): Promise<void> {
     const server = this.#server;
     this.#server = undefined;
+    clearInterval(this.#reviews);
     if (server !== undefined) await closeServer(server, this.#listening);
   }
 
