@@ -41,6 +41,7 @@ function ask(id: string, input: string, keepMs: number): Promise<BrokerResult> {
 test('both ends give it up by themselves; what is not to be kept is cancelled, what is kept waits for the vehicle', async () => {
   scene = new BrokerScene();
   const { broker } = await scene.start();
+  const neighbour = await scene.vehicle(broker, 'car-2');
   await throughRadio(broker);
   const lost = expect(ask('kept', 'h1', 600_000)).rejects.toMatchObject({ code: ErrorCode.BrokerLost });
   await until('it runs', () => broker.status().running === 1);
@@ -51,10 +52,14 @@ test('both ends give it up by themselves; what is not to be kept is cancelled, w
   radio!.goDeaf();
   await until('the vehicle calls it no answer', () => link!.trouble.startsWith('no answer'));
   await until('the broker has ended its end', () => broker.status().queued === 0);
-  await until('the vehicle has another one', () => broker.status().clients === 1 && link!.answers);
+  await until('the vehicle has another one', () => broker.status().clients === 2 && link!.answers);
   await Promise.all([lost, dropped]);
   expect(broker.status()).toMatchObject({ running: 1, queued: 0 });
 
+  // One that answers the heartbeat and is otherwise silent has never been disconnected: no other timer counts its silence.
+  expect({ connected: neighbour.connected, lostBecause: neighbour.lostBecause }).toEqual({
+    ...{ connected: true, lostBecause: '' },
+  });
   scene.release();
   await until('it has run', () => broker.status().running === 0);
   expect(await ask('kept', 'h1', 600_000)).toMatchObject({ kept: true, output: Buffer.from('h1') });

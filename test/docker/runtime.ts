@@ -38,6 +38,20 @@ export function busyWorkload(own: Partial<Workload> & { readonly name: string })
   return workloadOf({ image: IMAGE, command: ['sh', '-c', loop], restart: { policy: 'always' }, ...own });
 }
 
+/**
+ * Files that share one engine build the same image, and another test removes one: now and then Docker's classic builder then
+ * misses what it has just written ("failed to get digest … imagedb … no such file"). That, and nothing else, is tried again.
+ */
+async function withRetries<T>(build: () => Promise<T>): Promise<T> {
+  for (let left = 3; ; left--) {
+    try {
+      return await build();
+    } catch (error) {
+      if (left === 0 || !/imagedb.*no such file/s.test(String(error))) throw error;
+    }
+  }
+}
+
 /** @param variant anything: another one is another image */
 export async function buildImage(engine: Engine, tag = IMAGE, variant = '1'): Promise<string> {
   const folder = await mkdtemp(join(tmpdir(), 'kerb-busybox-'));
@@ -46,7 +60,7 @@ export async function buildImage(engine: Engine, tag = IMAGE, variant = '1'): Pr
     const install = 'RUN ["/bin/busybox", "--install", "-s", "/bin"]';
     const lines = ['FROM scratch', 'COPY busybox /bin/busybox', 'ENV PATH=/bin', install, `ENV VARIANT=${variant}`];
     writeFileSync(join(folder, 'Dockerfile'), `${lines.join('\n')}\n`);
-    return (await buildWorkloadImage(engine, folder, tag, () => {})).id;
+    return await withRetries(async () => (await buildWorkloadImage(engine, folder, tag, () => {})).id);
   } finally {
     await rm(folder, { recursive: true });
   }
