@@ -93,7 +93,7 @@ function* known(row: Measurement | undefined): Generator<Measurement> {
   if (row !== undefined) yield row;
 }
 
-/** What a process for each call costs at least on this machine, and how that compares with a call. */
+/** Measures the least that a process for each call costs on this machine, beside a call of the kept process. */
 async function* bareFork(say: Say, call: Row | undefined): AsyncGenerator<Measurement> {
   say('fork, exit and wait');
   const { stdout } = await promisify(execFile)(join(native, 'fork-exit-wait'));

@@ -1,4 +1,4 @@
-/* What a process for each call costs at least: a fork that ends at once and is waited for, in microseconds each, one a line. */
+/* Prints the least that a process for each call costs: a fork that ends at once and is waited for, in microseconds, one a line. */
 #define _GNU_SOURCE
 #include <stdio.h>
 #include <sys/wait.h>

@@ -93,7 +93,7 @@ export function socketIoServer(
   return io;
 }
 
-/** Of engine.io, as it is inside: the timers of its pings. */
+/** The private fields of an engine.io socket that are used here: its request and the timers of its pings. */
 interface Insides {
   request: unknown;
   pingIntervalTimer: NodeJS.Timeout | null;

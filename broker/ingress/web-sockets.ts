@@ -3,7 +3,7 @@ import type { Duplex } from 'node:stream';
 import { WebSocket, WebSocketServer } from 'ws';
 import type { Beating, Heartbeat } from './limits/heartbeat.ts';
 
-/** Of engine.io, whose answer is a pong of its own. */
+/** The ping of engine.io, which a client answers with a pong of engine.io. */
 const PING = '2';
 /** A client that does not answer a close frame is cut off after this time. */
 const CLOSE_MS = 2000;

@@ -60,7 +60,7 @@ afterEach(async () => {
 
 interface Started {
   readonly ingress: Ingress;
-  /** What has arrived and is not answered. */
+  /** Offloads that have arrived and are not answered yet. */
   readonly open: { offload: IncomingOffload; answer: Answer }[];
   readonly metric: (name: string, labels?: string) => Promise<number>;
   /** Ends announcements instead of wanting their bytes. */
@@ -293,7 +293,7 @@ describe('what cannot be used', () => {
     await gone;
   });
 
-  test('what is no chunk and no credit is refused', async () => {
+  test('a message that is neither a valid chunk nor a valid credit is refused', async () => {
     const started = await start();
     const car = await connect(started);
     for (const [event, bytes] of [
