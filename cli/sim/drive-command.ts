@@ -83,10 +83,12 @@ async function drive(flags: Flags): Promise<void> {
   });
   const stopped = new AbortController();
   let interrupted = false;
+  let isStarting = true;
   const stop = () => {
     interrupted = true;
     stopped.abort();
-    void job.stop(); // also ends a start-up that is under way
+    // Once all runs, the counts of the summary are asked for before anything is taken back.
+    if (isStarting) void job.stop();
   };
   process.on('SIGINT', stop);
   process.on('SIGTERM', stop);
@@ -105,6 +107,7 @@ async function drive(flags: Flags): Promise<void> {
   let startupError: string | undefined;
   try {
     await job.start();
+    isStarting = false;
     await watch();
   } catch (error) {
     if (!isKerbError(error, ErrorCode.Cancelled)) {
@@ -112,7 +115,7 @@ async function drive(flags: Flags): Promise<void> {
     }
   }
   clearInterval(drawing);
-  await job.lookOnce();
+  await job.lookLast();
   const summary = summarise(job.view(forMs), startupError);
   terminal?.close();
   say('stopping: workloads, OBU, broker, simulator');

@@ -119,8 +119,12 @@ export class Drive {
     };
   }
 
-  /** Both daemons' status of now, the broker's last: it has counted what the OBU has. Who does not answer keeps the last one. */
-  async lookOnce(): Promise<void> {
+  /**
+   * Both daemons' status of now, the broker's last: it has counted what the OBU has. Nothing is asked for after it, so the
+   * two stay of one moment. Who does not answer keeps the last one.
+   */
+  async lookLast(): Promise<void> {
+    await Promise.all([this.#obu.stop(), this.#broker.stop()]);
     if (this.#abort.signal.aborted) return;
     await this.#obu.ask().catch(() => {});
     await this.#broker.ask().catch(() => {});
