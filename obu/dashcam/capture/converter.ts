@@ -46,7 +46,7 @@ export class Converter {
   readonly #log: Logger;
   readonly #onPicture: (data: Buffer, of: NumberedPicture) => void;
   #process: FfmpegProcess | undefined;
-  /** Whether this process has given a picture: to load ffmpeg alone takes seconds on a small computer that is busy. */
+  /** This process has given a picture. To load ffmpeg alone takes seconds on a small computer that is busy. */
   #isConverting = false;
   #headerLine = '';
   #inFlight: NumberedPicture[] = [];
@@ -81,9 +81,9 @@ export class Converter {
   push(picture: NumberedPicture): void {
     const nowMs = picture.raw.monotonicMs;
     const oldest = this.#inFlight[0];
-    const patienceMs = this.#isConverting ? this.#timing.stallMs : this.#timing.firstPictureMs;
-    if (oldest !== undefined && nowMs - oldest.raw.monotonicMs > patienceMs) {
-      this.#fail(this.#process!, `converted nothing for ${patienceMs / 1000} s`, nowMs);
+    const timeoutMs = this.#isConverting ? this.#timing.stallMs : this.#timing.firstPictureMs;
+    if (oldest !== undefined && nowMs - oldest.raw.monotonicMs > timeoutMs) {
+      this.#fail(this.#process!, `converted nothing for ${timeoutMs / 1000} s`, nowMs);
     }
     // The camera came back with another size: begin anew.
     if (this.#process !== undefined && this.#headerLine !== picture.raw.header.line) this.#end(this.#process);
