@@ -1,4 +1,4 @@
-import type { ResultToStore, StoreChange, StoredResult } from './stored-result.ts';
+import type { ResultToStore, StoreChange } from './stored-result.ts';
 
 /** A change that waits to be written. */
 export interface Waiting {
@@ -7,12 +7,6 @@ export interface Waiting {
   readonly key: string;
   readonly done: ((isOnDisk: boolean) => void) | undefined;
   readonly since: number;
-}
-
-/** A result that is read. */
-export interface Reading {
-  readonly bytes: number;
-  readonly settle: (result: StoredResult | undefined) => void;
 }
 
 export function changeOf({ put, key }: Waiting): StoreChange {
@@ -35,15 +29,4 @@ export function packedBytes(batch: readonly Waiting[]): Uint8Array<ArrayBuffer> 
     }
   }
   return bytes;
-}
-
-/** Resolves when `begin` calls its argument, or after so many milliseconds. */
-export async function within(ms: number, begin: (resolve: () => void) => void): Promise<void> {
-  await new Promise<void>((resolve) => {
-    const timer = setTimeout(resolve, ms);
-    begin(() => {
-      clearTimeout(timer);
-      resolve();
-    });
-  });
 }
