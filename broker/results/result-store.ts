@@ -1,7 +1,7 @@
 import type { Logger } from '../../shared/base/log.ts';
 import { DatabaseThread } from '../storage/database-thread.ts';
 import { changeOf, packedBytes, type Waiting } from './store-batch.ts';
-import type { ResultToStore, StoreBatch, StoredResult, StoredRow } from './stored-result.ts';
+import type { ResultToStore, StoreBatch, StoreDone, StoredResult, StoredRow } from './stored-result.ts';
 
 export interface ResultStoreOptions {
   /** Made when it is missing; held while this runs. */
@@ -28,7 +28,7 @@ const MAX_READING_BYTES = 64 * 1024 * 1024;
  */
 export class ResultStore {
   readonly #options: ResultStoreOptions;
-  readonly #thread: DatabaseThread<Waiting, StoreBatch, undefined, string, StoredResult | undefined, StoredRow[]>;
+  readonly #thread: DatabaseThread<Waiting, StoreBatch, StoreDone, string, StoredResult | undefined, StoredRow[]>;
   #readingBytes = 0;
 
   constructor(options: ResultStoreOptions) {
@@ -53,7 +53,7 @@ export class ResultStore {
         options.onOpened(rows);
       },
       onTrouble: options.onTrouble,
-      onDone: (items, _done, trouble) => this.#written(items, trouble),
+      onDone: (items, done, trouble) => this.#written(items, done, trouble),
       onFailed: (items) => declined(items),
     });
   }
@@ -90,6 +90,14 @@ export class ResultStore {
     this.#thread.add({ put: undefined, key, done: undefined, since: 0 });
   }
 
+  /** With what was removed before. @returns whether nothing of it is left in the file */
+  scrub(): Promise<boolean> {
+    if (this.#thread.trouble !== '' || this.#thread.isStopping) return Promise.resolve(false);
+    return new Promise((done) => {
+      this.#thread.add({ put: undefined, key: '', done, scrub: true, since: 0 });
+    });
+  }
+
   /** True while a result of this size can be asked for. */
   canRead(bytes: number): boolean {
     return this.#readingBytes + bytes <= MAX_READING_BYTES;
@@ -105,11 +113,11 @@ export class ResultStore {
   }
 
   /** A removal makes room: it is tried again with the first of the next. */
-  #written(items: readonly Waiting[], trouble: string): readonly Waiting[] {
+  #written(items: readonly Waiting[], { isScrubbed }: StoreDone, trouble: string): readonly Waiting[] {
     if (trouble !== '') return declined(items);
     const puts = items.filter(({ put }) => put !== undefined);
     if (puts.length > 0) this.#options.onCommit(performance.now() - puts[0]!.since, puts.length);
-    for (const { done } of puts) done?.(true);
+    for (const { done, scrub } of items) done?.(scrub === undefined || isScrubbed);
     return [];
   }
 }
@@ -117,5 +125,5 @@ export class ResultStore {
 /** No caller waits for a disk that cannot be written. @returns the removals */
 function declined(items: readonly Waiting[]): Waiting[] {
   for (const { done } of items) done?.(false);
-  return items.filter(({ put }) => put === undefined);
+  return items.filter(({ put, scrub }) => put === undefined && scrub === undefined);
 }

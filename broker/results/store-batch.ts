@@ -5,11 +5,15 @@ export interface Waiting {
   readonly put: ResultToStore | undefined;
   /** For what is removed. */
   readonly key: string;
-  readonly done: ((isOnDisk: boolean) => void) | undefined;
+  /** Told whether a result that is put is on the disk, or whether what was removed has left the file. */
+  readonly done: ((isSo: boolean) => void) | undefined;
+  /** Nothing of what was removed is to be left in the file. */
+  readonly scrub?: true;
   readonly since: number;
 }
 
-export function changeOf({ put, key }: Waiting): StoreChange {
+export function changeOf({ put, key, scrub }: Waiting): StoreChange {
+  if (scrub) return { scrub };
   if (put === undefined) return { remove: key };
   const { receipt, output: _, ...row } = put;
   return { put: { ...row, receiptBytes: receipt?.length ?? 0 } };

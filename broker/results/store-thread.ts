@@ -3,7 +3,7 @@ import { workerData } from 'node:worker_threads';
 import { sealWith } from '../storage/seal.ts';
 import { serveDatabase } from '../storage/serve-database.ts';
 import { ResultDatabase } from './result-database.ts';
-import type { StoreBatch } from './stored-result.ts';
+import type { StoreBatch, StoreDone } from './stored-result.ts';
 
 const { folder, keys } = (workerData ?? { folder: '', keys: [] }) as {
   readonly folder: string;
@@ -19,6 +19,6 @@ serveDatabase({
   close: () => database.close(),
   moveAside: () => database.moveAside(),
   apply: ({ changes, bytes }: StoreBatch) => database.apply(changes, bytes),
-  notDone: () => {},
+  notDone: (): StoreDone => ({ isScrubbed: false }),
   read: (key: string) => database.read(key),
 });

@@ -34,10 +34,19 @@ export interface PackedResult extends Omit<ResultToStore, 'receipt' | 'output'> 
 }
 
 /** In the order in which they were asked for. */
-export type StoreChange = { readonly put: PackedResult } | { readonly remove: string };
+export type StoreChange =
+  | { readonly put: PackedResult }
+  | { readonly remove: string }
+  /** With the commit, nothing of what was removed is left in the file. */
+  | { readonly scrub: true };
 
 /** One commit. */
 export interface StoreBatch {
   readonly changes: readonly StoreChange[];
   readonly bytes: Uint8Array;
+}
+
+export interface StoreDone {
+  /** Whether what was to be scrubbed is. */
+  readonly isScrubbed: boolean;
 }
