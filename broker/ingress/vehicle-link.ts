@@ -260,7 +260,9 @@ export class VehicleLink implements RequestSource, WebSocketUser {
     this.#unfinished += bytes;
     sender.unfinished += bytes;
     this.#owner.turns.read(sender, this, bytes);
-    if (sender.unfinished > sender.limits.bytesInFlight && !this.#isEnded) {
+    // One message may become whole: an input that is more than its tenant may send is then refused by name.
+    const most = Math.max(sender.limits.bytesInFlight, this.#webSocket.maxMessage);
+    if (sender.unfinished > most && !this.#isEnded) {
       const why = `${sender.unfinished} bytes of messages without an end are too many`;
       this.end(new KerbError(ErrorCode.QuotaSpent, why, { quota: 'bytes' }));
     }
