@@ -11,6 +11,7 @@ import type { PackageStore } from '../packages/package-store.ts';
 import type { StoredPackage } from '../packages/stored-package.ts';
 import { declaredMemory } from '../packages/usable.ts';
 import type { TenantRules } from '../tenants/policy.ts';
+import { processPer } from '../tenders/pool/held-tender.ts';
 import { TenderPool } from '../tenders/pool/pool.ts';
 import type { PoolLimits } from '../tenders/pool/pool-plan.ts';
 import type { TenderPools } from '../tenders/pool/pools.ts';
@@ -132,6 +133,7 @@ export class ServedTasks {
         memory: tenders.reduce((sum, { bytes }) => sum + bytes, 0),
         reason: pool.trouble ?? '',
         isolation: pool.isolation,
+        processPer: processPer(tenders),
         calls: pool.use.calls,
         cpuMs: pool.use.cpuMs,
         peakMemory: pool.use.peakMemory,

@@ -164,6 +164,10 @@ test('without a word on it, the isolation is the strongest that the machine has,
   expect(await getControl(api(), '/metrics')).toContain(
     `broker_tenders{isolation="${echo?.isolation}",state="Waiting"} 1`,
   );
+  expect(await getControl(api(), '/metrics')).toContain(
+    `broker_tenders_kept_process ${echo?.processPer === 'tender' ? 1 : 0}`,
+  );
+  expect(['tender', 'call']).toContain(echo?.isolation === 'process' ? echo.processPer : 'call');
 });
 
 test('with --prestart none, nothing is loaded before the first offload, and --max-tenders bounds what is', async () => {

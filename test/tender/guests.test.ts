@@ -25,6 +25,11 @@ await everyWay((tenders, isolation) => {
       for (let i = 0; i < 3; i++) expect(answer(await tenders.call('globals'))).toBe('counter 42, dirt 0');
     });
 
+    test('that rings no ready, as tasks of an older libOS, is run from its entry point on every call, as new', async () => {
+      for (let size = 0; size < 3; size++)
+        expect(answer(await tenders.call('without-ready', Buffer.alloc(size)))).toBe(`counter 42, input ${size}`);
+    });
+
     test('finds its thread-local storage as new on every call', async () => {
       for (let i = 0; i < 3; i++) expect(answer(await tenders.call('tls'))).toBe('7 thread-local 0 0');
     });
