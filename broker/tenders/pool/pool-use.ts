@@ -28,7 +28,7 @@ export function knownOf(held: HeldTender): KnownTender {
   return { ...viewOf(held), isolation, kept };
 }
 
-/** What has a process of its own: a tender, for all its calls, or each call. Empty: there is no such tender yet. */
+/** One process for all calls of a tender, or one for each call. Empty: there is no such tender yet. */
 export function processPer(tenders: readonly KnownTender[]): '' | 'tender' | 'call' {
   const ready = tenders.filter(({ isolation, state }) => isolation === 'process' && state !== 'Loading');
   if (ready.length === 0) return '';
