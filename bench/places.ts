@@ -1,5 +1,6 @@
 import { choosePlace } from '../obu/offload/choose/choose.ts';
-import { type ChoiceRequest, PLACE_KINDS, type Place } from '../obu/offload/choose/place.ts';
+import type { ChoiceRequest, Place } from '../obu/offload/choose/place.ts';
+import { PLACE_KINDS } from '../shared/protocol/place-kind.ts';
 import { atMost, type Measurement, summarise } from './measure.ts';
 
 /** Choices of one sample: a single one is near the clock's resolution. */

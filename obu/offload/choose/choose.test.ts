@@ -1,7 +1,8 @@
 import { describe, expect, it } from 'vitest';
+import { isPlaceKind, PLACE_KINDS } from '../../../shared/protocol/place-kind.ts';
 import { choosePlace, expectedFinish } from './choose.ts';
 import { PlaceHealth } from './health.ts';
-import { type ChoiceRequest, isPlaceKind, PLACE_KINDS, type Place } from './place.ts';
+import type { ChoiceRequest, Place } from './place.ts';
 
 const place = (id: string, change: Partial<Place> = {}): Place => ({
   id,

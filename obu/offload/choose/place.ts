@@ -1,10 +1,4 @@
-/** Kinds of places where an offload may run, nearest first. */
-export const PLACE_KINDS = ['here', 'peer', 'vehicle', 'roadside', 'cell', 'cloud'] as const;
-export type PlaceKind = (typeof PLACE_KINDS)[number];
-
-export function isPlaceKind(text: unknown): text is PlaceKind {
-  return (PLACE_KINDS as readonly unknown[]).includes(text);
-}
+import type { PlaceKind } from '../../../shared/protocol/place-kind.ts';
 
 /** What an offload costs at a place of this kind where the configuration names no cost. Only their order matters. */
 export const DEFAULT_COST: Readonly<Record<PlaceKind, number>> = {
