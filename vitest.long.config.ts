@@ -3,13 +3,12 @@ import { defineConfig } from 'vitest/config';
 
 /** Files that are shorter in `npm test`: fewer repetitions, or only the rows that stand for a table (test/support/rounds.ts). */
 const LONG_FORMS = [
-  'test/broker/{result,state}-kills.test.ts',
-  'test/docker/{bundle,engine-death,neighbours,survival,workloads}.test.ts',
+  'test/broker/{clock,pools,random-kills,serve,state-kills,task-push}.test.ts',
+  'test/docker/{bundle,clock,crash,engine-death,neighbours,side-by-side,survival,update,workloads}.test.ts',
   'test/e2e/main-job.test.ts',
   'test/dashcam/{failures,recording,sources}.test.ts',
-  'test/tender/{aarch64,aqi,images,leaks,sizes,typescript}.test.ts',
+  'test/tender/{aarch64,aqi,guests,images,leaks,sizes,task-run,tasks,typescript}.test.ts',
   'test/vcan/socketcan.test.ts',
-  'test/broker/random-kills.test.ts',
   'broker/tenders/pool/pool-plan.test.ts',
   'obu/{manifest/foreign-values,planner/in-flight,planner/properties,planner/resources/room,state/state-store}.test.ts',
   'shared/discovery/announcement-fuzz.test.ts',

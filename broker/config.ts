@@ -82,6 +82,7 @@ export const DEFAULT_LIMITS: BrokerLimits = {
   // No two share a core: each would take twice as long, and it could not be foreseen how long (docs/benchmarks.md).
   maxRunning: availableParallelism(),
   longRunMs: 50,
+  yieldMs: 10,
   wayBackMs: 1,
   maxBytes: 64 * 1024 * 1024,
   maxCount: 10_000,

@@ -800,7 +800,7 @@ describe('starting and stopping', () => {
       broker: 'rsu-1',
       url: broker.url,
       offloads: { ok: 1, failed: 1, refused: 1 },
-      packages: [{ name: 'echo', tender: 'Waiting', isolation: 'process', calls: 2 }],
+      packages: [{ name: 'echo', tender: 'Waiting', isolation: 'process', processPer: 'call', calls: 2 }],
     });
     const metrics = await getControl(apiSocket, '/metrics');
     for (const line of [
@@ -808,6 +808,7 @@ describe('starting and stopping', () => {
       'broker_offloads_total{tenant="ACME",task="echo",result="GuestFault"} 1',
       'broker_refusals_total{reason="unknown_task"} 1',
       'broker_tenders{isolation="process",state="Waiting"} 1',
+      'broker_tenders_kept_process 0',
       'broker_packages{state="Waiting"} 1',
       'broker_guest_cpu_seconds_total{tenant="ACME",task="echo"} 0.0001',
       'broker_guest_memory_bytes_sum{task="echo"} 32768',

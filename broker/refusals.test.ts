@@ -62,14 +62,17 @@ describe('a quota that is spent is named, with when it is worth another try, and
   /** Each is refused for good: the same offload is never worth another try. */
   test.each([
     ['largestBudget', 'largestBudget: 1s', /a budget of 5 s is more than the 1 s that tenant ACME may ask for/],
+    ['bytes', 'bytes: 4', /5 bytes of input are more than the 4 of tenant ACME/],
     ['memory', 'memory: 1', /bytes of memory, and tenant ACME may take 1 /],
   ])('%s, for an offload that can never be', async (quota, limit, why) => {
     const { acme, other } = await start(`tenants: { ACME: { ${limit} } }`);
-    const refused = await refusalOf(scene.offload(acme));
+    const refused = await refusalOf(scene.offload(acme, 'eeeee'));
     expect(refused).toMatchObject({ refusal: ErrorCode.QuotaSpent, retryAfterMs: 0 });
     expect(refused.message).toMatch(why);
     expect(refused.message).toContain(`(quota ${quota} of this broker's policy)`);
     expect((await scene.offload(other)).place).toBe('broker:rsu-1');
+    // The link has stayed.
+    expect(acme.connected).toBe(true);
   });
 
   // Of bytes the ingress keeps count before: broker/ingress/ingress.test.ts.

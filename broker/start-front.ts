@@ -5,10 +5,16 @@ import { type IngressParts, startIngress } from './ingress/start-ingress.ts';
 import { type RunningNeighbours, startNeighbours } from './neighbours/start-neighbours.ts';
 import type { Drain } from './offloads/drain.ts';
 import type { Results } from './results/results.ts';
+import { KeyRequests } from './state/key-requests.ts';
+import type { StateStore } from './state/state-store.ts';
+import type { StateMetrics } from './telemetry/state-metrics.ts';
 
-export interface FrontParts extends Omit<IngressParts, 'announcements' | 'onRenewed' | 'neighbours' | 'onPackage'> {
+export interface FrontParts
+  extends Omit<IngressParts, 'announcements' | 'onRenewed' | 'neighbours' | 'onPackage' | 'keys'> {
   readonly drain: Drain;
   readonly results: Results;
+  readonly state: StateStore;
+  readonly stateMetrics: StateMetrics;
 }
 
 /** All that others meet this broker by. */
@@ -30,7 +36,9 @@ export async function startFront(running: RunningParts, parts: FrontParts): Prom
     ...parts,
     discovery: () => discovery,
     uploads: () => started.uploads,
+    keys: () => keys,
   });
+  const keys = keyRequestsOf(parts, neighbours);
   const started = await startIngress(running, {
     ...parts,
     announcements: () => discovery?.announcements() ?? new Uint8Array(0),
@@ -38,7 +46,7 @@ export async function startFront(running: RunningParts, parts: FrontParts): Prom
       discovery?.renew(renewed);
       neighbours.renew(renewed);
     },
-    neighbours,
+    ...{ neighbours, keys },
     onPackage: () => neighbours.forwarding.look(),
   });
   const { ingress, reloadIdentity, reviewPackages } = started;
@@ -52,4 +60,19 @@ export async function startFront(running: RunningParts, parts: FrontParts): Prom
   });
   await neighbours.begin();
   return { ingress, discovery, neighbours, reloadIdentity, reviewPackages };
+}
+
+function keyRequestsOf(
+  { config, rules, served, state, stateMetrics, telemetry }: FrontParts,
+  neighbours: RunningNeighbours,
+): KeyRequests {
+  return new KeyRequests({
+    ...{ broker: config.id, store: state, rules },
+    stateOf: (tenant, task) => served.stateOf(tenant, task),
+    atHome: (client, request) => neighbours.state.ask(client, request),
+    onEnd: (client, request, answer) => {
+      stateMetrics.requested(request.operation, answer.refusal === undefined);
+      telemetry.state(client, request, answer);
+    },
+  });
 }

@@ -35,8 +35,6 @@ import { Telemetry } from './telemetry/telemetry.ts';
 import { ManifestFollower } from './workloads/manifest-follower.ts';
 import { startWorkloads } from './workloads/start.ts';
 
-const SAMPLE_MS = 1000;
-
 export interface ObuOptions {
   readonly config: ObuConfig;
   /** What is applied when it is another one than before; undefined: the OBU goes on with what was applied before. */
@@ -238,11 +236,12 @@ class Obu implements RunningObu {
   }
 
   async #startOffloader(identity: IdentityWatch | undefined) {
-    const { brokers, stateHome } = this.#options.config;
+    const { brokers, stateHome, vehicle } = this.#options.config;
     if (brokers.length === 0 || identity === undefined) return new NoOffloader();
     // Only who has brokers pays for socket.io, in memory too.
     const { BrokerOffloader } = await import('./offload/broker-offloader.ts');
-    const offloader = new BrokerOffloader({ brokers, identity, stateHome, log: this.#log.child({ part: 'offload' }) });
+    const log = this.#log.child({ part: 'offload' });
+    const offloader = new BrokerOffloader({ brokers, identity, stateHome, vehicle, log });
     await this.#running.begin('offloader', offloader);
     return offloader;
   }
@@ -293,7 +292,7 @@ function everySecond(task: () => void): Part {
   let timer: NodeJS.Timeout | undefined;
   return {
     start: () => {
-      timer = setInterval(task, SAMPLE_MS);
+      timer = setInterval(task, 1000);
     },
     stop: () => clearInterval(timer),
   };

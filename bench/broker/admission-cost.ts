@@ -44,7 +44,7 @@ class Scene {
   constructor(tenants: number, queued: number) {
     this.#tenants = tenants;
     const many = { maxQueuedPerPackage: MANY, maxQueuedPerTenant: MANY, maxQueuedBytes: Number.POSITIVE_INFINITY };
-    const limits = { ...many, maxRunning: 2, longRunMs: 50, wayBackMs: 1 };
+    const limits = { ...many, maxRunning: 2, longRunMs: 50, yieldMs: 10, wayBackMs: 1 };
     this.#queue = new Admission<Waiting>({ limits, onDropped: () => {} });
     this.#queue.declare(DIGEST, 5);
     for (let i = 0; i < queued; i++) this.#admit();

@@ -23,6 +23,8 @@ const GRACE_MS = 60_000;
 /** Goes before the attackers when both want the core of the clients. */
 const CLIENT_NICE = -5;
 const ATTACKER_NICE = 19;
+/** As bin/kerb starts a broker. */
+const AS_KERB = { GLIBC_TUNABLES: 'glibc.malloc.hugetlb=1' };
 
 /** All tenants may the same: what a broker gives a tenant that its operator has said nothing else about. */
 const POLICY = 'tenants:\n  victim: { weight: 1 }\n  other: { weight: 1 }\n  attacker: { weight: 1 }\n';
@@ -67,7 +69,7 @@ export class BrokerRig {
     const policy = join(this.folder, 'policy.yaml');
     writeFileSync(policy, POLICY);
     const how = ['--isolation', 'process', '--policy', policy];
-    this.#broker = this.#spawn(0, 0, [join(root, 'cli/kerb.ts'), ...serve, ...where, ...how, ...flags]);
+    this.#broker = this.#spawn(0, 0, [join(root, 'cli/kerb.ts'), ...serve, ...where, ...how, ...flags], AS_KERB);
     const limit = performance.now() + START_MS;
     for (;;) {
       if (this.#broker.ended) throw new Error(`the broker ended: ${this.#broker.errors}`);
@@ -150,9 +152,9 @@ export class BrokerRig {
     await rm(this.folder, { recursive: true, force: true });
   }
 
-  #spawn(core: 0 | 1, niceness: number, args: readonly string[]): Daemon {
+  #spawn(core: 0 | 1, niceness: number, args: readonly string[], env: Readonly<Record<string, string>> = {}): Daemon {
     const [program, all] = pinned(core, niceness, args);
-    const daemon = new Daemon(all, program);
+    const daemon = new Daemon(all, program, env);
     this.#daemons.push(daemon);
     return daemon;
   }

@@ -10,11 +10,11 @@ export class Daemon {
   #lines: AsyncIterator<string> | undefined;
 
   /** @param program By default Node, and the first argument is a file in TypeScript. */
-  constructor(args: readonly string[], program?: string) {
+  constructor(args: readonly string[], program?: string, env: Readonly<Record<string, string>> = {}) {
     const node = program === undefined ? ['--disable-warning=ExperimentalWarning'] : [];
     this.#child = spawn(program ?? process.execPath, [...node, ...args], {
       stdio: ['pipe', 'pipe', 'pipe'],
-      env: { ...process.env, KERB_STOP_WITH_STDIN: '1', KERB_LOG: 'warn' },
+      env: { ...process.env, KERB_STOP_WITH_STDIN: '1', KERB_LOG: 'warn', ...env },
     });
     this.#exited = once(this.#child, 'exit');
     this.#child.stderr?.on('data', (chunk: Buffer) => {

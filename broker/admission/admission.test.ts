@@ -40,6 +40,7 @@ function admission(
       maxQueuedBytes: 1e9,
       maxRunning: 1000,
       longRunMs: 50,
+      yieldMs: 50,
       wayBackMs: 0,
       ...others,
     },
@@ -426,6 +427,37 @@ describe('what runs', () => {
     // There is a slot, but not for whom two run already.
     expect(queue.take(50, ANY)).toBeUndefined();
     expect([queue.runningOf('loops'), queue.runningOf('calm'), queue.queued]).toEqual([2, 1, 2]);
+  });
+
+  test('for long makes way early for a tenant of which nothing runs, not for more of its own', () => {
+    const long: string[] = [];
+    const { queue } = admission(
+      { maxRunning: 1, longRunMs: 50, yieldMs: 10 },
+      { onLong: ({ name }) => long.push(name) },
+    );
+    for (const name of ['1', '2']) queue.admit(entry(name, { tenant: 'large', budget: 1000 }), 0);
+    queue.take(0, ANY);
+    queue.admit(entry('calm', { tenant: 'calm', budget: 200 }), 1);
+    expect(queue.take(9, ANY)).toBeUndefined();
+    expect(queue.wakeAt).toBe(10);
+    expect(queue.take(10, ANY)?.name).toBe('calm');
+    expect(queue.take(30, ANY)).toBeUndefined();
+    expect([queue.runningOf('large'), queue.runningOf('calm'), queue.queued]).toEqual([1, 1, 1]);
+    // Only what goes on and on is worth one more tender.
+    expect(long).toEqual([]);
+    expect(queue.wakeAt).toBe(50);
+    queue.take(50, ANY);
+    expect(long).toEqual(['1']);
+  });
+
+  test('for long makes way early for nothing that is less urgent', () => {
+    const { queue } = admission({ maxRunning: 1, longRunMs: 50, yieldMs: 10 });
+    queue.admit(entry('urgent', { tenant: 'one', serviceClass: 'safety', budget: 1000 }), 0);
+    queue.take(0, ANY);
+    queue.admit(entry('later', { tenant: 'other', serviceClass: 'idle', budget: 1000 }), 1);
+    expect(queue.take(10, ANY)).toBeUndefined();
+    expect(queue.wakeAt).toBe(50);
+    expect(queue.take(50, ANY)?.name).toBe('later');
   });
 });
 

@@ -9,18 +9,14 @@ import { ErrorCode } from '../../shared/base/errors.ts';
 import { type Refusal, refusal } from '../../shared/base/refusal.ts';
 import { rankOf } from '../../shared/protocol/service-class.ts';
 import type { MayRun } from './class-queue.ts';
-import { FairQueue } from './fair-queue.ts';
+import { FairQueue, NO_RULES } from './fair-queue.ts';
 import { Outlook, type Prospect, unreachable } from './outlook.ts';
-import { Place } from './place.ts';
+import { dueOf, Place } from './place.ts';
 import { noRoom, Shares } from './queue-room.ts';
 import { type RunTime, RunTimes } from './run-times.ts';
 import { Runs } from './runs.ts';
 import type { AdmissionLimits, AdmissionOptions, OrderRules, RunEnd, TenderOutlook, Waiting } from './terms.ts';
 
-const NO_RULES: OrderRules = {
-  weightOf: () => 1,
-  classShares: { safety: 0, high: 0.2, normal: 0.1, idle: 0.02 },
-};
 /** A tenant may have so many runs at once also where there is a single slot, so that an endless one does not end its service. */
 const LEAST_RUNS = 2;
 const PLENTY: TenderOutlook = { ready: Infinity, most: Infinity, startMs: 0 };
@@ -42,6 +38,8 @@ export class Admission<T extends Waiting> {
   #taken = 0;
   /** The argument of the `take` that is under way, for `#mayRun`. */
   #isFree: MayRun = () => true;
+  /** Likewise: there is a slot for tenants of which nothing runs, and for no other. */
+  #yieldsOnly = false;
 
   constructor({ limits, tenants, tendersOf, onDropped, onLong }: AdmissionOptions<T>) {
     this.#limits = limits;
@@ -82,9 +80,11 @@ export class Admission<T extends Waiting> {
   /** When to look at the queue again although nothing has happened. */
   get wakeAt(): number {
     if (this.#queue.size === 0) return Number.POSITIVE_INFINITY;
-    const slotAt = this.#runs.slotAt();
     // A slot that was free at the last look found no entry that could run, and would find none now.
-    return slotAt > this.#lookedAt ? Math.min(this.#earliest, slotAt) : this.#earliest;
+    const earliest = Math.min(this.#earliest, this.#runs.lookAt);
+    for (const slotAt of [this.#runs.yieldAt(), this.#runs.slotAt()])
+      if (slotAt > this.#lookedAt) return Math.min(earliest, slotAt);
+    return earliest;
   }
   /** How long a small offload of a new tenant would wait, in milliseconds. */
   queueMs(now: number): number {
@@ -135,16 +135,20 @@ export class Admission<T extends Waiting> {
   /** The next one to run, of those whose package can take it. It runs until `ended`. What is in vain is dropped first. */
   take(now: number, isFree: MayRun): T | undefined {
     this.sweep(now);
-    if (this.#queue.size === 0 || !this.#runs.hasSlot(now)) return undefined;
+    if (this.#queue.size === 0) return undefined;
+    this.#runs.look(now);
+    this.#yieldsOnly = !this.#runs.hasSlot(now);
+    if (this.#yieldsOnly && this.#runs.yieldAt() > now) return undefined;
     this.#isFree = isFree;
     this.#lookedAt = now;
     for (;;) {
       const place = this.#queue.next(this.#mayRun);
       if (place === undefined) {
         // With a slot, one more tender may be started for it.
-        if (this.#queue.next(this.#isNext) !== undefined) this.#runs.release(now);
+        if (this.#mayYieldTo(this.#queue.next(this.#isNext))) this.#runs.release(now);
         return undefined;
       }
+      if (!this.#mayYieldTo(place)) return undefined;
       const { entry, due, time } = place;
       const leftMs = due - now;
       const waitedMs = entry.deadline.elapsedMs(now);
@@ -240,16 +244,23 @@ export class Admission<T extends Waiting> {
   readonly #mayRun = (taskDigest: string, tenant: string): boolean =>
     this.#isNext(taskDigest, tenant) && this.#isFree(taskDigest, tenant);
 
-  readonly #isNext = (_taskDigest: string, tenant: string): boolean => this.#mayHaveMore(tenant);
+  readonly #isNext = (_taskDigest: string, tenant: string): boolean =>
+    this.#yieldsOnly ? this.#shares.runningOf(tenant) === 0 : this.#mayHaveMore(tenant);
 
   /** Those that have given their slots back count too: no tenant gets more of the processors by running on and on. */
   #mayHaveMore(tenant: string): boolean {
     return this.#shares.runningOf(tenant) < Math.max(LEAST_RUNS, this.#limits.maxRunning);
   }
 
+  /** Nothing yields to what is less urgent: more of its own class may follow what runs. */
+  #mayYieldTo(place: Place<T> | undefined): boolean {
+    return place !== undefined && (!this.#yieldsOnly || place.rank <= this.#runs.next!.ticket.rank);
+  }
+
   #look(entry: Waiting, rank: number, time: RunTime, now: number, foresees = false): Prospect {
     const due = dueOf(entry);
     const { taskDigest, tenant } = entry;
+    const yields = this.#shares.runningOf(tenant) === 0;
     const situation = {
       tenant,
       rank,
@@ -261,9 +272,9 @@ export class Admission<T extends Waiting> {
       slots: this.#runs.slots,
       hasSlot: this.#runs.hasSlot(now) && this.#mayHaveMore(tenant),
       beforeMs: this.#queue.size === 0 ? 0 : this.#queue.workBefore(rank, tenant, due),
-      runningMs: this.#runs.leftMs(now),
+      runningMs: this.#runs.leftMs(now, undefined, yields),
       packageQueuedMs: this.#shares.workFor(taskDigest),
-      packageRunningMs: () => this.#runs.leftMs(now, taskDigest),
+      packageRunningMs: () => this.#runs.leftMs(now, taskDigest, yields),
       tenders: this.#tendersOf(taskDigest),
     };
     return this.#outlook.look(situation, foresees);
@@ -284,8 +295,4 @@ export class Admission<T extends Waiting> {
     this.#places.delete(place.entry);
     this.#shares.waits(place.entry, place.costMs, -1);
   }
-}
-
-function dueOf({ deadline, dwellMs }: Waiting): number {
-  return Math.min(deadline.at, deadline.startedAt + dwellMs);
 }

@@ -30,3 +30,7 @@ export class Place<T> implements Ticket {
     this.probe = probe;
   }
 }
+
+export function dueOf({ deadline, dwellMs }: Waiting): number {
+  return Math.min(deadline.at, deadline.startedAt + dwellMs);
+}

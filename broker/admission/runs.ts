@@ -8,6 +8,8 @@ export interface Run<T extends Ticket> {
   chargedMs: number;
   /** It has run for so long that it gave its slot back. */
   long: boolean;
+  /** It did so for a tenant of which nothing ran, and has not gone on for `longRunMs`. */
+  yielded: boolean;
 }
 
 export interface RunLimits {
@@ -15,6 +17,8 @@ export interface RunLimits {
   readonly maxRunning: number;
   /** Milliseconds after which a run gives its slot to other tenants. Its own may have `maxRunning` runs in all, or two. */
   readonly longRunMs: number;
+  /** Likewise to a tenant of which nothing runs. */
+  readonly yieldMs: number;
 }
 
 /**
@@ -28,6 +32,7 @@ export class Runs<T extends Ticket> {
   /** In the order of their starts. */
   readonly #runs = new Map<T, Run<T>>();
   #long = 0;
+  #yielded = 0;
 
   /** @param onLong a run has given its slot back */
   constructor(limits: RunLimits, onLong: (run: Run<T>, now: number) => void) {
@@ -48,7 +53,7 @@ export class Runs<T extends Ticket> {
   }
 
   begin(ticket: T, now: number): void {
-    this.#runs.set(ticket, { ticket, takenAt: now, chargedMs: ticket.costMs, long: false });
+    this.#runs.set(ticket, { ticket, takenAt: now, chargedMs: ticket.costMs, long: false, yielded: false });
   }
 
   end(ticket: T): Run<T> | undefined {
@@ -56,6 +61,7 @@ export class Runs<T extends Ticket> {
     if (run === undefined) return undefined;
     this.#runs.delete(ticket);
     if (run.long) this.#long--;
+    if (run.yielded) this.#yielded--;
     return run;
   }
 
@@ -64,33 +70,71 @@ export class Runs<T extends Ticket> {
     return this.#held < this.#limits.maxRunning || this.slotAt() <= now;
   }
 
-  /** Makes a slot free, of the run that has had one for longest; only while `hasSlot`. */
+  /** Makes a slot free, of the run that has had one for longest; only while `hasSlot`, or after `yieldAt`. */
   release(now: number): void {
     if (this.#held < this.#limits.maxRunning) return;
     for (const run of this.#runs.values()) {
       if (run.long) continue;
       run.long = true;
       this.#long++;
-      this.#onLong(run, now);
+      run.yielded = now < run.takenAt + this.#limits.longRunMs;
+      if (run.yielded) this.#yielded++;
+      else this.#onLong(run, now);
       return;
     }
   }
 
-  /** When the next run has had its slot for long enough; Infinity: none has one, or there are free ones. */
-  slotAt(): number {
-    const { maxRunning, longRunMs } = this.#limits;
-    if (this.#held < maxRunning) return Number.POSITIVE_INFINITY;
-    for (const run of this.#runs.values()) if (!run.long) return run.takenAt + longRunMs;
+  /** Tells of those that have yielded and go on and on. */
+  look(now: number): void {
+    if (this.#yielded === 0) return;
+    for (const run of this.#runs.values()) {
+      if (!run.yielded || now < run.takenAt + this.#limits.longRunMs) continue;
+      run.yielded = false;
+      this.#yielded--;
+      this.#onLong(run, now);
+    }
+  }
+
+  /** When the next one of them has gone on for so long. */
+  get lookAt(): number {
+    if (this.#yielded > 0)
+      for (const run of this.#runs.values()) if (run.yielded) return run.takenAt + this.#limits.longRunMs;
     return Number.POSITIVE_INFINITY;
   }
 
-  /** Work that is left of those that hold a slot; with a package, of its runs alone. */
-  leftMs(now: number, taskDigest?: string): number {
+  /** When the next run has had its slot for long enough; Infinity: none has one, or there are free ones. */
+  slotAt(): number {
+    return this.#heldFor(this.#limits.longRunMs);
+  }
+
+  /** Likewise for a tenant of which nothing runs. */
+  yieldAt(): number {
+    return this.#heldFor(Math.min(this.#limits.yieldMs, this.#limits.longRunMs));
+  }
+
+  /** The one that gives its slot back next, when others wait for it. */
+  get next(): Run<T> | undefined {
+    if (this.#held < this.#limits.maxRunning) return undefined;
+    for (const run of this.#runs.values()) if (!run.long) return run;
+    return undefined;
+  }
+
+  #heldFor(ms: number): number {
+    return (this.next?.takenAt ?? Number.POSITIVE_INFINITY) + ms;
+  }
+
+  /**
+   * Work that is left of those that hold a slot; with a package, of its runs alone.
+   * @param yields for a tenant of which nothing runs
+   */
+  leftMs(now: number, taskDigest?: string, yields = false): number {
+    const { longRunMs, yieldMs } = this.#limits;
+    const most = yields ? Math.min(yieldMs, longRunMs) : longRunMs;
     let sum = 0;
     for (const { ticket, takenAt, long } of this.#runs.values()) {
       if (taskDigest === undefined ? long : ticket.taskDigest !== taskDigest) continue;
       const left = Math.max(ticket.costMs - (now - takenAt), ticket.costMs / 4);
-      sum += long ? left : Math.min(left, this.#limits.longRunMs);
+      sum += long ? left : Math.min(left, most);
     }
     return sum;
   }

@@ -47,7 +47,7 @@ export interface AdmissionOptions<T> {
   readonly tendersOf?: (taskDigest: string) => TenderOutlook;
   /** Told of every entry that is dropped: its time ran out while it waited, or what is left is not enough for a run. */
   readonly onDropped: (entry: T, waitedMs: number) => void;
-  /** Told of every entry whose run has gone on for `longRunMs` and gives its slot back. */
+  /** Told of every entry whose run has gone on for `longRunMs`, while others wait, and has given its slot back. */
   readonly onLong?: (entry: T) => void;
 }
 

@@ -53,11 +53,12 @@ export async function forgetTenant(data: TenantData, tenant: string, by: string)
     await store.remove(digest);
   }
   if (packages.length > 0) announce();
-  const { keys, outputs, bytes, isScrubbed } = reply;
-  const forgotten = { tenant, keys, outputs, stateBytes: bytes, results: results.forgetTenant(tenant), packages };
+  const { keys, outputs, bytes } = reply;
+  const { count, isScrubbed } = await results.forgetTenant(tenant);
+  const forgotten = { tenant, keys, outputs, stateBytes: bytes, results: count, packages };
   const what = `${keys} keys, ${outputs} outputs, ${forgotten.results} results, ${packages.length} packages`;
   telemetry.audit({ event: 'forget', by, tenant, detail: what });
-  return { ...forgotten, isScrubbed };
+  return { ...forgotten, isScrubbed: reply.isScrubbed && isScrubbed };
 }
 
 /** @throws KerbError StateNotKept */

@@ -17,6 +17,7 @@ import type { TaskDescription, TaskQuery } from '../packages/describe.ts';
 import type { PushClient } from '../packages/push-session.ts';
 import type { KeyAnswer, KeyRequest } from '../state/key-requests.ts';
 import { decodeOffload, encodeLargeResult, encodeRefusal, encodeResult } from './codec.ts';
+import type { LinkAnswer } from './link-types.ts';
 import {
   decodeCancel,
   decodeClaim,
@@ -132,7 +133,7 @@ export class Events {
   #give(link: VehicleLink, id: string, result: TaskResult, answer: LinkAnswer, broker = this.#options.broker): void {
     try {
       const payload = this.transfers.payloadOf(link, id, result);
-      if (payload === undefined) answer((heldMs) => encodeResult(id, result, broker, heldMs));
+      if (payload === undefined) answer((heldMs) => encodeResult(id, result, broker, heldMs), result.output.length);
       else void payload.then((one) => answer((heldMs) => encodeLargeResult(id, result, one, broker, heldMs)));
     } catch (error) {
       const problem = error as KerbError;
@@ -227,8 +228,6 @@ export class Events {
     this.#options.onRefused(`vehicle ${link.client!.id}`, problem);
   }
 }
-
-type LinkAnswer = ReturnType<VehicleLink['begin']>;
 
 /** Which limit keeps an input of so many bytes from being announced; empty: none. */
 function overBytes(link: VehicleLink, bytes: number): string {

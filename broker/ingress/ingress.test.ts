@@ -265,6 +265,32 @@ describe('limits', () => {
     await connect(ingress, cars[0]!);
   });
 
+  test('of connections: one that comes again and again in vain is left waiting, makes room first, and gets in later', async () => {
+    const clients = new ClientLog(silentLog(), new RecentErrors(10));
+    const refused = vi.spyOn(clients, 'refused');
+    const { ingress } = await start({ clients, maxClients: 3 }, { connectionsPerVehicle: 1 });
+    const first = await connect(ingress, cars[0]!);
+    const isHeld = () => refused.mock.lastCall?.[1].context.told === false;
+    let asked = 0;
+    let ended = 0;
+    while (!isHeld()) {
+      asked++;
+      connect(ingress, cars[0]!).catch(() => ended++);
+      await vi.waitUntil(() => refused.mock.calls.length === asked);
+      if (!isHeld()) await vi.waitUntil(() => ended === asked && ingress.connections === 1);
+    }
+    expect(asked).toBeGreaterThan(20);
+    first.disconnect();
+    await vi.waitUntil(() => ingress.clients === 0);
+    await connect(ingress, cars[0]!);
+    await connect(ingress, cars[1]!);
+    // It is still there, and nobody has told it anything.
+    expect([ingress.clients, ingress.connections, ended]).toEqual([2, 3, asked - 1]);
+    await connect(ingress, cars[2]!);
+    await vi.waitUntil(() => ended === asked);
+    expect([ingress.clients, ingress.connections]).toEqual([3, 3]);
+  });
+
   test('a vehicle that holds all it may have keeps nobody out', async () => {
     const { ingress } = await start({ maxClients: 40 }, { connectionsPerVehicle: 30 });
     const kept = Array.from({ length: 35 }, () => raw(ingress, cars[0]!, '40').catch(() => undefined));
@@ -329,7 +355,8 @@ describe('limits', () => {
     const { ingress, errors } = await start({}, { bytesInFlight: MIB, connectionsPerVehicle: 8 });
     const sockets = await Promise.all([1, 2, 3].map(() => raw(ingress, cars[0]!, '40')));
     await vi.waitUntil(() => ingress.clients === 3);
-    for (const socket of sockets) socket.send(Buffer.alloc(600_000), { fin: false });
+    // One may have 4 MiB, and room for what is around them.
+    for (const socket of sockets) socket.send(Buffer.alloc(1_500_000), { fin: false });
     await vi.waitUntil(() => ingress.clients < 3);
     expect(errors.list()[0]).toMatchObject({ message: expect.stringMatching(/bytes of messages without an end/) });
   });

@@ -178,6 +178,7 @@ export class Ingress implements LinkOwner {
     if (io === undefined || https === undefined) return;
     // A server that is closed before it listens would listen all the same a moment later.
     await this.#listening.catch(() => {});
+    this.turns.flush();
     // Whatever was answered is written first. A client that does not close in time is cut off.
     this.#stopping = true;
     io.disconnectSockets(true);

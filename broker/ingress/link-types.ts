@@ -31,3 +31,14 @@ export interface Shown {
   readonly sender: Sender;
   readonly expiresAt: number;
 }
+
+/** An offload that a link has not answered yet. */
+export interface OpenOffload {
+  readonly id: string;
+  readonly ack: number;
+  readonly arrivedAt: number;
+  readonly bytes: number;
+}
+
+/** Answers an offload, once. @param size of what `encode` makes, where that may be large */
+export type LinkAnswer = (encode: (heldMs: number) => Uint8Array, size?: number) => void;

@@ -92,6 +92,12 @@ export function decodeState(bytes: Buffer): KeyRequest {
   return { ...which, operation, value: new Uint8Array(value), expected, ttlMs };
 }
 
+/** As another broker is asked for it. */
+export function encodeState({ home, key, tenant, task, operation, value, expected, ttlMs }: KeyRequest): Uint8Array {
+  const request = { state: { home, key, tenant }, task, operation: OPERATIONS.indexOf(operation), value, expected };
+  return StateRequest.encode({ ...request, ttlMs: Number.isFinite(ttlMs) ? ttlMs : 0 }).finish();
+}
+
 export function encodeEntry({ version, value, expiresInMs }: KeyEntry): Uint8Array {
   const entry = { version, value: value ?? new Uint8Array(0), expiresInMs: Math.ceil(expiresInMs) };
   return StateReply.encode({ entry }).finish();

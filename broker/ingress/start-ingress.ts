@@ -11,9 +11,7 @@ import type { PackageStore } from '../packages/package-store.ts';
 import { PackageUploads } from '../packages/package-uploads.ts';
 import type { PushedPackages } from '../packages/pushed-packages.ts';
 import type { ReceiptSigner } from '../results/receipt-signer.ts';
-import { KeyRequests } from '../state/key-requests.ts';
-import type { StateStore } from '../state/state-store.ts';
-import type { StateMetrics } from '../telemetry/state-metrics.ts';
+import type { KeyRequests } from '../state/key-requests.ts';
 import type { BrokerTelemetry } from '../telemetry/telemetry.ts';
 import { TransferMetrics } from '../telemetry/transfer-metrics.ts';
 import type { TenantRules } from '../tenants/policy.ts';
@@ -33,8 +31,7 @@ export interface IngressParts {
   readonly offloads: Offloads;
   readonly served: ServedTasks;
   readonly store: PackageStore;
-  readonly state: StateStore;
-  readonly stateMetrics: StateMetrics;
+  readonly keys: KeyRequests;
   readonly policy: RunningPolicy;
   readonly pushed: PushedPackages;
   readonly telemetry: BrokerTelemetry;
@@ -77,7 +74,6 @@ export async function startIngress(running: RunningParts, parts: IngressParts): 
   const mayRun = (tenant: string, digest: string) => rules.mayRun(tenant, ownersOf(digest));
   const maySee = (tenant: string, digest: string) => rules.maySee(tenant, ownersOf(digest));
   const descriptions = new TaskDescriptions(() => store.packages);
-  const keys = keyRequestsOf(parts);
   const ingress = new Ingress({
     identity,
     listen: config.listen,
@@ -99,7 +95,7 @@ export async function startIngress(running: RunningParts, parts: IngressParts): 
     announcements: parts.announcements,
     neighbours: parts.neighbours,
     claim: (client, claim, answer) => parts.neighbours.claim(client, claim, answer),
-    state: (client, request) => keys.answer(client, request),
+    state: (client, request) => parts.keys.answer(client, request),
     pushes: (client) => uploads.session(client),
     clients,
     log,
@@ -164,14 +160,6 @@ async function startUploads(
   const reviewPackages = () => review.review();
   policy.onChange(reviewPackages);
   return { uploads, reviewPackages };
-}
-
-function keyRequestsOf({ config, rules, served, state, stateMetrics }: IngressParts): KeyRequests {
-  return new KeyRequests({
-    ...{ broker: config.id, store: state, rules },
-    stateOf: (tenant, task) => served.stateOf(tenant, task),
-    onEnd: (operation, isDone) => stateMetrics.requested(operation, isDone),
-  });
 }
 
 /** An input that comes in chunks is an offload from its announcement on. */

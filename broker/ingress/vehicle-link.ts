@@ -10,7 +10,7 @@ import { greetedClient } from './greeted-client.ts';
 import type { Heartbeat } from './limits/heartbeat.ts';
 import type { Request, RequestSource, Sender } from './limits/senders.ts';
 import type { Turns } from './limits/turns.ts';
-import type { BrokerEvents, ClientSocket, ConnectedVehicle, Shown } from './link-types.ts';
+import type { BrokerEvents, ClientSocket, ConnectedVehicle, LinkAnswer, OpenOffload, Shown } from './link-types.ts';
 import type { UsedWebSocket, WebSocketUser } from './web-sockets.ts';
 
 /** The rest of the ingress, as a link needs it. */
@@ -25,13 +25,8 @@ export interface LinkOwner {
   drained(link: VehicleLink): void;
 }
 
-interface OpenOffload {
-  readonly id: string;
-  readonly ack: number;
-  readonly arrivedAt: number;
-  readonly bytes: number;
-}
-
+/** Bytes of a message that take a turn of their own to be read or written. */
+const LARGE = 64 * 1024;
 /** A packet of engine.io. */
 const PONG = 0x33;
 /** WebSocket's "policy violation", and how many bytes the reason may have (RFC 6455, 7.4.1 and 5.5). */
@@ -60,6 +55,8 @@ export class VehicleLink implements RequestSource, WebSocketUser {
   #queued = 0;
   #counted = 0;
   #unfinished = 0;
+  /** When the bytes came that are looked at now. */
+  #chunkAt = 0;
   #isEnded = false;
 
   constructor(owner: LinkOwner, shown: Shown | undefined, connection: TLSSocket, webSocket: UsedWebSocket) {
@@ -69,6 +66,9 @@ export class VehicleLink implements RequestSource, WebSocketUser {
     this.expiresAt = shown?.expiresAt ?? Number.POSITIVE_INFINITY;
     this.connection = connection;
     this.#webSocket = webSocket;
+    connection.prependListener('data', () => {
+      this.#chunkAt = performance.now();
+    });
     connection.on('data', (chunk: Buffer) => this.#read(chunk.length));
     connection.on('drain', () => this.#drained());
     connection.once('close', () => this.#gone());
@@ -146,7 +146,7 @@ export class VehicleLink implements RequestSource, WebSocketUser {
     } else {
       const { turns } = this.#owner;
       turns.take(this.sender, { source: this, message: data, arrivedAt: now });
-      turns.assembled(this.sender, this, data.length);
+      if (data.length >= LARGE) turns.assembled(this.sender, this, Math.max(0, now - this.#chunkAt));
     }
   }
 
@@ -184,13 +184,18 @@ export class VehicleLink implements RequestSource, WebSocketUser {
   }
 
   /** An offload is handled from now on. @returns what answers it, once */
-  begin(id: string, ack: number, arrivedAt: number, bytes: number): (encode: (heldMs: number) => Uint8Array) => void {
+  begin(id: string, ack: number, arrivedAt: number, bytes: number): LinkAnswer {
     this.#open.set(ack, { id, ack, arrivedAt, bytes });
     this.sender!.hold(bytes);
-    return (encode) => {
+    const give = (encode: (heldMs: number) => Uint8Array) => {
       const open = this.#open.get(ack);
       if (open === undefined || !this.#close(open)) return;
       this.answer(ack, encode(performance.now() - arrivedAt));
+    };
+    return (encode, size = 0) => {
+      // To copy and encrypt MiBs takes milliseconds, and many callers may wait for one output.
+      if (size < LARGE) give(encode);
+      else this.#owner.turns.later(this.sender!, () => give(encode));
     };
   }
 
@@ -255,7 +260,9 @@ export class VehicleLink implements RequestSource, WebSocketUser {
     this.#unfinished += bytes;
     sender.unfinished += bytes;
     this.#owner.turns.read(sender, this, bytes);
-    if (sender.unfinished > sender.limits.bytesInFlight && !this.#isEnded) {
+    // One message may become whole: an input that is more than its tenant may send is then refused by name.
+    const most = Math.max(sender.limits.bytesInFlight, this.#webSocket.maxMessage);
+    if (sender.unfinished > most && !this.#isEnded) {
       const why = `${sender.unfinished} bytes of messages without an end are too many`;
       this.end(new KerbError(ErrorCode.QuotaSpent, why, { quota: 'bytes' }));
     }

@@ -23,6 +23,8 @@ export class UsedWebSocket extends WebSocket implements Beating {
   user: WebSocketUser | undefined;
   /** Any byte is a sign of life: a pong may be stuck behind a large message. */
   heardAt = performance.now();
+  /** Bytes of one message, at most. */
+  maxMessage = 0;
 
   /** Asks its client for signs of life from now on, until it is closed. */
   beat(heartbeat: Heartbeat): void {
@@ -87,6 +89,7 @@ export function webSocketServer(
       done: (webSocket: UsedWebSocket, request: IncomingMessage) => void,
     ): void {
       super.handleUpgrade(request, connection, head, (webSocket) => {
+        webSocket.maxMessage = maxPayload;
         webSocket.user = userOf(connection, webSocket);
         done(webSocket, request);
       });

@@ -1,6 +1,6 @@
 import type { AuditedAction } from '../telemetry/audit-log.ts';
 
-export type ForwardedKind = 'package' | 'result' | 'claim';
+export type ForwardedKind = 'package' | 'result' | 'claim' | 'state';
 /** `refused`: the other end does not want it; `failed`: it was not there, or broke off, and is tried again. */
 export type ForwardedResult = 'taken' | 'there' | 'refused' | 'failed' | 'dropped';
 

@@ -16,7 +16,7 @@ export interface WireSocket {
   disconnect(): unknown;
 }
 
-export const NEIGHBOUR_EVENTS = ['announce', 'package', 'files', 'piece', 'claim', 'result'] as const;
+export const NEIGHBOUR_EVENTS = ['announce', 'package', 'files', 'piece', 'claim', 'result', 'state'] as const;
 export type NeighbourEvent = (typeof NEIGHBOUR_EVENTS)[number];
 
 /** Answers one request of a neighbour. Gives an encoded reply. @throws KerbError with which it is refused */

@@ -13,6 +13,7 @@ import type { PackageStore } from '../packages/package-store.ts';
 import type { PackageUploads } from '../packages/package-uploads.ts';
 import type { PushedPackages } from '../packages/pushed-packages.ts';
 import type { Results } from '../results/results.ts';
+import type { KeyRequests } from '../state/key-requests.ts';
 import type { BrokerTelemetry } from '../telemetry/telemetry.ts';
 import type { RunningPolicy } from '../tenants/start-policy.ts';
 import { AnnouncementExchange } from './announcement-exchange.ts';
@@ -25,6 +26,7 @@ import { PackageForwarding } from './package-forwarding.ts';
 import { forbidden } from './pieces.ts';
 import { ResultClaims } from './result-claims.ts';
 import { ResultForwarding } from './result-forwarding.ts';
+import { StateForwarding } from './state-forwarding.ts';
 
 const { NeighbourReply, PieceQuery } = kerbside.v2e;
 
@@ -38,6 +40,7 @@ export interface NeighbourParts {
   readonly uploads: () => PackageUploads;
   readonly offloads: Offloads;
   readonly results: Results;
+  readonly keys: () => KeyRequests;
   readonly telemetry: BrokerTelemetry;
   readonly log: Logger;
 }
@@ -49,6 +52,7 @@ interface Answering {
   readonly forwarding: PackageForwarding;
   readonly results: ResultForwarding;
   readonly claims: ResultClaims;
+  readonly state: StateForwarding;
 }
 
 /** The neighbours, as the rest of a broker has them. */
@@ -63,6 +67,7 @@ export interface RunningNeighbours {
   renew(identity: Identity): void;
   /** A vehicle wants the result of an offload that a neighbour has. */
   claim: ResultClaims['ask'];
+  readonly state: StateForwarding;
   status(): NeighbourStatus[];
 }
 
@@ -93,11 +98,13 @@ export async function startNeighbours(running: RunningParts, parts: NeighbourPar
   const file = new ClaimFile(join(config.stateDir, 'claims.json'), log);
   const results = new ResultForwarding({ neighbours, identity: () => own, offloads, file, events });
   const claims = new ResultClaims({ neighbours, keep: (one) => parts.results.kept.keepForwarded(one), events });
+  const rules = policy.tenants;
+  const state = new StateForwarding({ neighbours, keys: parts.keys, rules, events });
   const links: Neighbours = new Neighbours({
     identity,
     rules: () => policy.tenants.policy.neighbours,
     urlOf,
-    handlers: handlersOf({ discovery, fetch, forwarding, results, claims }),
+    handlers: handlersOf({ discovery, fetch, forwarding, results, claims, state }),
     onCertificate: (certificate) => void discovery()?.finder.table.show(certificate),
     onConnected: (neighbour) => {
       telemetry.events.add('neighbour', neighbour, 'Connected', `broker ${neighbour}`);
@@ -114,7 +121,7 @@ export async function startNeighbours(running: RunningParts, parts: NeighbourPar
     links.status().map((one) => ({ ...one, ...forwarding.status(one.broker), ...results.status(one.broker) }));
   metrics.watch(status);
   return {
-    ...{ links, forwarding, status },
+    ...{ links, forwarding, state, status },
     begin: async () => {
       await running.begin('neighbours', links);
       await running.begin('package forwarding', forwarding);
@@ -136,12 +143,13 @@ export async function startNeighbours(running: RunningParts, parts: NeighbourPar
   };
 }
 
-function handlersOf({ discovery, fetch, forwarding, results, claims }: Answering): NeighbourHandlers {
+function handlersOf({ discovery, fetch, forwarding, results, claims, state }: Answering): NeighbourHandlers {
   return {
     announce: () => NeighbourReply.encode({ data: discovery()?.announcements() ?? new Uint8Array(0) }).finish(),
     package: (neighbour, request) => fetch.notice(neighbour, request),
     claim: (neighbour, request) => results.claim(neighbour, request),
     result: (neighbour, request) => claims.result(neighbour, request),
+    state: (neighbour, request) => state.asked(neighbour, request),
     files: (neighbour, request) => forwarding.files(neighbour, request),
     piece: (neighbour, request) => {
       const { tenant, offset, size, package: part, result } = PieceQuery.decode(request);

@@ -13,6 +13,7 @@ import { declaredMemory } from '../packages/usable.ts';
 import type { TenantRules } from '../tenants/policy.ts';
 import { TenderPool } from '../tenders/pool/pool.ts';
 import type { PoolLimits } from '../tenders/pool/pool-plan.ts';
+import { processPer } from '../tenders/pool/pool-use.ts';
 import type { TenderPools } from '../tenders/pool/pools.ts';
 import type { Tender, WishedIsolation } from '../tenders/process/tender.ts';
 import type { PendingOffload, Runnable } from './offload.ts';
@@ -132,6 +133,7 @@ export class ServedTasks {
         memory: tenders.reduce((sum, { bytes }) => sum + bytes, 0),
         reason: pool.trouble ?? '',
         isolation: pool.isolation,
+        processPer: processPer(tenders),
         calls: pool.use.calls,
         cpuMs: pool.use.cpuMs,
         peakMemory: pool.use.peakMemory,

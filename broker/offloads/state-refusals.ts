@@ -1,8 +1,8 @@
 /** Reasons why an offload with the state of a session is not run here, or comes to no end. */
 import { ErrorCode } from '../../shared/base/errors.ts';
 import { type Refusal, refusal } from '../../shared/base/refusal.ts';
-import { STATE_RETRY_MS } from '../state/state-store.ts';
 import type { StateReply } from '../state/state-types.ts';
+import { RETRY_MS } from '../storage/database-thread.ts';
 import type { PendingOffload } from './offload.ts';
 
 export { otherOffload } from './refusals.ts';
@@ -12,7 +12,7 @@ const MAX_HINT_MS = 60_000;
 
 export function stateUnavailable(reason: string): Refusal {
   const message = `the state of sessions cannot be kept here now: ${reason}; nothing was written`;
-  return refusal(ErrorCode.StateNotKept, message, STATE_RETRY_MS);
+  return refusal(ErrorCode.StateNotKept, message, RETRY_MS);
 }
 
 export function stateFull({

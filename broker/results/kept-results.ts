@@ -99,11 +99,11 @@ export class KeptResults {
     this.#store.put(row, (isOnDisk) => isOnDisk && this.moveToDisk(item));
   }
 
-  /** Removes the results of this tenant. @returns how many results */
-  forgetTenant(tenant: string): number {
+  /** Removes the results of this tenant. @returns how many, and whether nothing of them is left in the files */
+  async forgetTenant(tenant: string): Promise<{ readonly count: number; readonly isScrubbed: boolean }> {
     const items = [...this.#kept.values()].filter(({ owner }) => owner === tenant);
     for (const item of items) this.lose(item);
-    return items.length;
+    return { count: items.length, isScrubbed: (await this.#store?.scrub()) ?? true };
   }
 
   keepInMemory(pending: PendingOffload, result: TaskResult, startedAt: number, keepMs: number): void {

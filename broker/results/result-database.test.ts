@@ -185,3 +185,22 @@ test.each([
   write(database, put('a', small));
   expect(database.read('a')).toBeDefined();
 });
+
+test('nothing of what was removed is left in the files once they are scrubbed', () => {
+  const { database } = opened();
+  const secret = Buffer.from('what only ACME may know '.repeat(40));
+  write(
+    database,
+    put('gone', secret, { receipt: Buffer.from('signed for ACME') }),
+    put('stays', Buffer.from('this stays')),
+  );
+  const found = (text: string) =>
+    readdirSync(folder, { recursive: true, withFileTypes: true })
+      .filter((one) => one.isFile())
+      .some((one) => readFileSync(join(one.parentPath, one.name)).includes(text));
+  expect(found('what only ACME')).toBe(true);
+  write(database, { remove: 'gone' });
+  expect(database.apply([{ scrub: true }], new Uint8Array(0))).toEqual({ isScrubbed: true });
+  for (const text of ['what only ACME', 'signed for ACME']) expect(found(text), text).toBe(false);
+  expect(Buffer.from(database.read('stays')!.output).toString()).toBe('this stays');
+});

@@ -2,11 +2,11 @@ import { createHash } from 'node:crypto';
 import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import type { DatabaseSync, StatementSync } from 'node:sqlite';
-import { closeDatabase, databaseFault, moveFolderAside, openDatabase } from '../storage/database-file.ts';
+import { closeDatabase, databaseFault, moveFolderAside, openDatabase, tryScrub } from '../storage/database-file.ts';
 import { PLAIN, type Seal } from '../storage/seal.ts';
 import { BodyFiles } from './body-files.ts';
 import { resealResults } from './reseal-results.ts';
-import type { PackedResult, StoreChange, StoredResult, StoredRow } from './stored-result.ts';
+import type { PackedResult, StoreChange, StoreDone, StoredResult, StoredRow } from './stored-result.ts';
 
 /** Larger outputs are in files of their own. */
 const MAX_INLINE = 64 * 1024;
@@ -97,7 +97,7 @@ export class ResultDatabase {
    * @param bytes of the results that are put, in their order
    * @throws DamagedError | errors of the file system and of SQLite
    */
-  apply(changes: readonly StoreChange[], bytes: Uint8Array): void {
+  apply(changes: readonly StoreChange[], bytes: Uint8Array): StoreDone {
     const database = this.#database!;
     const written: string[] = [];
     const gone: string[] = [];
@@ -106,6 +106,7 @@ export class ResultDatabase {
       if (written.length > 0) this.#files.sync();
       database.exec('BEGIN IMMEDIATE');
       for (const [i, change] of changes.entries()) {
+        if ('scrub' in change) continue;
         const row = this.#statements!.remove.get('put' in change ? change.put.key : change.remove);
         if (typeof row?.file === 'string') gone.push(row.file);
         if (values[i] !== undefined) this.#statements!.insert.run(...values[i]);
@@ -117,6 +118,7 @@ export class ResultDatabase {
       throw databaseFault(error);
     }
     this.#files.remove(gone);
+    return { isScrubbed: changes.some((change) => 'scrub' in change) && tryScrub(database) };
   }
 
   /** Undefined: there is none with this key. @throws DamagedError | errors of the file system and of SQLite */

@@ -1,21 +1,19 @@
-import type { ResultToStore, StoreChange, StoredResult } from './stored-result.ts';
+import type { ResultToStore, StoreChange } from './stored-result.ts';
 
 /** A change that waits to be written. */
 export interface Waiting {
   readonly put: ResultToStore | undefined;
   /** For what is removed. */
   readonly key: string;
-  readonly done: ((isOnDisk: boolean) => void) | undefined;
+  /** Told whether a result that is put is on the disk, or whether what was removed has left the file. */
+  readonly done: ((isSo: boolean) => void) | undefined;
+  /** Nothing of what was removed is to be left in the file. */
+  readonly scrub?: true;
   readonly since: number;
 }
 
-/** A result that is read. */
-export interface Reading {
-  readonly bytes: number;
-  readonly settle: (result: StoredResult | undefined) => void;
-}
-
-export function changeOf({ put, key }: Waiting): StoreChange {
+export function changeOf({ put, key, scrub }: Waiting): StoreChange {
+  if (scrub) return { scrub };
   if (put === undefined) return { remove: key };
   const { receipt, output: _, ...row } = put;
   return { put: { ...row, receiptBytes: receipt?.length ?? 0 } };
@@ -35,15 +33,4 @@ export function packedBytes(batch: readonly Waiting[]): Uint8Array<ArrayBuffer> 
     }
   }
   return bytes;
-}
-
-/** Resolves when `begin` calls its argument, or after so many milliseconds. */
-export async function within(ms: number, begin: (resolve: () => void) => void): Promise<void> {
-  await new Promise<void>((resolve) => {
-    const timer = setTimeout(resolve, ms);
-    begin(() => {
-      clearTimeout(timer);
-      resolve();
-    });
-  });
 }

@@ -1,4 +1,4 @@
-/** The parts of a result that go to the disk, and the messages between the broker and the thread that writes it. */
+/** The parts of a result that go to the disk. */
 
 /** Of a result that is on the disk, what the broker has in memory. */
 export interface StoredRow {
@@ -34,24 +34,19 @@ export interface PackedResult extends Omit<ResultToStore, 'receipt' | 'output'> 
 }
 
 /** In the order in which they were asked for. */
-export type StoreChange = { readonly put: PackedResult } | { readonly remove: string };
+export type StoreChange =
+  | { readonly put: PackedResult }
+  | { readonly remove: string }
+  /** With the commit, nothing of what was removed is left in the file. */
+  | { readonly scrub: true };
 
-export type StoreRequest =
-  | { readonly kind: 'open' }
-  | { readonly kind: 'write'; readonly changes: readonly StoreChange[]; readonly bytes: Uint8Array }
-  | { readonly kind: 'read'; readonly request: number; readonly key: string }
-  | { readonly kind: 'close' };
+/** One commit. */
+export interface StoreBatch {
+  readonly changes: readonly StoreChange[];
+  readonly bytes: Uint8Array;
+}
 
-export type StoreReply =
-  /** `aside`: where what was damaged is now, and why; empty: nothing was. */
-  | { readonly kind: 'opened'; readonly rows: readonly StoredRow[]; readonly aside: string; readonly reason: string }
-  | { readonly kind: 'failed-to-open'; readonly inUse: boolean; readonly reason: string }
-  /** `reason` empty: all of the last batch is on the disk. Otherwise nothing of it is. */
-  | { readonly kind: 'written'; readonly reason: string }
-  | {
-      readonly kind: 'read';
-      readonly request: number;
-      readonly result: StoredResult | undefined;
-      readonly reason: string;
-    }
-  | { readonly kind: 'closed' };
+export interface StoreDone {
+  /** False as well when nothing was to be scrubbed. */
+  readonly isScrubbed: boolean;
+}

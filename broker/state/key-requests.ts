@@ -49,10 +49,18 @@ export interface KeyRequestsParts {
   readonly rules: Pick<TenantRules, 'policyOf'>;
   /** Of the tasks of this name that the tenant may run; undefined: there is none that has state. */
   readonly stateOf: (tenant: string, task: string) => TaskState | undefined;
-  readonly onEnd: (operation: KeyOperation, isDone: boolean) => void;
+  /** Asks the home, where this broker may do that; undefined: it may not, and the vehicle is told to ask there. */
+  readonly atHome: (client: KeyAsker, request: KeyRequest) => Promise<KeyAnswer> | undefined;
+  readonly onEnd: (client: KeyAsker, request: KeyRequest, answer: KeyAnswer) => void;
 }
 
-type Asking = { readonly tenant: string; readonly id: string };
+/** The vehicle, by its certificate. */
+export interface KeyAsker {
+  readonly tenant: string;
+  readonly id: string;
+  /** The neighbour that asks for it; undefined: it asks itself. */
+  readonly via?: string;
+}
 
 /** By the rules of offloads: a key belongs to tenant, task and vehicle of the certificate, unless the policy shares it. */
 export class KeyRequests {
@@ -63,16 +71,20 @@ export class KeyRequests {
   }
 
   /** Never throws. A change that is answered with an entry is on the disk. */
-  async answer(client: Asking, request: KeyRequest): Promise<KeyAnswer> {
+  async answer(client: KeyAsker, request: KeyRequest): Promise<KeyAnswer> {
     const answer = await this.#answer(client, request);
-    this.#parts.onEnd(request.operation, answer.refusal === undefined);
+    this.#parts.onEnd(client, request, answer);
     return answer;
   }
 
-  async #answer({ tenant, id: vehicle }: Asking, request: KeyRequest): Promise<KeyAnswer> {
-    const { broker, store, rules, stateOf } = this.#parts;
+  async #answer(client: KeyAsker, request: KeyRequest): Promise<KeyAnswer> {
+    const { broker, store, rules, stateOf, atHome } = this.#parts;
+    const { tenant, id: vehicle, via } = client;
     const { home, key, task, operation, value, expected } = request;
     if (home !== broker) {
+      // The request of a neighbour goes no further: brokers that are wrong about a home do not ask in a circle.
+      const forwarded = via === undefined ? atHome(client, request) : undefined;
+      if (forwarded !== undefined) return await forwarded;
       const message = `the key ${key} is kept by broker ${home}, and this is broker ${broker}; ask there`;
       return { refusal: { code: ErrorCode.StateElsewhere, message, retryAfterMs: 0, tryBroker: home } };
     }

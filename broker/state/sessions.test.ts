@@ -62,7 +62,7 @@ async function count(link: BrokerLink, ask: Ask = {}) {
   const result = await link.send(
     {
       ...{ id, input: Buffer.from(input), isolation: 'any', taskDigest: task, priority: 500 },
-      deadline: new Deadline(ask.budgetMs ?? 5000),
+      deadline: new Deadline(ask.budgetMs ?? 30_000),
     },
     { serviceClass: 'normal', keepMs: 1000, durable: false, state: { home, key, tenant }, ...terms },
   );

@@ -1,7 +1,7 @@
 import { join } from 'node:path';
 import type { DatabaseSync } from 'node:sqlite';
 import { messageOf } from '../../shared/base/errors.ts';
-import { closeDatabase, databaseFault, moveFolderAside, openDatabase } from '../storage/database-file.ts';
+import { closeDatabase, databaseFault, moveFolderAside, openDatabase, tryScrub } from '../storage/database-file.ts';
 import { resealTable } from '../storage/reseal.ts';
 import { PLAIN, type Seal } from '../storage/seal.ts';
 import { KIND, type Statements, statementsOf } from './state-schema.ts';
@@ -131,12 +131,8 @@ export class StateDatabase {
 
   /** Leaves nothing of the deleted rows in free pages. */
   #scrubbed(database: DatabaseSync, replies: StateReply[]): StateReply[] {
-    try {
-      database.exec('VACUUM; PRAGMA wal_checkpoint(TRUNCATE)');
-      return replies;
-    } catch {
-      return replies.map((reply) => (reply.kind === 'forgotten' ? { ...reply, isScrubbed: false } : reply));
-    }
+    if (tryScrub(database)) return replies;
+    return replies.map((reply) => (reply.kind === 'forgotten' ? { ...reply, isScrubbed: false } : reply));
   }
 
   /** One that cannot be read is nothing to the others. */

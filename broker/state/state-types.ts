@@ -131,25 +131,8 @@ export interface StateUse {
   readonly bytes: number;
 }
 
-export type ThreadRequest =
-  | { readonly kind: 'open' }
-  | { readonly kind: 'batch'; readonly requests: readonly StateRequest[] }
-  | { readonly kind: 'close' };
-
-export type ThreadReply =
-  /** `aside`: where what was damaged is now, and why; empty: nothing was. */
-  | {
-      readonly kind: 'opened';
-      readonly aside: string;
-      readonly reason: string;
-      readonly use: ReadonlyMap<string, StateUse>;
-    }
-  | { readonly kind: 'failed-to-open'; readonly inUse: boolean; readonly reason: string }
-  /** In the order of the requests. `trouble` empty: the disk can be written. `use`: of the tenants that it has changed for. */
-  | {
-      readonly kind: 'done';
-      readonly replies: readonly StateReply[];
-      readonly trouble: string;
-      readonly use: ReadonlyMap<string, StateUse>;
-    }
-  | { readonly kind: 'closed' };
+/** The answer to one batch: in the order of the requests, and the use of the tenants that it has changed for. */
+export interface StateDone {
+  readonly replies: readonly StateReply[];
+  readonly use: ReadonlyMap<string, StateUse>;
+}

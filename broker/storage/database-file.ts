@@ -58,6 +58,16 @@ export function closeDatabase(database: DatabaseSync): void {
   }
 }
 
+/** Leaves nothing of deleted rows in free pages and in the journal. @returns whether it could */
+export function tryScrub(database: DatabaseSync): boolean {
+  try {
+    database.exec('VACUUM; PRAGMA wal_checkpoint(TRUNCATE)');
+    return true;
+  } catch {
+    return false;
+  }
+}
+
 /** Puts what is in the folder beside it, in place of what was put there before. @returns where it is */
 export function moveFolderAside(folder: string): string {
   const aside = `${folder}.damaged`;

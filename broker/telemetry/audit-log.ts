@@ -1,6 +1,7 @@
 import type { Refusal } from '../../shared/base/refusal.ts';
 import { type RefusalReason, reasonOf } from '../../shared/protocol/refusal-reason.ts';
 import type { FailedRun, RunUse, TaskResult } from '../offloads/offload.ts';
+import type { KeyAnswer, KeyAsker, KeyRequest } from '../state/key-requests.ts';
 import type { Asked } from './asked.ts';
 import { outcomeOf } from './tenant-records.ts';
 
@@ -87,6 +88,22 @@ export class AuditLog {
       inputBytes: bytes,
       outputBytes: result?.output.length,
       inputSha256: sha256,
+    });
+  }
+
+  /** A request for one key has its answer. Of its value there is the size. */
+  state({ tenant, id, via }: KeyAsker, request: KeyRequest, answer: KeyAnswer): void {
+    const { refusal, entry } = { entry: undefined, ...answer };
+    const outcome = outcomeOf(refusal);
+    if (refusal !== undefined && this.#isTooMany(tenant, refusal)) return;
+    const { operation, task, key, tenant: owner, home, expected, value } = request;
+    this.#write({
+      time: now(),
+      event: 'state',
+      ...{ operation, tenant, vehicle: id, via, task, key, owner: owner || undefined, home, expected, outcome },
+      ...(refusal && { reason: reasonOf(refusal.code), code: refusal.code }),
+      version: entry?.version,
+      bytes: operation === 'get' ? entry?.value?.length : value.length || undefined,
     });
   }
 

@@ -1,9 +1,16 @@
 import { Counter, Gauge, type Registry } from 'prom-client';
 
+export interface TenderCount {
+  readonly isolation: string;
+  readonly kept: boolean;
+  readonly state: string;
+  readonly bytes: number;
+}
+
 /** The numbers of a pool when the metrics are read. */
 export interface PoolCount {
   readonly state: string;
-  readonly tenders: Iterable<{ readonly isolation: string; readonly state: string; readonly bytes: number }>;
+  readonly tenders: Iterable<TenderCount>;
 }
 
 /** Tenders and packages, counted when the metrics are read. */
@@ -19,6 +26,16 @@ export function watchPools(registry: Registry, list: () => Iterable<PoolCount>):
       for (const { tenders } of list()) {
         for (const { isolation, state } of tenders) this.labels(isolation, state).inc();
       }
+    },
+  });
+  new Gauge({
+    name: 'broker_tenders_kept_process',
+    help: 'Tenders of isolation process that run all their calls in one process, and put it back after each.',
+    registers,
+    collect() {
+      let count = 0;
+      for (const { tenders } of list()) for (const { kept } of tenders) if (kept) count++;
+      this.set(count);
     },
   });
   new Gauge({

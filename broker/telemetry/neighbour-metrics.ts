@@ -14,13 +14,13 @@ export class NeighbourMetrics {
     const labelNames = ['kind', 'neighbour', 'result'];
     this.#forwarded = new Counter({
       name: 'broker_forwarded_total',
-      help: 'Packages, results and claims that were offered to a neighbour, by what came of it (taken, there already, refused, failed: tried again, dropped).',
+      help: 'Packages, results, claims and requests for state that went to a neighbour, by what came of it (taken, there already, refused, failed, dropped).',
       labelNames,
       registers,
     });
     this.#fetched = new Counter({
       name: 'broker_fetched_total',
-      help: 'Packages, results and claims that a neighbour has offered, by what came of it (taken, there already, refused, failed, dropped).',
+      help: 'Packages, results, claims and requests for state that came from a neighbour, by what came of it (taken, there already, refused, failed, dropped).',
       labelNames,
       registers,
     });

@@ -5,6 +5,7 @@ import type { Refusal } from '../../shared/base/refusal.ts';
 import type { VehiclePrincipal } from '../../shared/identity/identity.ts';
 import type { DrainChange } from '../offloads/drain.ts';
 import type { TaskResult } from '../offloads/offload.ts';
+import type { KeyAnswer, KeyAsker, KeyRequest } from '../state/key-requests.ts';
 import { Activity } from './activity.ts';
 import type { Asked } from './asked.ts';
 import type { AuditConfig } from './audit-config.ts';
@@ -99,6 +100,11 @@ export class BrokerTelemetry {
     const what = task === undefined ? digest : `${task} ${version} (${digest})`;
     this.events.add('package', tenant, event === 'push' ? 'Pushed' : 'Removed', `${what} by vehicle ${id}`);
     this.audit({ event, by: `vehicle ${id}`, tenant, digest, task, version });
+  }
+
+  /** A request for one key of the state of a session has its answer. */
+  state(client: KeyAsker, request: KeyRequest, answer: KeyAnswer): void {
+    this.#audit?.state(client, request, answer);
   }
 
   #answered(asked: Asked, result: TaskResult | undefined, refusal: Refusal | undefined): void {

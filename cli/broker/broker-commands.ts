@@ -12,6 +12,7 @@ import { ServiceManager } from '../../shared/host/service-manager.ts';
 import { brokersDir } from '../../shared/host/socket-directory.ts';
 import { ensureDevelopmentIdentities } from '../../shared/identity/development.ts';
 import { isTenant } from '../../shared/identity/identity.ts';
+import { expectLargeBuffers } from '../../shared/protocol/large-buffers.ts';
 import { ensureDevelopmentSigner } from '../../shared/task-package/signer.ts';
 import { parseSize } from '../../shared/text/size.ts';
 import { withAllProblems } from '../obu/problems.ts';
@@ -155,6 +156,7 @@ async function serve(options: ServeOptions): Promise<void> {
   const stateDir = resolve(options.state);
   try {
     const config = await configOf(options, stateDir, log);
+    expectLargeBuffers();
     running = await startBroker(config, { log, signal: cancel.signal, hurry: hurry.signal });
     await manager.ready(`broker ${options.id} on ${running.url}`);
     const signal = await stopped;

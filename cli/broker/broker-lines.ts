@@ -50,12 +50,17 @@ export function packageLines(packages: readonly PackageStatus[]): string[] {
     ['TASK', 'VERSION', 'STATE', 'TENDERS', 'MEMORY', 'ISOLATION', 'CALLS', 'CPU', 'FROM', 'DIGEST'],
     packages.map((one) => [
       ...[one.name, one.version, one.reason === '' ? one.tender : `${one.tender}: ${one.reason}`],
-      ...[String(one.tenders), mebibytes(one.memory), one.isolation || '-', String(one.calls), seconds(one.cpuMs)],
+      ...[String(one.tenders), mebibytes(one.memory), isolationText(one), String(one.calls), seconds(one.cpuMs)],
       one.pushed?.tenant ?? '(directory)',
       one.digest.slice(0, 19),
     ]),
     'no task packages: put them into the folder of --packages, or push them with kerb task push',
   );
+}
+
+/** "vm"; "process" where one process is kept for all calls of a tender, and else "process, one a call". */
+function isolationText({ isolation, processPer }: PackageStatus): string {
+  return processPer === 'call' ? `${isolation}, one a call` : isolation || '-';
 }
 
 export function tenantLines(tenants: readonly TenantStatus[]): string[] {

@@ -228,6 +228,11 @@ export interface BrokerStatus {
     /** Why it cannot be run now; empty when it can. */
     readonly reason: string;
     readonly isolation: string;
+    /**
+     * Isolation `process`: `tender` when one process runs all its calls and is put back after each, `call` when each has a
+     * process of its own, which is slower. Otherwise empty; left out by brokers that are older.
+     */
+    readonly processPer?: string;
     readonly calls: number;
     /** Total computing time of all calls, in milliseconds. */
     readonly cpuMs: number;

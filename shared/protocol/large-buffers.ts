@@ -9,7 +9,10 @@ const GROWING_PERCENT = 300;
 
 let isSet = false;
 
-/** To be called before payloads of hundreds of KiB pass through this process. One that never has any stays small. */
+/**
+ * To be called before payloads of hundreds of KiB pass through this process. One that never has any stays small. A broker
+ * calls it when it starts: none of its vehicles is to change this for the others.
+ */
 export function expectLargeBuffers(): void {
   if (isSet) return;
   isSet = true;

@@ -13,6 +13,7 @@ import type { BrokerResult } from '../../shared/v2e-client/offload-result.ts';
 import { BrokerProcess } from '../support/broker/broker-process.ts';
 import { FakeClock, faketimeLibrary } from '../support/machine/faketime.ts';
 import { notRun } from '../support/machine/not-run.ts';
+import { longIt } from '../support/rounds.ts';
 
 // The wall clock of a broker jumps while it works, as it does when a base station hears of the time: budgets and results in
 // memory do not depend on it, and certificates end and begin with it.
@@ -92,16 +93,20 @@ test('hours forward and back: budgets hold, and a kept result is there, also aft
   expect(await offload('before')).toMatchObject({ kept: false });
 });
 
-test('years forward: certificates have expired and links end; back again, they are good', {
-  skip: trouble !== undefined,
-  meta: { notRun: trouble },
-}, async () => {
-  await connected();
-  clock.set(30 * YEAR_S);
-  await vi.waitUntil(() => !link!.connected, WAIT);
-  await expect(offload('late')).rejects.toThrow(/no connection to broker rsu-1/);
-  expect(await broker.status()).toMatchObject({ clients: 0 });
-  clock.set(0);
-  await connected();
-  expect(await offload('again')).toMatchObject({ kept: false });
-});
+longIt(
+  'years forward: certificates have expired and links end; back again, they are good',
+  {
+    skip: trouble !== undefined,
+    meta: { notRun: trouble },
+  },
+  async () => {
+    await connected();
+    clock.set(30 * YEAR_S);
+    await vi.waitUntil(() => !link!.connected, WAIT);
+    await expect(offload('late')).rejects.toThrow(/no connection to broker rsu-1/);
+    expect(await broker.status()).toMatchObject({ clients: 0 });
+    clock.set(0);
+    await connected();
+    expect(await offload('again')).toMatchObject({ kept: false });
+  },
+);

@@ -13,6 +13,7 @@ import { ensureDevelopmentIdentities } from '../../shared/identity/development.t
 import { fixedIdentity } from '../../shared/identity/identity-watch.ts';
 import { loadIdentity } from '../../shared/identity/x509-identity.ts';
 import { buildTaskPackage } from '../../shared/task-package/writer.ts';
+import { longIt } from '../support/rounds.ts';
 import { guestImage, taskImage } from '../tender/support-paths.ts';
 
 // A broker in this process with real tenders, and the OBU's end of the wire.
@@ -118,7 +119,7 @@ test('a pool grows with what runs at the same time, and shrinks when that is ove
   expect(status!.cpuMs).toBeGreaterThan(10);
 });
 
-test('one of several that is killed costs its own call and no other', async () => {
+longIt('one of several that is killed costs its own call and no other', async () => {
   const [loop] = await start({ '1': guestImage('loop') }, { maxTendersPerTask: 4 });
   // No tenant has more of them than there are processors, and two where there is one.
   const ends = Promise.all([1, 2].map(() => endOf(offload(loop!, '', 4000))));
@@ -154,7 +155,7 @@ test('tender after tender killed: quarantine with a reason, and the way out of i
   expect(await endOf(offload(echo!, 'well again'))).toBe('well again');
 });
 
-test('what does not fit into the memory is loaded with its offload, and the limit holds', async () => {
+longIt('what does not fit into the memory is loaded with its offload, and the limit holds', async () => {
   const versions = Array.from({ length: 20 }, (_, i) => [`1.${i}`, guestImage('hello')] as const);
   // What one tender declares fits; twenty of them do not, measured or not.
   const tenderMemory = 1_100_000;

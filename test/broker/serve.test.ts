@@ -14,6 +14,7 @@ import { silentLog } from '../../shared/base/log.ts';
 import { ensureDevelopmentIdentities } from '../../shared/identity/development.ts';
 import { fixedIdentity } from '../../shared/identity/identity-watch.ts';
 import { loadIdentity } from '../../shared/identity/x509-identity.ts';
+import { longIt } from '../support/rounds.ts';
 import { STATUS_MS } from '../support/status-ms.ts';
 
 // `kerb broker serve` as a process of its own with a real tender, and the OBU's end of the wire in this one.
@@ -100,7 +101,7 @@ function offload(input: Buffer, budgetMs = 5000) {
   return offloader!.offload({ id: `test/${nextId++}`, taskDigest: digest, input, ...asked });
 }
 
-test('a broker that is stopped is not called connected, and is used again when it goes on', async () => {
+longIt('a broker that is stopped is not called connected, and is used again when it goes on', async () => {
   const { child, status } = await serveWith(0);
   await connect(status.url);
   child.kill('SIGSTOP');
@@ -163,6 +164,10 @@ test('without a word on it, the isolation is the strongest that the machine has,
   expect(await getControl(api(), '/metrics')).toContain(
     `broker_tenders{isolation="${echo?.isolation}",state="Waiting"} 1`,
   );
+  expect(await getControl(api(), '/metrics')).toContain(
+    `broker_tenders_kept_process ${echo?.processPer === 'tender' ? 1 : 0}`,
+  );
+  expect(['tender', 'call']).toContain(echo?.isolation === 'process' ? echo.processPer : 'call');
 });
 
 test('with --prestart none, nothing is loaded before the first offload, and --max-tenders bounds what is', async () => {

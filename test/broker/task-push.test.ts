@@ -18,6 +18,7 @@ import { buildTaskPackage } from '../../shared/task-package/writer.ts';
 import { BrokerClient } from '../../shared/v2e-client/broker-client.ts';
 import { fakeImage } from '../support/fake-image.ts';
 import { Kerb } from '../support/kerb/kerb.ts';
+import { longIt } from '../support/rounds.ts';
 
 // `kerb task push` and `kerb broker serve` as processes of their own, with real tenders.
 
@@ -182,7 +183,7 @@ test('refused with a sentence each: nobody may, this tenant may not, unsigned, t
   expect((await kerb('task', 'remove', 'echo', ...at(open.url))).stderr).toMatch(/echo is not a valid digest/);
 });
 
-test('a quota of packages holds over restarts, and two that push the same at once share one', async () => {
+longIt('a quota of packages holds over restarts, and two that push the same at once share one', async () => {
   const flags = ['--push-from', 'ACME', '--push-packages', '1', '--push-quota', '20m'];
   const { child, status: first } = await serve(...flags);
   const both = await Promise.all([1, 2].map(() => kerb('task', 'push', 'echo', ...at(first.url))));
@@ -199,7 +200,7 @@ test('a quota of packages holds over restarts, and two that push the same at onc
   );
 });
 
-test('killed in the middle of a push, the broker starts again with nothing of it, and takes it anew', async () => {
+longIt('killed in the middle of a push, the broker starts again with nothing of it, and takes it anew', async () => {
   const { child, status: first } = await serve('--push-from', 'ACME', '--prestart', 'none');
   const { dir, digest } = await largePackage('twice');
   const identity = await loadIdentity(join(root, 'laptop'), 'vehicle');

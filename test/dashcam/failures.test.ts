@@ -96,6 +96,19 @@ describe('a camera that fails', () => {
     await Promise.all([own.more(3), small.more(3)]);
   });
 
+  it('is not given up while ffmpeg loads for longer than a stall may last', async () => {
+    const started = join(rig.folder, 'started');
+    const ffmpegPath = join(rig.folder, 'ffmpeg');
+    const slow = `case "$*" in *pipe:0*) echo >>${started}; sleep 2.5 ;; esac`;
+    writeFileSync(ffmpegPath, `#!/bin/sh\n${slow}\nexec ffmpeg "$@"\n`, { mode: 0o755 });
+    await rig.serve(64, 48, 20, draw);
+    const camera = rig.camera(`sim:${rig.socketPath}`, { ffmpegPath });
+    await camera.start();
+    await new Pictures(camera, SMALL).more(3);
+    expect(isRunning(camera)).toBe(true);
+    expect(readFileSync(started, 'utf8')).toBe('\n'); // one converter, started once
+  });
+
   it('loses pictures in a conversion that cannot keep up, the older ones, and says so by their numbers', async () => {
     await rig.serve(64, 48, 20, draw);
     const camera = rig.camera(`sim:${rig.socketPath}`, { timing: { stallMs: 30_000 } });

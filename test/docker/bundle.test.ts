@@ -15,7 +15,7 @@ import type { ObuStatus } from '../../shared/api/status.ts';
 import { ErrorCode } from '../../shared/base/errors.ts';
 import { type CommandEnd, Kerb } from '../support/kerb/kerb.ts';
 import { hasSharedEngine, ownEngine, useSharedEngine } from '../support/machine/shared-engine.ts';
-import { rounds } from '../support/rounds.ts';
+import { longIt, rounds } from '../support/rounds.ts';
 import { STATUS_MS } from '../support/status-ms.ts';
 import { until } from '../support/until.ts';
 
@@ -171,7 +171,7 @@ describe('kerb obu apply', () => {
     expect((await statusOf('late')).restarts).toBe(1);
   });
 
-  it('ends well when workloads make room as their priorities say, and such a manifest is good', async () => {
+  longIt('ends well when workloads make room as their priorities say, and such a manifest is good', async () => {
     const maps = service('maps', `${SMALL}:1`, '    x-obu: { priority: idle }\n').replace('16m', '600m');
     const adas = service('adas', `${SMALL}:1`, '    x-obu: { priority: high }\n').replace('16m', '500m');
     expect(await car.kerb('obu', 'apply', manifest('p1', maps))).toMatchObject({ code: 0 });
@@ -201,7 +201,7 @@ describe('kerb obu apply', () => {
     });
   });
 
-  it('takes an image that was built here by its id, and says how when it is not there', async () => {
+  longIt('takes an image that was built here by its id, and says how when it is not there', async () => {
     const { Id } = await engine.calls.getImage(`${SMALL}:1`).inspect();
     const names = [`${SMALL}@${Id}`, `${SMALL}:7@${Id}`, Id];
     const pinned = manifest('pinned', names.map((image, n) => service(`pinned-${n}`, image)).join(''));
@@ -214,7 +214,7 @@ describe('kerb obu apply', () => {
     });
   });
 
-  it('refuses an image for another machine that is on the engine, and so does --dry-run', async () => {
+  longIt('refuses an image for another machine that is on the engine, and so does --dry-run', async () => {
     await loadForeign(`${SMALL}:arm`);
     const before = await car.generation();
     const file = manifest('foreign', service('a', `${SMALL}:arm`));

@@ -15,6 +15,7 @@ import { createAuthority, issueCertificate } from '../../shared/identity/authori
 import { writeIdentity } from '../../shared/identity/files.ts';
 import { FakeClock, faketimeLibrary } from '../support/machine/faketime.ts';
 import { useSharedEngine } from '../support/machine/shared-engine.ts';
+import { longIt } from '../support/rounds.ts';
 import { TestCar } from './car.ts';
 
 useSharedEngine();
@@ -132,48 +133,56 @@ describe.skipIf(library === undefined)('the clock of a car', () => {
     expect(await workload()).toMatchObject({ state: 'Running', restarts: 0 });
   }, 300_000);
 
-  it('a car whose certificate has expired drives, and takes up a new one without a restart', async () => {
-    await start(2 * YEAR_S);
-    expect((await status()).identity).toMatchObject({ state: 'Expired', good: false });
-    expect((await status()).api!.listening).toBe(false);
-    expect(await getControl(api, '/metrics', 10_000)).toMatch(/^obu_identity_state\{state="Expired"\} 1$/m);
-    await renew(3 * 365);
-    await expect.poll(async () => (await status()).identity, WAIT).toMatchObject({ state: 'Valid' });
-    await expect.poll(async () => (await status()).api!.listening, WAIT).toBe(true);
-    expect(child!.exitCode).toBeNull();
-  }, 300_000);
+  longIt(
+    'a car whose certificate has expired drives, and takes up a new one without a restart',
+    async () => {
+      await start(2 * YEAR_S);
+      expect((await status()).identity).toMatchObject({ state: 'Expired', good: false });
+      expect((await status()).api!.listening).toBe(false);
+      expect(await getControl(api, '/metrics', 10_000)).toMatch(/^obu_identity_state\{state="Expired"\} 1$/m);
+      await renew(3 * 365);
+      await expect.poll(async () => (await status()).identity, WAIT).toMatchObject({ state: 'Valid' });
+      await expect.poll(async () => (await status()).api!.listening, WAIT).toBe(true);
+      expect(child!.exitCode).toBeNull();
+    },
+    300_000,
+  );
 
   const allEvents = async () => JSON.parse(await getControl(api, '/v1/events', 10_000)) as ObuEvent[];
 
-  it('a clock that jumps by years while it drives changes no state and no age', async () => {
-    await renew(365);
-    await start(0);
-    await expect.poll(async () => (await speed()).value, WAIT).toBe(123.45);
-    // What comes with the start, whose order is nobody's promise, is over.
-    const words = async () => (await allEvents()).map(({ kind, word }) => `${kind} ${word}`);
-    await expect.poll(words, WAIT).toEqual(expect.arrayContaining(['engine Answering', 'place Lost']));
-    const before = (await allEvents()).at(-1)!.id;
-    for (const years of [30, -35, 0]) {
-      clock.set(years * YEAR_S);
-      const year = new Date(Date.now() + years * YEAR_S * 1000).getUTCFullYear();
-      const word = years > 0 ? 'Expired' : years < 0 ? 'WaitingForClock' : 'Valid';
-      await expect.poll(lastIdentityEvent, WAIT).toBe(word);
-      await expect.poll(async () => (await speed()).stale, WAIT).toBe(false);
-      for (let look = 0; look < 10; look++, await sleep(200)) {
-        expect(await workload()).toMatchObject({ state: 'Running', detail: 'Ok', restarts: 0 });
-        expect((await speed()).ageMs).toBeLessThan(60_000);
-        expect((await status()).engine.fault).toBe('');
+  longIt(
+    'a clock that jumps by years while it drives changes no state and no age',
+    async () => {
+      await renew(365);
+      await start(0);
+      await expect.poll(async () => (await speed()).value, WAIT).toBe(123.45);
+      // What comes with the start, whose order is nobody's promise, is over.
+      const words = async () => (await allEvents()).map(({ kind, word }) => `${kind} ${word}`);
+      await expect.poll(words, WAIT).toEqual(expect.arrayContaining(['engine Answering', 'place Lost']));
+      const before = (await allEvents()).at(-1)!.id;
+      for (const years of [30, -35, 0]) {
+        clock.set(years * YEAR_S);
+        const year = new Date(Date.now() + years * YEAR_S * 1000).getUTCFullYear();
+        const word = years > 0 ? 'Expired' : years < 0 ? 'WaitingForClock' : 'Valid';
+        await expect.poll(lastIdentityEvent, WAIT).toBe(word);
+        await expect.poll(async () => (await speed()).stale, WAIT).toBe(false);
+        for (let look = 0; look < 10; look++, await sleep(200)) {
+          expect(await workload()).toMatchObject({ state: 'Running', detail: 'Ok', restarts: 0 });
+          expect((await speed()).ageMs).toBeLessThan(60_000);
+          expect((await status()).engine.fault).toBe('');
+        }
+        await getControl(api, '/v1/workloads/pause', 10_000).then((text) => {
+          // The engine's own clock is the real one here, so an age is as long as it was at the first look.
+          expect(new Date(JSON.parse(text).containers[0].startedAt).getUTCFullYear()).toBe(year);
+        });
       }
-      await getControl(api, '/v1/workloads/pause', 10_000).then((text) => {
-        // The engine's own clock is the real one here, so an age is as long as it was at the first look.
-        expect(new Date(JSON.parse(text).containers[0].startedAt).getUTCFullYear()).toBe(year);
-      });
-    }
-    const events = JSON.parse(await getControl(api, `/v1/events?after=${before}`)) as ObuEvent[];
-    expect(events.map(({ kind, word }) => `${kind} ${word}`)).toEqual([
-      'identity Expired',
-      'identity WaitingForClock',
-      'identity Valid',
-    ]);
-  }, 300_000);
+      const events = JSON.parse(await getControl(api, `/v1/events?after=${before}`)) as ObuEvent[];
+      expect(events.map(({ kind, word }) => `${kind} ${word}`)).toEqual([
+        'identity Expired',
+        'identity WaitingForClock',
+        'identity Valid',
+      ]);
+    },
+    300_000,
+  );
 });

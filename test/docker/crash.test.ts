@@ -11,6 +11,7 @@ import { buildWorkloadImage } from '../../obu/images/workload-image.ts';
 import { getStatus } from '../../shared/api/control-client.ts';
 import type { ObuStatus } from '../../shared/api/status.ts';
 import { ErrorCode } from '../../shared/base/errors.ts';
+import { longIt } from '../support/rounds.ts';
 import { STATUS_MS } from '../support/status-ms.ts';
 import { until } from '../support/until.ts';
 import { TestCar } from './car.ts';
@@ -108,7 +109,7 @@ it('a workload runs on while its OBU is killed, and goes on with the next OBU in
   expect(followed().count).toBeGreaterThan(countBefore);
 });
 
-it('is served as before while its private engine hangs, which the status says', async (context) => {
+longIt('is served as before while its private engine hangs, which the status says', async (context) => {
   const { kind } = (await getStatus<ObuStatus>(api, STATUS_MS)).engine;
   if (kind === 'external') context.skip('this machine has a Docker Engine of its own, which is not ours to stop');
   const before = await containers();

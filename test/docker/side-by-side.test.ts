@@ -2,6 +2,7 @@
 import { rm } from 'node:fs/promises';
 import { afterAll, afterEach, beforeAll, expect, it, vi } from 'vitest';
 import { useSharedEngine } from '../support/machine/shared-engine.ts';
+import { longIt } from '../support/rounds.ts';
 import { until } from '../support/until.ts';
 import { buildImage, busyWorkload, newState, Runtime } from './runtime.ts';
 
@@ -104,7 +105,7 @@ it('while a victim ignores SIGTERM, a crashed one comes back, a new one starts, 
   expect(runtime.preemptions).toEqual([['stubborn', 'needs-room']]);
 });
 
-it('many that start at once are told one by one, and the most important do not come last', async () => {
+longIt('many that start at once are told one by one, and the most important do not come last', async () => {
   const many = Array.from({ length: 16 }, (_, i) => workload(`many-${i}`, { name: `many-${i}`, priority: i }));
   runtime.apply(...many);
   const up = () => many.filter(({ name }) => runtime.word(name) === 'Running(Ok)').length;

@@ -7,7 +7,7 @@ import { afterAll, beforeAll, expect, it, vi } from 'vitest';
 import { signal } from '../../obu/engine/processes.ts';
 import type { Workload } from '../../obu/manifest/workload.ts';
 import { ErrorCode } from '../../shared/base/errors.ts';
-import { rows } from '../support/rounds.ts';
+import { longIt, rows } from '../support/rounds.ts';
 import { until } from '../support/until.ts';
 import { buildImage, busyWorkload, newState, Runtime } from './runtime.ts';
 
@@ -83,7 +83,7 @@ it('an engine that hangs is said so, and when it goes on everything is as before
   await runtime.untilGone('low', 'high');
 });
 
-it('after SIGKILL it goes on with the same containers, and knows why they are as they are', async () => {
+longIt('after SIGKILL it goes on with the same containers, and knows why they are as they are', async () => {
   // The first runtime hands its engine over to others: only its engine is needed from here on.
   await runtime.reconciler.stop();
   const last = runtime;

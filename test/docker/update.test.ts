@@ -6,6 +6,7 @@ import type { UpdatePolicy } from '../../obu/manifest/workload.ts';
 import type { UpdateState } from '../../obu/planner/state.ts';
 import { configHash } from '../../obu/workloads/container-spec.ts';
 import { useSharedEngine } from '../support/machine/shared-engine.ts';
+import { longIt } from '../support/rounds.ts';
 import { until } from '../support/until.ts';
 import { buildImage, busyWorkload, healthcheck, newState, Runtime } from './runtime.ts';
 
@@ -98,7 +99,7 @@ it('an update that becomes unhealthy is rolled back to the last good configurati
   expect((await runtime.container('app')).Config.Env).toContain('VERSION=3');
 });
 
-it('a new image that does not work is rolled back to the last good image, which is kept from removal', async () => {
+longIt('a new image that does not work is rolled back to the last good image, which is kept from removal', async () => {
   await runtime.setWell('app', true);
   const tag = 'kerbside-test-app:1';
   const good = await buildImage(runtime.engine, tag, 'good');

@@ -5,7 +5,7 @@
 import { describe, expect, test } from 'vitest';
 import { decodeOffload } from '../../broker/ingress/codec.ts';
 import { FrameRules } from '../../broker/ingress/frame-rules.ts';
-import { decodeCancel, decodeDescribe } from '../../broker/ingress/replies.ts';
+import { decodeCancel, decodeDescribe, decodeState } from '../../broker/ingress/replies.ts';
 import { isKerbError, messageOf } from '../../shared/base/errors.ts';
 import { greetingFrom } from '../../shared/protocol/greeting.ts';
 import { readEvent } from '../../shared/protocol/v2e-parser.ts';
@@ -43,6 +43,7 @@ const TARGETS: readonly Target[] = [
   { kind: 'offload', read: (bytes) => decodeOffload(bytes, client(2), 0), coded: true },
   { kind: 'cancel', read: decodeCancel, coded: true },
   { kind: 'describe', read: decodeDescribe, coded: true },
+  { kind: 'state', read: decodeState, coded: true },
   { kind: 'push', read: decodePush, coded: true },
   { kind: 'event', read: readEvent, coded: true },
   { kind: 'announcement', read: decodeAnnouncement, coded: false },

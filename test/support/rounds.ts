@@ -1,3 +1,5 @@
+import { it, type TestAPI } from 'vitest';
+
 /** Whether this is `npm run test:long` and not `npm test`. */
 export const isLong = Boolean(process.env.KERB_TEST_LONG);
 
@@ -16,3 +18,9 @@ export function rounds(short: number, long: number): number {
 export function rows<T>(short: number, all: readonly T[]): readonly T[] {
   return isLong ? all : all.slice(0, short);
 }
+
+/**
+ * A test of `npm run test:long` alone: what it finds is rare, and others of its file go through the same parts. It is no
+ * skipped test in `npm test`, where every skip has a reason of the machine.
+ */
+export const longIt: TestAPI = isLong ? it : (Object.assign(() => {}, { each: () => () => {} }) as unknown as TestAPI);

@@ -6,6 +6,7 @@ import { join } from 'node:path';
 import { gunzipSync } from 'node:zlib';
 import { afterAll, describe, expect, test } from 'vitest';
 import type { TenderOutcome } from '../../broker/tenders/process/tender.ts';
+import { longIt } from '../support/rounds.ts';
 import { forEachIsolation, taskImage, u64 } from './support.ts';
 
 const folder = mkdtempSync(join(tmpdir(), 'kerb-tasks-'));
@@ -291,7 +292,7 @@ await forEachIsolation((tenders) => {
       });
     });
 
-    test('of the largest input is right', async () => {
+    longIt('of the largest input is right', async () => {
       const values = random(1 << 20, 8, 50, 0);
       const actual = decoded(output(await run(doubles(values))));
       const wanted = aggregated(values);

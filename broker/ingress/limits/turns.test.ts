@@ -104,9 +104,9 @@ test('a message that took long to put together is followed by a rest, one that d
   const { turns, handled } = setUp();
   const [large, calm] = [new Vehicle('l'), new Vehicle('c')];
   turns.take(large, large.message(0));
-  turns.assembled(large, large, 64 * 1024);
+  turns.assembled(large, large, 0.06);
   expect(large.isReading).toBe(true);
-  turns.assembled(large, large, 4 * 1024 * 1024);
+  turns.assembled(large, large, 4);
   expect(large.isReading).toBe(false);
   turns.take(large, large.message(0));
   now += 2;
@@ -116,6 +116,28 @@ test('a message that took long to put together is followed by a rest, one that d
   now += 1;
   await vi.waitUntil(() => large.isReading);
   expect(handled).toEqual(['l0', 'c0', 'l1']);
+});
+
+test('what is put off is done a turn at a time, with a rest after what took long, and at once at the end', async () => {
+  const { turns, handled } = setUp();
+  const [large, calm] = [new Vehicle('l'), new Vehicle('c')];
+  for (let n = 0; n < 4; n++) {
+    turns.later(large, () => {
+      handled.push(`answer${n}`);
+      now += 10;
+    });
+  }
+  expect(handled).toEqual([]);
+  await vi.waitUntil(() => handled.length === 1);
+  await new Promise((resolve) => setTimeout(resolve, 20));
+  // Its rest is not over.
+  turns.take(calm, calm.message(0));
+  expect(handled).toEqual(['answer0', 'c0']);
+  now += 9;
+  await vi.waitUntil(() => handled.length === 3);
+  turns.flush();
+  expect(handled).toEqual(['answer0', 'c0', 'answer1', 'answer2', 'answer3']);
+  turns.stop();
 });
 
 test('what is over a limit waits, and is told which when that was too long', async () => {

@@ -8,8 +8,6 @@
 /** Milliseconds of work in one turn, and bytes read. */
 const TURN_MS = 1;
 const TURN_BYTES = 256 * 1024;
-/** The time that `ws` takes to put a message together and unmask it: 1 ms for 1 MiB, all of it at once when the last byte is here. */
-const ASSEMBLY_BYTES_PER_MS = 1024 * 1024;
 /** So often a vehicle that sends a lot gets a turn without waiting for one. */
 const WINDOW_MS = 2;
 /** A message that is over a limit waits this long for room, and is refused then. */
@@ -31,6 +29,8 @@ export interface Waiting {
 /** The state that `Turns` keeps of one vehicle. */
 export class Turn<Message extends Waiting> {
   readonly waiting: Message[] = [];
+  /** Large answers that are still to be written. */
+  readonly works: (() => void)[] = [];
   readonly stopped = new Set<Source>();
   windowAt = 0;
   spentMs = 0;
@@ -84,14 +84,23 @@ export class Turns<User, Message extends Waiting> {
     if (turn.readBytes > TURN_BYTES) this.#stop(user, turn, source);
   }
 
-  /** A message of so many bytes was put together. What took longer than a turn is followed by a rest as long. */
-  assembled(user: User, source: Source, bytes: number): void {
+  /** A large message was put together and unmasked, which took so long: all of it at once, when its last byte was here. */
+  assembled(user: User, source: Source, ms: number): void {
     const turn = this.#rules.turnOf(user);
-    const ms = bytes / ASSEMBLY_BYTES_PER_MS;
     turn.spentMs += ms;
-    if (ms < TURN_MS) return;
-    turn.restsUntil = Math.max(turn.restsUntil, performance.now()) + ms - TURN_MS;
-    this.#stop(user, turn, source);
+    if (rest(turn, ms, performance.now())) this.#stop(user, turn, source);
+  }
+
+  /** For what takes long and is not asked for by a message at hand, as a large answer is: done when the user's turn comes. */
+  later(user: User, work: () => void): void {
+    const turn = this.#rules.turnOf(user);
+    turn.works.push(work);
+    this.#list(user, turn);
+  }
+
+  /** Does at once what was put off. */
+  flush(): void {
+    for (const user of this.#round) for (const work of this.#rules.turnOf(user).works.splice(0)) work();
   }
 
   /** The connection is gone, and what came over it with it. */
@@ -113,6 +122,10 @@ export class Turns<User, Message extends Waiting> {
       turn.stopped.add(source);
       source.pause();
     }
+    this.#list(user, turn);
+  }
+
+  #list(user: User, turn: Turn<Message>): void {
     if (turn.isListed) return;
     turn.isListed = true;
     this.#round.push(user);
@@ -139,7 +152,7 @@ export class Turns<User, Message extends Waiting> {
       const user = this.#round.shift()!;
       const turn = this.#rules.turnOf(user);
       hasWorked = this.#goOn(user, turn);
-      turn.isListed = turn.waiting.length > 0 || turn.stopped.size > 0;
+      turn.isListed = turn.works.length > 0 || turn.waiting.length > 0 || turn.stopped.size > 0;
       if (turn.isListed) this.#round.push(user);
     }
     this.#schedule(hasWorked);
@@ -153,7 +166,7 @@ export class Turns<User, Message extends Waiting> {
     turn.windowAt = begunAt;
     turn.spentMs = 0;
     turn.readBytes = 0;
-    let hasWorked = false;
+    let hasWorked = this.#work(turn);
     while (waiting.length > 0 && turn.spentMs < TURN_MS) {
       const now = performance.now();
       const message = waiting[0]!;
@@ -165,10 +178,24 @@ export class Turns<User, Message extends Waiting> {
     }
     if (waiting.length > 0 || !this.#rules.mayRead(user)) return hasWorked;
     const [source] = stopped;
-    if (source === undefined) return hasWorked;
+    if (source === undefined || turn.restsUntil > begunAt) return hasWorked;
     stopped.delete(source);
     source.resume();
     return true;
+  }
+
+  /** Of what was put off, as much as a turn has room for. */
+  #work(turn: Turn<Message>): boolean {
+    const { works } = turn;
+    const hasWorked = works.length > 0;
+    while (works.length > 0 && turn.spentMs < TURN_MS) {
+      const before = performance.now();
+      works.shift()!();
+      const now = performance.now();
+      turn.spentMs += now - before;
+      rest(turn, now - before, now);
+    }
+    return hasWorked;
   }
 
   #handle(user: User, turn: Turn<Message>, message: Message, quota: string): void {
@@ -176,6 +203,13 @@ export class Turns<User, Message extends Waiting> {
     this.#rules.handle(user, message, quota);
     turn.spentMs += performance.now() - before;
   }
+}
+
+/** Work that took longer than a turn is followed by a rest as long. */
+function rest(turn: Turn<Waiting>, ms: number, now: number): boolean {
+  if (ms < TURN_MS) return false;
+  turn.restsUntil = Math.max(turn.restsUntil, now) + ms - TURN_MS;
+  return true;
 }
 
 function refresh(turn: Turn<Waiting>, now: number): void {

@@ -1,6 +1,5 @@
 import { ErrorCode, KerbError } from '../../../shared/base/errors.ts';
 import { decodeChunk, decodeCredit, encodeChunkReply, type Payload } from '../../../shared/protocol/chunks.ts';
-import { expectLargeBuffers } from '../../../shared/protocol/large-buffers.ts';
 import { isEventOf } from '../../../shared/protocol/v2e-parser.ts';
 import type { AnnouncedOffload, Answer, IncomingOffload, TaskResult } from '../../offloads/offload.ts';
 import type { TransferMetrics } from '../../telemetry/transfer-metrics.ts';
@@ -45,7 +44,6 @@ export class Transfers {
   }
 
   announce(link: VehicleLink, offload: AnnouncedOffload, answer: Answer): void {
-    expectLargeBuffers();
     const want = (followed: Answer) => this.#uploads.add({ offload, answer: followed, link });
     this.#options.announce(offload, answer, want, link);
   }

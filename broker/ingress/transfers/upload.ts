@@ -29,6 +29,8 @@ export class Upload {
   /** Up to here the other end may send. */
   allowed = 0;
   movedAt = 0;
+  /** How often the other end was told where to begin: from the second time on, chunks of before may still be on their way. */
+  begun = 0;
   /** How long it is kept while no caller waits for it. */
   keepMs = 0;
   readonly #taskDigest: string;
@@ -68,6 +70,11 @@ export class Upload {
     const more = creditOf(this.size, this.received, this.allowed);
     this.allowed += more;
     return more;
+  }
+
+  /** Sent before the other end was told to begin elsewhere: it is here already, or comes again. */
+  isStale(offset: number, length: number): boolean {
+    return offset + length <= this.received || (offset > this.received && this.begun > 1);
   }
 
   /** Why it cannot be the next part; empty: it is. */

@@ -46,6 +46,11 @@ export class Uploads {
   /** Its bytes are wanted: begins, joins or goes on with a transfer. */
   add(waiter: Waiter): void {
     const { offload, answer, link } = waiter;
+    if (!link.isServed) {
+      // Lost while the broker looked whether the bytes are needed: no link would send them until it counts as stalled.
+      answer(undefined, refusal(ErrorCode.OffloadCancelled, 'its vehicle has disconnected before its input was here'));
+      return;
+    }
     const key = keyOf(offload);
     let upload = this.#byKey.get(key);
     if (upload !== undefined && !upload.isOf(offload)) {
@@ -81,6 +86,7 @@ export class Uploads {
     const { tenant, id: vehicle } = link.client!;
     const upload = this.#byKey.get(keyOf({ tenant, vehicle, id }));
     if (upload?.state !== 'active' || upload.source !== link) return undefined;
+    if (upload.isStale(offset, data.length)) return undefined;
     const fault = upload.faultOf(offset, data.length);
     if (fault !== '') {
       const error = new KerbError(ErrorCode.BadOffloadRequest, `the input of ${id} cannot be used: ${fault}`, { id });
@@ -138,6 +144,7 @@ export class Uploads {
     upload.open();
     upload.movedAt = performance.now();
     upload.allowed = upload.received;
+    if (upload.source !== undefined) upload.begun++;
     this.#allow(upload, upload.received);
   }
 

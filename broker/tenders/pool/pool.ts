@@ -5,8 +5,8 @@ import { Demand } from './demand.ts';
 import { countIn, type HeldTender, loadingTender, longIn, measured, viewOf } from './held-tender.ts';
 import { PoolHealth } from './pool-health.ts';
 import type { CallEnd, PoolOptions } from './pool-options.ts';
-import type { PoolView, TenderView } from './pool-plan.ts';
-import { PoolUse } from './pool-use.ts';
+import type { PoolView } from './pool-plan.ts';
+import { type KnownTender, knownOf, PoolUse } from './pool-use.ts';
 import { asKerbError, isStarved } from './trouble.ts';
 
 /**
@@ -65,8 +65,8 @@ export class TenderPool {
   get refused(): boolean {
     return this.#health.final && this.#held.size === 0;
   }
-  get tenders(): readonly (TenderView & { readonly isolation: string })[] {
-    return [...this.#held].map((held) => ({ ...viewOf(held), isolation: held.tender?.isolation ?? '' }));
+  get tenders(): readonly KnownTender[] {
+    return [...this.#held].map(knownOf);
   }
   /** In one word: what an offload that comes now meets. */
   get state(): 'Waiting' | 'Busy' | 'Loading' | 'Quarantined' | 'Dead' | 'Stopped' {

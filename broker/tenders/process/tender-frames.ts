@@ -15,6 +15,7 @@ const REASON_MAX = 512;
 const LOADED_SIZE = 104;
 const OUTCOME_SIZE = 88;
 const ISOLATION_OFFSET = 96;
+const KEPT_OFFSET = 100;
 const NAME_OFFSET = 32;
 const NAME_SIZE = 64;
 /** No frame of a tender is longer. */
@@ -41,6 +42,8 @@ export type TenderFrame =
       readonly type: 'loaded';
       readonly image: ImageInfo;
       readonly isolation: Isolation;
+      /** One process runs all calls, and is put back after each. */
+      readonly kept: boolean;
       readonly confinement: string;
     }
   | { readonly type: 'blank' }
@@ -93,7 +96,8 @@ function decodeLoaded(frame: Buffer): TenderFrame {
   };
   const isolation = isolations.get(frame.readUInt32LE(ISOLATION_OFFSET));
   if (isolation === undefined) throw bad('an unknown isolation');
-  return { type: 'loaded', image, isolation, confinement: frame.toString('utf8', LOADED_SIZE) };
+  const kept = frame.readUInt32LE(KEPT_OFFSET) === 1;
+  return { type: 'loaded', image, isolation, kept, confinement: frame.toString('utf8', LOADED_SIZE) };
 }
 
 function decodeOutcome(frame: Buffer): OutcomeFrame {

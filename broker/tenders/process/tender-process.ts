@@ -37,6 +37,7 @@ export class TenderProcess implements Tender {
   #child: TenderChild | undefined;
   #image: ImageInfo | undefined;
   #isolation: Isolation = 'process';
+  #kept = false;
   #confinement = '';
   #verdict: string | undefined;
   /** It was given up because it got no processor. */
@@ -65,6 +66,10 @@ export class TenderProcess implements Tender {
 
   get isolation(): Isolation {
     return this.#isolation;
+  }
+
+  get kept(): boolean {
+    return this.#kept;
   }
 
   get image(): ImageInfo {
@@ -228,6 +233,7 @@ export class TenderProcess implements Tender {
         if (this.#state !== 'Loading') return; // stopped meanwhile
         this.#image = frame.image;
         this.#isolation = frame.isolation;
+        this.#kept = frame.kept;
         this.#confinement = frame.confinement;
         this.#state = 'Waiting';
         this.#options.log.info({ pid: this.pid, state: frame.confinement }, 'tender ready');

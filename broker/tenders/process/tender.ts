@@ -48,6 +48,8 @@ export interface ImageInfo {
 export interface Tender {
   /** Known after `start()`. */
   readonly isolation: Isolation;
+  /** Isolation `process`: one process runs all its calls, and is put back after each. Known after `start()`. */
+  readonly kept?: boolean;
   readonly state: TenderState;
   readonly pid: number | undefined;
   /** Known after `start()`. */

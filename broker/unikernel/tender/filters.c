@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #include "filters.h"
+#include "process.h"
 
 /*
  * A filter is a list of rules, each of which lets something through or falls to the next; at the end stands the refusal. Of
@@ -52,7 +53,8 @@
       LET_WITH(pidfd_send_signal, 1, SIGKILL), LET_WITH(prctl, 0, PR_SET_PDEATHSIG), LET(getppid),             \
       LET(close_range), LET_WITH(prlimit64, 0, 0), LET_WITH(seccomp, 0, SECCOMP_SET_MODE_FILTER),              \
       LET_WITH(fcntl, 1, F_SETFL), LET(fstat), LET_WITH(futex, 1, FUTEX_LOCK_PI),                              \
-      LET_WITH(sched_setscheduler, 1, SCHED_FIFO), LET_WITH(getrusage, 0, RUSAGE_SELF) MACHINE_PROCESS
+      LET_WITH(sched_setscheduler, 1, SCHED_FIFO), LET_WITH(getrusage, 0, RUSAGE_SELF),                        \
+      LET_WITH(setpriority, 2, KERB_LONG_NICENESS) MACHINE_PROCESS
 
 #ifdef KERB_UNSEALED /* kerb-tender-unsealed alone, which qemu-user runs in tests: it knows no seccomp. See Makefile */
 static bool unsealed;

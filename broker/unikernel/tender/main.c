@@ -180,6 +180,6 @@ int main(int count, char **arguments) {
   if (!isolation->self_test(&guest, reason) || !get_ready(&guest, isolation, reason))
     send_reason(KERB_FRAME_FAILED, reason);
 
-  say_loaded(&guest, isolation->id, why, way, confinement);
+  say_loaded(&guest, isolation->id, isolation == &isolation_process_kept, why, way, confinement);
   serve(&guest, isolation);
 }

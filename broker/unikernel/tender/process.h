@@ -28,6 +28,14 @@ bool process_prepare(struct guest *guest, char reason[REASON_SIZE]);
  */
 bool process_fork(const struct guest *guest, enum gate_way way, bool (*first)(const struct guest *guest), struct process *process);
 
+/*
+ * A run of this long gets less of a processor from then on when others want it too: the broker's messages, and short runs. What
+ * is short keeps its full part, or a broker that is busy with one tenant's messages would stop the others' runs.
+ */
+#define KERB_LONG_RUN_NS 20000000
+#define KERB_LONG_NICENESS 10
+void process_demote(const struct process *process, uint64_t used, bool *demoted);
+
 /* Ends it, ahead of others that wait for a processor. Its end is yet to be waited for. */
 bool process_kill(const struct process *process);
 

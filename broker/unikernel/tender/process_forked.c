@@ -65,11 +65,13 @@ static bool block_log(bool block) { return fcntl(KERB_LOG_FD, F_SETFL, block ? O
 /* Waits for the end of the process, at the latest until the budget has run out. */
 static void watch(uint64_t started, uint64_t budget_ns, struct ending *ending, uint64_t *faults) {
   struct pollfd watched[2] = {{.fd = next.pidfd, .events = POLLIN}, {.fd = KERB_SOCKET_FD, .events = POLLIN | POLLRDHUP}};
-  bool killed = false;
+  bool killed = false, demoted = false;
   for (;;) {
     const uint64_t used = process_clock_ns(CLOCK_MONOTONIC) - started;
     const uint64_t left = used < budget_ns ? budget_ns - used : 0;
-    const struct timespec timeout = {.tv_sec = (time_t)(left / 1000000000), .tv_nsec = (long)(left % 1000000000)};
+    process_demote(&next, used, &demoted);
+    const uint64_t wait = demoted || left < KERB_LONG_RUN_NS ? left : KERB_LONG_RUN_NS;
+    const struct timespec timeout = {.tv_sec = (time_t)(wait / 1000000000), .tv_nsec = (long)(wait % 1000000000)};
     if (ppoll(watched, 2, killed ? NULL : &timeout, NULL) < 0 && errno != EINTR) return process_broken(ending, "ppoll");
     if (watched[0].revents != 0) break;
     if (killed) continue;

@@ -38,8 +38,8 @@
 static struct process kept = {.pidfd = -1};
 static uint64_t computed_ns; /* its processor time before this call */
 static uint64_t ended_ns;    /* all of its processor time, once it has ended */
-/* The last run ended at a doorbell, and the process can be put back. */
-static bool orderly;
+/* The last run ended at a doorbell, and the process can be put back; a demoted one cannot: only the privileged could. */
+static bool orderly, demoted;
 /* Where every call starts. */
 static struct user_regs_struct start;
 static struct trace_vectors start_vectors;
@@ -76,6 +76,7 @@ static enum heard hear(uint64_t began, uint64_t used, uint64_t budget_ns, bool i
     if (heard != HEARD_NOTHING) return heard;
     used = process_clock_ns(CLOCK_MONOTONIC) - began;
     if (used >= budget_ns) return HEARD_NOTHING;
+    if (in_call) process_demote(&kept, used, &demoted);
     if (in_call && !early && broker_gone()) return HEARD_BROKER_GONE;
   }
 }
@@ -118,7 +119,7 @@ static bool understand(const siginfo_t *state, bool *ready, struct ending *endin
   }
   if (now.orig_rax == SYS_exit_group) {
     read_doorbell((int)(now.rdi & 0xff), ending);
-    orderly = ending->kind != ENDING_FAULT && ((now.eflags ^ start.eflags) & ~FLAGS_PUT_BACK) == 0;
+    orderly = ending->kind != ENDING_FAULT && !demoted && ((now.eflags ^ start.eflags) & ~FLAGS_PUT_BACK) == 0;
     return true;
   }
   return ready != NULL && (*ready = true);
@@ -168,6 +169,7 @@ static bool begin(const struct guest *guest, char reason[REASON_SIZE]) {
   static struct ending ending;
   struct user_regs_struct now;
   memset(&ending, 0, offsetof(struct ending, log));
+  demoted = false;
   if (!process_fork(guest, GATE_KEPT, trace_me, &kept)) {
     snprintf(reason, REASON_SIZE, "cannot start a process for calls: %s", strerror(errno));
     return false;

@@ -106,7 +106,7 @@ void say_blank(void) {
   send_all(&part, 1);
 }
 
-void say_loaded(const struct guest *guest, uint32_t isolation, const char *why, const char *way, const char *confinement) {
+void say_loaded(const struct guest *guest, uint32_t isolation, bool kept, const char *why, const char *way, const char *confinement) {
   char text[KERB_MAX_REASON];
   snprintf(text, sizeof text, "isolation %s (%s); %s%s%s%s", isolation == KERB_ISOLATION_VM ? "vm" : "process", why,
            way, way[0] == 0 ? "" : "; ", confinement, filter_warning());
@@ -115,6 +115,7 @@ void say_loaded(const struct guest *guest, uint32_t isolation, const char *why, 
       .header = {.length = (uint32_t)(sizeof loaded - sizeof loaded.header.length + size), .type = KERB_FRAME_LOADED},
       .manifest = guest->image.manifest,
       .isolation = isolation,
+      .kept = kept,
   };
   struct iovec parts[] = {{&loaded, sizeof loaded}, {text, size}};
   send_all(parts, 2);

@@ -30,7 +30,7 @@ uint8_t *receive_image(uint64_t size, char reason[REASON_SIZE]);
 
 void say_hello(void);
 void say_blank(void);
-void say_loaded(const struct guest *guest, uint32_t isolation, const char *why, const char *way, const char *confinement);
+void say_loaded(const struct guest *guest, uint32_t isolation, bool kept, const char *why, const char *way, const char *confinement);
 /* REFUSED or FAILED, which is the last that this process says. */
 __attribute__((noreturn)) void send_reason(enum kerb_frame_type type, const char *reason);
 /* Nothing that the guest says is passed on unchecked. */

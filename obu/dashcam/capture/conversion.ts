@@ -1,7 +1,7 @@
 import { messageOf } from '../../../shared/base/errors.ts';
 import type { Logger } from '../../../shared/base/log.ts';
 import type { Picture, PictureRequest } from './camera.ts';
-import { Converter, type NumberedPicture, type RawPicture } from './converter.ts';
+import { Converter, type ConverterTiming, type NumberedPicture, type RawPicture } from './converter.ts';
 import { RateCap } from './rate-cap.ts';
 
 /**
@@ -17,7 +17,13 @@ export class Conversion {
   readonly #consumers = new Set<{ readonly listener: (picture: Picture) => void }>();
   #sequence = 0;
 
-  constructor(options: { camera: string; ffmpegPath: string; request: PictureRequest; stallMs: number; log: Logger }) {
+  constructor(options: {
+    camera: string;
+    ffmpegPath: string;
+    request: PictureRequest;
+    timing: ConverterTiming;
+    log: Logger;
+  }) {
     this.#camera = options.camera;
     this.#request = options.request;
     this.#log = options.log;

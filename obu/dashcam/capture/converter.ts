@@ -22,6 +22,12 @@ export interface NumberedPicture {
   readonly sequence: number;
 }
 
+/** How long a conversion may give nothing, in milliseconds: its first picture, and any later one. */
+export interface ConverterTiming {
+  readonly firstPictureMs: number;
+  readonly stallMs: number;
+}
+
 /** One is being converted while the next waits in the pipe; more would only add delay. */
 const MAX_IN_FLIGHT = 2;
 /** ffmpeg's scale from 2 (best) to 31. */
@@ -36,10 +42,12 @@ const FRAME = Buffer.from('FRAME\n');
 export class Converter {
   readonly #ffmpegPath: string;
   readonly #request: PictureRequest;
-  readonly #stallMs: number;
+  readonly #timing: ConverterTiming;
   readonly #log: Logger;
   readonly #onPicture: (data: Buffer, of: NumberedPicture) => void;
   #process: FfmpegProcess | undefined;
+  /** This process has given a picture. To load ffmpeg alone takes seconds on a small computer that is busy. */
+  #isConverting = false;
   #headerLine = '';
   #inFlight: NumberedPicture[] = [];
   #newest: NumberedPicture | undefined;
@@ -50,12 +58,12 @@ export class Converter {
   readonly #ending = new Set<Promise<void>>();
 
   constructor(
-    options: { ffmpegPath: string; request: PictureRequest; stallMs: number; log: Logger },
+    options: { ffmpegPath: string; request: PictureRequest; timing: ConverterTiming; log: Logger },
     onPicture: (data: Buffer, of: NumberedPicture) => void,
   ) {
     this.#ffmpegPath = options.ffmpegPath;
     this.#request = options.request;
-    this.#stallMs = options.stallMs;
+    this.#timing = options.timing;
     this.#log = options.log;
     this.#onPicture = onPicture;
   }
@@ -73,8 +81,9 @@ export class Converter {
   push(picture: NumberedPicture): void {
     const nowMs = picture.raw.monotonicMs;
     const oldest = this.#inFlight[0];
-    if (oldest !== undefined && nowMs - oldest.raw.monotonicMs > this.#stallMs) {
-      this.#fail(this.#process!, `converted nothing for ${this.#stallMs / 1000} s`, nowMs);
+    const timeoutMs = this.#isConverting ? this.#timing.stallMs : this.#timing.firstPictureMs;
+    if (oldest !== undefined && nowMs - oldest.raw.monotonicMs > timeoutMs) {
+      this.#fail(this.#process!, `converted nothing for ${timeoutMs / 1000} s`, nowMs);
     }
     // The camera came back with another size: begin anew.
     if (this.#process !== undefined && this.#headerLine !== picture.raw.header.line) this.#end(this.#process);
@@ -98,10 +107,12 @@ export class Converter {
   #launch(header: Y4mHeader): void {
     const process = new FfmpegProcess(this.#ffmpegPath, converterArguments(this.#request), redact);
     this.#process = process;
+    this.#isConverting = false;
     this.#headerLine = header.line;
     const cutter = this.#cutter(header, (data) => {
       const of = this.#process === process ? this.#inFlight.shift() : undefined;
       if (of === undefined) return;
+      this.#isConverting = true;
       this.#failures = 0;
       this.#failure = undefined;
       this.#feed();

@@ -110,8 +110,7 @@ class FfmpegCamera implements Camera, RawCamera {
     const key = pictureRequestKey(checked);
     let conversion = this.#conversions.get(key);
     if (conversion === undefined) {
-      const { stallMs } = this.#timing;
-      const parts = { camera: this.name, ffmpegPath: this.#ffmpegPath, request: checked, stallMs };
+      const parts = { camera: this.name, ffmpegPath: this.#ffmpegPath, request: checked, timing: this.#timing };
       conversion = new Conversion({ ...parts, log: this.#log.child({ part: key }) });
       this.#conversions.set(key, conversion);
     }

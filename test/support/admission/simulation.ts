@@ -110,6 +110,7 @@ class Simulation {
         maxQueuedBytes: 1e9,
         maxRunning: slots,
         longRunMs: 1e9,
+        yieldMs: 1e9,
         wayBackMs: 1,
       },
       ...options.admission,

@@ -66,7 +66,7 @@ struct kerb_loaded_frame {
   struct kerb_frame_header header;
   struct kerb_note_manifest manifest;
   uint32_t isolation;
-  uint32_t reserved;
+  uint32_t kept; /* 1: one process runs all calls, and is put back after each; 0: each has its own, or there is none */
 };
 
 /* BLANK: the header alone. REFUSED and FAILED: the header, followed by one line of text. */
