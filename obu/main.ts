@@ -237,11 +237,12 @@ class Obu implements RunningObu {
   }
 
   async #startOffloader(identity: IdentityWatch | undefined) {
-    const { brokers, stateHome } = this.#options.config;
+    const { brokers, stateHome, vehicle } = this.#options.config;
     if (brokers.length === 0 || identity === undefined) return new NoOffloader();
     // Only who has brokers pays for socket.io, in memory too.
     const { BrokerOffloader } = await import('./offload/broker-offloader.ts');
-    const offloader = new BrokerOffloader({ brokers, identity, stateHome, log: this.#log.child({ part: 'offload' }) });
+    const log = this.#log.child({ part: 'offload' });
+    const offloader = new BrokerOffloader({ brokers, identity, stateHome, vehicle, log });
     await this.#running.begin('offloader', offloader);
     return offloader;
   }

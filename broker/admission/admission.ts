@@ -9,7 +9,7 @@ import { ErrorCode } from '../../shared/base/errors.ts';
 import { type Refusal, refusal } from '../../shared/base/refusal.ts';
 import { rankOf } from '../../shared/protocol/service-class.ts';
 import type { MayRun } from './class-queue.ts';
-import { FairQueue } from './fair-queue.ts';
+import { FairQueue, NO_RULES } from './fair-queue.ts';
 import { Outlook, type Prospect, unreachable } from './outlook.ts';
 import { dueOf, Place } from './place.ts';
 import { noRoom, Shares } from './queue-room.ts';
@@ -17,10 +17,6 @@ import { type RunTime, RunTimes } from './run-times.ts';
 import { Runs } from './runs.ts';
 import type { AdmissionLimits, AdmissionOptions, OrderRules, RunEnd, TenderOutlook, Waiting } from './terms.ts';
 
-const NO_RULES: OrderRules = {
-  weightOf: () => 1,
-  classShares: { safety: 0, high: 0.2, normal: 0.1, idle: 0.02 },
-};
 /** A tenant may have so many runs at once also where there is a single slot, so that an endless one does not end its service. */
 const LEAST_RUNS = 2;
 const PLENTY: TenderOutlook = { ready: Infinity, most: Infinity, startMs: 0 };

@@ -10,6 +10,11 @@ import { SERVICE_CLASSES } from '../../shared/protocol/service-class.ts';
 import { ClassQueue, isSooner, MAX_DEBT_MS, type MayRun, type Ticket } from './class-queue.ts';
 import type { OrderRules } from './terms.ts';
 
+export const NO_RULES: OrderRules = {
+  weightOf: () => 1,
+  classShares: { safety: 0, high: 0.2, normal: 0.1, idle: 0.02 },
+};
+
 export class FairQueue<T extends Ticket> {
   readonly #classes: readonly ClassQueue<T>[];
   readonly #rules: Pick<OrderRules, 'weightOf' | 'classShares'>;

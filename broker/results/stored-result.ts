@@ -47,6 +47,6 @@ export interface StoreBatch {
 }
 
 export interface StoreDone {
-  /** Whether what was to be scrubbed is. */
+  /** False as well when nothing was to be scrubbed. */
   readonly isScrubbed: boolean;
 }

@@ -82,7 +82,7 @@ export class KeyRequests {
     const { tenant, id: vehicle, via } = client;
     const { home, key, task, operation, value, expected } = request;
     if (home !== broker) {
-      // What a neighbour asks for goes no further: brokers that are wrong about a home do not ask in a circle.
+      // The request of a neighbour goes no further: brokers that are wrong about a home do not ask in a circle.
       const forwarded = via === undefined ? atHome(client, request) : undefined;
       if (forwarded !== undefined) return await forwarded;
       const message = `the key ${key} is kept by broker ${home}, and this is broker ${broker}; ask there`;

@@ -120,6 +120,16 @@ describe('the configuration of an OBU', () => {
       'vehicle: a\nobu: b\nsignals:\n  dbc: { can9: [x] }',
       /:4: signals\.dbc\.can9: there is no bus/,
     ],
+    [
+      'a kind of broker that is none',
+      'vehicle: a\nobu: b\nidentity: i\nbrokers: [{ id: r, url: "https://x:1", kind: here }]',
+      /:4: .*kind: must be roadside, cell, cloud or vehicle/,
+    ],
+    [
+      'a cost below 0',
+      'vehicle: a\nobu: b\nidentity: i\nbrokers: [{ id: r, url: "https://x:1", cost: -1 }]',
+      /cost: must be at least 0/,
+    ],
     ['plain http', 'vehicle: a\nobu: b\nidentity: i\nbrokers: [{ id: r, url: "http://x:1" }]', /url: must be https/],
     [
       'brokers without identity',

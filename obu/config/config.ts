@@ -10,6 +10,7 @@ import { parseYaml } from '../../shared/yaml/yaml.ts';
 import { CODECS, type Codec } from '../dashcam/recording/encoder.ts';
 import { namePattern, nameRule } from '../manifest/values.ts';
 import type { SignalsConfig } from '../signals/start.ts';
+import { broker, id, type NamedBroker } from './broker-schema.ts';
 import { type RuntimeConfig, runtimeConfigOf, runtimeKeys, runtimeShape } from './runtime-config.ts';
 
 export interface BusConfig {
@@ -46,7 +47,7 @@ export interface ObuConfig {
   readonly buses: readonly BusConfig[];
   readonly signals: SignalsConfig;
   readonly cameras: readonly CameraConfig[];
-  readonly brokers: readonly { readonly id: string; readonly url: string }[];
+  readonly brokers: readonly NamedBroker[];
   /** Id of the one that keeps the state of sessions; undefined: the first. */
   readonly stateHome: string | undefined;
   /** Directory with the identity of this vehicle; needed when there are brokers, or an API over TLS. */
@@ -61,9 +62,6 @@ export interface ObuConfig {
 }
 
 const name = z.string('must be a name').regex(namePattern, nameRule);
-const id = z
-  .string('must be an id')
-  .regex(/^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$/, 'an id has 1 to 63 letters, digits, ".", "_" and "-"');
 const path = z.string('must be a path').min(1, 'is empty');
 
 const bus = z.strictObject(
@@ -122,10 +120,6 @@ const recording = z.strictObject(
   'must be a map; {} for all defaults',
 );
 const camera = z.strictObject({ source: path, recording: recording.optional() }, 'must be a map with the key `source`');
-const broker = z.strictObject({
-  id,
-  url: z.string('must be a URL').regex(/^https:\/\/[^\s/]+\/?$/, 'must be https://HOST:PORT'),
-});
 const signals = z.strictObject({
   dbc: z.record(z.string(), z.array(path, 'must be a list of files'), 'must be a map from bus to files').optional(),
   mapping: z.array(path, 'must be a list of files').optional(),

@@ -32,6 +32,9 @@ export const configHelp: Readonly<Record<string, string>> = {
   brokers: 'brokers that take offloads, in any order; they need `identity`',
   'brokers[].id': 'id of the broker, as in its certificate',
   'brokers[].url': '`https://HOST:PORT`',
+  'brokers[].kind': '`roadside`, `cell`, `cloud` or `vehicle`; `roadside` if not given. Grants choose by it (`places`)',
+  'brokers[].cost':
+    'the cheapest broker that is fast enough is taken; if not given 1 for `roadside` and `vehicle`, 2 for `cell`, 3 for `cloud`',
   identity: 'folder with certificate, key and authority of the vehicle (`kerb pki vehicle`)',
   stateHome: 'id of the broker that keeps the state of sessions; the first of `brokers` if not given',
   tasks: 'names of tasks, as grants use them, and the digests that they stand for',

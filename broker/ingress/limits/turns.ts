@@ -205,7 +205,7 @@ export class Turns<User, Message extends Waiting> {
   }
 }
 
-/** What took longer than a turn is followed by a rest as long. */
+/** Work that took longer than a turn is followed by a rest as long. */
 function rest(turn: Turn<Waiting>, ms: number, now: number): boolean {
   if (ms < TURN_MS) return false;
   turn.restsUntil = Math.max(turn.restsUntil, now) + ms - TURN_MS;

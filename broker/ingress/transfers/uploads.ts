@@ -47,7 +47,7 @@ export class Uploads {
   add(waiter: Waiter): void {
     const { offload, answer, link } = waiter;
     if (!link.isServed) {
-      // It was lost while it was looked whether the bytes are needed: nobody would send them, until it counts as stalled.
+      // Lost while the broker looked whether the bytes are needed: no link would send them until it counts as stalled.
       answer(undefined, refusal(ErrorCode.OffloadCancelled, 'its vehicle has disconnected before its input was here'));
       return;
     }

@@ -62,22 +62,3 @@ export function longIn(tenders: Iterable<HeldTender>): number {
   for (const { long } of tenders) if (long) count++;
   return count;
 }
-
-/** As status and metrics show it. */
-export interface KnownTender extends TenderView {
-  readonly isolation: string;
-  /** One process runs all its calls. */
-  readonly kept: boolean;
-}
-
-export function knownOf(held: HeldTender): KnownTender {
-  const { isolation = '', kept = false } = held.tender ?? {};
-  return { ...viewOf(held), isolation, kept };
-}
-
-/** What has a process of its own: a tender, for all its calls, or each call. Empty: there is no such tender yet. */
-export function processPer(tenders: readonly KnownTender[]): '' | 'tender' | 'call' {
-  const ready = tenders.filter(({ isolation, state }) => isolation === 'process' && state !== 'Loading');
-  if (ready.length === 0) return '';
-  return ready.every(({ kept }) => kept) ? 'tender' : 'call';
-}

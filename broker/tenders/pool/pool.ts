@@ -2,20 +2,11 @@ import type { Deadline } from '../../../shared/base/deadline.ts';
 import { ErrorCode, isKerbError, KerbError, messageOf } from '../../../shared/base/errors.ts';
 import type { Refusal } from '../../../shared/base/refusal.ts';
 import { Demand } from './demand.ts';
-import {
-  countIn,
-  type HeldTender,
-  type KnownTender,
-  knownOf,
-  loadingTender,
-  longIn,
-  measured,
-  viewOf,
-} from './held-tender.ts';
+import { countIn, type HeldTender, loadingTender, longIn, measured, viewOf } from './held-tender.ts';
 import { PoolHealth } from './pool-health.ts';
 import type { CallEnd, PoolOptions } from './pool-options.ts';
 import type { PoolView } from './pool-plan.ts';
-import { PoolUse } from './pool-use.ts';
+import { type KnownTender, knownOf, PoolUse } from './pool-use.ts';
 import { asKerbError, isStarved } from './trouble.ts';
 
 /**

@@ -68,7 +68,9 @@ static void die_first(pid_t pid) {
   syscall(SYS_futex, death_lock, FUTEX_LOCK_PI, 0, NULL, NULL, 0);
 }
 
-void process_demote(const struct process *process) {
+void process_demote(const struct process *process, uint64_t used, bool *demoted) {
+  if (*demoted || used < KERB_LONG_RUN_NS) return;
+  *demoted = true;
   syscall(SYS_setpriority, PRIO_PROCESS, process->pid, KERB_LONG_NICENESS);
 }
 

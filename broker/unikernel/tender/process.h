@@ -34,7 +34,7 @@ bool process_fork(const struct guest *guest, enum gate_way way, bool (*first)(co
  */
 #define KERB_LONG_RUN_NS 20000000
 #define KERB_LONG_NICENESS 10
-void process_demote(const struct process *process);
+void process_demote(const struct process *process, uint64_t used, bool *demoted);
 
 /* Ends it, ahead of others that wait for a processor. Its end is yet to be waited for. */
 bool process_kill(const struct process *process);

@@ -69,10 +69,7 @@ static void watch(uint64_t started, uint64_t budget_ns, struct ending *ending, u
   for (;;) {
     const uint64_t used = process_clock_ns(CLOCK_MONOTONIC) - started;
     const uint64_t left = used < budget_ns ? budget_ns - used : 0;
-    if (!demoted && used >= KERB_LONG_RUN_NS) {
-      process_demote(&next);
-      demoted = true;
-    }
+    process_demote(&next, used, &demoted);
     const uint64_t wait = demoted || left < KERB_LONG_RUN_NS ? left : KERB_LONG_RUN_NS;
     const struct timespec timeout = {.tv_sec = (time_t)(wait / 1000000000), .tv_nsec = (long)(wait % 1000000000)};
     if (ppoll(watched, 2, killed ? NULL : &timeout, NULL) < 0 && errno != EINTR) return process_broken(ending, "ppoll");

@@ -38,10 +38,8 @@
 static struct process kept = {.pidfd = -1};
 static uint64_t computed_ns; /* its processor time before this call */
 static uint64_t ended_ns;    /* all of its processor time, once it has ended */
-/* This run has gone on for long; only the privileged could take that back, so the next one gets another process. */
-static bool demoted;
-/* The last run ended at a doorbell, and the process can be put back. */
-static bool orderly;
+/* The last run ended at a doorbell, and the process can be put back; a demoted one cannot: only the privileged could. */
+static bool orderly, demoted;
 /* Where every call starts. */
 static struct user_regs_struct start;
 static struct trace_vectors start_vectors;
@@ -78,10 +76,7 @@ static enum heard hear(uint64_t began, uint64_t used, uint64_t budget_ns, bool i
     if (heard != HEARD_NOTHING) return heard;
     used = process_clock_ns(CLOCK_MONOTONIC) - began;
     if (used >= budget_ns) return HEARD_NOTHING;
-    if (in_call && !demoted && used >= KERB_LONG_RUN_NS) {
-      process_demote(&kept);
-      demoted = true;
-    }
+    if (in_call) process_demote(&kept, used, &demoted);
     if (in_call && !early && broker_gone()) return HEARD_BROKER_GONE;
   }
 }

@@ -1,6 +1,7 @@
 import { expect, test } from 'vitest';
 import { FakeTender } from '../../../test/support/fake-tender.ts';
-import { knownOf, loadingTender, processPer } from './held-tender.ts';
+import { loadingTender } from './held-tender.ts';
+import { knownOf, processPer } from './pool-use.ts';
 
 const tender = (kept: boolean, state: 'Waiting' | 'Loading' = 'Waiting', isolation: 'process' | 'vm' = 'process') => {
   const held = loadingTender(1, 0, 0);
