@@ -38,7 +38,7 @@ export function openDatabase(path: string, kind: DatabaseKind): DatabaseSync {
     // Kept for as long as this process lives; then no other broker can open it.
     database.exec('PRAGMA locking_mode = EXCLUSIVE');
     checkOwner(database, kind);
-    // What is deleted is a tenant's, and may have to be gone: see tryScrub.
+    // Deleted rows are a tenant's, and may have to be gone: see tryScrub.
     database.exec('PRAGMA secure_delete = ON');
     database.exec(
       `PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA journal_size_limit = ${MAX_JOURNAL}; BEGIN IMMEDIATE; COMMIT`,

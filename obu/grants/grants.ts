@@ -181,7 +181,7 @@ export class GrantGuard {
     return digest;
   }
 
-  /** What the grant says of the places of its offloads. */
+  /** The grant's limits on the places of its offloads. */
   get placeLimits(): Pick<OffloadGrant, 'places' | 'maxCost'> {
     return this.#workload.grants.offload ?? {};
   }

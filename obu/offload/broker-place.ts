@@ -55,7 +55,7 @@ export class BrokerPlace {
     return this.link.offers.some(({ digest }) => digest === taskDigest);
   }
 
-  /** What was learnt is old enough for an offload that finds out. */
+  /** Its estimate is old enough for an offload that finds out. */
   mayRelearn(now: number): boolean {
     return now - this.#triedAt >= RELEARN_MS;
   }

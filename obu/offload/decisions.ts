@@ -25,7 +25,7 @@ export interface Decision {
   readonly attempts: Attempt[];
 }
 
-/** The newest offloads with how their places were chosen; turned into text only when somebody asks. */
+/** The newest offloads with how their places were chosen; turned into text only when asked for. */
 export class Decisions {
   readonly #decisions: Decision[] = [];
   #next = 0;

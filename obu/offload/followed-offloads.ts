@@ -100,7 +100,7 @@ export class FollowedOffloads {
     return made(choice, other?.place, other?.reason ?? choice.reason, leftMs);
   }
 
-  /** None is feasible, and nobody has refused: one may still find out, or has the better sentence of why not. */
+  /** None is feasible, and none has refused: one may still find out, or has the better sentence of why not. */
   #otherwise({ rows }: Choice, now: number): { place: BrokerPlace; reason: string } | undefined {
     const slow = rows.filter(({ verdict }) => verdict === 'too slow').sort((a, b) => a.finishMs - b.finishMs);
     for (const {
@@ -112,7 +112,7 @@ export class FollowedOffloads {
     if (slow.length > 0) return undefined;
     const asked = rows.find(({ verdict }) => verdict === 'input too large' || verdict === 'does not have the task');
     const place = this.#places.find((one) => one.id === asked?.place.id);
-    return place && { place, reason: 'nobody has the task for this input; the first connected says so' };
+    return place && { place, reason: 'no place has the task for this input; the first connected one says so' };
   }
 
   /** A place that is being drained, or is slow to answer, counts only where there is no better one. */
@@ -121,7 +121,7 @@ export class FollowedOffloads {
     const answering = offering.filter(({ link }) => link.answers);
     const staying = answering.filter(({ link }) => link.drain.notice === undefined);
     const views = this.#places.map((place) => place.view(taskDigest, now, trouble(place)));
-    // Where all are being drained, what they name is no better.
+    // Brokers that are being drained too are no better.
     const named = staying.length > 0 ? answering[0]?.link.drain.notice?.tryBrokers : undefined;
     return { views, draining: named ?? [] };
 
@@ -132,7 +132,7 @@ export class FollowedOffloads {
     }
   }
 
-  /** Only among the places that are configured: a name that a broker says makes nobody trusted. */
+  /** Only among the places that are configured: a broker's word makes no other broker trusted. */
   #named(names: readonly unknown[]): string | undefined {
     for (const name of names) {
       const place = this.#places.find(({ link }) => name !== undefined && (name === link.broker || name === link.url));

@@ -158,7 +158,7 @@ function queueOf({ news, usualQueueMs, ownQueueMs }: Place, now: number): number
   return known + ownQueueMs;
 }
 
-/** FNV-1a with a last mixing, 32 bits: spreads, and nobody need be kept from guessing it. */
+/** FNV-1a with a last mixing, 32 bits: it spreads, and may be guessed. */
 function hashOf(text: string, seed: number): number {
   let hash = 0x811c9dc5 ^ seed;
   for (let i = 0; i < text.length; i++) hash = Math.imul(hash ^ text.charCodeAt(i), 0x01000193);

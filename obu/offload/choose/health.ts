@@ -34,7 +34,7 @@ export class PlaceHealth {
     this.#failures += 1;
     const wasProbe = this.#isProbing;
     this.#isProbing = false;
-    // What was sent before it was put out says nothing new.
+    // Offloads that were sent before it was put out say nothing new.
     if (now < this.#outUntil) return;
     if (!isSilent && !wasProbe && this.#failures < FAILURES) return;
     this.#outMs = Math.min(this.#outMs === 0 ? OUT_MS.first : this.#outMs * 2, OUT_MS.max);

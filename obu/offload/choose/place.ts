@@ -1,6 +1,6 @@
 import type { PlaceKind } from '../../../shared/protocol/place-kind.ts';
 
-/** What an offload costs at a place of this kind where the configuration names no cost. Only their order matters. */
+/** The cost of an offload at a place of this kind where the configuration names none. Only their order matters. */
 export const DEFAULT_COST: Readonly<Record<PlaceKind, number>> = {
   here: 0,
   peer: 0,
@@ -42,7 +42,7 @@ export interface Place {
   readonly hasPackage: boolean;
   /** Bytes of input that it takes for this task. */
   readonly maxInput: number;
-  /** How long it will stay in reach; Infinity where nobody moves. */
+  /** How long it will stay in reach; Infinity where neither moves. */
   readonly dwellMs: number;
   /** Relative; the cheapest place that is fast enough is taken. */
   readonly cost: number;
@@ -53,7 +53,7 @@ export interface Place {
 /** One offload, as far as the choice needs it. */
 export interface ChoiceRequest {
   readonly now: number;
-  /** What is left of it. */
+  /** The part of the budget that is left. */
   readonly budgetMs: number;
   readonly inputBytes: number;
   /** That the answer is expected to have; 0: not known. */
@@ -62,7 +62,7 @@ export interface ChoiceRequest {
   readonly kinds?: readonly PlaceKind[] | undefined;
   /** Undefined: any cost. */
   readonly maxCost?: number | undefined;
-  /** Where it has been already: each place is asked once. */
+  /** Places that it has been at: each is asked once. */
   readonly tried?: ReadonlySet<string> | undefined;
   /** Named by the place that refused it last: goes before the others while feasible. */
   readonly tryPlace?: string | undefined;
