@@ -22,6 +22,7 @@ import { readSignatures, readTaskPackage, type TaskPackage } from '../shared/tas
 import { signTaskPackage } from '../shared/task-package/signature.ts';
 import { createSigner } from '../shared/task-package/signer.ts';
 import { addSignature, buildTaskPackage } from '../shared/task-package/writer.ts';
+import { noThread } from '../test/support/broker/no-thread.ts';
 import { fakeImage } from '../test/support/fake-image.ts';
 import { FakeTender } from '../test/support/fake-tender.ts';
 import { type BrokerLimits, DEFAULT_LIMITS } from './config.ts';
@@ -56,6 +57,16 @@ async function identityDir(subject: Subject, issuer = authority): Promise<string
   await writeIdentity(dir, await issueCertificate(issuer, subject), issuer.certificate);
   return dir;
 }
+/** The same for all tests that leave it as it is. */
+const shared = new Map<string, Promise<string>>();
+function sharedIdentity(subject: Subject): Promise<string> {
+  let dir = shared.get(subject.kind);
+  if (dir === undefined) {
+    dir = identityDir(subject);
+    shared.set(subject.kind, dir);
+  }
+  return dir;
+}
 const vehicle = (id = 'car-1', tenant = 'ACME') => ({ kind: 'vehicle', id, tenant }) as const;
 const brokerNamed = (id: string) => ({ kind: 'broker', id, hosts: [] }) as const;
 
@@ -81,7 +92,7 @@ async function start(options: Options = {}) {
     {
       id: 'rsu-1',
       listen: { host: '127.0.0.1', port: 0 },
-      identityDir: options.identityDir ?? (await identityDir(brokerNamed('rsu-1'))),
+      identityDir: options.identityDir ?? (await sharedIdentity(brokerNamed('rsu-1'))),
       packagesDir: options.packagesDir ?? packages,
       trustDir: options.trustDir,
       stateDir,
@@ -93,6 +104,7 @@ async function start(options: Options = {}) {
     },
     {
       log: silentLog(),
+      runThread: noThread,
       signal: options.signal,
       createTender: (_imagePath, _log, isolation) => {
         wishes.push(isolation);
@@ -108,7 +120,7 @@ async function start(options: Options = {}) {
 
 /** A client of its own making, as a stranger would write it. */
 async function connect(broker: RunningBroker, dir?: string): Promise<Socket & { hello?: Uint8Array }> {
-  const identity = await loadIdentity(dir ?? (await identityDir(vehicle())), 'vehicle');
+  const identity = await loadIdentity(dir ?? (await sharedIdentity(vehicle())), 'vehicle');
   return await connectWith(broker, new Agent(identity.clientOptions('rsu-1')));
 }
 

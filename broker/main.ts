@@ -16,6 +16,7 @@ import { startTasks } from './offloads/start-tasks.ts';
 import { loadPackages } from './packages/load-packages.ts';
 import { startFront } from './start-front.ts';
 import { startStorage } from './start-storage.ts';
+import type { RunThread } from './storage/database-thread.ts';
 import { BrokerTelemetry } from './telemetry/telemetry.ts';
 import { startPolicy } from './tenants/start-policy.ts';
 
@@ -23,6 +24,8 @@ import { startPolicy } from './tenants/start-policy.ts';
 export interface BrokerParts {
   readonly log: Logger;
   readonly createTender?: CreateTender;
+  /** Of the databases. */
+  readonly runThread?: RunThread;
   /** Aborted: the start is taken back. */
   readonly signal?: AbortSignal;
   /** Aborted: a stop waits no longer for what runs. */
@@ -49,7 +52,7 @@ export interface RunningBroker {
  * @throws KerbError BadIdentity | BadConfig | ApiUnavailable | Cancelled. What had been started is stopped again.
  */
 export async function startBroker(config: BrokerConfig, parts: BrokerParts): Promise<RunningBroker> {
-  const { log, signal, createTender } = parts;
+  const { log, signal, createTender, runThread } = parts;
   const running = new RunningParts(log);
   return await running.startAll(async () => {
     const identity = await ownIdentity(config);
@@ -58,7 +61,7 @@ export async function startBroker(config: BrokerConfig, parts: BrokerParts): Pro
     const { metrics, errors, activity } = telemetry;
     const policy = await startPolicy(running, config, { errors, log });
     const { tenants } = policy;
-    const storageParts = { config, identity, policy, metrics, errors, log };
+    const storageParts = { config, identity, policy, metrics, errors, runThread, log };
     const { results, receipts, state, stateMetrics } = await startStorage(running, storageParts);
     const { store, pushed, floors, checkKeys } = await loadPackages(config, errors, log, tenants);
     policy.onChange(checkKeys);

@@ -24,6 +24,7 @@ import { buildTaskPackage } from '../../shared/task-package/writer.ts';
 import { BrokerClient } from '../../shared/v2e-client/broker-client.ts';
 import { BrokerLink } from '../../shared/v2e-client/broker-link.ts';
 import { makeClaimToken } from '../../shared/v2e-client/claim-token.ts';
+import { noThread } from '../../test/support/broker/no-thread.ts';
 import { fakeImage } from '../../test/support/fake-image.ts';
 import { FakeTender } from '../../test/support/fake-tender.ts';
 import { until as untilWithin } from '../../test/support/until.ts';
@@ -95,7 +96,11 @@ async function start(
     neighbours: new Map(Object.entries(known)),
     audit: { file: audit, maxBytes: 1_000_000, keep: 1, hashInputs: false },
   };
-  const broker = await startBroker(config, { log: silentLog(), createTender: () => new FakeTender() });
+  const broker = await startBroker(config, {
+    log: silentLog(),
+    runThread: noThread,
+    createTender: () => new FakeTender(),
+  });
   undo.push(() => broker.stop());
   const change = async (text: string) => {
     writeFileSync(policyFile, text);

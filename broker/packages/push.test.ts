@@ -23,6 +23,7 @@ import { listSignatures, signTaskPackage } from '../../shared/task-package/signa
 import { createSigner, type Signer } from '../../shared/task-package/signer.ts';
 import { addSignature, buildTaskPackage } from '../../shared/task-package/writer.ts';
 import { BrokerClient } from '../../shared/v2e-client/broker-client.ts';
+import { noThread } from '../../test/support/broker/no-thread.ts';
 import { type FakeImage, fakeImage } from '../../test/support/fake-image.ts';
 import { FakeTender } from '../../test/support/fake-tender.ts';
 import { type BrokerLimits, DEFAULT_LIMITS, type PushConfig } from '../config.ts';
@@ -96,7 +97,7 @@ async function start(options: Options = {}) {
       limits: { ...DEFAULT_LIMITS, maxTendersPerTask: 1, ...options.limits },
       ...(push === undefined ? {} : { push }),
     },
-    { log: silentLog(), createTender: () => new FakeTender() },
+    { log: silentLog(), runThread: noThread, createTender: () => new FakeTender() },
   );
   undo.push(() => broker.stop());
   return { broker, stateDir, apiSocket, pushed: () => readdirSync(join(stateDir, 'pushed')) };

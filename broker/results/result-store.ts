@@ -1,5 +1,5 @@
 import type { Logger } from '../../shared/base/log.ts';
-import { DatabaseThread } from '../storage/database-thread.ts';
+import { DatabaseThread, type RunThread } from '../storage/database-thread.ts';
 import { changeOf, packedBytes, type Waiting } from './store-batch.ts';
 import type { ResultToStore, StoreBatch, StoreDone, StoredResult, StoredRow } from './stored-result.ts';
 
@@ -13,6 +13,7 @@ export interface ResultStoreOptions {
   readonly onTrouble: (reason: string) => void;
   /** Milliseconds that a commit took, from the first of its results on. */
   readonly onCommit: (ms: number, results: number) => void;
+  readonly runThread?: RunThread | undefined;
   readonly log: Logger;
 }
 
@@ -33,10 +34,10 @@ export class ResultStore {
 
   constructor(options: ResultStoreOptions) {
     this.#options = options;
-    const { folder, storageKeys: keys = [], log } = options;
+    const { folder, storageKeys: keys = [], runThread, log } = options;
     this.#thread = new DatabaseThread({
       script: new URL('./store-thread.ts', import.meta.url),
-      ...{ workerData: { folder, keys }, folder, name: 'the kept results' },
+      ...{ workerData: { folder, keys }, runThread, folder, name: 'the kept results' },
       bytesOf: ({ put }) => put?.size ?? 0,
       pack: (items) => {
         const bytes = packedBytes(items);

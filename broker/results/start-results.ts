@@ -5,6 +5,7 @@ import type { Logger } from '../../shared/base/log.ts';
 import type { RunningParts } from '../../shared/base/running-parts.ts';
 import type { Identity } from '../../shared/identity/identity.ts';
 import type { BrokerConfig } from '../config.ts';
+import type { RunThread } from '../storage/database-thread.ts';
 import type { BrokerMetrics } from '../telemetry/metrics.ts';
 import { ResultMetrics } from '../telemetry/result-metrics.ts';
 import type { TenantRules } from '../tenants/policy.ts';
@@ -19,6 +20,7 @@ export interface ResultParts {
   readonly keys: readonly Uint8Array[];
   readonly metrics: BrokerMetrics;
   readonly errors: RecentErrors;
+  readonly runThread?: RunThread | undefined;
   readonly log: Logger;
 }
 
@@ -28,7 +30,7 @@ export interface ResultParts {
  */
 export async function startResults(
   running: RunningParts,
-  { config, identity, policy, keys, metrics, errors, log }: ResultParts,
+  { config, identity, policy, keys, metrics, errors, runThread, log }: ResultParts,
 ): Promise<{ readonly results: Results; readonly receipts: ReceiptSigner }> {
   const resultMetrics = new ResultMetrics(metrics.registry);
   const onSigned = (count: number, ok: boolean) => resultMetrics.signed(count, ok);
@@ -39,7 +41,7 @@ export async function startResults(
   const results = new Results({ broker: config.id, limitsOf, totals, receipts, metrics: resultMetrics });
   const folder = join(config.stateDir, 'results');
   const store = new ResultStore({
-    ...{ folder, storageKeys: keys },
+    ...{ folder, storageKeys: keys, runThread },
     onOpened: (rows) => results.kept.load(rows),
     onTrouble: (reason) => {
       if (reason === '') {

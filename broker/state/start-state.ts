@@ -4,6 +4,7 @@ import { ErrorCode } from '../../shared/base/errors.ts';
 import type { Logger } from '../../shared/base/log.ts';
 import type { RunningParts } from '../../shared/base/running-parts.ts';
 import type { BrokerConfig } from '../config.ts';
+import type { RunThread } from '../storage/database-thread.ts';
 import type { BrokerMetrics } from '../telemetry/metrics.ts';
 import { StateMetrics } from '../telemetry/state-metrics.ts';
 import { StateStore } from './state-store.ts';
@@ -13,6 +14,7 @@ export interface StateParts {
   readonly keys: readonly Uint8Array[];
   readonly metrics: BrokerMetrics;
   readonly errors: RecentErrors;
+  readonly runThread?: RunThread | undefined;
   readonly log: Logger;
 }
 
@@ -22,12 +24,12 @@ export interface StateParts {
  */
 export async function startState(
   running: RunningParts,
-  { config, keys, metrics, errors, log }: StateParts,
+  { config, keys, metrics, errors, runThread, log }: StateParts,
 ): Promise<{ readonly state: StateStore; readonly stateMetrics: StateMetrics }> {
   const stateMetrics = new StateMetrics(metrics.registry);
   const folder = join(config.stateDir, 'state');
   const state = new StateStore({
-    ...{ folder, keys, maxBytes: config.limits.maxStateBytes },
+    ...{ folder, keys, maxBytes: config.limits.maxStateBytes, runThread },
     onTrouble: (reason) => {
       if (reason === '') {
         log.info({ path: folder }, 'the state of sessions is kept again');

@@ -1,5 +1,5 @@
 import { existsSync } from 'node:fs';
-import { DatabaseThread } from '../storage/database-thread.ts';
+import { DatabaseThread, type RunThread } from '../storage/database-thread.ts';
 import type { StateThreadData } from './state-thread.ts';
 import type { StateDone, StateReply, StateRequest, StateUse } from './state-types.ts';
 
@@ -10,6 +10,7 @@ export interface StateStoreOptions extends StateThreadData {
   readonly onDamaged: (aside: string, reason: string) => void;
   /** Milliseconds that a batch with changes took, from the first of its requests on. */
   readonly onCommit: (ms: number) => void;
+  readonly runThread?: RunThread | undefined;
 }
 
 interface Waiting {
@@ -38,11 +39,11 @@ export class StateStore {
 
   constructor(options: StateStoreOptions) {
     this.#options = options;
-    const { folder, maxBytes, keys } = options;
+    const { folder, maxBytes, keys, runThread } = options;
     const workerData: StateThreadData = { folder, maxBytes, keys };
     this.#thread = new DatabaseThread({
       script: new URL('./state-thread.ts', import.meta.url),
-      ...{ workerData, folder, name: 'the state of sessions' },
+      ...{ workerData, runThread, folder, name: 'the state of sessions' },
       bytesOf: ({ bytes }) => bytes,
       pack: (items) => ({ batch: items.map(({ request }) => request) }),
       onOpened: (use, aside, reason) => {

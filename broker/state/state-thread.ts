@@ -1,5 +1,5 @@
 /** The thread that keeps the values of sessions. */
-import { workerData } from 'node:worker_threads';
+import { type MessagePort, parentPort, workerData } from 'node:worker_threads';
 import { sealWith } from '../storage/seal.ts';
 import { serveDatabase } from '../storage/serve-database.ts';
 import { StateDatabase } from './state-database.ts';
@@ -11,23 +11,27 @@ export interface StateThreadData {
   readonly keys: readonly Uint8Array[];
 }
 
-const { folder, maxBytes, keys } = (workerData ?? { folder: '', maxBytes: 0, keys: [] }) as StateThreadData;
-const database = new StateDatabase(folder, maxBytes, sealWith(keys));
+export function serveState(port: MessagePort, { folder, maxBytes, keys }: StateThreadData): void {
+  const database = new StateDatabase(folder, maxBytes, sealWith(keys));
+  const served = {
+    get isOpen() {
+      return database.isOpen;
+    },
+    open: () => {
+      database.open();
+      return database.use(true);
+    },
+    close: () => database.close(),
+    moveAside: () => database.moveAside(),
+    apply: (requests: readonly StateRequest[]) => ({ replies: database.apply(requests), use: database.use(false) }),
+    notDone: (requests: readonly StateRequest[], reason: string) => ({
+      replies: requests.map((): StateReply => ({ kind: 'failed', reason })),
+      use: database.use(false),
+    }),
+    read: () => {},
+  };
+  serveDatabase(served, port);
+}
 
-serveDatabase({
-  get isOpen() {
-    return database.isOpen;
-  },
-  open: () => {
-    database.open();
-    return database.use(true);
-  },
-  close: () => database.close(),
-  moveAside: () => database.moveAside(),
-  apply: (requests: readonly StateRequest[]) => ({ replies: database.apply(requests), use: database.use(false) }),
-  notDone: (requests, reason) => ({
-    replies: requests.map((): StateReply => ({ kind: 'failed', reason })),
-    use: database.use(false),
-  }),
-  read: () => {},
-});
+// Set-up loads every source once, for Node's compile cache: outside of a thread nothing is opened.
+if (parentPort !== null) serveState(parentPort, workerData as StateThreadData);

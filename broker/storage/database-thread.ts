@@ -2,10 +2,17 @@ import { Worker } from 'node:worker_threads';
 import { ErrorCode, KerbError, messageOf } from '../../shared/base/errors.ts';
 import type { ThreadReply, ThreadRequest } from './thread-messages.ts';
 
+/** What `DatabaseThread` needs of a thread. */
+export type Thread = Pick<Worker, 'postMessage' | 'on' | 'unref' | 'terminate'>;
+/** Runs a source with what it is given. */
+export type RunThread = (script: URL, workerData: unknown) => Thread;
+
 export interface DatabaseThreadOptions<Item, Batch, Done, Opened> {
   /** The source that the thread runs, and what it is given. */
   readonly script: URL;
   readonly workerData: unknown;
+  /** A test may put something in the place of a thread. */
+  readonly runThread?: RunThread | undefined;
   /** Held while this runs. */
   readonly folder: string;
   /** For messages: `the kept results`. */
@@ -37,7 +44,7 @@ const CLOSE_MS = 5000;
  */
 export class DatabaseThread<Item, Batch, Done, Question, Answer, Opened> {
   readonly #options: DatabaseThreadOptions<Item, Batch, Done, Opened>;
-  #thread: Worker | undefined;
+  #thread: Thread | undefined;
   #waiting: Item[] = [];
   #waitingBytes = 0;
   #writing: readonly Item[] | undefined;
@@ -127,8 +134,8 @@ export class DatabaseThread<Item, Batch, Done, Question, Answer, Opened> {
   }
 
   #run(): void {
-    const { script, workerData } = this.#options;
-    const thread = new Worker(script, { workerData });
+    const { script, workerData, runThread = newThread } = this.#options;
+    const thread = runThread(script, workerData);
     this.#thread = thread;
     thread.on('message', (reply: ThreadReply<Done, Answer, Opened>) => this.#take(reply));
     thread.on('error', (error) => this.#lost(thread, messageOf(error)));
@@ -242,7 +249,7 @@ export class DatabaseThread<Item, Batch, Done, Question, Answer, Opened> {
     else if (this.#writing === undefined) this.#write([]);
   }
 
-  #lost(thread: Worker, reason: string): void {
+  #lost(thread: Thread, reason: string): void {
     if (this.#thread !== thread) return;
     this.#thread = undefined;
     const { name } = this.#options;
@@ -266,6 +273,10 @@ export class DatabaseThread<Item, Batch, Done, Question, Answer, Opened> {
     this.#waiting = [...again, ...this.#options.onFailed(this.#waiting, reason)];
     this.#waitingBytes = this.#waiting.reduce((sum, item) => sum + this.#options.bytesOf(item), 0);
   }
+}
+
+function newThread(script: URL, workerData: unknown): Thread {
+  return new Worker(script, { workerData });
 }
 
 /** Resolves when `begin` calls its argument, or after so many milliseconds. */

@@ -1,5 +1,5 @@
 /** The other end of `DatabaseThread`, in the thread. It ends when it has closed the database. */
-import { parentPort } from 'node:worker_threads';
+import type { MessagePort } from 'node:worker_threads';
 import { messageOf } from '../../shared/base/errors.ts';
 import { DamagedError, InUseError } from './database-file.ts';
 import type { ThreadReply, ThreadRequest } from './thread-messages.ts';
@@ -19,12 +19,11 @@ export interface ServedDatabase<Batch, Done, Question, Answer, Opened> {
   read(question: Question): Answer;
 }
 
-/** Set-up loads every source once, for Node's compile cache: outside of a thread nothing is opened. */
 export function serveDatabase<Batch, Done, Question, Answer, Opened>(
   database: ServedDatabase<Batch, Done, Question, Answer, Opened>,
+  port: MessagePort,
 ): void {
-  const port = parentPort;
-  const send = (reply: ThreadReply<Done, Answer | undefined, Opened>) => port?.postMessage(reply);
+  const send = (reply: ThreadReply<Done, Answer | undefined, Opened>) => port.postMessage(reply);
 
   /** A damaged database is put aside, once, and the broker goes on with an empty one. */
   const open = (): boolean => {
@@ -64,7 +63,7 @@ export function serveDatabase<Batch, Done, Question, Answer, Opened>(
     }
   };
 
-  port?.on('message', (message: ThreadRequest<Batch, Question>) => {
+  port.on('message', (message: ThreadRequest<Batch, Question>) => {
     switch (message.kind) {
       case 'open':
         open();

@@ -12,6 +12,7 @@ import { signTaskPackage } from '../../shared/task-package/signature.ts';
 import { createSigner, type Signer } from '../../shared/task-package/signer.ts';
 import { buildTaskPackage } from '../../shared/task-package/writer.ts';
 import { BrokerClient } from '../../shared/v2e-client/broker-client.ts';
+import { noThread } from '../../test/support/broker/no-thread.ts';
 import { fakeImage } from '../../test/support/fake-image.ts';
 import { FakeTender } from '../../test/support/fake-tender.ts';
 import { DEFAULT_LIMITS } from '../config.ts';
@@ -68,6 +69,7 @@ async function start(policy: string, stateDir = fresh()) {
     },
     {
       log: silentLog(),
+      runThread: noThread,
       createTender: () => {
         const tender = new FakeTender();
         tenders.push(tender);

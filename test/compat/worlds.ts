@@ -9,6 +9,7 @@ import { createAuthority, issueCertificate } from '../../shared/identity/authori
 import { writeIdentity } from '../../shared/identity/files.ts';
 import type { Identity } from '../../shared/identity/identity.ts';
 import { loadIdentity } from '../../shared/identity/x509-identity.ts';
+import { noThread } from '../support/broker/no-thread.ts';
 import { type ConversationRecord, readConversation } from '../support/conversation.ts';
 import { FakeTender } from '../support/fake-tender.ts';
 import { allGrants, type HandObu, value, workload } from '../support/gateway-parts.ts';
@@ -44,7 +45,7 @@ export async function startBrokerWorld(folder: string, trustDir: string): Promis
       ...{ isolation: 'process', prestart: 'all', limits: { ...DEFAULT_LIMITS, maxTendersPerTask: 1 } },
       push: { tenants: ['ACME'], limits: DEFAULT_PUSH_LIMITS, maxInput: 65_536 },
     },
-    { log: silentLog(), createTender: () => new FakeTender() },
+    { log: silentLog(), runThread: noThread, createTender: () => new FakeTender() },
   );
   return {
     broker,

@@ -21,6 +21,7 @@ import type { BrokerResult } from '../../../shared/v2e-client/offload-result.ts'
 import { fakeImage } from '../fake-image.ts';
 import { FakeTender } from '../fake-tender.ts';
 import { until } from '../until.ts';
+import { noThread } from './no-thread.ts';
 
 /** A broker with a fake tender for the task `echo`, and vehicles that speak with it; see FakeTender for its inputs. */
 export class BrokerScene {
@@ -66,7 +67,11 @@ export class BrokerScene {
         limits: { ...DEFAULT_LIMITS, maxTendersPerTask: 1 },
         ...config,
       },
-      { log: silentLog(), createTender: () => new GatedTender(gate.promise), ...(hurry && { hurry }), ...parts },
+      {
+        ...{ log: silentLog(), runThread: noThread, createTender: () => new GatedTender(gate.promise) },
+        ...(hurry && { hurry }),
+        ...parts,
+      },
     );
     this.#undo.push(() => broker.stop());
     this.#undo.push(gate.resolve);
