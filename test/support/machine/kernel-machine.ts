@@ -273,13 +273,8 @@ exec $B switch_root /mnt /bin/sh /run/work/${stage.split('/').at(-1)}
  * @param hidden Where what is needed of the host has been kept: a checkout in /tmp would be hidden by the empty one.
  */
 function stageScript(folder: string, terminal = '', hidden?: 'host'): string {
-  const inTmp = /^\/tmp\//.test(ROOT);
-  const back =
-    hidden === undefined
-      ? inTmp
-        ? `mkdir -p '${ROOT}'; mount --move /run/checkout '${ROOT}'\n`
-        : ''
-      : `${inTmp ? `mkdir -p '${ROOT}'; mount --move /run/checkout '${ROOT}'\n` : ''}mount --bind /run/work '${folder}'\n`;
+  const checkout = /^\/tmp\//.test(ROOT) ? `mkdir -p '${ROOT}'; mount --move /run/checkout '${ROOT}'\n` : '';
+  const back = hidden === undefined ? checkout : `${checkout}mount --bind /run/work '${folder}'\n`;
   const keep =
     hidden === undefined
       ? `mount -t tmpfs tmpfs /run\nmkdir /run/checkout\nmount --bind '${ROOT}' /run/checkout\n`
