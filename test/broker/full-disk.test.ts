@@ -5,17 +5,19 @@ import { afterEach, beforeEach, expect, test, vi } from 'vitest';
 import { DEFAULT_LIMITS } from '../../broker/config.ts';
 import { DEFAULT_PUSH_LIMITS } from '../../broker/packages/push-limits.ts';
 import { Deadline } from '../../shared/base/deadline.ts';
-import { ErrorCode, isErrno } from '../../shared/base/errors.ts';
+import { ErrorCode, isErrno, isKerbError } from '../../shared/base/errors.ts';
 import { loadIdentity } from '../../shared/identity/x509-identity.ts';
 import { readPackageFiles, readTaskPackage } from '../../shared/task-package/reader.ts';
 import { signTaskPackage } from '../../shared/task-package/signature.ts';
 import { createSigner } from '../../shared/task-package/signer.ts';
 import { buildTaskPackage } from '../../shared/task-package/writer.ts';
 import { BrokerClient } from '../../shared/v2e-client/broker-client.ts';
+import { askState } from '../../shared/v2e-client/state-requests.ts';
 import { BrokerScene } from '../support/broker/broker-scene.ts';
+import { CounterTender } from '../support/broker/counter-tender.ts';
 import { fakeImage } from '../support/fake-image.ts';
 
-// Results, the audit log and pushed packages on a disk that is really full.
+// Results, the audit log, pushed packages and the state of sessions on a disk that is really full.
 
 let scene: BrokerScene;
 let disk: string;
@@ -113,4 +115,63 @@ test('offloads go on without it, who asks is told in one line, and all is writte
   await vi.waitUntil(() => lines().some(({ id }) => id === 'after'), { timeout: 20_000 });
   // Not a line is lost, and none is cut.
   for (const id of ['before', 'full-1', 'full-2']) expect(lines().filter((line) => line.id === id)).toHaveLength(1);
+});
+
+test('state is refused in one line, nothing that was answered is lost, and all goes on when there is room', async () => {
+  const what = { version: '1', isolation: 'any', state: { maxBytes: 64 } } as const;
+  const images = [fakeImage({ name: 'counter', maxInput: 256, maxOutput: 256 })];
+  const packagesDir = join(scene.root, 'with-state');
+  const taskDigest = await buildTaskPackage(join(packagesDir, 'counter'), { ...what, images });
+  const stateDir = join(disk, 'state');
+  const parts = { createTender: () => new CounterTender() };
+  const config = { packagesDir, stateDir };
+  const { broker } = await scene.start(config, undefined, parts);
+  const link = await scene.vehicle(broker);
+  const count = async (id: string) => {
+    const request = { id, input: Buffer.from('more'), isolation: 'any', taskDigest, priority: 500 } as const;
+    const state = { home: 'rsu-1', key: 'trip' };
+    const terms = { serviceClass: 'normal', keepMs: 60_000, durable: false, state } as const;
+    return Number(Buffer.from((await link.send({ ...request, deadline: new Deadline(20_000) }, terms)).output));
+  };
+  const put = (key: string) =>
+    askState(link, { home: 'rsu-1', key }, 'counter', { operation: 'put', value: Buffer.alloc(60, key) });
+  const refusal = {
+    message: expect.stringMatching(/^[^\n]*state of sessions cannot be kept here now: [^\n]*(full|ENOSPC)[^\n]*$/),
+    context: { refusal: ErrorCode.StateNotKept, retryAfterMs: 5000 },
+  };
+  expect(await count('0')).toBe(1);
+  const written = ['before'];
+  await put('before');
+
+  fill();
+  // A page of the files themselves may take the first of them.
+  let counted = 1;
+  let refused: unknown;
+  while (refused === undefined && counted < 1000) {
+    refused = await count(String(counted)).then(
+      () => void counted++,
+      (error: unknown) => error,
+    );
+  }
+  expect(isKerbError(refused)).toBe(true);
+  expect(refused).toMatchObject(refusal);
+  await expect(put('full')).rejects.toMatchObject({ message: refusal.message, code: ErrorCode.StateNotKept });
+  expect(broker.status().errors).toEqual([expect.objectContaining({ source: 'state', code: ErrorCode.StateNotKept })]);
+
+  empty();
+  // Those of the same id are applied now, for the first time; those that were answered are not applied again.
+  const again = await vi.waitUntil(() => count(String(counted)).catch(() => undefined), { timeout: 20_000 });
+  expect(again).toBe(counted + 1);
+  expect(await count('0')).toBe(1);
+  expect(await count(String(counted - 1))).toBe(counted);
+  await put('after');
+  written.push('after');
+  await scene.stop();
+
+  const { broker: next } = await scene.start(config, undefined, parts);
+  const there = await scene.vehicle(next);
+  const get = (key: string) => askState(there, { home: 'rsu-1', key }, 'counter', { operation: 'get' });
+  for (const key of written) expect((await get(key)).value).toEqual(Buffer.alloc(60, key));
+  expect(Buffer.from((await get('trip')).value).toString()).toBe(String(counted + 1));
+  await expect(get('full')).rejects.toThrow(/no value under the key full/);
 });
