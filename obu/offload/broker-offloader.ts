@@ -121,7 +121,7 @@ export class BrokerOffloader implements Offloader {
     const found = this.#home();
     if (found === undefined) return Promise.reject(this.#noBroker());
     const { link, home } = found;
-    return link.send(request, { ...termsOf(request), state: { home, key } });
+    return this.#followed.offloadAt(link.place, request, { ...termsOf(request), state: { home, key } });
   }
 
   #home(): { readonly link: BrokerLink; readonly home: string } | undefined {

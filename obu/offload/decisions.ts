@@ -1,7 +1,7 @@
 import type { OffloadDecision } from '../../shared/api/offload-decision.ts';
 import type { Choice } from './choose/choose.ts';
 
-const MAX_DECISIONS = 64;
+export const MAX_DECISIONS = 64;
 
 /** One choice on the way of an offload, and what came of it. */
 export interface Attempt {

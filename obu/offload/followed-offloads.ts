@@ -2,7 +2,7 @@ import { ErrorCode, KerbError } from '../../shared/base/errors.ts';
 import type { RoutedOffload } from '../../shared/protocol/offload-request.ts';
 import type { BrokerResult, CallerTerms, OffloadResult } from '../../shared/v2e-client/offload-result.ts';
 import type { BrokerPlace } from './broker-place.ts';
-import { type Choice, choosePlace } from './choose/choose.ts';
+import { type Choice, choosePlace, doubtfulPlace } from './choose/choose.ts';
 import type { Place } from './choose/place.ts';
 import { type Attempt, type Decision, Decisions } from './decisions.ts';
 
@@ -22,6 +22,9 @@ const PLACE_REFUSALS: ReadonlySet<unknown> = new Set<number>([
   ErrorCode.TenderUnavailable,
   ErrorCode.TenderDied,
 ]);
+
+/** Of a place that does not keep the state of the session that an offload goes with. */
+const NOT_HOME = 'does not keep the session state';
 
 /** Chooses a place for each offload, and another one after a refusal or a lost connection, each place once. */
 export class FollowedOffloads {
@@ -67,6 +70,36 @@ export class FollowedOffloads {
     }
   }
 
+  /**
+   * At one place and no other: it keeps the state of the session.
+   * @throws KerbError NoBroker: the grant of the workload leaves the place out; else as `Offloader.offload`
+   */
+  async offloadAt(id: string, request: RoutedOffload, terms: CallerTerms): Promise<OffloadResult> {
+    const decision = decisionOf(request);
+    this.decisions.add(decision);
+    const now = performance.now();
+    const { taskDigest, input, deadline, kinds, maxCost } = request;
+    const views = this.#places.map((one) => one.view(taskDigest, now, one.id === id ? troubleOf(one) : NOT_HOME));
+    const leftMs = deadline.leftMs(now);
+    const choice = choosePlace(views, {
+      ...{ now, budgetMs: leftMs, inputBytes: input.length, outputBytes: 0 },
+      ...{ kinds, maxCost, vehicle: this.#vehicle },
+    });
+    const place = this.#places.find((one) => one.id === id)!;
+    const forbidden = forbiddenHome(place, request, choice);
+    const { attempt } = made(choice, forbidden ? undefined : place, 'it keeps the session state', leftMs);
+    decision.attempts.push(attempt);
+    try {
+      if (forbidden !== undefined) throw forbidden;
+      const result = await this.#send(place, request, terms);
+      attempt.outcome = 'answered';
+      return result;
+    } catch (error) {
+      attempt.outcome = (error as Error).message;
+      throw error;
+    }
+  }
+
   async #send(place: BrokerPlace, request: RoutedOffload, terms: CallerTerms): Promise<BrokerResult> {
     const visit = place.begin(request.taskDigest, request.input.length, performance.now());
     try {
@@ -89,13 +122,16 @@ export class FollowedOffloads {
     const { views, draining } = this.#views(taskDigest, now);
     const leftMs = deadline.leftMs(now);
     const tryPlace = this.#named(last === undefined ? draining : [last.context.tryBroker]);
-    const choice = choosePlace(views, {
+    const asked = {
       ...{ now, budgetMs: leftMs, inputBytes: input.length, outputBytes: 0 },
       ...{ kinds, maxCost, tried, tryPlace, vehicle: this.#vehicle },
-    });
+    };
+    const choice = choosePlace(views, asked);
     const of = (id: string | undefined) => this.#places.find((one) => one.id === id);
     const chosen = of(choice.chosen?.place.id);
     if (chosen !== undefined) return made(choice, chosen, choice.reason, leftMs);
+    const doubtful = of(doubtfulPlace(choice, asked)?.place.id);
+    if (doubtful !== undefined) return made(choice, doubtful, 'too slow by old numbers; asked all the same', leftMs);
     const other = last === undefined ? this.#otherwise(choice, now) : undefined;
     return made(choice, other?.place, other?.reason ?? choice.reason, leftMs);
   }
@@ -149,10 +185,30 @@ export class FollowedOffloads {
     }
     const barred = rows.filter(({ verdict }) => verdict === 'kind not allowed' || verdict === 'too expensive');
     if (barred.length === 0 || barred.length < rows.length) return this.#noBroker();
-    const limits = [kinds && `places: [${kinds.join(', ')}]`, maxCost !== undefined && `maxCost: ${maxCost}`];
-    const message = `no place is left by the grant of the workload (${limits.filter(Boolean).join(', ')})`;
+    const message = `no place is left by the grant of the workload (${limitsOf({ kinds, maxCost })})`;
     return new KerbError(ErrorCode.NoBroker, message, {});
   }
+}
+
+function limitsOf({ kinds, maxCost }: Pick<RoutedOffload, 'kinds' | 'maxCost'>): string {
+  const limits = [kinds && `places: [${kinds.join(', ')}]`, maxCost !== undefined && `maxCost: ${maxCost}`];
+  return limits.filter(Boolean).join(', ');
+}
+
+function troubleOf({ link }: BrokerPlace): string | undefined {
+  return link.connected ? undefined : 'not connected';
+}
+
+/** The grant of the workload leaves out the one place where the state is; undefined: it does not. */
+function forbiddenHome(
+  { id, kind, cost }: BrokerPlace,
+  request: RoutedOffload,
+  { rows }: Choice,
+): KerbError | undefined {
+  const verdict = rows.find(({ place }) => place.id === id)?.verdict;
+  if (verdict !== 'kind not allowed' && verdict !== 'too expensive') return undefined;
+  const message = `${id}, which keeps the session state, is left out by the grant of the workload (${limitsOf(request)}): its kind is ${kind}, its cost ${cost}`;
+  return new KerbError(ErrorCode.NoBroker, message, { place: id, kind, cost });
 }
 
 function made(choice: Choice, place: BrokerPlace | undefined, reason: string, leftMs: number) {

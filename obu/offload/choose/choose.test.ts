@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { isPlaceKind, PLACE_KINDS } from '../../../shared/protocol/place-kind.ts';
-import { choosePlace, expectedFinish } from './choose.ts';
+import { choosePlace, doubtfulPlace, expectedFinish, NEWS_MS } from './choose.ts';
 import { PlaceHealth } from './health.ts';
 import type { ChoiceRequest, Place } from './place.ts';
 
@@ -170,6 +170,47 @@ describe('properties', () => {
       const keeping = feasible.filter((row) => row.finishMs <= asked.budgetMs * 0.8);
       if (keeping.length > 0) expect(one.cost).toBe(Math.min(...keeping.map((row) => row.place.cost)));
     }
+  });
+
+  it('asks each place once that is too slow only by old numbers, the earliest first, and none that fresh news calls slow', () => {
+    const next = random(41);
+    let asked = 0;
+    for (let round = 0; round < 1000; round++) {
+      const places = Array.from({ length: Math.floor(next() * 9) }, (_, i) => anyPlace(next, `p${i}`));
+      const tried = new Set<string>();
+      const one = request({ budgetMs: next() * 40, inputBytes: next() * 10_000, tried });
+      const finishes: number[] = [];
+      for (;;) {
+        const choice = choosePlace(places, one);
+        const found = choice.chosen ?? doubtfulPlace(choice, one);
+        if (choice.chosen !== undefined) expect(doubtfulPlace(choice, one)).toBeUndefined();
+        else if (found !== undefined) {
+          asked++;
+          finishes.push(found.finishMs);
+          const { news } = found.place;
+          expect(found.verdict).toBe('too slow');
+          expect(news === undefined || one.now - news.at > NEWS_MS).toBe(true);
+        } else {
+          const left = choice.rows.filter(({ verdict }) => verdict === 'too slow');
+          for (const { place: slow } of left) expect(one.now - slow.news!.at).toBeLessThanOrEqual(NEWS_MS);
+          break;
+        }
+        expect(tried.has(found!.place.id)).toBe(false);
+        tried.add(found!.place.id);
+      }
+      // One that failed lately joins only when the others have been tried.
+      if (places.every(({ isOut }) => !isOut)) expect(finishes).toEqual([...finishes].sort((a, b) => a - b));
+    }
+    expect(asked).toBeGreaterThan(100);
+  });
+  it('asks nobody when no time is left', () => {
+    const places = [place('a')];
+    for (const budgetMs of [0, -1, Number.NaN]) {
+      const one = request({ budgetMs });
+      expect(doubtfulPlace(choosePlace(places, one), one)).toBeUndefined();
+    }
+    const one = request({ budgetMs: 1 });
+    expect(doubtfulPlace(choosePlace(places, one), one)?.place.id).toBe('a');
   });
 
   it('a hundred vehicles that hear the same news spread, each second anew', () => {

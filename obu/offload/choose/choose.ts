@@ -1,4 +1,4 @@
-import type { ChoiceRequest, Place } from './place.ts';
+import type { ChoiceRequest, Place, QueueNews } from './place.ts';
 
 /** News of a queue that is older counts as unknown. */
 export const NEWS_MS = 1000;
@@ -73,6 +73,20 @@ export function choosePlace(places: readonly Place[], request: ChoiceRequest): C
   }
   const { chosen, reason } = bestOf(feasible, request);
   return { chosen, reason, rows, missedMs };
+}
+
+/**
+ * None is feasible: the place that is asked all the same, and decides itself. It is too slow only by numbers that no news
+ * of the last second bears out; of several, the one with the earliest finish. Undefined: there is none.
+ */
+export function doubtfulPlace({ chosen, rows }: Choice, { now, budgetMs }: ChoiceRequest): PlaceRow | undefined {
+  if (chosen !== undefined || !(budgetMs > 0)) return undefined;
+  let earliest: PlaceRow | undefined;
+  for (const row of rows) {
+    if (row.verdict !== 'too slow' || freshNews(row.place, now) !== undefined) continue;
+    if (earliest === undefined || row.finishMs < earliest.finishMs) earliest = row;
+  }
+  return earliest;
 }
 
 function bestOf(feasible: readonly PlaceRow[], request: ChoiceRequest): Pick<Choice, 'chosen' | 'reason'> {
@@ -152,10 +166,14 @@ function waitForLink({ busyUntil }: Place, now: number): number {
   return Math.max(busyUntil - now, 0);
 }
 
-function queueOf({ news, usualQueueMs, ownQueueMs }: Place, now: number): number {
-  const ageMs = news === undefined ? Number.POSITIVE_INFINITY : now - news.at;
-  const known = news !== undefined && ageMs <= NEWS_MS ? Math.max(news.queueMs - Math.max(ageMs, 0), 0) : usualQueueMs;
-  return known + ownQueueMs;
+function queueOf(place: Place, now: number): number {
+  const news = freshNews(place, now);
+  const known = news === undefined ? place.usualQueueMs : Math.max(news.queueMs - Math.max(now - news.at, 0), 0);
+  return known + place.ownQueueMs;
+}
+
+function freshNews({ news }: Place, now: number): QueueNews | undefined {
+  return news !== undefined && now - news.at <= NEWS_MS ? news : undefined;
 }
 
 /** FNV-1a with a last mixing, 32 bits: it spreads, and may be guessed. */
