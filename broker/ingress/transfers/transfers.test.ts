@@ -65,6 +65,8 @@ interface Started {
   readonly metric: (name: string, labels?: string) => Promise<number>;
   /** Ends announcements instead of wanting their bytes. */
   refuse: ReturnType<typeof refusal> | undefined;
+  /** If there, announcements wait in it until they are called. */
+  sought: (() => void)[] | undefined;
 }
 
 async function start(change: Partial<TransferLimits> = {}, limits: Partial<ClientLimits> = {}): Promise<Started> {
@@ -73,6 +75,7 @@ async function start(change: Partial<TransferLimits> = {}, limits: Partial<Clien
     ingress: undefined as unknown as Ingress,
     open: [],
     refuse: undefined,
+    sought: undefined,
     metric: async (name, labels = '') => {
       const line = (await registry.metrics()).split('\n').find((one) => one.startsWith(`${name}${labels} `));
       return Number(line?.split(' ').at(-1));
@@ -101,7 +104,8 @@ async function start(change: Partial<TransferLimits> = {}, limits: Partial<Clien
       limits: { ...TRANSFER_LIMITS, maxBytes: 64 * MIB, maxJoined: 3, ...change },
       metrics: new TransferMetrics(registry),
       announce: (_offload, answer, want) => {
-        if (started.refuse === undefined) want(answer);
+        if (started.sought !== undefined) started.sought.push(() => want(answer));
+        else if (started.refuse === undefined) want(answer);
         else answer(undefined, started.refuse);
       },
       arrived: (offload, answer) => started.open.push({ offload, answer }),
@@ -368,6 +372,26 @@ describe('what cannot be used', () => {
 });
 
 describe('cancel, join and resume', () => {
+  test('a cancel while it is looked whether its bytes are needed: they are not asked for', async () => {
+    const started = await start();
+    started.sought = [];
+    const car = await connect(started);
+    const answer = car.announce('a', INPUT);
+    await seen(() => expect(started.sought).toHaveLength(1));
+    const bytes = await new Promise<Uint8Array>((resolve) =>
+      car.socket.emit('cancel', CancelRequest.encode({ id: 'a' }).finish(), resolve),
+    );
+    expect(CancelReply.decode(bytes).state).toBe(0);
+    started.sought[0]!();
+    expect((await answer).refusal).toMatchObject({ code: ErrorCode.OffloadCancelled });
+    expect(car.credits).toHaveLength(0);
+
+    // The same id is as good as any other afterwards.
+    started.sought = undefined;
+    void car.announce('a', INPUT);
+    await seen(() => expect(car.credits).toHaveLength(1));
+  });
+
   test('a cancel in the middle: a refusal, no memory, and chunks on their way are harmless', async () => {
     const started = await start();
     const car = await connect(started);

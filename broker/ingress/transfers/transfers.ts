@@ -1,13 +1,14 @@
 import { ErrorCode, KerbError } from '../../../shared/base/errors.ts';
 import { decodeChunk, decodeCredit, encodeChunkReply, type Payload } from '../../../shared/protocol/chunks.ts';
 import { isEventOf } from '../../../shared/protocol/v2e-parser.ts';
+import { keyOf } from '../../offloads/callers.ts';
 import type { AnnouncedOffload, Answer, IncomingOffload, TaskResult } from '../../offloads/offload.ts';
 import type { TransferMetrics } from '../../telemetry/transfer-metrics.ts';
 import { TokenBucket } from '../limits/token-bucket.ts';
 import type { VehicleLink } from '../vehicle-link.ts';
 import { Downloads } from './downloads.ts';
 import type { TransferLimits } from './transfer-link.ts';
-import { Uploads } from './uploads.ts';
+import { cancelledInput, Uploads } from './uploads.ts';
 
 export interface TransferOptions {
   readonly limits: TransferLimits;
@@ -24,6 +25,10 @@ export interface TransferOptions {
 /** Chunks and credits of no transfer: as many as may be on their way when transfers end, and no more. */
 const STRAY = { perSecond: 50, most: 1000 };
 
+interface Sought {
+  isCancelled: boolean;
+}
+
 export function isPiece(message: Buffer): boolean {
   return isEventOf(message, 'chunk') || isEventOf(message, 'credit');
 }
@@ -33,6 +38,8 @@ export class Transfers {
   readonly #options: TransferOptions;
   readonly #uploads: Uploads;
   readonly #downloads: Downloads;
+  /** Announced ones of which it is still looked whether their bytes are needed, by key. */
+  readonly #sought = new Map<string, Set<Sought>>();
   readonly #strays = new WeakMap<VehicleLink, TokenBucket>();
 
   constructor(options: TransferOptions) {
@@ -44,8 +51,16 @@ export class Transfers {
   }
 
   announce(link: VehicleLink, offload: AnnouncedOffload, answer: Answer): void {
-    const want = (followed: Answer) => this.#uploads.add({ offload, answer: followed, link });
-    this.#options.announce(offload, answer, want, link);
+    const found = this.#seek(keyOf(offload));
+    const want = (followed: Answer) => {
+      if (found()) this.#uploads.add({ offload, answer: followed, link });
+      else followed(undefined, cancelledInput(offload.id));
+    };
+    const answerNow: Answer = (result, refusal) => {
+      found();
+      answer(result, refusal);
+    };
+    this.#options.announce(offload, answerNow, want, link);
   }
 
   /** @throws KerbError BadOffloadRequest */
@@ -78,7 +93,9 @@ export class Transfers {
   cancel(link: VehicleLink, id: string): boolean {
     const { tenant, id: vehicle } = link.client!;
     const wasOutput = this.#downloads.cancel(link, id);
-    return this.#uploads.cancel(tenant, vehicle, id) || wasOutput;
+    const sought = this.#sought.get(keyOf({ tenant, vehicle, id }));
+    for (const one of sought ?? []) one.isCancelled = true;
+    return this.#uploads.cancel(tenant, vehicle, id) || wasOutput || sought !== undefined;
   }
 
   drained(link: VehicleLink): void {
@@ -93,6 +110,18 @@ export class Transfers {
   stop(): void {
     this.#uploads.stop();
     this.#downloads.stop();
+  }
+
+  /** @returns to be called when it is known; false: it was cancelled meanwhile */
+  #seek(key: string): () => boolean {
+    const one: Sought = { isCancelled: false };
+    const all = this.#sought.get(key) ?? new Set();
+    this.#sought.set(key, all.add(one));
+    return () => {
+      all.delete(one);
+      if (all.size === 0 && this.#sought.get(key) === all) this.#sought.delete(key);
+      return !one.isCancelled;
+    };
   }
 
   #stray(link: VehicleLink): void {

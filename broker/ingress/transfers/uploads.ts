@@ -26,6 +26,11 @@ export interface UploadOptions {
 /** How exact the ends of budgets, stalled and kept transfers are. */
 const LOOK_MS = 250;
 
+export function cancelledInput(id: string): Refusal {
+  const message = `the offload ${id} was cancelled: its vehicle does not want it any more`;
+  return refusal(ErrorCode.OffloadCancelled, message);
+}
+
 export class Uploads {
   readonly #options: UploadOptions;
   readonly #byKey = new Map<string, Upload>();
@@ -105,8 +110,7 @@ export class Uploads {
   cancel(tenant: string, vehicle: string, id: string): boolean {
     const upload = this.#byKey.get(keyOf({ tenant, vehicle, id }));
     if (upload === undefined || upload.waiters.length === 0) return false;
-    const message = `the offload ${id} was cancelled: its vehicle does not want it any more`;
-    this.#refuse(upload, refusal(ErrorCode.OffloadCancelled, message), 'cancelled');
+    this.#refuse(upload, cancelledInput(id), 'cancelled');
     return true;
   }
 
