@@ -12,9 +12,15 @@ import type { NeighbourStatus } from '../../shared/api/broker.ts';
 import { Deadline } from '../../shared/base/deadline.ts';
 import { ErrorCode } from '../../shared/base/errors.ts';
 import { silentLog } from '../../shared/base/log.ts';
-import { type Credentials, createAuthority, issueCertificate } from '../../shared/identity/authority.ts';
+import {
+  type Credentials,
+  createAuthority,
+  createRevocationList,
+  issueCertificate,
+} from '../../shared/identity/authority.ts';
+import { parseCertificate } from '../../shared/identity/certificate.ts';
 import { writeIdentity } from '../../shared/identity/files.ts';
-import { loadIdentity } from '../../shared/identity/x509-identity.ts';
+import { IDENTITY_FILES, loadIdentity } from '../../shared/identity/x509-identity.ts';
 import { kerbside } from '../../shared/protocol/generated/v2e.js';
 import { V2E_TRANSPORT } from '../../shared/protocol/v2e-socket.ts';
 import { readPackageFiles, readTaskPackage } from '../../shared/task-package/reader.ts';
@@ -71,6 +77,7 @@ interface Started {
   readonly api: string;
   readonly audit: string;
   readonly stateDir: string;
+  readonly identityDir: string;
   change(policy: string): Promise<void>;
 }
 
@@ -82,12 +89,13 @@ async function start(
   { trust = join(root, 'signer', 'public'), port = 0, stateDir = fresh() } = {},
 ): Promise<Started> {
   const [policyFile, packagesDir, api, audit] = [fresh(), fresh(), fresh(), fresh()];
+  const identityDir = await brokerIdentity(id);
   writeFileSync(policyFile, policy);
   mkdirSync(packagesDir);
   const config = {
     ...{ id, packagesDir, stateDir, policyFile, apiSocket: api },
     listen: { host: '127.0.0.1', port },
-    identityDir: await brokerIdentity(id),
+    identityDir,
     trustDir: trust,
     isolation: 'process' as const,
     prestart: 'all' as const,
@@ -106,7 +114,7 @@ async function start(
     writeFileSync(policyFile, text);
     await broker.reload();
   };
-  return { broker, api, audit, stateDir, change };
+  return { broker, api, audit, stateDir, identityDir, change };
 }
 
 async function get<T>(api: string, what: string): Promise<T> {
@@ -243,6 +251,35 @@ test('a neighbour is cut off when the policy names it no more', async () => {
   await until('it is cut off', () => !socket.connected);
   await expect(raw(a, await brokerIdentity('rsu-2'))).rejects.toThrow();
 });
+
+test.each(['accepted', 'dialled'])(
+  'a link that was %s ends at once when the other certificate is revoked, and what waits stays counted',
+  async (way) => {
+    const isDialled = way === 'dialled';
+    const b = await start('rsu-2', policyFor('rsu-1'));
+    const a = await start('rsu-1', policyFor('rsu-2'), { 'rsu-2': b.broker.url });
+    const [judging, stolen] = isDialled ? [a, b] : [b, a];
+    await until('they are connected', async () => (await neighbourOf(judging)).state === 'connected');
+    const { serialNumber } = parseCertificate(
+      readFileSync(join(stolen.identityDir, IDENTITY_FILES.certificate), 'utf8'),
+      '',
+    );
+    const list = await createRevocationList(authority, new Map([[serialNumber, new Date()]]));
+    writeFileSync(join(judging.identityDir, 'crl.pem'), list);
+    await judging.broker.reload();
+    await until('it is cut off', async () => (await neighbourOf(judging)).state === 'away');
+    await until('the other one sees it', async () => (await neighbourOf(stolen)).state === 'away');
+    const echo = await packed('1');
+    await (await vehicle(judging)).push(echo.digest, echo.files);
+    expect(await neighbourOf(judging)).toMatchObject({ state: 'away', packages: { there: 0, waiting: 1 } });
+    await expect(raw(judging, stolen.identityDir)).rejects.toThrow();
+    // Both have tried again by now, in vain, and vehicles are served.
+    await new Promise((resolve) => setTimeout(resolve, 1500));
+    expect(await neighbourOf(judging)).toMatchObject({ state: 'away' });
+    expect(digestsOf(stolen)).toEqual([]);
+    expect((await offload(await vehicle(judging), echo.digest)).place).toBe(`broker:${isDialled ? 'rsu-1' : 'rsu-2'}`);
+  },
+);
 
 test('a lying neighbour gains nothing, and a flooding one costs only itself', async () => {
   const a = await start('rsu-1', policyFor('rsu-2'));
