@@ -5,6 +5,7 @@ import { brokerSuite } from './broker/suite.ts';
 import type { Row } from './measure.ts';
 import { obuSuite } from './obu/suite.ts';
 import { offloadSuite } from './offload.ts';
+import { placesSuite } from './places.ts';
 import { describeMachine, type ReportRow, reportLines, withLoad } from './report.ts';
 import { tenderSuite } from './tender.ts';
 
@@ -15,6 +16,7 @@ const suites: Record<string, Suite> = {
   broker: brokerSuite,
   obu: obuSuite,
   offload: offloadSuite,
+  places: placesSuite,
   tender: tenderSuite,
 };
 
@@ -32,6 +34,7 @@ const program = new Command('npm run bench --')
            and 20 programs, decoding, camera to program; docker run
   offload  a whole offload over loopback; a bare socket.io echo, a spawned
            process, docker run
+  places   the choice of a place among 1, 4 and 16; a sort of as many numbers
   tender   a tender alone, in each isolation: calls, ways to reset memory,
            cold starts, lateness, memory, sizes; a spawned process, docker run,
            QEMU's microvm, solo5-hvt, solo5-spt

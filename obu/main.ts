@@ -26,7 +26,7 @@ import { NoOffloader } from './offload/no-offloader.ts';
 import type { Offloader } from './offload/offloader.ts';
 import { ControlUnitSignals } from './signals/control-unit-signals.ts';
 import type { SignalStore } from './signals/signal-store.ts';
-import { makeSignals } from './signals/start.ts';
+import { makeGpsd, makeSignals } from './signals/start.ts';
 import { DesiredState, type ManifestFile } from './state/desired-state.ts';
 import { StateLock } from './state/lock.ts';
 import { ChangeWatch } from './telemetry/change-watch.ts';
@@ -34,8 +34,6 @@ import { logSignalWarnings } from './telemetry/log-warnings.ts';
 import { Telemetry } from './telemetry/telemetry.ts';
 import { ManifestFollower } from './workloads/manifest-follower.ts';
 import { startWorkloads } from './workloads/start.ts';
-
-const SAMPLE_MS = 1000;
 
 export interface ObuOptions {
   readonly config: ObuConfig;
@@ -216,8 +214,7 @@ class Obu implements RunningObu {
     const cameras = config.cameras.map((camera) => createManagedCamera(camera, parts));
     for (const one of cameras) await this.#running.begin(`camera ${one.camera.name}`, one);
     const faults = new CameraFaultWatch(cameras, report);
-    const watch = everySecond(() => faults.look());
-    await this.#running.begin('camera watch', watch);
+    await this.#running.begin('camera watch', everySecond(faults.look.bind(faults)));
     return { buses, signals, cameras };
   }
 
@@ -233,15 +230,18 @@ class Obu implements RunningObu {
       workloads: () => this.#apiParts && readStatus(this.#apiParts).workloads.map(({ state }) => state),
     });
     await this.#running.begin('own state', ownState);
+    const gpsd = makeGpsd(signals, store, this.#log);
+    if (gpsd !== undefined) await this.#running.begin('gpsd', gpsd);
     return store;
   }
 
   async #startOffloader(identity: IdentityWatch | undefined) {
-    const { brokers, stateHome } = this.#options.config;
+    const { brokers, stateHome, vehicle } = this.#options.config;
     if (brokers.length === 0 || identity === undefined) return new NoOffloader();
     // Only who has brokers pays for socket.io, in memory too.
     const { BrokerOffloader } = await import('./offload/broker-offloader.ts');
-    const offloader = new BrokerOffloader({ brokers, identity, stateHome, log: this.#log.child({ part: 'offload' }) });
+    const log = this.#log.child({ part: 'offload' });
+    const offloader = new BrokerOffloader({ brokers, identity, stateHome, vehicle, log });
     await this.#running.begin('offloader', offloader);
     return offloader;
   }
@@ -292,7 +292,7 @@ function everySecond(task: () => void): Part {
   let timer: NodeJS.Timeout | undefined;
   return {
     start: () => {
-      timer = setInterval(task, SAMPLE_MS);
+      timer = setInterval(task, 1000);
     },
     stop: () => clearInterval(timer),
   };

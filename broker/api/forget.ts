@@ -1,5 +1,7 @@
+import { existsSync } from 'node:fs';
+import { join } from 'node:path';
 import type { ForgottenTenant, StatePage } from '../../shared/api/broker.ts';
-import { ErrorCode, KerbError } from '../../shared/base/errors.ts';
+import { ErrorCode, KerbError, messageOf } from '../../shared/base/errors.ts';
 import { isTenant } from '../../shared/identity/identity.ts';
 import type { ServedTasks } from '../offloads/served-tasks.ts';
 import type { PackageStore } from '../packages/package-store.ts';
@@ -14,6 +16,7 @@ export interface TenantData {
   readonly store: Pick<PackageStore, 'pushes' | 'disown' | 'remove'>;
   readonly served: Pick<ServedTasks, 'remove'>;
   readonly telemetry: Pick<BrokerTelemetry, 'audit'>;
+  readonly stateDir: string;
   /** Packages have gone. */
   readonly announce: () => void;
 }
@@ -37,28 +40,50 @@ export function forgetRequest(body: Buffer): string {
  * Removes what is kept of a tenant: the state of its sessions, its results, and the packages that only it has pushed. What
  * waits or runs for it goes on.
  * @param by whoever wants it, for the audit log
- * @throws KerbError StateNotKept: nothing was removed
+ * @throws KerbError StateNotKept: nothing was removed; PackageNotStored: all but a package was
  */
 export async function forgetTenant(data: TenantData, tenant: string, by: string): Promise<ForgottenTenant> {
-  const { state, results, store, served, telemetry, announce } = data;
+  const { state, results, telemetry, stateDir } = data;
   const reply = await state.ask({ kind: 'forget', tenant });
   if (reply.kind !== 'forgotten') {
     const reason = reply.kind === 'failed' ? reply.reason : reply.kind;
     throw new KerbError(ErrorCode.StateNotKept, `nothing of tenant ${tenant} was removed: ${reason}; try again`);
   }
-  const packages = [...store.pushes()].filter((one) => one.tenant === tenant).map(({ digest }) => digest);
-  for (const digest of packages) {
-    if (!(await store.disown(digest, tenant))) continue;
-    served.remove(digest);
-    await store.remove(digest);
-  }
-  if (packages.length > 0) announce();
+  const { packages, trouble } = await removePackages(data, tenant);
   const { keys, outputs, bytes } = reply;
   const { count, isScrubbed } = await results.forgetTenant(tenant);
   const forgotten = { tenant, keys, outputs, stateBytes: bytes, results: count, packages };
   const what = `${keys} keys, ${outputs} outputs, ${forgotten.results} results, ${packages.length} packages`;
-  telemetry.audit({ event: 'forget', by, tenant, detail: what });
-  return { ...forgotten, isScrubbed: reply.isScrubbed && isScrubbed };
+  telemetry.audit({ event: 'forget', by, tenant, detail: trouble === '' ? what : `${what}; not all: ${trouble}` });
+  if (trouble !== '') {
+    const message = `of tenant ${tenant} were removed: ${what}; a package could not be: ${trouble}; try again`;
+    throw new KerbError(ErrorCode.PackageNotStored, message);
+  }
+  // These are of all tenants, and were put there for whoever wants to look into the damage.
+  const aside = ['state', 'results']
+    .map((name) => join(stateDir, `${name}.damaged`))
+    .filter((path) => existsSync(path));
+  return { ...forgotten, isScrubbed: reply.isScrubbed && isScrubbed, aside };
+}
+
+/** @returns those that were removed, and why another one was not; empty: all were */
+async function removePackages({ store, served, announce }: TenantData, tenant: string) {
+  const packages: string[] = [];
+  let trouble = '';
+  for (const { digest, tenant: owner } of [...store.pushes()]) {
+    if (owner !== tenant) continue;
+    try {
+      if (await store.disown(digest, tenant)) {
+        served.remove(digest);
+        await store.remove(digest);
+      }
+      packages.push(digest);
+    } catch (error) {
+      trouble = messageOf(error);
+    }
+  }
+  if (packages.length > 0) announce();
+  return { packages, trouble };
 }
 
 /** @throws KerbError StateNotKept */

@@ -18,7 +18,7 @@ export interface ApiParts {
   readonly telemetry: BrokerTelemetry;
   readonly drain: Drain;
   readonly snapshots: BrokerSnapshots;
-  readonly data: TenantData;
+  readonly data: Omit<TenantData, 'stateDir'>;
   readonly versions: VersionRules;
   /** The operators that the policy names, at this moment. */
   readonly operators: () => readonly string[];
@@ -29,7 +29,7 @@ export interface ApiParts {
 export async function startApi(running: RunningParts, parts: ApiParts): Promise<RemoteApi | undefined> {
   const { config, telemetry, drain, snapshots, data, versions, log } = parts;
   const routes = brokerRoutes({
-    ...{ snapshots, drain, data, versions },
+    ...{ snapshots, drain, versions, data: { ...data, stateDir: config.stateDir } },
     events: telemetry.events.log,
     metrics: () => telemetry.metrics.text(),
   });

@@ -20,6 +20,8 @@ import { isErrno } from '../../shared/base/errors.ts';
  */
 export class BodyFiles {
   readonly #folder: string;
+  /** Names that could not be removed. */
+  readonly #left = new Set<string>();
 
   constructor(folder: string) {
     this.#folder = folder;
@@ -69,15 +71,23 @@ export class BodyFiles {
     return statSync(join(this.#folder, name), { throwIfNoEntry: false })?.size;
   }
 
-  /** One that cannot be removed is an orphan, which the next start removes. */
+  /** One that cannot be removed is an orphan, which the next start or `removeLeft` removes. */
   remove(names: Iterable<string>): void {
     for (const name of names) {
       try {
         rmSync(join(this.#folder, name), { force: true });
+        this.#left.delete(name);
       } catch (error) {
         if (!isErrno(error)) throw error;
+        this.#left.add(name);
       }
     }
+  }
+
+  /** Tries again what could not be removed. @returns whether nothing is left of it */
+  removeLeft(): boolean {
+    this.remove([...this.#left]);
+    return this.#left.size === 0;
   }
 
   /** Removes what a broker that was killed left behind. */

@@ -1,4 +1,5 @@
 import type { DatabaseSync } from 'node:sqlite';
+import { tryScrub } from '../storage/database-file.ts';
 import type { Seal } from '../storage/seal.ts';
 import type { BodyFiles } from './body-files.ts';
 
@@ -52,7 +53,7 @@ export function resealResults(database: DatabaseSync, files: BodyFiles, seal: Se
     throw error;
   }
   files.remove(gone);
-  database.exec('VACUUM; PRAGMA wal_checkpoint(TRUNCATE)');
+  tryScrub(database);
 }
 
 function resealed({ key, facts, receipt, output, file }: Row, files: BodyFiles, seal: Seal) {

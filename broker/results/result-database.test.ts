@@ -2,9 +2,11 @@ import { createHash } from 'node:crypto';
 import {
   cpSync,
   existsSync,
+  mkdirSync,
   mkdtempSync,
   readdirSync,
   readFileSync,
+  rmdirSync,
   rmSync,
   truncateSync,
   writeFileSync,
@@ -203,4 +205,19 @@ test('nothing of what was removed is left in the files once they are scrubbed', 
   expect(database.apply([{ scrub: true }], new Uint8Array(0))).toEqual({ isScrubbed: true });
   for (const text of ['what only ACME', 'signed for ACME']) expect(found(text), text).toBe(false);
   expect(Buffer.from(database.read('stays')!.output).toString()).toBe('this stays');
+});
+
+test('a file that cannot be removed is tried again before the results count as scrubbed', () => {
+  const { database } = opened();
+  write(database, put('large', large));
+  const [name] = outputs();
+  const file = join(folder, 'outputs', name!);
+  // A folder with something in it is not removed as a file is, whoever asks.
+  rmSync(file);
+  mkdirSync(join(file, 'held'), { recursive: true });
+  write(database, { remove: 'large' });
+  expect(database.apply([{ scrub: true }], new Uint8Array(0))).toEqual({ isScrubbed: false });
+  rmdirSync(join(file, 'held'));
+  rmdirSync(file);
+  expect(database.apply([{ scrub: true }], new Uint8Array(0))).toEqual({ isScrubbed: true });
 });

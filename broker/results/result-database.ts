@@ -118,7 +118,9 @@ export class ResultDatabase {
       throw databaseFault(error);
     }
     this.#files.remove(gone);
-    return { isScrubbed: changes.some((change) => 'scrub' in change) && tryScrub(database) };
+    if (!changes.some((change) => 'scrub' in change)) return { isScrubbed: false };
+    const areFilesGone = this.#files.removeLeft();
+    return { isScrubbed: tryScrub(database) && areFilesGone };
   }
 
   /** Undefined: there is none with this key. @throws DamagedError | errors of the file system and of SQLite */

@@ -219,7 +219,7 @@ test('operators see keys and sizes, and forget a tenant; who may not ask so is t
     await expect(forget(body)).rejects.toMatchObject({ code: ErrorCode.BadControlRequest });
   }
   expect(JSON.parse((await forget('{"tenant":"ACME"}')).toString())).toMatchObject({
-    ...{ tenant: 'ACME', keys: 2, outputs: 2, results: 2, packages: [], isScrubbed: true },
+    ...{ tenant: 'ACME', keys: 2, outputs: 2, results: 2, packages: [], isScrubbed: true, aside: [] },
   });
   // Also the answer that was kept is gone: it is a new offload.
   expect([(await count(acme, { id: 'a' })).text, (await count(other)).text]).toEqual(['1', '2']);

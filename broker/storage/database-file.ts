@@ -38,6 +38,8 @@ export function openDatabase(path: string, kind: DatabaseKind): DatabaseSync {
     // Kept for as long as this process lives; then no other broker can open it.
     database.exec('PRAGMA locking_mode = EXCLUSIVE');
     checkOwner(database, kind);
+    // Deleted rows are a tenant's, and may have to be gone: see tryScrub.
+    database.exec('PRAGMA secure_delete = ON');
     database.exec(
       `PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA journal_size_limit = ${MAX_JOURNAL}; BEGIN IMMEDIATE; COMMIT`,
     );
@@ -58,11 +60,13 @@ export function closeDatabase(database: DatabaseSync): void {
   }
 }
 
-/** Leaves nothing of deleted rows in free pages and in the journal. @returns whether it could */
+/**
+ * Leaves nothing of deleted rows in the journal; in the file they were written over when they were deleted. No VACUUM: it copies
+ * what is still there to a temporary file elsewhere. @returns whether it could
+ */
 export function tryScrub(database: DatabaseSync): boolean {
   try {
-    database.exec('VACUUM; PRAGMA wal_checkpoint(TRUNCATE)');
-    return true;
+    return database.prepare('PRAGMA wal_checkpoint(TRUNCATE)').get()!.busy === 0;
   } catch {
     return false;
   }

@@ -2,7 +2,7 @@ import { Worker } from 'node:worker_threads';
 import { ErrorCode, KerbError, messageOf } from '../../shared/base/errors.ts';
 import type { ThreadReply, ThreadRequest } from './thread-messages.ts';
 
-/** What `DatabaseThread` needs of a thread. */
+/** The part of a thread that `DatabaseThread` needs. */
 export type Thread = Pick<Worker, 'postMessage' | 'on' | 'unref' | 'terminate'>;
 /** Runs a source with what it is given. */
 export type RunThread = (script: URL, workerData: unknown) => Thread;

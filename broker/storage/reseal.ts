@@ -1,4 +1,5 @@
 import type { DatabaseSync } from 'node:sqlite';
+import { tryScrub } from './database-file.ts';
 import type { Seal } from './seal.ts';
 
 type Row = Readonly<Record<string, unknown>>;
@@ -43,7 +44,7 @@ export function resealTable(database: DatabaseSync, seal: Seal, { table, columns
     if (database.isTransaction) database.exec('ROLLBACK');
     throw error;
   }
-  database.exec('VACUUM; PRAGMA wal_checkpoint(TRUNCATE)');
+  tryScrub(database);
 }
 
 function isStale(seal: Seal, bytes: unknown): boolean {

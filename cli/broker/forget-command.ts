@@ -27,10 +27,16 @@ function forgottenLines({
   results,
   packages,
   isScrubbed,
+  aside,
 }: ForgottenTenant): string[] {
   return [
     `of tenant ${tenant} were removed: ${keys} keys and ${outputs} kept outputs (${stateBytes} bytes), ${results} results, ${packages.length} packages`,
     ...packages.map((digest) => `  ${digest}`),
-    ...(isScrubbed ? [] : ['the disk may still hold traces of its state: it was full; make room and forget it again']),
+    ...(isScrubbed
+      ? []
+      : ['the disk may still hold traces of its state or results; see that it has room, and forget the tenant again']),
+    ...aside.map(
+      (path) => `${path} was put aside because it was damaged, and may hold something of it: remove it by hand`,
+    ),
   ];
 }

@@ -1,16 +1,23 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Command } from 'commander';
 import type { ContainerUsage, Explanation } from '../../shared/api/obu.ts';
+import type { OffloadDecision } from '../../shared/api/offload-decision.ts';
+import { ErrorCode, KerbError } from '../../shared/base/errors.ts';
 import { type ApiOptions, connectObu, withApi } from '../lib/obu-client.ts';
 import { type OutputFormat, outputOption, rowsOf, show } from '../lib/output.ts';
 import { mebibytes, timeSpan } from '../lib/units.ts';
 import { REFRESH_MS, showRepeatedly, withWatch } from '../lib/watch.ts';
+import { decisionLines } from './decision-lines.ts';
 import { explainLines } from './explain-lines.ts';
 import { statusLines } from './status-lines.ts';
 
 interface LookOptions extends ApiOptions {
   readonly output: OutputFormat;
   readonly watch?: boolean;
+}
+
+interface ExplainOptions extends LookOptions {
+  readonly offload?: string;
 }
 
 /** `kerb status`, `kerb top` and `kerb explain`. */
@@ -42,10 +49,18 @@ export function registerStatusCommands(program: Command): void {
     },
   );
 
-  looking(program.command('explain <workload>'))
-    .description('why a workload is in its state, with the numbers')
-    .action(async (workload: string, { output, ...api }: LookOptions) => {
-      const path = `/v1/workloads/${encodeURIComponent(workload)}`;
+  looking(program.command('explain [workload]'))
+    .description('why a workload is in its state, or an offload went where it did, with the numbers')
+    .option('--offload <id>', 'an offload instead of a workload: its id, or "last"')
+    .action(async (workload: string | undefined, { output, offload, ...api }: ExplainOptions) => {
+      if ((workload === undefined) === (offload === undefined))
+        throw new KerbError(ErrorCode.BadControlRequest, 'name either a workload or --offload ID');
+      if (offload !== undefined) {
+        const from = `/v1/offload-decision?id=${encodeURIComponent(offload)}`;
+        show(output, await (await connectObu(api)).ask<OffloadDecision>(from, { timeoutMs: 5000 }), decisionLines);
+        return;
+      }
+      const path = `/v1/workloads/${encodeURIComponent(workload!)}`;
       show(output, await (await connectObu(api)).ask<Explanation>(path, { timeoutMs: 5000 }), explainLines);
     });
 }

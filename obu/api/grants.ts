@@ -1,6 +1,6 @@
 import type { GrantStatus } from '../../shared/api/obu.ts';
 import { formatCanId } from '../../shared/can/frame.ts';
-import type { CanGrant, Workload } from '../manifest/workload.ts';
+import type { CanGrant, OffloadGrant, Workload } from '../manifest/workload.ts';
 
 /** The grants of a workload as text, one line for each. */
 export function grantsOf({ name, grants }: Workload): GrantStatus[] {
@@ -20,11 +20,16 @@ export function grantsOf({ name, grants }: Workload): GrantStatus[] {
           grant(
             'offload',
             offload.tasks.join(', '),
-            `budgets of at most ${offload.maxBudgetMs} ms${stateText(offload.state)}`,
+            `budgets of at most ${offload.maxBudgetMs} ms${placesText(offload)}${stateText(offload.state)}`,
           ),
         ]
       : []),
   ];
+}
+
+function placesText({ places, maxCost }: OffloadGrant): string {
+  const where = places === undefined ? '' : `, in places of the kinds ${places.join(', ')}`;
+  return maxCost === undefined ? where : `${where}, at a cost of at most ${maxCost}`;
 }
 
 function sentenceOf({ read, write, as, when }: CanGrant): string {

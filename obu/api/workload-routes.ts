@@ -1,5 +1,9 @@
 import { type ControlRoutes, jsonReply, linesReply } from '../../shared/api/control-routes.ts';
+import type { OffloadDecision } from '../../shared/api/offload-decision.ts';
 import { isFollowed, wholeNumber } from '../../shared/api/query.ts';
+import { ErrorCode, KerbError } from '../../shared/base/errors.ts';
+import { quoted } from '../../shared/base/quoted.ts';
+import { MAX_DECISIONS } from '../offload/decisions.ts';
 import { readLogs } from '../resources/container-logs.ts';
 import { readUsage } from '../resources/usage.ts';
 import { explain, workloadNamed } from './explain.ts';
@@ -27,8 +31,20 @@ export function workloadRoutes(parts: PartsOf): ControlRoutes {
       return jsonReply({});
     },
     'GET /v1/usage': async () => jsonReply(await usageOfAll(parts())),
+    'GET /v1/offload-decision': ({ query }) => jsonReply(decisionOf(query.get('id') ?? 'last', parts())),
     'GET /v1/grants': () => jsonReply(parts().reconciler.desired.flatMap(({ workload }) => grantsOf(workload))),
   };
+}
+
+/** @throws KerbError UnknownOffload: it is not, or no longer, among the newest */
+export function decisionOf(id: string, { offloader }: Pick<ApiParts, 'offloader'>): OffloadDecision {
+  const found = offloader.decision?.(id);
+  if (found !== undefined) return found;
+  const what =
+    id === 'last'
+      ? 'no offload has been sent since the OBU started; try again after one'
+      : `no offload ${quoted(id)} is among the newest ${MAX_DECISIONS}, which are kept; ask for "last" or the id of a newer one`;
+  throw new KerbError(ErrorCode.UnknownOffload, what, { id });
 }
 
 /** The kept last lines of the previous container, and then the log of the present one. */

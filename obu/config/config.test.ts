@@ -120,6 +120,24 @@ describe('the configuration of an OBU', () => {
       'vehicle: a\nobu: b\nsignals:\n  dbc: { can9: [x] }',
       /:4: signals\.dbc\.can9: there is no bus/,
     ],
+    ['a gpsd without a host', 'vehicle: a\nobu: b\nsignals:\n  gpsd: { port: 1 }', /:4: signals\.gpsd\.host: /],
+    ['a typo in gpsd', 'vehicle: a\nobu: b\nsignals: { gpsd: { host: h, hst: 1 } }', /gpsd\.hst: .*`host`/],
+    ['a port that is none', 'vehicle: a\nobu: b\nsignals: { gpsd: { host: h, port: 0 } }', /gpsd\.port: must be 1 to/],
+    [
+      'a bad age',
+      'vehicle: a\nobu: b\nsignals: { gpsd: { host: h, staleAfter: x } }',
+      /gpsd\.staleAfter: must be a dur/,
+    ],
+    [
+      'a kind of broker that is none',
+      'vehicle: a\nobu: b\nidentity: i\nbrokers: [{ id: r, url: "https://x:1", kind: here }]',
+      /:4: .*kind: must be roadside, cell, cloud or vehicle/,
+    ],
+    [
+      'a cost below 0',
+      'vehicle: a\nobu: b\nidentity: i\nbrokers: [{ id: r, url: "https://x:1", cost: -1 }]',
+      /cost: must be at least 0/,
+    ],
     ['plain http', 'vehicle: a\nobu: b\nidentity: i\nbrokers: [{ id: r, url: "http://x:1" }]', /url: must be https/],
     [
       'brokers without identity',

@@ -9,7 +9,9 @@ import { type Problem, problemsError } from '../../shared/yaml/problem.ts';
 import { parseYaml } from '../../shared/yaml/yaml.ts';
 import { CODECS, type Codec } from '../dashcam/recording/encoder.ts';
 import { namePattern, nameRule } from '../manifest/values.ts';
+import type { GpsdConfig } from '../signals/gpsd-source.ts';
 import type { SignalsConfig } from '../signals/start.ts';
+import { broker, id, type NamedBroker } from './broker-schema.ts';
 import { type RuntimeConfig, runtimeConfigOf, runtimeKeys, runtimeShape } from './runtime-config.ts';
 
 export interface BusConfig {
@@ -46,7 +48,7 @@ export interface ObuConfig {
   readonly buses: readonly BusConfig[];
   readonly signals: SignalsConfig;
   readonly cameras: readonly CameraConfig[];
-  readonly brokers: readonly { readonly id: string; readonly url: string }[];
+  readonly brokers: readonly NamedBroker[];
   /** Id of the one that keeps the state of sessions; undefined: the first. */
   readonly stateHome: string | undefined;
   /** Directory with the identity of this vehicle; needed when there are brokers, or an API over TLS. */
@@ -61,9 +63,6 @@ export interface ObuConfig {
 }
 
 const name = z.string('must be a name').regex(namePattern, nameRule);
-const id = z
-  .string('must be an id')
-  .regex(/^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$/, 'an id has 1 to 63 letters, digits, ".", "_" and "-"');
 const path = z.string('must be a path').min(1, 'is empty');
 
 const bus = z.strictObject(
@@ -122,11 +121,17 @@ const recording = z.strictObject(
   'must be a map; {} for all defaults',
 );
 const camera = z.strictObject({ source: path, recording: recording.optional() }, 'must be a map with the key `source`');
-const broker = z.strictObject({
-  id,
-  url: z.string('must be a URL').regex(/^https:\/\/[^\s/]+\/?$/, 'must be https://HOST:PORT'),
-});
+const gpsd = z.strictObject(
+  {
+    host: z.string('must be a host').regex(/^[^\s/]+$/, 'must be a host name or an address'),
+    port: z.int('must be a port').min(1, 'must be 1 to 65535').max(65_535, 'must be 1 to 65535').optional(),
+    device: path.optional(),
+    staleAfter: duration.optional(),
+  },
+  'must be a map with the key `host`',
+);
 const signals = z.strictObject({
+  gpsd: gpsd.optional(),
   dbc: z.record(z.string(), z.array(path, 'must be a list of files'), 'must be a map from bus to files').optional(),
   mapping: z.array(path, 'must be a list of files').optional(),
   vss: z.array(path, 'must be a list of files').optional(),
@@ -187,7 +192,7 @@ function knownKeys(at: readonly PropertyKey[]): readonly string[] {
   if (at[0] === 'api') return Object.keys(api.shape);
   const runtime = runtimeKeys[String(at[0])];
   if (runtime !== undefined) return runtime;
-  return Object.keys(signals.shape);
+  return Object.keys(at[1] === 'gpsd' ? gpsd.shape : signals.shape);
 }
 
 /**
@@ -245,6 +250,7 @@ export function parseObuConfig(text: string, file: string): ObuConfig {
       vss: (raw.signals?.vss ?? []).map(absolute),
       defaults: (raw.signals?.defaults ?? []).map(absolute),
       sources: new Map(Object.entries(raw.signals?.sources ?? {})),
+      ...(raw.signals?.gpsd && { gpsd: toGpsd(raw.signals.gpsd) }),
     },
     cameras: Object.entries(raw.cameras ?? {}).map(([cameraName, { source, recording: kept }]) => ({
       name: cameraName,
@@ -258,6 +264,10 @@ export function parseObuConfig(text: string, file: string): ObuConfig {
     api: raw.api && { listen: raw.api.listen, operators: raw.api.operators ?? [] },
     runtime: runtimeConfigOf(raw),
   };
+}
+
+function toGpsd({ host, port = 2947, device, staleAfter = 5000 }: z.infer<typeof gpsd>): GpsdConfig {
+  return { host, port, device, staleMs: staleAfter };
 }
 
 function toRecording(raw: z.infer<typeof recording>, absolute: (path: string) => string): RecordingConfig {

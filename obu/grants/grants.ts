@@ -6,7 +6,7 @@ import { freshOf, type VehicleSignals } from '../../shared/vss/signal.ts';
 import type { CanRouter } from '../can/router.ts';
 import { WriteGuard } from '../can/write-guard.ts';
 import type { Camera } from '../dashcam/capture/camera.ts';
-import type { Workload } from '../manifest/workload.ts';
+import type { OffloadGrant, Workload } from '../manifest/workload.ts';
 
 /** Branches in one request: each is held against every leaf there is. */
 const MAX_PATTERNS = 64;
@@ -179,6 +179,11 @@ export class GrantGuard {
       });
     }
     return digest;
+  }
+
+  /** The grant's limits on the places of its offloads. */
+  get placeLimits(): Pick<OffloadGrant, 'places' | 'maxCost'> {
+    return this.#workload.grants.offload ?? {};
   }
 
   /** @throws KerbError NotGranted: its offloads may not go with this key of session state */

@@ -3,7 +3,7 @@ import { existsSync, readFileSync, realpathSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { ErrorCode, KerbError, messageOf } from '../../shared/base/errors.ts';
 import type { Engine } from '../engine/docker-client.ts';
-import { type BuiltImage, buildUnlessThere, type Progress } from './build.ts';
+import { type BuiltImage, importUnlessThere, type Progress } from './build.ts';
 import { type ContentFile, filesBelow } from './content.ts';
 
 /** The base image of workloads in JavaScript or TypeScript: `FROM kerbside/app:24`. */
@@ -12,12 +12,7 @@ export const BASE_IMAGE = 'kerbside/app:24';
 const root = join(import.meta.dirname, '../..');
 const sdk = join(root, 'build/app-sdk');
 
-const dockerfile = `FROM scratch
-COPY root/ /
-ENV PATH=/usr/bin NODE_ENV=production
-WORKDIR /app
-USER 10001:10001
-`;
+const instructions = ['ENV PATH=/usr/bin NODE_ENV=production', 'WORKDIR /app', 'USER 10001:10001'];
 
 /**
  * Builds the base image with no registry: the `node` that runs this program, the shared libraries that it needs, and
@@ -27,14 +22,14 @@ USER 10001:10001
 export async function buildBaseImage(engine: Engine, progress: Progress): Promise<BuiltImage> {
   const node = realpathSync(process.execPath);
   const files: ContentFile[] = [
-    { path: 'Dockerfile', mode: 0o644, body: { text: dockerfile } },
-    { path: 'root/usr/bin/node', mode: 0o755, body: { file: node } },
-    { path: 'root/etc/passwd', mode: 0o644, body: { text: 'root:x:0:0::/:\napp:x:10001:10001::/app:\n' } },
-    { path: 'root/etc/group', mode: 0o644, body: { text: 'root:x:0:\napp:x:10001:\n' } },
-    ...sharedLibraries(node).map((file) => ({ path: `root${file}`, mode: 0o755, body: { file: realpathSync(file) } })),
+    { path: 'app', mode: 0o755, body: { empty: true } },
+    { path: 'usr/bin/node', mode: 0o755, body: { file: node } },
+    { path: 'etc/passwd', mode: 0o644, body: { text: 'root:x:0:0::/:\napp:x:10001:10001::/app:\n' } },
+    { path: 'etc/group', mode: 0o644, body: { text: 'root:x:0:\napp:x:10001:\n' } },
+    ...sharedLibraries(node).map((file) => ({ path: file.slice(1), mode: 0o755, body: { file: realpathSync(file) } })),
     ...(await packages()),
   ];
-  return buildUnlessThere(engine, BASE_IMAGE, files, [], progress);
+  return importUnlessThere(engine, BASE_IMAGE, files, instructions, progress);
 }
 
 /** Absolute paths of the loader and the libraries that a program is linked with, as `ldd` prints them. */
@@ -68,8 +63,8 @@ async function packages(): Promise<ContentFile[]> {
   if (!existsSync(join(sdk, 'package.json'))) {
     throw new KerbError(ErrorCode.ImageBuildFailed, `${sdk} is missing; run tools/build-app-sdk.sh, as set-up does`);
   }
-  const files = await below(sdk, 'root/node_modules/@kerbside/app-sdk');
-  for (const [name, folder] of dependenciesOf(sdk)) files.push(...(await below(folder, `root/node_modules/${name}`)));
+  const files = await below(sdk, 'node_modules/@kerbside/app-sdk');
+  for (const [name, folder] of dependenciesOf(sdk)) files.push(...(await below(folder, `node_modules/${name}`)));
   return files;
 }
 

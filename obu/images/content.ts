@@ -58,6 +58,17 @@ export async function contentHash(files: readonly ContentFile[], salt: readonly 
   return hash.digest('hex');
 }
 
+/** With an entry for each folder that has something in it, in front of that: what unpacks them would choose modes of its own. */
+export function withFolders(files: readonly ContentFile[]): ContentFile[] {
+  const folders = new Set<string>();
+  return files.flatMap((file) => {
+    const names = file.path.split('/').slice(0, -1);
+    const above = names.map((_, i) => names.slice(0, i + 1).join('/')).filter((folder) => !folders.has(folder));
+    for (const folder of above) folders.add(folder);
+    return [...above.map((path): ContentFile => ({ path, mode: 0o755, body: { empty: true } })), file];
+  });
+}
+
 async function bytesOf(body: ContentFile['body']): Promise<Buffer> {
   if ('file' in body) return await readFile(body.file);
   if ('empty' in body) return Buffer.alloc(0);

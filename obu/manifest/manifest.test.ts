@@ -466,6 +466,17 @@ const bad: readonly [string, string, RegExp][] = [
   ['a camera rate of zero', grants('        cameras: [{ name: front, maxFps: 0 }]'), /maxFps: must be above 0/],
   ['an endless camera rate', grants('        cameras: [{ name: front, maxFps: .inf }]'), /maxFps: must be/],
   ['a budget below 1', grants('        offload: { tasks: [t], maxBudgetMs: 0 }'), /maxBudgetMs: must be at least 1/],
+  [
+    'an unknown kind of place',
+    grants('        offload: { tasks: [t], maxBudgetMs: 5, places: [moon] }'),
+    /places.*must be one of here, peer/,
+  ],
+  ['no kind of place', grants('        offload: { tasks: [t], maxBudgetMs: 5, places: [] }'), /places: is empty/],
+  [
+    'a cost below 0',
+    grants('        offload: { tasks: [t], maxBudgetMs: 5, maxCost: -1 }'),
+    /maxCost: must be at least 0/,
+  ],
   ['no task', grants('        offload: { tasks: [], maxBudgetMs: 5 }'), /tasks: is empty/],
   ['a typo in offload', grants('        offload: { tasks: [t], maxBudget: 5 }'), /did you mean `maxBudgetMs`\?/],
 ];

@@ -1,4 +1,5 @@
 import type { CanFilter } from '../../shared/can/filter.ts';
+import type { PlaceKind } from '../../shared/protocol/place-kind.ts';
 import type { Condition } from '../../shared/vss/condition.ts';
 import type { SignalScope } from '../../shared/vss/scopes.ts';
 
@@ -40,6 +41,10 @@ export interface OffloadGrant {
   readonly tasks: readonly string[];
   /** Largest budget of one offload, in milliseconds. */
   readonly maxBudgetMs: number;
+  /** Kinds of places where its offloads may run; undefined: every kind. */
+  readonly places?: readonly PlaceKind[] | undefined;
+  /** Of a place; undefined: any. */
+  readonly maxCost?: number | undefined;
   /** Keys of session state that its offloads may go with; undefined: none. */
   readonly state?: readonly string[] | undefined;
 }

@@ -435,7 +435,7 @@ test('a broker that hangs is not called connected, and is again when it answers'
 }, 30_000);
 
 describe('several brokers', () => {
-  test('the first that offers the task gets it; without one, the first connected says so', async () => {
+  test('one that offers the task gets it; without one, the first connected says so', async () => {
     const first = await startBroker((wire, answer) =>
       answer({ id: wire.id, refusal: { code: ErrorCode.UnknownPackage, message: 'none such' } }),
     );
@@ -467,7 +467,7 @@ describe('several brokers', () => {
     }
     const [first, second, third] = started as [FakeBroker, FakeBroker, FakeBroker];
     try {
-      const brokers = started.map(({ url }, index) => ({ id: `rsu-${index + 1}`, url }));
+      const brokers = started.map(({ url }, index) => ({ id: `rsu-${index + 1}`, url, cost: index }));
       offloader = new BrokerOffloader({ brokers, identity: fixedIdentity(vehicle), log: silentLog() });
       await offloader.start();
       const own = offloader;
@@ -497,6 +497,69 @@ describe('several brokers', () => {
     } finally {
       await second.stop();
       await third.stop();
+    }
+  });
+
+  test('a refusal is followed to the next place, each once, and the table says so', async () => {
+    const codes = [ErrorCode.QueueFull, ErrorCode.DeadlineUnreachable, ErrorCode.TaskRefusedInput];
+    const asked: string[] = [];
+    const started: FakeBroker[] = [];
+    for (const [index, code] of codes.entries()) {
+      const id = `rsu-${index + 1}`;
+      const own = await identity({ kind: 'broker', id, hosts: [] });
+      const onOffload = (wire: WireOffload, answer: Answer) => {
+        asked.push(id);
+        // What the first names goes before the cheaper one; a stranger that it named would count for nothing.
+        const tryBroker = index === 0 ? 'rsu-3' : 'stranger';
+        if (wire.input.length > 0) answer({ id: wire.id, refusal: { code, message: `${id} says no`, tryBroker } });
+        else if (index === 2) answer({ id: wire.id, result: { output: Buffer.from('3') } });
+        else answer({ id: wire.id, refusal: { code: ErrorCode.QueueFull, message: 'full', tryBroker } });
+      };
+      started.push(await new FakeBroker({ serverOptions: () => own.serverOptions(), onOffload }).start());
+    }
+    try {
+      const kinds = ['roadside', 'cell', 'cloud'] as const;
+      const brokers = started.map(({ url }, i) => ({ id: `rsu-${i + 1}`, url, kind: kinds[i]! }));
+      offloader = new BrokerOffloader({
+        brokers,
+        identity: fixedIdentity(vehicle),
+        vehicle: 'car-1',
+        log: silentLog(),
+      });
+      await offloader.start();
+      const own = offloader;
+      await vi.waitUntil(() => own.places().every((place) => place.connected));
+      expect((await own.offload(request({ id: 'w/a', input: Buffer.alloc(0) }))).place).toBe('broker:rsu-3');
+      expect(asked.splice(0)).toEqual(['rsu-1', 'rsu-3']);
+      const shown = own.decision('a')!;
+      expect(shown).toEqual(own.decision('last'));
+      expect(shown.attempts.map(({ place, outcome }) => [place, outcome])).toEqual([
+        ['broker:rsu-1', 'broker rsu-1 refused the offload: full'],
+        ['broker:rsu-3', 'answered'],
+      ]);
+      expect(shown.attempts[1]!.places.map(({ kind, verdict }) => [kind, verdict])).toEqual([
+        ['roadside', 'tried already'],
+        ['cell', 'feasible'],
+        ['cloud', 'feasible'],
+      ]);
+      // The task itself refused this input: it would elsewhere, too.
+      const refused = own.offload(request({ id: 'w/b' }));
+      await expect(refused).rejects.toMatchObject({ context: { refusal: ErrorCode.TaskRefusedInput } });
+      expect(asked.splice(0)).toEqual(['rsu-1', 'rsu-3']);
+      // The grant leaves two, and both say no: the last refusal is told.
+      const both = own.offload(request({ id: 'w/c', maxCost: 2 }));
+      await expect(both).rejects.toMatchObject({
+        context: { broker: 'rsu-2', refusal: ErrorCode.DeadlineUnreachable },
+      });
+      expect(asked.splice(0)).toEqual(['rsu-1', 'rsu-2']);
+      const none = own.offload(request({ id: 'w/d', kinds: ['here'] }));
+      await expect(none).rejects.toMatchObject({
+        code: ErrorCode.NoBroker,
+        message: 'no place is left by the grant of the workload (places: [here])',
+      });
+      expect([asked, own.decision('w/x')]).toEqual([[], undefined]);
+    } finally {
+      for (const one of started) await one.stop();
     }
   });
 

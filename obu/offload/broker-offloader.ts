@@ -1,32 +1,43 @@
+import type { OffloadDecision } from '../../shared/api/offload-decision.ts';
 import { ErrorCode, KerbError } from '../../shared/base/errors.ts';
 import type { Logger } from '../../shared/base/log.ts';
 import { quoted } from '../../shared/base/quoted.ts';
 import type { IdentitySource } from '../../shared/identity/identity-watch.ts';
 import type { RoutedOffload } from '../../shared/protocol/offload-request.ts';
+import type { PlaceKind } from '../../shared/protocol/place-kind.ts';
 import { classOfPriority } from '../../shared/protocol/service-class.ts';
 import type { TaskOffer } from '../../shared/v2e-client/announcement.ts';
 import { BrokerLink, type BrokerTarget } from '../../shared/v2e-client/broker-link.ts';
 import type { CallerTerms, OffloadResult, PlaceStatus } from '../../shared/v2e-client/offload-result.ts';
 import { askState, type StateEntry } from '../../shared/v2e-client/state-requests.ts';
+import { BrokerPlace } from './broker-place.ts';
+import { DEFAULT_COST } from './choose/place.ts';
+import { FollowedOffloads } from './followed-offloads.ts';
 import type { Offloader, RoutedStateCall } from './offloader.ts';
 
 /** A broker as the configuration of the OBU has it. */
 export interface NamedBroker extends BrokerTarget {
   readonly id: string;
+  /** Default: roadside. */
+  readonly kind?: PlaceKind;
+  /** Default: as its kind. */
+  readonly cost?: number;
 }
 
 export interface BrokerOffloaderOptions {
-  /** In the order of preference. */
   readonly brokers: readonly NamedBroker[];
   /** Of this vehicle. Until there is one, nobody is connected to, and everybody is told why. */
   readonly identity: IdentitySource;
   /** Id of the broker that keeps the state of sessions; undefined: the first of `brokers`. */
   readonly stateHome?: string | undefined;
+  /** Id of the vehicle: among equal places, vehicles differ by it. */
+  readonly vehicle?: string;
   readonly log: Logger;
 }
 
 /**
- * Sends each offload to the first connected broker that offers its task. Nothing waits for a connection: a workload that
+ * Sends each offload to the broker where it is expected to end in time at the least cost, and after a refusal to the next.
+ * Nothing waits for a connection: a workload that
  * is told at once that there is no broker can still use its budget for something else.
  *
  * Besides what `Offloader.offload` names, fails with InputTooLarge (more than the broker announced to take),
@@ -35,10 +46,12 @@ export interface BrokerOffloaderOptions {
 export class BrokerOffloader implements Offloader {
   readonly #options: BrokerOffloaderOptions;
   readonly #links: BrokerLink[] = [];
+  readonly #followed: FollowedOffloads;
   #unfollow: (() => void) | undefined;
 
   constructor(options: BrokerOffloaderOptions) {
     this.#options = options;
+    this.#followed = new FollowedOffloads(options.vehicle ?? '', () => this.#noBroker());
   }
 
   /** Begins to connect and does not wait for it. @throws KerbError BadConfig for a URL that is none */
@@ -46,7 +59,12 @@ export class BrokerOffloader implements Offloader {
     const { brokers, identity, log } = this.#options;
     for (const target of brokers) checkUrl(target);
     const identityTrouble = () => identity.trouble;
-    for (const target of brokers) this.#links.push(new BrokerLink({ target, identityTrouble, log }));
+    for (const target of brokers) {
+      const link = new BrokerLink({ target, identityTrouble, log });
+      const { kind = 'roadside' } = target;
+      this.#links.push(link);
+      this.#followed.add(new BrokerPlace(link, kind, target.cost ?? DEFAULT_COST[kind]));
+    }
     let isFirst = true;
     this.#unfollow = identity.follow((one) => {
       for (const link of this.#links) {
@@ -64,8 +82,12 @@ export class BrokerOffloader implements Offloader {
 
   offload(request: RoutedOffload): Promise<OffloadResult> {
     if (request.stateKey !== undefined) return this.#atHome(request, request.stateKey);
-    const link = this.#choose(request.taskDigest);
-    return link === undefined ? Promise.reject(this.#noBroker()) : link.send(request, termsOf(request));
+    return this.#followed.offload(request, termsOf(request));
+  }
+
+  /** How the place of one of the newest offloads was chosen. */
+  decision(id: string): OffloadDecision | undefined {
+    return this.#followed.decisions.find(id);
   }
 
   async useState({ taskDigest, key, ...call }: RoutedStateCall): Promise<StateEntry> {
@@ -94,28 +116,12 @@ export class BrokerOffloader implements Offloader {
     return [...byDigest.values()];
   }
 
-  /**
-   * Of those that answer and offer the task, the first that is not being drained; where the first of all is, one that it
-   * names goes before the others. Else the first that offers the task, which may only be slow to answer; else the first that
-   * is connected, whose refusal says best that nobody offers it.
-   */
-  #choose(taskDigest: string): BrokerLink | undefined {
-    const connected = this.#links.filter((link) => link.connected);
-    const offering = connected.filter((link) => link.offers.some(({ digest }) => digest === taskDigest));
-    const answering = offering.filter((link) => link.answers);
-    const [first] = answering;
-    const { tryBrokers = [] } = first?.drain.notice ?? {};
-    const staying = answering.filter(({ drain }) => drain.notice === undefined);
-    const named = staying.find(({ broker, url }) => tryBrokers.some((one) => one === broker || one === url));
-    return named ?? staying[0] ?? first ?? offering[0] ?? connected[0];
-  }
-
   /** The state of a session is kept at one place, and no other can run what goes with it. */
   #atHome(request: RoutedOffload, key: string): Promise<OffloadResult> {
     const found = this.#home();
     if (found === undefined) return Promise.reject(this.#noBroker());
     const { link, home } = found;
-    return link.send(request, { ...termsOf(request), state: { home, key } });
+    return this.#followed.offloadAt(link.place, request, { ...termsOf(request), state: { home, key } });
   }
 
   #home(): { readonly link: BrokerLink; readonly home: string } | undefined {

@@ -1,3 +1,4 @@
+import type { OffloadDecision } from '../../shared/api/offload-decision.ts';
 import type { RoutedOffload } from '../../shared/protocol/offload-request.ts';
 import type { OffloadResult, PlaceStatus } from '../../shared/v2e-client/offload-result.ts';
 import type { StateCall, StateEntry } from '../../shared/v2e-client/state-requests.ts';
@@ -26,4 +27,6 @@ export interface Offloader {
   /** The caller has ended: the offload of this id fails with Cancelled, and its place gets a cancel. */
   cancel(id: string): void;
   places(): readonly PlaceStatus[];
+  /** How the place of one of the newest offloads was chosen; "last": the newest. Left out: it never chooses. */
+  decision?(id: string): OffloadDecision | undefined;
 }

@@ -45,6 +45,7 @@ export class SignalStore implements VehicleSignals {
   /** Of paths whose signal was left out, why they have no value. */
   readonly #lost = new Map<string, string>();
   #actuators: Actuators;
+  #whyNoneElse: (path: string) => string = () => '';
 
   /**
    * @param leaves What mapping and VSS files say, in the order of the configuration. A path that is fed more than once
@@ -92,11 +93,17 @@ export class SignalStore implements VehicleSignals {
     return this.#warnings;
   }
 
+  /** Another source than the buses says why it gives a path no value; empty: it is not one of its paths. */
+  explainBy(whyNone: (path: string) => string): void {
+    this.#whyNoneElse = whyNone;
+  }
+
   /** Why a path has no value now, or only a stale one, in a sentence; empty when it has a fresh one. */
   whyNone(path: string): string {
     const { value, slots, info } = this.#tree.leaf(path);
     if (value !== undefined && !value.stale) return '';
-    const why = this.#feed?.whyNone(path) || (this.#lost.get(path) ?? '');
+    const onBus = this.#feed?.whyNone(path) || (this.#lost.get(path) ?? '');
+    const why = [onBus, this.#whyNoneElse(path)].filter((one) => one !== '').join('; ');
     if (why !== '') return why;
     if (slots.length > 0) return 'the workload that provided it does so no longer';
     const isSet = info.type === 'actuator' ? '; it can be set, which does not give it a value' : '';

@@ -1,5 +1,6 @@
 /** The signals of an OBU, out of its configuration. */
 
+import type { Logger } from '../../shared/base/log.ts';
 import type { Dbc } from '../../shared/dbc/dbc.ts';
 import { loadDbc } from '../../shared/dbc/parser/dbc-parser.ts';
 import { pathMatcher } from '../../shared/vss/expand-paths.ts';
@@ -7,6 +8,8 @@ import { loadVssMapping, loadVssTree, type VssLeaf } from '../../shared/vss/vss-
 import type { CanRouter } from '../can/router.ts';
 import { ownLeaves } from './control-unit-signals.ts';
 import { checkDefaults, loadDefaults } from './default-values.ts';
+import { gpsdLeaves, gpsdPaths } from './gpsd-report.ts';
+import { type GpsdConfig, GpsdSource } from './gpsd-source.ts';
 import { SignalStore } from './signal-store.ts';
 
 /** The part of the configuration that speaks of signals. Paths of files are absolute. */
@@ -21,13 +24,16 @@ export interface SignalsConfig {
   readonly defaults: readonly string[];
   /** By path or branch, `*` for one level: names of sources (bus, workload), best first. The first that fits counts. */
   readonly sources: ReadonlyMap<string, readonly string[]>;
+  /** A further source, of position, heading and speed; undefined: none. */
+  readonly gpsd?: GpsdConfig | undefined;
 }
 
 /** Every leaf of an OBU. @throws KerbError BadSignalMapping */
 export async function loadLeaves(obu: string, config: SignalsConfig): Promise<VssLeaf[]> {
   const mapped = await Promise.all(config.mapping.map(loadVssMapping));
   const trees = await Promise.all(config.vss.map(loadVssTree));
-  return [...mapped, ...trees, ownLeaves(obu)].flat();
+  const leaves = [...mapped, ...trees, ownLeaves(obu)].flat();
+  return config.gpsd === undefined ? leaves : [...leaves, ...gpsdLeaves(new Set(leaves.map(({ path }) => path)))];
 }
 
 /**
@@ -55,6 +61,14 @@ export async function makeSignals(
     defaults: new Map([...defaults].map(([signal, { value }]) => [signal, value])),
     warnings: [...dbcs.flatMap(warningsOf), ...checkDefaults(defaults, dbcs)],
   });
+}
+
+/** Joins gpsd to the signals, not started yet; undefined when the configuration names none. */
+export function makeGpsd({ gpsd }: SignalsConfig, signals: SignalStore, log: Logger): GpsdSource | undefined {
+  if (gpsd === undefined) return undefined;
+  const source = new GpsdSource({ config: gpsd, signals, log: log.child({ part: 'gpsd' }) });
+  signals.explainBy((path) => (gpsdPaths.includes(path) ? source.whyNone() : ''));
+  return source;
 }
 
 /** The warnings of a database, and how many more there are than it keeps. */

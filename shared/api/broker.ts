@@ -176,6 +176,8 @@ export interface ForgottenTenant {
   readonly results: number;
   /** Digests of packages that it had pushed; one that others pushed too is still there, for them. */
   readonly packages: readonly string[];
-  /** Nothing of its state is left in free pages of the database either. */
+  /** Nothing of its state and results is left in free pages, journals and files either. */
   readonly isScrubbed: boolean;
+  /** Folders with damaged state or results of all tenants that were put aside; they may hold something of this one, too. */
+  readonly aside: readonly string[];
 }

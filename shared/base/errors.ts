@@ -95,6 +95,7 @@ export const ErrorCode = {
   UnknownTask: 6004,
   OffloadRefused: 6005,
   InputTooLarge: 6006,
+  UnknownOffload: 6007,
 
   Unauthenticated: 7001,
   BadOffloadRequest: 7002,

@@ -1,4 +1,5 @@
 import type { Deadline } from '../base/deadline.ts';
+import type { PlaceKind } from './place-kind.ts';
 
 /** What an offload may demand of the place where it runs: `any`, or a virtual machine of its own and nothing else. */
 export type OffloadIsolation = 'any' | 'vm';
@@ -26,6 +27,10 @@ export interface RoutedOffload extends OffloadRequest {
   readonly priority: number;
   /** Of the session state that it goes with; undefined: none. */
   readonly stateKey?: string;
+  /** Kinds of places where it may run; undefined: every kind. */
+  readonly kinds?: readonly PlaceKind[] | undefined;
+  /** Undefined: any. */
+  readonly maxCost?: number | undefined;
 }
 
 /** Printable ASCII without spaces: an id stands in keys and log lines. */

@@ -1,11 +1,12 @@
 import { execFileSync } from 'node:child_process';
+import { randomUUID } from 'node:crypto';
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, test, vi } from 'vitest';
 import { DEFAULT_LIMITS } from '../../broker/config.ts';
 import { DEFAULT_PUSH_LIMITS } from '../../broker/packages/push-limits.ts';
 import { Deadline } from '../../shared/base/deadline.ts';
-import { ErrorCode, isErrno } from '../../shared/base/errors.ts';
+import { ErrorCode, isErrno, isKerbError } from '../../shared/base/errors.ts';
 import { loadIdentity } from '../../shared/identity/x509-identity.ts';
 import { readPackageFiles, readTaskPackage } from '../../shared/task-package/reader.ts';
 import { signTaskPackage } from '../../shared/task-package/signature.ts';
@@ -13,9 +14,10 @@ import { createSigner } from '../../shared/task-package/signer.ts';
 import { buildTaskPackage } from '../../shared/task-package/writer.ts';
 import { BrokerClient } from '../../shared/v2e-client/broker-client.ts';
 import { BrokerScene } from '../support/broker/broker-scene.ts';
+import { CounterTender } from '../support/broker/counter-tender.ts';
 import { fakeImage } from '../support/fake-image.ts';
 
-// Results, the audit log and pushed packages on a disk that is really full.
+// Results, state, the audit log and pushed packages on a disk that is really full.
 
 let scene: BrokerScene;
 let disk: string;
@@ -113,4 +115,56 @@ test('offloads go on without it, who asks is told in one line, and all is writte
   await vi.waitUntil(() => lines().some(({ id }) => id === 'after'), { timeout: 20_000 });
   // Not a line is lost, and none is cut.
   for (const id of ['before', 'full-1', 'full-2']) expect(lines().filter((line) => line.id === id)).toHaveLength(1);
+});
+
+test('state that cannot be written is refused in one line and not changed; what was acknowledged counts on', async () => {
+  const images = [fakeImage({ name: 'counter', maxInput: 256, maxOutput: 256 })];
+  const packagesDir = join(scene.root, 'packages');
+  const what = { version: '1', isolation: 'any', images } as const;
+  const counter = await buildTaskPackage(join(packagesDir, 'counter'), { ...what, state: { maxBytes: 64 } });
+  const parts = { createTender: () => new CounterTender() };
+  const { broker } = await scene.start({ stateDir: join(disk, 'state') }, undefined, parts);
+  const link = await scene.vehicle(broker);
+  const count = async () => {
+    const input = Buffer.from('more');
+    const request = { id: randomUUID(), input, isolation: 'any', taskDigest: counter, priority: 500 } as const;
+    const state = { home: 'rsu-1', key: 'trip', tenant: undefined };
+    const terms = { serviceClass: 'normal', keepMs: 0, durable: false, state } as const;
+    return Number((await link.send({ ...request, deadline: new Deadline(30_000) }, terms)).output.toString());
+  };
+  expect(await count()).toBe(1);
+  fill();
+  // Some more may fit into pages that the database has already.
+  let acknowledged = 1;
+  let refusal: unknown;
+  while (refusal === undefined && acknowledged < 2000) {
+    await count().then(
+      (value) => expect(value).toBe(++acknowledged),
+      (error: unknown) => {
+        refusal = error;
+      },
+    );
+  }
+  expect(refusal).toMatchObject({
+    message: expect.stringMatching(/^[^\n]*state of sessions cannot be kept here now: [^\n]*(full|ENOSPC)[^\n]*$/),
+    context: { refusal: ErrorCode.StateNotKept, retryAfterMs: 5000 },
+  });
+  expect(broker.status().errors.map(({ source }) => source)).toContain('state');
+  await expect(count()).rejects.toMatchObject({ context: { refusal: ErrorCode.StateNotKept } });
+
+  empty();
+  await vi.waitUntil(
+    () =>
+      count()
+        .then((value) => expect(value).toBe(++acknowledged))
+        .then(
+          () => true,
+          (error: unknown) => {
+            if (!isKerbError(error)) throw error;
+            return false;
+          },
+        ),
+    { timeout: 20_000, interval: 500 },
+  );
+  expect(await count()).toBe(acknowledged + 1);
 });

@@ -15,7 +15,7 @@ import { BrokerLink } from '../../shared/v2e-client/broker-link.ts';
 import type { BrokerResult } from '../../shared/v2e-client/offload-result.ts';
 import { Random } from '../fuzz/mutants.ts';
 import { BrokerProcess } from '../support/broker/broker-process.ts';
-import { rounds } from '../support/rounds.ts';
+import { rounds, sayProgress } from '../support/rounds.ts';
 
 // Broker, tenders and callers are killed at random moments while offloads are under way: each of them is accounted for. Who
 // asks again with the same id gets a result in the end, the right one, and the same as whoever got it before.
@@ -157,6 +157,7 @@ test(`${KILLS} random kills of broker, tenders and callers: every offload is acc
   const kills = { broker: 0, tender: 0, caller: 0 };
   const doneOf = () => callers.reduce((sum, { done }) => sum + done.length, 0);
   for (let kill = 0; kill < KILLS; kill++) {
+    sayProgress('random kills', kill, KILLS);
     // Something must have come to its end in between: else only the dead are killed.
     const before = doneOf();
     await Promise.race([vi.waitUntil(() => doneOf() > before, { timeout: 60_000, interval: 2 }), failed]);

@@ -14,7 +14,7 @@ import { isKerbError, type KerbError } from '../../shared/base/errors.ts';
 import { ensureDevelopmentIdentities } from '../../shared/identity/development.ts';
 import { loadIdentity } from '../../shared/identity/x509-identity.ts';
 import { BrokerClient } from '../../shared/v2e-client/broker-client.ts';
-import { rounds } from '../support/rounds.ts';
+import { rounds, sayProgress } from '../support/rounds.ts';
 
 // `kerb broker serve` as a process of its own with a real task that counts; broker, tenders and callers are killed at random
 // moments. A caller asks under the same id until it is answered: after n answers the counter is n.
@@ -152,6 +152,7 @@ test('a counter is exactly n after n answers, whatever is killed', async () => {
   const all = Promise.all(callers);
   all.catch(() => {});
   for (let kill = 0; kill < kills; kill++) {
+    sayProgress('kills with state', kill, kills);
     await sleep(randomInt(20, 250));
     if (kill % 2 === 0) {
       await killBroker();

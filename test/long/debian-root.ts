@@ -1,7 +1,8 @@
-import { spawn, spawnSync } from 'node:child_process';
-import { createWriteStream, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { spawnSync } from 'node:child_process';
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { cp } from 'node:fs/promises';
 import { join } from 'node:path';
+import { runWithLog } from './run-with-log.ts';
 
 const top = join(import.meta.dirname, '../..');
 const CERTIFICATES = 'usr/local/share/ca-certificates';
@@ -76,27 +77,8 @@ export class DebianRoot {
     return this.#do(join(import.meta.dirname, 'in-root.sh'), [this.folder, 'sh', '-ec', script]);
   }
 
-  #do(program: string, args: string[]): Promise<string> {
-    const log = createWriteStream(this.#log, { flags: 'a' });
-    const child = spawn(program, args, { cwd: top, stdio: ['ignore', 'pipe', 'pipe'] });
-    let output = '';
-    for (const stream of [child.stdout, child.stderr]) {
-      stream.setEncoding('utf8').on('data', (text: string) => {
-        output += text;
-        log.write(text);
-      });
-    }
-    return new Promise((resolve, reject) => {
-      child.once('error', reject);
-      child.once('close', (code, signal) => {
-        log.end();
-        if (code === 0) resolve(output);
-        else {
-          const end = output.trimEnd().split('\n').slice(-40).join('\n');
-          reject(new Error(`${program} ended with ${code ?? signal} (all of it: ${this.#log})\n${end}`));
-        }
-      });
-    });
+  #do(program: string, args: readonly string[]): Promise<string> {
+    return runWithLog(program, args, { folder: top, log: this.#log });
   }
 
   /** The release that this root is of, as it says itself. */

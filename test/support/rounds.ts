@@ -11,6 +11,11 @@ export function rounds(short: number, long: number): number {
   return isLong ? long : short;
 }
 
+/** Says now and then how far a long form is: one that is cut off has said what it did. @param done how many of all */
+export function sayProgress(what: string, done: number, all: number): void {
+  if (isLong && done % 50 === 0) console.log(`${what}: ${done} of ${all}`);
+}
+
 /**
  * The rows of a table of tests: all of them in `npm run test:long`, and in `npm test` those that stand for the others.
  * @param short how many from the top; they are the ones that stand for the others

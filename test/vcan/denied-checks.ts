@@ -1,4 +1,5 @@
 import { beforeAll, expect, it } from 'vitest';
+import { longIt, rows } from '../support/rounds.ts';
 import { BOOTED_MS, type CanMachine } from './can-machine.ts';
 import type { DeniedReport } from './report.ts';
 
@@ -20,7 +21,9 @@ export function checkDenied(machine: CanMachine): void {
         { bus: 'can0', id: '004 (error frame)', frames: 1 },
       ]),
     });
-    expect(report.arrived).toEqual(['3E9#AA', '3E9##0AB', '123#11', '555#22', '3EA#33', '3EA#01', '123#11'].map(short));
+    // The last two come from what only the long form does.
+    const arrived = rows(5, ['3E9#AA', '3E9##0AB', '123#11', '555#22', '3EA#33', '3EA#01', '123#11']);
+    expect(report.arrived).toEqual(arrived.map(short));
   });
 
   it('is counted exactly in a flood, of which only a part is read for its ids', () => {
@@ -35,11 +38,11 @@ export function checkDenied(machine: CanMachine): void {
     expect(report.steps[2]!.counts).toEqual({ id: 6 + report.flood, kind: 2 });
   });
 
-  it('goes on with the next container of the workload', () => {
+  longIt('goes on with the next container of the workload', () => {
     expect(report.steps[3]!.counts).toEqual({ id: 7 + report.flood, kind: 2 });
   });
 
-  it('is held to the grants of now', () => {
+  longIt('is held to the grants of now', () => {
     expect(report.steps[4]!.counts).toEqual({ id: 8 + report.flood, kind: 2 });
     expect(report.steps[5]!.counts).toEqual({ id: 8 + report.flood, kind: 2, grant: 2 });
   });

@@ -1,4 +1,5 @@
 import { beforeAll, expect, it } from 'vitest';
+import { rows } from '../support/rounds.ts';
 import { BOOTED_MS, type CanMachine } from './can-machine.ts';
 import { type LossReport, STEADY_FRAMES } from './report.ts';
 
@@ -10,10 +11,10 @@ export function checkLosses(machine: CanMachine): void {
     report = await machine.report('losses');
   }, BOOTED_MS);
 
-  it.each(['burst', 'busy'] as const)(
+  it.each(rows(1, ['burst', 'busy'] as const))(
     'counts exactly what the kernel dropped while the program was too slow: %s',
     (what) => {
-      const { sent, received, dropped } = report[what];
+      const { sent, received, dropped } = report[what]!;
       expect(received).toBeLessThan(sent);
       expect(dropped).toBe(sent - received);
     },

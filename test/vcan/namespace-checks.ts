@@ -1,4 +1,5 @@
 import { beforeAll, expect, it } from 'vitest';
+import { longIt } from '../support/rounds.ts';
 import { BOOTED_MS, type CanMachine } from './can-machine.ts';
 import { expected } from './exchange-expected.ts';
 import type { NamespacesReport } from './report.ts';
@@ -22,7 +23,7 @@ export function checkNamespaces(machine: CanMachine): void {
     expect(report.exchange).toEqual(expected);
   });
 
-  it('goes on when the bus was removed and made again', () => {
+  longIt('goes on when the bus was removed and made again', () => {
     expect(report.returned).toEqual(expected);
   });
 

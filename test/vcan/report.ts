@@ -47,15 +47,15 @@ export interface Counts {
   readonly dropped: number;
 }
 
-/** Five seconds of steady traffic, fifteen in the long form. */
-export const STEADY_FRAMES = rounds(3650, 10_950);
+/** A second of steady traffic, fifteen in the long form. */
+export const STEADY_FRAMES = rounds(730, 10_950);
 
 /** What inside/losses.ts found out. */
 export interface LossReport {
   /** A burst that this program slept through, on a bus that is silent afterwards. */
   readonly burst: Counts;
-  /** Traffic of which it slept through a part. */
-  readonly busy: Counts;
+  /** Traffic of which it slept through a part; only in the long form. */
+  readonly busy?: Counts;
   /** Steady traffic that all arrives. */
   readonly steady: Counts;
 }
@@ -85,8 +85,8 @@ export interface NamespacesReport {
   /** Interfaces that were left of those attempts. */
   readonly afterMissing: readonly string[];
   readonly exchange: Exchange;
-  /** After the bus was removed and made again. */
-  readonly returned: Exchange;
+  /** After the bus was removed and made again; only in the long form. */
+  readonly returned?: Exchange;
   readonly whileRunning: number;
   readonly left: { readonly interfaces: readonly string[]; readonly rules: number };
   /** After each change of a manifest: whether the container has the interface, and the rules of the kernel. */
@@ -100,7 +100,7 @@ export interface NamespacesReport {
 export interface DeniedReport {
   /** So many frames were sent without a pause. */
   readonly flood: number;
-  /** After each step, all that was denied so far: by reason, and by id as far as it was read. */
+  /** After each step, of which the short form does three, all that was denied so far: by reason, and by id as far as it was read. */
   readonly steps: readonly {
     readonly counts: Readonly<Record<string, number>>;
     readonly ids: readonly { readonly bus: string; readonly id: string; readonly frames: number }[];

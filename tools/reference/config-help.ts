@@ -13,6 +13,11 @@ export const configHelp: Readonly<Record<string, string>> = {
   'signals.mapping': 'which DBC signal is which VSS path (Kuksa’s `dbc2vss` and `vss2dbc`), a list of files',
   'signals.vss': 'VSS files (`.vspec`) with paths that no bus has, for workloads to provide',
   'signals.defaults': 'files `{ "SIGNAL": 0 }` with values for frames that the OBU sends',
+  'signals.gpsd': 'position, heading and speed from gpsd, as source `gpsd`',
+  'signals.gpsd.host': 'where gpsd is',
+  'signals.gpsd.port': 'its port; 2947 if not given',
+  'signals.gpsd.device': 'the receiver that counts, as gpsd names it; the first with a fix if not given',
+  'signals.gpsd.staleAfter': 'without a fix for this long, the last one is stale; 5s if not given',
   'signals.sources':
     'by VSS path: the sources that count, best first (buses and workloads), when several have one path',
   cameras: 'cameras, by name',
@@ -32,6 +37,9 @@ export const configHelp: Readonly<Record<string, string>> = {
   brokers: 'brokers that take offloads, in any order; they need `identity`',
   'brokers[].id': 'id of the broker, as in its certificate',
   'brokers[].url': '`https://HOST:PORT`',
+  'brokers[].kind': '`roadside`, `cell`, `cloud` or `vehicle`; `roadside` if not given. Grants choose by it (`places`)',
+  'brokers[].cost':
+    'the cheapest broker that is fast enough is taken; if not given 1 for `roadside` and `vehicle`, 2 for `cell`, 3 for `cloud`',
   identity: 'folder with certificate, key and authority of the vehicle (`kerb pki vehicle`)',
   stateHome: 'id of the broker that keeps the state of sessions; the first of `brokers` if not given',
   tasks: 'names of tasks, as grants use them, and the digests that they stand for',

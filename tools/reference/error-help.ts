@@ -91,6 +91,7 @@ export const errorHelp: Readonly<Record<keyof typeof ErrorCode, string>> = {
   UnknownTask: 'The configuration of the OBU gives no digest for this task.',
   OffloadRefused: 'The broker refused the offload; the message has its reason.',
   InputTooLarge: 'The input is larger than the task or the broker takes.',
+  UnknownOffload: 'How the place of this offload was chosen is not kept: it is not among the newest 64.',
 
   Unauthenticated: 'The peer has no certificate of an authority that is trusted here.',
   BadOffloadRequest: 'An offload request is not valid.',

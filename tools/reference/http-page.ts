@@ -57,7 +57,7 @@ function routeTable(room: 'obu' | 'broker'): string {
 }
 
 function answerSections(): string[] {
-  const sources = ['status.ts', 'manifest.ts', 'obu.ts', 'broker.ts'].flatMap((file) =>
+  const sources = ['status.ts', 'manifest.ts', 'obu.ts', 'broker.ts', 'offload-decision.ts'].flatMap((file) =>
     declarationsOf(readFileSync(join(top, 'shared/api', file), 'utf8')),
   );
   const named = Object.values(routeHelp).flatMap((routes) =>

@@ -36,6 +36,10 @@ export const routeHelp: Readonly<Record<'obu' | 'broker', Readonly<Record<string
     'POST /v1/workloads/:name/freeze': { what: 'stop its processes where they are', answer: '`{}`' },
     'POST /v1/workloads/:name/thaw': { what: 'let them go on', answer: '`{}`' },
     'GET /v1/usage': { what: 'what the containers use', answer: 'list of ContainerUsage' },
+    'GET /v1/offload-decision': {
+      what: 'how the place of one of the newest offloads was chosen; `id`: its id, or `last`',
+      answer: 'OffloadDecision',
+    },
     'GET /v1/grants': { what: 'what each workload may touch', answer: 'list of GrantStatus' },
     'GET /v1/events': {
       what: 'what happened lately',

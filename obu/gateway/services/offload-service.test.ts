@@ -5,7 +5,7 @@ import { DIGEST, HandOffloader, HandSignals, noGrants, workload } from '../../..
 import { GrantGuard } from '../../grants/grants.ts';
 import { MAX_OPEN, MAX_OPEN_BYTES, OffloadService } from './offload-service.ts';
 
-const guard = { task: () => DIGEST } as unknown as GrantGuard;
+const guard = { task: () => DIGEST, placeLimits: { places: ['cloud'], maxCost: 3 } } as unknown as GrantGuard;
 const result = (output: Uint8Array): OffloadResult => ({
   output,
   place: 'broker:a',
@@ -30,6 +30,7 @@ describe('the desk', () => {
     await hand('a', Buffer.of(1), 'vm');
     await hand('b', Buffer.of(1));
     expect(offloader.requests.map(({ isolation }) => isolation)).toEqual(['vm', 'any']);
+    expect(offloader.requests[0]).toMatchObject({ kinds: ['cloud'], maxCost: 3 });
     await expect(hand('a', Buffer.of(1))).rejects.toMatchObject({ code: ErrorCode.BadGatewayRequest });
     await expect(hand('c', Buffer.of(1), 'none')).rejects.toMatchObject({ code: ErrorCode.BadGatewayRequest });
     expect(offloader.requests).toHaveLength(2);

@@ -98,7 +98,8 @@ export class OffloadService {
 
   async #run(request: NamedOffload, taskDigest: string, stateKey: string): Promise<Done> {
     const { id, input, isolation, deadline } = request;
-    const { scope, priority, offloader } = this.#options;
+    const { scope, priority, guard, offloader } = this.#options;
+    const { places: kinds, maxCost } = guard.placeLimits;
     const scoped = `${scope}/${id}`;
     this.#openIds.add(scoped);
     this.#openBytes += input.length;
@@ -110,6 +111,8 @@ export class OffloadService {
         isolation,
         deadline,
         priority: priority(),
+        kinds,
+        maxCost,
         ...(stateKey !== '' && { stateKey }),
       });
       return { taskDigest, result };

@@ -1,6 +1,7 @@
 import { z } from 'zod';
 import { messageOf } from '../../../shared/base/errors.ts';
 import { type CanFilter, parseFilter } from '../../../shared/can/filter.ts';
+import { PLACE_KINDS } from '../../../shared/protocol/place-kind.ts';
 import { type Condition, parseCondition } from '../../../shared/vss/condition.ts';
 import { parseScope, type SignalScope } from '../../../shared/vss/scopes.ts';
 import { size } from '../../../shared/yaml/quantities.ts';
@@ -142,6 +143,16 @@ const offloadGrant = z.strictObject({
     .min(1, 'must be at least 1')
     .max(3_600_000, 'must be at most an hour')
     .meta({ description: 'largest budget of one offload, in milliseconds' }),
+  places: key(
+    'kinds of places where its offloads may run: `here`, `peer`, `vehicle`, `roadside`, `cell`, `cloud`; all if not given',
+    z
+      .array(z.enum(PLACE_KINDS, `must be one of ${PLACE_KINDS.join(', ')}`), 'must be a list of kinds of places')
+      .min(1, 'is empty'),
+  ),
+  maxCost: key(
+    'places that cost more (`brokers[].cost` of `obu.yaml`) are not used',
+    z.number('must be a number').min(0, 'must be at least 0'),
+  ),
   state: key(
     'keys of session state that its offloads may go with; none if not given. `stateHome` of `obu.yaml` says where they are kept',
     z.array(stateKey, 'must be a list of keys').max(256, 'must have at most 256 keys'),

@@ -1,8 +1,9 @@
 /** A whole arm64 machine for tests, by software emulation: Debian on a disk that is kept, and a copy of this tree on another. */
-import { execFileSync, spawn, spawnSync } from 'node:child_process';
-import { createWriteStream, existsSync, mkdirSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import { execFileSync, spawnSync } from 'node:child_process';
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { mirror } from '../debian-root.ts';
+import { runWithLog } from '../run-with-log.ts';
 
 const here = import.meta.dirname;
 const top = join(here, '../../..');
@@ -79,24 +80,7 @@ export class Arm64Machine {
   }
 
   #run(program: string, args: readonly string[]): Promise<string> {
-    const log = createWriteStream(this.log, { flags: 'a' });
-    const child = spawn(program, args, { cwd: top, stdio: ['ignore', 'pipe', 'pipe'] });
-    let output = '';
-    for (const stream of [child.stdout, child.stderr]) {
-      stream.setEncoding('utf8').on('data', (text: string) => {
-        output += text;
-        log.write(text);
-      });
-    }
-    return new Promise((resolve, reject) => {
-      child.once('error', reject);
-      child.once('close', (code, signal) => {
-        log.end();
-        if (code === 0) resolve(output);
-        else
-          reject(new Error(`${program} ended with ${code ?? signal} (all of it: ${this.log})\n${output.slice(-3000)}`));
-      });
-    });
+    return runWithLog(program, args, { folder: top, log: this.log });
   }
 }
 

@@ -3,7 +3,7 @@ import { FakeTender } from '../fake-tender.ts';
 
 /**
  * For tests: a tender of a task that counts its calls in the state of a session and gives the number back. Instead of that,
- * "keep" writes nothing, "remove" removes it, "huge" gives more state than declared, "bad" no header; "wait" ends when `go` is called.
+ * "say X" writes X and gives it back, "keep" writes nothing, "remove" removes it, "huge" gives more state than declared, "bad" no header; "wait" ends when `go` is called.
  */
 export class CounterTender extends FakeTender {
   go: () => void = () => {};
@@ -25,6 +25,7 @@ export class CounterTender extends FakeTender {
 }
 
 function outputOf(what: string, count: number): Buffer {
+  if (what.startsWith('say ')) return reply(1, what.slice(4), what.slice(4));
   switch (what) {
     case 'keep':
       return reply(0, '', String(count));

@@ -10,6 +10,8 @@ export class Radio {
   readonly #target: number;
   readonly #pairs = new Set<readonly [Socket, Socket]>();
   readonly #deaf: Socket[] = [];
+  /** Told of what comes by, before it is passed on. */
+  onPassing: (to: 'broker' | 'vehicle', bytes: number) => void = () => {};
 
   private constructor(server: Server, target: number) {
     this.#server = server;
@@ -33,7 +35,11 @@ export class Radio {
     const pair = [near, far] as const;
     this.#pairs.add(pair);
     for (const [from, to] of [pair, [far, near]] as const) {
-      from.on('data', (bytes: Buffer) => void (this.#pairs.has(pair) && to.write(bytes)));
+      from.on('data', (bytes: Buffer) => {
+        if (!this.#pairs.has(pair)) return;
+        this.onPassing(to === far ? 'broker' : 'vehicle', bytes.length);
+        to.write(bytes);
+      });
       from.on('error', () => {});
       from.on('close', () => void (this.#pairs.has(pair) && to.destroy()));
     }

@@ -1,12 +1,41 @@
 /** Debian's stock kernel as tools/fetch-debian-kernel.sh leaves it, and the RAM disk that a machine starts from. */
-import { execFileSync } from 'node:child_process';
-import { chmodSync, copyFileSync, existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { execFileSync, spawnSync } from 'node:child_process';
+import {
+  chmodSync,
+  copyFileSync,
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  writeFileSync,
+} from 'node:fs';
 import { basename, join } from 'node:path';
 
 const KERNEL = join(import.meta.dirname, '../../../build/kernel');
 const BUSYBOX = ['/usr/bin/busybox', '/bin/busybox'].find((path) => existsSync(path)) ?? '/usr/bin/busybox';
 
-export const kernelImage = join(KERNEL, 'vmlinuz');
+const PACKED = join(KERNEL, 'vmlinuz');
+const UNPACKED = join(KERNEL, 'vmlinux');
+const ELF_MAGIC = '\x7fELF';
+
+/**
+ * The kernel to start: unpacked, which is kept, for an emulated processor takes three seconds to unpack it each time. The
+ * packed one where this machine has no `xz`.
+ */
+export function kernelImage(): string {
+  if (existsSync(UNPACKED)) return UNPACKED;
+  const packed = readFileSync(PACKED);
+  // Where it is, by the header of the boot protocol; its own length follows it, which `xz` would take for damage.
+  const start = (packed.readUInt8(0x1f1) + 1) * 512 + packed.readUInt32LE(0x248);
+  const input = packed.subarray(start, start + packed.readUInt32LE(0x24c) - 4);
+  const { stdout } = spawnSync('xz', ['-dc'], { input, maxBuffer: 256 << 20 });
+  if (stdout?.subarray(0, ELF_MAGIC.length).toString('latin1') !== ELF_MAGIC) return PACKED;
+  const part = `${UNPACKED}.${process.pid}`;
+  writeFileSync(part, stdout);
+  renameSync(part, UNPACKED);
+  return UNPACKED;
+}
 
 /** Whether the kernel has been fetched. */
 export function hasKernelFiles(): boolean {

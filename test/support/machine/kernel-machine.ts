@@ -18,9 +18,12 @@ const PROGRESS_MS = 10_000;
 const MAX_OUTPUT = 1_000_000;
 /**
  * no_timer_check: on a busy machine the emulated timer is late, and the kernel would take it for broken and panic ("IO-APIC +
- * timer doesn't work").
+ * timer doesn't work"). From nokaslr on: leaves out what takes time at the start, or with each network namespace, and is no
+ * part of a test.
  */
-const COMMAND_LINE = 'console=ttyS0 quiet panic=-1 mitigations=off no_timer_check';
+const COMMAND_LINE =
+  'console=ttyS0 quiet panic=-1 mitigations=off no_timer_check ' +
+  'nokaslr cryptomgr.notests audit=0 apparmor=0 nowatchdog rcupdate.rcu_expedited=1';
 /** Read-only: a test that goes wrong in there cannot change this machine. `loose` caches what nobody changes. */
 const HOST_ROOT = 'trans=virtio,version=9p2000.L,msize=512000,cache=loose,ro';
 /** The machine's and ours: what one writes the other has to see. */
@@ -241,7 +244,7 @@ async function qemuCommand(folder: string, options: KernelMachineOptions): Promi
     // Several processors, or a newer one, and Node dies now and then under emulation.
     ...['-accel', 'tcg', '-cpu', 'Nehalem', '-smp', '1', '-m', String(options.memoryMib)],
     ...['-display', 'none', '-serial', 'stdio', '-monitor', 'none', '-no-reboot', '-nodefaults'],
-    ...['-kernel', kernelImage, '-initrd', ramDisk, '-append', COMMAND_LINE],
+    ...['-kernel', kernelImage(), '-initrd', ramDisk, '-append', COMMAND_LINE],
     ...['-virtfs', 'local,path=/,mount_tag=host,security_model=passthrough,multidevs=remap,readonly=on'],
     ...['-virtfs', `local,path=${folder},mount_tag=work,security_model=passthrough,multidevs=remap`],
   ];
@@ -270,13 +273,8 @@ exec $B switch_root /mnt /bin/sh /run/work/${stage.split('/').at(-1)}
  * @param hidden Where what is needed of the host has been kept: a checkout in /tmp would be hidden by the empty one.
  */
 function stageScript(folder: string, terminal = '', hidden?: 'host'): string {
-  const inTmp = /^\/tmp\//.test(ROOT);
-  const back =
-    hidden === undefined
-      ? inTmp
-        ? `mkdir -p '${ROOT}'; mount --move /run/checkout '${ROOT}'\n`
-        : ''
-      : `${inTmp ? `mkdir -p '${ROOT}'; mount --move /run/checkout '${ROOT}'\n` : ''}mount --bind /run/work '${folder}'\n`;
+  const checkout = /^\/tmp\//.test(ROOT) ? `mkdir -p '${ROOT}'; mount --move /run/checkout '${ROOT}'\n` : '';
+  const back = hidden === undefined ? checkout : `${checkout}mount --bind /run/work '${folder}'\n`;
   const keep =
     hidden === undefined
       ? `mount -t tmpfs tmpfs /run\nmkdir /run/checkout\nmount --bind '${ROOT}' /run/checkout\n`
