@@ -13,6 +13,7 @@ import { ensureDevelopmentIdentities } from '../../shared/identity/development.t
 import { fixedIdentity } from '../../shared/identity/identity-watch.ts';
 import { loadIdentity } from '../../shared/identity/x509-identity.ts';
 import { buildTaskPackage } from '../../shared/task-package/writer.ts';
+import { noThread } from '../support/broker/no-thread.ts';
 import { longIt } from '../support/rounds.ts';
 import { guestImage, taskImage } from '../tender/support-paths.ts';
 
@@ -71,7 +72,7 @@ async function start(packages: Record<string, string>, limits: Partial<BrokerLim
       prestart: 'all',
       limits: { ...DEFAULT_LIMITS, blankTenders: 0, ...limits },
     },
-    { log: silentLog() },
+    { log: silentLog(), runThread: noThread },
   );
   const identity = fixedIdentity(await loadIdentity(identities.vehicle, 'vehicle'));
   offloader = new BrokerOffloader({ brokers: [{ id: 'rsu-1', url: broker.url }], identity, log: silentLog() });
@@ -106,7 +107,7 @@ test('a pool grows with what runs at the same time, and shrinks when that is ove
   const ends = Promise.all(Array.from({ length: 6 }, () => endOf(offload(loop!, '', 700))));
   // A process begins and ends a moment before the broker counts it so.
   const both = (count: number) => tenders().length === count && broker.status().packages[0]!.tenders === count;
-  await vi.waitUntil(() => both(3), { timeout: 60_000 });
+  await vi.waitUntil(() => both(3), { timeout: 60_000, interval: 5 });
   await ends;
   // Those that had a tender ran until their budget was spent. The others waited in vain, or were refused because they would
   // have. How many these are depends on how soon the machine starts a tender.

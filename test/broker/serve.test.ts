@@ -25,6 +25,8 @@ let identities: { vehicle: string; broker: string };
 let digest: string;
 let offloader: BrokerOffloader | undefined;
 const children: ChildProcess[] = [];
+/** The broker of those tests that ask for nothing special; the last of them kills it. */
+let plain: ChildProcess | undefined;
 
 beforeAll(async () => {
   root = mkdtempSync(join(tmpdir(), 'kerb-serve-'));
@@ -37,13 +39,18 @@ beforeAll(async () => {
 });
 afterEach(async () => {
   await offloader?.stop();
-  for (const child of children.splice(0)) {
-    if (child.exitCode !== null || child.signalCode !== null) continue;
-    child.kill('SIGKILL');
-    await once(child, 'exit');
-  }
+  for (const child of children.splice(0)) if (child !== plain) await kill(child);
 });
-afterAll(() => rmSync(root, { recursive: true, force: true }));
+afterAll(async () => {
+  await kill(plain);
+  rmSync(root, { recursive: true, force: true });
+});
+
+async function kill(child: ChildProcess | undefined): Promise<void> {
+  if (child === undefined || child.exitCode !== null || child.signalCode !== null) return;
+  child.kill('SIGKILL');
+  await once(child, 'exit');
+}
 
 const api = () => join(root, 'api.sock');
 
@@ -53,6 +60,13 @@ async function serve(
 ): Promise<{ child: ChildProcess; status: BrokerStatus; tender: number }> {
   const { child, status } = await serveWith(port, ...flags);
   return { child, status, tender: onlyChildOf(child.pid!) };
+}
+
+/** As `serve` without flags; at once where an earlier test has left its broker running. */
+async function servePlain(): Promise<{ child: ChildProcess; status: BrokerStatus; tender: number }> {
+  if (plain === undefined || plain.signalCode !== null) ({ child: plain } = await serve(0));
+  const status = await getStatus<BrokerStatus>(api(), STATUS_MS);
+  return { child: plain, status, tender: onlyChildOf(plain.pid!) };
 }
 
 async function serveWith(port: number, ...flags: string[]): Promise<{ child: ChildProcess; status: BrokerStatus }> {
@@ -155,8 +169,17 @@ test('pictures of every size come back as they were, and SIGTERM leaves nothing 
   await vi.waitUntil(() => !isThere(tender));
 });
 
+test('with --prestart none, nothing is loaded before the first offload, and --max-tenders bounds what is', async () => {
+  const { child, status } = await serveWith(0, '--prestart', 'none', '--max-tenders', '1', '--tender-memory', '16m');
+  expect(status.packages).toMatchObject([{ digest, tender: 'Stopped', tenders: 0 }]);
+  await connect(status.url);
+  const outputs = await Promise.all(['a', 'b', 'c', 'd'].map((text) => offload(Buffer.from(text))));
+  expect(outputs.map(({ output }) => Buffer.from(output).toString())).toEqual(['a', 'b', 'c', 'd']);
+  onlyChildOf(child.pid!);
+});
+
 test('without a word on it, the isolation is the strongest that the machine has, and is told to whoever offloads', async () => {
-  const { status } = await serve(0);
+  const { status } = await servePlain();
   const [echo] = status.packages;
   expect(['process', 'vm']).toContain(echo?.isolation);
   await connect(status.url);
@@ -170,27 +193,8 @@ test('without a word on it, the isolation is the strongest that the machine has,
   expect(['tender', 'call']).toContain(echo?.isolation === 'process' ? echo.processPer : 'call');
 });
 
-test('with --prestart none, nothing is loaded before the first offload, and --max-tenders bounds what is', async () => {
-  const { child, status } = await serveWith(0, '--prestart', 'none', '--max-tenders', '1', '--tender-memory', '16m');
-  expect(status.packages).toMatchObject([{ digest, tender: 'Stopped', tenders: 0 }]);
-  await connect(status.url);
-  const outputs = await Promise.all(['a', 'b', 'c', 'd'].map((text) => offload(Buffer.from(text))));
-  expect(outputs.map(({ output }) => Buffer.from(output).toString())).toEqual(['a', 'b', 'c', 'd']);
-  onlyChildOf(child.pid!);
-});
-
-test('a memory that is none is refused with an example', async () => {
-  const flags = ['broker', 'serve', '--id', 'x', '--packages', root, '--tender-memory', 'much'];
-  const child = spawn(process.execPath, [join(top, 'cli/kerb.ts'), ...flags], { stdio: ['ignore', 'ignore', 'pipe'] });
-  let said = '';
-  child.stderr!.on('data', (chunk) => (said += chunk));
-  const [code] = await once(child, 'close');
-  expect(code).not.toBe(0);
-  expect(said).toMatch(/--tender-memory.*write it like 512m or 1\.5g/);
-});
-
 test('a tender that is killed is replaced, and nobody but its call notices', async () => {
-  const { child, status, tender } = await serve(0);
+  const { child, status, tender } = await servePlain();
   await connect(status.url);
   await offload(Buffer.from('before'));
   process.kill(tender, 'SIGKILL');
@@ -205,7 +209,7 @@ test('a tender that is killed is replaced, and nobody but its call notices', asy
 });
 
 test('a broker that is killed takes its tender along; offloads fail at once and resume when it is back', async () => {
-  const { child, status, tender } = await serve(0);
+  const { child, status, tender } = await servePlain();
   await connect(status.url);
   const flood = Array.from({ length: 20 }, () => offload(Buffer.alloc(1_000_000), 60_000));
   const ends = Promise.allSettled(flood);

@@ -146,7 +146,7 @@ function expectTransient({ code, message, context }: KerbError): void {
 
 test('a counter is exactly n after n answers, whatever is killed', async () => {
   await startBroker();
-  const kills = rounds(4, 1000);
+  const kills = rounds(2, 1000);
   let done = false;
   const callers = KEYS.flatMap((key) => [0, 1].map((n) => count(key, `${key}${n}`, () => done)));
   const all = Promise.all(callers);

@@ -220,7 +220,7 @@ longIt('killed in the middle of a push, the broker starts again with nothing of 
   expect(pushed()).toEqual([digest.slice(7)]);
 });
 
-test('Ctrl-C ends a push: the exit code says so, and the broker keeps nothing of it', async () => {
+longIt('Ctrl-C ends a push: the exit code says so, and the broker keeps nothing of it', async () => {
   const { status: broker } = await serve('--push-from', 'ACME', '--prestart', 'none', '--push-size', '64m');
   const { dir } = await largePackage('interrupted', 60_000_000);
   const pusher = spawn(process.execPath, [join(top, 'cli/kerb.ts'), 'task', 'push', dir, ...at(broker.url)], {

@@ -73,6 +73,12 @@ test('a key of its own: made, used, shown, and trusted by name', async () => {
   expect((await kerb('task', 'sign', 'packages/echo', '--days', '0')).code).toBe(2);
 });
 
+test('a memory that is none is refused with an example', async () => {
+  const ended = await kerb('broker', 'serve', '--id', 'x', '--packages', 'packages', '--tender-memory', 'much');
+  expect(ended.code).not.toBe(0);
+  expect(ended.stderr).toMatch(/--tender-memory.*write it like 512m or 1\.5g/);
+});
+
 test('with an identity of its own a broker has to be told whose tasks it runs', async () => {
   await kerb('pki', 'ca', 'create', '--out', 'ca');
   await kerb('pki', 'broker', 'rsu-1', '--ca', 'ca', '--out', 'broker');

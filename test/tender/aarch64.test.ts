@@ -93,7 +93,7 @@ describeWhere(trouble && `${trouble} (npm test as root sets it up)`, 'arm64', ()
       const note = good.indexOf('Kerbside\0');
       good.writeUInt32LE(1, note + 12);
       expect(check(good)).toMatchObject({ status: 2, stderr: expect.stringContaining('another target (1)') });
-      for (let size = 0; size <= note + 132; size += size < 512 ? rounds(97, 31) : rounds(3907, 977)) {
+      for (let size = 0; size <= note + 132; size += size < 512 ? rounds(311, 31) : rounds(19_531, 977)) {
         expect(check(good.subarray(0, size)).status, `cut at ${size}`).toBe(2);
       }
     });

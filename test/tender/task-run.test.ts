@@ -5,6 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
 import { Kerb } from '../support/kerb/kerb.ts';
+import { rows } from '../support/rounds.ts';
 import { guestImage, taskImage } from './support-paths.ts';
 
 const top = join(import.meta.dirname, '../..');
@@ -136,7 +137,7 @@ describe('kerb task run', () => {
 });
 
 describe('kerb task new', () => {
-  test.each(['c', 'ts'])('makes a task in %s that runs at once', async (language) => {
+  test.each(rows(1, ['c', 'ts']))('makes a task in %s that runs at once', async (language) => {
     const name = `turn-${language}`;
     const made = await kerb(['new', name, '--lang', language]);
     expect(made.stdout).toContain(`kerb task run ${name}`);
