@@ -455,6 +455,24 @@ describe('cancel, join and resume', () => {
     expect((await answer).result?.output).toEqual(Buffer.from('done'));
   });
 
+  test('an input that goes on is not behind one that waits for the memory that it holds', async () => {
+    const started = await start({ maxBytes: 2 * MIB });
+    const first = await connect(started);
+    void first.announce('a', INPUT);
+    await seen(() => expect(first.credits).toHaveLength(1));
+    await first.chunk('a', 0, INPUT.subarray(0, CHUNK_BYTES));
+    first.socket.disconnect();
+    const state = (name: string) => started.metric('broker_transfers', `{direction="input",state="${name}"}`);
+    await seen(async () => expect(await state('kept')).toBe(1));
+    const second = await connect(started);
+    void second.announce('b', INPUT);
+    await seen(async () => expect(await state('waiting')).toBe(1));
+    void second.announce('a', INPUT);
+    await seen(() => expect(second.credits).toMatchObject([{ id: 'a', from: CHUNK_BYTES }]));
+    await sendAll(second, 'a', INPUT, CHUNK_BYTES);
+    await seen(() => expect(second.credits.at(-1)).toMatchObject({ id: 'b', from: 0 }));
+  });
+
   test('an input whose connection is lost goes on where it was, for a while; with keep_ms 0 it does not', async () => {
     const started = await start({ resumeMs: 300 });
     const first = await connect(started);

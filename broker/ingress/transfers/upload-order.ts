@@ -73,7 +73,7 @@ export class UploadOrder {
     for (const [sender, use] of [...this.#vehicles]) {
       let hadTurn = false;
       while (use.active < this.#limits.activePerVehicle && use.waiting.length > 0) {
-        const next = use.waiting.reduce((best, one) => (one.rank < best.rank ? one : best));
+        const next = use.waiting.reduce(firstOf);
         if (!this.#fits(next)) break;
         this.#exit(use, next);
         next.state = 'active';
@@ -116,4 +116,11 @@ export class UploadOrder {
     else if (upload.state === 'kept') use.kept--;
     else if (upload.state === 'waiting') use.waiting.splice(use.waiting.indexOf(upload), 1);
   }
+}
+
+/** One that goes on has its memory already: behind one that waits for that memory, both would wait until a budget ends. */
+function firstOf(best: Upload, one: Upload): Upload {
+  const [hadMemory, hasMemory] = [best.bytes > 0, one.bytes > 0];
+  if (hadMemory !== hasMemory) return hasMemory ? one : best;
+  return one.rank < best.rank ? one : best;
 }
