@@ -9,6 +9,7 @@ const LONG_FORMS = [
   'test/dashcam/{failures,recording,sources}.test.ts',
   'test/tender/{aarch64,aqi,guests,images,leaks,sizes,task-run,tasks,typescript}.test.ts',
   'test/vcan/socketcan.test.ts',
+  'broker/ingress/transfers/uploads-model.test.ts',
   'broker/tenders/pool/pool-plan.test.ts',
   'obu/{manifest/foreign-values,planner/in-flight,planner/properties,planner/resources/room,state/state-store}.test.ts',
   'shared/discovery/announcement-fuzz.test.ts',
