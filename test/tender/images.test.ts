@@ -194,7 +194,7 @@ describe('the loader', () => {
   // Built with AddressSanitizer and UndefinedBehaviorSanitizer; aborts when a mutant is accepted that must not be.
   test.each([
     ['the corpus', corpus, rounds(8_000, 500_000)],
-    ['real images', realImages(['tls', 'hello', 'leak']), rounds(600, 100_000)],
+    ['real images', realImages(['tls', 'hello', 'leak']), rounds(1_500, 100_000)],
   ])('survives mutations of %s', (_what, from, count) => {
     const seed = process.env.KERB_TEST_SEED ?? '20260101';
     const fuzz = spawnSync(built('fuzz-image'), [from, seed, String(count), folder], { encoding: 'utf8' });
