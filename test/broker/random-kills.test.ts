@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto';
-import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import { mkdtempSync, readdirSync, readFileSync, readlinkSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -62,6 +62,18 @@ function killTender(random: Random): boolean {
   } catch {
     return false; // it has ended by itself meanwhile
   }
+}
+
+/** Tenders of this tree without a broker. Those of a broker that was killed end by themselves, soon. */
+function orphans(): string[] {
+  const program = join(top, 'build/unikernel/kerb-tender');
+  return readdirSync('/proc').filter((name) => {
+    try {
+      return /^\d+$/.test(name) && readlinkSync(`/proc/${name}/exe`) === program && parentOf(Number(name)) === 1;
+    } catch {
+      return false; // it has ended meanwhile, or is none of ours
+    }
+  });
 }
 
 function parentOf(pid: number): number | undefined {
@@ -148,6 +160,7 @@ class Caller {
 
 test(`${KILLS} random kills of broker, tenders and callers: every offload is accounted for`, async () => {
   const random = new Random(Date.now());
+  const orphansBefore = new Set(orphans());
   const callers = Array.from({ length: CALLERS }, () => new Caller());
   await broker.start();
   const work = callers.flatMap((caller, one) =>
@@ -190,6 +203,8 @@ test(`${KILLS} random kills of broker, tenders and callers: every offload is acc
   await vi.waitFor(async () => expect(await broker.status()).toMatchObject({ queued: 0, clients: 0 }), {
     timeout: 10_000,
   });
+  const left = () => orphans().filter((pid) => !orphansBefore.has(pid));
+  await vi.waitFor(() => expect(left()).toEqual([]), { timeout: 10_000 });
   const told = callers.flatMap(({ told: codes }) => [...codes]);
   console.log(`random kills: ${JSON.stringify(kills)}, ${all.length} offloads, told ${JSON.stringify(told)}`);
 });

@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
 #include <sys/wait.h>
@@ -53,9 +54,11 @@ static bool try_ptrace(pid_t pid) {
 }
 
 bool process_may_be_kept(char way[REASON_SIZE]) {
+  const pid_t tender = getpid();
   const long pid = syscall(SYS_clone, SIGCHLD, NULL, NULL, NULL, NULL);
   if (pid == 0) {
-    trace_me(NULL);
+    /* As in process.c: were the tender killed before, init would be the tracer, and this would stay stopped for good. */
+    if (syscall(SYS_prctl, PR_SET_PDEATHSIG, SIGKILL) == 0 && syscall(SYS_getppid) == tender) trace_me(NULL);
     for (;;) syscall(SYS_exit_group, errno & 0xff);
   }
   const bool may = pid > 0 && try_ptrace((pid_t)pid);
