@@ -21,7 +21,7 @@ import { rounds, sayProgress } from '../support/rounds.ts';
 // asks again with the same id gets a result in the end, the right one, and the same as whoever got it before.
 
 const top = join(import.meta.dirname, '../..');
-const KILLS = rounds(14, 1000);
+const KILLS = rounds(40, 1000);
 const CALLERS = 3;
 const AT_ONCE = 4;
 /** Every so many kills it is the broker, in the middle of what it does. */
