@@ -1,5 +1,5 @@
-import { createHash } from 'node:crypto';
-import { lstat, readdir, readFile, readlink } from 'node:fs/promises';
+import { createHash, type Hash } from 'node:crypto';
+import { lstat, open, readdir, readFile, readlink } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Readable } from 'node:stream';
 import { pack } from 'tar-stream';
@@ -20,6 +20,8 @@ export interface ContentFile {
 
 /** Contexts above this are a mistake: a node_modules, a data set. */
 export const MAX_CONTEXT_BYTES = 512 * 1024 * 1024;
+
+const HASH_CHUNK_BYTES = 1 << 20;
 
 /** Every file and empty folder below a folder, sorted; links stay links. @throws KerbError ImageBuildFailed */
 export async function filesBelow(folder: string, prefix = ''): Promise<ContentFile[]> {
@@ -49,13 +51,33 @@ export async function filesBelow(folder: string, prefix = ''): Promise<ContentFi
 
 /** Hash of paths, modes and contents, in hex. */
 export async function contentHash(files: readonly ContentFile[], salt: readonly string[] = []): Promise<string> {
-  const hash = createHash('sha256').update(JSON.stringify(salt));
+  // Four times as fast as SHA-256 without instructions for that: it goes over all of Node at each build of a workload.
+  const hash = createHash('blake2b512').update(JSON.stringify(salt));
   for (const { path, mode, body } of files) {
     const kind = Object.keys(body)[0]!;
-    const bytes = await bytesOf(body);
-    hash.update(JSON.stringify([path, mode, kind, bytes.length])).update(bytes);
+    if ('file' in body) await addFile(hash, [path, mode, kind], body.file);
+    else {
+      const bytes = await bytesOf(body);
+      hash.update(JSON.stringify([path, mode, kind, bytes.length])).update(bytes);
+    }
   }
   return hash.digest('hex');
+}
+
+/** Through one small buffer: fresh memory for a large file costs more than its hash. */
+async function addFile(hash: Hash, head: readonly unknown[], file: string): Promise<void> {
+  const handle = await open(file);
+  try {
+    hash.update(JSON.stringify([...head, (await handle.stat()).size]));
+    const buffer = Buffer.allocUnsafe(HASH_CHUNK_BYTES);
+    for (;;) {
+      const { bytesRead } = await handle.read(buffer, 0, buffer.length);
+      if (bytesRead === 0) return;
+      hash.update(buffer.subarray(0, bytesRead));
+    }
+  } finally {
+    await handle.close();
+  }
 }
 
 /** With an entry for each folder that has something in it, in front of that: what unpacks them would choose modes of its own. */
