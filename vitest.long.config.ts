@@ -4,9 +4,9 @@ import { defineConfig } from 'vitest/config';
 /** Files that are shorter in `npm test`: fewer repetitions, or only the rows that stand for a table (test/support/rounds.ts). */
 const LONG_FORMS = [
   'test/broker/{clock,pools,random-kills,serve,state-kills,task-push}.test.ts',
-  'test/docker/{bundle,clock,crash,engine-death,neighbours,side-by-side,survival,update,workloads}.test.ts',
+  'test/docker/{apply,bundle,clock,crash,engine-death,neighbours,side-by-side,survival,update,workloads}.test.ts',
   'test/e2e/main-job.test.ts',
-  'test/dashcam/{failures,recording,sources}.test.ts',
+  'test/dashcam/{failures,pictures,recording,sim-dashcam,sources}.test.ts',
   'test/tender/{aarch64,aqi,guests,images,leaks,sizes,task-run,tasks,typescript}.test.ts',
   'test/vcan/socketcan.test.ts',
   'broker/ingress/transfers/uploads-model.test.ts',

@@ -4,6 +4,7 @@ import type { Picture, PictureRequest } from '../../obu/dashcam/capture/camera.t
 import { ErrorCode } from '../../shared/base/errors.ts';
 import { RoadPainter } from '../../sim/dashcam/painter.ts';
 import { advance, type RoadView, START_VIEW } from '../../sim/dashcam/road.ts';
+import { rounds, rows } from '../support/rounds.ts';
 import { until } from '../support/until.ts';
 import { correlation, ffmpeg, ffmpegChildren, flat, Pictures, pidsOf, Rig } from './rig.ts';
 
@@ -105,7 +106,7 @@ describe('pictures of a simulated road', () => {
     await camera.start();
     const own = new Pictures(camera, OWN);
     const small = new Pictures(camera, { ...SMALL, width: 17, height: 33 });
-    await small.more(40);
+    await small.more(rounds(20, 40));
     for (const picture of small.all) {
       const original = byTime(own.all, picture.timeUs);
       expect(Math.abs(picture.data[100]! - original!.data[100]!)).toBeLessThanOrEqual(1);
@@ -114,11 +115,11 @@ describe('pictures of a simulated road', () => {
 
   it('have the right colours and the full range', async () => {
     // Full-range BT.601: pure red, then white.
-    const colours = [
+    const colours = rows(1, [
       [76, 85, 255, [254, 0, 0]],
       [255, 128, 128, [255, 255, 255]],
       [0, 128, 128, [0, 0, 0]],
-    ] as const;
+    ] as const);
     for (const [y, cb, cr, expected] of colours) {
       const own = new Rig();
       await own.serve(66, 50, 20, () => flat(66, 50, y, cb, cr));
@@ -199,7 +200,7 @@ describe('consumers', () => {
     const all = new Pictures(camera, OWN);
     const some = new Pictures(camera, { ...OWN, fps: 7 });
     const few = new Pictures(camera, { ...SMALL, fps: 3.5 });
-    await few.more(12);
+    await few.more(rounds(6, 12));
     for (const [pictures, fps] of [
       [some.all, 7],
       [few.all, 3.5],

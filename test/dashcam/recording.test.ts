@@ -8,7 +8,7 @@ import { parseY4mHeader } from '../../obu/dashcam/capture/y4m.ts';
 import { Encoder } from '../../obu/dashcam/recording/encoder.ts';
 import { Recorder, type RecordingOptions } from '../../obu/dashcam/recording/recorder.ts';
 import { silentLog } from '../../shared/base/log.ts';
-import { rows } from '../support/rounds.ts';
+import { longIt, rows } from '../support/rounds.ts';
 import { until } from '../support/until.ts';
 import { ffmpeg, ffmpegChildren, flat, Rig } from './rig.ts';
 
@@ -117,7 +117,7 @@ describe('a snapshot', () => {
 });
 
 describe('a recorder', () => {
-  it('goes on in another file when the camera was away and comes back with another size', async () => {
+  longIt('goes on in another file when the camera was away and comes back with another size', async () => {
     const server = await rig.serve(64, 48, 10, draw);
     const recorder = await recorderOf();
     await until('a recording', () => recorder.status.bytes > 0);

@@ -11,6 +11,7 @@ import { compileMessage } from '../../shared/dbc/message-codec.ts';
 import { loadDbc } from '../../shared/dbc/parser/dbc-parser.ts';
 import { columnOf, LINES, lensOf, rowOf, START_VIEW } from '../../sim/dashcam/road.ts';
 import { Kerb } from '../support/kerb/kerb.ts';
+import { longIt } from '../support/rounds.ts';
 import { until } from '../support/until.ts';
 import { ffmpegChildren, Pictures, Rig } from './rig.ts';
 
@@ -125,7 +126,7 @@ describe('kerb sim dashcam', () => {
     expect(existsSync(rig.socketPath)).toBe(false);
   });
 
-  it('takes over the socket of one that was killed', async () => {
+  longIt('takes over the socket of one that was killed', async () => {
     const first = kerbSimDashcam();
     await until('its first line', () => first.output.includes('\n'));
     const second = kerbSimDashcam();

@@ -32,7 +32,7 @@ async function reasonOf(camera: Camera): Promise<string> {
 }
 
 describe('a file', () => {
-  const types = rows<[string, string[]]>(2, [
+  const types = rows<[string, string[]]>(1, [
     ['mp4', ['-c:v', 'libx264', '-pix_fmt', 'yuv420p']],
     ['y4m', ['-pix_fmt', 'yuv444p']],
     ['mkv', ['-c:v', 'libx264', '-pix_fmt', 'yuv422p']],
@@ -54,10 +54,10 @@ describe('a file', () => {
   });
 
   it('whose colours have the narrow range of television is stretched to the full one', async () => {
-    for (const [colour, value] of [
+    for (const [colour, value] of rows(1, [
       ['white', 255],
       ['black', 0],
-    ] as const) {
+    ] as const)) {
       const clip = join(rig.folder, `${colour}.mp4`);
       ffmpeg(['-f', 'lavfi', '-i', `color=${colour}:size=64x48:rate=20`, '-t', '1', '-pix_fmt', 'yuv420p', clip]);
       const camera = rig.camera(`file:${clip}`);
@@ -85,7 +85,7 @@ describe('a file', () => {
       'hls.mp4': '#EXTM3U\n#EXT-X-VERSION:3\n#EXT-X-TARGETDURATION:1\n#EXTINF:0.5,\na.ts\n#EXT-X-ENDLIST\n',
       'sdp.mp4': 'v=0\no=- 0 0 IN IP4 127.0.0.1\ns=x\nc=IN IP4 127.0.0.1\nt=0 0\nm=video 5004 RTP/AVP 26\n',
     };
-    for (const [name, text] of Object.entries(playlists)) {
+    for (const [name, text] of rows(1, Object.entries(playlists))) {
       writeFileSync(join(rig.folder, name), text);
       const camera = rig.camera(`file:${join(rig.folder, name)}`);
       await camera.start();

@@ -15,6 +15,7 @@ import type { ObuStatus } from '../../shared/api/status.ts';
 import { ErrorCode } from '../../shared/base/errors.ts';
 import { type CommandEnd, Kerb } from '../support/kerb/kerb.ts';
 import { useSharedEngine } from '../support/machine/shared-engine.ts';
+import { longIt } from '../support/rounds.ts';
 import { STATUS_MS } from '../support/status-ms.ts';
 import { until } from '../support/until.ts';
 import { TestCar } from './car.ts';
@@ -235,7 +236,7 @@ describe('kerb obu apply', () => {
     expect((await containers()).get('until-revoked')!.Id).toBe(before.Id);
   });
 
-  it('applies every key of Compose that it takes', async () => {
+  longIt('applies every key of Compose that it takes', async () => {
     const said = await kerb('apply', manifest(watcher('') + all), ...toApi);
     expect(said).toMatchObject({ code: 0, err: expect.stringMatching(/every-key: Running\(Ok\)/) });
     const { Id, Config, HostConfig, State, Path, Args } = (await containers()).get('every-key')!;

@@ -239,22 +239,26 @@ describe('kerb obu apply', () => {
 });
 
 describe('a bundle', () => {
-  it('with a new workload applies, each time', async () => {
-    for (let round = 0; round < rounds(1, 2); round++) {
-      await car.kerb('obu', 'apply', manifest('before', service('a', `${SMALL}:1`)));
-      await build(`${SMALL}:2`, `two ${round}`);
-      const file = manifest('new', service('a', `${SMALL}:1`) + service('b', `${SMALL}:2`));
-      const output = join(folder, 'new.tar');
-      expect(await car.kerb('obu', 'bundle', file, '-o', output)).toMatchObject({ code: 0 });
-      await engine.calls.getImage(`${SMALL}:2`).remove({ force: true });
-      const dry = await car.kerb('obu', 'apply', output, '--dry-run');
-      expect(dry).toMatchObject({ code: 0, out: expect.stringMatching(/\bcreate-and-start +b\b/) });
-      const said = await car.kerb('obu', 'apply', output);
-      expect(said.code).toBe(0);
-      expect(await told()).toEqual({ a: 'Running(Ok)', b: 'Running(Ok)' });
-      expect(said.err).not.toMatch(/ImageMissing/);
-    }
-  }, 300_000);
+  longIt(
+    'with a new workload applies, each time',
+    async () => {
+      for (let round = 0; round < rounds(1, 2); round++) {
+        await car.kerb('obu', 'apply', manifest('before', service('a', `${SMALL}:1`)));
+        await build(`${SMALL}:2`, `two ${round}`);
+        const file = manifest('new', service('a', `${SMALL}:1`) + service('b', `${SMALL}:2`));
+        const output = join(folder, 'new.tar');
+        expect(await car.kerb('obu', 'bundle', file, '-o', output)).toMatchObject({ code: 0 });
+        await engine.calls.getImage(`${SMALL}:2`).remove({ force: true });
+        const dry = await car.kerb('obu', 'apply', output, '--dry-run');
+        expect(dry).toMatchObject({ code: 0, out: expect.stringMatching(/\bcreate-and-start +b\b/) });
+        const said = await car.kerb('obu', 'apply', output);
+        expect(said.code).toBe(0);
+        expect(await told()).toEqual({ a: 'Running(Ok)', b: 'Running(Ok)' });
+        expect(said.err).not.toMatch(/ImageMissing/);
+      }
+    },
+    300_000,
+  );
 
   it('with a manifest that the OBU refuses loads nothing', async () => {
     await build(`${SMALL}:2`, 'two');
@@ -275,7 +279,7 @@ describe('a bundle', () => {
     await expect(engine.calls.getImage(`${SMALL}:2`).inspect()).rejects.toMatchObject({ statusCode: 404 });
   });
 
-  it('that does not fit on the disk of the engine changes nothing there', async (test) => {
+  longIt('that does not fit on the disk of the engine changes nothing there', async (test) => {
     if (engine.kind === 'external' && !hasSharedEngine())
       test.skip('this machine has a Docker Engine of its own, whose disk is not ours to fill');
     await build(`${SMALL}:big`, randomBytes(40_000_000));

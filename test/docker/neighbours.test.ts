@@ -49,7 +49,7 @@ const bad = (name: string, rest = 'mem_limit: 96m', xObu = '', cpus = 0.1) => `
     ${rest}
     x-obu: { priority: 900, ${xObu}grants: { can: [{ bus: can0, read: ["0:0"] }], signals: ["read:Vehicle.Speed"], cameras: [{ name: front, maxFps: 10 }] } }`;
 /** What they do at the gateway, and what is said of it. Each alone is in obu/gateway/hostile.test.ts. */
-const atTheGateway = rows(3, [
+const atTheGateway = rows(2, [
   ['reads-nothing', 'ReadsNothing'],
   ['storms', 'TooManyRequests'],
   ['garbage', 'BadProtocolMessage'],
