@@ -3,7 +3,7 @@ import { defineConfig } from 'vitest/config';
 
 /** Files that are shorter in `npm test`: fewer repetitions, or only the rows that stand for a table (test/support/rounds.ts). */
 const LONG_FORMS = [
-  'test/broker/{clock,pools,random-kills,serve,state-kills,task-push}.test.ts',
+  'test/broker/{clock,pools,random-kills,serve,state-kills,task-push,transfer-kills}.test.ts',
   'test/docker/{apply,bundle,clock,crash,engine-death,neighbours,side-by-side,survival,update,workloads}.test.ts',
   'test/e2e/main-job.test.ts',
   'test/dashcam/{failures,pictures,recording,sim-dashcam,sources}.test.ts',

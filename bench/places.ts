@@ -7,7 +7,7 @@ import { atMost, type Measurement, summarise } from './measure.ts';
 const BATCH = 500;
 const SAMPLES = 400;
 
-/** What the choice of a place costs. */
+/** Measures how long the choice of a place takes. */
 export async function* placesSuite(say: (text: string) => void): AsyncGenerator<Measurement> {
   for (const count of [1, 4, 16]) {
     say(`choosing among ${count} places`);

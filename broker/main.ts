@@ -24,7 +24,7 @@ import { startPolicy } from './tenants/start-policy.ts';
 export interface BrokerParts {
   readonly log: Logger;
   readonly createTender?: CreateTender;
-  /** Of the databases. */
+  /** Starts the threads of the databases; tests run them without a thread. */
   readonly runThread?: RunThread;
   /** Aborted: the start is taken back. */
   readonly signal?: AbortSignal;

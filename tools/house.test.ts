@@ -50,6 +50,16 @@ describe('layers', () => {
     expect(homeless).toEqual([]);
   });
 
+  it('meet on the wire in tests, too: one that needs both an OBU and a broker is in test/', () => {
+    const sides = [/^obu\//, /^broker\//];
+    const both = files
+      .filter(({ path }) => isTest(path) && sides.some((side) => side.test(path)))
+      .flatMap(({ path, imports }) => imports.map((to) => [path, to] as const))
+      .filter(([path, to]) => sides.some((side) => side.test(to) && !side.test(path)))
+      .map(([path, to]) => `${path} -> ${to}`);
+    expect(both).toEqual([]);
+  });
+
   it('let deciders import values only', () => {
     const impure = production
       .filter(({ path }) => pure.some((folder) => path.startsWith(`${folder}/`)))

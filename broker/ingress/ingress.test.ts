@@ -355,7 +355,7 @@ describe('limits', () => {
     const { ingress, errors } = await start({}, { bytesInFlight: MIB, connectionsPerVehicle: 8 });
     const sockets = await Promise.all([1, 2, 3].map(() => raw(ingress, cars[0]!, '40')));
     await vi.waitUntil(() => ingress.clients === 3);
-    // One may have 4 MiB, and room for what is around them.
+    // A vehicle may have one message of 4 MiB under way, plus its framing.
     for (const socket of sockets) socket.send(Buffer.alloc(1_500_000), { fin: false });
     await vi.waitUntil(() => ingress.clients < 3);
     expect(errors.list()[0]).toMatchObject({ message: expect.stringMatching(/bytes of messages without an end/) });

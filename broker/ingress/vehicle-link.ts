@@ -260,7 +260,7 @@ export class VehicleLink implements RequestSource, WebSocketUser {
     this.#unfinished += bytes;
     sender.unfinished += bytes;
     this.#owner.turns.read(sender, this, bytes);
-    // One message may become whole: an input that is more than its tenant may send is then refused by name.
+    // One message may always arrive whole, so that an input above the tenant's quota is refused by name, and the link stays.
     const most = Math.max(sender.limits.bytesInFlight, this.#webSocket.maxMessage);
     if (sender.unfinished > most && !this.#isEnded) {
       const why = `${sender.unfinished} bytes of messages without an end are too many`;

@@ -102,7 +102,7 @@ export class DatabaseThread<Item, Batch, Done, Question, Answer, Opened> {
     this.#schedule();
   }
 
-  /** Undefined: it could not be read. `reason` says why; empty: there is no thread. */
+  /** `answer` is undefined when it could not be read, and `reason` says why; `reason` is empty when there is no thread. */
   read(question: Question): Promise<{ readonly answer: Answer | undefined; readonly reason: string }> {
     if (this.#thread === undefined || this.#stopping) return Promise.resolve({ answer: undefined, reason: '' });
     return new Promise((resolve) => {

@@ -2,7 +2,6 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type { Command } from 'commander';
 import type { ContainerUsage, Explanation } from '../../shared/api/obu.ts';
 import type { OffloadDecision } from '../../shared/api/offload-decision.ts';
-import { ErrorCode, KerbError } from '../../shared/base/errors.ts';
 import { type ApiOptions, connectObu, withApi } from '../lib/obu-client.ts';
 import { type OutputFormat, outputOption, rowsOf, show } from '../lib/output.ts';
 import { mebibytes, timeSpan } from '../lib/units.ts';
@@ -52,9 +51,9 @@ export function registerStatusCommands(program: Command): void {
   looking(program.command('explain [workload]'))
     .description('why a workload is in its state, or an offload went where it did, with the numbers')
     .option('--offload <id>', 'an offload instead of a workload: its id, or "last"')
-    .action(async (workload: string | undefined, { output, offload, ...api }: ExplainOptions) => {
+    .action(async (workload: string | undefined, { output, offload, ...api }: ExplainOptions, command: Command) => {
       if ((workload === undefined) === (offload === undefined))
-        throw new KerbError(ErrorCode.BadControlRequest, 'name either a workload or --offload ID');
+        command.error('error: name either a workload, or an offload with --offload ID');
       if (offload !== undefined) {
         const from = `/v1/offload-decision?id=${encodeURIComponent(offload)}`;
         show(output, await (await connectObu(api)).ask<OffloadDecision>(from, { timeoutMs: 5000 }), decisionLines);

@@ -1,5 +1,5 @@
 import { workloadWhy } from '../../obu/api/workload-why.ts';
-import type { ObuStatus } from '../../shared/api/status.ts';
+import type { GpsdStatus, ObuStatus } from '../../shared/api/status.ts';
 import { table as columns } from '../../shared/text/table.ts';
 
 /** A status as lines for a person. */
@@ -14,6 +14,7 @@ export function statusLines(status: ObuStatus): string[] {
     '',
     ...busTable(status.buses),
     `signals: ${signals.withValue} of ${signals.paths} paths have a value`,
+    ...(signals.gpsd ? [gpsdLine(signals.gpsd)] : []),
     ...warningLines(signals),
     '',
     ...cameraTable(status.cameras),
@@ -23,6 +24,11 @@ export function statusLines(status: ObuStatus): string[] {
     offloadLine(status.offloads),
     ...status.errors.slice(-5).map(({ time, source, message }) => `${time} ${source}: ${message}`),
   ];
+}
+
+function gpsdLine({ address, state, reason, fixes, invalid }: GpsdStatus): string {
+  const bad = invalid === 0 ? '' : `, ${invalid} invalid lines`;
+  return `gpsd at ${address}: ${withReason(state, reason)}, ${fixes} fixes${bad}`;
 }
 
 function busTable(buses: ObuStatus['buses']): string[] {

@@ -72,6 +72,7 @@ export function readStatus(sources: StatusSources): ObuStatus {
       ignored: signals.ignored,
       warnings: signals.warnings.slice(0, MAX_WARNINGS),
       warningCount: signals.warnings.length,
+      ...(signals.gpsd && { gpsd: signals.gpsd }),
     },
     cameras: sources.cameras.map(({ camera, recording }) => {
       const { state, ...status } = camera.status();

@@ -315,6 +315,18 @@ describe('explain', () => {
   });
 });
 
+describe('explain --offload', () => {
+  it.each([[[]], [['lane', '--offload', 'last']]])(
+    'takes a workload or an offload, and %j is wrong usage',
+    async (args) => {
+      await expect(kerb('explain', ...args)).rejects.toMatchObject({
+        exitCode: 2,
+        message: expect.stringContaining('name either a workload, or an offload with --offload ID'),
+      });
+    },
+  );
+});
+
 describe('logs', () => {
   it('go to the stream that they came from, and say when the container is another one', async () => {
     expect(await kerb('logs', 'lane')).toBe('hello\nagain\n');

@@ -1,4 +1,4 @@
-import { ErrorCode, type KerbError } from '../../shared/base/errors.ts';
+import { ErrorCode, isKerbError } from '../../shared/base/errors.ts';
 import type { PlaceKind } from '../../shared/protocol/place-kind.ts';
 import type { BrokerLink } from '../../shared/v2e-client/broker-link.ts';
 import type { BrokerResult } from '../../shared/v2e-client/offload-result.ts';
@@ -106,10 +106,10 @@ export class BrokerPlace {
     this.#learnSlots(visit.together, queueMs / Math.max(runMs, 0.1));
   }
 
-  failed({ code, context }: KerbError): void {
+  failed(error: unknown): void {
     this.#underWay -= 1;
-    if (context.refusal !== undefined) this.#health.succeeded();
-    else if (code === ErrorCode.BrokerLost || code === ErrorCode.BudgetExhausted)
+    if (isKerbError(error) && error.context.refusal !== undefined) this.#health.succeeded();
+    else if (isKerbError(error, ErrorCode.BrokerLost) || isKerbError(error, ErrorCode.BudgetExhausted))
       this.#health.failed(performance.now(), !this.link.answers);
     else this.#health.abandoned();
   }

@@ -1,4 +1,4 @@
-import { ErrorCode, KerbError } from '../../shared/base/errors.ts';
+import { ErrorCode, isKerbError, KerbError, messageOf } from '../../shared/base/errors.ts';
 import type { RoutedOffload } from '../../shared/protocol/offload-request.ts';
 import type { BrokerResult, CallerTerms, OffloadResult } from '../../shared/v2e-client/offload-result.ts';
 import type { BrokerPlace } from './broker-place.ts';
@@ -62,9 +62,8 @@ export class FollowedOffloads {
         attempt.outcome = 'answered';
         return result;
       } catch (error) {
-        if (!(error instanceof KerbError)) throw error;
-        attempt.outcome = error.message;
-        if (!isAboutThePlace(error)) throw error;
+        attempt.outcome = messageOf(error);
+        if (!isKerbError(error) || !isAboutThePlace(error)) throw error;
         last = error;
       }
     }
@@ -95,7 +94,7 @@ export class FollowedOffloads {
       attempt.outcome = 'answered';
       return result;
     } catch (error) {
-      attempt.outcome = (error as Error).message;
+      attempt.outcome = messageOf(error);
       throw error;
     }
   }
@@ -107,7 +106,7 @@ export class FollowedOffloads {
       place.succeeded(visit, result);
       return result;
     } catch (error) {
-      place.failed(error as KerbError);
+      place.failed(error);
       throw error;
     }
   }

@@ -3,11 +3,12 @@
  * unless `signals.sources` ranks it. It connects anew whenever gpsd is gone, with a growing wait.
  */
 import { connect, type Socket } from 'node:net';
+import type { GpsdStatus } from '../../shared/api/status.ts';
 import { backOffMs } from '../../shared/base/back-off.ts';
 import type { Logger } from '../../shared/base/log.ts';
 import type { SignalProvider, VehicleSignals } from '../../shared/vss/signal.ts';
 import { valueFault } from '../../shared/vss/signal-list.ts';
-import { type GpsdReport, readGpsdLine } from './gpsd-report.ts';
+import { type GpsdReport, gpsdPaths, readGpsdLine } from './gpsd-report.ts';
 
 export const GPSD_SOURCE = 'gpsd';
 
@@ -24,18 +25,6 @@ export interface GpsdConfig {
   readonly device: string | undefined;
   /** Without a fix for this long, the last one is stale. */
   readonly staleMs: number;
-}
-
-export interface GpsdStatus {
-  /** "host:port" */
-  readonly address: string;
-  readonly state: 'Fix' | 'NoFix' | 'Disconnected';
-  /** Why there is no fix, in a sentence; empty when there is one. */
-  readonly reason: string;
-  /** Fixes so far. */
-  readonly fixes: number;
-  /** Lines so far that were not what gpsd may send. */
-  readonly invalid: number;
 }
 
 export interface GpsdParts {
@@ -77,8 +66,9 @@ export class GpsdSource {
     };
   }
 
-  /** Why gpsd does not give a path, in a sentence. */
-  whyNone(): string {
+  /** Why gpsd does not give a path, in a sentence; empty: it is not one of its paths. */
+  whyNone(path: string): string {
+    if (!gpsdPaths.includes(path)) return '';
     return `gpsd at ${this.#address}: ${this.#reason || 'its receiver does not know it'}`;
   }
 

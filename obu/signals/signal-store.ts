@@ -1,4 +1,6 @@
 /** The vehicle's signals as one thing: the tree, what CAN feeds into it, and the ways back. */
+
+import type { GpsdStatus } from '../../shared/api/status.ts';
 import { ErrorCode, isKerbError, KerbError } from '../../shared/base/errors.ts';
 import type {
   ActuationTarget,
@@ -15,6 +17,7 @@ import { badLeaf } from '../../shared/vss/vss-file.ts';
 import type { VssLeaf } from '../../shared/vss/vss-mapping.ts';
 import { Actuators } from './actuators.ts';
 import { CanFeed, type SignalFeed } from './can-feed.ts';
+import type { GpsdSource } from './gpsd-source.ts';
 import type { Slot } from './signal-slot.ts';
 import { SignalTree } from './signal-tree.ts';
 
@@ -45,7 +48,7 @@ export class SignalStore implements VehicleSignals {
   /** Of paths whose signal was left out, why they have no value. */
   readonly #lost = new Map<string, string>();
   #actuators: Actuators;
-  #whyNoneElse: (path: string) => string = () => '';
+  #position: Pick<GpsdSource, 'status' | 'whyNone'> | undefined;
 
   /**
    * @param leaves What mapping and VSS files say, in the order of the configuration. A path that is fed more than once
@@ -93,9 +96,14 @@ export class SignalStore implements VehicleSignals {
     return this.#warnings;
   }
 
-  /** Another source than the buses says why it gives a path no value; empty: it is not one of its paths. */
-  explainBy(whyNone: (path: string) => string): void {
-    this.#whyNoneElse = whyNone;
+  /** From now on this source of position, heading and speed says how it is, and why a path of its own has no value. */
+  joinGpsd(source: Pick<GpsdSource, 'status' | 'whyNone'>): void {
+    this.#position = source;
+  }
+
+  /** Undefined: none is configured. */
+  get gpsd(): GpsdStatus | undefined {
+    return this.#position?.status;
   }
 
   /** Why a path has no value now, or only a stale one, in a sentence; empty when it has a fresh one. */
@@ -103,7 +111,7 @@ export class SignalStore implements VehicleSignals {
     const { value, slots, info } = this.#tree.leaf(path);
     if (value !== undefined && !value.stale) return '';
     const onBus = this.#feed?.whyNone(path) || (this.#lost.get(path) ?? '');
-    const why = [onBus, this.#whyNoneElse(path)].filter((one) => one !== '').join('; ');
+    const why = [onBus, this.#position?.whyNone(path) ?? ''].filter((one) => one !== '').join('; ');
     if (why !== '') return why;
     if (slots.length > 0) return 'the workload that provided it does so no longer';
     const isSet = info.type === 'actuator' ? '; it can be set, which does not give it a value' : '';

@@ -8,7 +8,7 @@ import { loadVssMapping, loadVssTree, type VssLeaf } from '../../shared/vss/vss-
 import type { CanRouter } from '../can/router.ts';
 import { ownLeaves } from './control-unit-signals.ts';
 import { checkDefaults, loadDefaults } from './default-values.ts';
-import { gpsdLeaves, gpsdPaths } from './gpsd-report.ts';
+import { gpsdLeaves } from './gpsd-report.ts';
 import { type GpsdConfig, GpsdSource } from './gpsd-source.ts';
 import { SignalStore } from './signal-store.ts';
 
@@ -67,7 +67,7 @@ export async function makeSignals(
 export function makeGpsd({ gpsd }: SignalsConfig, signals: SignalStore, log: Logger): GpsdSource | undefined {
   if (gpsd === undefined) return undefined;
   const source = new GpsdSource({ config: gpsd, signals, log: log.child({ part: 'gpsd' }) });
-  signals.explainBy((path) => (gpsdPaths.includes(path) ? source.whyNone() : ''));
+  signals.joinGpsd(source);
   return source;
 }
 

@@ -60,7 +60,7 @@ describe('metrics', () => {
     identity: { state: 'ExpiresSoon', good: true, reason: 'r', expiresAt: '2026-12-01T00:00:00.000Z' },
     clock: { floor: '2026-11-01T00:00:00.000Z', from: 'build', behind: true },
     workloads: [{ name: 'lane', state: 'Running', restarts: 2 }],
-    signals: { paths: 5, withValue: 3, stale: 1, invalid: 0, ignored: 2 },
+    signals: { paths: 5, withValue: 3, stale: 1, invalid: 0, ignored: 2, gpsd: { state: 'NoFix' } },
   } as unknown as ObuStatus;
   const usage: ContainerUsage = usageOf(observed, 'reg/"lane"\\:1', stats, 1_700_000_060_500);
 
@@ -79,6 +79,7 @@ describe('metrics', () => {
       expect.objectContaining({ labels: { state: 'ExpiresSoon' }, value: 1 }),
     ]);
     expect(samples('obu_clock_behind')[0]!.value).toBe(1);
+    expect(samples('obu_gpsd_state')).toEqual([expect.objectContaining({ labels: { state: 'NoFix' }, value: 1 })]);
   });
 
   it('have these names and labels', async () => {

@@ -39,6 +39,12 @@ export class ObuMetrics {
     labelNames: ['kind'],
     registers: [this.registry],
   });
+  readonly #gpsdState = new Gauge({
+    name: 'obu_gpsd_state',
+    help: '1 for the state of the connection to gpsd: Fix, NoFix or Disconnected',
+    labelNames: ['state'],
+    registers: [this.registry],
+  });
   readonly #signalLatency = new Histogram({
     name: 'obu_signal_latency_seconds',
     help: 'From the CAN frame that carried a signal until it was handed to the socket of a workload',
@@ -139,12 +145,14 @@ export class ObuMetrics {
       this.#canFrames.inc({ bus: name, direction: 'sent' }, bus.stats.framesSent);
       this.#canErrors.inc({ bus: name }, bus.stats.errorFrames);
     }
-    const { paths, withValue, stale, invalid, ignored } = status.signals;
+    const { paths, withValue, stale, invalid, ignored, gpsd } = status.signals;
     this.#signalsWithout.reset();
     this.#signalsWithout.inc({ reason: 'invalid' }, invalid);
     this.#signalsWithout.inc({ reason: 'unmapped' }, ignored);
     for (const [kind, count] of Object.entries({ all: paths, withValue, stale }))
       this.#signalPaths.set({ kind }, count);
+    this.#gpsdState.reset();
+    if (gpsd !== undefined) this.#gpsdState.set({ state: gpsd.state }, 1);
     this.#setTime(status);
     this.#restarts.reset();
     this.#state.reset();

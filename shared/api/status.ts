@@ -75,6 +75,19 @@ export interface RecordingStatus {
   readonly events: number;
 }
 
+/** A source of position, heading and speed. */
+export interface GpsdStatus {
+  /** "host:port" */
+  readonly address: string;
+  readonly state: 'Fix' | 'NoFix' | 'Disconnected';
+  /** Why there is no fix, in a sentence; empty when there is one. */
+  readonly reason: string;
+  /** Fixes so far. */
+  readonly fixes: number;
+  /** Lines so far that were not what gpsd may send. */
+  readonly invalid: number;
+}
+
 export interface ObuStatus {
   readonly vehicle: string;
   readonly obu: string;
@@ -143,6 +156,8 @@ export interface ObuStatus {
     /** Problems in DBC, mapping and default files; each affects only what it names; the first 100. */
     readonly warnings?: readonly string[];
     readonly warningCount?: number;
+    /** Left out when none is configured. */
+    readonly gpsd?: GpsdStatus;
   };
   readonly cameras: readonly {
     readonly name: string;

@@ -12,6 +12,7 @@ import { loadIdentity } from '../../shared/identity/x509-identity.ts';
 import { BrokerLink } from '../../shared/v2e-client/broker-link.ts';
 import { BrokerProcess } from '../support/broker/broker-process.ts';
 import { Radio } from '../support/broker/radio.ts';
+import { rows } from '../support/rounds.ts';
 import { until } from '../support/until.ts';
 
 // The broker dies in the middle of inputs and outputs that cross in chunks, and comes back: who asks again has the result.
@@ -79,7 +80,7 @@ function killInTheMiddle(of: 'broker' | 'vehicle'): Promise<void> {
   });
 }
 
-test.each(['broker', 'vehicle'] as const)('on the way to the %s', async (to) => {
+test.each(rows(1, ['broker', 'vehicle'] as const))('on the way to the %s', async (to) => {
   const back = killInTheMiddle(to);
   const inputs = [0, 1].map((n) => Buffer.alloc(SIZE, `${to} ${n} `));
   const all = inputs.map((input, n) => ask(`${to}-${n}`, input, n * 600_000));

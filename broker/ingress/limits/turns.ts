@@ -91,14 +91,14 @@ export class Turns<User, Message extends Waiting> {
     if (rest(turn, ms, performance.now())) this.#stop(user, turn, source);
   }
 
-  /** For what takes long and is not asked for by a message at hand, as a large answer is: done when the user's turn comes. */
+  /** Puts off work that takes long, such as writing a large answer, until it is the user's turn. */
   later(user: User, work: () => void): void {
     const turn = this.#rules.turnOf(user);
     turn.works.push(work);
     this.#list(user, turn);
   }
 
-  /** Does at once what was put off. */
+  /** Does all work that was put off, at once. */
   flush(): void {
     for (const user of this.#round) for (const work of this.#rules.turnOf(user).works.splice(0)) work();
   }
@@ -184,7 +184,7 @@ export class Turns<User, Message extends Waiting> {
     return true;
   }
 
-  /** Of what was put off, as much as a turn has room for. */
+  /** Does work that was put off, until the turn's time is used up. */
   #work(turn: Turn<Message>): boolean {
     const { works } = turn;
     const hasWorked = works.length > 0;

@@ -202,7 +202,7 @@ test('whatever happens to inputs on their way, each offload is answered without 
     const world = new World();
     for (let n = 0; n < STEPS; n++) step(world, random);
     await world.settle();
-    // What was kept for a vehicle that did not come back holds memory for a time, and nothing else is left.
+    // Only inputs that are kept for a vehicle that has not come back may still hold memory.
     vi.advanceTimersByTime(6000);
     await world.settle();
     const open = world.asked.filter(({ end }) => end === '').map(({ input }) => input);
