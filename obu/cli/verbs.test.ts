@@ -320,7 +320,7 @@ describe('explain --offload', () => {
     'takes a workload or an offload, and %j is wrong usage',
     async (args) => {
       await expect(kerb('explain', ...args)).rejects.toMatchObject({
-        exitCode: 2,
+        code: 'commander.error',
         message: expect.stringContaining('name either a workload, or an offload with --offload ID'),
       });
     },
