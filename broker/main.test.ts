@@ -22,6 +22,7 @@ import { readSignatures, readTaskPackage, type TaskPackage } from '../shared/tas
 import { signTaskPackage } from '../shared/task-package/signature.ts';
 import { createSigner } from '../shared/task-package/signer.ts';
 import { addSignature, buildTaskPackage } from '../shared/task-package/writer.ts';
+import { GatedTender } from '../test/support/broker/gated-tender.ts';
 import { noThread } from '../test/support/broker/no-thread.ts';
 import { fakeImage } from '../test/support/fake-image.ts';
 import { FakeTender } from '../test/support/fake-tender.ts';
@@ -117,6 +118,16 @@ async function start(options: Options = {}) {
   undo.push(() => broker.stop());
   return { broker, apiSocket, stateDir, tenders: made, wishes };
 }
+
+/** Its tender holds an input "h" until `release`, however late the machine is. */
+async function startHolding() {
+  const gate = Promise.withResolvers<void>();
+  const { broker, tenders } = await start({ tenders: [new GatedTender(gate.promise)] });
+  undo.push(gate.resolve);
+  return { broker, tenders, release: gate.resolve };
+}
+
+const HELD = { input: Buffer.from('h'), budgetMs: 30_000 };
 
 /** A client of its own making, as a stranger would write it. */
 async function connect(broker: RunningBroker, dir?: string): Promise<Socket & { hello?: Uint8Array }> {
@@ -380,33 +391,35 @@ describe('an offload that nobody wants any more', () => {
     const identity = await loadIdentity(await identityDir(vehicle()), 'vehicle');
     return await connectWith(broker, new Agent(identity.clientOptions('rsu-1')), { versions: [1, 2] });
   };
-  const unkept = (id: string, ms: number) =>
-    OffloadRequest.encode({ id, taskDigest: digest, input: Uint8Array.of(0x73, ms), budgetMs: 5000 }).finish();
+  const unkept = (id: string, input: string) =>
+    OffloadRequest.encode({ id, taskDigest: digest, input: Buffer.from(input), budgetMs: 30_000 }).finish();
 
   test('is cancelled by its id, and not run', async () => {
-    const { broker, tenders } = await start();
+    const { broker, tenders, release } = await startHolding();
     const socket = await second(broker);
     expect(ServiceAnnouncement.decode(socket.hello!)).toMatchObject({ version: 2, freeTenders: 1, queueMs: 0 });
-    const runs = send(socket, unkept('runs', 200));
-    const waits = send(socket, unkept('waits', 1));
+    const runs = send(socket, unkept('runs', 'h'));
+    const waits = send(socket, unkept('waits', 'e'));
     const cancel = async (id: string) =>
       CancelReply.decode((await socket.emitWithAck('cancel', CancelRequest.encode({ id }).finish())) as Uint8Array);
     expect((await cancel('waits')).state).toBe(0);
     expect((await waits).refusal).toMatchObject({ code: ErrorCode.OffloadCancelled, reason: 'cancelled' });
     expect((await cancel('waits')).state).toBe(1);
+    release();
     expect((await runs).result).toBeTruthy();
     expect(tenders[0]!.calls).toBe(1);
   });
 
   test('is not run when its link is lost before its turn', async () => {
-    const { broker, tenders } = await start();
+    const { broker, tenders, release } = await startHolding();
     const [lost, stays] = [await second(broker), await connect(broker, await identityDir(vehicle('car-2')))];
-    const runs = offload(stays, { input: Uint8Array.of(0x73, 200) });
-    await vi.waitUntil(() => tenders[0]!.calls === 1);
-    send(lost, unkept('gone', 1)).catch(() => {});
-    await vi.waitUntil(() => broker.status().queued === 1);
+    const runs = send(stays, unkept('runs', 'h'));
+    await vi.waitUntil(() => tenders[0]!.state === 'Busy', { timeout: 20_000 });
+    send(lost, unkept('gone', 'e')).catch(() => {});
+    await vi.waitUntil(() => broker.status().queued === 1, { timeout: 20_000 });
     lost.disconnect();
-    await vi.waitUntil(() => broker.status().queued === 0);
+    await vi.waitUntil(() => broker.status().queued === 0, { timeout: 20_000 });
+    release();
     expect((await runs).result).toBeTruthy();
     expect((await offload(stays)).result).toBeTruthy();
     expect(tenders[0]!.calls).toBe(2);
@@ -497,41 +510,42 @@ describe('refusals', () => {
   });
 
   test('a budget that is spent in the queue: it is not run, and its caller is told', async () => {
-    const { broker, tenders } = await start();
+    const { broker, tenders, release } = await startHolding();
     const socket = await connect(broker);
-    const slow = offload(socket, { input: Uint8Array.of(0x73, 100) });
+    const slow = offload(socket, HELD);
     const late = await offload(socket, { budgetMs: 10 });
     expect(late.refusal).toMatchObject({
       code: ErrorCode.BudgetSpentInQueue,
       message: expect.stringMatching(/budget of 10 ms was spent in the queue \(\d+ ms\); it was not run/),
     });
+    release();
     await slow;
     expect(tenders[0]!.calls).toBe(1);
   });
 
   test('a budget that is spent in the queue is answered then, not when the tender is free', async () => {
-    const { broker, tenders } = await start();
+    const { broker, tenders, release } = await startHolding();
     const socket = await connect(broker);
-    let running = true;
-    const slow = offload(socket, { input: Uint8Array.of(0x73, 250) }).then(() => (running = false));
+    const slow = offload(socket, HELD);
     const [longer, shorter] = [offload(socket, { budgetMs: 60 }), offload(socket, { budgetMs: 20 })];
     for (const late of [await shorter, await longer]) {
       expect(late.refusal).toMatchObject({ code: ErrorCode.BudgetSpentInQueue });
-      expect(running).toBe(true);
     }
+    release();
     await slow;
     expect(tenders[0]!.calls).toBe(1);
   });
 
   test('while it stops: what runs comes to its end, what waits and what is new is refused', async () => {
-    const { broker } = await start();
+    const { broker, release } = await startHolding();
     const socket = await connect(broker);
-    const running = offload(socket, { input: Uint8Array.of(0x73, 150) });
+    const running = offload(socket, HELD);
     const waiting = offload(socket);
-    await vi.waitUntil(() => broker.status().queued === 1);
+    await vi.waitUntil(() => broker.status().queued === 1, { timeout: 20_000 });
     const stopped = broker.stop();
     expect((await waiting).refusal?.code).toBe(ErrorCode.BrokerStopping);
     expect((await offload(socket)).refusal?.code).toBe(ErrorCode.BrokerStopping);
+    release();
     expect((await running).result).not.toBeNull();
     await stopped;
   });

@@ -4,7 +4,6 @@ import { join } from 'node:path';
 import type { BrokerConfig } from '../../../broker/config.ts';
 import { DEFAULT_LIMITS } from '../../../broker/config.ts';
 import { type BrokerParts, type RunningBroker, startBroker } from '../../../broker/main.ts';
-import type { TenderOutcome } from '../../../broker/tenders/process/tender.ts';
 import { Deadline } from '../../../shared/base/deadline.ts';
 import { silentLog } from '../../../shared/base/log.ts';
 import {
@@ -19,8 +18,8 @@ import { buildTaskPackage } from '../../../shared/task-package/writer.ts';
 import { BrokerLink } from '../../../shared/v2e-client/broker-link.ts';
 import type { BrokerResult } from '../../../shared/v2e-client/offload-result.ts';
 import { fakeImage } from '../fake-image.ts';
-import { FakeTender } from '../fake-tender.ts';
 import { until } from '../until.ts';
+import { GatedTender } from './gated-tender.ts';
 import { noThread } from './no-thread.ts';
 
 /** A broker with a fake tender for the task `echo`, and vehicles that speak with it; see FakeTender for its inputs. */
@@ -105,24 +104,5 @@ export class BrokerScene {
 
   remove(): void {
     rmSync(this.root, { recursive: true, force: true });
-  }
-}
-
-/** A FakeTender that holds each input that begins with "h" until the gate opens, and then gives it back. */
-class GatedTender extends FakeTender {
-  readonly #gate: Promise<void>;
-
-  constructor(gate: Promise<void>) {
-    super();
-    this.#gate = gate;
-  }
-
-  override async call(input: Uint8Array, budgetMs: number): Promise<TenderOutcome> {
-    if (input[0] === 0x68) {
-      this.state = 'Busy';
-      await this.#gate;
-      if (this.state === 'Busy') this.state = 'Waiting';
-    }
-    return await super.call(input, budgetMs);
   }
 }
